@@ -1,0 +1,75 @@
+"""The Typer application and `main`: exit codes, signals and the rendering of errors."""
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from deepchest_cli import __version__
+from deepchest_cli.commands import doctor, evaluate, predict, prepare, train, weighters
+from deepchest_cli.commands.binding import bind
+from deepchest_cli.config import (
+    DoctorConfig,
+    EvaluateConfig,
+    PredictConfig,
+    PrepareConfig,
+    TrainConfig,
+    WeightersConfig,
+)
+from deepchest_cli.errors import DeepChestError, ExitCode
+from deepchest_cli.terminal import render_error
+
+application = typer.Typer(
+    name="deepchest",
+    help="Train, compare and ship multi-label chest X-ray classifiers.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+bind(application, "prepare", PrepareConfig, prepare.prepare)
+bind(application, "train", TrainConfig, train.train)
+bind(application, "evaluate", EvaluateConfig, evaluate.evaluate)
+bind(application, "predict", PredictConfig, predict.predict)
+bind(application, "weighters", WeightersConfig, weighters.weighters)
+bind(application, "doctor", DoctorConfig, doctor.doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deepchest {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def _global_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Run the command line; an error that a person can act on has no traceback."""
+    try:
+        application()
+    except DeepChestError as error:
+        _fail(error)
+    except BrokenPipeError:
+        # the reader of a pipe has had enough; closing stdout again would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.DONE)
+    except OSError as error:
+        _fail(DeepChestError(f"{error.strerror or error}: {error.filename or 'a file'}."))
+    sys.exit(ExitCode.DONE)
+
+
+def _fail(error: DeepChestError) -> NoReturn:
+    if "--debug" in sys.argv:
+        import traceback
+
+        traceback.print_exc()
+    render_error(error)
+    sys.exit(error.exit_code)

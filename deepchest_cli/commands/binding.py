@@ -1,0 +1,113 @@
+"""Turn a configuration dataclass into a Typer command: flags, file and presentation options."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import typer
+
+from deepchest_cli.config import Flag, read_toml
+from deepchest_cli.errors import UsageError
+from deepchest_cli.terminal import Terminal
+
+Config = TypeVar("Config")
+
+PRESENTATION = (
+    ("json", "Print exactly one JSON document."),
+    ("quiet", "No progress and no notes; warnings and errors stay."),
+    ("verbose", "Say more about what is done."),
+    ("debug", "Show the traceback of an error."),
+)
+
+
+def bind(
+    application: typer.Typer,
+    name: str,
+    config_type: type[Config],
+    run: Callable[[Config, Terminal], None],
+) -> None:
+    """Register `run` as the command `name`, its flags following from `config_type`."""
+
+    def shell(**values: Any) -> None:
+        presentation = {key: values.pop(key) for key, _ in PRESENTATION}
+        values.pop("config")
+        presentation["json"] |= values.get("format") == "json"
+        for key, value in values.items():
+            if isinstance(value, list):
+                values[key] = tuple(value)
+        run(config_type(**values), Terminal(**presentation))
+
+    parameters = [*_configuration_parameters(config_type), *_common_parameters(config_type)]
+    shell.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    shell.__doc__ = run.__doc__
+    application.command(name, no_args_is_help=False)(shell)
+
+
+def _configuration_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(config_type, include_extras=True)
+    parameters = []
+    for field in fields(config_type):
+        kind, flag = get_args(hints[field.name])[:2]
+        parameters.append(_parameter(field.name, kind, flag, field.default))
+    return parameters
+
+
+def _parameter(name: str, kind: Any, flag: Flag, default: Any) -> inspect.Parameter:
+    if get_origin(kind) is tuple:
+        kind, default = list[str], [] if default == () else default
+    bounds = {"min": flag.minimum, "max": flag.maximum}
+    # markup would swallow [brackets]
+    settings: dict[str, Any] = {
+        "help": flag.help.replace("[", "\\["),
+        "metavar": flag.metavar,
+        **bounds,
+    }
+    declaration: Any
+    if flag.positional:
+        declaration = typer.Argument(**settings)
+    elif kind is bool and default is False:
+        # a switch that is off needs no --no- form
+        declaration = typer.Option(f"--{name.replace('_', '-')}", **settings)
+    else:
+        declaration = typer.Option(**settings)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[kind, declaration],
+    )
+
+
+def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
+    def load(context: typer.Context, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                context.default_map = {
+                    **(context.default_map or {}),
+                    **read_toml(path, config_type),
+                }
+            except UsageError as error:
+                raise typer.BadParameter(f"{error} {error.hint}".strip()) from error
+        return path
+
+    file = Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file of flags; the command line wins.", callback=load, is_eager=True
+        ),
+    ]
+    switches = [
+        inspect.Parameter(
+            key,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option(f"--{key}", help=text)],
+        )
+        for key, text in PRESENTATION
+    ]
+    return [
+        inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=file),
+        *switches,
+    ]

@@ -1,0 +1,63 @@
+"""`deepchest doctor`: what this machine has, what is missing and how to mend it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from deepchest_cli.config import DoctorConfig, find_data
+from deepchest_cli.errors import DeepChestError
+from deepchest_cli.terminal import Terminal
+
+
+def doctor(config: DoctorConfig, terminal: Terminal) -> None:
+    """Show versions, devices, data and model, and how to mend what is missing."""
+    from deepchest_cli.data.dataset import open_dataset
+    from deepchest_cli.data.nih import find_metadata
+    from deepchest_cli.model.checkpoint import find_checkpoint, read_checkpoint
+    from deepchest_cli.training.device import resolve_device, resolve_precision
+    from deepchest_cli.training.run_directory import describe_environment
+
+    device = resolve_device("auto")
+    data, _ = find_data(config.data)
+    report: dict[str, Any] = {
+        "schema_version": 1,
+        **describe_environment(),
+        "device": str(device),
+        "precision": resolve_precision("auto", device),
+        "checks": {
+            "source": _check(lambda: str(find_metadata(config.source))),
+            "data": _check(lambda: _describe(open_dataset(data))),
+            "model": _check(lambda: _origin(read_checkpoint(find_checkpoint(config.model)))),
+        },
+    }
+    if terminal.json:
+        terminal.document(report)
+    else:
+        _render(report, terminal)
+
+
+def _check(look: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return {"ok": True, "found": look(), "mend": None}
+    except DeepChestError as error:
+        return {"ok": False, "found": error.message, "mend": error.hint}
+
+
+def _describe(dataset: Any) -> str:
+    return f"{dataset.folder}: {len(dataset.labels):,} images, {dataset.size} px"
+
+
+def _origin(checkpoint: dict[str, Any]) -> str:
+    architecture, origin = checkpoint["architecture"], checkpoint["origin"]
+    return f"{architecture['backbone']} with {origin['weighter']}, epoch {origin['epoch']}"
+
+
+def _render(report: dict[str, Any], terminal: Terminal) -> None:
+    terminal.line(f"deepchest {report['deepchest']}, Python {report['python']}")
+    for name, version in report["packages"].items():
+        terminal.line(f"  {name} {version or 'is missing'}")
+    gpus = ", ".join(report["gpus"]) or "none"
+    terminal.line(f"GPUs: {gpus}; --device auto is {report['device']} in {report['precision']}")
+    for name, check in report["checks"].items():
+        terminal.line(f"{name}: {'' if check['ok'] else 'missing. '}{check['found']}")
+        if not check["ok"] and check["mend"]:
+            terminal.line(f"  {check['mend']}")

@@ -1,0 +1,93 @@
+"""`deepchest predict`: probabilities for image files."""
+
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deepchest_cli.config import PredictConfig
+from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.files import to_json
+from deepchest_cli.terminal import Terminal, number, table_of
+
+DISCLAIMER = "For research; not for clinical use."
+
+
+def predict(config: PredictConfig, terminal: Terminal) -> None:
+    """Predict the findings of radiographs in PNG or JPEG files.
+
+    Examples:  deepchest predict image.png
+
+    find . -name '*.png' | deepchest predict - --format jsonl
+    """
+    from deepchest_cli.evaluation.files import predict_files
+    from deepchest_cli.model.checkpoint import load_model
+    from deepchest_cli.training.device import resolve_device
+
+    device = resolve_device(config.device)
+    model = load_model(config.model, device)
+    paths = list(_paths(config.images))
+    if not paths:
+        raise UsageError("There is no image to predict.", "Name PNG or JPEG files or a folder.")
+    with terminal.progress("Predicting") as progress:
+        results = list(predict_files(model.classifier, paths, config.batch_size, device, progress))
+    images = [
+        {"path": str(result.path), "probabilities": result.probabilities}
+        for result in results
+        if result.error is None
+    ]
+    form = "json" if terminal.json else config.format
+    _render(images, model.identity, form, terminal)
+    terminal.note(DISCLAIMER)
+    failed = [result for result in results if result.error is not None]
+    if failed:
+        listed = "\n".join(f"  {result.path}: {result.error}" for result in failed)
+        raise DeepChestError(f"{len(failed)} of {len(results)} files could not be read:\n{listed}")
+
+
+def _paths(arguments: tuple[str, ...]) -> Iterator[Path]:
+    """Yield files as named; a folder stands for its images, sorted, and - for lines of stdin."""
+    from deepchest_cli.data.radiograph import SUFFIXES
+
+    for argument in arguments:
+        if argument == "-":
+            yield from (Path(line.strip()) for line in sys.stdin if line.strip())
+        elif Path(argument).is_dir():
+            found = (path for path in Path(argument).rglob("*") if path.suffix.lower() in SUFFIXES)
+            yield from sorted(found)
+        else:
+            yield Path(argument)
+
+
+def _render(
+    images: list[dict[str, Any]], model: dict[str, Any], form: str, terminal: Terminal
+) -> None:
+    if form == "json":
+        terminal.document({"schema_version": 1, "model": model, "images": images})
+    elif form == "jsonl":
+        for image in images:
+            terminal.line(to_json(image))
+    elif form == "csv":
+        terminal.line(_csv(images, model["findings"]))
+    elif images:
+        names = [Path(image["path"]).name for image in images]
+        rows = [
+            [finding, *(number(image["probabilities"][finding]) for image in images)]
+            for finding in model["findings"]
+        ]
+        if len(images) <= 4:
+            terminal.table(table_of(["Finding", *names], rows))
+        else:
+            transposed = [list(row) for row in zip(names, *(r[1:] for r in rows), strict=True)]
+            terminal.table(table_of(["Image", *model["findings"]], transposed))
+
+
+def _csv(images: list[dict[str, Any]], findings: list[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", *findings])
+    for image in images:
+        writer.writerow([image["path"], *(image["probabilities"][name] for name in findings)])
+    return text.getvalue().rstrip("\n")

@@ -1,0 +1,1 @@
+"""Radiographs and labels: sources, splits, shards, batches, augmentation."""

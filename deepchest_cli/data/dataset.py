@@ -1,0 +1,88 @@
+"""A prepared data set, mapped into memory and read a batch at a time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.data.shards import MANIFEST, ShardContent, read_manifest, read_shard
+from deepchest_cli.errors import DeepChestError, UsageError
+
+
+@dataclass(frozen=True)
+class RadiographDataset:
+    """All N images of a data set with their labels (N, T) and metadata (N,)."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    findings: tuple[str, ...]
+    size: int  # stored height and width in pixels
+    labels: NDArray[np.uint8]
+    known: NDArray[np.uint8]
+    columns: dict[str, NDArray[Any]]
+    shards: tuple[NDArray[np.uint8], ...]  # mapped images of each shard
+    starts: NDArray[np.int64]  # first row of each shard
+
+    @property
+    def split_scheme(self) -> str:
+        """The name of the split: figures on different splits are never comparable."""
+        return str(self.manifest["settings"]["split_scheme"])
+
+    def rows(self, part: str) -> NDArray[np.int64]:
+        """Return the rows of a part in stored order."""
+        return np.flatnonzero(self.columns["split"] == part)
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the images of `rows` (B,) as (B, S, S), in their order."""
+        images = np.empty((len(rows), self.size, self.size), dtype=np.uint8)
+        shard_of = np.searchsorted(self.starts, rows, side="right") - 1
+        for position, (row, shard) in enumerate(zip(rows, shard_of, strict=True)):
+            images[position] = self.shards[shard][row - self.starts[shard]]
+        return images
+
+
+def open_dataset(folder: Path) -> RadiographDataset:
+    """Open a folder of shards; only those with a recorded hash and the recorded size count.
+
+    Raises `UsageError` where there is no data set and `DeepChestError` where a shard is damaged.
+    """
+    manifest = read_manifest(folder)
+    contents = [_open_shard(folder, entry, manifest) for entry in manifest["shards"]]
+    contents = [content for content in contents if len(content.images)]
+    if not contents:
+        raise UsageError(f"{folder} holds no images.", "Prepare it again: deepchest prepare")
+    lengths = [len(content.images) for content in contents]
+    return RadiographDataset(
+        folder=folder,
+        manifest=manifest,
+        findings=tuple(manifest["findings"]),
+        size=int(manifest["settings"]["size"]),
+        labels=np.concatenate([content.labels for content in contents]),
+        known=np.concatenate([content.known for content in contents]),
+        columns={
+            name: np.concatenate([content.columns[name] for content in contents])
+            for name in contents[0].columns
+        },
+        shards=tuple(content.images for content in contents),
+        starts=np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64),
+    )
+
+
+def _open_shard(folder: Path, entry: dict[str, Any], manifest: dict[str, Any]) -> ShardContent:
+    path = folder / entry["file"]
+    hint = "Run the same deepchest prepare again; it mends what is damaged."
+    if not entry.get("sha256"):
+        raise DeepChestError(
+            f"{folder / MANIFEST} has no hash of {path.name}: it can't count.", hint
+        )
+    if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        raise DeepChestError(f"Shard {path} is missing or cut short.", hint)
+    try:
+        content = read_shard(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise DeepChestError(f"Shard {path} is damaged: {error}.", hint) from error
+    if list(content.findings) != manifest["findings"]:
+        raise DeepChestError(f"Shard {path} has other findings than {folder / MANIFEST}.", hint)
+    return content

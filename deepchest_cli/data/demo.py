@@ -1,0 +1,49 @@
+"""The folder of synthetic radiographs: made whole or not at all, and known again."""
+
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from deepchest_cli.data.synthetic import write_demo
+from deepchest_cli.files import to_json
+
+MARK = "demo.json"  # says that the folder is ours to replace
+
+
+def describe(images: int, seed: int) -> str:
+    """Return the mark of a demo folder: what it was made from."""
+    return to_json({"synthetic": True, "images": images, "seed": seed}) + "\n"
+
+
+def is_demo(folder: Path) -> bool:
+    """Whether a folder was made here."""
+    return (folder / MARK).is_file()
+
+
+def matches(folder: Path, images: int, seed: int) -> bool:
+    """Whether a folder holds just these synthetic radiographs."""
+    return is_demo(folder) and (folder / MARK).read_text("utf-8") == describe(images, seed)
+
+
+def make_demo(
+    folder: Path,
+    images: int,
+    seed: int,
+    workers: int | None,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Draw synthetic radiographs in NIH's layout; an earlier demo in `folder` is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        count = workers or multiprocessing.cpu_count()
+        write_demo(temporary, images=images, seed=seed, workers=count, progress=progress)
+        (temporary / MARK).write_text(describe(images, seed), "utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

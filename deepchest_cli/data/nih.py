@@ -1,0 +1,255 @@
+"""NIH ChestX-ray14 as it is shipped: the metadata table in any of its forms, lists and boxes.
+
+Column names and their variants: Wang et al., CVPR 2017, and the copies in circulation (the Box
+download of 2017 and of 2020, the Kaggle sample).
+"""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deepchest_cli.data.findings import BOX_SPELLINGS, FINDINGS, parse_labels
+from deepchest_cli.errors import UsageError
+
+METADATA_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
+SPLIT_LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+BOX_FILE = "BBox_List_2017.csv"
+BOX_FRAME = 1024.0  # pixels; NIH's boxes are given on the 1024 px PNG files
+
+# our name: (required, spellings); commas inside NIH's brackets split one name into two columns
+COLUMNS: dict[str, tuple[bool, tuple[str, ...]]] = {
+    "image_index": (True, ("Image Index",)),
+    "labels": (True, ("Finding Labels",)),
+    "patient_id": (True, ("Patient ID",)),
+    "follow_up": (False, ("Follow-up #",)),
+    "age": (False, ("Patient Age",)),
+    "sex": (False, ("Patient Gender", "Patient Sex")),
+    "view": (False, ("View Position",)),
+    "original_width": (False, ("OriginalImage[Width", "OriginalImageWidth")),
+    "original_height": (False, ("Height]", "OriginalImageHeight")),
+}
+# Pneumonia positives in the whole table of 112,120 rows tell the two label versions apart
+LABEL_VERSIONS = {1353: "2017", 1431: "2020"}
+WHOLE_TABLE = 112_120
+OLDEST = 120  # years; the 2017 table holds ages up to 414
+AGE = re.compile(r"0*(\d{1,3})([YMWD]?)")
+YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """One row per image, sorted by image index, and what was noticed while reading."""
+
+    table: (
+        pd.DataFrame
+    )  # image_index, patient_id, follow_up, age, sex, view, original_*, one per finding
+    label_version: str
+    warnings: tuple[str, ...]
+
+
+def find_metadata(source: Path) -> Path:
+    """Return the metadata file of an NIH folder, the newest labels first."""
+    if not source.is_dir():
+        raise UsageError(
+            f"There is no folder {source}.",
+            "Download NIH ChestX-ray14 there (data/README.md says how), name another folder with "
+            "--source, or try synthetic radiographs: deepchest prepare --demo",
+        )
+    for name in METADATA_FILES:
+        if (source / name).is_file():
+            return source / name
+    raise UsageError(
+        f"{source} has no metadata table ({', '.join(METADATA_FILES)}).",
+        "Put NIH's CSV file beside the images.",
+    )
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read a metadata table; errors name the row (the header is row 1) and the column."""
+    raw = _read_columns(path)
+    warnings: list[str] = []
+    table = pd.DataFrame({"image_index": raw["image_index"].str.strip()})
+    _refuse_repeated(table["image_index"], path)
+    table["patient_id"] = _integers(raw["patient_id"], "Patient ID", path)
+    optional = raw.reindex(columns=list(COLUMNS), fill_value="").fillna("")
+    for name in ("follow_up", "original_width", "original_height"):
+        table[name] = pd.to_numeric(optional[name], errors="coerce").fillna(-1).astype(np.int32)
+    table["age"] = [_years(text) for text in optional["age"]]
+    table["sex"] = (
+        optional["sex"].str.strip().str.upper().str[:1].where(lambda s: s.isin(("M", "F")), "")
+    )
+    table["view"] = optional["view"].str.strip().str.upper().str[:4]
+    _note_unknown_ages(table["age"], optional["age"], warnings)
+    positives = [_labels(text, row, path) for row, text in enumerate(raw["labels"], start=2)]
+    for finding in FINDINGS:
+        table[finding] = np.array([finding in found for found in positives], dtype=np.uint8)
+    version = _label_version(table, path)
+    return Metadata(table.sort_values("image_index", ignore_index=True), version, tuple(warnings))
+
+
+def _read_columns(path: Path) -> pd.DataFrame:
+    """Return the known columns as text, under our names."""
+    start = path.read_bytes()[:64]
+    if not start.strip():
+        raise UsageError(f"{path} is empty.", "Download it again.")
+    if start.startswith(b"version https://git-lfs"):
+        raise UsageError(f"{path} is a Git LFS pointer, not the table.", "Run: git lfs pull")
+    try:
+        raw = pd.read_csv(
+            path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+        )
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+        csv.Error,
+    ) as error:
+        raise UsageError(
+            f"{path} is no readable CSV table: {error}.", "Download it again."
+        ) from error
+    names = {column.strip(): column for column in raw.columns}
+    found = {
+        ours: raw[names[spelling]]
+        for ours, (_, spellings) in COLUMNS.items()
+        for spelling in spellings
+        if spelling in names
+    }
+    for ours, (required, spellings) in COLUMNS.items():
+        if required and ours not in found:
+            raise UsageError(
+                f"{path} has no column {spellings[0]!r}. Found: {', '.join(names)}.",
+                "Use NIH's own metadata table.",
+            )
+        if required:
+            _refuse_blank(found[ours], spellings[0], path)
+    if raw.empty:
+        raise UsageError(f"{path} has a header and no rows.", "Download it again.")
+    return pd.DataFrame(found)
+
+
+def _refuse_blank(column: "pd.Series[str]", name: str, path: Path) -> None:
+    blank = column.isna() | (column.fillna("").str.strip() == "")
+    if blank.any():
+        row = int(np.flatnonzero(blank)[0]) + 2
+        raise UsageError(
+            f"{path}, row {row}: column {name!r} is empty.",
+            "The file is cut short or damaged; download it again.",
+        )
+
+
+def _refuse_repeated(names: "pd.Series[str]", path: Path) -> None:
+    repeated = names[names.duplicated(keep=False)]
+    if len(repeated):
+        rows = [str(int(str(row)) + 2) for row in repeated.index[repeated == repeated.iloc[0]]]
+        raise UsageError(
+            f"{path}: image {repeated.iloc[0]!r} stands in rows {', '.join(rows)}.",
+            "Each image has one row; remove the others.",
+        )
+
+
+def _integers(column: "pd.Series[str]", name: str, path: Path) -> "pd.Series[int]":
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = np.flatnonzero(numbers.isna() | (numbers % 1 != 0))
+    if len(wrong):
+        row = int(wrong[0])
+        raise UsageError(
+            f"{path}, row {row + 2}: column {name!r} should be a whole number. "
+            f"Found {column.iloc[row]!r}."
+        )
+    return numbers.astype(np.int64)
+
+
+def _labels(text: str, row: int, path: Path) -> frozenset[str]:
+    try:
+        return parse_labels(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{path}, row {row}: column 'Finding Labels': {error}.",
+            f"Known findings: {', '.join(FINDINGS)}.",
+        ) from error
+
+
+def _years(text: str) -> float:
+    """Return an age such as `58`, `060Y`, `013M` or `001D` in years; NaN where it is impossible."""
+    match = AGE.fullmatch(text.strip().upper())
+    years = float(match[1]) * YEARS[match[2]] if match else np.nan
+    return years if years <= OLDEST else np.nan
+
+
+def _note_unknown_ages(
+    ages: "pd.Series[float]", texts: "pd.Series[str]", warnings: list[str]
+) -> None:
+    wrong = texts[ages.isna() & (texts.str.strip() != "")]
+    if len(wrong):
+        warnings.append(
+            f"{len(wrong)} impossible ages (the first is {wrong.iloc[0]!r}) are taken as unknown; "
+            "the images stay."
+        )
+
+
+def _label_version(table: pd.DataFrame, path: Path) -> str:
+    if len(table) == WHOLE_TABLE:
+        return LABEL_VERSIONS.get(int(table["Pneumonia"].sum()), "unknown")
+    return {METADATA_FILES[0]: "2020", METADATA_FILES[1]: "2017"}.get(path.name, "unknown")
+
+
+def read_split_lists(source: Path) -> dict[str, frozenset[str]]:
+    """Return NIH's image names under "train_val" and "test"."""
+    lists = {}
+    for part, name in SPLIT_LISTS.items():
+        path = source / name
+        if not path.is_file():
+            raise UsageError(
+                f"{path} is missing, and --split-scheme official needs it.",
+                "Put NIH's list there, or split by patient at random: --split-scheme random",
+            )
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lists[part] = frozenset(line.strip() for line in lines if line.strip())
+        if not lists[part]:
+            raise UsageError(f"{path} is empty.", "Download it again.")
+    both = sorted(lists["train_val"] & lists["test"])
+    if both:
+        raise UsageError(
+            f"{len(both)} images stand in both split lists, the first is {both[0]}.",
+            "Restore NIH's own lists.",
+        )
+    return lists
+
+
+def read_boxes(source: Path) -> pd.DataFrame:
+    """Return NIH's boxes: image_index, finding, x, y, width, height in pixels of the 1024 frame.
+
+    The file's header names nine columns for six, so it is skipped; a missing file has no boxes.
+    """
+    columns = ["image_index", "finding", "x", "y", "width", "height"]
+    path = source / BOX_FILE
+    if not path.is_file():
+        return pd.DataFrame({name: [] for name in columns})
+    try:
+        raw = pd.read_csv(path, header=None, skiprows=1, usecols=range(6), names=columns)
+        raw[columns[2:]] = raw[columns[2:]].astype(np.float64)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise UsageError(f"{path} is no readable table of boxes: {error}.") from error
+    raw["finding"] = raw["finding"].replace(BOX_SPELLINGS)
+    unknown = sorted(set(raw["finding"]) - set(FINDINGS))
+    if unknown:
+        raise UsageError(f"{path}: unknown finding {unknown[0]!r}.")
+    return raw.sort_values(["image_index", "finding"], ignore_index=True)
+
+
+def find_images(source: Path, suffixes: frozenset[str]) -> dict[str, Path]:
+    """Return every image below a folder by its file name, however deep it lies."""
+    found: dict[str, Path] = {}
+    for path in sorted(source.rglob("*")):
+        if path.suffix.lower() in suffixes:
+            if path.name in found:
+                raise UsageError(
+                    f"{path.name} is there twice: {found[path.name]} and {path}.",
+                    "Name the folder of one copy with --source.",
+                )
+            found[path.name] = path
+    return found

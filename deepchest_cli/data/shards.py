@@ -1,0 +1,131 @@
+"""The shard format: plain HDF5, one file the unit of work, of continuation and of trust.
+
+Images are contiguous and uncompressed so that a reader maps the file instead of decoding it.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.files import replacing
+
+FORMAT = "deepchest-shards"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+# written while a preparation is under way, and never read as a data set
+PROGRESS = "preparation.json"
+
+# columns of the metadata table that a shard carries, one value an image
+TEXT_COLUMNS = {"image_index": 64, "sex": 1, "view": 4, "split": 10}  # width in bytes
+NUMBER_COLUMNS: dict[str, str] = {
+    "patient_id": "<i8",
+    "age": "<f4",  # years, NaN: unknown
+    "follow_up": "<i4",  # -1: unknown
+    "original_width": "<i4",  # pixels, -1: unknown
+    "original_height": "<i4",
+}
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """The arrays of one shard; N images of S pixels, T findings, B boxes."""
+
+    images: NDArray[np.uint8]  # (N, S, S)
+    labels: NDArray[np.uint8]  # (N, T), 1: present
+    known: NDArray[np.uint8]  # (N, T), 0: the label says nothing
+    columns: dict[str, NDArray[Any]]  # (N,) each, the names above
+    box_row: NDArray[np.int32]  # (B,), row within the shard
+    box_finding: NDArray[np.bytes_]  # (B,)
+    box: NDArray[np.float32]  # (B, 4), x, y, width, height in stored pixels
+    findings: tuple[str, ...]
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of a shard."""
+    return f"shard-{number:05d}.h5"
+
+
+def rows_per_shard(size: int) -> int:
+    """Return how many candidate images make a shard: 512, or fewer where they are large."""
+    return max(32, min(512, 512 * 256**2 // size**2))
+
+
+def write_shard(path: Path, content: ShardContent) -> None:
+    """Write a shard, whole or not at all; the same content gives the same bytes."""
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["format_version"] = FORMAT_VERSION
+        for name in ("images", "labels", "known", "box_row", "box_finding", "box"):
+            _write(file, name, getattr(content, name))
+        for name, width in TEXT_COLUMNS.items():
+            _write(file, name, content.columns[name].astype(f"S{width}"))
+        for name, kind in NUMBER_COLUMNS.items():
+            _write(file, name, content.columns[name].astype(kind))
+        _write(file, "findings", np.array(content.findings, dtype="S32"))
+
+
+def _write(file: h5py.File, name: str, values: NDArray[Any]) -> None:
+    # times would make two equal shards differ
+    file.create_dataset(name, data=values, track_times=False)
+
+
+def read_shard(path: Path) -> ShardContent:
+    """Return a shard's arrays; the images are mapped from the file, not read."""
+    with h5py.File(path, "r") as file:
+        columns = {name: file[name][:].astype(str) for name in TEXT_COLUMNS}
+        columns |= {name: file[name][:] for name in NUMBER_COLUMNS}
+        return ShardContent(
+            images=_map_images(path, file["images"]),
+            labels=file["labels"][:],
+            known=file["known"][:],
+            columns=columns,
+            box_row=file["box_row"][:],
+            box_finding=file["box_finding"][:],
+            box=file["box"][:],
+            findings=tuple(name.decode() for name in file["findings"][:]),
+        )
+
+
+def _map_images(path: Path, dataset: h5py.Dataset) -> NDArray[np.uint8]:
+    offset = dataset.id.get_offset()
+    if offset is None:  # no image of the shard could be read
+        return np.empty(dataset.shape, dtype=np.uint8)
+    return np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=dataset.shape)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a prepared data set; errors say how to make one."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        begun = (folder / PROGRESS).is_file()
+        raise UsageError(
+            f"{folder} is not a prepared data set: it has no {MANIFEST}"
+            + (" (its preparation was not finished)." if begun else "."),
+            f"Run: deepchest prepare --data {folder}  (add --demo for synthetic radiographs)",
+        )
+    manifest = load_json(path)
+    version = manifest.get("format_version")
+    if manifest.get("format") != FORMAT or version != FORMAT_VERSION:
+        raise UsageError(
+            f"{path} is of format {manifest.get('format')!r}, version {version!r}; "
+            f"this program reads {FORMAT!r}, version {FORMAT_VERSION}.",
+            "Prepare the data again: deepchest prepare --force",
+        )
+    return manifest
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a file of ours."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is damaged: {error}.", "Prepare the data again.") from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} is damaged: no JSON object.", "Prepare the data again.")
+    return document

@@ -1,0 +1,55 @@
+"""Errors that a person can act on, and the exit codes of the command line."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a shell sees: 128 + the signal's number for an interruption."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USE = 2
+    GATE_NOT_MET = 3
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class DeepChestError(Exception):
+    """Something went wrong: what and where (`message`) and how to mend it (`hint`)."""
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(DeepChestError):
+    """A flag, a configuration or an input is wrong; nothing was done."""
+
+    exit_code = ExitCode.WRONG_USE
+
+
+class GateError(DeepChestError):
+    """A quality gate was not met."""
+
+    exit_code = ExitCode.GATE_NOT_MET
+
+
+class InterruptedRunError(DeepChestError):
+    """A signal ended the work after it had been saved."""
+
+    def __init__(self, message: str, hint: str, exit_code: ExitCode) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a name that nothing goes by: what was given, the nearest, the rest."""
+    names = list(known)
+    nearest = get_close_matches(name, names, n=1)
+    suggestion = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return UsageError(f"Unknown {kind} {name!r}.{suggestion}", f"Known: {', '.join(names)}.")

@@ -1,0 +1,1 @@
+"""Predictions and the figures that are computed from them."""

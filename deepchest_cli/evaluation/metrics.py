@@ -1,0 +1,106 @@
+"""Figures per finding and their macro means; what is undefined is NaN, never 0."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from deepchest_cli.evaluation.predictions import Predictions
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.uint8]
+THRESHOLD = 0.5
+SMALLEST = 1e-12  # keeps the logarithm of a probability finite
+
+
+def _both_classes(labels: Labels) -> bool:
+    return bool(0 < labels.sum() < len(labels))
+
+
+def auroc(labels: Labels, probabilities: Floats) -> float:
+    """Return the area under the ROC curve; NaN unless both classes are there."""
+    return float(roc_auc_score(labels, probabilities)) if _both_classes(labels) else np.nan
+
+
+def average_precision(labels: Labels, probabilities: Floats) -> float:
+    """Return the average precision; NaN without a positive."""
+    return float(average_precision_score(labels, probabilities)) if labels.any() else np.nan
+
+
+def accuracy(labels: Labels, probabilities: Floats) -> float:
+    """Return the share of images on the right side of 0.5; NaN without an image."""
+    return float(np.mean((probabilities > THRESHOLD) == labels)) if len(labels) else np.nan
+
+
+def accuracy_of_nothing(labels: Labels, probabilities: Floats) -> float:
+    """Return the accuracy of never predicting the finding, which a model has to beat."""
+    return 1 - prevalence(labels, probabilities)
+
+
+def prevalence(labels: Labels, probabilities: Floats) -> float:
+    """Return the share of positives."""
+    return float(labels.mean()) if len(labels) else np.nan
+
+
+def loss(labels: Labels, probabilities: Floats) -> float:
+    """Return the mean binary cross-entropy in nats."""
+    if not len(labels):
+        return np.nan
+    right = np.where(labels == 1, probabilities, 1 - probabilities)
+    return float(-np.log(np.clip(right, SMALLEST, 1)).mean())
+
+
+def f1(labels: Labels, probabilities: Floats) -> float:
+    """Return the F1 score of the finding being present at 0.5; NaN without a positive."""
+    return _f1(labels, probabilities, "binary") if labels.any() else np.nan
+
+
+def f1_macro(labels: Labels, probabilities: Floats) -> float:
+    """Return the mean of the F1 scores of present and absent, as the authors report it."""
+    return _f1(labels, probabilities, "macro") if _both_classes(labels) else np.nan
+
+
+def f1_micro(labels: Labels, probabilities: Floats) -> float:
+    """Return the micro F1 over present and absent, which is the accuracy."""
+    return accuracy(labels, probabilities)
+
+
+def f1_weighted(labels: Labels, probabilities: Floats) -> float:
+    """Return the mean of both F1 scores weighted by how often each class occurs."""
+    return _f1(labels, probabilities, "weighted") if _both_classes(labels) else np.nan
+
+
+def _f1(labels: Labels, probabilities: Floats, average: str) -> float:
+    predicted = probabilities > THRESHOLD
+    return float(f1_score(labels, predicted, average=average, zero_division=0))
+
+
+METRICS: dict[str, Callable[[Labels, Floats], float]] = {
+    "auroc": auroc,
+    "average_precision": average_precision,
+    "accuracy": accuracy,
+    "accuracy_of_nothing": accuracy_of_nothing,
+    "f1": f1,
+    "f1_macro": f1_macro,
+    "f1_micro": f1_micro,
+    "f1_weighted": f1_weighted,
+    "loss": loss,
+    "prevalence": prevalence,
+}
+
+
+def per_finding(metric: str, predictions: Predictions) -> Floats:
+    """Return a metric for each finding (T,) over its known labels; NaN where it is undefined."""
+    values = []
+    for column in range(len(predictions.findings)):
+        known = predictions.known[:, column] == 1
+        labels = predictions.labels[known, column]
+        values.append(METRICS[metric](labels, predictions.probabilities[known, column]))
+    return np.array(values, dtype=np.float64)
+
+
+def macro(values: Floats) -> float:
+    """Return the mean over the findings whose value is defined; NaN when none is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else np.nan

@@ -1,0 +1,82 @@
+"""The table of predictions that every figure is computed from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepchest_cli.data.augmentation import normalise, to_grey
+from deepchest_cli.data.batches import batches
+from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.errors import UsageError
+from deepchest_cli.model.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """N images, T findings: what was predicted and what is known."""
+
+    findings: tuple[str, ...]
+    probabilities: NDArray[np.float64]  # (N, T)
+    labels: NDArray[np.uint8]  # (N, T)
+    known: NDArray[np.uint8]  # (N, T)
+    patient_id: NDArray[np.int64]  # (N,)
+
+
+def predict_rows(
+    classifier: Classifier,
+    dataset: RadiographDataset,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Predictions:
+    """Return the predictions for `rows` of a data set, in fp32.
+
+    Raises `UsageError` when the data set has other findings than the model.
+    """
+    findings = classifier.architecture.findings
+    columns = _columns_of(findings, dataset)
+    probabilities = []
+    for batch in batches(dataset, rows, batch_size):
+        probabilities.append(probabilities_of(classifier, batch.images, batch_size, device))
+        progress(len(probabilities) * batch_size, len(rows))
+    return Predictions(
+        findings,
+        np.concatenate(probabilities) if probabilities else np.empty((0, len(findings))),
+        dataset.labels[rows][:, columns],
+        dataset.known[rows][:, columns],
+        dataset.columns["patient_id"][rows],
+    )
+
+
+def _columns_of(findings: tuple[str, ...], dataset: RadiographDataset) -> list[int]:
+    """Return where the model's findings stand in the data set; their order is never assumed."""
+    missing = [name for name in findings if name not in dataset.findings]
+    if missing:
+        raise UsageError(
+            f"{dataset.folder} has no labels for {', '.join(missing)}, which the model predicts.",
+            "Use data prepared with the findings that the model was trained on.",
+        )
+    return [dataset.findings.index(name) for name in findings]
+
+
+@torch.inference_mode()
+def probabilities_of(
+    classifier: Classifier, images: torch.Tensor, batch_size: int, device: torch.device
+) -> NDArray[np.float64]:
+    """Return the probabilities (B, T) for stored images (B, S, S) of at most `batch_size`.
+
+    The batch is filled up to `batch_size`, because kernels chosen by the shape of a batch would
+    let an image's probabilities depend on its neighbours.
+    """
+    classifier.eval()
+    filled = torch.zeros((batch_size, *images.shape[1:]), dtype=torch.uint8)
+    filled[: len(images)] = images
+    architecture = classifier.architecture
+    grey = to_grey(filled.to(device), architecture.image_size)
+    _, logits = classifier(normalise(grey, architecture.normalisation))
+    # double precision: a sigmoid in single precision ties confident images at exactly 1
+    return np.asarray(logits[: len(images)].double().sigmoid().cpu(), dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Backbones, the multi-label classifier and its checkpoint."""

@@ -1,0 +1,112 @@
+"""One file of tensors and plain values that holds all that prediction needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.files import replacing, sha256_of
+from deepchest_cli.model.classifier import Architecture, Classifier
+
+FORMAT = "deepchest-checkpoint"
+FORMAT_VERSION = 1
+BEST, LAST = "best.pt", "last.pt"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A classifier ready for prediction, in evaluation mode, and where it came from."""
+
+    classifier: Classifier
+    origin: dict[str, Any]  # weighter, epoch, data set, split scheme, label version, configuration
+    path: Path
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a prediction says about its model."""
+        architecture = self.classifier.architecture
+        return {
+            "path": str(self.path),
+            "sha256": sha256_of(self.path),
+            "backbone": architecture.backbone,
+            "weighter": self.origin["weighter"],
+            "epoch": self.origin["epoch"],
+            "image_size": architecture.image_size,
+            "findings": list(architecture.findings),
+            "split_scheme": self.origin["split_scheme"],
+            "label_version": self.origin["label_version"],
+        }
+
+
+def save_checkpoint(
+    path: Path,
+    classifier: Classifier,
+    origin: dict[str, Any],
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint, whole or not at all; `training` is what a run needs to go on."""
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "architecture": classifier.architecture.to_plain(),
+        "origin": origin,
+        "tensors": classifier.state_dict(),
+        "training": training,
+    }
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint; code inside the file is never run.
+
+    Raises `UsageError` when there is none and `DeepChestError` when it is damaged, unsafe or of
+    another format version.
+    """
+    if not path.is_file():
+        raise UsageError(f"There is no checkpoint {path}.", "Train one: deepchest train")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for damaged and for unsafe files
+        unsafe = "weights_only" in str(error) or "Unsupported" in str(error)
+        reason = "holds code, which is not run" if unsafe else "is damaged or cut short"
+        raise DeepChestError(
+            f"The checkpoint {path} {reason}.",
+            "Use a checkpoint that deepchest train wrote, or train again.",
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DeepChestError(f"{path} is no checkpoint of deepchest.", "Name a run folder.")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise DeepChestError(
+            f"{path} is of format version {content.get('format_version')!r}; "
+            f"this program reads version {FORMAT_VERSION}.",
+            "Use the deepchest version that wrote it.",
+        )
+    return content
+
+
+def find_checkpoint(model: Path) -> Path:
+    """Return the checkpoint that a run folder or a file stands for."""
+    if model.is_dir():
+        return model / BEST
+    if not model.exists():
+        raise UsageError(
+            f"There is no model {model}.",
+            "Train one (deepchest train), or name a run folder or checkpoint with --model.",
+        )
+    return model
+
+
+def load_model(model: Path, device: torch.device) -> LoadedModel:
+    """Return the model of a run folder or checkpoint on a device, in evaluation mode."""
+    path = find_checkpoint(model)
+    content = read_checkpoint(path)
+    try:
+        classifier = Classifier(Architecture.from_plain(content["architecture"]))
+        classifier.load_state_dict(content["tensors"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise DeepChestError(f"The checkpoint {path} is damaged: {error}.") from error
+    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return LoadedModel(classifier.eval(), content["origin"], path)

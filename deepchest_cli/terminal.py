@@ -1,0 +1,120 @@
+"""The only place that prints: results to standard output, everything else to standard error."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from deepchest_cli.errors import DeepChestError
+from deepchest_cli.files import to_json
+
+PIPE_WIDTH = 160  # columns of a table that no terminal bounds
+
+
+class Terminal:
+    """Decides once how to speak: for people, as one JSON document, or quietly."""
+
+    def __init__(
+        self, json: bool = False, quiet: bool = False, verbose: bool = False, debug: bool = False
+    ) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.debug = debug
+        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    @property
+    def animated(self) -> bool:
+        """Whether bars and live displays may move on standard error."""
+        return self.errors.is_terminal and not (self.json or self.quiet)
+
+    def line(self, text: str) -> None:
+        """Write one line of result as it stands, without markup or wrapping."""
+        sys.stdout.write(f"{text}\n")
+
+    def document(self, content: Any) -> None:
+        """Write one JSON document."""
+        sys.stdout.write(to_json(content) + "\n")
+
+    def table(self, table: Table) -> None:
+        """Write a table, as wide as it needs to be where no terminal bounds it."""
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = max(console.width, PIPE_WIDTH)
+        console.print(table)
+
+    def note(self, text: str) -> None:
+        """Say what happens; silenced by --quiet."""
+        if not self.quiet:
+            self.errors.print(Text(text))
+
+    def detail(self, text: str) -> None:
+        """Say what only --verbose asks for."""
+        if self.verbose:
+            self.note(text)
+
+    def warning(self, text: str) -> None:
+        """Say what the user should not miss."""
+        self.errors.print(Text("Warning: ", style="yellow").append(text, style="default"))
+
+    @contextmanager
+    def progress(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        """Yield a callback (done, total) that moves a bar where there is a terminal."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(
+            *columns,
+            TimeRemainingColumn(),
+            console=self.errors,
+            disable=not self.animated,
+            transient=True,
+        ) as bar:
+            task = bar.add_task(description, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[Any], None]]:
+        """Yield a callback that shows a renderable in place; nothing without a terminal."""
+        if not self.animated:
+            yield lambda renderable: None
+            return
+        with Live(console=self.errors, auto_refresh=False) as live:
+            yield lambda renderable: live.update(renderable, refresh=True)
+
+
+def render_error(error: DeepChestError) -> None:
+    """Write an error and how to mend it to standard error."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text("Error: ", style="bold red").append(error.message, style="default"))
+    if error.hint:
+        console.print(Text(error.hint))
+
+
+def table_of(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1
+) -> Table:
+    """Return a plain table: the first `left` columns read from the left, numbers from the right."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for position, name in enumerate(columns):
+        table.add_column(Text(name), justify="left" if position < left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a figure for people; an undefined one is a dash."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"

@@ -1,0 +1,1 @@
+"""The training loop, its optimisation and the run directory."""

@@ -1,0 +1,41 @@
+"""What a training epoch has seen so far, kept so that its figures survive an interruption."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepchest_cli.weighting import TaskLosses
+
+
+class EpochRecord:
+    """Running sums per finding (T,), on the device of the model: nothing waits for them."""
+
+    def __init__(self, findings: int, device: torch.device) -> None:
+        # not float64: Metal has none; counts stay exact up to 2**24 images
+        zeros = torch.zeros(findings, device=device)
+        self.sums = {"loss": zeros.clone(), "correct": zeros.clone(), "known": zeros.clone()}
+
+    def add(self, losses: TaskLosses, logits: Tensor, labels: Tensor, known: Tensor) -> None:
+        """Take in a batch: losses (T,), the others (B, T)."""
+        correct = ((logits > 0) == (labels > 0)) & known
+        self.sums["loss"] += losses.values.detach() * losses.known
+        self.sums["correct"] += correct.sum(dim=0)
+        self.sums["known"] += losses.known
+
+    def performance(self) -> dict[str, Tensor]:
+        """Return the epoch's `loss` and `accuracy` (T,) in double precision; NaN: nothing known."""
+        sums = {name: value.cpu().double() for name, value in self.sums.items()}
+        return {
+            "loss": sums["loss"] / sums["known"],
+            "accuracy": sums["correct"] / sums["known"],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums for a checkpoint."""
+        return dict(self.sums)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the sums of a checkpoint."""
+        for name, value in state.items():
+            self.sums[name].copy_(value)

@@ -1,0 +1,81 @@
+"""Where a run stands, and how all of its state goes into a checkpoint and comes back."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from deepchest_cli.training.epoch_record import EpochRecord
+from deepchest_cli.training.progress import EpochReport
+from deepchest_cli.training.setup import Setup
+
+
+@dataclass
+class Position:
+    """Counters and history of a run, in plain values."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the run
+    epoch_step: int = 0  # finished steps of the epoch under way
+    best_epoch: int = 0  # counted from 1; 0: none yet
+    best_score: float = float("-inf")
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    weights: list[dict[str, Any]] = field(default_factory=list)
+
+    def end_epoch(self, score: float) -> None:
+        """Count a finished epoch and remember whether it is the best."""
+        self.epoch += 1
+        self.epoch_step = 0
+        if score > self.best_score:
+            self.best_epoch, self.best_score = self.epoch, score
+
+    def add_row(self, report: EpochReport, findings: Sequence[str], learning_rate: float) -> None:
+        """Add an epoch to the tables that become metrics.csv and weights.csv."""
+        row: dict[str, Any] = {
+            "epoch": report.epoch,
+            "step": self.step,
+            "learning_rate": learning_rate,
+            "best": int(report.best),
+        }
+        for part, values in (("training", report.training), ("validation", report.validation)):
+            row |= {f"{part}_{metric}": _cell(report.macro(part, metric)) for metric in values}
+        row |= {"seconds": report.seconds, "images_per_second": report.images_per_second}
+        for part, values in (("training", report.training), ("validation", report.validation)):
+            for metric, column in values.items():
+                for finding, value in zip(findings, column.tolist(), strict=True):
+                    row[f"{part}_{metric}/{finding}"] = _cell(value)
+        self.metrics.append(row)
+        if report.weights is not None:
+            trace = dict(zip(findings, report.weights.tolist(), strict=True))
+            self.weights.append({"epoch": report.epoch, **trace})
+
+
+def _cell(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def snapshot(position: Position, setup: Setup, record: EpochRecord) -> dict[str, Any]:
+    """Return everything beyond the model's weights that a run needs to go on exactly."""
+    return {
+        "position": asdict(position),
+        "optimizer": setup.optimizer.state_dict(),
+        "schedule": setup.schedule.state_dict(),
+        "weighter": setup.weighter.state_dict(),
+        "record": record.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if setup.device.type == "cuda" else [],
+    }
+
+
+def restore(training: dict[str, Any], setup: Setup, record: EpochRecord) -> Position:
+    """Put the state of `snapshot` back into the parts of a run and return its position."""
+    setup.optimizer.load_state_dict(training["optimizer"])
+    setup.schedule.load_state_dict(training["schedule"])
+    setup.weighter.load_state_dict(training["weighter"])
+    record.load_state_dict(training["record"])
+    torch.set_rng_state(training["random"])
+    if training["random_cuda"] and setup.device.type == "cuda":
+        torch.cuda.set_rng_state_all(training["random_cuda"])
+    return Position(**training["position"])

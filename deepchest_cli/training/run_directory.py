@@ -1,0 +1,105 @@
+"""The folder of a run: created without collisions, written so that it is always whole."""
+
+import csv
+import io
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepchest_cli import __version__
+from deepchest_cli.config import TrainConfig, to_toml
+from deepchest_cli.errors import UsageError
+from deepchest_cli.files import write_json, write_text
+
+RUNS = Path("runs")
+LATEST = "latest"
+CONFIG, ENVIRONMENT, METRICS, WEIGHTS = (
+    "config.toml",
+    "environment.json",
+    "metrics.csv",
+    "weights.csv",
+)
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scikit-learn", "h5py")
+
+
+def create_run(config: TrainConfig) -> Path:
+    """Make the folder of a new run with its configuration and environment.
+
+    Raises `UsageError` when `config.out` exists; a name of our own never collides.
+    """
+    if config.out is not None:
+        try:
+            config.out.mkdir(parents=True)
+        except FileExistsError as error:
+            raise UsageError(
+                f"{config.out} exists already.", "Choose another folder with --out."
+            ) from error
+        folder = config.out
+    else:
+        folder = _make_unique(RUNS, f"{_now()}-{config.backbone}-{config.weighter}")
+        _point_latest(folder)
+    write_text(folder / CONFIG, to_toml(config))
+    write_json(folder / ENVIRONMENT, describe_environment())
+    return folder
+
+
+def _now() -> str:
+    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+
+
+def _make_unique(parent: Path, name: str) -> Path:
+    """Make a folder that is new even when two runs start in the same second."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _point_latest(folder: Path) -> None:
+    """Let `runs/latest` name the newest run, replacing the link in one step."""
+    temporary = folder.parent / f".{LATEST}.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.name, target_is_directory=True)
+    temporary.replace(folder.parent / LATEST)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return versions and devices, for the run directory and for the doctor."""
+    return {
+        "deepchest": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "cuda": torch.version.cuda,
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows with the same keys as CSV, whole or not at all; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,71 @@
+"""What every weighter is: task losses in, one objective out, and a memory that can be saved."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TaskLosses:
+    """The losses of one batch; a task without a known label has no say in the step."""
+
+    values: Tensor  # (T,), mean over the known labels; zero without gradient where there are none
+    known: Tensor  # (T,), how many labels are known
+
+    @property
+    def present(self) -> Tensor:
+        """Which tasks (T,) the batch says anything about."""
+        return self.known > 0
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What an epoch achieved: metric name to values (T,), NaN where one is undefined."""
+
+    training: Mapping[str, Tensor] = field(default_factory=dict)
+    validation: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Weighter(nn.Module, ABC):
+    """Common to all: the tasks, the trace of weights, and the hooks of a training loop.
+
+    All state lives in buffers and parameters, so that `state_dict` resumes a run exactly.
+    Parameters, where a method learns its weights, belong into an optimiser group of their own
+    without weight decay.
+    """
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+
+    @property
+    @abstractmethod
+    def weights(self) -> Tensor | None:
+        """The derivative of the objective by each task's loss (T,), as last used."""
+
+    def observe(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
+        """Watch the results of a step, each (B, T), before the update."""
+
+    def end_epoch(self, performance: Performance) -> list[str]:
+        """Take note of an epoch's results; return what the user should be told."""
+        return []
+
+    def after_step(self, recompute: Callable[[], TaskLosses]) -> None:
+        """Look again after the update; `recompute` gives the losses of the same batch."""
+
+
+class LossWeighter(Weighter):
+    """A weighter that needs the losses only, no gradients."""
+
+    @abstractmethod
+    def forward(self, losses: TaskLosses) -> Tensor:
+        """Return the scalar objective to back-propagate."""
+
+
+def weighted_sum(weights: Tensor, losses: TaskLosses) -> Tensor:
+    """Return the sum of the present tasks' losses times their weights (T,)."""
+    terms = weights.to(losses.values.dtype) * losses.values
+    return torch.where(losses.present, terms, torch.zeros_like(terms)).sum()

@@ -1,0 +1,88 @@
+"""Every weighter by name: help, completion, documentation and comparison read this table."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.weighting.base import LossWeighter
+from deepchest_cli.weighting.deepchest import DeepChestWeighter
+from deepchest_cli.weighting.equal import EqualWeighter
+
+
+@dataclass(frozen=True)
+class WeighterInfo:
+    """What a user wants to know before choosing a weighter."""
+
+    name: str
+    factory: Callable[..., LossWeighter]
+    summary: str
+    kind: str  # loss: needs the losses only; gradient: needs task gradients
+    passes: str  # forward and backward passes of a step
+    memory: str  # beyond that of equal weighting
+    paper: str
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The parameters that --weighter-option sets, with their defaults."""
+        parameters = list(inspect.signature(self.factory).parameters.values())
+        return {entry.name: entry.default for entry in parameters if entry.name != "tasks"}
+
+
+WEIGHTERS: dict[str, WeighterInfo] = {
+    info.name: info
+    for info in (
+        WeighterInfo(
+            name="equal",
+            factory=EqualWeighter,
+            summary="the plain sum of the task losses",
+            kind="loss",
+            passes="1 forward, 1 backward",
+            memory="none",
+            paper="baseline",
+        ),
+        WeighterInfo(
+            name="deepchest",
+            factory=DeepChestWeighter,
+            summary="raises tasks below the mean training accuracy, lowers the others",
+            kind="loss",
+            passes="1 forward, 1 backward",
+            memory="one number a task",
+            paper="Mohamed et al. 2025, arXiv 2505.23595",
+        ),
+    )
+}
+
+
+def build_weighter(
+    name: str, tasks: Sequence[str], options: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+) -> LossWeighter:
+    """Return a weighter for `tasks`, its options given as text.
+
+    Raises `UsageError` for an unknown name or option and for a value of the wrong type.
+    """
+    if name not in WEIGHTERS:
+        raise unknown_name("weighter", name, WEIGHTERS)
+    defaults = WEIGHTERS[name].options
+    values = {}
+    for key, text in dict(options).items():
+        if key not in defaults:
+            raise _unknown_option(name, key, defaults)
+        values[key] = _parse(key, text, defaults[key])
+    return WEIGHTERS[name].factory(tasks, **values)
+
+
+def _unknown_option(name: str, key: str, defaults: Mapping[str, Any]) -> UsageError:
+    if not defaults:
+        return UsageError(f"The weighter {name!r} has no options. Found {key!r}.")
+    return unknown_name(f"option of the weighter {name!r}:", key, defaults)
+
+
+def _parse(key: str, text: str, default: Any) -> Any:
+    try:
+        return type(default)(text)
+    except ValueError as error:
+        raise UsageError(
+            f"Option {key!r} should be of type {type(default).__name__}. Found {text!r}."
+        ) from error
