@@ -6,6 +6,7 @@ download of 2017 and of 2020, the Kaggle sample).
 
 import csv
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def find_metadata(source: Path) -> Path:
 def read_metadata(path: Path) -> Metadata:
     """Read a metadata table; errors name the row (the header is row 1) and the column."""
     raw = _read_columns(path)
-    warnings: list[str] = []
+    noticed: list[str] = []
     table = pd.DataFrame({"image_index": raw["image_index"].str.strip()})
     _refuse_repeated(table["image_index"], path)
     table["patient_id"] = _integers(raw["patient_id"], "Patient ID", path)
@@ -83,12 +84,12 @@ def read_metadata(path: Path) -> Metadata:
         optional["sex"].str.strip().str.upper().str[:1].where(lambda s: s.isin(("M", "F")), "")
     )
     table["view"] = optional["view"].str.strip().str.upper().str[:4]
-    _note_unknown_ages(table["age"], optional["age"], warnings)
+    _note_unknown_ages(table["age"], optional["age"], noticed)
     positives = [_labels(text, row, path) for row, text in enumerate(raw["labels"], start=2)]
     for finding in FINDINGS:
         table[finding] = np.array([finding in found for found in positives], dtype=np.uint8)
     version = _label_version(table, path)
-    return Metadata(table.sort_values("image_index", ignore_index=True), version, tuple(warnings))
+    return Metadata(table.sort_values("image_index", ignore_index=True), version, tuple(noticed))
 
 
 def _read_columns(path: Path) -> pd.DataFrame:
@@ -99,9 +100,12 @@ def _read_columns(path: Path) -> pd.DataFrame:
     if start.startswith(b"version https://git-lfs"):
         raise UsageError(f"{path} is a Git LFS pointer, not the table.", "Run: git lfs pull")
     try:
-        raw = pd.read_csv(
-            path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-        )
+        with warnings.catch_warnings():
+            # rows of NIH's newest table end in a comma, with and without one in the header
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            raw = pd.read_csv(
+                path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+            )
     except (
         pd.errors.ParserError,
         pd.errors.EmptyDataError,
@@ -181,11 +185,11 @@ def _years(text: str) -> float:
 
 
 def _note_unknown_ages(
-    ages: "pd.Series[float]", texts: "pd.Series[str]", warnings: list[str]
+    ages: "pd.Series[float]", texts: "pd.Series[str]", noticed: list[str]
 ) -> None:
     wrong = texts[ages.isna() & (texts.str.strip() != "")]
     if len(wrong):
-        warnings.append(
+        noticed.append(
             f"{len(wrong)} impossible ages (the first is {wrong.iloc[0]!r}) are taken as unknown; "
             "the images stay."
         )

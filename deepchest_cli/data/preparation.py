@@ -1,6 +1,8 @@
 """From an NIH folder to a published data set of shards, in parallel, continued where it ended."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -156,6 +158,8 @@ def run_preparation(
 def _enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:
     """Make the folder, or accept it when it holds the same preparation; return its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
+    for left_behind in folder.glob(".*.tmp"):  # by a process that was killed while writing
+        left_behind.unlink()
     for name in (MANIFEST, PROGRESS):
         path = folder / name
         if not path.is_file():
@@ -231,9 +235,18 @@ def _jobs(plan: Plan, folder: Path) -> Iterator[ShardJob]:
 _counter: Any = None
 
 
-def _share_counter(counter: Any) -> None:
+def _start_worker(counter: Any) -> None:
     global _counter  # noqa: PLW0603  a pool hands shared memory to its workers in no other way
     _counter = counter
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent is killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _counted(job: ShardJob) -> dict[str, Any]:
@@ -250,7 +263,7 @@ def _convert(
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", total - sum(len(job.table) for job in jobs))
     count = min(workers or multiprocessing.cpu_count(), len(jobs))
-    with ProcessPoolExecutor(count, context, _share_counter, (counter,)) as pool:
+    with ProcessPoolExecutor(count, context, _start_worker, (counter,)) as pool:
         try:
             pending: set[Future[dict[str, Any]]] = {pool.submit(_counted, job) for job in jobs}
             while pending:

@@ -1,0 +1,159 @@
+"""Shared material: a small NIH folder, prepared shards, a trained run, and the command line."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests_support import QUICK
+
+from deepchest_cli.data.findings import FINDINGS
+
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Let tests that run beside each other not wait for each other's threads."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep colours and widths of the caller's terminal out of what is compared."""
+    for name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+def write_nih_folder(folder: Path, patients: int = 40, size: int = 48, seed: int = 0) -> Path:
+    """Write radiographs of noise, brighter with more findings, in NIH's layout: two a patient."""
+    chance = np.random.default_rng(seed)
+    images = folder / "images"
+    images.mkdir(parents=True)
+    rows, lists = [HEADER], {"train_val": [], "test": []}
+    for patient in range(1, patients + 1):
+        for follow_up in range(2):
+            name = f"{patient:08d}_{follow_up:03d}.png"
+            # each finding in turn, so that every part has every finding
+            found = [FINDINGS[patient % 14]] if follow_up else []
+            found += ["Effusion"] if patient % 3 == 0 and "Effusion" not in found else []
+            pixels = chance.normal(90 + 60 * len(found), 20, (size, size)).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(images / name)
+            labels = "|".join(found) or "No Finding"
+            rows.append(
+                f"{name},{labels},{follow_up},{patient},0{50 + follow_up}Y,M,PA,2500,2048,0.1,0.1"
+            )
+            lists["test" if patient % 4 == 0 else "train_val"].append(name)
+    (folder / "Data_Entry_2017_v2020.csv").write_text("\n".join(rows) + "\n")
+    for part, names in lists.items():
+        (folder / f"{part}_list.txt").write_text("\n".join(names))
+    (folder / "BBox_List_2017.csv").write_text(
+        "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
+        "00000004_001.png,Infiltrate,256.0,512.0,128.0,64.0\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def nih_folder(tmp_path: Path) -> Path:
+    return write_nih_folder(tmp_path / "nih")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def deepchest(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run `deepchest ARGUMENTS` in this process."""
+    from deepchest_cli.app import main
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["deepchest", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        sys.stdout.flush()
+        captured = capfd.readouterr()
+        return Outcome(int(exit_info.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared data set of 80 radiographs at 32 px; not to be changed."""
+    from deepchest_cli.config import PrepareConfig
+    from deepchest_cli.data.preparation import plan_preparation, run_preparation
+
+    root = tmp_path_factory.mktemp("prepared")
+    source = write_nih_folder(root / "nih")
+    config = PrepareConfig(size=32, workers=1, validation_fraction=0.2)
+    run_preparation(plan_preparation(config, source), config, root / "shards", lambda *_: None)
+    return root / "shards"
+
+
+@dataclass
+class Recorder:
+    """An observer that remembers."""
+
+    steps: list[object]
+    epochs: list[object]
+    notes: list[str]
+
+    def on_step(self, report: object) -> None:
+        self.steps.append(report)
+
+    def on_epoch(self, report: object) -> None:
+        self.epochs.append(report)
+
+    def on_note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder([], [], [])
+
+
+@pytest.fixture(scope="session")
+def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short finished run; not to be changed."""
+    from deepchest_cli.config import TrainConfig
+    from deepchest_cli.training.loop import Trainer
+    from deepchest_cli.training.run_directory import create_run
+    from deepchest_cli.training.setup import set_up
+
+    config = TrainConfig(data=shards, out=tmp_path_factory.mktemp("runs") / "run", **QUICK)
+    setup = set_up(config)
+    Trainer(setup, create_run(config), Recorder([], [], [])).fit()
+    assert config.out is not None
+    return config.out
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real NIH radiographs, where there is one."""
+    folder = os.environ.get("DEEPCHEST_TEST_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("DEEPCHEST_TEST_DATA names no folder of real radiographs")
+    return Path(folder)

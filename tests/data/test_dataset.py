@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from deepchest_cli.data.batches import batches, epoch_order
+from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.errors import UsageError
+
+
+@pytest.fixture
+def dataset(shards):
+    return open_dataset(shards)
+
+
+def test_images_are_gathered_in_any_order(dataset):
+    rows = np.array([79, 0, 40, 40, 3])
+    expected = np.stack([dataset.gather(np.array([row]))[0] for row in rows])
+    assert np.array_equal(dataset.gather(rows), expected)
+    assert dataset.gather(rows).dtype == np.uint8
+
+
+def test_parts_are_disjoint_and_complete(dataset):
+    rows = [dataset.rows(part) for part in ("train", "validation", "test")]
+    assert sorted(np.concatenate(rows)) == list(range(80))
+    patients = [set(dataset.columns["patient_id"][part]) for part in rows]
+    assert not patients[0] & patients[1]
+    assert not patients[0] & patients[2]
+    assert not patients[1] & patients[2]
+
+
+def test_batches_carry_images_and_labels_of_their_rows(dataset):
+    rows = np.array([5, 70, 31, 8, 2])
+    found = list(batches(dataset, rows, 2))
+    assert [len(batch.images) for batch in found] == [2, 2, 1]
+    assert np.array_equal(np.concatenate([b.images for b in found]), dataset.gather(rows))
+    assert np.array_equal(np.concatenate([b.labels for b in found]), dataset.labels[rows])
+
+
+def test_batches_begin_where_they_are_told(dataset):
+    rows = np.arange(10)
+    late = list(batches(dataset, rows, 3, start=2))
+    whole = list(batches(dataset, rows, 3))
+    assert len(late) == 2
+    assert np.array_equal(late[0].images, whole[2].images)
+
+
+def test_the_order_depends_on_seed_and_epoch_only():
+    rows = np.arange(100)
+    assert np.array_equal(epoch_order(rows, 1, 2), epoch_order(rows, 1, 2))
+    assert sorted(epoch_order(rows, 1, 2)) == list(rows)
+    assert not np.array_equal(epoch_order(rows, 1, 2), epoch_order(rows, 1, 3))
+    assert not np.array_equal(epoch_order(rows, 1, 2), epoch_order(rows, 2, 2))
+
+
+def test_no_data_set_says_how_to_make_one(tmp_path):
+    with pytest.raises(UsageError) as error:
+        open_dataset(tmp_path)
+    assert "deepchest prepare" in error.value.hint
+
+
+def test_a_data_set_of_another_format_version(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"format": "deepchest-shards", "format_version": 9}')
+    with pytest.raises(UsageError, match="version 9"):
+        open_dataset(tmp_path)
+
+
+def test_a_damaged_manifest(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"format": ')
+    with pytest.raises(UsageError, match="damaged"):
+        open_dataset(tmp_path)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepchest_cli.data.radiograph import UnreadableRadiographError, read_radiograph
+
+GREY = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+
+
+def saved(tmp_path, image, name="image.png"):
+    path = tmp_path / name
+    image.save(path)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_modes_with_the_same_grey_values_read_the_same(tmp_path, mode):
+    image = Image.fromarray(GREY).convert(mode)
+    assert np.abs(read_radiograph(saved(tmp_path, image), 64).astype(int) - GREY).max() <= 1
+
+
+def test_alpha_is_dropped_and_not_composited(tmp_path):
+    image = Image.merge("LA", (Image.fromarray(GREY), Image.new("L", (64, 64), 0)))
+    assert np.array_equal(read_radiograph(saved(tmp_path, image), 64), GREY)
+
+
+@pytest.mark.parametrize("highest", [4095, 65535])
+def test_deep_pixels_are_scaled_and_not_clipped(tmp_path, highest):
+    deep = np.rint(GREY.astype(np.float64) * highest / 255).astype(np.uint16)
+    read = read_radiograph(saved(tmp_path, Image.fromarray(deep)), 64)
+    assert np.abs(read.astype(int) - GREY).max() <= 1
+
+
+def test_one_bit_images_read(tmp_path):
+    image = Image.fromarray(GREY).convert("1")
+    assert set(np.unique(read_radiograph(saved(tmp_path, image), 64))) == {0, 255}
+
+
+def test_shrinking_is_antialiased(tmp_path):
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255
+    stripes[0, 0] = 7
+    read = read_radiograph(saved(tmp_path, Image.fromarray(stripes)), 8)
+    assert np.abs(read[1:].astype(int) - 127).max() <= 16
+
+
+def test_any_shape_is_squashed_to_a_square(tmp_path):
+    image = Image.fromarray(GREY).resize((100, 31))
+    assert read_radiograph(saved(tmp_path, image, "image.jpg"), 28).shape == (28, 28)
+
+
+def test_orientation_of_a_photograph_is_obeyed(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    path = tmp_path / "image.png"
+    Image.fromarray(GREY).save(path, exif=exif)
+    assert np.array_equal(read_radiograph(path, 64), np.rot90(GREY, -1))
+
+
+def test_missing(tmp_path):
+    with pytest.raises(UnreadableRadiographError, match="missing"):
+        read_radiograph(tmp_path / "none.png", 32)
+
+
+def test_not_an_image(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_text("<html>not found</html>")
+    with pytest.raises(UnreadableRadiographError, match="cannot identify"):
+        read_radiograph(path, 32)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_truncated(tmp_path, share):
+    path = saved(tmp_path, Image.fromarray(GREY))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(UnreadableRadiographError):
+        read_radiograph(path, 32)
+
+
+def test_one_value_only(tmp_path):
+    with pytest.raises(UnreadableRadiographError, match=r"one value \(9\)"):
+        read_radiograph(saved(tmp_path, Image.new("L", (50, 50), 9)), 32)
+
+
+def test_values_that_are_no_grey_levels(tmp_path):
+    image = Image.fromarray(np.full((8, 8), -3.0, np.float32))
+    with pytest.raises(UnreadableRadiographError, match="outside"):
+        read_radiograph(saved(tmp_path, image, "image.tiff"), 8)

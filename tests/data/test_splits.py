@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepchest_cli.data.splits import PARTS, official_split, random_split
+from deepchest_cli.errors import DeepChestError
+
+
+@st.composite
+def populations(draw):
+    """Patients with one to five images and three findings."""
+    counts = draw(st.lists(st.integers(1, 5), min_size=1, max_size=60))
+    patients = np.repeat(np.arange(len(counts)) * 7, counts)
+    chance = np.random.default_rng(draw(st.integers(0, 99)))
+    order = chance.permutation(len(patients))
+    labels = (chance.random((len(patients), 3)) < [0.5, 0.1, 0.02]).astype(np.uint8)
+    return patients[order], labels
+
+
+fractions = st.floats(0, 0.9)
+
+
+def parts_of_patients(patients, parts):
+    return [set(parts[patients == patient]) for patient in np.unique(patients)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(populations(), fractions, fractions, st.integers(0, 2**32))
+def test_no_patient_stands_in_two_random_parts(population, validation, test, seed):
+    patients, labels = population
+    parts = random_split(patients, labels, validation, test, seed)
+    assert all(len(found) == 1 for found in parts_of_patients(patients, parts))
+    assert set(parts) <= set(PARTS)
+    assert np.array_equal(parts, random_split(patients, labels, validation, test, seed))
+
+
+@settings(deadline=None, max_examples=200)
+@given(populations(), fractions, st.integers(0, 2**32), st.sets(st.integers(0, 59)))
+def test_no_patient_stands_in_two_official_parts(population, validation, seed, test_patients):
+    patients, labels = population
+    names = [f"{row}.png" for row in range(len(patients))]
+    in_test = np.isin(patients, [patient * 7 for patient in test_patients])
+    lists = {
+        "test": frozenset(np.array(names)[in_test]),
+        "train_val": frozenset(np.array(names)[~in_test]),
+    }
+    parts = official_split(names, patients, labels, lists, validation, seed)
+    assert all(len(found) == 1 for found in parts_of_patients(patients, parts))
+    assert np.array_equal(parts == "test", in_test)
+
+
+def test_shares_are_kept_for_rare_findings_too():
+    chance = np.random.default_rng(0)
+    labels = (chance.random((5000, 4)) < [0.3, 0.1, 0.02, 0.01]).astype(np.uint8)
+    parts = random_split(np.arange(5000), labels, 0.1, 0.2, 3)
+    assert np.mean(parts == "test") == pytest.approx(0.2, abs=0.001)
+    assert np.mean(parts == "validation") == pytest.approx(0.08, abs=0.001)
+    rare = labels[:, 3] == 1
+    assert abs((parts[rare] == "test").sum() - 0.2 * rare.sum()) <= 1
+    assert abs((parts[rare] == "validation").sum() - 0.08 * rare.sum()) <= 1
+
+
+def test_seeds_differ():
+    labels = np.zeros((200, 2), np.uint8)
+    one, other = (random_split(np.arange(200), labels, 0.1, 0.2, seed) for seed in (0, 1))
+    assert not np.array_equal(one, other)
+
+
+def test_rows_in_neither_list_have_no_part():
+    lists = {"test": frozenset(["a"]), "train_val": frozenset(["b"])}
+    labels = np.zeros((3, 1), np.uint8)
+    parts = official_split(["a", "b", "c"], np.array([1, 2, 3]), labels, lists, 0, 0)
+    assert list(parts) == ["test", "train", ""]
+
+
+def test_a_patient_in_both_lists_is_refused():
+    lists = {"test": frozenset(["a"]), "train_val": frozenset(["b"])}
+    with pytest.raises(DeepChestError, match="first is 5"):
+        official_split(["a", "b"], np.array([5, 5]), np.zeros((2, 1), np.uint8), lists, 0.1, 0)

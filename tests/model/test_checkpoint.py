@@ -1,0 +1,100 @@
+import os
+import pickle
+
+import pytest
+import torch
+
+from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.model.checkpoint import load_model, read_checkpoint, save_checkpoint
+from deepchest_cli.model.classifier import Architecture, Classifier
+
+CPU = torch.device("cpu")
+ORIGIN = {"weighter": "equal", "epoch": 3, "split_scheme": "official", "label_version": "2020"}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    architecture = Architecture("mobilenet_v2", "mlp", ("a", "b", "c"), 32, 64)
+    classifier = Classifier(architecture).eval()
+    save_checkpoint(tmp_path / "best.pt", classifier, ORIGIN)
+    return tmp_path / "best.pt", classifier
+
+
+def test_a_model_comes_back_from_its_file_or_folder(checkpoint):
+    path, classifier = checkpoint
+    radiographs = torch.rand(2, 1, 32, 32)
+    for model in (path, path.parent):
+        loaded = load_model(model, CPU)
+        assert loaded.classifier.architecture == classifier.architecture
+        assert loaded.identity["findings"] == ["a", "b", "c"]
+        with torch.inference_mode():
+            assert torch.allclose(
+                loaded.classifier(radiographs)[1], classifier(radiographs)[1], atol=1e-5
+            )
+
+
+def test_missing(tmp_path):
+    with pytest.raises(UsageError, match="no model"):
+        load_model(tmp_path / "none", CPU)
+    with pytest.raises(UsageError, match="no checkpoint"):
+        load_model(tmp_path, CPU)
+
+
+def test_another_format_version(checkpoint):
+    path, _ = checkpoint
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "format_version": 99}, path)
+    with pytest.raises(DeepChestError, match="format version 99"):
+        read_checkpoint(path)
+
+
+def test_a_file_of_something_else(tmp_path):
+    torch.save({"weight": torch.ones(2)}, tmp_path / "other.pt")
+    with pytest.raises(DeepChestError, match="no checkpoint of deepchest"):
+        read_checkpoint(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999])
+def test_cut_short(checkpoint, share):
+    path, _ = checkpoint
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(DeepChestError, match="damaged or cut short"):
+        read_checkpoint(path)
+
+
+def write_pickle(value, path):
+    path.write_bytes(pickle.dumps(value))
+
+
+class Malicious:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("save", [torch.save, write_pickle])
+def test_code_in_a_checkpoint_does_not_run(tmp_path, save):
+    save({"format": Malicious(tmp_path / "harm")}, tmp_path / "best.pt")
+    with pytest.raises(DeepChestError, match="holds code, which is not run"):
+        read_checkpoint(tmp_path / "best.pt")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_failed_write_keeps_the_file_before(checkpoint, monkeypatch):
+    path, classifier = checkpoint
+    before = path.read_bytes()
+
+    def fail(content, target):
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(path, classifier, ORIGIN)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]

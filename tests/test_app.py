@@ -1,0 +1,106 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deepchest_cli
+from deepchest_cli import __version__
+from deepchest_cli.errors import ExitCode
+
+PACKAGE = Path(deepchest_cli.__file__).parent
+CORE = ("data", "model", "weighting", "training", "evaluation")
+COMMANDS = ("prepare", "train", "evaluate", "predict", "weighters", "doctor")
+
+
+def test_version(deepchest):
+    outcome = deepchest("--version")
+    assert (outcome.code, outcome.out) == (0, f"deepchest {__version__}\n")
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_names_every_command(deepchest, flag):
+    outcome = deepchest(flag)
+    assert outcome.code == 0
+    assert all(name in outcome.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_shows_its_flags(deepchest, command):
+    outcome = deepchest(command, "-h")
+    assert outcome.code == 0
+    assert all(flag in outcome.out for flag in ("--config", "--json", "--quiet", "--debug"))
+
+
+def test_brackets_survive_in_help(deepchest):
+    assert "[data/nih]" in deepchest("prepare", "--help").out
+
+
+@pytest.mark.parametrize(
+    "arguments", [("tran",), ("train", "--epoch", "3"), ("train", "--epochs", "x")]
+)
+def test_wrong_use_exits_2(deepchest, arguments):
+    outcome = deepchest(*arguments)
+    assert outcome.code == ExitCode.WRONG_USE
+    assert outcome.out == ""
+    assert outcome.err
+
+
+def test_completion_script_is_offered(deepchest):
+    assert "--show-completion" in deepchest("--help").out
+
+
+def test_traceback_only_with_debug(deepchest, tmp_path):
+    arguments = ("evaluate", "--model", tmp_path / "none", "--data", tmp_path / "none")
+    assert "Traceback" not in deepchest(*arguments).err
+    assert "Traceback" in deepchest(*arguments, "--debug").err
+
+
+def test_slow_imports_wait_for_the_command_that_needs_them():
+    code = (
+        "import sys; import deepchest_cli.app; "
+        "print(sorted({'torch', 'pandas', 'sklearn', 'h5py', 'numpy'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("part", CORE)
+def test_core_knows_no_command_line(part):
+    for path in (PACKAGE / part).rglob("*.py"):
+        roots = {name.split(".")[0] for name in _imports(path)}
+        assert not roots & {"typer", "rich", "click"}, path
+        assert not {n for n in _imports(path) if "commands" in n or n.endswith("terminal")}, path
+        calls = {
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not calls & {"print", "exit", "input"}, path
+        assert "os.environ" not in path.read_text(), path
+        assert "getenv" not in path.read_text(), path
+
+
+def test_dependencies_point_one_way():
+    allowed = {
+        "data": {"data"},
+        "model": {"model", "data"},
+        "weighting": {"weighting", "data"},
+        "evaluation": {"evaluation", "model", "weighting", "data"},
+        "training": {"training", "evaluation", "model", "weighting", "data"},
+    }
+    for part, others in allowed.items():
+        for path in (PACKAGE / part).rglob("*.py"):
+            used = {n.split(".")[1] for n in _imports(path) if n.startswith("deepchest_cli.")}
+            assert used & set(CORE) <= others, path

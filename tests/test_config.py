@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+
+from deepchest_cli.config import (
+    EvaluateConfig,
+    TrainConfig,
+    find_data,
+    parse_assignment,
+    read_toml,
+    to_toml,
+)
+from deepchest_cli.errors import UsageError
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_run_configuration_comes_back_from_its_file(tmp_path):
+    config = TrainConfig(
+        data=Path('odd "name"'), weighter_option=("cap=2",), learning_rate=1e-5, image_size=96
+    )
+    values = read_toml(written(tmp_path, to_toml(config)), TrainConfig)
+    assert values["data"] == 'odd "name"'
+    assert values["weighter_option"] == ["cap=2"]
+    assert values["learning_rate"] == 1e-5
+    assert "max_steps" not in values
+
+
+def test_keys_may_be_spelt_as_flags_and_options_as_a_table(tmp_path):
+    path = written(tmp_path, "batch-size = 8\n[weighter-option]\ncap = 2\n")
+    assert read_toml(path, TrainConfig) == {"batch_size": 8, "weighter_option": ["cap=2"]}
+
+
+def test_an_unknown_key_suggests_the_nearest(tmp_path):
+    with pytest.raises(UsageError, match="batch_sise.*Did you mean 'batch_size'"):
+        read_toml(written(tmp_path, "batch_sise = 8"), TrainConfig)
+
+
+@pytest.mark.parametrize(
+    "text", ["epochs = [1]", "augment = 1", "epochs = true", "weighter_option = 3"]
+)
+def test_a_wrong_type_names_the_key(tmp_path, text):
+    with pytest.raises(UsageError, match=text.split()[0]):
+        read_toml(written(tmp_path, text), TrainConfig)
+
+
+def test_a_broken_file_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match="not valid TOML"):
+        read_toml(written(tmp_path, "epochs ="), TrainConfig)
+    with pytest.raises(UsageError, match="no configuration file"):
+        read_toml(tmp_path / "none.toml", TrainConfig)
+
+
+def test_precedence_is_command_line_over_file_over_default(deepchest, tmp_path, shards, trained):
+    path = written(tmp_path, f'data = "{shards}"\nmodel = "{trained}"\nsplit = "validation"\n')
+    from_file = deepchest("evaluate", "--config", path, "--format", "csv")
+    assert from_file.code == 0, from_file.err
+    over_file = deepchest("evaluate", "--split", "test", "--config", path, "--format", "csv")
+    default = deepchest("evaluate", "--data", shards, "--model", trained, "--format", "csv")
+    assert over_file.out == default.out != from_file.out
+
+
+def test_an_unknown_key_of_config_exits_2(deepchest, tmp_path):
+    outcome = deepchest("evaluate", "--config", written(tmp_path, "modell = 3"))
+    assert outcome.code == 2
+    assert "Did you mean 'model'" in " ".join(outcome.err.split())
+
+
+def test_the_demo_stands_in_for_missing_default_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    default = EvaluateConfig().data
+    assert find_data(default) == (default, "")
+    Path("data/demo-shards").mkdir(parents=True)
+    folder, note = find_data(default)
+    assert folder == Path("data/demo-shards")
+    assert "synthetic" in note
+    assert find_data(Path("elsewhere")) == (Path("elsewhere"), "")
+
+
+@pytest.mark.parametrize("text", ["cap", "=2", "cap="])
+def test_assignments_need_key_and_value(text):
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        parse_assignment(text, "--weighter-option")

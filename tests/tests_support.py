@@ -1,0 +1,18 @@
+"""Plain helpers of the tests."""
+
+import csv
+from pathlib import Path
+
+QUICK = {"backbone": "mobilenet_v2", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
+TIMES = ("seconds", "images_per_second")
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Return a CSV file as rows."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def untimed(path: Path) -> list[dict[str, str]]:
+    """Return a run's table without what a clock has written."""
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows_of(path)]

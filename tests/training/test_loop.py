@@ -1,0 +1,162 @@
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from tests_support import QUICK, rows_of, untimed
+
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
+from deepchest_cli.model.checkpoint import BEST, LAST, load_model, read_checkpoint
+from deepchest_cli.training.loop import Trainer
+from deepchest_cli.training.run_directory import create_run
+from deepchest_cli.training.setup import set_up
+
+
+@pytest.fixture
+def config(shards, tmp_path):
+    return TrainConfig(data=shards, out=tmp_path / "run", **QUICK)
+
+
+def fit(config, observer):
+    return Trainer(set_up(config), create_run(config), observer).fit()
+
+
+def resume(config, observer):
+    setup = set_up(config)
+    content = read_checkpoint(config.out / LAST)
+    setup.classifier.load_state_dict(content["tensors"])
+    trainer = Trainer(setup, config.out, observer)
+    trainer.resume(content["training"])
+    return trainer.fit()
+
+
+class StopAt:
+    """An observer that sends this process a signal after a step."""
+
+    def __init__(self, step, number):
+        self.step, self.number, self.seen = step, number, 0
+
+    def on_step(self, report):
+        self.seen += 1
+        if self.seen == self.step:
+            signal.raise_signal(self.number)
+
+    def on_epoch(self, report):
+        pass
+
+    def on_note(self, text):
+        pass
+
+
+def test_a_run_leaves_what_it_promises(trained):
+    assert {path.name for path in trained.iterdir()} == {
+        "config.toml",
+        "environment.json",
+        "metrics.csv",
+        "weights.csv",
+        BEST,
+        LAST,
+    }
+    metrics = rows_of(trained / "metrics.csv")
+    assert [row["epoch"] for row in metrics] == ["1", "2"]
+    assert all(0 <= float(row["validation_auroc"]) <= 1 for row in metrics)
+    assert "validation_auroc/Hernia" in metrics[0]
+    weights = rows_of(trained / "weights.csv")
+    assert set(map(float, list(weights[0].values())[1:])) == {1.0}
+    assert set(map(float, list(weights[1].values())[1:])) <= {1.1, 1 / 1.05}
+
+
+def test_the_loss_falls(config, recorder):
+    fit(replace(config, epochs=6, augment=False, patience=0), recorder)
+    losses = [report.macro("training", "loss") for report in recorder.epochs]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_same_configuration_gives_the_same_run(config, trained, recorder):
+    fit(config, recorder)
+    assert untimed(config.out / "metrics.csv") == untimed(trained / "metrics.csv")
+
+
+def test_another_seed_gives_another_run(config, trained, recorder):
+    fit(replace(config, seed=1), recorder)
+    assert untimed(config.out / "metrics.csv") != untimed(trained / "metrics.csv")
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
+)
+def test_a_signal_saves_and_the_run_goes_on_exactly(config, trained, recorder, step, number, code):
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(InterruptedRunError) as error:
+        fit(config, StopAt(step, number))
+    assert error.value.exit_code == code
+    assert f"deepchest train --resume {config.out}" in error.value.hint
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    torch.rand(17)  # whatever happens between does not matter
+    resume(config, recorder)
+    for table in ("metrics.csv", "weights.csv"):
+        assert untimed(config.out / table) == untimed(trained / table)
+    ours, undisturbed = (read_checkpoint(run / LAST)["tensors"] for run in (config.out, trained))
+    assert all(torch.equal(ours[key], undisturbed[key]) for key in ours)
+
+
+def test_a_killed_run_goes_on_from_its_last_epoch(config, trained, recorder):
+    class KilledError(Exception):
+        pass
+
+    class KillAt(StopAt):
+        def on_step(self, report):
+            self.seen += 1
+            if self.seen == self.step:
+                raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(config, KillAt(4, 0))
+    resume(config, recorder)
+    assert untimed(config.out / "metrics.csv") == untimed(trained / "metrics.csv")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, recorder):
+    setup = set_up(config)
+    trainer = Trainer(setup, create_run(config), recorder)
+
+    def poison(report):
+        if report.step == 2:
+            with torch.no_grad():
+                setup.classifier.head.bias[3] = float("nan")
+
+    recorder.on_step = poison
+    with pytest.raises(
+        DeepChestError, match="loss of Infiltration is not finite in batch 3 of epoch 1"
+    ):
+        trainer.fit()
+    tensors = read_checkpoint(config.out / LAST)["tensors"]
+    assert all(torch.isfinite(value).all() for value in tensors.values())
+
+
+def test_training_stops_when_validation_no_longer_improves(config, recorder):
+    summary = fit(replace(config, epochs=30, learning_rate=0.0, patience=2), recorder)
+    assert summary.stopped_early
+    assert (summary.epochs, summary.best_epoch) == (3, 1)
+
+
+def test_max_steps_ends_a_run_within_an_epoch(config, recorder):
+    summary = fit(replace(config, max_steps=2), recorder)
+    assert (summary.steps, summary.epochs) == (2, 1)
+    assert len(recorder.steps) == 2
+
+
+def test_the_best_epoch_is_kept(config, recorder):
+    summary = fit(replace(config, epochs=4, patience=0), recorder)
+    scores = [report.macro("validation", "auroc") for report in recorder.epochs]
+    assert summary.best_score == max(scores)
+    assert load_model(config.out, torch.device("cpu")).origin["epoch"] == summary.best_epoch
+    assert summary.best_epoch == scores.index(max(scores)) + 1
+
+
+def test_bf16_trains(config, recorder):
+    fit(replace(config, precision="bf16", max_steps=2), recorder)
+    assert torch.isfinite(recorder.steps[-1].losses).all()

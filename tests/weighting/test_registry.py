@@ -1,0 +1,33 @@
+import pytest
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.weighting import WEIGHTERS, build_weighter
+
+
+def test_options_arrive_with_their_type():
+    weighter = build_weighter("deepchest", ["a"], {"cap": "2.5"})
+    assert weighter.cap == 2.5
+
+
+def test_a_misspelt_weighter_suggests_the_nearest():
+    with pytest.raises(UsageError, match="Did you mean 'deepchest'") as error:
+        build_weighter("depchest", ["a"])
+    assert all(name in error.value.hint for name in WEIGHTERS)
+
+
+def test_an_option_of_another_weighter_is_refused():
+    with pytest.raises(UsageError, match="'equal' has no options"):
+        build_weighter("equal", ["a"], {"cap": "2"})
+    with pytest.raises(UsageError, match="Did you mean 'decay'"):
+        build_weighter("deepchest", ["a"], {"decai": "2"})
+
+
+def test_an_option_of_the_wrong_type_is_refused():
+    with pytest.raises(UsageError, match="'cap' should be of type float. Found 'big'"):
+        build_weighter("deepchest", ["a"], {"cap": "big"})
+
+
+def test_the_list_says_what_a_chooser_wants_to_know():
+    for name, info in WEIGHTERS.items():
+        assert info.name == name
+        assert all((info.summary, info.kind, info.passes, info.memory, info.paper))
