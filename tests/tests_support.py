@@ -1,7 +1,12 @@
 """Plain helpers of the tests."""
 
 import csv
+import json
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+import jsonschema
 
 QUICK = {"backbone": "mobilenet_v2", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
 TIMES = ("seconds", "images_per_second")
@@ -16,3 +21,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def untimed(path: Path) -> list[dict[str, str]]:
     """Return a run's table without what a clock has written."""
     return [{k: v for k, v in row.items() if k not in TIMES} for row in rows_of(path)]
+
+
+def valid(document: dict[str, Any], schema: str) -> dict[str, Any]:
+    """Return a document that follows its published schema."""
+    text = files("deepchest_cli").joinpath("schemas", f"{schema}.json").read_text("utf-8")
+    jsonschema.validate(document, json.loads(text))
+    return document

@@ -1,0 +1,32 @@
+import json
+
+from tests_support import valid
+
+from deepchest_cli.weighting import WEIGHTERS
+
+
+def test_weighters(deepchest):
+    outcome = deepchest("weighters")
+    assert outcome.code == 0
+    assert all(name in outcome.out for name in WEIGHTERS)
+    assert "raise_factor=1.1 cap=1.5 decay=1.05" in outcome.out
+    document = valid(json.loads(deepchest("weighters", "--json").out), "weighters")
+    assert [entry["name"] for entry in document["weighters"]] == list(WEIGHTERS)
+
+
+def test_doctor_on_a_bare_machine(deepchest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = deepchest("doctor")
+    assert outcome.code == 0
+    assert "torch" in outcome.out
+    for command in ("deepchest prepare", "deepchest train"):
+        assert command in outcome.out
+
+
+def test_doctor_with_data_and_model(deepchest, shards, trained):
+    outcome = deepchest("doctor", "--data", shards, "--model", trained, "--json")
+    document = valid(json.loads(outcome.out), "doctor")
+    assert document["checks"]["data"]["ok"]
+    assert "80 images" in document["checks"]["data"]["found"]
+    assert document["checks"]["model"]["ok"]
+    assert not document["checks"]["source"]["ok"]

@@ -1,0 +1,82 @@
+import math
+
+import numpy as np
+import pytest
+
+from deepchest_cli.evaluation.metrics import METRICS, macro, per_finding
+from deepchest_cli.evaluation.predictions import Predictions
+
+
+def predictions(labels, probabilities, known=None):
+    labels = np.array(labels, np.uint8)
+    return Predictions(
+        findings=tuple("abcdef"[: labels.shape[1]]),
+        probabilities=np.array(probabilities, np.float64),
+        labels=labels,
+        known=np.ones_like(labels) if known is None else np.array(known, np.uint8),
+        patient_id=np.arange(len(labels)),
+    )
+
+
+# four images: worked by hand at the threshold 0.5
+LABELS = [[1], [0], [1], [0]]
+PROBABILITIES = [[0.9], [0.6], [0.4], [0.1]]
+BY_HAND = {
+    "auroc": 3 / 4,  # of the four pairs only (0.4, 0.6) is wrong
+    "average_precision": 0.5 * 1 + 0.5 * 2 / 3,
+    "accuracy": 0.5,
+    "accuracy_of_nothing": 0.5,
+    "f1": 0.5,
+    "f1_macro": 0.5,
+    "f1_micro": 0.5,
+    "f1_weighted": 0.5,
+    "loss": -(math.log(0.9) + math.log(0.4) + math.log(0.4) + math.log(0.9)) / 4,
+    "prevalence": 0.5,
+}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_by_hand(metric):
+    value = per_finding(metric, predictions(LABELS, PROBABILITIES))
+    assert value.tolist() == pytest.approx([BY_HAND[metric]])
+
+
+def test_f1_of_unequal_classes():
+    """Present: precision 1/2, recall 1, F1 2/3; absent: precision 1, recall 3/4, F1 6/7."""
+    table = predictions([[1], [0], [0], [0], [0]], [[0.9], [0.8], [0.1], [0.1], [0.1]])
+    assert per_finding("f1", table)[0] == pytest.approx(2 / 3)
+    assert per_finding("f1_macro", table)[0] == pytest.approx((2 / 3 + 6 / 7) / 2)
+    assert per_finding("f1_weighted", table)[0] == pytest.approx(2 / 3 / 5 + 6 / 7 * 4 / 5)
+    assert per_finding("f1_micro", table)[0] == pytest.approx(4 / 5)
+
+
+def test_without_positives_ranking_is_undefined_and_never_zero():
+    table = predictions([[0], [0]], [[0.9], [0.1]])
+    for metric in ("auroc", "average_precision", "f1", "f1_macro"):
+        assert np.isnan(per_finding(metric, table)[0])
+    assert per_finding("accuracy", table)[0] == 0.5
+
+
+def test_without_negatives_auroc_is_undefined():
+    assert np.isnan(per_finding("auroc", predictions([[1], [1]], [[0.9], [0.1]]))[0])
+
+
+def test_unknown_labels_do_not_count():
+    table = predictions(
+        [[1, 0], [0, 0], [1, 0], [0, 0], [0, 0]],
+        [[0.9, 0.3], [0.6, 0.3], [0.4, 0.3], [0.1, 0.3], [0.99, 0.3]],
+        known=[[1, 0]] * 4 + [[0, 0]],
+    )
+    for metric, value in BY_HAND.items():
+        column = per_finding(metric, table)
+        assert column[0] == pytest.approx(value)
+        assert np.isnan(column[1])
+
+
+def test_the_loss_of_a_certain_error_is_finite():
+    assert np.isfinite(per_finding("loss", predictions([[1]], [[0.0]]))[0])
+
+
+def test_the_macro_mean_leaves_out_what_is_undefined():
+    assert macro(np.array([0.5, np.nan, 0.7])) == pytest.approx(0.6)
+    assert np.isnan(macro(np.array([np.nan])))
