@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from deepchest_cli.data.nih import read_boxes, read_metadata, read_split_lists
+from deepchest_cli.data.nih_folder import read_boxes, read_split_lists
+from deepchest_cli.data.nih_metadata import read_metadata
 from deepchest_cli.errors import UsageError
 
 BRACKETS = "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"

@@ -1,4 +1,4 @@
-"""NIH ChestX-ray14 as it is shipped: the metadata table in any of its forms, lists and boxes.
+"""The metadata table of NIH ChestX-ray14 in any of its forms.
 
 Column names and their variants: Wang et al., CVPR 2017, and the copies in circulation (the Box
 download of 2017 and of 2020, the Kaggle sample).
@@ -13,13 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepchest_cli.data.findings import BOX_SPELLINGS, FINDINGS, parse_labels
+from deepchest_cli.data.findings import FINDINGS, parse_labels
+from deepchest_cli.data.nih_folder import METADATA_FILES
 from deepchest_cli.errors import UsageError
-
-METADATA_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
-SPLIT_LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
-BOX_FILE = "BBox_List_2017.csv"
-BOX_FRAME = 1024.0  # pixels; NIH's boxes are given on the 1024 px PNG files
 
 # our name: (required, spellings); commas inside NIH's brackets split one name into two columns
 COLUMNS: dict[str, tuple[bool, tuple[str, ...]]] = {
@@ -45,28 +41,11 @@ YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 class Metadata:
     """One row per image, sorted by image index, and what was noticed while reading."""
 
-    table: (
-        pd.DataFrame
-    )  # image_index, patient_id, follow_up, age, sex, view, original_*, one per finding
+    # image_index, patient_id, follow_up, age, sex, view, original_width, original_height, and a
+    # column of 0 and 1 for each finding
+    table: pd.DataFrame
     label_version: str
     warnings: tuple[str, ...]
-
-
-def find_metadata(source: Path) -> Path:
-    """Return the metadata file of an NIH folder, the newest labels first."""
-    if not source.is_dir():
-        raise UsageError(
-            f"There is no folder {source}.",
-            "Download NIH ChestX-ray14 there (data/README.md says how), name another folder with "
-            "--source, or try synthetic radiographs: deepchest prepare --demo",
-        )
-    for name in METADATA_FILES:
-        if (source / name).is_file():
-            return source / name
-    raise UsageError(
-        f"{source} has no metadata table ({', '.join(METADATA_FILES)}).",
-        "Put NIH's CSV file beside the images.",
-    )
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -199,61 +178,3 @@ def _label_version(table: pd.DataFrame, path: Path) -> str:
     if len(table) == WHOLE_TABLE:
         return LABEL_VERSIONS.get(int(table["Pneumonia"].sum()), "unknown")
     return {METADATA_FILES[0]: "2020", METADATA_FILES[1]: "2017"}.get(path.name, "unknown")
-
-
-def read_split_lists(source: Path) -> dict[str, frozenset[str]]:
-    """Return NIH's image names under "train_val" and "test"."""
-    lists = {}
-    for part, name in SPLIT_LISTS.items():
-        path = source / name
-        if not path.is_file():
-            raise UsageError(
-                f"{path} is missing, and --split-scheme official needs it.",
-                "Put NIH's list there, or split by patient at random: --split-scheme random",
-            )
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        lists[part] = frozenset(line.strip() for line in lines if line.strip())
-        if not lists[part]:
-            raise UsageError(f"{path} is empty.", "Download it again.")
-    both = sorted(lists["train_val"] & lists["test"])
-    if both:
-        raise UsageError(
-            f"{len(both)} images stand in both split lists, the first is {both[0]}.",
-            "Restore NIH's own lists.",
-        )
-    return lists
-
-
-def read_boxes(source: Path) -> pd.DataFrame:
-    """Return NIH's boxes: image_index, finding, x, y, width, height in pixels of the 1024 frame.
-
-    The file's header names nine columns for six, so it is skipped; a missing file has no boxes.
-    """
-    columns = ["image_index", "finding", "x", "y", "width", "height"]
-    path = source / BOX_FILE
-    if not path.is_file():
-        return pd.DataFrame({name: [] for name in columns})
-    try:
-        raw = pd.read_csv(path, header=None, skiprows=1, usecols=range(6), names=columns)
-        raw[columns[2:]] = raw[columns[2:]].astype(np.float64)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise UsageError(f"{path} is no readable table of boxes: {error}.") from error
-    raw["finding"] = raw["finding"].replace(BOX_SPELLINGS)
-    unknown = sorted(set(raw["finding"]) - set(FINDINGS))
-    if unknown:
-        raise UsageError(f"{path}: unknown finding {unknown[0]!r}.")
-    return raw.sort_values(["image_index", "finding"], ignore_index=True)
-
-
-def find_images(source: Path, suffixes: frozenset[str]) -> dict[str, Path]:
-    """Return every image below a folder by its file name, however deep it lies."""
-    found: dict[str, Path] = {}
-    for path in sorted(source.rglob("*")):
-        if path.suffix.lower() in suffixes:
-            if path.name in found:
-                raise UsageError(
-                    f"{path.name} is there twice: {found[path.name]} and {path}.",
-                    "Name the folder of one copy with --source.",
-                )
-            found[path.name] = path
-    return found

@@ -1,0 +1,90 @@
+"""The files of an NIH folder: which is which, the split lists, the boxes, the images."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deepchest_cli.data.findings import BOX_SPELLINGS, FINDINGS
+from deepchest_cli.errors import UsageError
+
+# the newest labels first
+METADATA_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
+SPLIT_LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+BOX_FILE = "BBox_List_2017.csv"
+BOX_FRAME = 1024.0  # pixels; NIH's boxes are given on the 1024 px PNG files
+
+
+def find_metadata(source: Path) -> Path:
+    """Return the metadata file of an NIH folder, the newest labels first."""
+    if not source.is_dir():
+        raise UsageError(
+            f"There is no folder {source}.",
+            "Download NIH ChestX-ray14 there (data/README.md says how), name another folder with "
+            "--source, or try synthetic radiographs: deepchest prepare --demo",
+        )
+    for name in METADATA_FILES:
+        if (source / name).is_file():
+            return source / name
+    raise UsageError(
+        f"{source} has no metadata table ({', '.join(METADATA_FILES)}).",
+        "Put NIH's CSV file beside the images.",
+    )
+
+
+def read_split_lists(source: Path) -> dict[str, frozenset[str]]:
+    """Return NIH's image names under "train_val" and "test"."""
+    lists = {}
+    for part, name in SPLIT_LISTS.items():
+        path = source / name
+        if not path.is_file():
+            raise UsageError(
+                f"{path} is missing, and --split-scheme official needs it.",
+                "Put NIH's list there, or split by patient at random: --split-scheme random",
+            )
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lists[part] = frozenset(line.strip() for line in lines if line.strip())
+        if not lists[part]:
+            raise UsageError(f"{path} is empty.", "Download it again.")
+    both = sorted(lists["train_val"] & lists["test"])
+    if both:
+        raise UsageError(
+            f"{len(both)} images stand in both split lists, the first is {both[0]}.",
+            "Restore NIH's own lists.",
+        )
+    return lists
+
+
+def read_boxes(source: Path) -> pd.DataFrame:
+    """Return NIH's boxes: image_index, finding, x, y, width, height in pixels of the 1024 frame.
+
+    The file's header names nine columns for six, so it is skipped; a missing file has no boxes.
+    """
+    columns = ["image_index", "finding", "x", "y", "width", "height"]
+    path = source / BOX_FILE
+    if not path.is_file():
+        return pd.DataFrame({name: [] for name in columns})
+    try:
+        raw = pd.read_csv(path, header=None, skiprows=1, usecols=range(6), names=columns)
+        raw[columns[2:]] = raw[columns[2:]].astype(np.float64)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise UsageError(f"{path} is no readable table of boxes: {error}.") from error
+    raw["finding"] = raw["finding"].replace(BOX_SPELLINGS)
+    unknown = sorted(set(raw["finding"]) - set(FINDINGS))
+    if unknown:
+        raise UsageError(f"{path}: unknown finding {unknown[0]!r}.")
+    return raw.sort_values(["image_index", "finding"], ignore_index=True)
+
+
+def find_images(source: Path, suffixes: frozenset[str]) -> dict[str, Path]:
+    """Return every image below a folder by its file name, however deep it lies."""
+    found: dict[str, Path] = {}
+    for path in sorted(source.rglob("*")):
+        if path.suffix.lower() in suffixes:
+            if path.name in found:
+                raise UsageError(
+                    f"{path.name} is there twice: {found[path.name]} and {path}.",
+                    "Name the folder of one copy with --source.",
+                )
+            found[path.name] = path
+    return found

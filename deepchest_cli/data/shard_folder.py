@@ -1,0 +1,121 @@
+"""The folder of a data set while it is made: what may be used, kept, replaced and published."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deepchest_cli import __version__
+from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.data.planning import Plan, few
+from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json
+from deepchest_cli.data.splits import PARTS
+from deepchest_cli.errors import UsageError
+from deepchest_cli.files import sha256_of, write_json
+
+Entries = dict[str, dict[str, Any]]  # a shard's file name to its entry in the manifest
+
+
+def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:
+    """Make the folder, or accept it when it holds the same preparation; return its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("shard-*.h5", MANIFEST, PROGRESS):
+        for left_behind in folder.glob(f".{name}.*.tmp"):  # by a process that was killed
+            left_behind.unlink()
+    for name in (MANIFEST, PROGRESS):
+        path = folder / name
+        if not path.is_file():
+            continue
+        found = load_json(path)
+        if {key: found.get(key) for key in identity} == identity:
+            return found if name == MANIFEST else None
+        if not force:
+            raise UsageError(
+                f"{folder} holds data prepared from {_difference(found, identity)}.",
+                "Choose another folder with --data, or replace it with --force.",
+            )
+        _clear(folder)
+        return None
+    strangers = [path.name for path in folder.iterdir()]
+    if strangers and not force:
+        raise UsageError(
+            f"{folder} exists and holds other files ({few(sorted(strangers))}).",
+            "Choose an empty folder with --data.",
+        )
+    return None
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Say which settings differ, in the words of the flags."""
+    for section in ("settings", "source"):
+        before, now = found.get(section, {}), wanted[section]
+        if isinstance(before, dict):
+            changed = [key for key in now if before.get(key) != now[key]]
+            if changed:
+                pairs = [f"{key} {before.get(key)!r}, not {now[key]!r}" for key in changed]
+                return "other sources" if "sha256" in changed else f"{section} {'; '.join(pairs)}"
+    return "another format"
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a preparation writes, the manifest first, and nothing else."""
+    for name in (MANIFEST, PROGRESS):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("shard-*.h5"):
+        path.unlink()
+
+
+def trusted(folder: Path, plan: Plan) -> Entries:
+    """Return the entries of shards whose bytes are those that were recorded.
+
+    A shard that lacks an image which is there now is done again.
+    """
+    records: list[dict[str, Any]] = []
+    for name in (MANIFEST, PROGRESS):
+        if (folder / name).is_file():
+            records = load_json(folder / name)["shards"]
+            break
+    there = set(plan.table.loc[plan.table["path"] != "", "image_index"])
+    return {
+        entry["file"]: entry
+        for entry in records
+        if (folder / entry["file"]).is_file()
+        and not any(lost["image"] in there for lost in entry["left_out"])
+        and sha256_of(folder / entry["file"]) == entry["sha256"]
+    }
+
+
+def save_progress(folder: Path, plan: Plan, done: Entries) -> None:
+    """Record which shards are done, so that an interrupted preparation continues."""
+    write_json(
+        folder / PROGRESS, {**plan.identity, "shards": [done[name] for name in sorted(done)]}
+    )
+
+
+def build_manifest(plan: Plan, done: Entries) -> dict[str, Any]:
+    """Return the manifest of a finished preparation."""
+    shards = [done[name] for name in sorted(done)]
+    left_out = [lost for shard in shards for lost in shard["left_out"]]
+    lost_names = {lost["image"] for lost in left_out}
+    kept = plan.table[~plan.table["image_index"].isin(lost_names)]
+    return {
+        **plan.identity,
+        "written_by": f"deepchest {__version__}",
+        "counts": _counts(kept),
+        "left_out": left_out,
+        "shards": shards,
+    }
+
+
+def _counts(table: pd.DataFrame) -> dict[str, Any]:
+    """Return images, patients and positives per finding, in each part and in all."""
+    parts = {part: table[table["split"] == part] for part in PARTS} | {"all": table}
+    return {
+        part: {
+            "images": len(rows),
+            "patients": int(rows["patient_id"].nunique()),
+            "no_finding": int((rows[list(FINDINGS)].sum(axis=1) == 0).sum()),
+            "positives": {finding: int(rows[finding].sum()) for finding in FINDINGS},
+        }
+        for part, rows in parts.items()
+    }

@@ -1,0 +1,60 @@
+"""NIH's tables: labels, boxes and the two lists of names."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from deepchest_cli.data.findings import BOX_SPELLINGS, NO_FINDING
+from deepchest_cli.data.synthetic.specification import Box, RadiographSpec
+
+_ENTRY_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+_BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+# Boxes are given in a frame of 1024 pixels, whatever the picture's size.
+_BOX_FRAME = 1024
+# The wide format and spacing (mm) of upright units, and the square one of portable units.
+_ORIGINALS = {"PA": "2992,2991,0.143,0.143", "AP": "2500,2048,0.168,0.168"}
+_BOXED = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+)
+_BOX_NAMES = {finding: spelling for spelling, finding in BOX_SPELLINGS.items()}
+
+
+def entry_rows(radiographs: Iterable[RadiographSpec]) -> Iterator[str]:
+    """The table of labels, header first."""
+    yield _ENTRY_HEADER
+    for spec in radiographs:
+        labels = "|".join(lesion.finding for lesion in spec.lesions) or NO_FINDING
+        person = f"{spec.follow_up},{spec.patient},{spec.age},{spec.sex},{spec.view}"
+        yield f"{spec.file_name},{labels},{person},{_ORIGINALS[spec.view]}"
+
+
+def box_rows(boxed: Iterable[tuple[RadiographSpec, Iterable[Box]]]) -> Iterator[str]:
+    """The table of boxes, header first; only the eight findings for which NIH has boxes."""
+    yield _BOX_HEADER
+    for spec, boxes in boxed:
+        for box in boxes:
+            if box.finding in _BOXED:
+                name = _BOX_NAMES.get(box.finding, box.finding)
+                numbers = (box.left, box.top, box.width, box.height)
+                frame = ",".join(f"{_BOX_FRAME * number:.6f}" for number in numbers)
+                yield f"{spec.file_name},{name},{frame}"
+
+
+def write_rows(path: Path, rows: Iterable[str]) -> None:
+    """One row a line."""
+    path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8", newline="\n")
+
+
+def write_names(path: Path, radiographs: Iterable[RadiographSpec]) -> None:
+    """One file name a line; like NIH's lists, without a line end after the last."""
+    text = "\n".join(spec.file_name for spec in radiographs)
+    path.write_text(text, encoding="utf-8", newline="\n")

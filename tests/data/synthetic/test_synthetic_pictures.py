@@ -1,0 +1,129 @@
+"""What each finding does to the picture, against the same chest without it."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.data.synthetic import Lesion, RadiographSpec, render_radiograph
+from deepchest_cli.data.synthetic.painters import PAINTERS
+from deepchest_cli.data.synthetic.specification import Sex
+
+SIZE = 128
+PATIENTS = range(1, 9)
+CHEST = (slice(SIZE // 10, SIZE * 9 // 10), slice(SIZE // 10, SIZE * 9 // 10))
+Signed = npt.NDArray[np.int_]
+Means = npt.NDArray[np.float64]
+
+
+def _chest(patient: int, finding: str | None = None, severity: float = 0.8) -> RadiographSpec:
+    sex: Sex = "F" if patient % 2 else "M"
+    lesions = () if finding is None else (Lesion(finding, severity),)
+    return RadiographSpec(0, patient, 0, 40 + patient, sex, "PA", lesions)
+
+
+def _picture(spec: RadiographSpec) -> Signed:
+    return render_radiograph(spec, SIZE).picture.astype(int)
+
+
+def _change(finding: str) -> Means:
+    """Mean change over several patients: (SIZE, SIZE)."""
+    changes = [_picture(_chest(one, finding)) - _picture(_chest(one)) for one in PATIENTS]
+    return np.asarray(np.mean(changes, axis=0))
+
+
+def _zone(change: Signed | Means, top: float, bottom: float, left: float, right: float) -> float:
+    rows = slice(int(top * SIZE), int(bottom * SIZE))
+    return float(change[rows, int(left * SIZE) : int(right * SIZE)].mean())
+
+
+def test_every_finding_has_a_painter() -> None:
+    assert tuple(PAINTERS) == FINDINGS
+
+
+@pytest.mark.parametrize("finding", FINDINGS)
+def test_painting_changes_the_chest_and_little_else(finding: str) -> None:
+    for patient in PATIENTS:
+        change = np.abs(_picture(_chest(patient, finding)) - _picture(_chest(patient)))
+        assert change[CHEST].max() > 20
+        corner = change[: SIZE // 16, : SIZE // 16]
+        assert corner.mean() < 3
+
+
+@pytest.mark.parametrize("finding", FINDINGS)
+def test_severity_shows(finding: str) -> None:
+    healthy = _picture(_chest(1))
+    faint, gross = (np.abs(_picture(_chest(1, finding, at)) - healthy).sum() for at in (0.1, 1.0))
+    assert gross > faint
+
+
+def test_pictures_use_the_range_of_greys() -> None:
+    for patient in PATIENTS:
+        picture = render_radiograph(_chest(patient), 256).picture
+        assert picture.dtype == np.uint8
+        assert picture.shape == (256, 256)
+        assert picture.min() < 25
+        assert picture.max() > 200
+        assert picture.std() > 35
+
+
+def test_lungs_are_darker_than_the_heart_and_the_abdomen() -> None:
+    mean = np.mean([_picture(_chest(one)) for one in PATIENTS], axis=0)
+    lungs = (_zone(mean, 0.3, 0.6, 0.25, 0.38) + _zone(mean, 0.3, 0.6, 0.65, 0.75)) / 2
+    assert _zone(mean, 0.6, 0.7, 0.47, 0.57) > lungs + 60
+    assert _zone(mean, 0.88, 0.95, 0.3, 0.7) > lungs + 60
+
+
+def test_effusion_whitens_the_lower_zone_only() -> None:
+    change = _change("Effusion")
+    assert _zone(change, 0.6, 0.8, 0.15, 0.85) > 10
+    assert abs(_zone(change, 0.1, 0.35, 0.15, 0.85)) < 3
+
+
+def test_emphysema_darkens_the_lungs() -> None:
+    change = _change("Emphysema")
+    assert _zone(change, 0.3, 0.6, 0.22, 0.38) < -8
+    assert _zone(change, 0.3, 0.6, 0.66, 0.78) < -8
+
+
+def test_cardiomegaly_widens_the_heart_to_the_left() -> None:
+    change = _change("Cardiomegaly")
+    assert _zone(change, 0.6, 0.72, 0.66, 0.74) > 25
+    assert abs(_zone(change, 0.2, 0.35, 0.15, 0.4)) < 3
+
+
+def test_edema_whitens_both_lungs_around_the_hila() -> None:
+    change = _change("Edema")
+    assert _zone(change, 0.4, 0.6, 0.25, 0.4) > 8
+    assert _zone(change, 0.4, 0.6, 0.62, 0.75) > 8
+
+
+def test_pneumothorax_darkens_the_outer_zone_of_one_lung() -> None:
+    for patient in PATIENTS:
+        change = _picture(_chest(patient, "Pneumothorax")) - _picture(_chest(patient))
+        outer = [_zone(change, 0.2, 0.5, *edges) for edges in ((0.14, 0.26), (0.74, 0.86))]
+        assert min(outer) < -4
+        assert max(outer) > -4
+
+
+def test_hernia_lies_behind_the_heart() -> None:
+    change = np.abs(_change("Hernia"))
+    assert _zone(change, 0.6, 0.8, 0.4, 0.65) > 10
+    assert _zone(change, 0.1, 0.4, 0.0, 1.0) < 1
+
+
+def test_a_lesion_leaves_the_other_lesions_in_place() -> None:
+    both = replace(_chest(3), lesions=(Lesion("Mass", 0.7), Lesion("Nodule", 0.6)))
+    boxes = {box.finding: box for box in render_radiograph(both, SIZE).boxes}
+    for name in ("Mass", "Nodule"):
+        alone = replace(both, lesions=tuple(one for one in both.lesions if one.finding == name))
+        assert render_radiograph(alone, SIZE).boxes == (boxes[name],)
+
+
+def test_the_same_specification_gives_the_same_picture() -> None:
+    spec = _chest(5, "Consolidation")
+    first, second = (render_radiograph(spec, SIZE).picture for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, render_radiograph(replace(spec, seed=1), SIZE).picture)
