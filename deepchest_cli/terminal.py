@@ -4,15 +4,16 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import to_json
+
+if TYPE_CHECKING:  # tables and bars are imported where they are drawn: `--help` needs none
+    from rich.table import Table
 
 PIPE_WIDTH = 160  # columns of a table that no terminal bounds
 
@@ -42,7 +43,7 @@ class Terminal:
         """Write one JSON document."""
         sys.stdout.write(to_json(content) + "\n")
 
-    def table(self, table: Table) -> None:
+    def table(self, table: "Table") -> None:
         """Write a table, as wide as it needs to be where no terminal bounds it."""
         console = Console(highlight=False)
         if not console.is_terminal:
@@ -91,6 +92,8 @@ class Terminal:
         if not self.animated:
             yield lambda renderable: None
             return
+        from rich.live import Live
+
         with Live(console=self.errors, auto_refresh=False) as live:
             yield lambda renderable: live.update(renderable, refresh=True)
 
@@ -103,13 +106,13 @@ def render_error(error: DeepChestError) -> None:
         console.print(Text(error.hint))
 
 
-def table_of(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1
-) -> Table:
-    """Return a plain table: the first `left` columns read from the left, numbers from the right."""
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for position, name in enumerate(columns):
-        table.add_column(Text(name), justify="left" if position < left else "right", no_wrap=True)
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], left: str = "l") -> "Table":
+    """Return a plain table; `left` has an l or r for each column's side, and r follows."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name, side in zip(columns, left.ljust(len(columns), "r"), strict=True):
+        table.add_column(Text(name), justify="left" if side == "l" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from deepchest_cli.config import DEFAULT_DATA, DEMO_DATA, PrepareConfig
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal, table_of
 
 NIH_SOURCE = Path("data/nih")
@@ -31,8 +29,15 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
     plan = plan_preparation(config, source)
     for note in plan.notes:
         terminal.note(note)
-    with terminal.progress("Converting") as progress:
-        result = run_preparation(plan, config, folder, progress)
+    try:
+        with terminal.progress("Converting") as progress:
+            result = run_preparation(plan, config, folder, progress)
+    except KeyboardInterrupt as interruption:
+        raise InterruptedRunError(
+            "Interrupted; finished shards are kept.",
+            "Run the same command again to go on.",
+            ExitCode.INTERRUPTED,
+        ) from interruption
     if result.unchanged:
         terminal.note(f"{folder} is complete and unchanged.")
     if terminal.json:
@@ -44,9 +49,11 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
 def _make_demo(config: PrepareConfig, source: Path, terminal: Terminal) -> None:
     """Draw synthetic radiographs in NIH's layout, unless just those are there."""
     from deepchest_cli.data.demo import is_demo, make_demo, matches
-    from deepchest_cli.data.synthetic import DEFAULT_IMAGES
+    from deepchest_cli.data.synthetic import DEFAULT_IMAGES, MINIMUM_IMAGES
 
     images = config.images or DEFAULT_IMAGES
+    if images < MINIMUM_IMAGES:
+        raise UsageError(f"--images should be at least {MINIMUM_IMAGES}. Found {images}.")
     if matches(source, images, config.seed):
         return
     if source.exists() and not (config.force and is_demo(source)):
@@ -62,7 +69,8 @@ def _make_demo(config: PrepareConfig, source: Path, terminal: Terminal) -> None:
 
 
 def _render(manifest: dict[str, Any], folder: Path, terminal: Terminal) -> None:
-    terminal.table(_summary(manifest))
+    counts = manifest["counts"]
+    terminal.table(table_of(["", *counts], _summary(manifest)))
     settings = manifest["settings"]
     terminal.line("")
     terminal.line(
@@ -76,7 +84,7 @@ def _render(manifest: dict[str, Any], folder: Path, terminal: Terminal) -> None:
         terminal.line(f"Left out: {len(left_out)} images ({counted})")
 
 
-def _summary(manifest: dict[str, Any]) -> Table:
+def _summary(manifest: dict[str, Any]) -> list[list[str]]:
     """Return images, patients and positives per part."""
     counts = manifest["counts"]
     rows = [
@@ -88,4 +96,4 @@ def _summary(manifest: dict[str, Any]) -> Table:
         for finding in manifest["findings"]
     ]
     rows.append(["No finding", *(f"{part['no_finding']:,}" for part in counts.values())])
-    return table_of(["", *counts], rows)
+    return rows

@@ -1,11 +1,14 @@
 """What a person sees of a run: a live table on a terminal, one plain line an epoch elsewhere."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
 from deepchest_cli.terminal import Terminal, number, table_of
 from deepchest_cli.training.progress import EpochReport, StepReport
@@ -17,28 +20,31 @@ BAR_WIDTH = 40
 class Display:
     """The observer of a run for `deepchest train`."""
 
-    def __init__(self, terminal: Terminal, findings: tuple[str, ...], show: object) -> None:
+    def __init__(
+        self, terminal: Terminal, findings: tuple[str, ...], show: Callable[[Any], None]
+    ) -> None:
         self.terminal = terminal
         self.findings = findings
         self.show = show
         self.started = time.monotonic()
-        self.first_remaining: int | None = None
+        self.total: int | None = None  # steps from where this process took up the run
         self.drawn = 0.0
-        self.epochs: list[EpochReport] = []
+        self.losses: list[float] = []
+        self.last: EpochReport | None = None
 
     def on_step(self, report: StepReport) -> None:
         """Draw the live table, at most a few times a second."""
+        if self.total is None:
+            self.total = report.remaining + 1
         now = time.monotonic()
-        if self.first_remaining is None:
-            self.first_remaining = report.remaining + 1
         if self.terminal.animated and now - self.drawn >= REFRESH:
             self.drawn = now
-            assert callable(self.show)
-            self.show(Group(self._table(report), Text(""), self._bar(report)))
+            self.losses = report.losses.tolist()
+            self.show(Group(self._table(report.weights), Text(""), self._bar(report)))
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Remember an epoch, and print its line."""
-        self.epochs.append(report)
+        """Print an epoch's line, and draw its figures."""
+        self.last = report
         self.terminal.note(
             f"epoch {report.epoch}/{report.epochs}  "
             f"loss {number(report.macro('training', 'loss'), 4)}  "
@@ -47,32 +53,32 @@ class Display:
             f"{' (best)' if report.best else ''}  "
             f"{report.images_per_second:.0f} images/s  {report.seconds:.0f} s"
         )
+        if self.terminal.animated:
+            self.losses = report.training["loss"].tolist()
+            self.show(self._table(report.weights))
 
     def on_note(self, text: str) -> None:
         """Pass on what the training says."""
         self.terminal.note(text)
 
-    def _table(self, report: StepReport) -> Table:
-        """Return losses, AUROC and weights per finding, with the direction of each weight."""
-        last = self.epochs[-1] if self.epochs else None
-        losses = report.losses.tolist()
-        weights = None if report.weights is None else report.weights.tolist()
-        rows = []
-        for row, finding in enumerate(self.findings):
-            auroc = last.validation["auroc"][row].item() if last else None
-            weight = weights[row] if weights else None
-            rows.append(
-                [finding, number(losses[row]), number(auroc), number(weight), _bar_of(weight)]
+    def _table(self, weights: Tensor | None) -> Table:
+        """Return losses, AUROC and weights per finding; blocks beyond the mark are above one."""
+        used = [None] * len(self.findings) if weights is None else weights.tolist()
+        auroc = self.last.validation["auroc"].tolist() if self.last else [None] * len(used)
+        rows = [
+            [finding, number(loss), number(score), number(weight), _blocks(weight)]
+            for finding, loss, score, weight in zip(
+                self.findings, self.losses, auroc, used, strict=True
             )
-        columns = ["Finding", "batch loss", "validation AUROC", "weight", ""]
-        return table_of(columns, rows)
+        ]
+        columns = ["Finding", "loss", "validation AUROC", "weight", ""]
+        return table_of(columns, rows, left="lrrrl")
 
     def _bar(self, report: StepReport) -> Table:
         """Return the position in the run and an estimate of the time left."""
-        total = self.first_remaining or 1
+        total = self.total or 1
         done = total - report.remaining
-        elapsed = time.monotonic() - self.started
-        left = elapsed / done * report.remaining if done else 0.0
+        left = (time.monotonic() - self.started) / done * report.remaining
         line = Table.grid(padding=(0, 1))
         line.add_row(
             Text(f"epoch {report.epoch}/{report.epochs} step {report.step}/{report.steps}"),
@@ -82,9 +88,12 @@ class Display:
         return line
 
 
-def _bar_of(weight: float | None) -> str:
-    """Return a weight as a bar, ten blocks for one."""
-    return "" if weight is None else "█" * max(round(weight * 10), 0)
+def _blocks(weight: float | None) -> str:
+    """Return a weight as blocks, ten for one, with a mark at one."""
+    if weight is None:
+        return ""
+    blocks = "█" * max(round(weight * 10), 0)
+    return f"{blocks[:10]:<10}│{blocks[10:]}"
 
 
 def _clock(seconds: float) -> str:

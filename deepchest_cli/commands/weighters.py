@@ -35,4 +35,4 @@ def weighters(config: WeightersConfig, terminal: Terminal) -> None:
         for info in WEIGHTERS.values()
     ]
     columns = ["Weighter", "kind", "a step", "memory", "paper", "options"]
-    terminal.table(table_of(columns, rows, left=len(columns)))
+    terminal.table(table_of(columns, rows, left="l" * len(columns)))

@@ -32,6 +32,7 @@ COLUMNS: dict[str, tuple[bool, tuple[str, ...]]] = {
 # Pneumonia positives in the whole table of 112,120 rows tell the two label versions apart
 LABEL_VERSIONS = {1353: "2017", 1431: "2020"}
 WHOLE_TABLE = 112_120
+LONGEST_NAME = 64  # bytes that a shard has for it
 OLDEST = 120  # years; the 2017 table holds ages up to 414
 AGE = re.compile(r"0*(\d{1,3})([YMWD]?)")
 YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
@@ -53,6 +54,7 @@ def read_metadata(path: Path) -> Metadata:
     raw = _read_columns(path)
     noticed: list[str] = []
     table = pd.DataFrame({"image_index": raw["image_index"].str.strip()})
+    _refuse_long_names(table["image_index"], path)
     _refuse_repeated(table["image_index"], path)
     table["patient_id"] = _integers(raw["patient_id"], "Patient ID", path)
     optional = raw.reindex(columns=list(COLUMNS), fill_value="").fillna("")
@@ -122,6 +124,16 @@ def _refuse_blank(column: "pd.Series[str]", name: str, path: Path) -> None:
             f"{path}, row {row}: column {name!r} is empty.",
             "The file is cut short or damaged; download it again.",
         )
+
+
+def _refuse_long_names(names: "pd.Series[str]", path: Path) -> None:
+    """A shard keeps names in a fixed width, and cutting one could make two alike."""
+    for row, name in enumerate(names, start=2):
+        if len(name) > LONGEST_NAME or not name.isascii():
+            raise UsageError(
+                f"{path}, row {row}: image name {name!r} is not plain ASCII of at most "
+                f"{LONGEST_NAME} characters."
+            )
 
 
 def _refuse_repeated(names: "pd.Series[str]", path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -68,6 +69,7 @@ _counter: Any = None
 def _start_worker(counter: Any) -> None:
     global _counter  # noqa: PLW0603  a pool hands shared memory to its workers in no other way
     _counter = counter
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent acts
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -102,7 +104,9 @@ def _convert(
                 for future in finished:
                     yield future.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # what is under way is written under a temporary name and can be left
+            for worker in multiprocessing.active_children():
+                worker.terminate()
             raise
 
 

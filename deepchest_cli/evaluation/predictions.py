@@ -79,4 +79,4 @@ def probabilities_of(
     grey = to_grey(filled.to(device), architecture.image_size)
     _, logits = classifier(normalise(grey, architecture.normalisation))
     # double precision: a sigmoid in single precision ties confident images at exactly 1
-    return np.asarray(logits[: len(images)].double().sigmoid().cpu(), dtype=np.float64)
+    return np.asarray(logits[: len(images)].cpu().double().sigmoid(), dtype=np.float64)

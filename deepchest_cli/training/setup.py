@@ -70,7 +70,8 @@ def set_up(config: TrainConfig) -> Setup:
     torch.manual_seed(config.seed)
     classifier = Classifier(_architecture(config, dataset), config.weights)
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    weighter.to(device)
+    if device.type != "mps":  # Metal has no double precision, which the weights are kept in
+        weighter.to(device)
     optimizer = build_optimizer(classifier, weighter, config)
     steps = len(rows["train"]) // config.batch_size
     total = min(steps * config.epochs, config.max_steps or steps * config.epochs)

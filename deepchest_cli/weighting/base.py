@@ -67,5 +67,6 @@ class LossWeighter(Weighter):
 
 def weighted_sum(weights: Tensor, losses: TaskLosses) -> Tensor:
     """Return the sum of the present tasks' losses times their weights (T,)."""
-    terms = weights.to(losses.values.dtype) * losses.values
+    # the type first: Metal has no double precision
+    terms = weights.to(losses.values.dtype).to(losses.values.device) * losses.values
     return torch.where(losses.present, terms, torch.zeros_like(terms)).sum()

@@ -16,4 +16,4 @@ class EqualWeighter(LossWeighter):
 
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the sum of the losses."""
-        return weighted_sum(self.weights.to(losses.values.device), losses)
+        return weighted_sum(self.weights, losses)

@@ -75,7 +75,8 @@ def test_demo_never_replaces_what_it_did_not_make(deepchest, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--images", 5), ("--size", 9), ("--validation-fraction", 2)]
+    "arguments",
+    [("--images", 5), ("--demo", "--images", 5), ("--size", 9), ("--validation-fraction", 2)],
 )
 def test_wrong_use(deepchest, arguments):
     assert deepchest("prepare", *arguments).code == 2

@@ -108,6 +108,7 @@ GOOD = ROW.format("a.png", "Mass", "50")
         (HEADER + GOOD + ROW.format("b.png", "Pneumo", "3"), "row 3.*unknown finding 'Pneumo'"),
         (HEADER + GOOD + GOOD, "'a.png' stands in rows 2, 3"),
         (HEADER + GOOD.replace(",7,", ",seven,"), "row 2: column 'Patient ID'.*'seven'"),
+        (HEADER + GOOD.replace("a.png", "a" * 65), "row 2: image name"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS"),
     ],
 )
