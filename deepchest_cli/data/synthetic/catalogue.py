@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+# Declared for a ResNet-18 from scratch on 64 px after five epochs: AUROC above 0.9 is easy, below
+# 0.8 is hard. Findings that share an image's labels with easier ones can come out better.
 Difficulty = Literal["easy", "moderate", "hard"]
 
 
@@ -29,9 +31,9 @@ CATALOGUE: tuple[SyntheticFinding, ...] = (
     SyntheticFinding("Nodule", 0.070, "hard", "small round opacity of less than 3 cm"),
     SyntheticFinding("Pneumonia", 0.045, "hard", "one focal fluffy segmental opacity"),
     SyntheticFinding(
-        "Pneumothorax", 0.061, "easy", "pleural line with a dark vessel-free zone outside it"
+        "Pneumothorax", 0.061, "moderate", "pleural line with a dark vessel-free zone outside it"
     ),
-    SyntheticFinding("Consolidation", 0.059, "easy", "dense lobar opacity, air bronchograms"),
+    SyntheticFinding("Consolidation", 0.059, "moderate", "dense lobar opacity, air bronchograms"),
     SyntheticFinding(
         "Edema", 0.050, "easy", "bilateral perihilar haze, Kerley lines, full vessels"
     ),
@@ -40,7 +42,7 @@ CATALOGUE: tuple[SyntheticFinding, ...] = (
         "Fibrosis", 0.048, "moderate", "coarse reticular lines at bases and periphery"
     ),
     SyntheticFinding(
-        "Pleural_Thickening", 0.056, "moderate", "bright band along the lateral wall or the apex"
+        "Pleural_Thickening", 0.056, "hard", "bright band along the lateral wall or the apex"
     ),
     SyntheticFinding(
         "Hernia", 0.042, "moderate", "round density behind the heart with an air-fluid level"
