@@ -62,11 +62,11 @@ class Display:
         self.terminal.note(text)
 
     def _table(self, weights: Tensor | None) -> Table:
-        """Return losses, AUROC and weights per finding; blocks beyond the mark are above one."""
+        """Return losses, AUROC and weights per finding; a bar passes the mark above one."""
         used = [None] * len(self.findings) if weights is None else weights.tolist()
         auroc = self.last.validation["auroc"].tolist() if self.last else [None] * len(used)
         rows = [
-            [finding, number(loss), number(score), number(weight), _blocks(weight)]
+            [finding, number(loss), number(score), number(weight), _bar_of(weight)]
             for finding, loss, score, weight in zip(
                 self.findings, self.losses, auroc, used, strict=True
             )
@@ -88,12 +88,12 @@ class Display:
         return line
 
 
-def _blocks(weight: float | None) -> str:
-    """Return a weight as blocks, ten for one, with a mark at one."""
+def _bar_of(weight: float | None) -> str:
+    """Return a weight as a bar, ten signs for one, with a mark at one."""
     if weight is None:
         return ""
-    blocks = "█" * max(round(weight * 10), 0)
-    return f"{blocks[:10]:<10}│{blocks[10:]}"
+    bar = "━" * max(round(weight * 10), 0)
+    return f"{bar[:10]:<10}│{bar[10:]}"
 
 
 def _clock(seconds: float) -> str:

@@ -57,8 +57,8 @@ def test_a_step_shows_losses_weights_and_the_time_left(display, shown):
     mass, hernia = (next(row for row in text.splitlines() if n in row) for n in ("Mass", "Hernia"))
     assert mass.split()[1:4] == ["0.250", "0.750", "1.210"]
     assert hernia.split()[1:4] == ["0.500", "–", "0.900"]
-    assert "██████████│██" in mass
-    assert "█████████ │" in hernia
+    assert "━━━━━━━━━━│━━" in mass
+    assert "━━━━━━━━━ │" in hernia
     assert "epoch 2/3 step 5/10" in text
     assert "left" in text
 
