@@ -61,6 +61,10 @@ def main() -> NoReturn:
         # the reader of a pipe has had enough; closing stdout again would complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.DONE)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # of torch, which is not imported here
+            raise
+        _fail(DeepChestError(str(error).splitlines()[0], "Lower --batch-size or --image-size."))
     except OSError as error:
         _fail(DeepChestError(f"{error.strerror or error}: {error.filename or 'a file'}."))
     sys.exit(ExitCode.DONE)

@@ -29,11 +29,14 @@ class Flag:
     maximum: float | None = None
     metavar: str | None = None
     positional: bool = False
+    values_from: str | None = None  # file in the named folder whose values become the defaults
 
 
 Data = Annotated[Path, Flag("Folder of prepared shards.")]
 Device = Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.")]
-Seed = Annotated[int, Flag("Seed of everything that is drawn at random.", minimum=0)]
+Seed = Annotated[
+    int, Flag("Seed of everything that is drawn at random.", minimum=0, maximum=2**32 - 1)
+]
 Model = Annotated[Path, Flag("Run folder or checkpoint file.")]
 
 
@@ -76,7 +79,12 @@ class TrainConfig:
     data: Data = DEFAULT_DATA
     out: Annotated[Path | None, Flag("Run folder. [runs/<time>-<backbone>-<weighter>]")] = None
     resume: Annotated[
-        Path | None, Flag("Go on with an interrupted run, exactly where it ended.", metavar="RUN")
+        Path | None,
+        Flag(
+            "Go on with an interrupted run, exactly where it ended.",
+            metavar="RUN",
+            values_from="config.toml",
+        ),
     ] = None
     weighter: Annotated[str, Flag("How the findings' losses are weighted.")] = "deepchest"
     weighter_option: Annotated[

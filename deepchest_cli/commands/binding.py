@@ -13,6 +13,7 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 
 Config = TypeVar("Config")
+Loader = Callable[[typer.Context, Path | None], Path | None]
 
 PRESENTATION = (
     ("json", "Print exactly one JSON document."),
@@ -50,11 +51,14 @@ def _configuration_parameters(config_type: type[Any]) -> list[inspect.Parameter]
     parameters = []
     for field in fields(config_type):
         kind, flag = get_args(hints[field.name])[:2]
-        parameters.append(_parameter(field.name, kind, flag, field.default))
+        load = _loader(config_type, flag.values_from) if flag.values_from else None
+        parameters.append(_parameter(field.name, kind, flag, field.default, load))
     return parameters
 
 
-def _parameter(name: str, kind: Any, flag: Flag, default: Any) -> inspect.Parameter:
+def _parameter(
+    name: str, kind: Any, flag: Flag, default: Any, load: Loader | None
+) -> inspect.Parameter:
     if get_origin(kind) is tuple:
         kind, default = list[str], [] if default == () else default
     bounds = {"min": flag.minimum, "max": flag.maximum}
@@ -64,6 +68,8 @@ def _parameter(name: str, kind: Any, flag: Flag, default: Any) -> inspect.Parame
         "metavar": flag.metavar,
         **bounds,
     }
+    if load is not None:
+        settings |= {"callback": load, "is_eager": True}
     declaration: Any
     if flag.positional:
         declaration = typer.Argument(**settings)
@@ -80,18 +86,23 @@ def _parameter(name: str, kind: Any, flag: Flag, default: Any) -> inspect.Parame
     )
 
 
-def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
+def _loader(config_type: type[Any], name: str = "") -> Loader:
+    """Return the callback of a flag whose file (`name` in the folder given) sets defaults."""
+
     def load(context: typer.Context, path: Path | None) -> Path | None:
         if path is not None:
             try:
-                context.default_map = {
-                    **(context.default_map or {}),
-                    **read_toml(path, config_type),
-                }
+                values = read_toml(path / name if name else path, config_type)
             except UsageError as error:
                 raise typer.BadParameter(f"{error} {error.hint}".strip()) from error
+            context.default_map = {**(context.default_map or {}), **values}
         return path
 
+    return load
+
+
+def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
+    load = _loader(config_type)
     file = Annotated[
         Path | None,
         typer.Option(

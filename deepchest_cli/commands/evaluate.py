@@ -55,6 +55,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
 def _predict(config: EvaluateConfig, terminal: Terminal) -> tuple[dict[str, Any], Any]:
     from deepchest_cli.data.dataset import open_dataset
+    from deepchest_cli.evaluation.compatibility import refuse_unfit_data
     from deepchest_cli.evaluation.predictions import predict_rows
     from deepchest_cli.model.checkpoint import load_model
     from deepchest_cli.training.device import resolve_device
@@ -68,7 +69,9 @@ def _predict(config: EvaluateConfig, terminal: Terminal) -> tuple[dict[str, Any]
             f"{config.data} holds images of {stored} px; the model was trained on {expected} px.",
             f"Prepare the data at that size: deepchest prepare --size {expected} --data FOLDER",
         )
-    _refuse_other_split(model.origin, dataset, config)
+    refuse_unfit_data(model.origin, dataset, config.split)
+    if model.identity["label_version"] != dataset.manifest["source"]["label_version"]:
+        terminal.warning("The model was trained on another version of the labels.")
     rows = dataset.rows(config.split)
     if not len(rows):
         raise UsageError(f"{config.data} has no {config.split} part.", "Choose another --split.")
@@ -77,17 +80,6 @@ def _predict(config: EvaluateConfig, terminal: Terminal) -> tuple[dict[str, Any]
             model.classifier, dataset, rows, config.batch_size, device, progress
         )
     return model.identity, predictions
-
-
-def _refuse_other_split(origin: dict[str, Any], dataset: Any, config: EvaluateConfig) -> None:
-    """On another split, images of this part may have been trained on."""
-    same_source = origin["synthetic"] == dataset.manifest["source"]["synthetic"]
-    if same_source and origin["split_scheme"] != dataset.split_scheme:
-        raise UsageError(
-            f"The model was trained on the split {origin['split_scheme']!r} and {config.data} has "
-            f"the split {dataset.split_scheme!r}: its {config.split} part may hold trained images.",
-            "Evaluate on data of the split that the model was trained on.",
-        )
 
 
 def _render(report: dict[str, Any], form: str, terminal: Terminal) -> None:

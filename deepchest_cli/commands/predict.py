@@ -31,20 +31,23 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     paths = list(_paths(config.images))
     if not paths:
         raise UsageError("There is no image to predict.", "Name PNG or JPEG files or a folder.")
-    with terminal.progress("Predicting") as progress:
-        results = list(predict_files(model.classifier, paths, config.batch_size, device, progress))
-    images = [
-        {"path": str(result.path), "probabilities": result.probabilities}
-        for result in results
-        if result.error is None
-    ]
     form = "json" if terminal.json else config.format
+    images, failed = [], []
+    with terminal.progress("Predicting") as progress:
+        for result in predict_files(model.classifier, paths, config.batch_size, device, progress):
+            if result.error is not None:
+                failed.append(f"  {result.path}: {result.error}")
+                continue
+            image = {"path": str(result.path), "probabilities": result.probabilities}
+            if form == "jsonl":
+                terminal.line(to_json(image))
+            else:
+                images.append(image)
     _render(images, model.identity, form, terminal)
     terminal.note(DISCLAIMER)
-    failed = [result for result in results if result.error is not None]
     if failed:
-        listed = "\n".join(f"  {result.path}: {result.error}" for result in failed)
-        raise DeepChestError(f"{len(failed)} of {len(results)} files could not be read:\n{listed}")
+        listed = "\n".join(failed)
+        raise DeepChestError(f"{len(failed)} of {len(paths)} files could not be read:\n{listed}")
 
 
 def _paths(arguments: tuple[str, ...]) -> Iterator[Path]:
@@ -66,12 +69,9 @@ def _render(
 ) -> None:
     if form == "json":
         terminal.document({"schema_version": 1, "model": model, "images": images})
-    elif form == "jsonl":
-        for image in images:
-            terminal.line(to_json(image))
     elif form == "csv":
         terminal.line(_csv(images, model["findings"]))
-    elif images:
+    elif form == "table" and images:
         names = [Path(image["path"]).name for image in images]
         rows = [
             [finding, *(number(image["probabilities"][finding]) for image in images)]

@@ -1,15 +1,14 @@
 """`deepchest train`: a run, or the rest of one."""
 
-from dataclasses import MISSING, asdict, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
 
-from deepchest_cli.config import TrainConfig, find_data, read_toml
+from deepchest_cli.config import TrainConfig, find_data
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal, number
 
 # these change where and how a run is computed, and not what it computes
-FREE_ON_RESUME = frozenset({"resume", "out", "device"})
+FREE_ON_RESUME = frozenset({"resume", "device"})
 
 
 def train(config: TrainConfig, terminal: Terminal) -> None:
@@ -26,17 +25,14 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     from deepchest_cli.training.run_directory import create_run
     from deepchest_cli.training.setup import set_up
 
-    folder = config.resume
-    if folder is not None:
-        config = resumed_config(config, folder)
+    folder = None if config.resume is None else _resumable(config)
     data, note = find_data(config.data)
-    config = replace(config, data=data)
     if note:
         terminal.note(note)
-    setup = set_up(config)
-    state = _read_state(folder, setup) if folder is not None else None
+    setup = set_up(replace(config, data=data))
     if folder is None:
-        folder = create_run(config)
+        # with the precision that this machine chose, so that another one computes the same
+        folder = create_run(replace(setup.config, precision=setup.precision))
     terminal.note(
         f"{folder}: {config.backbone} with {config.weighter} on {len(setup.training_rows):,} "
         f"radiographs of {setup.classifier.architecture.image_size} px, {setup.device.type}, "
@@ -44,8 +40,8 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     )
     with terminal.live() as show:
         trainer = Trainer(setup, folder, Display(terminal, setup.dataset.findings, show))
-        if state is not None:
-            trainer.resume(state)
+        if config.resume is not None:
+            trainer.resume()
             terminal.note(f"Resumed after step {trainer.position.step}.")
         summary = trainer.fit()
     if terminal.json:
@@ -54,48 +50,25 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
         terminal.line(str(summary.run))
         terminal.line(
             f"{summary.epochs} epochs{' (stopped early)' if summary.stopped_early else ''}, "
-            f"best epoch {summary.best_epoch}, validation AUROC {number(summary.best_score, 4)}"
+            f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
         )
 
 
-def resumed_config(given: TrainConfig, folder: Path) -> TrainConfig:
-    """Return the configuration of a run that goes on; flags that contradict it are errors."""
-    path = folder / "config.toml"
-    if not path.is_file():
-        raise UsageError(f"{folder} is no run folder: it has no {path.name}.", "Check --resume.")
-    saved = _from_values(read_toml(path, TrainConfig))
+def _resumable(config: TrainConfig) -> Path:
+    """Return the folder of a run that goes on; flags that contradict the run are errors."""
+    from deepchest_cli.training.resume import saved_config
+
+    folder = config.resume
+    assert folder is not None
+    if folder.is_symlink():  # runs/latest may name another run by the time this one saves
+        folder = folder.parent / folder.readlink()
+    saved = saved_config(folder)
     for field in fields(TrainConfig):
-        now, before = getattr(given, field.name), getattr(saved, field.name)
-        default = None if field.default is MISSING else field.default
-        if field.name not in FREE_ON_RESUME and now not in (before, default):
+        now, before = getattr(config, field.name), getattr(saved, field.name)
+        if field.name not in FREE_ON_RESUME and now != before:
             raise UsageError(
                 f"--{field.name.replace('_', '-')} is {now}, but the run {folder} began with "
                 f"{before}.",
                 "Leave the flag out to go on with the run, or leave --resume out for a new one.",
             )
-    return replace(saved, device=given.device if given.device != "auto" else saved.device)
-
-
-def _from_values(values: dict[str, Any]) -> TrainConfig:
-    for name in ("data", "out"):
-        if name in values:
-            values[name] = Path(values[name])
-    fitting: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return TrainConfig(**fitting)
-
-
-def _read_state(folder: Path, setup: Any) -> dict[str, Any] | None:
-    """Return the training state of a run and put its weights into the model."""
-    from deepchest_cli.model.checkpoint import LAST, read_checkpoint
-
-    if not (folder / LAST).is_file():
-        return None  # ended before the first checkpoint: the run begins anew
-    content = read_checkpoint(folder / LAST)
-    if content["origin"]["data_sha256"] != setup.origin()["data_sha256"]:
-        raise UsageError(
-            f"The data in {setup.config.data} have changed since the run {folder} began.",
-            "Prepare them with the same settings again, or begin a new run.",
-        )
-    setup.classifier.load_state_dict(content["tensors"])
-    state: dict[str, Any] = content["training"]
-    return state
+    return folder

@@ -1,6 +1,7 @@
 """A prepared data set, mapped into memory and read a batch at a time."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.shards import MANIFEST, ShardContent, read_manifest, read_shard
 from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.files import to_json
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class RadiographDataset:
 
     folder: Path
     manifest: dict[str, Any]
+    sha256: str  # of the manifest, which has the hashes of the shards
     findings: tuple[str, ...]
     size: int  # stored height and width in pixels
     labels: NDArray[np.uint8]
@@ -57,6 +60,7 @@ def open_dataset(folder: Path) -> RadiographDataset:
     return RadiographDataset(
         folder=folder,
         manifest=manifest,
+        sha256=sha256(to_json(manifest).encode()).hexdigest(),
         findings=tuple(manifest["findings"]),
         size=int(manifest["settings"]["size"]),
         labels=np.concatenate([content.labels for content in contents]),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.demo import is_demo
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.nih_folder import (
     BOX_FILE,
@@ -20,7 +21,7 @@ from deepchest_cli.data.nih_folder import (
 )
 from deepchest_cli.data.nih_metadata import read_metadata
 from deepchest_cli.data.radiograph import SUFFIXES
-from deepchest_cli.data.shards import FORMAT, FORMAT_VERSION
+from deepchest_cli.data.shards import FORMAT, FORMAT_VERSION, rows_per_shard
 from deepchest_cli.data.splits import official_split, random_split
 from deepchest_cli.files import sha256_of
 
@@ -65,9 +66,8 @@ def plan_preparation(config: PrepareConfig, source: Path) -> Plan:
         notes.append(f"{surplus} images have no row in {metadata_path.name} and are not used.")
     if (source / BOX_FILE).is_file():
         hashed.append(source / BOX_FILE)
-    return Plan(
-        table, read_boxes(source), _identity(config, metadata.label_version, hashed), tuple(notes)
-    )
+    identity = _identity(config, metadata.label_version, hashed, is_demo(source))
+    return Plan(table, read_boxes(source), identity, tuple(notes))
 
 
 def _list_notes(lists: dict[str, frozenset[str]], table: pd.DataFrame) -> Iterator[str]:
@@ -85,7 +85,9 @@ def few(names: Any) -> str:
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
 
 
-def _identity(config: PrepareConfig, label_version: str, hashed: list[Path]) -> dict[str, Any]:
+def _identity(
+    config: PrepareConfig, label_version: str, hashed: list[Path], synthetic: bool
+) -> dict[str, Any]:
     official = config.split_scheme == "official"
     return {
         "format": FORMAT,
@@ -94,11 +96,12 @@ def _identity(config: PrepareConfig, label_version: str, hashed: list[Path]) -> 
         "source": {
             "kind": "nih",
             "label_version": label_version,
-            "synthetic": config.demo,
+            "synthetic": synthetic,
             "sha256": {path.name: sha256_of(path) for path in hashed},
         },
         "settings": {
             "size": config.size,
+            "rows_per_shard": rows_per_shard(config.size),
             "aspect": "squash",
             "resampling": "bilinear, antialiased",
             "split_scheme": config.split_scheme,

@@ -14,9 +14,9 @@ from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.conversion import ShardJob, convert_shard
 from deepchest_cli.data.planning import SHOWN, Plan, plan_preparation
 from deepchest_cli.data.shard_folder import build_manifest, enter, save_progress, trusted
-from deepchest_cli.data.shards import MANIFEST, PROGRESS, rows_per_shard, shard_name
+from deepchest_cli.data.shards import MANIFEST, PROGRESS, shard_name
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.files import write_json
+from deepchest_cli.files import held, write_json
 
 __all__ = ["Preparation", "plan_preparation", "run_preparation"]
 
@@ -37,6 +37,12 @@ def run_preparation(
     """Convert what is not yet there and publish the manifest; raise, and publish nothing, if images
     are missing or unreadable and that is not allowed.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder):
+        return _prepare(plan, config, folder, progress)
+
+
+def _prepare(plan: Plan, config: PrepareConfig, folder: Path, progress: Progress) -> Preparation:
     published = enter(folder, plan.identity, config.force)
     done = trusted(folder, plan)
     jobs = [job for job in _jobs(plan, folder) if job.path.name not in done]
@@ -47,7 +53,10 @@ def run_preparation(
         done[entry["file"]] = entry
         save_progress(folder, plan, done)
     manifest = build_manifest(plan, done)
-    _refuse_left_out(manifest["left_out"], config.allow_missing)
+    if manifest["left_out"] and not config.allow_missing:
+        save_progress(folder, plan, done)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        raise _left_out_error(manifest["left_out"])
     if manifest != published or not (folder / MANIFEST).exists():
         write_json(folder / MANIFEST, manifest)
     (folder / PROGRESS).unlink(missing_ok=True)
@@ -55,12 +64,12 @@ def run_preparation(
 
 
 def _jobs(plan: Plan, folder: Path) -> Iterator[ShardJob]:
-    size = plan.identity["settings"]["size"]
-    rows = rows_per_shard(size)
+    settings = plan.identity["settings"]
+    rows = settings["rows_per_shard"]
     for number, start in enumerate(range(0, len(plan.table), rows)):
         table = plan.table.iloc[start : start + rows]
         boxes = plan.boxes[plan.boxes["image_index"].isin(table["image_index"])]
-        yield ShardJob(folder / shard_name(number), size, table, boxes)
+        yield ShardJob(folder / shard_name(number), settings["size"], table, boxes)
 
 
 _counter: Any = None
@@ -110,13 +119,11 @@ def _convert(
             raise
 
 
-def _refuse_left_out(left_out: list[dict[str, str]], allowed: bool) -> None:
-    if left_out and not allowed:
-        listed = "\n".join(f"  {lost['image']}: {lost['reason']}" for lost in left_out[:SHOWN])
-        more = f"\n  and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
-        raise DeepChestError(
-            f"{len(left_out)} images are missing or unreadable; nothing was published:\n"
-            f"{listed}{more}",
-            "Restore them and run the same command again (what is done is kept), "
-            "or go on without them: --allow-missing",
-        )
+def _left_out_error(left_out: list[dict[str, str]]) -> DeepChestError:
+    listed = "\n".join(f"  {lost['image']}: {lost['reason']}" for lost in left_out[:SHOWN])
+    more = f"\n  and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
+    return DeepChestError(
+        f"{len(left_out)} images are missing or unreadable; nothing is published:\n{listed}{more}",
+        "Restore them and run the same command again (what is done is kept), "
+        "or go on without them: --allow-missing",
+    )

@@ -17,8 +17,7 @@ Entries = dict[str, dict[str, Any]]  # a shard's file name to its entry in the m
 
 
 def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:
-    """Make the folder, or accept it when it holds the same preparation; return its manifest."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Accept an empty folder or one with the same preparation; return its manifest."""
     for name in ("shard-*.h5", MANIFEST, PROGRESS):
         for left_behind in folder.glob(f".{name}.*.tmp"):  # by a process that was killed
             left_behind.unlink()
@@ -26,7 +25,7 @@ def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any]
         path = folder / name
         if not path.is_file():
             continue
-        found = load_json(path)
+        found = _load(path, force)
         if {key: found.get(key) for key in identity} == identity:
             return found if name == MANIFEST else None
         if not force:
@@ -43,6 +42,16 @@ def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any]
             "Choose an empty folder with --data.",
         )
     return None
+
+
+def _load(path: Path, force: bool) -> dict[str, Any]:
+    """Return a manifest; a damaged one counts as another preparation when it may be replaced."""
+    try:
+        return load_json(path)
+    except UsageError as error:
+        if force:
+            return {}
+        raise UsageError(error.message, "Replace the data with --force.") from error
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:

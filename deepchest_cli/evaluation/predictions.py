@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from deepchest_cli.data.augmentation import normalise, to_grey
 from deepchest_cli.data.batches import batches
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.classifier import Classifier
 
 
@@ -39,13 +39,18 @@ def predict_rows(
     """
     findings = classifier.architecture.findings
     columns = _columns_of(findings, dataset)
+    was_training = classifier.training
+    classifier.eval()
     probabilities = []
     for batch in batches(dataset, rows, batch_size):
         probabilities.append(probabilities_of(classifier, batch.images, batch_size, device))
         progress(len(probabilities) * batch_size, len(rows))
+    classifier.train(was_training)
+    table = np.concatenate(probabilities) if probabilities else np.empty((0, len(findings)))
+    _refuse_non_finite(table, findings)
     return Predictions(
         findings,
-        np.concatenate(probabilities) if probabilities else np.empty((0, len(findings))),
+        table,
         dataset.labels[rows][:, columns],
         dataset.known[rows][:, columns],
         dataset.columns["patient_id"][rows],
@@ -63,6 +68,16 @@ def _columns_of(findings: tuple[str, ...], dataset: RadiographDataset) -> list[i
     return [dataset.findings.index(name) for name in findings]
 
 
+def _refuse_non_finite(probabilities: NDArray[np.float64], findings: tuple[str, ...]) -> None:
+    """An undefined figure means missing positives or negatives, never a broken model."""
+    broken = [findings[i] for i in np.flatnonzero(~np.isfinite(probabilities).all(axis=0))]
+    if broken:
+        raise DeepChestError(
+            f"The model's probabilities for {', '.join(broken)} are not finite.",
+            "The training diverged: train again with a lower --learning-rate.",
+        )
+
+
 @torch.inference_mode()
 def probabilities_of(
     classifier: Classifier, images: torch.Tensor, batch_size: int, device: torch.device
@@ -72,11 +87,20 @@ def probabilities_of(
     The batch is filled up to `batch_size`, because kernels chosen by the shape of a batch would
     let an image's probabilities depend on its neighbours.
     """
-    classifier.eval()
     filled = torch.zeros((batch_size, *images.shape[1:]), dtype=torch.uint8)
     filled[: len(images)] = images
     architecture = classifier.architecture
     grey = to_grey(filled.to(device), architecture.image_size)
-    _, logits = classifier(normalise(grey, architecture.normalisation))
-    # double precision: a sigmoid in single precision ties confident images at exactly 1
-    return np.asarray(logits[: len(images)].cpu().double().sigmoid(), dtype=np.float64)
+    # TF32 would cost the fifth digit on recent GPUs, and other algorithms the last ones
+    with torch.backends.cudnn.flags(allow_tf32=False, deterministic=True):
+        _, logits = classifier(normalise(grey, architecture.normalisation))
+    return _sigmoid(logits[: len(images)].cpu().numpy())
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the logistic function in double precision; single ties confident images at 1.
+
+    NumPy computes every element alike, where torch's vector code has other last bits than its
+    remainder and a probability would depend on its place in the batch.
+    """
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits.astype(np.float64))))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from deepchest_cli.errors import DeepChestError, UsageError, unknown_name
 
 RGB, GREY = 3, 1
+# these have classifiers for training at half depth, which one logit a finding has no use for
+AUXILIARY = ("googlenet", "inception_v3")
 
 
 def backbone_names() -> list[str]:
@@ -18,7 +20,7 @@ def backbone_names() -> list[str]:
     return list(torchvision.models.list_models(module=torchvision.models))
 
 
-def build_trunk(name: str, weights: str = "none") -> tuple[nn.Module, int]:
+def build_trunk(name: str, image_size: int, weights: str = "none") -> tuple[nn.Module, int]:
     """Return a backbone without its classification layer, and its number of features D.
 
     The trunk maps (B, 1, S, S) to (B, D). `weights` is none, imagenet (torchvision's best, fetched
@@ -27,7 +29,7 @@ def build_trunk(name: str, weights: str = "none") -> tuple[nn.Module, int]:
     """
     if name not in backbone_names():
         raise unknown_name("backbone", name, backbone_names())
-    network = torchvision.models.get_model(name, weights=None)
+    network = _build(name, image_size)
     if weights == "imagenet":
         _load_imagenet(network, name)
     elif weights != "none":
@@ -37,10 +39,28 @@ def build_trunk(name: str, weights: str = "none") -> tuple[nn.Module, int]:
     return network, features
 
 
+def _build(name: str, image_size: int) -> nn.Module:
+    settings: dict[str, Any] = {}
+    if name in AUXILIARY:
+        settings = {"aux_logits": False, "init_weights": True}
+    if name.startswith("vit_"):  # its position embedding depends on the size
+        settings = {"image_size": image_size}
+    try:
+        network: nn.Module = torchvision.models.get_model(name, weights=None, **settings)
+    except AssertionError as error:  # torch's way of saying that patches do not fit
+        raise UsageError(f"{name} does not take radiographs of {image_size} px: {error}") from error
+    return network
+
+
+def _without_auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: v for key, v in state.items() if not key.startswith(("AuxLogits.", "aux"))}
+
+
 def _load_imagenet(network: nn.Module, name: str) -> None:
     best = torchvision.models.get_model_weights(name).DEFAULT
     try:
-        network.load_state_dict(best.get_state_dict(progress=False, check_hash=True))
+        state = best.get_state_dict(progress=False, check_hash=True)
+        network.load_state_dict(_without_auxiliary(state))
     except OSError as error:
         raise DeepChestError(
             f"The ImageNet weights of {name} could not be fetched: {error}.",
@@ -49,7 +69,7 @@ def _load_imagenet(network: nn.Module, name: str) -> None:
 
 
 def _load_file(network: nn.Module, path: Path, name: str) -> None:
-    state = read_state_dict(path)
+    state = _without_auxiliary(read_state_dict(path))
     _refuse_other_keys(network.state_dict(), state, path, name)
     network.load_state_dict(state)
 
@@ -93,7 +113,13 @@ def _refuse_other_keys(
 
 def _remove_classifier(network: nn.Module) -> int:
     """Replace the last linear layer by nothing and return the width of its input."""
-    name, layer = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
+    linear = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)]
+    if not linear:
+        raise UsageError(
+            f"{type(network).__name__} does not end in a linear layer.",
+            "Choose another --backbone, for instance resnet50.",
+        )
+    name, layer = linear[-1]
     _replace(network, name, nn.Identity())
     return int(layer.in_features)
 

@@ -1,5 +1,6 @@
 """One file of tensors and plain values that holds all that prediction needs."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import replacing, sha256_of
+from deepchest_cli.files import replacing
 from deepchest_cli.model.classifier import Architecture, Classifier
 
 FORMAT = "deepchest-checkpoint"
@@ -20,8 +21,9 @@ class LoadedModel:
     """A classifier ready for prediction, in evaluation mode, and where it came from."""
 
     classifier: Classifier
-    origin: dict[str, Any]  # weighter, epoch, data set, split scheme, label version, configuration
+    origin: dict[str, Any]  # weighter, epoch, source and settings of the data, configuration
     path: Path
+    sha256: str  # of the file that was loaded
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -29,14 +31,15 @@ class LoadedModel:
         architecture = self.classifier.architecture
         return {
             "path": str(self.path),
-            "sha256": sha256_of(self.path),
+            "sha256": self.sha256,
             "backbone": architecture.backbone,
             "weighter": self.origin["weighter"],
             "epoch": self.origin["epoch"],
             "image_size": architecture.image_size,
             "findings": list(architecture.findings),
-            "split_scheme": self.origin["split_scheme"],
-            "label_version": self.origin["label_version"],
+            "split_scheme": self.origin["settings"]["split_scheme"],
+            "label_version": self.origin["source"]["label_version"],
+            "synthetic": self.origin["source"]["synthetic"],
         }
 
 
@@ -65,10 +68,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises `UsageError` when there is none and `DeepChestError` when it is damaged, unsafe or of
     another format version.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the content of a checkpoint and the SHA-256 of the very bytes it came from."""
     if not path.is_file():
         raise UsageError(f"There is no checkpoint {path}.", "Train one: deepchest train")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except Exception as error:  # torch raises many types for damaged and for unsafe files
         unsafe = "weights_only" in str(error) or "Unsupported" in str(error)
         reason = "holds code, which is not run" if unsafe else "is damaged or cut short"
@@ -84,7 +95,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"this program reads version {FORMAT_VERSION}.",
             "Use the deepchest version that wrote it.",
         )
-    return content
+    return content, digest
 
 
 def find_checkpoint(model: Path) -> Path:
@@ -102,11 +113,11 @@ def find_checkpoint(model: Path) -> Path:
 def load_model(model: Path, device: torch.device) -> LoadedModel:
     """Return the model of a run folder or checkpoint on a device, in evaluation mode."""
     path = find_checkpoint(model)
-    content = read_checkpoint(path)
+    content, digest = _read(path)
     try:
         classifier = Classifier(Architecture.from_plain(content["architecture"]))
         classifier.load_state_dict(content["tensors"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise DeepChestError(f"The checkpoint {path} is damaged: {error}.") from error
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return LoadedModel(classifier.eval(), content["origin"], path)
+    return LoadedModel(classifier.eval(), content["origin"], path, digest)

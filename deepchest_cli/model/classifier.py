@@ -44,7 +44,7 @@ class Classifier(nn.Module):
     def __init__(self, architecture: Architecture, weights: str = "none") -> None:
         super().__init__()
         self.architecture = architecture
-        self.trunk, features = build_trunk(architecture.backbone, weights)
+        self.trunk, features = build_trunk(architecture.backbone, architecture.image_size, weights)
         self.head = _build_head(architecture.head, features, len(architecture.findings))
 
     def forward(self, radiographs: Tensor) -> tuple[Tensor, Tensor]:

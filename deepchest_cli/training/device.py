@@ -1,5 +1,7 @@
 """Devices and the precision that they compute fast."""
 
+from typing import Literal
+
 import torch
 
 from deepchest_cli.errors import UsageError
@@ -51,7 +53,9 @@ def computes_bf16_fast(device: torch.device) -> bool:
     return any(capabilities.get(feature) for feature in FAST_BF16)
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
+def resolve_precision(
+    name: Literal["auto", "fp32", "bf16"], device: torch.device
+) -> Literal["fp32", "bf16"]:
     """Return fp32 or bf16 for `auto`; any other name as it is."""
     if name == "auto":
         return "bf16" if computes_bf16_fast(device) else "fp32"

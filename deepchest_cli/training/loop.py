@@ -4,8 +4,8 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,12 +14,14 @@ from deepchest_cli.data.batches import Batch, batches, epoch_order
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import predict_rows
+from deepchest_cli.files import held
 from deepchest_cli.model.checkpoint import BEST, LAST, save_checkpoint
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.interruption import StopRequest, stop_on_signal
 from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.position import Position, restore, snapshot
 from deepchest_cli.training.progress import EpochReport, Observer, StepReport
+from deepchest_cli.training.resume import load_state
 from deepchest_cli.training.run_directory import METRICS, WEIGHTS, write_table
 from deepchest_cli.training.setup import Setup
 from deepchest_cli.weighting import Performance, TaskLosses
@@ -35,7 +37,8 @@ class TrainingSummary:
     epochs: int
     steps: int
     best_epoch: int
-    best_score: float  # macro AUROC of validation, or minus its loss where no AUROC is defined
+    best_score: float
+    criterion: str  # what the best epoch was chosen by
     stopped_early: bool
 
 
@@ -50,9 +53,11 @@ class Trainer:
         self.record = EpochRecord(len(setup.dataset.findings), setup.device)
         self.augmentation = Augmentation(flip=setup.config.flip) if setup.config.augment else None
 
-    def resume(self, training: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint; the run goes on as if it had not ended."""
-        self.position = restore(training, self.setup, self.record)
+    def resume(self) -> None:
+        """Take up the folder's last checkpoint; the run goes on as if it had not ended."""
+        training = load_state(self.setup, self.folder)
+        if training is not None:
+            self.position = restore(training, self.setup, self.record)
 
     def fit(self) -> TrainingSummary:
         """Train until the last epoch, the last step, or until validation no longer improves.
@@ -60,7 +65,7 @@ class Trainer:
         Raises `InterruptedRunError` after SIGINT or SIGTERM, with the state saved, and
         `DeepChestError` when a loss is not finite.
         """
-        with stop_on_signal() as stop:
+        with held(self.folder), stop_on_signal() as stop:
             if self.position.step == 0:
                 self._save_last()
             while not self._is_finished():
@@ -75,35 +80,37 @@ class Trainer:
             steps=position.step,
             best_epoch=position.best_epoch,
             best_score=position.best_score,
+            criterion=position.criterion,
             stopped_early=position.step < self.setup.total_steps,
         )
 
     def _is_finished(self) -> bool:
-        patience = self.setup.config.patience
-        waited = self.position.epoch - self.position.best_epoch
-        return self.position.step >= self.setup.total_steps or 0 < patience <= waited
+        position, patience = self.position, self.setup.config.patience
+        if position.epoch_step:
+            return False  # an epoch under way is always brought to its end
+        waited = position.epoch - position.best_epoch
+        return position.step >= self.setup.total_steps or 0 < patience <= waited
 
     def _train_epoch(self, stop: StopRequest) -> None:
         setup, position = self.setup, self.position
         order = epoch_order(setup.training_rows, setup.config.seed, position.epoch)
         order = order[: setup.steps_per_epoch * setup.config.batch_size]
         first = position.epoch_step
+        setup.classifier.train()
         for batch in batches(setup.dataset, order, setup.config.batch_size, start=first):
-            setup.classifier.train()
+            if position.step >= setup.total_steps:
+                return
             losses = self._train_step(batch.to(setup.device))
             position.step += 1
             position.epoch_step += 1
             self.observer.on_step(self._step_report(losses))
             if stop.exit_code is not None:
                 self._stop(stop)
-            if position.step >= setup.total_steps:
-                return
 
     def _train_step(self, batch: Batch) -> TaskLosses:
         setup = self.setup
         radiographs = self._network_input(batch)
-        with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
-            _, logits = setup.classifier(radiographs)
+        logits = self._logits(radiographs)
         losses = task_losses(logits, batch.labels, batch.known)
         self._refuse_non_finite(losses)
         setup.weighter.observe(logits.detach(), batch.labels, batch.known)
@@ -116,26 +123,35 @@ class Trainer:
         self.record.add(losses, logits.detach(), batch.labels, batch.known)
         return losses
 
+    def _logits(self, radiographs: Tensor) -> Tensor:
+        low = self.setup.precision == "bf16"
+        with torch.autocast(self.setup.device.type, torch.bfloat16, enabled=low):
+            logits: Tensor = self.setup.classifier(radiographs)[1]
+        return logits
+
     def _network_input(self, batch: Batch) -> Tensor:
         architecture = self.setup.classifier.architecture
         grey = to_grey(batch.images, architecture.image_size)
         if self.augmentation is not None:
             # seeded by the step, so that nothing has to be remembered between steps
-            generator = torch.Generator().manual_seed(
-                self.setup.config.seed * 1_000_003 + self.position.step
-            )
-            grey = augment(grey, self.augmentation, generator)
+            words = [self.setup.config.seed, self.position.step]
+            seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+            grey = augment(grey, self.augmentation, torch.Generator().manual_seed(seed))
         return normalise(grey, architecture.normalisation)
 
     @torch.no_grad()
     def _recompute(self, radiographs: Tensor, batch: Batch) -> TaskLosses:
-        """Return the losses of the same batch after the update, in evaluation mode, so that
-        neither batch-norm statistics nor the random state of dropout move.
+        """Return the losses of the same batch after the update, computed as before it; batch-norm
+        statistics and random states are put back.
         """
-        self.setup.classifier.eval()
-        _, logits = self.setup.classifier(radiographs)
-        self.setup.classifier.train()
-        return task_losses(logits, batch.labels, batch.known)
+        classifier, device = self.setup.classifier, self.setup.device
+        before = [buffer.clone() for buffer in classifier.buffers()]
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            losses = task_losses(self._logits(radiographs), batch.labels, batch.known)
+        for buffer, value in zip(classifier.buffers(), before, strict=True):
+            buffer.copy_(value)
+        return losses
 
     def _refuse_non_finite(self, losses: TaskLosses) -> None:
         wrong = ~torch.isfinite(losses.values)
@@ -165,7 +181,7 @@ class Trainer:
         performance = Performance(self.record.performance(), self._validate())
         for note in setup.weighter.end_epoch(performance):
             self.observer.on_note(note)
-        position.end_epoch(_score(performance))
+        position.end_epoch(*_score(performance))
         report = EpochReport(
             epoch=position.epoch,
             epochs=setup.config.epochs,
@@ -224,7 +240,9 @@ class Trainer:
         )
 
 
-def _score(performance: Performance) -> float:
+def _score(performance: Performance) -> tuple[float, str]:
     """Return what the best epoch is chosen by: macro AUROC, or minus the loss without one."""
     auroc = macro(performance.validation["auroc"].numpy())
-    return -macro(performance.validation["loss"].numpy()) if math.isnan(auroc) else auroc
+    if math.isnan(auroc):
+        return -macro(performance.validation["loss"].numpy()), "minus validation loss"
+    return auroc, "validation AUROC"

@@ -12,7 +12,9 @@ def task_losses(logits: Tensor, labels: Tensor, known: Tensor) -> TaskLosses:
 
     logits, labels, known: (B, T). An unknown label contributes neither value nor gradient.
     """
-    each = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
+    # masked before the loss: zero times the gradient of an odd logit would not be zero
+    logits = logits.float().masked_fill(~known, 0)
+    each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     counts = known.sum(dim=0)
     total = torch.where(known, each, torch.zeros_like(each)).sum(dim=0)
     return TaskLosses(total / counts.clamp(min=1), counts)

@@ -21,11 +21,13 @@ class Position:
     epoch_step: int = 0  # finished steps of the epoch under way
     best_epoch: int = 0  # counted from 1; 0: none yet
     best_score: float = float("-inf")
+    criterion: str = ""  # what the best epoch is chosen by
     metrics: list[dict[str, Any]] = field(default_factory=list)
     weights: list[dict[str, Any]] = field(default_factory=list)
 
-    def end_epoch(self, score: float) -> None:
+    def end_epoch(self, score: float, criterion: str) -> None:
         """Count a finished epoch and remember whether it is the best."""
+        self.criterion = criterion
         self.epoch += 1
         self.epoch_step = 0
         if score > self.best_score:
@@ -65,8 +67,12 @@ def snapshot(position: Position, setup: Setup, record: EpochRecord) -> dict[str,
         "weighter": setup.weighter.state_dict(),
         "record": record.state_dict(),
         "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if setup.device.type == "cuda" else [],
+        "random_cuda": _cuda_state(setup.device),
     }
+
+
+def _cuda_state(device: torch.device) -> torch.Tensor | None:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 def restore(training: dict[str, Any], setup: Setup, record: EpochRecord) -> Position:
@@ -76,6 +82,6 @@ def restore(training: dict[str, Any], setup: Setup, record: EpochRecord) -> Posi
     setup.weighter.load_state_dict(training["weighter"])
     record.load_state_dict(training["record"])
     torch.set_rng_state(training["random"])
-    if training["random_cuda"] and setup.device.type == "cuda":
-        torch.cuda.set_rng_state_all(training["random_cuda"])
+    if training["random_cuda"] is not None and setup.device.type == "cuda":
+        torch.cuda.set_rng_state(training["random_cuda"], setup.device)
     return Position(**training["position"])

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
+
+from deepchest_cli.evaluation.metrics import macro
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class EpochReport:
     def macro(self, part: str, metric: str) -> float:
         """Return the mean of a metric over the findings where it is defined."""
         values = (self.training if part == "training" else self.validation)[metric]
-        return float(torch.nanmean(values))
+        return macro(values.cpu().numpy())
 
 
 class Observer(Protocol):

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -12,9 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from deepchest_cli import __version__
 from deepchest_cli.config import TrainConfig, parse_assignment
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
-from deepchest_cli.data.shards import MANIFEST
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import sha256_of
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.training.device import resolve_device, resolve_precision
 from deepchest_cli.training.optimisation import build_optimizer, build_schedule
@@ -30,7 +28,7 @@ class Setup:
     training_rows: NDArray[Any]
     validation_rows: NDArray[Any]
     device: torch.device
-    precision: str
+    precision: Literal["fp32", "bf16"]
     classifier: Classifier
     weighter: LossWeighter
     optimizer: Optimizer
@@ -49,10 +47,9 @@ class Setup:
             "deepchest": __version__,
             "weighter": self.config.weighter,
             "config": {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()},
-            "data_sha256": sha256_of(self.dataset.folder / MANIFEST),
-            "split_scheme": self.dataset.split_scheme,
-            "label_version": manifest["source"]["label_version"],
-            "synthetic": manifest["source"]["synthetic"],
+            "data_sha256": self.dataset.sha256,
+            "source": manifest["source"],
+            "settings": manifest["settings"],
         }
 
 
@@ -61,14 +58,15 @@ def set_up(config: TrainConfig) -> Setup:
 
     Raises `UsageError` for whatever in the configuration does not fit data or machine.
     """
+    torch.manual_seed(config.seed)
     device = resolve_device(config.device)
     dataset = open_dataset(config.data)
     options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
     weighter = build_weighter(config.weighter, dataset.findings, options)
     rows = {part: dataset.rows(part) for part in ("train", "validation")}
-    _refuse_small_parts({part: len(found) for part, found in rows.items()}, config)
-    torch.manual_seed(config.seed)
+    _refuse_small_parts(dataset, rows, config)
     classifier = Classifier(_architecture(config, dataset), config.weights)
+    _refuse_unfit_size(classifier)
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
@@ -91,18 +89,34 @@ def set_up(config: TrainConfig) -> Setup:
     )
 
 
-def _refuse_small_parts(counts: dict[str, int], config: TrainConfig) -> None:
-    if counts["train"] < config.batch_size:
+def _refuse_small_parts(
+    dataset: RadiographDataset, rows: dict[str, NDArray[Any]], config: TrainConfig
+) -> None:
+    images = len(rows["train"])
+    if images < config.batch_size:
         raise UsageError(
             f"--batch-size {config.batch_size} is larger than the training part of {config.data} "
-            f"({counts['train']} images).",
-            f"Use --batch-size {max(counts['train'], 1)} or less, or prepare more images.",
+            f"({images} images).",
+            f"Use --batch-size {max(images, 1)} or less, or prepare more images.",
         )
-    if not counts["validation"]:
+    if not dataset.known[rows["validation"]].any():
         raise UsageError(
-            f"{config.data} has no validation part, and the best epoch is chosen on it.",
+            f"{config.data} has no labelled validation part to choose the best epoch on.",
             "Prepare the data again with --validation-fraction 0.1 --force",
         )
+
+
+@torch.inference_mode()
+def _refuse_unfit_size(classifier: Classifier) -> None:
+    """Try the model on nothing, before a run folder is made for it."""
+    size = classifier.architecture.image_size
+    try:
+        classifier.eval()(torch.zeros(2, 1, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UsageError(
+            f"{classifier.architecture.backbone} does not take radiographs of {size} px: {error}",
+            "Choose another --image-size; most transformers want 224.",
+        ) from error
 
 
 def _architecture(config: TrainConfig, dataset: RadiographDataset) -> Architecture:

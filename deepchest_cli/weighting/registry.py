@@ -10,6 +10,8 @@ from deepchest_cli.weighting.base import LossWeighter
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
 from deepchest_cli.weighting.equal import EqualWeighter
 
+SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
 
 @dataclass(frozen=True)
 class WeighterInfo:
@@ -80,7 +82,11 @@ def _unknown_option(name: str, key: str, defaults: Mapping[str, Any]) -> UsageEr
 
 
 def _parse(key: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool) and text.lower() in SWITCH:
+        return SWITCH[text.lower()]
     try:
+        if isinstance(default, bool):
+            raise ValueError(text)
         return type(default)(text)
     except ValueError as error:
         raise UsageError(

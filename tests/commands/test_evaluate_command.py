@@ -67,7 +67,18 @@ def test_splits_are_not_mixed(deepchest, trained, nih_folder, tmp_path):
     assert deepchest("prepare", *arguments, "--split-scheme", "random").code == 0
     outcome = deepchest("evaluate", "--model", trained, "--data", tmp_path / "r")
     assert outcome.code == 2
-    assert "may hold trained images" in outcome.err
+    assert "may hold trained patients" in outcome.err
+
+
+def test_seeds_of_a_split_are_not_mixed(deepchest, trained, nih_folder, tmp_path):
+    """NIH's test part is the same under every seed; the parts carved from the rest are not."""
+    arguments = ("--source", nih_folder, "--data", tmp_path / "r", "--size", 32, "--seed", 5)
+    assert deepchest("prepare", *arguments).code == 0
+    evaluate = ("evaluate", "--model", trained, "--data", tmp_path / "r", "--split")
+    assert deepchest(*evaluate, "test").code == 0
+    refused = deepchest(*evaluate, "validation")
+    assert refused.code == 2
+    assert "seed" in refused.err
 
 
 def test_data_of_another_size_are_refused(deepchest, trained, nih_folder, tmp_path):

@@ -54,6 +54,8 @@ def test_resume_refuses_what_contradicts_the_run(deepchest, trained, tmp_path):
     contradiction = deepchest("train", "--resume", trained, "--batch-size", 8)
     assert contradiction.code == 2
     assert "--batch-size is 8" in contradiction.err
+    equal_to_the_default = deepchest("train", "--resume", trained, "--batch-size", 32)
+    assert "--batch-size is 32" in equal_to_the_default.err
     assert deepchest("train", "--resume", tmp_path).code == 2
 
 
@@ -63,9 +65,10 @@ def test_resume_refuses_changed_data(deepchest, trained, tmp_path, nih_folder):
     run = tmp_path / "run"
     run.mkdir()
     (run / "last.pt").write_bytes((trained / "last.pt").read_bytes())
-    text = (trained / "config.toml").read_text().splitlines()
-    text[0] = f'data = "{tmp_path / "other"}"'
-    (run / "config.toml").write_text("\n".join(text))
+    lines = (trained / "config.toml").read_text().splitlines()
+    (run / "config.toml").write_text(
+        "\n".join([f'data = "{tmp_path / "other"}"', *(x for x in lines if x[:5] != "data ")])
+    )
     outcome = deepchest("train", "--resume", run)
     assert outcome.code == 2
     assert "have changed" in outcome.err
@@ -98,5 +101,4 @@ def test_an_interrupted_process_goes_on(deepchest, shards, tmp_path, trained, nu
         assert f"deepchest train --resume {run}" in error
     resumed = deepchest("train", "--resume", run)
     assert resumed.code == 0, resumed.err
-    tables = [[row["epoch"] for row in untimed(r / "metrics.csv")] for r in (run, trained)]
-    assert tables[0] == tables[1]
+    assert untimed(run / "weights.csv") == untimed(trained / "weights.csv")

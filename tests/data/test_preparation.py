@@ -17,6 +17,7 @@ from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.radiograph import read_radiograph
 from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.files import held
 
 CONFIG = PrepareConfig(size=32, workers=1)
 
@@ -32,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def small_shards(monkeypatch):
     """Several shards from a small folder; in this process, where the patch holds."""
-    monkeypatch.setattr("deepchest_cli.data.preparation.rows_per_shard", lambda size: 20)
+    monkeypatch.setattr("deepchest_cli.data.planning.rows_per_shard", lambda size: 20)
 
 
 def test_images_labels_and_metadata_arrive(nih_folder, tmp_path):
@@ -97,6 +98,31 @@ def test_a_folder_with_other_files_is_left_alone(nih_folder, tmp_path):
     with pytest.raises(UsageError, match=r"thesis\.txt"):
         prepare(nih_folder, tmp_path / "mine")
     assert contents(tmp_path / "mine") == {"thesis.txt": b"precious"}
+
+
+def test_a_damaged_manifest_is_replaced_on_demand(nih_folder, tmp_path):
+    prepare(nih_folder, tmp_path / "shards")
+    whole = contents(tmp_path / "shards")
+    (tmp_path / "shards" / "manifest.json").write_text("{")
+    with pytest.raises(UsageError, match="damaged"):
+        prepare(nih_folder, tmp_path / "shards")
+    prepare(nih_folder, tmp_path / "shards", PrepareConfig(size=32, workers=1, force=True))
+    assert contents(tmp_path / "shards") == whole
+
+
+def test_a_second_process_waits_its_turn(nih_folder, tmp_path):
+    (tmp_path / "shards").mkdir()
+    with held(tmp_path / "shards"), pytest.raises(UsageError, match="Another deepchest process"):
+        prepare(nih_folder, tmp_path / "shards")
+
+
+def test_without_leave_a_data_set_with_lost_images_is_withdrawn(nih_folder, tmp_path):
+    spoil(nih_folder)
+    prepare(nih_folder, tmp_path / "shards", PrepareConfig(size=32, workers=1, allow_missing=True))
+    with pytest.raises(DeepChestError, match="nothing is published"):
+        prepare(nih_folder, tmp_path / "shards")
+    with pytest.raises(UsageError):
+        open_dataset(tmp_path / "shards")
 
 
 def test_a_damaged_shard_is_refused_and_mended(nih_folder, tmp_path, small_shards):

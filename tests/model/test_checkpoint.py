@@ -9,7 +9,12 @@ from deepchest_cli.model.checkpoint import load_model, read_checkpoint, save_che
 from deepchest_cli.model.classifier import Architecture, Classifier
 
 CPU = torch.device("cpu")
-ORIGIN = {"weighter": "equal", "epoch": 3, "split_scheme": "official", "label_version": "2020"}
+ORIGIN = {
+    "weighter": "equal",
+    "epoch": 3,
+    "settings": {"split_scheme": "official"},
+    "source": {"label_version": "2020", "synthetic": False},
+}
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import torch
 from tests_support import QUICK, rows_of, untimed
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
+from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError, UsageError
+from deepchest_cli.files import held
 from deepchest_cli.model.checkpoint import BEST, LAST, load_model, read_checkpoint
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run
@@ -23,11 +24,8 @@ def fit(config, observer):
 
 
 def resume(config, observer):
-    setup = set_up(config)
-    content = read_checkpoint(config.out / LAST)
-    setup.classifier.load_state_dict(content["tensors"])
-    trainer = Trainer(setup, config.out, observer)
-    trainer.resume(content["training"])
+    trainer = Trainer(set_up(config), config.out, observer)
+    trainer.resume()
     return trainer.fit()
 
 
@@ -83,7 +81,7 @@ def test_another_seed_gives_another_run(config, trained, recorder):
     assert untimed(config.out / "metrics.csv") != untimed(trained / "metrics.csv")
 
 
-@pytest.mark.parametrize("step", [1, 3, 4])
+@pytest.mark.parametrize("step", [1, 3, 4, 6])
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
@@ -137,8 +135,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, recorder):
     assert all(torch.isfinite(value).all() for value in tensors.values())
 
 
-def test_training_stops_when_validation_no_longer_improves(config, recorder):
-    summary = fit(replace(config, epochs=30, learning_rate=0.0, patience=2), recorder)
+def test_training_stops_when_validation_no_longer_improves(config, recorder, monkeypatch):
+    monkeypatch.setattr("deepchest_cli.training.loop._score", lambda performance: (0.5, "AUROC"))
+    summary = fit(replace(config, epochs=30, patience=2), recorder)
     assert summary.stopped_early
     assert (summary.epochs, summary.best_epoch) == (3, 1)
 
@@ -160,3 +159,67 @@ def test_the_best_epoch_is_kept(config, recorder):
 def test_bf16_trains(config, recorder):
     fit(replace(config, precision="bf16", max_steps=2), recorder)
     assert torch.isfinite(recorder.steps[-1].losses).all()
+
+
+def test_a_signal_at_the_last_step_loses_nothing(config, recorder):
+    short = replace(config, max_steps=2)
+    with pytest.raises(InterruptedRunError):
+        fit(short, StopAt(2, signal.SIGTERM))
+    summary = resume(short, recorder)
+    assert (summary.steps, summary.epochs, summary.best_epoch) == (2, 1, 1)
+    assert (config.out / BEST).exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"optimizer": "sgd"}, {"optimizer": "rmsprop"}, {"head": "mlp"}, {"max_steps": 4}]
+)
+def test_other_settings_go_on_exactly_too(config, recorder, change, tmp_path):
+    undisturbed = replace(config, out=tmp_path / "undisturbed", **change)
+    fit(undisturbed, recorder)
+    cut = replace(config, **change)
+    with pytest.raises(InterruptedRunError):
+        fit(cut, StopAt(2, signal.SIGTERM))
+    resume(cut, recorder)
+    for table in ("metrics.csv", "weights.csv"):
+        assert untimed(cut.out / table) == untimed(undisturbed.out / table)
+
+
+def test_a_model_that_broke_after_the_last_step_is_not_called_undefined(config, recorder):
+    setup = set_up(config)
+
+    def poison(report):
+        if report.step == report.steps:
+            with torch.no_grad():
+                setup.classifier.head.bias[3] = float("nan")
+
+    recorder.on_step = poison
+    with pytest.raises(DeepChestError, match="probabilities for Infiltration are not finite"):
+        Trainer(setup, create_run(config), recorder).fit()
+    assert not (config.out / BEST).exists()
+
+
+def test_a_second_process_may_not_go_on_with_the_same_run(config, recorder):
+    folder = create_run(config)
+    with held(folder), pytest.raises(UsageError, match="Another deepchest process"):
+        Trainer(set_up(config), folder, recorder).fit()
+
+
+def test_looking_again_after_a_step_moves_nothing_but_the_losses(config, recorder):
+    setup = set_up(config)
+    trainer = Trainer(setup, create_run(config), recorder)
+    found = {}
+
+    def look_again(recompute):
+        state = torch.get_rng_state()
+        before = {name: value.clone() for name, value in setup.classifier.state_dict().items()}
+        found["losses"] = recompute().values
+        found["still"] = torch.equal(state, torch.get_rng_state()) and all(
+            torch.equal(before[name], value)
+            for name, value in setup.classifier.state_dict().items()
+        )
+
+    setup.weighter.after_step = look_again
+    trainer.fit()
+    assert found["still"]
+    assert found["losses"].isfinite().all()
+    assert setup.classifier.training

@@ -22,6 +22,7 @@ def test_an_unknown_label_has_neither_value_nor_gradient():
     assert losses.values[1] == 0
     assert losses.present.tolist() == [True, False]
     assert logits.grad[0, 0] > 0
+    assert logits.grad[0, 1] == 0
 
 
 def test_half_precision_logits_are_scored_in_single():

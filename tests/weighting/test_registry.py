@@ -1,12 +1,28 @@
+import dataclasses
+
 import pytest
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting import WEIGHTERS, build_weighter
+from deepchest_cli.weighting import WEIGHTERS, EqualWeighter, build_weighter
 
 
 def test_options_arrive_with_their_type():
     weighter = build_weighter("deepchest", ["a"], {"cap": "2.5"})
     assert weighter.cap == 2.5
+
+
+@pytest.mark.parametrize(("text", "value"), [("false", False), ("Yes", True), ("0", False)])
+def test_switches_are_read_as_words(monkeypatch, text, value):
+    class Switched(EqualWeighter):
+        def __init__(self, tasks, loud=True):
+            super().__init__(tasks)
+            self.loud = loud
+
+    info = dataclasses.replace(WEIGHTERS["equal"], factory=Switched)
+    monkeypatch.setitem(WEIGHTERS, "switched", info)
+    assert build_weighter("switched", ["a"], {"loud": text}).loud is value
+    with pytest.raises(UsageError, match="type bool"):
+        build_weighter("switched", ["a"], {"loud": "perhaps"})
 
 
 def test_a_misspelt_weighter_suggests_the_nearest():

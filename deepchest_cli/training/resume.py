@@ -1,0 +1,49 @@
+"""The way back into a run that ended: its configuration and the state of its last checkpoint."""
+
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from deepchest_cli.config import TrainConfig, read_toml
+from deepchest_cli.errors import UsageError
+from deepchest_cli.model.checkpoint import LAST, read_checkpoint
+from deepchest_cli.training.run_directory import CONFIG
+from deepchest_cli.training.setup import Setup
+
+
+def saved_config(folder: Path) -> TrainConfig:
+    """Return the configuration that a run began with; raises `UsageError` where there is none."""
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder} is no run folder: it has no {CONFIG}.", "Check --resume.")
+    kinds = get_type_hints(TrainConfig)
+    values: dict[str, Any] = {
+        name: _typed(value, kinds[name])
+        for name, value in read_toml(folder / CONFIG, TrainConfig).items()
+    }
+    return TrainConfig(**values)
+
+
+def _typed(value: Any, kind: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return Path(value) if kind in (Path, Path | None) else value
+
+
+def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
+    """Put a run's last weights into the model and return its training state.
+
+    None: the run ended before its first checkpoint and begins anew. Raises `UsageError` when the
+    data or the weighter's state are not those that the run began with.
+    """
+    if not (folder / LAST).is_file():
+        return None
+    content = read_checkpoint(folder / LAST)
+    if content["training"] is None:
+        raise UsageError(f"{folder / LAST} holds no training state.", "Use it with --model.")
+    if content["origin"]["data_sha256"] != setup.dataset.sha256:
+        raise UsageError(
+            f"The data in {setup.config.data} have changed since the run {folder} began.",
+            "Prepare them with the same settings again, or begin a new run.",
+        )
+    setup.classifier.load_state_dict(content["tensors"])
+    training: dict[str, Any] = content["training"]
+    return training
