@@ -49,11 +49,14 @@ def test_paths_on_stdin(predict, images, monkeypatch):
     assert [image["path"] for image in document["images"]] == [str(images[3]), str(images[1])]
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "I;16"])
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+        *((mode, "png") for mode in ("L", "RGB", "RGBA", "LA", "P", "1", "I;16")),
+        *((mode, "jpg") for mode in ("L", "RGB", "CMYK")),
+    ],
+)
 def test_any_mode_and_size(predict, tmp_path, mode, suffix):
-    if suffix == "jpg" and mode not in ("L", "RGB"):
-        pytest.skip("JPEG has no such mode")
     grey = np.random.default_rng(0).integers(0, 255, (70, 41), dtype=np.uint8)
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     image = deep if mode == "I;16" else Image.fromarray(grey).convert(mode)
