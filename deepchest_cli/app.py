@@ -1,6 +1,6 @@
 """The Typer application and `main`: exit codes, signals and the rendering of errors."""
 
-import os
+import errno
 import sys
 from typing import Annotated, NoReturn
 
@@ -19,6 +19,8 @@ from deepchest_cli.config import (
 )
 from deepchest_cli.errors import DeepChestError, ExitCode
 from deepchest_cli.terminal import render_error
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 application = typer.Typer(
     name="deepchest",
@@ -57,16 +59,14 @@ def main() -> NoReturn:
         application()
     except DeepChestError as error:
         _fail(error)
-    except BrokenPipeError:
-        # the reader of a pipe has had enough; closing stdout again would complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.DONE)
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # of torch, which is not imported here
+        # torch's own class for GPUs, which is not imported here, and its words for the CPU
+        if type(error).__name__ != "OutOfMemoryError" and "allocate memory" not in str(error):
             raise
         _fail(DeepChestError(str(error).splitlines()[0], "Lower --batch-size or --image-size."))
     except OSError as error:
-        _fail(DeepChestError(f"{error.strerror or error}: {error.filename or 'a file'}."))
+        hint = "Free space, or choose another folder." if error.errno in FULL else ""
+        _fail(DeepChestError(f"{error.strerror or error}: {error.filename or 'a file'}.", hint))
     sys.exit(ExitCode.DONE)
 
 

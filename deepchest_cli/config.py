@@ -105,9 +105,11 @@ class TrainConfig:
     patience: Annotated[
         int, Flag("Stop after so many epochs without a better validation; 0: never.", minimum=0)
     ] = 5
-    batch_size: Annotated[int, Flag("Radiographs in a step.", minimum=1)] = 32
-    learning_rate: Annotated[float, Flag("Learning rate at its peak.", minimum=0)] = 3e-4
-    weight_decay: Annotated[float, Flag("Decoupled for adamw.", minimum=0)] = 1e-2
+    batch_size: Annotated[int, Flag("Radiographs in a step.", minimum=2)] = 32
+    learning_rate: Annotated[float, Flag("Learning rate at its peak.", minimum=0, maximum=1e9)] = (
+        3e-4
+    )
+    weight_decay: Annotated[float, Flag("Decoupled for adamw.", minimum=0, maximum=1e9)] = 1e-2
     optimizer: Annotated[Literal["adamw", "sgd", "rmsprop"], Flag("Optimiser.")] = "adamw"
     schedule: Annotated[Literal["cosine", "constant"], Flag("Learning rate after the warm-up.")] = (
         "cosine"
@@ -213,7 +215,7 @@ def to_toml(config: Any) -> str:
         if value is not None:
             plain = str(value) if isinstance(value, Path) else value
             # JSON's strings, numbers, booleans and lists of strings are TOML as well
-            lines.append(f"{field.name} = {json.dumps(plain)}")
+            lines.append(f"{field.name} = {json.dumps(plain, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 """The only place that prints: results to standard output, everything else to standard error."""
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,24 @@ from deepchest_cli.files import to_json
 if TYPE_CHECKING:  # tables and bars are imported where they are drawn: `--help` needs none
     from rich.table import Table
 
-PIPE_WIDTH = 160  # columns of a table that no terminal bounds
+UNBOUNDED = 100_000  # columns: a table is never cut, a narrow terminal breaks its lines
+
+
+class PatientConsole(Console):
+    """A console for standard error that falls silent when nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without words: whoever closed the pipe did not ask to end the work."""
+        self.quiet = True
+
+
+def _write(text: str) -> None:
+    """Write to standard output; a reader who has had enough (`| head`) is no failure."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Terminal:
@@ -28,7 +46,7 @@ class Terminal:
         self.quiet = quiet
         self.verbose = verbose
         self.debug = debug
-        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.errors = PatientConsole(stderr=True, highlight=False, soft_wrap=True)
 
     @property
     def animated(self) -> bool:
@@ -37,18 +55,18 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Write one line of result as it stands, without markup or wrapping."""
-        sys.stdout.write(f"{text}\n")
+        _write(f"{text}\n")
 
     def document(self, content: Any) -> None:
         """Write one JSON document."""
-        sys.stdout.write(to_json(content) + "\n")
+        _write(to_json(content) + "\n")
 
     def table(self, table: "Table") -> None:
-        """Write a table, as wide as it needs to be where no terminal bounds it."""
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = max(console.width, PIPE_WIDTH)
-        console.print(table)
+        """Write a table, as wide as it needs to be: no figure is ever cut."""
+        console = Console(highlight=False, width=UNBOUNDED)
+        with console.capture() as capture:
+            console.print(table)
+        _write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
     def note(self, text: str) -> None:
         """Say what happens; silenced by --quiet."""
@@ -100,7 +118,7 @@ class Terminal:
 
 def render_error(error: DeepChestError) -> None:
     """Write an error and how to mend it to standard error."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = PatientConsole(stderr=True, highlight=False, soft_wrap=True)
     console.print(Text("Error: ", style="bold red").append(error.message, style="default"))
     if error.hint:
         console.print(Text(error.hint))

@@ -8,6 +8,7 @@ import pytest
 import deepchest_cli
 from deepchest_cli import __version__
 from deepchest_cli.errors import ExitCode
+from deepchest_cli.terminal import Terminal, table_of
 
 PACKAGE = Path(deepchest_cli.__file__).parent
 CORE = ("data", "model", "weighting", "training", "evaluation")
@@ -104,3 +105,17 @@ def test_dependencies_point_one_way():
         for path in (PACKAGE / part).rglob("*.py"):
             used = {n.split(".")[1] for n in _imports(path) if n.startswith("deepchest_cli.")}
             assert used & set(CORE) <= others, path
+
+
+def test_a_reader_that_has_had_enough_is_no_failure():
+    command = f"{sys.executable} -m deepchest_cli weighters --json | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_figure_of_a_table_is_cut(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    Terminal().table(table_of(["Finding", *["validation AUROC"] * 20], [["Mass", *["0.123"] * 20]]))
+    out = capsys.readouterr().out
+    assert out.count("0.123") == 20
+    assert out.count("validation AUROC") == 20

@@ -40,6 +40,8 @@ def _check(look: Callable[[], str]) -> dict[str, Any]:
         return {"ok": True, "found": look(), "mend": None}
     except DeepChestError as error:
         return {"ok": False, "found": error.message, "mend": error.hint}
+    except Exception as error:  # a doctor who falls ill at the sight of a patient helps nobody
+        return {"ok": False, "found": f"{type(error).__name__}: {error}", "mend": None}
 
 
 def _describe(dataset: Any) -> str:

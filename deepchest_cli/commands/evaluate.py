@@ -34,6 +34,8 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
     from deepchest_cli.evaluation.report import build_report, check_gates, parse_gate
 
     gates = [parse_gate(*parse_assignment(text, "--fail-under")) for text in config.fail_under]
+    if config.out is not None and config.out.is_dir():
+        raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
     if config.out is not None and config.out.exists() and not config.force:
         raise UsageError(f"{config.out} exists already.", "Replace it with --force.")
     data, note = find_data(config.data)

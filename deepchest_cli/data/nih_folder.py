@@ -1,5 +1,7 @@
 """The files of an NIH folder: which is which, the split lists, the boxes, the images."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,10 @@ def read_split_lists(source: Path) -> dict[str, frozenset[str]]:
                 f"{path} is missing, and --split-scheme official needs it.",
                 "Put NIH's list there, or split by patient at random: --split-scheme random",
             )
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is no plain text file: {error}.") from error
         lists[part] = frozenset(line.strip() for line in lines if line.strip())
         if not lists[part]:
             raise UsageError(f"{path} is empty.", "Download it again.")
@@ -69,6 +74,7 @@ def read_boxes(source: Path) -> pd.DataFrame:
         raw[columns[2:]] = raw[columns[2:]].astype(np.float64)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise UsageError(f"{path} is no readable table of boxes: {error}.") from error
+    _refuse_impossible_boxes(raw, path)
     raw["finding"] = raw["finding"].replace(BOX_SPELLINGS)
     unknown = sorted(set(raw["finding"]) - set(FINDINGS))
     if unknown:
@@ -76,11 +82,36 @@ def read_boxes(source: Path) -> pd.DataFrame:
     return raw.sort_values(["image_index", "finding"], ignore_index=True)
 
 
+def _refuse_impossible_boxes(boxes: pd.DataFrame, path: Path) -> None:
+    frame = boxes[["x", "y", "width", "height"]].to_numpy(dtype=np.float64)
+    ends = frame[:, :2] + frame[:, 2:]
+    possible = (frame >= 0).all(axis=1) & (ends <= BOX_FRAME + 1).all(axis=1)
+    wrong = ~possible | boxes[["image_index", "finding"]].isna().any(axis=1).to_numpy()
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UsageError(
+            f"{path}, row {row + 2}: a box needs an image, a finding, and x, y, width and height "
+            f"within {BOX_FRAME:.0f} pixels. Found {boxes.iloc[row].tolist()}."
+        )
+
+
+def _files_below(source: Path) -> Iterator[Path]:
+    """Yield all files, those behind linked folders as well, each folder once."""
+    seen = set()
+    for folder, below, names in os.walk(source, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back to where we have been
+            below.clear()
+            continue
+        seen.add(real)
+        yield from (Path(folder, name) for name in names)
+
+
 def find_images(source: Path, suffixes: frozenset[str]) -> dict[str, Path]:
     """Return every image below a folder by its file name, however deep it lies."""
     found: dict[str, Path] = {}
-    for path in sorted(source.rglob("*")):
-        if path.suffix.lower() in suffixes:
+    for path in sorted(_files_below(source)):
+        if path.suffix.lower() in suffixes and path.is_file():
             if path.name in found:
                 raise UsageError(
                     f"{path.name} is there twice: {found[path.name]} and {path}.",

@@ -33,6 +33,7 @@ COLUMNS: dict[str, tuple[bool, tuple[str, ...]]] = {
 LABEL_VERSIONS = {1353: "2017", 1431: "2020"}
 WHOLE_TABLE = 112_120
 LONGEST_NAME = 64  # bytes that a shard has for it
+LARGEST_ID = 2**53  # beyond it a table read as numbers loses digits
 OLDEST = 120  # years; the 2017 table holds ages up to 414
 AGE = re.compile(r"0*(\d{1,3})([YMWD]?)")
 YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
@@ -59,7 +60,8 @@ def read_metadata(path: Path) -> Metadata:
     table["patient_id"] = _integers(raw["patient_id"], "Patient ID", path)
     optional = raw.reindex(columns=list(COLUMNS), fill_value="").fillna("")
     for name in ("follow_up", "original_width", "original_height"):
-        table[name] = pd.to_numeric(optional[name], errors="coerce").fillna(-1).astype(np.int32)
+        numbers = pd.to_numeric(optional[name], errors="coerce")
+        table[name] = numbers.where(numbers.between(0, 2**31 - 1), -1).astype(np.int32)
     table["age"] = [_years(text) for text in optional["age"]]
     table["sex"] = (
         optional["sex"].str.strip().str.upper().str[:1].where(lambda s: s.isin(("M", "F")), "")
@@ -148,11 +150,11 @@ def _refuse_repeated(names: "pd.Series[str]", path: Path) -> None:
 
 def _integers(column: "pd.Series[str]", name: str, path: Path) -> "pd.Series[int]":
     numbers = pd.to_numeric(column, errors="coerce")
-    wrong = np.flatnonzero(numbers.isna() | (numbers % 1 != 0))
+    wrong = np.flatnonzero(~numbers.between(0, LARGEST_ID) | (numbers % 1 != 0))
     if len(wrong):
         row = int(wrong[0])
         raise UsageError(
-            f"{path}, row {row + 2}: column {name!r} should be a whole number. "
+            f"{path}, row {row + 2}: column {name!r} should be a whole number from 0. "
             f"Found {column.iloc[row]!r}."
         )
     return numbers.astype(np.int64)

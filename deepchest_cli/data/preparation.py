@@ -1,9 +1,6 @@
 """From an NIH folder to a published data set of shards, in parallel, continued where it ended."""
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from deepchest_cli.data.conversion import ShardJob, convert_shard
 from deepchest_cli.data.planning import SHOWN, Plan, plan_preparation
 from deepchest_cli.data.shard_folder import build_manifest, enter, save_progress, trusted
 from deepchest_cli.data.shards import MANIFEST, PROGRESS, shard_name
+from deepchest_cli.data.workers import CONTEXT, begin_worker
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import held, write_json
 
@@ -53,6 +51,11 @@ def _prepare(plan: Plan, config: PrepareConfig, folder: Path, progress: Progress
         done[entry["file"]] = entry
         save_progress(folder, plan, done)
     manifest = build_manifest(plan, done)
+    if not manifest["counts"]["all"]["images"]:
+        raise DeepChestError(
+            "None of the images could be found and read; nothing is published.",
+            "Check --source: the image files lie in it or in folders below.",
+        )
     if manifest["left_out"] and not config.allow_missing:
         save_progress(folder, plan, done)
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -75,19 +78,10 @@ def _jobs(plan: Plan, folder: Path) -> Iterator[ShardJob]:
 _counter: Any = None
 
 
-def _start_worker(counter: Any) -> None:
+def _begin_worker(counter: Any) -> None:
     global _counter  # noqa: PLW0603  a pool hands shared memory to its workers in no other way
     _counter = counter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent acts
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent is killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    begin_worker()
 
 
 def _counted(job: ShardJob) -> dict[str, Any]:
@@ -100,11 +94,9 @@ def _convert(
     """Yield the entries of converted shards as they are done, in no order."""
     if not jobs:
         return
-    # a fresh interpreter: forking a process that has run threads can deadlock
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", total - sum(len(job.table) for job in jobs))
+    counter = CONTEXT.Value("q", total - sum(len(job.table) for job in jobs))
     count = min(workers or multiprocessing.cpu_count(), len(jobs))
-    with ProcessPoolExecutor(count, context, _start_worker, (counter,)) as pool:
+    with ProcessPoolExecutor(count, CONTEXT, _begin_worker, (counter,)) as pool:
         try:
             pending: set[Future[dict[str, Any]]] = {pool.submit(_counted, job) for job in jobs}
             while pending:

@@ -3,6 +3,7 @@
 Images are contiguous and uncompressed so that a reader maps the file instead of decoding it.
 """
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 # written while a preparation is under way, and never read as a data set
 PROGRESS = "preparation.json"
+
+SHARD_KEYS = {"file", "sha256", "bytes", "images", "left_out"}  # of a shard's manifest entry
 
 # columns of the metadata table that a shard carries, one value an image
 TEXT_COLUMNS = {"image_index": 64, "sex": 1, "view": 4, "split": 10}  # width in bytes
@@ -58,7 +61,8 @@ def rows_per_shard(size: int) -> int:
 
 def write_shard(path: Path, content: ShardContent) -> None:
     """Write a shard, whole or not at all; the same content gives the same bytes."""
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    memory = io.BytesIO()  # HDF5 does not survive a full disk; a plain write fails cleanly
+    with h5py.File(memory, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
         for name in ("images", "labels", "known", "box_row", "box_finding", "box"):
@@ -68,6 +72,8 @@ def write_shard(path: Path, content: ShardContent) -> None:
         for name, kind in NUMBER_COLUMNS.items():
             _write(file, name, content.columns[name].astype(kind))
         _write(file, "findings", np.array(content.findings, dtype="S32"))
+    with replacing(path) as temporary:
+        temporary.write_bytes(memory.getbuffer())
 
 
 def _write(file: h5py.File, name: str, values: NDArray[Any]) -> None:
@@ -126,6 +132,18 @@ def load_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is damaged: {error}.", "Prepare the data again.") from error
-    if not isinstance(document, dict):
-        raise UsageError(f"{path} is damaged: no JSON object.", "Prepare the data again.")
+    if not isinstance(document, dict) or not _is_whole(document):
+        raise UsageError(f"{path} is damaged: parts of it are missing.", "Prepare the data again.")
     return document
+
+
+def _is_whole(document: dict[str, Any]) -> bool:
+    if document.get("format_version") != FORMAT_VERSION:
+        return True  # of a format that we know nothing about
+    shards = document.get("shards")
+    return (
+        all(isinstance(document.get(key), dict) for key in ("source", "settings"))
+        and isinstance(document.get("findings"), list)
+        and isinstance(shards, list)
+        and all(isinstance(entry, dict) and entry.keys() >= SHARD_KEYS for entry in shards)
+    )

@@ -47,7 +47,6 @@ def predict_rows(
         progress(len(probabilities) * batch_size, len(rows))
     classifier.train(was_training)
     table = np.concatenate(probabilities) if probabilities else np.empty((0, len(findings)))
-    _refuse_non_finite(table, findings)
     return Predictions(
         findings,
         table,
@@ -68,12 +67,12 @@ def _columns_of(findings: tuple[str, ...], dataset: RadiographDataset) -> list[i
     return [dataset.findings.index(name) for name in findings]
 
 
-def _refuse_non_finite(probabilities: NDArray[np.float64], findings: tuple[str, ...]) -> None:
+def _refuse_non_finite(logits: NDArray[np.float32], findings: tuple[str, ...]) -> None:
     """An undefined figure means missing positives or negatives, never a broken model."""
-    broken = [findings[i] for i in np.flatnonzero(~np.isfinite(probabilities).all(axis=0))]
+    broken = [findings[i] for i in np.flatnonzero(~np.isfinite(logits).all(axis=0))]
     if broken:
         raise DeepChestError(
-            f"The model's probabilities for {', '.join(broken)} are not finite.",
+            f"The model's logits for {', '.join(broken)} are not finite.",
             "The training diverged: train again with a lower --learning-rate.",
         )
 
@@ -94,7 +93,9 @@ def probabilities_of(
     # TF32 would cost the fifth digit on recent GPUs, and other algorithms the last ones
     with torch.backends.cudnn.flags(allow_tf32=False, deterministic=True):
         _, logits = classifier(normalise(grey, architecture.normalisation))
-    return _sigmoid(logits[: len(images)].cpu().numpy())
+    found = logits[: len(images)].cpu().numpy()
+    _refuse_non_finite(found, architecture.findings)
+    return _sigmoid(found)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -81,8 +81,10 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except Exception as error:  # torch raises many types for damaged and for unsafe files
-        unsafe = "weights_only" in str(error) or "Unsupported" in str(error)
-        reason = "holds code, which is not run" if unsafe else "is damaged or cut short"
+        with path.open("rb") as file:
+            pickled = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05")
+        unsafe = pickled and ("weights_only" in str(error) or "Unsupported" in str(error))
+        reason = "holds code, which is not run" if unsafe else "is damaged, cut short or none"
         raise DeepChestError(
             f"The checkpoint {path} {reason}.",
             "Use a checkpoint that deepchest train wrote, or train again.",
@@ -95,6 +97,8 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
             f"this program reads version {FORMAT_VERSION}.",
             "Use the deepchest version that wrote it.",
         )
+    if not all(isinstance(content.get(key), dict) for key in ("architecture", "origin", "tensors")):
+        raise DeepChestError(f"The checkpoint {path} is damaged: parts of it are missing.")
     return content, digest
 
 

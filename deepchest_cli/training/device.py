@@ -20,7 +20,9 @@ def resolve_device(name: str) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    if kind == "cpu" and index:
+        kind = ""
+    if kind not in ("cpu", "cuda", "mps") or (index and not (index.isascii() and index.isdigit())):
         raise UsageError(f"Unknown device {name!r}.", "Known: auto, cpu, cuda, cuda:N, mps.")
     if kind == "cuda":
         _refuse_absent_gpu(name, int(index or 0))

@@ -56,8 +56,15 @@ class Trainer:
     def resume(self) -> None:
         """Take up the folder's last checkpoint; the run goes on as if it had not ended."""
         training = load_state(self.setup, self.folder)
-        if training is not None:
+        if training is None:
+            return
+        try:
             self.position = restore(training, self.setup, self.record)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise DeepChestError(
+                f"The training state in {self.folder / LAST} is damaged: {error!r}.",
+                "Begin a new run.",
+            ) from error
 
     def fit(self) -> TrainingSummary:
         """Train until the last epoch, the last step, or until validation no longer improves.

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 from deepchest_cli.config import TrainConfig, read_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.checkpoint import LAST, read_checkpoint
-from deepchest_cli.training.run_directory import CONFIG
+from deepchest_cli.training.run_directory import CONFIG, METRICS
 from deepchest_cli.training.setup import Setup
 
 
@@ -35,6 +35,8 @@ def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
     data or the weighter's state are not those that the run began with.
     """
     if not (folder / LAST).is_file():
+        if (folder / METRICS).exists():
+            raise UsageError(f"{folder} has lost its {LAST} and cannot go on.", "Begin a new run.")
         return None
     content = read_checkpoint(folder / LAST)
     if content["training"] is None:
@@ -44,6 +46,12 @@ def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
             f"The data in {setup.config.data} have changed since the run {folder} began.",
             "Prepare them with the same settings again, or begin a new run.",
         )
-    setup.classifier.load_state_dict(content["tensors"])
+    try:
+        setup.classifier.load_state_dict(content["tensors"])
+    except RuntimeError as error:
+        raise UsageError(
+            f"{folder / LAST} holds another model than {folder / CONFIG} describes.",
+            f"Restore {CONFIG}, or begin a new run.",
+        ) from error
     training: dict[str, Any] = content["training"]
     return training

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,3 +103,24 @@ def test_an_interrupted_process_goes_on(deepchest, shards, tmp_path, trained, nu
     resumed = deepchest("train", "--resume", run)
     assert resumed.code == 0, resumed.err
     assert untimed(run / "weights.csv") == untimed(trained / "weights.csv")
+
+
+def test_a_run_that_lost_its_state_is_not_begun_anew(deepchest, trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "last.pt").unlink()
+    before = (run / "best.pt").read_bytes()
+    outcome = deepchest("train", "--resume", run)
+    assert outcome.code == 2
+    assert "lost its last.pt" in outcome.err
+    assert (run / "best.pt").read_bytes() == before
+
+
+def test_a_state_of_another_model_is_refused(deepchest, trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    text = (run / "config.toml").read_text().replace("mobilenet_v2", "resnet18")
+    (run / "config.toml").write_text(text)
+    outcome = deepchest("train", "--resume", run)
+    assert outcome.code == 2
+    assert "holds another model" in outcome.err

@@ -107,6 +107,8 @@ GOOD = ROW.format("a.png", "Mass", "50")
         (HEADER + GOOD + ROW.format("b.png", "Lupus", "3"), "row 3.*unknown finding 'Lupus'"),
         (HEADER + GOOD + ROW.format("b.png", "Pneumo", "3"), "row 3.*unknown finding 'Pneumo'"),
         (HEADER + GOOD + GOOD, "'a.png' stands in rows 2, 3"),
+        (HEADER + GOOD.replace(",7,", ",1e30,"), "row 2: column 'Patient ID'.*'1e30'"),
+        (HEADER + GOOD.replace(",7,", ",-7,"), "row 2: column 'Patient ID'.*'-7'"),
         (HEADER + GOOD.replace(",7,", ",seven,"), "row 2: column 'Patient ID'.*'seven'"),
         (HEADER + GOOD.replace("a.png", "a" * 65), "row 2: image name"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS"),
@@ -161,3 +163,24 @@ def test_boxes_with_nihs_broken_header(nih_folder):
 def test_no_boxes_without_the_file(nih_folder):
     (nih_folder / "BBox_List_2017.csv").unlink()
     assert read_boxes(nih_folder).empty
+
+
+def test_a_follow_up_number_out_of_range_is_unknown(tmp_path):
+    text = HEADER + GOOD.replace(",1,7", ",99999999999,7").replace(",3,7", ",99999999999,7")
+    assert list(read_metadata(table(tmp_path, text)).table["follow_up"]) == [-1]
+
+
+def test_a_list_in_another_encoding_is_named(nih_folder):
+    (nih_folder / "test_list.txt").write_bytes(b"\xff\xfe0\x000\x00")
+    with pytest.raises(UsageError, match="no plain text file"):
+        read_split_lists(nih_folder)
+
+
+@pytest.mark.parametrize(
+    "line", ["a.png,Mass,nan,1,2,3", "a.png,Mass,1,1,2,1e300", "a.png,,1,2,3,4", ",Mass,1,2,3,4"]
+)
+def test_impossible_boxes_name_their_row(nih_folder, line):
+    with (nih_folder / "BBox_List_2017.csv").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UsageError, match="row 3"):
+        read_boxes(nih_folder)

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data import conversion, shards
+from deepchest_cli.data import conversion
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.radiograph import read_radiograph
@@ -236,10 +237,11 @@ def test_random_split_needs_no_lists(nih_folder, tmp_path):
 
 def test_no_space_left_keeps_nothing_half_written(nih_folder, tmp_path, monkeypatch):
     def full(path, *arguments):
+        path.touch()
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     (tmp_path / "shards").mkdir()
-    monkeypatch.setattr(shards.h5py, "File", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     plan = plan_preparation(CONFIG, nih_folder)
     job = conversion.ShardJob(tmp_path / "shards" / "shard-00000.h5", 32, plan.table, plan.boxes)
     with pytest.raises(OSError, match="No space left"):
@@ -263,3 +265,34 @@ def test_kill_and_the_same_command_again(nih_folder, tmp_path):
     assert not (tmp_path / "shards" / "manifest.json").exists()
     assert begin(tmp_path / "shards").wait() == 0
     assert contents(tmp_path / "shards") == contents(tmp_path / "undisturbed")
+
+
+def test_no_image_at_all_publishes_nothing(nih_folder, tmp_path):
+    shutil.rmtree(nih_folder / "images")
+    with pytest.raises(DeepChestError, match="None of the images"):
+        prepare(nih_folder, tmp_path / "shards", PrepareConfig(size=32, allow_missing=True))
+
+
+def test_linked_folders_are_followed_and_loops_are_not(nih_folder, tmp_path):
+    shutil.move(nih_folder / "images", tmp_path / "elsewhere")
+    (nih_folder / "images").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(nih_folder)
+    plan = plan_preparation(CONFIG, nih_folder)
+    assert (plan.table["path"] != "").all()
+
+
+def test_what_is_no_file_is_no_image(nih_folder, tmp_path):
+    (nih_folder / "images" / "00000001_000.png").unlink()
+    os.mkfifo(nih_folder / "images" / "00000001_000.png")
+    with pytest.raises(DeepChestError, match="00000001_000.png: the file is missing"):
+        prepare(nih_folder, tmp_path / "shards")
+
+
+@pytest.mark.parametrize("text", ['{"format_version": 1}', '{"format_version": 1, "shards": 3}'])
+def test_a_manifest_without_its_parts_is_damaged(nih_folder, tmp_path, text):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "manifest.json").write_text(text)
+    with pytest.raises(UsageError, match="damaged"):
+        open_dataset(tmp_path / "shards")
+    prepare(nih_folder, tmp_path / "shards", PrepareConfig(size=32, workers=1, force=True))
+    assert len(open_dataset(tmp_path / "shards").labels) == 80

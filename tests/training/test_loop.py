@@ -193,7 +193,7 @@ def test_a_model_that_broke_after_the_last_step_is_not_called_undefined(config, 
                 setup.classifier.head.bias[3] = float("nan")
 
     recorder.on_step = poison
-    with pytest.raises(DeepChestError, match="probabilities for Infiltration are not finite"):
+    with pytest.raises(DeepChestError, match="logits for Infiltration are not finite"):
         Trainer(setup, create_run(config), recorder).fit()
     assert not (config.out / BEST).exists()
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 from PIL import Image
@@ -11,6 +10,7 @@ from deepchest_cli.data.synthetic.population import DEFAULT_IMAGES, Population, 
 from deepchest_cli.data.synthetic.rendering import render_radiograph
 from deepchest_cli.data.synthetic.specification import Box, RadiographSpec
 from deepchest_cli.data.synthetic.tables import box_rows, entry_rows, write_names, write_rows
+from deepchest_cli.data.workers import CONTEXT, begin_worker
 
 PICTURE_SIZE = 256
 _BATCH = 16
@@ -46,8 +46,7 @@ def _written(
     if workers <= 1:
         yield from map(_write_batch, batches, folders)
         return
-    # Spawned, not forked: the caller may hold threads that a fork would break.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, CONTEXT, begin_worker) as pool:
         yield from pool.map(_write_batch, batches, folders)
 
 
