@@ -91,7 +91,7 @@ def probabilities_of(
     architecture = classifier.architecture
     grey = to_grey(filled.to(device), architecture.image_size)
     # TF32 would cost the fifth digit on recent GPUs, and other algorithms the last ones
-    with torch.backends.cudnn.flags(allow_tf32=False, deterministic=True):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
         _, logits = classifier(normalise(grey, architecture.normalisation))
     found = logits[: len(images)].cpu().numpy()
     _refuse_non_finite(found, architecture.findings)
