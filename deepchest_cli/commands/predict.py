@@ -31,6 +31,8 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     paths = list(_paths(config.images))
     if not paths:
         raise UsageError("There is no image to predict.", "Name PNG or JPEG files or a folder.")
+    if model.identity["synthetic"]:
+        terminal.warning("This model was trained on synthetic radiographs; it knows no patients.")
     form = "json" if terminal.json else config.format
     images, failed = [], []
     with terminal.progress("Predicting") as progress:
