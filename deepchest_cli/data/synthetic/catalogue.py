@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-# Declared for a ResNet-18 from scratch on 64 px after four or five epochs: AUROC above 0.9 is easy, below
+# Declared for a ResNet-18 from scratch on 64 px after four epochs: AUROC above 0.9 is easy, below
 # 0.8 is hard. Findings that share an image's labels with easier ones can come out better.
 Difficulty = Literal["easy", "moderate", "hard"]
 
