@@ -5,16 +5,18 @@ from the command line, over a TOML file, over the defaults here.
 """
 
 import json
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from deepchest_cli.errors import UsageError, unknown_name
 
+NIH_SOURCE = Path("data/nih")
+DEMO_SOURCE = Path("data/demo")
 DEFAULT_DATA = Path("data/shards")
 DEMO_DATA = Path("data/demo-shards")
 DEFAULT_MODEL = Path("runs/latest")
+RUN_CONFIG = "config.toml"  # in a run's folder
 
 Part = Literal["train", "validation", "test"]
 Format = Literal["table", "json", "csv"]
@@ -83,7 +85,7 @@ class TrainConfig:
         Flag(
             "Go on with an interrupted run, exactly where it ended.",
             metavar="RUN",
-            values_from="config.toml",
+            values_from=RUN_CONFIG,
         ),
     ] = None
     weighter: Annotated[str, Flag("How the findings' losses are weighted.")] = "deepchest"
@@ -161,7 +163,7 @@ class PredictConfig:
 class DoctorConfig:
     """Where the doctor looks."""
 
-    source: Annotated[Path, Flag("Folder with NIH's files.")] = Path("data/nih")
+    source: Annotated[Path, Flag("Folder with NIH's files.")] = NIH_SOURCE
     data: Data = DEFAULT_DATA
     model: Model = DEFAULT_MODEL
 
@@ -173,6 +175,8 @@ class WeightersConfig:
 
 def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
     """Return the values of a configuration file by field name; unknown keys are errors."""
+    import tomllib
+
     if not path.is_file():
         raise UsageError(f"There is no configuration file {path}.", "Check the path of --config.")
     try:

@@ -1,7 +1,6 @@
 """Errors that a person can act on, and the exit codes of the command line."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from enum import IntEnum
 
 
@@ -49,6 +48,8 @@ class InterruptedRunError(DeepChestError):
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that nothing goes by: what was given, the nearest, the rest."""
+    from difflib import get_close_matches
+
     names = list(known)
     nearest = get_close_matches(name, names, n=1)
     suggestion = f" Did you mean {nearest[0]!r}?" if nearest else ""

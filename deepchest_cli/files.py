@@ -1,10 +1,11 @@
 """Files that are either whole or not there."""
 
-import hashlib
+import csv
+import io
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,13 @@ def held(folder: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"Another deepchest process is working in {folder}.", "Wait until it has ended."
+            ) from error
         yield
-    except BlockingIOError as error:
-        raise UsageError(
-            f"Another deepchest process is working in {folder}.", "Wait until it has ended."
-        ) from error
     finally:
         os.close(descriptor)
 
@@ -72,7 +74,18 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows, which have a key for each column, as CSV; None and NaN are empty cells."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_finite(dict(row)) for row in rows)
+    return text.getvalue()
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal."""
+    import hashlib  # OpenSSL takes its time, and most commands hash nothing
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

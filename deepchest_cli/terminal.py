@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import to_json
+from deepchest_cli.schemas import versioned
 
 if TYPE_CHECKING:  # tables and bars are imported where they are drawn: `--help` needs none
     from rich.table import Table
@@ -27,6 +28,10 @@ class PatientConsole(Console):
         self.quiet = True
 
 
+def _error_console() -> Console:
+    return PatientConsole(stderr=True, highlight=False, soft_wrap=True)
+
+
 def _write(text: str) -> None:
     """Write to standard output; a reader who has had enough (`| head`) is no failure."""
     try:
@@ -39,14 +44,11 @@ def _write(text: str) -> None:
 class Terminal:
     """Decides once how to speak: for people, as one JSON document, or quietly."""
 
-    def __init__(
-        self, json: bool = False, quiet: bool = False, verbose: bool = False, debug: bool = False
-    ) -> None:
+    def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.json = json
         self.quiet = quiet
         self.verbose = verbose
-        self.debug = debug
-        self.errors = PatientConsole(stderr=True, highlight=False, soft_wrap=True)
+        self.errors = _error_console()
 
     @property
     def animated(self) -> bool:
@@ -57,9 +59,13 @@ class Terminal:
         """Write one line of result as it stands, without markup or wrapping."""
         _write(f"{text}\n")
 
-    def document(self, content: Any) -> None:
-        """Write one JSON document."""
-        _write(to_json(content) + "\n")
+    def text(self, text: str) -> None:
+        """Write finished text, line ends included."""
+        _write(text)
+
+    def document(self, content: Mapping[str, Any]) -> None:
+        """Write one JSON document with the version of its schema."""
+        _write(to_json(versioned(content)) + "\n")
 
     def table(self, table: "Table") -> None:
         """Write a table, as wide as it needs to be: no figure is ever cut."""
@@ -118,7 +124,7 @@ class Terminal:
 
 def render_error(error: DeepChestError) -> None:
     """Write an error and how to mend it to standard error."""
-    console = PatientConsole(stderr=True, highlight=False, soft_wrap=True)
+    console = _error_console()
     console.print(Text("Error: ", style="bold red").append(error.message, style="default"))
     if error.hint:
         console.print(Text(error.hint))

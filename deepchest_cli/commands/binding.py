@@ -33,6 +33,7 @@ def bind(
 
     def shell(**values: Any) -> None:
         presentation = {key: values.pop(key) for key, _ in PRESENTATION}
+        presentation.pop("debug")  # read by `main`, which also meets errors from before this point
         values.pop("config")
         presentation["json"] |= values.get("format") == "json"
         for key, value in values.items():

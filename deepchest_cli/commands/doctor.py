@@ -19,7 +19,6 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
     device = resolve_device("auto")
     data, _ = find_data(config.data)
     report: dict[str, Any] = {
-        "schema_version": 1,
         **describe_environment(),
         "device": str(device),
         "precision": resolve_precision("auto", device),

@@ -1,13 +1,12 @@
 """`deepchest evaluate`: how good a model is on a part of the data."""
 
-import csv
-import io
 from dataclasses import replace
 from typing import Any
 
 from deepchest_cli.config import EvaluateConfig, find_data, parse_assignment
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import write_json
+from deepchest_cli.files import to_csv, write_json
+from deepchest_cli.schemas import versioned
 from deepchest_cli.terminal import Terminal, number, table_of
 
 COLUMNS = {  # heading: metric
@@ -50,7 +49,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
     }
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(config.out, report)
+        write_json(config.out, versioned(report))
     _render(report, "json" if terminal.json else config.format, terminal)
     check_gates(report, gates)
 
@@ -72,8 +71,7 @@ def _predict(config: EvaluateConfig, terminal: Terminal) -> tuple[dict[str, Any]
             f"Prepare the data at that size: deepchest prepare --size {expected} --data FOLDER",
         )
     refuse_unfit_data(model.origin, dataset, config.split)
-    if model.identity["label_version"] != dataset.manifest["source"]["label_version"]:
-        terminal.warning("The model was trained on another version of the labels.")
+    _warn_of_differences(model.identity, dataset.manifest["source"], terminal)
     rows = dataset.rows(config.split)
     if not len(rows):
         raise UsageError(f"{config.data} has no {config.split} part.", "Choose another --split.")
@@ -84,11 +82,19 @@ def _predict(config: EvaluateConfig, terminal: Terminal) -> tuple[dict[str, Any]
     return model.identity, predictions
 
 
+def _warn_of_differences(model: dict[str, Any], source: dict[str, Any], terminal: Terminal) -> None:
+    if model["label_version"] != source["label_version"]:
+        terminal.warning("The model was trained on another version of the labels.")
+    if model["synthetic"] != source["synthetic"]:
+        ours, theirs = ("synthetic", "real") if model["synthetic"] else ("real", "synthetic")
+        terminal.warning(f"The model was trained on {ours} radiographs; these are {theirs}.")
+
+
 def _render(report: dict[str, Any], form: str, terminal: Terminal) -> None:
     if form == "json":
         terminal.document(report)
     elif form == "csv":
-        terminal.line(_csv(report))
+        terminal.text(_csv(report))
     else:
         terminal.table(table_of(["Finding", "n+", *COLUMNS], _rows(report)))
         terminal.line("")
@@ -118,13 +124,6 @@ def _render_undefined(report: dict[str, Any], terminal: Terminal) -> None:
 
 
 def _csv(report: dict[str, Any]) -> str:
-    text = io.StringIO()
-    metrics = list(report["macro"])
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["finding", "positives", "known", *metrics])
-    entries = [*report["findings"].items(), ("macro", {"positives": "", "known": ""})]
-    for name, values in entries:
-        figures = report["macro"] if name == "macro" else values
-        cells = ["" if figures[m] != figures[m] else figures[m] for m in metrics]
-        writer.writerow([name, values["positives"], values["known"], *cells])
-    return text.getvalue().rstrip("\n")
+    rows = [{"finding": name, **values} for name, values in report["findings"].items()]
+    macro = {"finding": "macro", "positives": None, "known": None, **report["macro"]}
+    return to_csv(list(macro), [*rows, macro])

@@ -1,7 +1,5 @@
 """`deepchest predict`: probabilities for image files."""
 
-import csv
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any
 
 from deepchest_cli.config import PredictConfig
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import to_json
+from deepchest_cli.files import to_csv, to_json
 from deepchest_cli.terminal import Terminal, number, table_of
 
 DISCLAIMER = "For research; not for clinical use."
@@ -54,14 +52,13 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
 
 def _paths(arguments: tuple[str, ...]) -> Iterator[Path]:
     """Yield files as named; a folder stands for its images, sorted, and - for lines of stdin."""
-    from deepchest_cli.data.radiograph import SUFFIXES
+    from deepchest_cli.data.radiograph import find_radiographs
 
     for argument in arguments:
         if argument == "-":
             yield from (Path(line.strip()) for line in sys.stdin if line.strip())
         elif Path(argument).is_dir():
-            found = (path for path in Path(argument).rglob("*") if path.suffix.lower() in SUFFIXES)
-            yield from sorted(found)
+            yield from find_radiographs(Path(argument))
         else:
             yield Path(argument)
 
@@ -70,9 +67,10 @@ def _render(
     images: list[dict[str, Any]], model: dict[str, Any], form: str, terminal: Terminal
 ) -> None:
     if form == "json":
-        terminal.document({"schema_version": 1, "model": model, "images": images})
+        terminal.document({"model": model, "images": images})
     elif form == "csv":
-        terminal.line(_csv(images, model["findings"]))
+        probabilities = ({"path": image["path"], **image["probabilities"]} for image in images)
+        terminal.text(to_csv(["path", *model["findings"]], probabilities))
     elif form == "table" and images:
         names = [Path(image["path"]).name for image in images]
         rows = [
@@ -84,12 +82,3 @@ def _render(
         else:
             transposed = [list(row) for row in zip(names, *(r[1:] for r in rows), strict=True)]
             terminal.table(table_of(["Image", *model["findings"]], transposed))
-
-
-def _csv(images: list[dict[str, Any]], findings: list[str]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", *findings])
-    for image in images:
-        writer.writerow([image["path"], *(image["probabilities"][name] for name in findings)])
-    return text.getvalue().rstrip("\n")

@@ -3,12 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.config import DEFAULT_DATA, DEMO_DATA, PrepareConfig
+from deepchest_cli.config import DEFAULT_DATA, DEMO_DATA, DEMO_SOURCE, NIH_SOURCE, PrepareConfig
 from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal, table_of
-
-NIH_SOURCE = Path("data/nih")
-DEMO_SOURCE = Path("data/demo")
 
 
 def prepare(config: PrepareConfig, terminal: Terminal) -> None:
@@ -24,12 +21,12 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
     folder = config.data or (DEMO_DATA if config.demo else DEFAULT_DATA)
     if config.images is not None and not config.demo:
         raise UsageError("--images says how many synthetic radiographs to make.", "Add --demo.")
-    if config.demo:
-        _make_demo(config, source, terminal)
-    plan = plan_preparation(config, source)
-    for note in plan.notes:
-        terminal.note(note)
     try:
+        if config.demo:
+            _make_demo(config, source, terminal)
+        plan = plan_preparation(config, source)
+        for note in plan.notes:
+            terminal.note(note)
         with terminal.progress("Converting") as progress:
             result = run_preparation(plan, config, folder, progress)
     except KeyboardInterrupt as interruption:
@@ -38,10 +35,12 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
             "Run the same command again to go on.",
             ExitCode.INTERRUPTED,
         ) from interruption
+    for lost in result.manifest["left_out"]:
+        terminal.detail(f"Left out {lost['image']}: {lost['reason']}")
     if result.unchanged:
         terminal.note(f"{folder} is complete and unchanged.")
     if terminal.json:
-        terminal.document({"schema_version": 1, "data": str(folder), **result.manifest})
+        terminal.document({"data": str(folder), **result.manifest})
     else:
         _render(result.manifest, folder, terminal)
 

@@ -38,6 +38,11 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
         f"radiographs of {setup.classifier.architecture.image_size} px, {setup.device.type}, "
         f"{setup.precision}, {setup.total_steps:,} steps"
     )
+    parameters = sum(parameter.numel() for parameter in setup.classifier.parameters())
+    terminal.detail(
+        f"{parameters:,} parameters; {len(setup.validation_rows):,} validation radiographs; "
+        f"weighter options {' '.join(config.weighter_option) or 'as they are by default'}"
+    )
     with terminal.live() as show:
         trainer = Trainer(setup, folder, Display(terminal, setup.dataset.findings, show))
         if config.resume is not None:
@@ -45,7 +50,7 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
             terminal.note(f"Resumed after step {trainer.position.step}.")
         summary = trainer.fit()
     if terminal.json:
-        terminal.document({"schema_version": 1, **asdict(summary), "run": str(summary.run)})
+        terminal.document({**asdict(summary), "run": str(summary.run)})
     else:
         terminal.line(str(summary.run))
         terminal.line(

@@ -21,7 +21,7 @@ def weighters(config: WeightersConfig, terminal: Terminal) -> None:
             }
             for info in WEIGHTERS.values()
         ]
-        terminal.document({"schema_version": 1, "weighters": entries})
+        terminal.document({"weighters": entries})
         return
     rows = [
         [

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.nih_folder import BOX_FRAME
+from deepchest_cli.data.nih_layout import BOX_FRAME
 from deepchest_cli.data.radiograph import UnreadableRadiographError, read_radiograph
 from deepchest_cli.data.shards import NUMBER_COLUMNS, TEXT_COLUMNS, ShardContent, write_shard
 from deepchest_cli.files import sha256_of

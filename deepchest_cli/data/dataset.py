@@ -28,11 +28,6 @@ class RadiographDataset:
     shards: tuple[NDArray[np.uint8], ...]  # mapped images of each shard
     starts: NDArray[np.int64]  # first row of each shard
 
-    @property
-    def split_scheme(self) -> str:
-        """The name of the split: figures on different splits are never comparable."""
-        return str(self.manifest["settings"]["split_scheme"])
-
     def rows(self, part: str) -> NDArray[np.int64]:
         """Return the rows of a part in stored order."""
         return np.flatnonzero(self.columns["split"] == part)

@@ -21,8 +21,6 @@ FINDINGS: tuple[str, ...] = (
     "Hernia",
 )
 NO_FINDING = "No Finding"
-# NIH's table of boxes spells one finding differently from its table of labels.
-BOX_SPELLINGS = {"Infiltrate": "Infiltration"}
 
 
 def parse_labels(text: str, findings: Sequence[str] = FINDINGS) -> frozenset[str]:

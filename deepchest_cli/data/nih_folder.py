@@ -1,20 +1,20 @@
 """The files of an NIH folder: which is which, the split lists, the boxes, the images."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from deepchest_cli.data.findings import BOX_SPELLINGS, FINDINGS
+from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.data.nih_layout import (
+    BOX_FILE,
+    BOX_FRAME,
+    BOX_SPELLINGS,
+    METADATA_FILES,
+    SPLIT_LISTS,
+)
+from deepchest_cli.data.radiograph import find_radiographs
 from deepchest_cli.errors import UsageError
-
-# the newest labels first
-METADATA_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
-SPLIT_LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
-BOX_FILE = "BBox_List_2017.csv"
-BOX_FRAME = 1024.0  # pixels; NIH's boxes are given on the 1024 px PNG files
 
 
 def find_metadata(source: Path) -> Path:
@@ -95,27 +95,14 @@ def _refuse_impossible_boxes(boxes: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _files_below(source: Path) -> Iterator[Path]:
-    """Yield all files, those behind linked folders as well, each folder once."""
-    seen = set()
-    for folder, below, names in os.walk(source, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back to where we have been
-            below.clear()
-            continue
-        seen.add(real)
-        yield from (Path(folder, name) for name in names)
-
-
-def find_images(source: Path, suffixes: frozenset[str]) -> dict[str, Path]:
+def find_images(source: Path) -> dict[str, Path]:
     """Return every image below a folder by its file name, however deep it lies."""
     found: dict[str, Path] = {}
-    for path in sorted(_files_below(source)):
-        if path.suffix.lower() in suffixes and path.is_file():
-            if path.name in found:
-                raise UsageError(
-                    f"{path.name} is there twice: {found[path.name]} and {path}.",
-                    "Name the folder of one copy with --source.",
-                )
-            found[path.name] = path
+    for path in find_radiographs(source):
+        if path.name in found:
+            raise UsageError(
+                f"{path.name} is there twice: {found[path.name]} and {path}.",
+                "Name the folder of one copy with --source.",
+            )
+        found[path.name] = path
     return found

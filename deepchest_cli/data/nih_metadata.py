@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from deepchest_cli.data.findings import FINDINGS, parse_labels
-from deepchest_cli.data.nih_folder import METADATA_FILES
+from deepchest_cli.data.nih_layout import METADATA_FILES
+from deepchest_cli.data.shards import TEXT_COLUMNS
 from deepchest_cli.errors import UsageError
 
 # our name: (required, spellings); commas inside NIH's brackets split one name into two columns
@@ -32,7 +33,6 @@ COLUMNS: dict[str, tuple[bool, tuple[str, ...]]] = {
 # Pneumonia positives in the whole table of 112,120 rows tell the two label versions apart
 LABEL_VERSIONS = {1353: "2017", 1431: "2020"}
 WHOLE_TABLE = 112_120
-LONGEST_NAME = 64  # bytes that a shard has for it
 LARGEST_ID = 2**53  # beyond it a table read as numbers loses digits
 OLDEST = 120  # years; the 2017 table holds ages up to 414
 AGE = re.compile(r"0*(\d{1,3})([YMWD]?)")
@@ -66,7 +66,7 @@ def read_metadata(path: Path) -> Metadata:
     table["sex"] = (
         optional["sex"].str.strip().str.upper().str[:1].where(lambda s: s.isin(("M", "F")), "")
     )
-    table["view"] = optional["view"].str.strip().str.upper().str[:4]
+    table["view"] = optional["view"].str.strip().str.upper().str[: TEXT_COLUMNS["view"]]
     _note_unknown_ages(table["age"], optional["age"], noticed)
     positives = [_labels(text, row, path) for row, text in enumerate(raw["labels"], start=2)]
     for finding in FINDINGS:
@@ -130,11 +130,12 @@ def _refuse_blank(column: "pd.Series[str]", name: str, path: Path) -> None:
 
 def _refuse_long_names(names: "pd.Series[str]", path: Path) -> None:
     """A shard keeps names in a fixed width, and cutting one could make two alike."""
+    width = TEXT_COLUMNS["image_index"]
     for row, name in enumerate(names, start=2):
-        if len(name) > LONGEST_NAME or not name.isascii():
+        if len(name) > width or not name.isascii():
             raise UsageError(
                 f"{path}, row {row}: image name {name!r} is not plain ASCII of at most "
-                f"{LONGEST_NAME} characters."
+                f"{width} characters."
             )
 
 

@@ -12,15 +12,13 @@ from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.demo import is_demo
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.nih_folder import (
-    BOX_FILE,
-    SPLIT_LISTS,
     find_images,
     find_metadata,
     read_boxes,
     read_split_lists,
 )
+from deepchest_cli.data.nih_layout import BOX_FILE, SPLIT_LISTS
 from deepchest_cli.data.nih_metadata import read_metadata
-from deepchest_cli.data.radiograph import SUFFIXES
 from deepchest_cli.data.shards import FORMAT, FORMAT_VERSION, rows_per_shard
 from deepchest_cli.data.splits import official_split, random_split
 from deepchest_cli.files import sha256_of
@@ -59,7 +57,7 @@ def plan_preparation(config: PrepareConfig, source: Path) -> Plan:
     else:
         fractions = (config.validation_fraction, config.test_fraction)
         table["split"] = random_split(patients, labels, *fractions, config.seed)
-    images = find_images(source, SUFFIXES)
+    images = find_images(source)
     table["path"] = [str(images.get(name, "")) for name in table["image_index"]]
     surplus = len(images.keys() - set(metadata.table["image_index"]))
     if surplus:

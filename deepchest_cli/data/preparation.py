@@ -41,8 +41,9 @@ def run_preparation(
 
 
 def _prepare(plan: Plan, config: PrepareConfig, folder: Path, progress: Progress) -> Preparation:
-    published = enter(folder, plan.identity, config.force)
-    done = trusted(folder, plan)
+    recorded = enter(folder, plan.identity, config.force)
+    published = recorded if (folder / MANIFEST).is_file() else None
+    done = trusted(folder, plan, recorded)
     jobs = [job for job in _jobs(plan, folder) if job.path.name not in done]
     if jobs or published is None:
         (folder / MANIFEST).unlink(missing_ok=True)

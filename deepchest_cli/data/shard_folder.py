@@ -17,7 +17,7 @@ Entries = dict[str, dict[str, Any]]  # a shard's file name to its entry in the m
 
 
 def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:
-    """Accept an empty folder or one with the same preparation; return its manifest."""
+    """Accept an empty folder or one with the same preparation; return what it has recorded."""
     for name in ("shard-*.h5", MANIFEST, PROGRESS):
         for left_behind in folder.glob(f".{name}.*.tmp"):  # by a process that was killed
             left_behind.unlink()
@@ -27,7 +27,7 @@ def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any]
             continue
         found = _load(path, force)
         if {key: found.get(key) for key in identity} == identity:
-            return found if name == MANIFEST else None
+            return found
         if not force:
             raise UsageError(
                 f"{folder} holds data prepared from {_difference(found, identity)}.",
@@ -74,20 +74,15 @@ def _clear(folder: Path) -> None:
         path.unlink()
 
 
-def trusted(folder: Path, plan: Plan) -> Entries:
+def trusted(folder: Path, plan: Plan, recorded: dict[str, Any] | None) -> Entries:
     """Return the entries of shards whose bytes are those that were recorded.
 
     A shard that lacks an image which is there now is done again.
     """
-    records: list[dict[str, Any]] = []
-    for name in (MANIFEST, PROGRESS):
-        if (folder / name).is_file():
-            records = load_json(folder / name)["shards"]
-            break
     there = set(plan.table.loc[plan.table["path"] != "", "image_index"])
     return {
         entry["file"]: entry
-        for entry in records
+        for entry in (recorded or {"shards": []})["shards"]
         if (folder / entry["file"]).is_file()
         and not any(lost["image"] in there for lost in entry["left_out"])
         and sha256_of(folder / entry["file"]) == entry["sha256"]

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.errors import GateError, UsageError, unknown_name
-from deepchest_cli.evaluation.metrics import METRICS, macro, per_finding
+from deepchest_cli.evaluation.metrics import METRICS, THRESHOLD, macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 
-SCHEMA_VERSION = 1
 # for these a gate is a floor; a lower loss is better, so it can't be one
 GATES = tuple(name for name in METRICS if name not in ("loss", "prevalence", "accuracy_of_nothing"))
 
@@ -18,10 +17,9 @@ def build_report(predictions: Predictions) -> dict[str, Any]:
     table = {metric: per_finding(metric, predictions) for metric in METRICS}
     positives = (predictions.labels * predictions.known).sum(axis=0)
     return {
-        "schema_version": SCHEMA_VERSION,
         "images": len(predictions.probabilities),
         "patients": len(np.unique(predictions.patient_id)),
-        "threshold": 0.5,
+        "threshold": THRESHOLD,
         "findings": {
             finding: {
                 "positives": int(positives[column]),

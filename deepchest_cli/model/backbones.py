@@ -13,6 +13,7 @@ from deepchest_cli.errors import DeepChestError, UsageError, unknown_name
 RGB, GREY = 3, 1
 # these have classifiers for training at half depth, which one logit a finding has no use for
 AUXILIARY = ("googlenet", "inception_v3")
+AUXILIARY_KEYS = ("AuxLogits.", "aux1.", "aux2.")
 
 
 def backbone_names() -> list[str]:
@@ -33,7 +34,7 @@ def build_trunk(name: str, image_size: int, weights: str = "none") -> tuple[nn.M
     if weights == "imagenet":
         _load_imagenet(network, name)
     elif weights != "none":
-        _load_file(network, Path(weights), name)
+        _load(network, read_state_dict(Path(weights)), weights, name)
     features = _remove_classifier(network)
     _make_one_channel(network)
     return network, features
@@ -52,26 +53,22 @@ def _build(name: str, image_size: int) -> nn.Module:
     return network
 
 
-def _without_auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: v for key, v in state.items() if not key.startswith(("AuxLogits.", "aux"))}
-
-
 def _load_imagenet(network: nn.Module, name: str) -> None:
     best = torchvision.models.get_model_weights(name).DEFAULT
     try:
         state = best.get_state_dict(progress=False, check_hash=True)
-        network.load_state_dict(_without_auxiliary(state))
     except OSError as error:
         raise DeepChestError(
             f"The ImageNet weights of {name} could not be fetched: {error}.",
             f"Fetch {best.url} elsewhere and name the file: --weights PATH",
         ) from error
+    _load(network, state, best.url, name)
 
 
-def _load_file(network: nn.Module, path: Path, name: str) -> None:
-    state = _without_auxiliary(read_state_dict(path))
-    _refuse_other_keys(network.state_dict(), state, path, name)
-    network.load_state_dict(state)
+def _load(network: nn.Module, state: Mapping[str, Tensor], where: object, name: str) -> None:
+    kept = {k: value for k, value in state.items() if not k.startswith(AUXILIARY_KEYS)}
+    _refuse_other_keys(network.state_dict(), kept, where, name)
+    network.load_state_dict(kept)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -94,7 +91,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _refuse_other_keys(
-    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, name: str
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], where: object, name: str
 ) -> None:
     missing = [key for key in wanted if key not in found]
     surplus = [key for key in found if key not in wanted]
@@ -106,8 +103,8 @@ def _refuse_other_keys(
             if keys
         ]
         raise DeepChestError(
-            f"The weights in {path} are not those of {name} ({'; '.join(details)}).",
-            "Name the backbone that they were saved from with --backbone.",
+            f"The weights in {where} are not those of {name} ({'; '.join(details)}).",
+            "Name the backbone, and for a ViT the image size, that they were saved from.",
         )
 
 

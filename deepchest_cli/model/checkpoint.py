@@ -84,9 +84,13 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
         with path.open("rb") as file:
             pickled = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05")
         unsafe = pickled and ("weights_only" in str(error) or "Unsupported" in str(error))
-        reason = "holds code, which is not run" if unsafe else "is damaged, cut short or none"
+        reason = (
+            "holds code, which is not run"
+            if unsafe
+            else "is no checkpoint, or is damaged or cut short"
+        )
         raise DeepChestError(
-            f"The checkpoint {path} {reason}.",
+            f"{path} {reason}.",
             "Use a checkpoint that deepchest train wrote, or train again.",
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

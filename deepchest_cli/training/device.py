@@ -1,11 +1,13 @@
 """Devices and the precision that they compute fast."""
 
+import re
 from typing import Literal
 
 import torch
 
 from deepchest_cli.errors import UsageError
 
+NAMES = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 # processor features with which bf16 is faster than fp32; without them it is many times slower
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
@@ -19,11 +21,9 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind == "cpu" and index:
-        kind = ""
-    if kind not in ("cpu", "cuda", "mps") or (index and not (index.isascii() and index.isdigit())):
+    if not NAMES.fullmatch(name):
         raise UsageError(f"Unknown device {name!r}.", "Known: auto, cpu, cuda, cuda:N, mps.")
+    kind, _, index = name.partition(":")
     if kind == "cuda":
         _refuse_absent_gpu(name, int(index or 0))
     if kind == "mps" and not torch.backends.mps.is_available():

@@ -4,26 +4,25 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from deepchest_cli.data.augmentation import Augmentation, augment, normalise, to_grey
-from deepchest_cli.data.batches import Batch, batches, epoch_order
+from deepchest_cli.data.batches import batches, epoch_order
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import predict_rows
-from deepchest_cli.files import held
+from deepchest_cli.files import held, to_csv, write_text
 from deepchest_cli.model.checkpoint import BEST, LAST, save_checkpoint
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.interruption import StopRequest, stop_on_signal
-from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.position import Position, restore, snapshot
 from deepchest_cli.training.progress import EpochReport, Observer, StepReport
 from deepchest_cli.training.resume import load_state
-from deepchest_cli.training.run_directory import METRICS, WEIGHTS, write_table
+from deepchest_cli.training.run_directory import METRICS, WEIGHTS
 from deepchest_cli.training.setup import Setup
+from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.weighting import Performance, TaskLosses
 
 VALIDATION_METRICS = ("loss", "accuracy", "auroc", "average_precision")
@@ -51,7 +50,7 @@ class Trainer:
         self.observer = observer
         self.position = Position()
         self.record = EpochRecord(len(setup.dataset.findings), setup.device)
-        self.augmentation = Augmentation(flip=setup.config.flip) if setup.config.augment else None
+        self.take_step = TrainingStep(setup)
 
     def resume(self) -> None:
         """Take up the folder's last checkpoint; the run goes on as if it had not ended."""
@@ -104,71 +103,20 @@ class Trainer:
         order = order[: setup.steps_per_epoch * setup.config.batch_size]
         first = position.epoch_step
         setup.classifier.train()
-        for batch in batches(setup.dataset, order, setup.config.batch_size, start=first):
+        for stored in batches(setup.dataset, order, setup.config.batch_size, start=first):
             if position.step >= setup.total_steps:
                 return
-            losses = self._train_step(batch.to(setup.device))
+            batch = stored.to(setup.device)
+            losses, logits = self.take_step(batch, position.step, self._place())
+            self.record.add(losses, logits, batch.labels, batch.known)
             position.step += 1
             position.epoch_step += 1
             self.observer.on_step(self._step_report(losses))
             if stop.exit_code is not None:
                 self._stop(stop)
 
-    def _train_step(self, batch: Batch) -> TaskLosses:
-        setup = self.setup
-        radiographs = self._network_input(batch)
-        logits = self._logits(radiographs)
-        losses = task_losses(logits, batch.labels, batch.known)
-        self._refuse_non_finite(losses)
-        setup.weighter.observe(logits.detach(), batch.labels, batch.known)
-        objective = setup.weighter(losses)
-        setup.optimizer.zero_grad(set_to_none=True)
-        objective.backward()
-        setup.optimizer.step()
-        setup.schedule.step()
-        setup.weighter.after_step(lambda: self._recompute(radiographs, batch))
-        self.record.add(losses, logits.detach(), batch.labels, batch.known)
-        return losses
-
-    def _logits(self, radiographs: Tensor) -> Tensor:
-        low = self.setup.precision == "bf16"
-        with torch.autocast(self.setup.device.type, torch.bfloat16, enabled=low):
-            logits: Tensor = self.setup.classifier(radiographs)[1]
-        return logits
-
-    def _network_input(self, batch: Batch) -> Tensor:
-        architecture = self.setup.classifier.architecture
-        grey = to_grey(batch.images, architecture.image_size)
-        if self.augmentation is not None:
-            # seeded by the step, so that nothing has to be remembered between steps
-            words = [self.setup.config.seed, self.position.step]
-            seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
-            grey = augment(grey, self.augmentation, torch.Generator().manual_seed(seed))
-        return normalise(grey, architecture.normalisation)
-
-    @torch.no_grad()
-    def _recompute(self, radiographs: Tensor, batch: Batch) -> TaskLosses:
-        """Return the losses of the same batch after the update, computed as before it; batch-norm
-        statistics and random states are put back.
-        """
-        classifier, device = self.setup.classifier, self.setup.device
-        before = [buffer.clone() for buffer in classifier.buffers()]
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            losses = task_losses(self._logits(radiographs), batch.labels, batch.known)
-        for buffer, value in zip(classifier.buffers(), before, strict=True):
-            buffer.copy_(value)
-        return losses
-
-    def _refuse_non_finite(self, losses: TaskLosses) -> None:
-        wrong = ~torch.isfinite(losses.values)
-        if wrong.any():
-            names = [f for f, bad in zip(self.setup.dataset.findings, wrong, strict=True) if bad]
-            raise DeepChestError(
-                f"The loss of {', '.join(names)} is not finite in batch "
-                f"{self.position.epoch_step + 1} of epoch {self.position.epoch + 1}.",
-                f"Lower --learning-rate; the last good state is in {self.folder / LAST}.",
-            )
+    def _place(self) -> str:
+        return f"batch {self.position.epoch_step + 1} of epoch {self.position.epoch + 1}"
 
     def _step_report(self, losses: TaskLosses) -> StepReport:
         return StepReport(
@@ -227,10 +175,13 @@ class Trainer:
                 "validation": {m: report.macro("validation", m) for m in VALIDATION_METRICS},
             }
             save_checkpoint(self.folder / BEST, self.setup.classifier, origin)
-        write_table(self.folder / METRICS, self.position.metrics)
+        self._write_table(METRICS, self.position.metrics)
         if self.position.weights:
-            write_table(self.folder / WEIGHTS, self.position.weights)
+            self._write_table(WEIGHTS, self.position.weights)
         self._save_last()
+
+    def _write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        write_text(self.folder / name, to_csv(list(rows[0]), rows))
 
     def _save_last(self) -> None:
         origin = {**self.setup.origin(), "epoch": self.position.epoch}

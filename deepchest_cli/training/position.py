@@ -1,6 +1,5 @@
 """Where a run stands, and how all of its state goes into a checkpoint and comes back."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -42,20 +41,16 @@ class Position:
             "best": int(report.best),
         }
         for part, values in (("training", report.training), ("validation", report.validation)):
-            row |= {f"{part}_{metric}": _cell(report.macro(part, metric)) for metric in values}
+            row |= {f"{part}_{metric}": report.macro(part, metric) for metric in values}
         row |= {"seconds": report.seconds, "images_per_second": report.images_per_second}
         for part, values in (("training", report.training), ("validation", report.validation)):
             for metric, column in values.items():
                 for finding, value in zip(findings, column.tolist(), strict=True):
-                    row[f"{part}_{metric}/{finding}"] = _cell(value)
+                    row[f"{part}_{metric}/{finding}"] = value
         self.metrics.append(row)
         if report.weights is not None:
             trace = dict(zip(findings, report.weights.tolist(), strict=True))
             self.weights.append({"epoch": report.epoch, **trace})
-
-
-def _cell(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def snapshot(position: Position, setup: Setup, record: EpochRecord) -> dict[str, Any]:

@@ -3,21 +3,21 @@
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from deepchest_cli.config import TrainConfig, read_toml
+from deepchest_cli.config import RUN_CONFIG, TrainConfig, read_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.checkpoint import LAST, read_checkpoint
-from deepchest_cli.training.run_directory import CONFIG, METRICS
+from deepchest_cli.training.run_directory import METRICS
 from deepchest_cli.training.setup import Setup
 
 
 def saved_config(folder: Path) -> TrainConfig:
     """Return the configuration that a run began with; raises `UsageError` where there is none."""
-    if not (folder / CONFIG).is_file():
-        raise UsageError(f"{folder} is no run folder: it has no {CONFIG}.", "Check --resume.")
+    if not (folder / RUN_CONFIG).is_file():
+        raise UsageError(f"{folder} is no run folder: it has no {RUN_CONFIG}.", "Check --resume.")
     kinds = get_type_hints(TrainConfig)
     values: dict[str, Any] = {
         name: _typed(value, kinds[name])
-        for name, value in read_toml(folder / CONFIG, TrainConfig).items()
+        for name, value in read_toml(folder / RUN_CONFIG, TrainConfig).items()
     }
     return TrainConfig(**values)
 
@@ -32,7 +32,7 @@ def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
     """Put a run's last weights into the model and return its training state.
 
     None: the run ended before its first checkpoint and begins anew. Raises `UsageError` when the
-    data or the weighter's state are not those that the run began with.
+    data or the model are not those that the run began with.
     """
     if not (folder / LAST).is_file():
         if (folder / METRICS).exists():
@@ -50,8 +50,8 @@ def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
         setup.classifier.load_state_dict(content["tensors"])
     except RuntimeError as error:
         raise UsageError(
-            f"{folder / LAST} holds another model than {folder / CONFIG} describes.",
-            f"Restore {CONFIG}, or begin a new run.",
+            f"{folder / LAST} holds another model than {folder / RUN_CONFIG} describes.",
+            f"Restore {RUN_CONFIG}, or begin a new run.",
         ) from error
     training: dict[str, Any] = content["training"]
     return training

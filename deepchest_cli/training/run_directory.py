@@ -1,11 +1,8 @@
 """The folder of a run: created without collisions, written so that it is always whole."""
 
-import csv
-import io
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,18 +11,13 @@ from typing import Any
 import torch
 
 from deepchest_cli import __version__
-from deepchest_cli.config import TrainConfig, to_toml
+from deepchest_cli.config import RUN_CONFIG, TrainConfig, to_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json, write_text
 
 RUNS = Path("runs")
 LATEST = "latest"
-CONFIG, ENVIRONMENT, METRICS, WEIGHTS = (
-    "config.toml",
-    "environment.json",
-    "metrics.csv",
-    "weights.csv",
-)
+ENVIRONMENT, METRICS, WEIGHTS = "environment.json", "metrics.csv", "weights.csv"
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scikit-learn", "h5py")
 
 
@@ -45,7 +37,7 @@ def create_run(config: TrainConfig) -> Path:
     else:
         folder = _make_unique(RUNS, f"{_now()}-{config.backbone}-{config.weighter}")
         _point_latest(folder)
-    write_text(folder / CONFIG, to_toml(config))
+    write_text(folder / RUN_CONFIG, to_toml(config))
     write_json(folder / ENVIRONMENT, describe_environment())
     return folder
 
@@ -94,12 +86,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with the same keys as CSV, whole or not at all; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

@@ -82,13 +82,11 @@ def _unknown_option(name: str, key: str, defaults: Mapping[str, Any]) -> UsageEr
 
 
 def _parse(key: str, text: str, default: Any) -> Any:
-    if isinstance(default, bool) and text.lower() in SWITCH:
-        return SWITCH[text.lower()]
+    # bool("false") is True: words need a table
+    read = SWITCH.__getitem__ if isinstance(default, bool) else type(default)
     try:
-        if isinstance(default, bool):
-            raise ValueError(text)
-        return type(default)(text)
-    except ValueError as error:
+        return read(text.lower() if isinstance(default, bool) else text)
+    except (KeyError, ValueError) as error:
         raise UsageError(
             f"Option {key!r} should be of type {type(default).__name__}. Found {text!r}."
         ) from error

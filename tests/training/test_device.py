@@ -27,7 +27,7 @@ def test_a_gpu_that_is_not_there(monkeypatch):
         resolve_device("cuda:2")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:x", ""])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:²", "cuda:", "cpu:x", "cpu:0", ""])
 def test_unknown_names(name):
     with pytest.raises(UsageError, match="Unknown device"):
         resolve_device(name)

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from deepchest_cli.data.findings import BOX_SPELLINGS, NO_FINDING
+from deepchest_cli.data.findings import NO_FINDING
+from deepchest_cli.data.nih_layout import BOX_FRAME, BOX_SPELLINGS, BOXED_FINDINGS
 from deepchest_cli.data.synthetic.specification import Box, RadiographSpec
 
 _ENTRY_HEADER = (
@@ -11,20 +12,8 @@ _ENTRY_HEADER = (
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
 _BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
-# Boxes are given in a frame of 1024 pixels, whatever the picture's size.
-_BOX_FRAME = 1024
 # The wide format and spacing (mm) of upright units, and the square one of portable units.
 _ORIGINALS = {"PA": "2992,2991,0.143,0.143", "AP": "2500,2048,0.168,0.168"}
-_BOXED = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-)
 _BOX_NAMES = {finding: spelling for spelling, finding in BOX_SPELLINGS.items()}
 
 
@@ -42,10 +31,10 @@ def box_rows(boxed: Iterable[tuple[RadiographSpec, Iterable[Box]]]) -> Iterator[
     yield _BOX_HEADER
     for spec, boxes in boxed:
         for box in boxes:
-            if box.finding in _BOXED:
+            if box.finding in BOXED_FINDINGS:
                 name = _BOX_NAMES.get(box.finding, box.finding)
                 numbers = (box.left, box.top, box.width, box.height)
-                frame = ",".join(f"{_BOX_FRAME * number:.6f}" for number in numbers)
+                frame = ",".join(f"{BOX_FRAME * number:.6f}" for number in numbers)
                 yield f"{spec.file_name},{name},{frame}"
 
 

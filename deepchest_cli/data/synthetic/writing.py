@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from deepchest_cli.data.nih_layout import BOX_FILE, METADATA_FILES, SPLIT_LISTS
 from deepchest_cli.data.synthetic.population import DEFAULT_IMAGES, Population, plan_population
 from deepchest_cli.data.synthetic.rendering import render_radiograph
 from deepchest_cli.data.synthetic.specification import Box, RadiographSpec
@@ -62,9 +63,9 @@ def _write_picture(spec: RadiographSpec, folder: Path) -> Boxes:
 
 
 def _write_tables(folder: Path, population: Population, boxes: Sequence[Boxes]) -> None:
-    write_rows(folder / "Data_Entry_2017_v2020.csv", entry_rows(population.radiographs))
-    write_names(folder / "train_val_list.txt", population.part(test=False))
-    write_names(folder / "test_list.txt", population.part(test=True))
+    write_rows(folder / METADATA_FILES[0], entry_rows(population.radiographs))
+    write_names(folder / SPLIT_LISTS["train_val"], population.part(test=False))
+    write_names(folder / SPLIT_LISTS["test"], population.part(test=True))
     paired = zip(population.radiographs, boxes, strict=True)
     in_test = [pair for pair in paired if pair[0].patient in population.test_patients]
-    write_rows(folder / "BBox_List_2017.csv", box_rows(in_test))
+    write_rows(folder / BOX_FILE, box_rows(in_test))
