@@ -56,6 +56,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
 def _predict(config: EvaluateConfig, terminal: Terminal) -> tuple[dict[str, Any], Any]:
     from deepchest_cli.data.dataset import open_dataset
+    from deepchest_cli.data.reader import ImageReader
     from deepchest_cli.evaluation.compatibility import refuse_unfit_data
     from deepchest_cli.evaluation.predictions import predict_rows
     from deepchest_cli.model.checkpoint import load_model
@@ -76,9 +77,8 @@ def _predict(config: EvaluateConfig, terminal: Terminal) -> tuple[dict[str, Any]
     if not len(rows):
         raise UsageError(f"{config.data} has no {config.split} part.", "Choose another --split.")
     with terminal.progress("Scoring") as progress:
-        predictions = predict_rows(
-            model.classifier, dataset, rows, config.batch_size, device, progress
-        )
+        reader = ImageReader(dataset, device)
+        predictions = predict_rows(model.classifier, reader, rows, config.batch_size, progress)
     return model.identity, predictions
 
 

@@ -1,42 +1,75 @@
 """The order of an epoch and its batches: pure functions of seed and epoch, so that runs resume."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.reader import ImageReader
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B radiographs with what is known about them."""
+    """B radiographs and what is known about them.
 
-    images: Tensor  # (B, S, S), uint8
+    Where several processes share a batch, the images are this process's part of it and the labels
+    are those of the whole.
+    """
+
+    images: Tensor  # (B / processes, S, S), uint8
     labels: Tensor  # (B, T), float32
     known: Tensor  # (B, T), bool
 
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device; the images travel as bytes."""
-        return Batch(self.images.to(device), self.labels.to(device), self.known.to(device))
 
+def epoch_order(
+    rows: NDArray[np.int64], seed: int, epoch: int, chances: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
+    """Return `rows` in the random order of an epoch, the same whenever it is asked for.
 
-def epoch_order(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return `rows` in the random order of an epoch, the same whenever it is asked for."""
-    return np.asarray(np.random.default_rng([seed, epoch]).permutation(rows))
+    With `chances` (one for each row, summing to one) rows are drawn with replacement.
+    """
+    random = np.random.default_rng([seed, epoch])
+    if chances is None:
+        return np.asarray(random.permutation(rows))
+    return np.asarray(random.choice(rows, size=len(rows), p=chances))
 
 
 def batches(
-    dataset: RadiographDataset, rows: NDArray[np.int64], batch_size: int, start: int = 0
+    reader: ImageReader,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    start: int = 0,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Yield the batches of `rows` from batch number `start` on; the last may be smaller."""
+    """Yield the batches of `rows` from batch number `start` on; the last may be smaller.
+
+    `part` (number, of how many) is this process's share of every batch's images.
+    """
+    number, parts = part
+    dataset, device = reader.dataset, reader.device
     for first in range(start * batch_size, len(rows), batch_size):
         chosen = rows[first : first + batch_size]
+        share = len(chosen) // parts
+        mine = chosen if parts == 1 else chosen[number * share : (number + 1) * share]
         yield Batch(
-            torch.from_numpy(dataset.gather(chosen)),
-            torch.from_numpy(dataset.labels[chosen]).float(),
-            torch.from_numpy(dataset.known[chosen]).bool(),
+            reader.read(mine),
+            torch.from_numpy(dataset.labels[chosen]).to(device, torch.float32),
+            torch.from_numpy(dataset.known[chosen]).to(device, torch.bool),
         )
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield what `items` yields, the next one made in a thread while this one is used."""
+    end = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]

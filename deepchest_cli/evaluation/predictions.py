@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from deepchest_cli.data.augmentation import normalise, to_grey
-from deepchest_cli.data.batches import batches
+from deepchest_cli.data.batches import ahead, batches
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.classifier import Classifier
 
@@ -24,26 +26,30 @@ class Predictions:
     known: NDArray[np.uint8]  # (N, T)
     patient_id: NDArray[np.int64]  # (N,)
 
+    def joined(self, gather: Callable[[NDArray[Any]], NDArray[Any]]) -> "Predictions":
+        """Return the predictions of several processes in one; `gather` joins an array's parts."""
+        columns = (self.probabilities, self.labels, self.known, self.patient_id)
+        return Predictions(self.findings, *(gather(column) for column in columns))
+
 
 def predict_rows(
     classifier: Classifier,
-    dataset: RadiographDataset,
+    reader: ImageReader,
     rows: NDArray[np.int64],
     batch_size: int,
-    device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
-    """Return the predictions for `rows` of a data set, in fp32.
+    """Return the predictions for `rows` of the reader's data set, in fp32, on its device.
 
     Raises `UsageError` when the data set has other findings than the model.
     """
-    findings = classifier.architecture.findings
+    findings, dataset = classifier.architecture.findings, reader.dataset
     columns = _columns_of(findings, dataset)
     was_training = classifier.training
     classifier.eval()
     probabilities = []
-    for batch in batches(dataset, rows, batch_size):
-        probabilities.append(probabilities_of(classifier, batch.images, batch_size, device))
+    for batch in ahead(batches(reader, rows, batch_size)):
+        probabilities.append(probabilities_of(classifier, batch.images, batch_size, reader.device))
         progress(len(probabilities) * batch_size, len(rows))
     classifier.train(was_training)
     table = np.concatenate(probabilities) if probabilities else np.empty((0, len(findings)))
@@ -86,7 +92,7 @@ def probabilities_of(
     The batch is filled up to `batch_size`, because kernels chosen by the shape of a batch would
     let an image's probabilities depend on its neighbours.
     """
-    filled = torch.zeros((batch_size, *images.shape[1:]), dtype=torch.uint8)
+    filled = images.new_zeros((batch_size, *images.shape[1:]))
     filled[: len(images)] = images
     architecture = classifier.architecture
     grey = to_grey(filled.to(device), architecture.image_size)

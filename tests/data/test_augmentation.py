@@ -1,19 +1,27 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from deepchest_cli.data.augmentation import (
+    PAPER,
     Augmentation,
     Normalisation,
     augment,
+    draw,
     normalise,
     to_grey,
 )
 
-STILL = Augmentation(rotation=0, scale=0, shift=0, brightness=0, contrast=0)
+STILL = Augmentation(rotation=0, area=(1, 1), aspect=1, shift=0, brightness=0, contrast=0)
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def augmented(grey, augmentation, seed=0):
+    return augment(grey, augmentation, draw(len(grey), generator(seed)))
 
 
 @pytest.fixture
@@ -22,11 +30,11 @@ def grey():
 
 
 def test_ranges_of_zero_change_nothing(grey):
-    assert torch.allclose(augment(grey, STILL, generator()), grey, atol=1e-5)
+    assert torch.allclose(augmented(grey, STILL), grey, atol=1e-5)
 
 
-def test_the_same_generator_state_gives_the_same_pictures(grey):
-    one, same, other = (augment(grey, Augmentation(), generator(s)) for s in (1, 1, 2))
+def test_the_same_draws_give_the_same_pictures(grey):
+    one, same, other = (augmented(grey, Augmentation(), seed) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert one.min() >= 0
@@ -35,8 +43,7 @@ def test_the_same_generator_state_gives_the_same_pictures(grey):
 
 def test_flip_mirrors_about_half_of_the_pictures(grey):
     grey = grey.repeat(25, 1, 1, 1)
-    still = dict.fromkeys(("rotation", "scale", "shift", "brightness", "contrast"), 0)
-    flipped = augment(grey, Augmentation(flip=True, **still), generator())
+    flipped = augmented(grey, replace(STILL, flip=True))
     mirrored = [
         torch.allclose(a, b.flip(-1), atol=1e-5) for a, b in zip(flipped, grey, strict=True)
     ]
@@ -49,11 +56,71 @@ def test_rotation_turns_by_at_most_its_range():
     """A bar through the centre keeps its middle and leaves its ends."""
     bar = torch.zeros(64, 1, 65, 65)
     bar[:, :, 32, :] = 1
-    turned = augment(bar, Augmentation(30, 0, 0, 0, 0), generator())
+    turned = augmented(bar, replace(STILL, rotation=30))
     assert (turned[:, 0, 32, 32] > 0.9).all()
     rows = turned[:, 0, :, 60].argmax(dim=1) - 32
     assert rows.abs().max() <= 28 * 0.58 + 1  # tan 30 degrees
     assert rows.min() < -5 < 5 < rows.max()
+
+
+def marked(size=65):
+    """Grey values that say where they were: the column in one picture, the row in the other."""
+    ramp = torch.linspace(0, 1, size)
+    return torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size)])[:, None]
+
+
+def test_a_crop_shows_the_drawn_share_of_the_radiograph_upright():
+    """On a ramp, the slope of what is seen is the share of the width that is seen."""
+    across, down = marked()[:, None].expand(2, 200, 1, 65, 65)
+    crop = replace(STILL, area=(0.25, 1.0))
+    columns, rows = (augmented(ramp, crop)[:, 0] for ramp in (across, down))
+    width = columns[:, 32, 48] - columns[:, 32, 16]
+    height = rows[:, 48, 32] - rows[:, 16, 32]
+    assert torch.allclose(width, height, atol=1e-4)  # no stretching without an aspect
+    area = (width * 2) ** 2
+    assert 0.24 < area.min() < 0.3
+    assert 0.9 < area.max() < 1.01
+    # crops stand anywhere inside: every corner of the radiograph is seen by some
+    assert columns[:, 32, 0].min() < 0.02
+    assert columns[:, 32, 64].max() > 0.98
+    assert (columns[:, 32, 0] >= -1e-5).all()
+
+
+def test_an_aspect_stretches_within_its_ratio():
+    across, down = marked()[:, None].expand(2, 200, 1, 65, 65)
+    stretch = replace(STILL, area=(0.25, 0.25), aspect=4 / 3)
+    columns, rows = (augmented(ramp, stretch)[:, 0] for ramp in (across, down))
+    ratio = (columns[:, 32, 48] - columns[:, 32, 16]) / (rows[:, 48, 32] - rows[:, 16, 32])
+    assert 0.74 < ratio.min() < 0.8
+    assert 1.25 < ratio.max() < 1.34
+
+
+def test_one_affine_map_is_the_crop_of_the_rotated_radiograph():
+    """Rotating first and cropping then, as the authors do, but with one resampling."""
+    picture = to_grey((torch.rand(1, 8, 8, generator=generator(3)) * 255).byte(), 8)
+    picture = torch.nn.functional.interpolate(picture, size=(129, 129), mode="bicubic").clamp(0, 1)
+    draws = torch.zeros(8, 1)
+    draws[0], draws[3], draws[4] = 0.5, 0.6, -0.4
+    crop = replace(STILL, rotation=20, area=(0.25, 0.25))
+    at_once = augment(picture, crop, draws)
+    turned = augment(picture, replace(STILL, rotation=20), draws)
+    then = augment(turned, replace(STILL, area=(0.25, 0.25)), draws)
+    assert (at_once - then).abs().max() < 0.02
+
+
+def test_the_authors_augmentation_flips_and_keeps_the_exposure(grey):
+    assert PAPER.flip
+    assert torch.equal(augmented(torch.zeros_like(grey), PAPER), torch.zeros_like(grey))
+    seen = augmented(torch.ones(64, 1, 33, 33), PAPER)
+    assert seen.max() <= 1 + 1e-6
+    assert ((seen == 0) | (seen > 0.2)).float().mean() > 0.95  # ones, and black corners
+
+
+def test_a_part_of_the_draws_augments_a_part_of_the_batch_alike(grey):
+    draws = draw(8, generator())
+    whole = augment(grey, Augmentation(), draws)
+    halves = [augment(grey[s], Augmentation(), draws[:, s]) for s in (slice(4), slice(4, 8))]
+    assert torch.equal(torch.cat(halves), whole)
 
 
 def test_shrinking_is_antialiased_and_same_size_is_exact():

@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
+import torch
 
 from deepchest_cli.data.batches import batches, epoch_order
 from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import UsageError
+
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def test_parts_are_disjoint_and_complete(dataset):
 
 def test_batches_carry_images_and_labels_of_their_rows(dataset):
     rows = np.array([5, 70, 31, 8, 2])
-    found = list(batches(dataset, rows, 2))
+    found = list(batches(ImageReader(dataset, CPU), rows, 2))
     assert [len(batch.images) for batch in found] == [2, 2, 1]
     assert np.array_equal(np.concatenate([b.images for b in found]), dataset.gather(rows))
     assert np.array_equal(np.concatenate([b.labels for b in found]), dataset.labels[rows])
@@ -37,8 +42,8 @@ def test_batches_carry_images_and_labels_of_their_rows(dataset):
 
 def test_batches_begin_where_they_are_told(dataset):
     rows = np.arange(10)
-    late = list(batches(dataset, rows, 3, start=2))
-    whole = list(batches(dataset, rows, 3))
+    late = list(batches(ImageReader(dataset, CPU), rows, 3, start=2))
+    whole = list(batches(ImageReader(dataset, CPU), rows, 3))
     assert len(late) == 2
     assert np.array_equal(late[0].images, whole[2].images)
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.files import predict_files
 from deepchest_cli.evaluation.predictions import predict_rows
@@ -24,22 +25,26 @@ def dataset(shards):
 
 def test_order_and_neighbours_do_not_change_a_bit(model, dataset):
     rows = np.arange(20)
-    whole = predict_rows(model, dataset, rows, 8, CPU).probabilities
+    whole = predict_rows(model, ImageReader(dataset, CPU), rows, 8).probabilities
     order = np.random.default_rng(0).permutation(rows)
-    assert np.array_equal(predict_rows(model, dataset, order, 8, CPU).probabilities, whole[order])
-    assert np.array_equal(predict_rows(model, dataset, rows[3:4], 8, CPU).probabilities, whole[3:4])
+    assert np.array_equal(
+        predict_rows(model, ImageReader(dataset, CPU), order, 8).probabilities, whole[order]
+    )
+    assert np.array_equal(
+        predict_rows(model, ImageReader(dataset, CPU), rows[3:4], 8).probabilities, whole[3:4]
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_batch_sizes_agree(model, dataset, batch_size):
     rows = np.arange(20)
-    one, other = (predict_rows(model, dataset, rows, b, CPU) for b in (16, batch_size))
+    one, other = (predict_rows(model, ImageReader(dataset, CPU), rows, b) for b in (16, batch_size))
     assert np.abs(one.probabilities - other.probabilities).max() < 1e-5
 
 
 def test_files_and_shards_give_the_same(model, dataset, nih_folder):
     names = dataset.columns["image_index"][:5]
-    from_shards = predict_rows(model, dataset, np.arange(5), 4, CPU).probabilities
+    from_shards = predict_rows(model, ImageReader(dataset, CPU), np.arange(5), 4).probabilities
     paths = [nih_folder / "images" / name for name in names]
     results = list(predict_files(model, paths, 4, CPU, lambda *_: None))
     from_files = [list(result.probabilities.values()) for result in results]
@@ -49,7 +54,7 @@ def test_files_and_shards_give_the_same(model, dataset, nih_folder):
 def test_findings_are_matched_by_name_and_not_by_position(dataset):
     findings = ("Hernia", "Mass")
     model = Classifier(Architecture("mobilenet_v2", "linear", findings, 32, 32))
-    predictions = predict_rows(model, dataset, np.arange(80), 32, CPU)
+    predictions = predict_rows(model, ImageReader(dataset, CPU), np.arange(80), 32)
     assert predictions.findings == findings
     for column, name in enumerate(findings):
         labels = dataset.labels[:, dataset.findings.index(name)]
@@ -59,4 +64,4 @@ def test_findings_are_matched_by_name_and_not_by_position(dataset):
 def test_findings_that_the_data_lack_are_named(dataset):
     model = Classifier(Architecture("mobilenet_v2", "linear", ("Mass", "Fracture"), 32, 32))
     with pytest.raises(UsageError, match="no labels for Fracture"):
-        predict_rows(model, dataset, np.arange(2), 2, CPU)
+        predict_rows(model, ImageReader(dataset, CPU), np.arange(2), 2)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from deepchest_cli.data.batches import ahead, batches, epoch_order
+from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.reader import ImageReader, resolve_place
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def dataset(shards):
+    return open_dataset(shards)
+
+
+@pytest.mark.parametrize("place", ["none", "host", "device"])
+def test_images_are_the_same_wherever_they_are_kept(dataset, place):
+    kept = dataset.rows("train")
+    reader = ImageReader(dataset, CPU, place, kept)
+    rows = kept[[5, 0, 5, -1]]
+    found = reader.read(rows)
+    assert found.dtype == torch.uint8
+    assert np.array_equal(found, dataset.gather(rows))
+    found.zero_()  # a batch is a copy: what is kept stays
+    assert np.array_equal(reader.read(rows), dataset.gather(rows))
+
+
+def test_auto_keeps_images_on_a_gpu_when_they_fit(monkeypatch):
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000_000, 20_000_000))
+    assert resolve_place("auto", 100, 200, gpu) == "device"  # 4 MB
+    assert resolve_place("auto", 200, 200, gpu) == "none"  # 8 MB would leave too little
+    assert resolve_place("host", 100, 200, gpu) == "host"
+    assert resolve_place("auto", 1, 28, CPU) == "none"
+
+
+def test_processes_share_the_images_of_a_batch_and_all_see_its_labels(dataset):
+    reader, rows = ImageReader(dataset, CPU), np.arange(12)
+    whole = list(batches(reader, rows, 6))
+    halves = [list(batches(reader, rows, 6, part=(number, 2))) for number in (0, 1)]
+    for batch, *parts in zip(whole, *halves, strict=True):
+        assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+        assert all(torch.equal(part.labels, batch.labels) for part in parts)
+        assert all(torch.equal(part.known, batch.known) for part in parts)
+
+
+def test_chances_draw_rows_with_replacement_the_same_every_time():
+    rows, chances = np.arange(100), np.repeat([0.019, 0.001], 50)
+    order = epoch_order(rows, 0, 3, chances)
+    assert np.array_equal(order, epoch_order(rows, 0, 3, chances))
+    assert len(order) == 100
+    assert np.mean(order < 50) > 0.85
+    assert len(set(order)) < 100
+
+
+def test_ahead_yields_all_in_order_and_works_one_ahead():
+    made = []
+
+    def numbers():
+        for number in range(5):
+            made.append(number)
+            yield number
+
+    items = ahead(numbers())
+    assert next(items) == 0
+    assert list(items) == [1, 2, 3, 4]
+    assert made == [0, 1, 2, 3, 4]
+    assert list(ahead(iter(()))) == []
+
+
+def test_ahead_passes_on_what_went_wrong_where_it_went_wrong():
+    def broken():
+        yield 1
+        raise ValueError("a damaged shard")
+
+    items = ahead(broken())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="a damaged shard"):
+        next(items)
