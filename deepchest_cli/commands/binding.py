@@ -8,12 +8,19 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from deepchest_cli.config import Flag, read_toml
+from deepchest_cli.config import RUN_CONFIG, Flag, find_recipe, read_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 
 Config = TypeVar("Config")
-Loader = Callable[[typer.Context, Path | None], Path | None]
+Loader = Callable[[typer.Context, Any], Any]
+
+# whose values win when several files are given, weakest first, and where each file is
+SOURCES: dict[str, Callable[[Any], Path]] = {
+    "recipe": find_recipe,
+    "run": lambda folder: folder / RUN_CONFIG,
+    "config": lambda file: file,
+}
 
 PRESENTATION = (
     ("json", "Print exactly one JSON document."),
@@ -67,6 +74,7 @@ def _parameter(
     settings: dict[str, Any] = {
         "help": flag.help.replace("[", "\\["),
         "metavar": flag.metavar,
+        "rich_help_panel": flag.panel,
         **bounds,
     }
     if load is not None:
@@ -87,23 +95,28 @@ def _parameter(
     )
 
 
-def _loader(config_type: type[Any], name: str = "") -> Loader:
-    """Return the callback of a flag whose file (`name` in the folder given) sets defaults."""
+def _loader(config_type: type[Any], source: str) -> Loader:
+    """Return the callback of a flag that names a file whose values become the defaults."""
 
-    def load(context: typer.Context, path: Path | None) -> Path | None:
-        if path is not None:
+    def load(context: typer.Context, given: Any) -> Any:
+        if given is not None:
             try:
-                values = read_toml(path / name if name else path, config_type)
+                values = read_toml(SOURCES[source](given), config_type)
             except UsageError as error:
                 raise typer.BadParameter(f"{error} {error.hint}".strip()) from error
-            context.default_map = {**(context.default_map or {}), **values}
-        return path
+            found = context.meta.setdefault("deepchest.values", {})
+            found[source] = values
+            # click reads the flags in the order given, which is not the order of precedence
+            context.default_map = {
+                key: value for name in SOURCES for key, value in found.get(name, {}).items()
+            }
+        return given
 
     return load
 
 
 def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
-    load = _loader(config_type)
+    load = _loader(config_type, "config")
     file = Annotated[
         Path | None,
         typer.Option(

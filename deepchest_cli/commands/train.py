@@ -1,14 +1,26 @@
-"""`deepchest train`: a run, or the rest of one."""
+"""`deepchest train`: a run, or the rest of one, in one process or in several."""
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepchest_cli.config import TrainConfig, find_data
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.terminal import Terminal, number
 
+if TYPE_CHECKING:
+    from deepchest_cli.training.loop import TrainingSummary
+    from deepchest_cli.training.progress import Observer
+    from deepchest_cli.training.ranks import Ranks
+    from deepchest_cli.training.setup import Setup
+
 # these change where and how a run is computed, and not what it computes
-FREE_ON_RESUME = frozenset({"resume", "device"})
+FREE_ON_RESUME = frozenset({"resume", "recipe", "device", "cache", "accumulate", "compile"})
+FREE_ON_RESUME |= {"tensorboard"}
 
 
 def train(config: TrainConfig, terminal: Terminal) -> None:
@@ -18,10 +30,48 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 
     deepchest train --backbone resnet18 --image-size 128 --epochs 8
 
+    deepchest train --recipe paper
+
     deepchest train --resume runs/latest
+
+    torchrun --nproc-per-node 4 -m deepchest_cli train
     """
-    from deepchest_cli.commands.train_display import Display
+    if config.deterministic:
+        # cuBLAS reads this when it starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with _processes(config) as ranks:
+        if not ranks.is_first:
+            terminal = Terminal(quiet=True)
+        summary = _run(config, ranks, terminal)
+        if ranks.is_first:
+            _render(summary, terminal)
+
+
+@contextmanager
+def _processes(config: TrainConfig) -> Iterator["Ranks"]:
+    """Join the other processes where torchrun has started several; their errors say whose."""
+    from torch.distributed import is_torchelastic_launched
+
+    from deepchest_cli.training.device import resolve_device
+    from deepchest_cli.training.ranks import joined
+
+    found = os.environ if is_torchelastic_launched() else {}
+    rank, count, local = (
+        int(found.get(name, default))
+        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    try:
+        with joined(rank, count, local, resolve_device(config.device, local).type) as ranks:
+            yield ranks
+    except DeepChestError as error:
+        if rank:
+            error.message = f"Process {rank} of {count}: {error.message}"
+        raise
+
+
+def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSummary":
     from deepchest_cli.training.loop import Trainer
+    from deepchest_cli.training.plots import draw_run
     from deepchest_cli.training.run_directory import create_run
     from deepchest_cli.training.setup import set_up
 
@@ -29,34 +79,70 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     data, note = find_data(config.data)
     if note:
         terminal.note(note)
-    setup = set_up(replace(config, data=data))
-    if folder is None:
+    setup = set_up(replace(config, data=data), ranks)
+    if folder is None and ranks.is_first:
         # with the precision that this machine chose, so that another one computes the same
-        folder = create_run(replace(setup.config, precision=setup.precision))
+        folder = create_run(replace(setup.config, precision=setup.precision, recipe=None))
+    folder = ranks.from_first(folder)
+    assert folder is not None
+    _introduce(setup, folder, terminal)
+    with _observer(setup, folder, terminal) as observer:
+        trainer = Trainer(setup, folder, observer)
+        if config.resume is not None:
+            trainer.resume()
+            terminal.note(f"Resumed after step {trainer.position.step}.")
+        try:
+            return trainer.fit()
+        finally:
+            if ranks.count > 1:
+                # a launcher ends all processes once one has ended; this one has a last word
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if ranks.is_first:
+                draw_run(folder)
+
+
+def _introduce(setup: "Setup", folder: Path, terminal: Terminal) -> None:
+    config, processes = setup.config, setup.ranks.count
     terminal.note(
         f"{folder}: {config.backbone} with {config.weighter} on {len(setup.training_rows):,} "
-        f"radiographs of {setup.classifier.architecture.image_size} px, {setup.device.type}, "
+        f"radiographs of {setup.classifier.architecture.image_size} px, "
+        f"{f'{processes} processes, ' if processes > 1 else ''}{setup.device.type}, "
         f"{setup.precision}, {setup.total_steps:,} steps"
     )
     parameters = sum(parameter.numel() for parameter in setup.classifier.parameters())
     terminal.detail(
         f"{parameters:,} parameters; {len(setup.validation_rows):,} validation radiographs; "
-        f"weighter options {' '.join(config.weighter_option) or 'as they are by default'}"
+        f"weighter options {' '.join(config.weighter_option) or 'as they are by default'}; "
+        f"images kept: {setup.reader.place}"
     )
-    with terminal.live() as show:
-        trainer = Trainer(setup, folder, Display(terminal, setup.dataset.findings, show))
-        if config.resume is not None:
-            trainer.resume()
-            terminal.note(f"Resumed after step {trainer.position.step}.")
-        summary = trainer.fit()
+
+
+@contextmanager
+def _observer(setup: "Setup", folder: Path, terminal: Terminal) -> Iterator["Observer"]:
+    """Yield who hears of the run: the terminal and, where it is wanted, TensorBoard."""
+    from deepchest_cli.commands.train_display import Display
+    from deepchest_cli.training.observers import Observers
+    from deepchest_cli.training.tensorboard import TensorBoardLog
+
+    with ExitStack() as stack:
+        show = stack.enter_context(terminal.live())
+        observers: list[Observer] = [Display(terminal, setup.dataset.findings, show)]
+        if setup.config.tensorboard and setup.ranks.is_first:
+            observers.append(
+                stack.enter_context(closing(TensorBoardLog(folder, setup.dataset.findings)))
+            )
+        yield Observers(*observers)
+
+
+def _render(summary: "TrainingSummary", terminal: Terminal) -> None:
     if terminal.json:
         terminal.document({**asdict(summary), "run": str(summary.run)})
-    else:
-        terminal.line(str(summary.run))
-        terminal.line(
-            f"{summary.epochs} epochs{' (stopped early)' if summary.stopped_early else ''}, "
-            f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
-        )
+        return
+    terminal.line(str(summary.run))
+    terminal.line(
+        f"{summary.epochs} epochs{' (stopped early)' if summary.stopped_early else ''}, "
+        f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
+    )
 
 
 def _resumable(config: TrainConfig) -> Path:

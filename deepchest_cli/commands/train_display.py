@@ -51,7 +51,8 @@ class Display:
             f"validation loss {number(report.macro('validation', 'loss'), 4)}  "
             f"AUROC {number(report.macro('validation', 'auroc'), 4)}"
             f"{' (best)' if report.best else ''}  "
-            f"{report.images_per_second:.0f} images/s  {report.seconds:.0f} s"
+            f"{report.images_per_second:.0f} images/s ({report.waiting:.1%} waiting for data)  "
+            f"{report.seconds:.0f} s{_gigabytes(report.peak_memory)}"
         )
         if self.terminal.animated:
             self.losses = report.training["loss"].tolist()
@@ -94,6 +95,10 @@ def _bar_of(weight: float | None) -> str:
         return ""
     bar = "━" * max(round(weight * 10), 0)
     return f"{bar[:10]:<10}│{bar[10:]}"
+
+
+def _gigabytes(peak: int | None) -> str:
+    return "" if peak is None else f"  {peak / 1e9:.1f} GB at most"
 
 
 def _clock(seconds: float) -> str:

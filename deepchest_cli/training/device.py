@@ -7,25 +7,30 @@ import torch
 
 from deepchest_cli.errors import UsageError
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
 NAMES = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 # processor features with which bf16 is faster than fp32; without them it is many times slower
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     """Return the device by its name; only `auto` falls back to the CPU.
 
+    A GPU without a number is that of the process, `local_rank`.
     Raises `UsageError` for a device that this machine does not have.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return resolve_device(f"cuda:{local_rank}")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if not NAMES.fullmatch(name):
         raise UsageError(f"Unknown device {name!r}.", "Known: auto, cpu, cuda, cuda:N, mps.")
     kind, _, index = name.partition(":")
     if kind == "cuda":
-        _refuse_absent_gpu(name, int(index or 0))
+        number = int(index or local_rank)
+        _refuse_absent_gpu(name, number)
+        return torch.device("cuda", number)
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: this machine has no Metal device.", "Use --device auto.")
     return torch.device(name)
@@ -56,8 +61,8 @@ def computes_bf16_fast(device: torch.device) -> bool:
 
 
 def resolve_precision(
-    name: Literal["auto", "fp32", "bf16"], device: torch.device
-) -> Literal["fp32", "bf16"]:
+    name: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device
+) -> Precision:
     """Return fp32 or bf16 for `auto`; any other name as it is."""
     if name == "auto":
         return "bf16" if computes_bf16_fast(device) else "fp32"

@@ -1,31 +1,32 @@
 """The training loop, to be read from top to bottom."""
 
 import math
-import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from deepchest_cli.data.batches import batches, epoch_order
-from deepchest_cli.errors import DeepChestError, InterruptedRunError
+from deepchest_cli.data.batches import ahead, batches, epoch_order
+from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
 from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import predict_rows
-from deepchest_cli.files import held, to_csv, write_text
-from deepchest_cli.model.checkpoint import BEST, LAST, save_checkpoint
+from deepchest_cli.files import held
+from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.training.epoch_record import EpochRecord
+from deepchest_cli.training.failures import explain
 from deepchest_cli.training.interruption import StopRequest, stop_on_signal
-from deepchest_cli.training.position import Position, restore, snapshot
+from deepchest_cli.training.position import Position, restore
 from deepchest_cli.training.progress import EpochReport, Observer, StepReport
+from deepchest_cli.training.resources import Clock, peak_memory
 from deepchest_cli.training.resume import load_state
-from deepchest_cli.training.run_directory import METRICS, WEIGHTS
+from deepchest_cli.training.saving import VALIDATION_METRICS, RunFiles
 from deepchest_cli.training.setup import Setup
 from deepchest_cli.training.step import TrainingStep
+from deepchest_cli.training.watch import LossWatch
 from deepchest_cli.weighting import Performance, TaskLosses
-
-VALIDATION_METRICS = ("loss", "accuracy", "auroc", "average_precision")
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,24 @@ class TrainingSummary:
 
 
 class Trainer:
-    """Trains the model of a `Setup` in the folder of a run."""
+    """Trains the model of a `Setup` in the folder of a run.
+
+    With several processes each has a trainer; the first one alone writes into the folder.
+    """
 
     def __init__(self, setup: Setup, folder: Path, observer: Observer) -> None:
         self.setup = setup
         self.folder = folder
         self.observer = observer
         self.position = Position()
-        self.record = EpochRecord(len(setup.dataset.findings), setup.device)
+        self._begin_record()
+        self.files = RunFiles(setup, folder)
         self.take_step = TrainingStep(setup)
+
+    def _begin_record(self) -> None:
+        findings = self.setup.dataset.findings
+        self.record = EpochRecord(len(findings), self.setup.device)
+        self.watch = LossWatch(findings, self.setup.device)
 
     def resume(self) -> None:
         """Take up the folder's last checkpoint; the run goes on as if it had not ended."""
@@ -68,17 +78,27 @@ class Trainer:
     def fit(self) -> TrainingSummary:
         """Train until the last epoch, the last step, or until validation no longer improves.
 
-        Raises `InterruptedRunError` after SIGINT or SIGTERM, with the state saved, and
-        `DeepChestError` when a loss is not finite.
+        Raises `InterruptedRunError` after SIGINT or SIGTERM in any process, with the state saved,
+        and `DeepChestError` when a loss is not finite, memory runs out, or a process is lost.
         """
-        with held(self.folder), stop_on_signal() as stop:
-            if self.position.step == 0:
-                self._save_last()
-            while not self._is_finished():
-                started, first = time.perf_counter(), self.position.step
-                self._train_epoch(stop)
-                images = (self.position.step - first) * self.setup.config.batch_size
-                self._end_epoch(images, time.perf_counter() - started)
+        ranks = self.setup.ranks
+        try:
+            with held(self.folder) if ranks.is_first else nullcontext(), stop_on_signal() as stop:
+                return self._fit(stop)
+        except RuntimeError as error:
+            explained = explain(error, self.folder, ranks.count)
+            if explained is None:
+                raise
+            raise explained from error
+
+    def _fit(self, stop: StopRequest) -> TrainingSummary:
+        if self.position.step == 0:
+            self.files.save_last(self.position, self.record)
+        while not self._is_finished():
+            first, clock = self.position.step, Clock()
+            self._train_epoch(stop, clock)
+            images = (self.position.step - first) * self.setup.config.batch_size
+            self._end_epoch(images, clock)
         position = self.position
         return TrainingSummary(
             run=self.folder,
@@ -97,26 +117,22 @@ class Trainer:
         waited = position.epoch - position.best_epoch
         return position.step >= self.setup.total_steps or 0 < patience <= waited
 
-    def _train_epoch(self, stop: StopRequest) -> None:
-        setup, position = self.setup, self.position
-        order = epoch_order(setup.training_rows, setup.config.seed, position.epoch)
-        order = order[: setup.steps_per_epoch * setup.config.batch_size]
-        first = position.epoch_step
+    def _train_epoch(self, stop: StopRequest, clock: Clock) -> None:
+        setup, position, size = self.setup, self.position, self.setup.config.batch_size
+        order = epoch_order(setup.training_rows, setup.config.seed, position.epoch, setup.chances)
+        steps = min(setup.steps_per_epoch, setup.total_steps - position.step + position.epoch_step)
+        coming = batches(
+            setup.reader, order[: steps * size], size, position.epoch_step, setup.ranks.part
+        )
         setup.classifier.train()
-        for stored in batches(setup.dataset, order, setup.config.batch_size, start=first):
-            if position.step >= setup.total_steps:
-                return
-            batch = stored.to(setup.device)
-            losses, logits = self.take_step(batch, position.step, self._place())
+        for batch in clock.waiting(ahead(coming)):
+            losses, logits = self.take_step(batch, position.step)
             self.record.add(losses, logits, batch.labels, batch.known)
             position.step += 1
             position.epoch_step += 1
+            self.watch.see(losses.values, position.epoch + 1, position.epoch_step)
             self.observer.on_step(self._step_report(losses))
-            if stop.exit_code is not None:
-                self._stop(stop)
-
-    def _place(self) -> str:
-        return f"batch {self.position.epoch_step + 1} of epoch {self.position.epoch + 1}"
+            self._stop_where_asked(stop)
 
     def _step_report(self, losses: TaskLosses) -> StepReport:
         return StepReport(
@@ -125,14 +141,15 @@ class Trainer:
             step=self.position.epoch_step,
             steps=self.setup.steps_per_epoch,
             remaining=self.setup.total_steps - self.position.step,
-            losses=losses.values.detach(),
+            losses=losses.values,
             weights=self.setup.weighter.weights,
         )
 
-    def _end_epoch(self, images: int, seconds: float) -> None:
+    def _end_epoch(self, images: int, clock: Clock) -> None:
         """Validate, let the weighter learn from it, and save: the best first, the state last."""
         setup, position = self.setup, self.position
-        used = setup.weighter.weights
+        self.watch.look(position.epoch + 1)
+        seconds, used = clock.seconds, setup.weighter.weights
         performance = Performance(self.record.performance(), self._validate())
         for note in setup.weighter.end_epoch(performance):
             self.observer.on_note(note)
@@ -146,55 +163,40 @@ class Trainer:
             best=position.best_epoch == position.epoch,
             seconds=seconds,
             images_per_second=images / seconds,
+            waiting=clock.waited / seconds,
+            peak_memory=peak_memory(setup.device),
         )
-        self.record = EpochRecord(len(setup.dataset.findings), setup.device)
-        self._write(report)
+        self._begin_record()
+        self.files.write_epoch(report, position, self.record)
         self.observer.on_epoch(report)
 
     def _validate(self) -> dict[str, Tensor]:
-        setup = self.setup
-        predictions = predict_rows(
-            setup.classifier,
-            setup.dataset,
-            setup.validation_rows,
-            setup.config.batch_size,
-            setup.device,
-        )
+        """Score the judged model; each process reads its part, and all see the whole."""
+        setup, ranks = self.setup, self.setup.ranks
+        ranks.same_buffers(setup.judged)
+        rows = setup.validation_rows
+        mine = np.array_split(rows, ranks.count)[ranks.rank]
+        size = setup.config.batch_size // setup.config.accumulate
+        found = predict_rows(setup.judged, setup.reader, mine, size)
+        predictions = found.joined(ranks.gather_table)
         return {
             metric: torch.from_numpy(per_finding(metric, predictions))
             for metric in VALIDATION_METRICS
         }
 
-    def _write(self, report: EpochReport) -> None:
-        findings = self.setup.dataset.findings
-        self.position.add_row(report, findings, float(self.setup.schedule.get_last_lr()[0]))
-        if report.best:
-            origin = {
-                **self.setup.origin(),
-                "epoch": report.epoch,
-                "validation": {m: report.macro("validation", m) for m in VALIDATION_METRICS},
-            }
-            save_checkpoint(self.folder / BEST, self.setup.classifier, origin)
-        self._write_table(METRICS, self.position.metrics)
-        if self.position.weights:
-            self._write_table(WEIGHTS, self.position.weights)
-        self._save_last()
-
-    def _write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
-        write_text(self.folder / name, to_csv(list(rows[0]), rows))
-
-    def _save_last(self) -> None:
-        origin = {**self.setup.origin(), "epoch": self.position.epoch}
-        state = snapshot(self.position, self.setup, self.record)
-        save_checkpoint(self.folder / LAST, self.setup.classifier, origin, state)
-
-    def _stop(self, stop: StopRequest) -> None:
-        assert stop.exit_code is not None
-        self._save_last()
+    def _stop_where_asked(self, stop: StopRequest) -> None:
+        """Save and end where any process has been asked to."""
+        ranks = self.setup.ranks
+        code = ranks.largest(stop.exit_code or 0)
+        if not code:
+            return
+        self.watch.look(self.position.epoch + 1)
+        self.files.save_last(self.position, self.record)
+        ranks.wait()  # the launcher ends the others as soon as one has ended
         raise InterruptedRunError(
             f"Interrupted after step {self.position.step}; the state is saved.",
             f"Go on with: deepchest train --resume {self.folder}",
-            stop.exit_code,
+            ExitCode(code),
         )
 
 

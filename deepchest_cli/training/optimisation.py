@@ -1,11 +1,11 @@
-"""Optimisers and the learning rate over a run."""
+"""Optimisers, the learning rate over a run, and the average of the weights."""
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.weighting import Weighter
@@ -34,16 +34,39 @@ def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -
     return torch.optim.RMSprop(groups, lr=rate)
 
 
-def build_schedule(optimizer: Optimizer, config: TrainConfig, steps: int) -> LambdaLR:
-    """Return the learning rate over `steps`: a linear warm-up, then cosine to zero or constant."""
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Return the rate of step number `step` of a run: linear warm-up, then cosine or constant.
+
+    A pure function, so that nothing of it has to be saved.
+    """
     warmup = min(config.warmup_steps, steps // 2)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    if config.schedule == "constant":
+        return config.learning_rate
+    progress = (step - warmup) / max(steps - warmup, 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if config.schedule == "constant":
-            return 1.0
-        progress = (step - warmup) / max(steps - warmup, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
-    return LambdaLR(optimizer, factor)
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Let every group of parameters learn at `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
+    """Return the exponential moving average of a model's weights; None for a decay of 0.
+
+    The decay of the t-th update is min(decay, (1 + t) / (10 + t)), so that the random weights of
+    the beginning are soon forgotten; buffers are those of the latest step.
+    """
+    if not decay:
+        return None
+
+    def towards(averages: list[Tensor], latest: list[Tensor], updates: Tensor) -> None:
+        count = int(updates)
+        share = 1 - min(decay, (1 + count) / (10 + count))
+        torch._foreach_lerp_(averages, latest, share)
+
+    # torch types the lists as a union with tuples
+    return AveragedModel(model, multi_avg_fn=towards)  # type: ignore[arg-type]

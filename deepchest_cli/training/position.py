@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.progress import EpochReport
 from deepchest_cli.training.setup import Setup
@@ -42,7 +40,12 @@ class Position:
         }
         for part, values in (("training", report.training), ("validation", report.validation)):
             row |= {f"{part}_{metric}": report.macro(part, metric) for metric in values}
-        row |= {"seconds": report.seconds, "images_per_second": report.images_per_second}
+        row |= {
+            "seconds": report.seconds,
+            "images_per_second": report.images_per_second,
+            "waiting": report.waiting,
+            "peak_memory": report.peak_memory,
+        }
         for part, values in (("training", report.training), ("validation", report.validation)):
             for metric, column in values.items():
                 for finding, value in zip(findings, column.tolist(), strict=True):
@@ -54,29 +57,26 @@ class Position:
 
 
 def snapshot(position: Position, setup: Setup, record: EpochRecord) -> dict[str, Any]:
-    """Return everything beyond the model's weights that a run needs to go on exactly."""
+    """Return everything beyond the model's weights that a run needs to go on exactly.
+
+    Learning rate, augmentation and dropout follow from seed and step: they have no state.
+    """
     return {
         "position": asdict(position),
         "optimizer": setup.optimizer.state_dict(),
-        "schedule": setup.schedule.state_dict(),
+        "scaler": setup.scaler.state_dict(),
+        "average": None if setup.average is None else setup.average.state_dict(),
         "weighter": setup.weighter.state_dict(),
         "record": record.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": _cuda_state(setup.device),
     }
-
-
-def _cuda_state(device: torch.device) -> torch.Tensor | None:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 def restore(training: dict[str, Any], setup: Setup, record: EpochRecord) -> Position:
     """Put the state of `snapshot` back into the parts of a run and return its position."""
     setup.optimizer.load_state_dict(training["optimizer"])
-    setup.schedule.load_state_dict(training["schedule"])
+    setup.scaler.load_state_dict(training["scaler"])
+    if setup.average is not None:
+        setup.average.load_state_dict(training["average"])
     setup.weighter.load_state_dict(training["weighter"])
     record.load_state_dict(training["record"])
-    torch.set_rng_state(training["random"])
-    if training["random_cuda"] is not None and setup.device.type == "cuda":
-        torch.cuda.set_rng_state(training["random_cuda"], setup.device)
     return Position(**training["position"])

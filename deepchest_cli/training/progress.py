@@ -33,6 +33,8 @@ class EpochReport:
     best: bool
     seconds: float
     images_per_second: float
+    waiting: float  # share of the time in which nothing was there to compute on
+    peak_memory: int | None  # bytes, since the process began
 
     def macro(self, part: str, metric: str) -> float:
         """Return the mean of a metric over the findings where it is defined."""

@@ -43,7 +43,8 @@ def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
         raise UsageError(f"{folder / LAST} holds no training state.", "Use it with --model.")
     if content["origin"]["data_sha256"] != setup.dataset.sha256:
         raise UsageError(
-            f"The data in {setup.config.data} have changed since the run {folder} began.",
+            f"The data in {setup.config.data} have changed since the run {folder} began: "
+            f"{_changes(content, setup)}.",
             "Prepare them with the same settings again, or begin a new run.",
         )
     try:
@@ -55,3 +56,18 @@ def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
         ) from error
     training: dict[str, Any] = content["training"]
     return training
+
+
+def _changes(content: dict[str, Any], setup: Setup) -> str:
+    """Say which findings, settings and sources of the data are others than they were."""
+    before, now = content["origin"], setup.dataset.manifest
+    changes = []
+    if tuple(content["architecture"]["findings"]) != setup.dataset.findings:
+        changes.append("other findings")
+    for section in ("settings", "source"):
+        for key in sorted(before[section].keys() | now[section].keys()):
+            was, found = before[section].get(key), now[section].get(key)
+            if was != found:
+                plain = not isinstance(was, dict) and not isinstance(found, dict)
+                changes.append(f"{key} {found!r}, not {was!r}" if plain else f"another {key}")
+    return ", ".join(changes) or "other images"

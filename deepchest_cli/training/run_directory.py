@@ -18,7 +18,16 @@ from deepchest_cli.files import write_json, write_text
 RUNS = Path("runs")
 LATEST = "latest"
 ENVIRONMENT, METRICS, WEIGHTS = "environment.json", "metrics.csv", "weights.csv"
-PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scikit-learn", "h5py")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "pillow",
+    "scikit-learn",
+    "h5py",
+    "matplotlib",
+)
 
 
 def create_run(config: TrainConfig) -> Path:

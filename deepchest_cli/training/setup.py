@@ -1,21 +1,35 @@
 """From a configuration to everything that a training run works with."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli import __version__
 from deepchest_cli.config import TrainConfig, parse_assignment
+from deepchest_cli.data.augmentation import PAPER, Augmentation
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.reader import ImageReader, resolve_place
 from deepchest_cli.errors import UsageError
+from deepchest_cli.model.backbones import resolve_backbone
 from deepchest_cli.model.classifier import Architecture, Classifier
-from deepchest_cli.training.device import resolve_device, resolve_precision
-from deepchest_cli.training.optimisation import build_optimizer, build_schedule
+from deepchest_cli.model.sizes import refuse_unfit_size
+from deepchest_cli.training.checks import (
+    refuse_unfit_batch,
+    refuse_unfit_device,
+    refuse_unfit_parts,
+)
+from deepchest_cli.training.device import Precision, resolve_device, resolve_precision
+from deepchest_cli.training.long_tail import balanced_chances, build_loss
+from deepchest_cli.training.losses import LabelLoss
+from deepchest_cli.training.optimisation import build_average, build_optimizer
+from deepchest_cli.training.ranks import Ranks
 from deepchest_cli.weighting import LossWeighter, build_weighter
 
 
@@ -24,17 +38,40 @@ class Setup:
     """The parts of a run, fit together; the run directory is not among them."""
 
     config: TrainConfig
+    ranks: Ranks
     dataset: RadiographDataset
-    training_rows: NDArray[Any]
-    validation_rows: NDArray[Any]
+    reader: ImageReader
+    training_rows: NDArray[np.int64]
+    validation_rows: NDArray[np.int64]
+    chances: NDArray[np.float64] | None  # of the training rows, under class-balanced sampling
     device: torch.device
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
+    augmentation: Augmentation | None
     classifier: Classifier
+    average: AveragedModel | None  # of the classifier's weights over the steps
+    label_loss: LabelLoss
     weighter: LossWeighter
     optimizer: Optimizer
-    schedule: LambdaLR
-    steps_per_epoch: int
-    total_steps: int
+    scaler: torch.amp.GradScaler  # passes everything through unless in fp16
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of an epoch; what is left over is left out."""
+        return len(self.training_rows) // self.config.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that the run is planned for."""
+        planned = self.steps_per_epoch * self.config.epochs
+        return min(planned, self.config.max_steps or planned)
+
+    @property
+    def judged(self) -> Classifier:
+        """The model that is validated and kept: the average where there is one."""
+        if self.average is None:
+            return self.classifier
+        module: Classifier = self.average.module  # type: ignore[assignment]
+        return module
 
     def origin(self) -> dict[str, Any]:
         """Return where a model of this run comes from, in values that a checkpoint can hold."""
@@ -53,77 +90,79 @@ class Setup:
         }
 
 
-def set_up(config: TrainConfig) -> Setup:
+def set_up(config: TrainConfig, ranks: Ranks | None = None) -> Setup:
     """Build a run's parts; the seed fixes the initial weights.
 
     Raises `UsageError` for whatever in the configuration does not fit data or machine.
     """
+    ranks = ranks or Ranks()
+    config = replace(config, backbone=resolve_backbone(config.backbone))
+    device = resolve_device(config.device, ranks.local_rank)
+    refuse_unfit_device(config, ranks, device)
+    refuse_unfit_batch(config, ranks)
     torch.manual_seed(config.seed)
-    device = resolve_device(config.device)
+    _choose_kernels(config.deterministic)
     dataset = open_dataset(config.data)
     options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
     weighter = build_weighter(config.weighter, dataset.findings, options)
     rows = {part: dataset.rows(part) for part in ("train", "validation")}
-    _refuse_small_parts(dataset, rows, config)
-    classifier = Classifier(_architecture(config, dataset), config.weights)
-    _refuse_unfit_size(classifier)
-    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    refuse_unfit_parts(dataset, rows, config)
+    labels, known = dataset.labels[rows["train"]], dataset.known[rows["train"]]
+    classifier = _build_classifier(config, dataset, device)
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
-    optimizer = build_optimizer(classifier, weighter, config)
-    steps = len(rows["train"]) // config.batch_size
-    total = min(steps * config.epochs, config.max_steps or steps * config.epochs)
+    precision = resolve_precision(config.precision, device)
     return Setup(
         config=config,
+        ranks=ranks,
         dataset=dataset,
+        reader=_reader(config, dataset, np.concatenate(list(rows.values())), device),
         training_rows=rows["train"],
         validation_rows=rows["validation"],
+        chances=balanced_chances(labels, known) if config.sampling == "balanced" else None,
         device=device,
-        precision=resolve_precision(config.precision, device),
+        precision=precision,
+        augmentation=_augmentation(config),
         classifier=classifier,
+        average=build_average(classifier, config.ema),
+        label_loss=build_loss(config, labels, known, device),
         weighter=weighter,
-        optimizer=optimizer,
-        schedule=build_schedule(optimizer, config, total),
-        steps_per_epoch=steps,
-        total_steps=total,
+        optimizer=build_optimizer(classifier, weighter, config),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
     )
 
 
-def _refuse_small_parts(
-    dataset: RadiographDataset, rows: dict[str, NDArray[Any]], config: TrainConfig
-) -> None:
-    images = len(rows["train"])
-    if images < config.batch_size:
-        raise UsageError(
-            f"--batch-size {config.batch_size} is larger than the training part of {config.data} "
-            f"({images} images).",
-            f"Use --batch-size {max(images, 1)} or less, or prepare more images.",
-        )
-    if not dataset.known[rows["validation"]].any():
-        raise UsageError(
-            f"{config.data} has no labelled validation part to choose the best epoch on.",
-            "Prepare the data again with --validation-fraction 0.1 --force",
-        )
+def _choose_kernels(deterministic: bool) -> None:
+    """Let torch take the fastest kernels, or only those that give the same bits every time."""
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
 
 
-@torch.inference_mode()
-def _refuse_unfit_size(classifier: Classifier) -> None:
-    """Try the model on nothing, before a run folder is made for it."""
-    size = classifier.architecture.image_size
-    try:
-        classifier.eval()(torch.zeros(2, 1, size, size))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise UsageError(
-            f"{classifier.architecture.backbone} does not take radiographs of {size} px: {error}",
-            "Choose another --image-size; most transformers want 224.",
-        ) from error
-
-
-def _architecture(config: TrainConfig, dataset: RadiographDataset) -> Architecture:
+def _build_classifier(
+    config: TrainConfig, dataset: RadiographDataset, device: torch.device
+) -> Classifier:
     size = config.image_size or dataset.size
     if size > dataset.size:
         raise UsageError(
             f"--image-size {size} is larger than the stored {dataset.size} px of {config.data}.",
             f"Use {dataset.size} or less, or store larger images: deepchest prepare --size {size}",
         )
-    return Architecture(config.backbone, config.head, dataset.findings, size, dataset.size)
+    refuse_unfit_size(config.backbone, size)
+    architecture = Architecture(config.backbone, config.head, dataset.findings, size, dataset.size)
+    classifier = Classifier(architecture, config.weights)
+    if config.sync_batchnorm:
+        classifier = nn.SyncBatchNorm.convert_sync_batchnorm(classifier)  # type: ignore[no-untyped-call]
+    return classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _reader(
+    config: TrainConfig, dataset: RadiographDataset, rows: NDArray[np.int64], device: torch.device
+) -> ImageReader:
+    place = resolve_place(config.cache, len(rows), dataset.size, device)
+    return ImageReader(dataset, device, place, rows)
+
+
+def _augmentation(config: TrainConfig) -> Augmentation | None:
+    if config.augment == "none":
+        return Augmentation(0, (1, 1), 1, 0, 0, 0, flip=True) if config.flip else None
+    return PAPER if config.augment == "paper" else Augmentation(flip=config.flip)

@@ -1,16 +1,19 @@
 """What happens to one batch: input, logits, losses, objective, update."""
 
-import numpy as np
-import torch
-from torch import Tensor
+from contextlib import AbstractContextManager, nullcontext
 
-from deepchest_cli.data.augmentation import Augmentation, augment, normalise, to_grey
+import torch
+from torch import Tensor, nn
+
+from deepchest_cli.data.augmentation import augment, draw, normalise, to_grey
 from deepchest_cli.data.batches import Batch
-from deepchest_cli.errors import DeepChestError
-from deepchest_cli.model.checkpoint import LAST
-from deepchest_cli.training.losses import task_losses
+from deepchest_cli.training.forward import Forward, seed_of
+from deepchest_cli.training.objective import Objective
+from deepchest_cli.training.optimisation import learning_rate, set_rate
 from deepchest_cli.training.setup import Setup
 from deepchest_cli.weighting import TaskLosses
+
+Outcome = tuple[TaskLosses, Tensor]  # losses (T,) and logits (B, T) of all processes
 
 
 class TrainingStep:
@@ -18,63 +21,95 @@ class TrainingStep:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.augmentation = Augmentation(flip=setup.config.flip) if setup.config.augment else None
+        self.forward = Forward(setup)
+        self.objective = Objective(setup.weighter, setup.label_loss, setup.scaler)
 
-    def __call__(self, batch: Batch, step: int, place: str) -> tuple[TaskLosses, Tensor]:
-        """Take step number `step` of the run; return the losses and the logits (B, T) before it.
-
-        Raises `DeepChestError`, naming the findings and `place`, when a loss is not finite; the
-        model is then as it was.
-        """
+    def __call__(self, batch: Batch, step: int) -> Outcome:
+        """Take step number `step` of the run; returns the losses and the logits before it."""
         setup = self.setup
-        radiographs = self._network_input(batch, step)
-        logits = self._logits(radiographs)
-        losses = task_losses(logits, batch.labels, batch.known)
-        self._refuse_non_finite(losses, place)
-        setup.weighter.observe(logits.detach(), batch.labels, batch.known)
-        objective = setup.weighter(losses)
+        parts = list(self._network_input(batch, step).chunk(setup.config.accumulate))
+        set_rate(setup.optimizer, learning_rate(setup.config, step, setup.total_steps))
         setup.optimizer.zero_grad(set_to_none=True)
-        objective.backward()
-        setup.optimizer.step()
-        setup.schedule.step()
-        setup.weighter.after_step(lambda: self._recompute(radiographs, batch))
-        return losses, logits.detach()
+        if len(parts) == 1:
+            outcome = self._whole(parts[0], batch, step)
+        elif setup.weighter.additive:
+            outcome = self._part_by_part(parts, batch, step)
+        else:
+            outcome = self._in_two_passes(parts, batch, step)
+        self._update()
+        setup.weighter.after_step(lambda: self._recompute(parts, batch, step))
+        return outcome
 
     def _network_input(self, batch: Batch, step: int) -> Tensor:
-        architecture = self.setup.classifier.architecture
-        grey = to_grey(batch.images, architecture.image_size)
-        if self.augmentation is not None:
-            # seeded by the step, so that nothing has to be remembered between steps
-            words = np.random.SeedSequence([self.setup.config.seed, step])
-            seed = int(words.generate_state(1, np.uint64)[0])
-            grey = augment(grey, self.augmentation, torch.Generator().manual_seed(seed))
-        return normalise(grey, architecture.normalisation)
+        setup = self.setup
+        grey = to_grey(batch.images, setup.classifier.architecture.image_size)
+        if setup.augmentation is not None:
+            # for the whole batch, however many processes share it
+            generator = torch.Generator().manual_seed(seed_of(setup.config.seed, step))
+            draws = draw(len(batch.labels), generator)
+            grey = augment(grey, setup.augmentation, draws[:, self._mine(batch)])
+        return normalise(grey, setup.classifier.architecture.normalisation)
 
-    def _logits(self, radiographs: Tensor) -> Tensor:
-        low = self.setup.precision == "bf16"
-        with torch.autocast(self.setup.device.type, torch.bfloat16, enabled=low):
-            logits: Tensor = self.setup.classifier(radiographs)[1]
-        return logits
+    def _mine(self, batch: Batch) -> slice:
+        """Return which rows of the batch are this process's."""
+        first = self.setup.ranks.rank * len(batch.images)
+        return slice(first, first + len(batch.images))
 
-    @torch.no_grad()
-    def _recompute(self, radiographs: Tensor, batch: Batch) -> TaskLosses:
-        """Return the losses of the same batch after the update, computed as before it; batch-norm
-        statistics and random states are put back.
-        """
-        classifier, device = self.setup.classifier, self.setup.device
-        before = [buffer.clone() for buffer in classifier.buffers()]
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            losses = task_losses(self._logits(radiographs), batch.labels, batch.known)
-        for buffer, value in zip(classifier.buffers(), before, strict=True):
-            buffer.copy_(value)
-        return losses
+    def _whole(self, radiographs: Tensor, batch: Batch, step: int) -> Outcome:
+        mine = self.forward.logits(radiographs, step, 0)
+        logits = self.setup.ranks.gather(mine.detach())
+        self.setup.weighter.observe(logits, batch.labels, batch.known)
+        losses, gradient = self.objective.gradient(logits, batch.labels, batch.known)
+        self._backward(mine, gradient[self._mine(batch)])
+        return losses, logits
 
-    def _refuse_non_finite(self, losses: TaskLosses, place: str) -> None:
-        wrong = ~torch.isfinite(losses.values)
-        if wrong.any():
-            names = [f for f, bad in zip(self.setup.dataset.findings, wrong, strict=True) if bad]
-            raise DeepChestError(
-                f"The loss of {', '.join(names)} is not finite in {place}.",
-                f"Lower --learning-rate; the last good state is in the run's {LAST}.",
-            )
+    def _in_two_passes(self, parts: list[Tensor], batch: Batch, step: int) -> Outcome:
+        """Look at all logits first: the objective may weigh each part by the others."""
+        logits = self.forward.all_logits(parts, step)
+        self.setup.weighter.observe(logits, batch.labels, batch.known)
+        losses, gradient = self.objective.gradient(logits, batch.labels, batch.known)
+        shares = torch.split(gradient[self._mine(batch)], [len(part) for part in parts])
+        for number, (part, share) in enumerate(zip(parts, shares, strict=True)):
+            with self._synced(number == len(parts) - 1):
+                self._backward(self.forward.logits(part, step, number), share)
+        return losses, logits
+
+    def _part_by_part(self, parts: list[Tensor], batch: Batch, step: int) -> Outcome:
+        """Back-propagate each part at once: the objective is the sum of those of the parts."""
+        sizes, mine = [len(part) for part in parts], self._mine(batch)
+        labels, known = (torch.split(t[mine], sizes) for t in (batch.labels, batch.known))
+        counts, seen = batch.known.sum(dim=0), []
+        for number, part in enumerate(parts):
+            with self._synced(number == len(parts) - 1):
+                logits = self.forward.logits(part, step, number)
+                seen.append(logits.detach())
+                _, gradient = self.objective.gradient(
+                    seen[-1], labels[number], known[number], counts
+                )
+                self._backward(logits, gradient)
+        everyone = self.setup.ranks.gather(torch.cat(seen))
+        self.setup.weighter.observe(everyone, batch.labels, batch.known)
+        return self.objective.losses(everyone, batch.labels, batch.known), everyone
+
+    def _synced(self, last: bool) -> AbstractContextManager[None]:
+        """Average the gradients over the processes with the last part only."""
+        return nullcontext() if last else self.setup.ranks.unsynced(self.forward.network)
+
+    def _backward(self, logits: Tensor, gradient: Tensor) -> None:
+        # the processes' gradients are averaged, and the objective is a sum over their radiographs
+        torch.autograd.backward(logits, gradient.to(logits.dtype) * self.setup.ranks.count)
+
+    def _update(self) -> None:
+        setup = self.setup
+        if setup.config.clip_norm:
+            setup.scaler.unscale_(setup.optimizer)
+            nn.utils.clip_grad_norm_(setup.classifier.parameters(), setup.config.clip_norm)
+        setup.scaler.step(setup.optimizer)
+        setup.scaler.update()
+        if setup.average is not None:
+            setup.average.update_parameters(setup.classifier)
+
+    def _recompute(self, parts: list[Tensor], batch: Batch, step: int) -> TaskLosses:
+        """Return the losses of the same batch after the update, computed as before it."""
+        logits = self.forward.all_logits(parts, step)
+        return self.objective.losses(logits, batch.labels, batch.known)

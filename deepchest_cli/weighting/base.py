@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,10 @@ class Weighter(nn.Module, ABC):
     Parameters, where a method learns its weights, belong into an optimiser group of their own
     without weight decay.
     """
+
+    # whether a step's objective is the sum of the objectives of its parts, so that each part can
+    # be back-propagated before the next is looked at
+    additive: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()

@@ -25,6 +25,7 @@ class DeepChestWeighter(LossWeighter):
     initial: weight of every task before the first epoch, positive, 1.
     """
 
+    additive = True
     task_weights: Tensor
 
     def __init__(

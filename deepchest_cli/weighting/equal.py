@@ -11,6 +11,7 @@ from deepchest_cli.weighting.base import LossWeighter, TaskLosses, weighted_sum
 class EqualWeighter(LossWeighter):
     """The plain sum of the task losses."""
 
+    additive = True
     ones: Tensor
 
     def __init__(self, tasks: Sequence[str]) -> None:

@@ -66,7 +66,7 @@ def test_a_run_leaves_what_it_promises(trained):
 
 
 def test_the_loss_falls(config, recorder):
-    fit(replace(config, epochs=6, augment=False, patience=0), recorder)
+    fit(replace(config, epochs=6, augment="none", patience=0), recorder)
     losses = [report.macro("training", "loss") for report in recorder.epochs]
     assert losses[-1] < 0.6 * losses[0]
 

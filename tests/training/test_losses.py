@@ -1,7 +1,18 @@
+import math
+
 import pytest
 import torch
 
-from deepchest_cli.training.losses import task_losses
+from deepchest_cli.training.losses import (
+    AsymmetricLoss,
+    FocalLoss,
+    PriorAwareLoss,
+    cross_entropy,
+    task_losses,
+)
+
+LOGITS = torch.tensor([[-3.0, -0.5, 0.0, 0.5, 3.0]]).T
+ONES, ZEROS = torch.ones(5, 1), torch.zeros(5, 1)
 
 
 def test_mean_over_known_labels():
@@ -30,3 +41,70 @@ def test_half_precision_logits_are_scored_in_single():
         torch.tensor([[3.0]], dtype=torch.bfloat16), torch.ones(1, 1), torch.ones(1, 1).bool()
     )
     assert losses.values.dtype == torch.float32
+
+
+def test_the_losses_of_parts_add_up_to_those_of_the_whole():
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(8, 3, generator=random)
+    labels = (torch.rand(8, 3, generator=random) < 0.4).float()
+    known = torch.rand(8, 3, generator=random) < 0.7
+    whole = task_losses(logits, labels, known)
+    parts = [
+        task_losses(logits[s], labels[s], known[s], counts=whole.known).values
+        for s in (slice(3), slice(3, 8))
+    ]
+    assert torch.allclose(sum(parts), whole.values)
+
+
+def test_focal_loss_by_hand():
+    # p = 0.8, label 1: 0.2^2 ln(1 / 0.8); label 0: 0.8^2 ln(1 / 0.2)
+    logit = torch.tensor([[math.log(4)]])
+    assert FocalLoss()(logit, torch.ones(1, 1)).item() == pytest.approx(0.04 * math.log(1.25))
+    assert FocalLoss()(logit, torch.zeros(1, 1)).item() == pytest.approx(0.64 * math.log(5))
+    assert torch.equal(FocalLoss(0)(LOGITS, ONES), cross_entropy(LOGITS, ONES))
+
+
+def test_asymmetric_loss_by_hand():
+    # p = 0.8: positives as ever with gamma 0; negatives 0.75^4 ln(1 / 0.25)
+    logit = torch.tensor([[math.log(4)]])
+    loss = AsymmetricLoss()
+    assert loss(logit, torch.ones(1, 1)).item() == pytest.approx(math.log(1.25))
+    assert loss(logit, torch.zeros(1, 1)).item() == pytest.approx(0.75**4 * math.log(4))
+    # below the margin a negative is nothing
+    assert loss(torch.tensor([[-4.0]]), torch.zeros(1, 1)).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_asymmetric_without_its_asymmetry_is_cross_entropy():
+    loss = AsymmetricLoss(0, 0, 0)
+    for labels in (ONES, ZEROS):
+        assert torch.equal(loss(LOGITS, labels), cross_entropy(LOGITS, labels))
+
+
+@pytest.mark.parametrize(
+    "loss", [FocalLoss(), FocalLoss(0.5), AsymmetricLoss(), AsymmetricLoss(1, 2, 0)]
+)
+@pytest.mark.parametrize("labels", [ONES, ZEROS])
+def test_gradients_stay_finite_however_sure_the_model_is(loss, labels):
+    logits = torch.tensor([[-200.0, -20.0, 0.0, 20.0, 200.0]]).T.requires_grad_()
+    value = loss(logits, labels)
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert (value >= 0).all()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_rare_positives_weigh_more_and_negatives_stay():
+    loss = PriorAwareLoss(cross_entropy, torch.tensor([9.0]), torch.zeros(1))
+    assert torch.equal(loss(LOGITS, ONES), 9 * cross_entropy(LOGITS, ONES))
+    assert torch.equal(loss(LOGITS, ZEROS), cross_entropy(LOGITS, ZEROS))
+
+
+def test_adjusted_logits_are_even_where_prevalence_is_all_that_is_known():
+    """With nothing to see, the best adjusted logit is 0: an even chance."""
+    prevalence = 0.1
+    labels = (torch.arange(100) < 100 * prevalence).float()[:, None]
+    odds = torch.tensor([math.log(prevalence / (1 - prevalence))])
+    logit = torch.zeros(1, requires_grad=True)
+    loss = PriorAwareLoss(cross_entropy, torch.ones(1), odds)
+    loss(logit.expand(100, 1), labels).mean().backward()
+    assert logit.grad.abs() < 1e-7

@@ -5,7 +5,12 @@ import torch
 from torch import nn
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.training.optimisation import build_optimizer, build_schedule
+from deepchest_cli.training.optimisation import (
+    build_average,
+    build_optimizer,
+    learning_rate,
+    set_rate,
+)
 from deepchest_cli.weighting import EqualWeighter
 
 CONFIG = TrainConfig(learning_rate=0.1, warmup_steps=4)
@@ -20,15 +25,7 @@ class LearntWeighter(EqualWeighter):
 
 
 def rates(config, steps=20):
-    model = nn.Linear(2, 2)
-    optimizer = build_optimizer(model, EqualWeighter(["a"]), config)
-    schedule = build_schedule(optimizer, config, steps)
-    values = []
-    for _ in range(steps):
-        values.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return values
+    return [learning_rate(config, step, steps) for step in range(steps)]
 
 
 def test_cosine_warms_up_peaks_and_ends_near_zero():
@@ -42,6 +39,17 @@ def test_constant_stays():
     assert set(rates(replace(CONFIG, schedule="constant"))[4:]) == {0.1}
 
 
+def test_a_warm_up_takes_at_most_half_of_a_run():
+    values = rates(replace(CONFIG, warmup_steps=1000, schedule="constant"))
+    assert values[9] < 0.1 == values[10]
+
+
+def test_the_rate_reaches_every_group():
+    optimizer = build_optimizer(nn.Linear(2, 3), LearntWeighter(["a"]), CONFIG)
+    set_rate(optimizer, 0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25] * 3
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
 def test_vectors_and_learnt_weights_do_not_decay(name):
     weighter = LearntWeighter(["a"])
@@ -49,3 +57,29 @@ def test_vectors_and_learnt_weights_do_not_decay(name):
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert decay[id(weighter.learnt)] == 0
     assert sorted(decay.values()) == [0, 0, CONFIG.weight_decay]
+
+
+def test_the_average_follows_its_recurrence():
+    model = nn.Linear(1, 1, bias=False)
+    average = build_average(model, decay=0.5)
+    seen, expected = [1.0, 2.0, 4.0, -3.0], 1.0
+    for count, value in enumerate(seen):
+        model.weight.data.fill_(value)
+        average.update_parameters(model)
+        if count:
+            decay = min(0.5, (1 + count) / (10 + count))
+            expected = decay * expected + (1 - decay) * value
+        assert average.module.weight.item() == pytest.approx(expected)
+
+
+def test_the_average_has_the_latest_batch_norm_statistics():
+    model = nn.BatchNorm1d(1)
+    average = build_average(model, 0.9)
+    for value in (1.0, 5.0):
+        model.running_mean.fill_(value)
+        average.update_parameters(model)
+    assert average.module.running_mean.item() == 5
+
+
+def test_no_decay_no_average():
+    assert build_average(nn.Linear(1, 1), 0.0) is None

@@ -1,0 +1,29 @@
+"""What torch's errors in the middle of a run mean to the person who started it."""
+
+from pathlib import Path
+
+import torch
+
+from deepchest_cli.errors import DeepChestError
+from deepchest_cli.model.checkpoint import LAST
+
+LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "NCCL", "gloo", "Broken pipe")
+
+
+def explain(error: RuntimeError, folder: Path, processes: int) -> DeepChestError | None:
+    """Return the error to show instead; None when torch's own says it best."""
+    text = str(error)
+    kept = f"The run's {LAST} is kept; go on with: deepchest train --resume {folder}"
+    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
+        return DeepChestError(
+            f"Out of memory: {text.splitlines()[0]}",
+            f"{kept} --accumulate 2 (or begin anew with a lower --batch-size or --image-size).",
+        )
+    if processes > 1 and any(words in text for words in LOST_PEER):
+        return DeepChestError("Another process of this run has ended.", f"{kept} as before.")
+    if "deterministic implementation" in text:
+        return DeepChestError(
+            f"The backbone cannot be trained with --deterministic here: {text.splitlines()[0]}",
+            "Leave --deterministic out, or choose another --backbone.",
+        )
+    return None

@@ -1,0 +1,114 @@
+"""The pictures of a run: how loss and AUROC went, and how the task weights did."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepchest_cli.files import replacing
+from deepchest_cli.training.line_chart import (
+    COLOURS,
+    TYPE,
+    WIDTH,
+    Floats,
+    Line,
+    coloured,
+    draw_chart,
+    new_figure,
+)
+from deepchest_cli.training.run_directory import METRICS, WEIGHTS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+METRICS_PICTURE, WEIGHTS_PICTURE = "metrics.png", "weights.png"
+AUROC = "validation_auroc"
+LOG_FROM = 5  # the largest weight over the smallest from which a logarithmic scale shows more
+
+Columns = dict[str, Floats]
+
+
+def draw_run(folder: Path) -> list[Path]:
+    """Draw metrics.png and, where the weighter has weights, weights.png into a run's folder.
+
+    Returns the paths of the pictures: none before the first epoch has ended.
+    """
+    paths = []
+    for table, picture, draw in (
+        (METRICS, METRICS_PICTURE, metrics_figure),
+        (WEIGHTS, WEIGHTS_PICTURE, weights_figure),
+    ):
+        columns = read_columns(folder / table)
+        if columns:
+            with replacing(folder / picture) as temporary:
+                draw(columns).savefig(temporary, format="png", dpi="figure")
+            paths.append(folder / picture)
+    return paths
+
+
+def read_columns(path: Path) -> Columns:
+    """Return the columns of a table of numbers, NaN for empty cells; none without rows."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = list(rows[0]) if rows else []
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+
+
+def metrics_figure(columns: Columns) -> "Figure":
+    """Return the macro loss beside the AUROC of every finding, with the best epoch marked."""
+    epochs = columns["epoch"]
+    losses = [
+        Line("training", columns["training_loss"], COLOURS[0]),
+        Line("validation", columns["validation_loss"], COLOURS[1]),
+    ]
+    prefix = f"{AUROC}/"
+    findings = {n.removeprefix(prefix): v for n, v in columns.items() if n.startswith(prefix)}
+    scores = [*coloured(findings), Line("mean", columns[AUROC], "black", bold=True)]
+    figure = new_figure(len(scores))
+    middle = 0.42 * WIDTH
+    left = draw_chart(figure, (0, middle), "Loss, mean of the findings", epochs, losses)
+    right = draw_chart(figure, (middle, WIDTH), "AUROC on validation", epochs, scores)
+    best = epochs[columns["best"] == 1]
+    if len(best):  # each was the best of its time
+        for axes in (left, right):
+            _mark(axes, best[-1])
+    return figure
+
+
+def _mark(axes: "Axes", best: float) -> None:
+    axes.axvline(best, color="0.35", linewidth=1.2, linestyle=(0, (5, 4)), zorder=2)
+    axes.annotate(
+        f"best: epoch {best:.0f}",
+        (best, 1),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(0, 4),
+        textcoords="offset points",
+        horizontalalignment="center",
+        fontsize=TYPE,
+        color="0.35",
+    )
+
+
+def weights_figure(columns: Columns) -> "Figure":
+    """Return the weight of every finding over the epochs, with a thin line at one."""
+    lines = coloured({name: values for name, values in columns.items() if name != "epoch"})
+    figure = new_figure(len(lines))
+    weights = np.concatenate([line.values for line in lines])
+    weights = weights[np.isfinite(weights)]
+    spans_much = len(weights) > 0 and weights.min() > 0
+    logarithmic = bool(spans_much and weights.max() / weights.min() > LOG_FROM)
+    draw_chart(
+        figure,
+        (0, WIDTH),
+        "Task weights (equal ones side by side)",
+        columns["epoch"],
+        lines,
+        level=1.0,
+        logarithmic=logarithmic,
+        side_by_side=True,
+    )
+    return figure

@@ -1,0 +1,60 @@
+"""The figures of a run for TensorBoard."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.training.progress import EpochReport, StepReport
+
+EVENTS = "tensorboard"
+
+
+class TensorBoardLog:
+    """An observer that logs every epoch under the run's folder; a resumed run goes on there.
+
+    Undefined values are left out. Raises `UsageError` when TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path, findings: Sequence[str]) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UsageError(
+                "TensorBoard is not installed.", "pip install 'deepchest[tensorboard]'"
+            ) from error
+        self.findings = findings
+        self.writer = SummaryWriter(folder / EVENTS)
+
+    def on_step(self, report: StepReport) -> None:
+        """Log nothing: reading a step's figures would wait for the device."""
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """Log an epoch, and make sure that it is on disk."""
+        for part, metrics in (("training", report.training), ("validation", report.validation)):
+            scalars = ((f"{part}/{metric}", report.macro(part, metric)) for metric in metrics)
+            self._add(scalars, report.epoch)
+        if "auroc" in report.validation:
+            self._add(self._each("auroc", report.validation["auroc"]), report.epoch)
+        if report.weights is not None:
+            self._add(self._each("weight", report.weights), report.epoch)
+        self._add([("images_per_second", report.images_per_second)], report.epoch)
+        self.writer.flush()
+
+    def on_note(self, text: str) -> None:
+        """Log nothing: notes are for the person who started the run."""
+
+    def close(self) -> None:
+        """Write what is left and let go of the file."""
+        self.writer.close()
+
+    def _each(self, group: str, values: Tensor) -> list[tuple[str, float]]:
+        pairs = zip(self.findings, values.tolist(), strict=True)
+        return [(f"{group}/{finding}", value) for finding, value in pairs]
+
+    def _add(self, scalars: Iterable[tuple[str, float]], epoch: int) -> None:
+        for tag, value in scalars:
+            if math.isfinite(value):
+                self.writer.add_scalar(tag, value, epoch)

@@ -1,0 +1,76 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.errors import UsageError
+from deepchest_cli.training.checks import refuse_unfit_batch, refuse_unfit_device
+from deepchest_cli.training.failures import explain
+from deepchest_cli.training.ranks import Ranks
+from deepchest_cli.training.watch import EVERY, LossWatch
+
+CONFIG = TrainConfig()
+
+
+@pytest.fixture
+def four(monkeypatch):
+    monkeypatch.setattr("torch.distributed.new_group", lambda backend: None)
+    return Ranks(1, 4)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "nearest"), [(30, 1, 32), (4, 1, 8), (36, 2, 32), (2, 4, 32)]
+)
+def test_a_batch_that_does_not_divide_names_the_nearest_that_does(
+    four, batch_size, accumulate, nearest
+):
+    config = replace(CONFIG, batch_size=batch_size, accumulate=accumulate)
+    with pytest.raises(UsageError, match="does not divide into") as error:
+        refuse_unfit_batch(config, four)
+    assert error.value.hint == f"Use --batch-size {nearest}."
+    refuse_unfit_batch(replace(config, batch_size=nearest), four)
+
+
+def test_what_a_device_cannot_do_is_refused(four):
+    cpu, gpu, metal = (torch.device(name) for name in ("cpu", "cuda", "mps"))
+    with pytest.raises(UsageError, match="--sync-batchnorm works on CUDA devices only"):
+        refuse_unfit_device(replace(CONFIG, sync_batchnorm=True), Ranks(), cpu)
+    with pytest.raises(UsageError, match="Metal devices cannot share"):
+        refuse_unfit_device(CONFIG, four, metal)
+    with pytest.raises(UsageError, match="cuda:1 names one GPU, but the run has 4 processes"):
+        refuse_unfit_device(replace(CONFIG, device="cuda:1"), four, gpu)
+    refuse_unfit_device(CONFIG, four, gpu)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 99 bytes"),
+    ],
+)
+def test_out_of_memory_says_what_to_lower_and_what_is_kept(tmp_path, error):
+    shown = explain(error, tmp_path, 1)
+    assert shown.message.startswith("Out of memory")
+    assert "\n" not in shown.message
+    assert f"deepchest train --resume {tmp_path} --accumulate 2" in shown.hint
+    assert "--batch-size" in shown.hint
+
+
+def test_errors_of_other_kinds_stay_what_they_are(tmp_path):
+    assert explain(RuntimeError("Connection closed by peer"), tmp_path, 1) is None
+    assert "has ended" in explain(RuntimeError("Connection closed by peer"), tmp_path, 2).message
+    assert explain(RuntimeError("size mismatch"), tmp_path, 2) is None
+    unsure = RuntimeError("x_cuda does not have a deterministic implementation, but you set")
+    assert "--deterministic" in explain(unsure, tmp_path, 1).message
+
+
+def test_the_first_loss_that_is_not_finite_is_named_however_late_the_look():
+    watch = LossWatch(["a", "b"], torch.device("cpu"))
+    watch.every = EVERY
+    for step in range(1, EVERY):
+        bad = float("nan") if step >= 3 else 1.0
+        watch.see(torch.tensor([1.0 if step < 10 else bad, bad]), 2, step)
+    with pytest.raises(Exception, match="loss of b is not finite in batch 3 of epoch 2"):
+        watch.see(torch.ones(2), 2, EVERY)

@@ -1,0 +1,267 @@
+"""The pictures of a run; what can be told without looking at them."""
+
+import math
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.files import to_csv
+from deepchest_cli.training.line_chart import (
+    COLOURS,
+    DPI,
+    HEIGHT,
+    LABEL_HEIGHT,
+    LINE,
+    WIDTH,
+    coloured,
+    spread,
+)
+from deepchest_cli.training.plots import draw_run, metrics_figure, read_columns, weights_figure
+
+NAN = math.nan
+MANY = tuple(f"Finding {i}" for i in range(60))
+
+
+def metrics_of(epochs, findings=FINDINGS, best=1, auroc=lambda epoch, i: 0.6 + 0.01 * i):
+    """Return rows as a run writes them."""
+    rows = []
+    for epoch in range(1, epochs + 1):
+        scores = [auroc(epoch, i) for i in range(len(findings))]
+        defined = [score for score in scores if not math.isnan(score)]
+        rows.append(
+            {
+                "epoch": epoch,
+                "step": epoch * 10,
+                "best": int(epoch <= best),
+                "training_loss": 0.3 / epoch,
+                "validation_loss": 0.2 + 0.1 / epoch,
+                "validation_auroc": np.mean(defined) if defined else NAN,
+                **{f"validation_auroc/{f}": s for f, s in zip(findings, scores, strict=True)},
+            }
+        )
+    return rows
+
+
+def weights_of(epochs, findings=FINDINGS, weight=lambda epoch, i: 1.0):
+    rows = [[weight(epoch, i) for i in range(len(findings))] for epoch in range(1, epochs + 1)]
+    return [
+        {"epoch": epoch, **dict(zip(findings, row, strict=True))}
+        for epoch, row in enumerate(rows, start=1)
+    ]
+
+
+def columns_of(rows):
+    return {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
+
+
+def write(folder, metrics, weights=None):
+    (folder / "metrics.csv").write_text(to_csv(list(metrics[0]), metrics))
+    if weights:
+        (folder / "weights.csv").write_text(to_csv(list(weights[0]), weights))
+    return folder
+
+
+def boxes_of(figure):
+    """Return the labels of a figure and the pixels that they cover."""
+    return {text.get_text(): text.get_window_extent() for text in figure.texts}
+
+
+def size_and_ink_of(path):
+    """Return a picture's width and height and the share of its pixels that are not pale."""
+    with Image.open(path) as image:
+        return image.size, float((np.asarray(image.convert("L")) < 200).mean())
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 15, 100])
+def test_both_pictures_are_drawn_at_full_size(tmp_path, epochs):
+    folder = write(tmp_path, metrics_of(epochs), weights_of(epochs))
+    paths = draw_run(folder)
+    assert paths == [folder / "metrics.png", folder / "weights.png"]
+    for path in paths:
+        size, ink = size_and_ink_of(path)
+        assert size == (WIDTH, HEIGHT)
+        assert 0.005 < ink < 0.2
+    assert sorted(p.suffix for p in folder.iterdir()) == [".csv", ".csv", ".png", ".png"]
+
+
+def test_a_run_as_it_is_written_can_be_drawn(trained, tmp_path):
+    for name in ("metrics.csv", "weights.csv"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    assert len(draw_run(tmp_path)) == 2
+
+
+def test_the_same_tables_give_the_same_picture_and_replace_the_old_one(tmp_path):
+    draw_run(write(tmp_path, metrics_of(3)))
+    first = (tmp_path / "metrics.png").read_bytes()
+    draw_run(tmp_path)
+    assert (tmp_path / "metrics.png").read_bytes() == first
+    draw_run(write(tmp_path, metrics_of(4)))
+    assert (tmp_path / "metrics.png").read_bytes() != first
+
+
+def test_a_run_without_weights_has_one_picture(tmp_path):
+    assert draw_run(write(tmp_path, metrics_of(2))) == [tmp_path / "metrics.png"]
+
+
+def test_a_run_without_an_epoch_has_none(tmp_path):
+    assert draw_run(tmp_path) == []
+
+
+def test_empty_cells_are_undefined(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,a,b\n1,,0.5\n2,0.25,\n")
+    columns = read_columns(tmp_path / "metrics.csv")
+    assert columns["epoch"].tolist() == [1, 2]
+    np.testing.assert_array_equal(columns["a"], [NAN, 0.25])
+    np.testing.assert_array_equal(columns["b"], [0.5, NAN])
+
+
+@pytest.mark.parametrize("findings", [FINDINGS[:1], FINDINGS, MANY])
+def test_every_finding_and_the_mean_are_labelled_with_their_last_value(findings):
+    figure = metrics_figure(columns_of(metrics_of(3, findings)))
+    labels = set(boxes_of(figure))
+    expected = {f"{finding} {0.6 + 0.01 * i:#.3g}" for i, finding in enumerate(findings)}
+    assert expected < labels
+    assert len(labels - expected) == 3
+    assert any(label.startswith("mean ") for label in labels)
+
+
+@pytest.mark.parametrize("findings", [FINDINGS, MANY])
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_labels_never_overlap_and_stay_in_the_picture(findings, epochs):
+    metrics = metrics_of(epochs, findings, auroc=lambda epoch, i: 0.7 + 0.0001 * i)
+    figures = [metrics_figure(columns_of(metrics))]
+    figures += [weights_figure(columns_of(weights_of(epochs, findings)))]
+    for figure in figures:
+        boxes = boxes_of(figure)
+        assert len(boxes) >= len(findings)
+        assert not [
+            pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])
+        ]
+        assert all(box.x1 <= WIDTH for box in boxes.values())
+        assert all(box.y0 >= 0 and box.y1 <= figure.bbox.height for box in boxes.values())
+
+
+def test_a_label_has_the_colour_of_its_line():
+    figure = weights_figure(columns_of(weights_of(2, weight=lambda epoch, i: 1 + 0.1 * i)))
+    colours = {line.get_color() for line in figure.axes[0].lines}
+    for text, colour in zip(figure.texts, COLOURS, strict=True):
+        assert text.get_color() == colour
+        assert colour in colours
+
+
+def test_fourteen_findings_have_fourteen_colours_and_more_have_other_styles():
+    lines = coloured(dict.fromkeys(MANY[:56], np.ones(1)))
+    assert len({line.colour for line in lines[:14]}) == 14
+    assert len({(line.colour, line.style) for line in lines}) == 56
+
+
+def test_long_names_are_shortened_and_signs_are_taken_as_they_are():
+    names = ("cost in $ or $x_1$", "x" * 200)
+    labels = list(boxes_of(weights_figure(columns_of(weights_of(1, names)))))
+    assert labels[0] == "cost in $ or $x_1$ 1.00"
+    assert len(labels[1]) < 40
+    assert "…" in labels[1]
+
+
+def test_the_last_of_the_best_epochs_is_marked():
+    figure = metrics_figure(columns_of(metrics_of(9, best=6)))
+    for axes in figure.axes:
+        assert [text.get_text() for text in axes.texts] == ["best: epoch 6"]
+        assert [6, 6] in [list(line.get_xdata()) for line in axes.lines]
+
+
+def test_the_mean_is_black_and_twice_as_wide():
+    figure = metrics_figure(columns_of(metrics_of(3)))
+    widths = {line.get_color(): line.get_linewidth() for line in figure.axes[1].lines}
+    assert widths["black"] == 2 * widths[COLOURS[0]]
+
+
+def test_a_finding_that_is_never_defined_is_said_to_be():
+    rows = metrics_of(3, auroc=lambda epoch, i: NAN if i == 13 else 0.7)
+    assert "Hernia –" in boxes_of(metrics_figure(columns_of(rows)))
+
+
+def test_nothing_defined_at_all_is_still_a_picture(tmp_path):
+    rows = metrics_of(2, auroc=lambda epoch, i: NAN)
+    for row in rows:
+        row |= {"best": 0, "training_loss": NAN, "validation_loss": NAN}
+    paths = draw_run(write(tmp_path, rows, weights_of(2, weight=lambda epoch, i: NAN)))
+    assert [size_and_ink_of(path)[0] for path in paths] == [(WIDTH, HEIGHT)] * 2
+
+
+def test_points_without_neighbours_are_drawn_as_points():
+    rows = metrics_of(4, auroc=lambda epoch, i: 0.7 if i or epoch % 3 == 1 else NAN)
+    lines = metrics_figure(columns_of(rows)).axes[1].lines
+    assert lines[0].get_markevery() == [0, 3]
+    assert lines[1].get_markevery() == []
+
+
+def test_one_epoch_is_drawn_as_points():
+    for axes in metrics_figure(columns_of(metrics_of(1))).axes:
+        assert all(line.get_markevery() == [0] for line in axes.lines if line.get_marker() == "o")
+        assert [tick for tick in axes.get_xticks() if tick != round(tick)] == []
+
+
+@pytest.mark.parametrize(
+    ("low", "scale"), [(0.31, "linear"), (0.29, "log"), (0.0, "linear"), (-1.0, "linear")]
+)
+def test_the_scale_is_logarithmic_from_a_factor_of_five(low, scale):
+    rows = weights_of(2, weight=lambda epoch, i: 1.5 if i else low)
+    assert weights_figure(columns_of(rows)).axes[0].get_yscale() == scale
+
+
+def test_one_is_marked_even_where_no_weight_is_near():
+    axes = weights_figure(columns_of(weights_of(2, weight=lambda epoch, i: 5.0 + i))).axes[0]
+    low, high = axes.get_ylim()
+    assert low < 1 < high
+    assert [1, 1] in [list(line.get_ydata()) for line in axes.lines]
+
+
+def test_equal_weights_hide_no_line():
+    axes = weights_figure(columns_of(weights_of(3, weight=lambda epoch, i: 1.1**epoch))).axes[0]
+    heights = np.stack([line.get_ydata() for line in axes.lines if len(line.get_xdata()) == 3])
+    assert heights.shape == (14, 3)
+    assert np.diff(heights, axis=0).min() >= LINE * DPI / 72
+
+
+def test_lines_with_room_between_them_stand_at_their_values():
+    rows = weights_of(3, weight=lambda epoch, i: 1 + 0.1 * i)
+    axes = weights_figure(columns_of(rows)).axes[0]
+    for i, line in enumerate(axes.lines[1:]):
+        values = axes.transData.inverted().transform([(0, y) for y in line.get_ydata()])[:, 1]
+        np.testing.assert_allclose(values, 1 + 0.1 * i)
+
+
+@given(
+    st.lists(st.floats(-1e4, 1e4) | st.sampled_from([0.0, 1.5]), min_size=1, max_size=30),
+    st.floats(0, 50),
+)
+def test_spreading_keeps_order_distance_and_bounds(wanted, distance):
+    low, high = 0.0, 30 * 50.0
+    places = spread(np.array(wanted), distance, low, high)
+    order = np.argsort(wanted, kind="stable")
+    assert all(b - a >= distance - 1e-6 for a, b in pairwise(places[order]))
+    assert places.min() >= low - 1e-6
+    assert places.max() <= high + 1e-6
+
+
+@given(st.lists(st.integers(-100, 100), min_size=1, max_size=30, unique=True))
+def test_places_that_are_apart_already_do_not_move(wanted):
+    np.testing.assert_array_equal(spread(np.array(wanted, dtype=float), 1.0), wanted)
+
+
+def test_labels_that_collide_move_as_little_as_possible():
+    assert spread(np.array([5.0, 5.0, 5.0, 40.0]), 10.0).tolist() == [-5, 5, 15, 40]
+
+
+def test_what_does_not_fit_keeps_its_distance_and_passes_the_upper_bound():
+    assert spread(np.zeros(3), LABEL_HEIGHT, 0, LABEL_HEIGHT).tolist() == [0, 22, 44]
+
+
+def test_spreading_nothing_is_nothing():
+    assert spread(np.array([]), 1.0).size == 0

@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.data.batches import batches, epoch_order
+from deepchest_cli.training.setup import set_up
+from deepchest_cli.training.step import TrainingStep
+from deepchest_cli.weighting import LossWeighter
+
+
+class GeometricMean(LossWeighter):
+    """An objective in which every loss weighs by all the others, with a parameter of its own."""
+
+    def __init__(self, tasks):
+        super().__init__(tasks)
+        self.power = torch.nn.Parameter(torch.ones(()))
+
+    @property
+    def weights(self):
+        return None
+
+    def forward(self, losses):
+        return (self.power * losses.values.clamp(min=1e-6).log().mean()).exp()
+
+
+@pytest.fixture
+def config(shards):
+    return TrainConfig(
+        data=shards, backbone="small_cnn", batch_size=16, learning_rate=1e-2, warmup_steps=0
+    )
+
+
+def stepped(config, steps=2, weighter=None):
+    """Return a setup after some steps, and what each step found."""
+    setup = set_up(config)
+    if weighter is not None:
+        setup = replace(setup, weighter=weighter(setup.dataset.findings))
+    take_step = TrainingStep(setup)
+    order = epoch_order(setup.training_rows, 0, 0)
+    found = [
+        take_step(batch, step)
+        for step, batch in zip(range(steps), batches(setup.reader, order, 16), strict=False)
+    ]
+    return setup, found
+
+
+def same(one, other, **tolerance):
+    return all(
+        torch.allclose(a, b, **tolerance)
+        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("weighter", [None, GeometricMean])
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_a_step_in_parts_is_the_step(config, weighter, accumulate):
+    config = replace(config, optimizer="sgd")
+    whole, seen = stepped(config, weighter=weighter)
+    parts, seen_in_parts = stepped(replace(config, accumulate=accumulate), weighter=weighter)
+    assert same(parts.classifier, whole.classifier, rtol=1e-4, atol=1e-6)
+    assert not same(set_up(config).classifier, whole.classifier, rtol=1e-4, atol=1e-6)
+    assert same(parts.weighter, whole.weighter, rtol=1e-4)
+    for (losses, logits), (expected, wanted) in zip(seen_in_parts, seen, strict=True):
+        assert torch.allclose(losses.values, expected.values, rtol=1e-4)
+        assert torch.allclose(logits, wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_a_parameter_of_the_weighter_learns_the_same_in_parts(config):
+    gradients = [
+        stepped(replace(config, accumulate=n), 1, GeometricMean)[0].weighter.power.grad
+        for n in (1, 4)
+    ]
+    assert gradients[0] != 0
+    assert torch.allclose(*gradients, rtol=1e-4)
+
+
+def test_looking_twice_draws_the_same_dropout(config):
+    setup = set_up(replace(config, backbone="mobilenet_v2"))
+    step = TrainingStep(setup)
+    part = torch.rand(4, 1, 32, 32)
+    with torch.no_grad():
+        one, same, other = (step.forward.logits(part, 0, number) for number in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_a_clipped_gradient_is_no_longer_than_asked(config):
+    norms = []
+    for clip in (0.0, 0.01):
+        setup, _ = stepped(replace(config, clip_norm=clip), 1)
+        gradients = [parameter.grad.norm() for parameter in setup.classifier.parameters()]
+        norms.append(torch.stack(gradients).norm().item())
+    assert norms[0] > 0.1
+    assert norms[1] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_half_precision_is_scaled_and_unscaled(config):
+    half, found = stepped(replace(config, precision="fp16", optimizer="sgd"))
+    full, expected = stepped(replace(config, precision="fp32", optimizer="sgd"))
+    assert half.scaler.get_scale() > 1
+    assert same(half.classifier, full.classifier, atol=2e-3)
+    assert not same(half.classifier, full.classifier, rtol=0, atol=0)
+    assert torch.allclose(found[1][0].values, expected[1][0].values, atol=1e-2)
+
+
+def test_losses_that_call_for_rare_findings_combine_with_any_weighter(config):
+    rare = replace(
+        config, loss="asymmetric", positive_weight=0.5, logit_adjustment=1, sampling="balanced"
+    )
+    for weighter in ("equal", "deepchest"):
+        setup, found = stepped(replace(rare, weighter=weighter), 3)
+        assert setup.chances is not None
+        assert torch.isfinite(found[-1][0].values).all()
+
+
+def test_augmentation_follows_from_seed_and_step_only(config):
+    setup = set_up(config)
+    batch = next(batches(setup.reader, np.sort(setup.training_rows), 16))
+    step = TrainingStep(setup)
+    one, same, later = (step._network_input(batch, number) for number in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, later)
+
+
+@pytest.mark.parametrize("change", [{"augment": "paper"}, {"augment": "none"}, {"flip": True}])
+def test_every_augmentation_is_another(config, change):
+    batch = next(batches(set_up(config).reader, np.arange(16), 16))
+    pictures = [
+        TrainingStep(set_up(replace(config, **c)))._network_input(batch, 0) for c in ({}, change)
+    ]
+    assert not torch.allclose(*pictures)

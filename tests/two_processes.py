@@ -1,0 +1,48 @@
+"""Trains with every weighter; started twice by torchrun, it is what the test compares with."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.training.loop import Trainer
+from deepchest_cli.training.ranks import Ranks, joined
+from deepchest_cli.training.run_directory import create_run
+from deepchest_cli.training.setup import set_up
+from deepchest_cli.weighting import WEIGHTERS
+
+# no batch norm, whose statistics are each process's own
+PLAIN = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3, "ema": 0.9}
+
+
+class Silent:
+    def on_step(self, report: object) -> None:
+        pass
+
+    on_epoch = on_note = on_step
+
+
+def variants(data: Path) -> dict[str, TrainConfig]:
+    """Return what is trained, by name: every weighter, and a step in parts."""
+    found = {name: TrainConfig(data=data, weighter=name, **PLAIN) for name in WEIGHTERS}
+    found["in-parts"] = replace(found["equal"], accumulate=2, clip_norm=1.0)
+    return found
+
+
+def train_all(data: Path, out: Path, ranks: Ranks) -> None:
+    """Train each variant in a folder of its own; every process writes the weights it ends with."""
+    for name, config in variants(data).items():
+        setup = set_up(replace(config, out=out / name), ranks)
+        folder = create_run(setup.config) if ranks.is_first else out / name
+        ranks.wait()
+        Trainer(setup, folder, Silent()).fit()
+        torch.save(setup.classifier.state_dict(), folder / f"weights-{ranks.rank}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), 0, "cpu") as group:
+        train_all(Path(sys.argv[1]), Path(sys.argv[2]), group)
