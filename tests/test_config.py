@@ -41,7 +41,7 @@ def test_an_unknown_key_suggests_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["epochs = [1]", "augment = 1", "epochs = true", "weighter_option = 3"]
+    "text", ["epochs = [1]", "flip = 1", "epochs = true", "weighter_option = 3"]
 )
 def test_a_wrong_type_names_the_key(tmp_path, text):
     with pytest.raises(UsageError, match=text.split()[0]):

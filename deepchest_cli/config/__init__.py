@@ -1,0 +1,49 @@
+"""Configuration: one frozen dataclass per command, from which its flags and its file keys follow.
+
+A field's annotation carries its `Flag`: help, bounds and spelling stand in one place. Values come
+from the command line, over a TOML file, over a recipe, over the defaults of the dataclass.
+"""
+
+from deepchest_cli.config.commands import (
+    DoctorConfig,
+    EvaluateConfig,
+    PredictConfig,
+    PrepareConfig,
+    WeightersConfig,
+)
+from deepchest_cli.config.files import read_toml, to_toml
+from deepchest_cli.config.flags import (
+    DEFAULT_DATA,
+    DEFAULT_MODEL,
+    DEMO_DATA,
+    DEMO_SOURCE,
+    NIH_SOURCE,
+    RUN_CONFIG,
+    Flag,
+    find_data,
+    parse_assignment,
+)
+from deepchest_cli.config.recipes import RECIPES, find_recipe
+from deepchest_cli.config.training import TrainConfig
+
+__all__ = [
+    "DEFAULT_DATA",
+    "DEFAULT_MODEL",
+    "DEMO_DATA",
+    "DEMO_SOURCE",
+    "NIH_SOURCE",
+    "RECIPES",
+    "RUN_CONFIG",
+    "DoctorConfig",
+    "EvaluateConfig",
+    "Flag",
+    "PredictConfig",
+    "PrepareConfig",
+    "TrainConfig",
+    "WeightersConfig",
+    "find_data",
+    "find_recipe",
+    "parse_assignment",
+    "read_toml",
+    "to_toml",
+]

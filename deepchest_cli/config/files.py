@@ -1,0 +1,58 @@
+"""Configuration files: TOML with a command's flags as keys."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from deepchest_cli.errors import UsageError, unknown_name
+
+
+def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
+    """Return the values of a configuration file by field name; unknown keys are errors."""
+    import tomllib
+
+    if not path.is_file():
+        raise UsageError(f"There is no configuration file {path}.", "Check the path of --config.")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    types = get_type_hints(config_type, include_extras=True)
+    values = {key.replace("-", "_"): value for key, value in document.items()}
+    for key, value in values.items():
+        if key not in types:
+            unknown = unknown_name("key", key, types)
+            raise UsageError(f"{path}: {unknown.message}", unknown.hint)
+        values[key] = _checked(value, types[key], f"{path}: key {key!r}")
+    return values
+
+
+def _checked(value: Any, annotation: Any, where: str) -> Any:
+    """Return a file's value in the form the command line takes; wrong types are errors."""
+    kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    if get_origin(kind) is tuple:
+        if isinstance(value, dict):
+            return [f"{name}={entry}" for name, entry in value.items()]
+        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+            return value
+        raise UsageError(f"{where} should be a list of strings. Found {value!r}.")
+    if isinstance(value, bool) != (kind is bool) or isinstance(value, (list, dict)):
+        raise UsageError(f"{where} should be of type {_readable(kind)}. Found {value!r}.")
+    return value
+
+
+def _readable(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+
+
+def to_toml(config: Any) -> str:
+    """Return a configuration as TOML that `read_toml` takes back; unset values are left out."""
+    lines = []
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if value is not None:
+            plain = str(value) if isinstance(value, Path) else value
+            # JSON's strings, numbers, booleans and lists of strings are TOML as well
+            lines.append(f"{field.name} = {json.dumps(plain, ensure_ascii=False)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,53 @@
+"""What the configurations of several commands share: how a field becomes a flag, and paths."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from deepchest_cli.errors import UsageError
+
+NIH_SOURCE = Path("data/nih")
+DEMO_SOURCE = Path("data/demo")
+DEFAULT_DATA = Path("data/shards")
+DEMO_DATA = Path("data/demo-shards")
+DEFAULT_MODEL = Path("runs/latest")
+RUN_CONFIG = "config.toml"  # in a run's folder
+
+Part = Literal["train", "validation", "test"]
+Format = Literal["table", "json", "csv"]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field of a configuration appears on the command line and in its help."""
+
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    metavar: str | None = None
+    positional: bool = False
+    panel: str | None = None  # heading that it stands under
+    values_from: Literal["run", "recipe"] | None = None  # what it names has values of other flags
+
+
+Data = Annotated[Path, Flag("Folder of prepared shards.")]
+Device = Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.")]
+Seed = Annotated[
+    int, Flag("Seed of everything that is drawn at random.", minimum=0, maximum=2**32 - 1)
+]
+Model = Annotated[Path, Flag("Run folder or checkpoint file.")]
+
+
+def find_data(data: Path) -> tuple[Path, str]:
+    """Return the folder of shards to use and a note: without the default one, the demo's."""
+    if data == DEFAULT_DATA and not data.exists() and DEMO_DATA.exists():
+        return DEMO_DATA, f"{data} is not there; using the synthetic radiographs in {DEMO_DATA}."
+    return data, ""
+
+
+def parse_assignment(text: str, flag: str) -> tuple[str, str]:
+    """Split `key=value`, the form of every repeated option."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip() or not value.strip():
+        raise UsageError(f"{flag} takes KEY=VALUE. Found {text!r}.")
+    return key.strip().replace("-", "_"), value.strip()

@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import pytest
+
+from deepchest_cli.config import RECIPES, TrainConfig, find_recipe, read_toml, to_toml
+from deepchest_cli.errors import UsageError
+from deepchest_cli.training.resume import saved_config
+
+RUN = ("--backbone", "small_cnn", "--batch-size", "16", "--max-steps", "1", "--json")
+
+
+def as_config(name: str) -> TrainConfig:
+    values = read_toml(find_recipe(name), TrainConfig)
+    return replace(
+        TrainConfig(), **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    )
+
+
+def test_the_default_recipe_is_what_train_does_by_itself():
+    assert as_config("default") == TrainConfig()
+
+
+def test_the_papers_recipe_is_the_authors_setting():
+    paper = as_config("paper")
+    assert (paper.backbone, paper.head, paper.weighter) == ("resnet50", "mlp", "deepchest")
+    assert (paper.image_size, paper.batch_size, paper.epochs) == (128, 128, 15)
+    assert (paper.optimizer, paper.learning_rate, paper.schedule) == ("rmsprop", 1e-3, "constant")
+    assert (paper.augment, paper.weight_decay, paper.warmup_steps) == ("paper", 0, 0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_of_ours_is_a_file_of_known_keys(name):
+    assert read_toml(find_recipe(name), TrainConfig)
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(UsageError, match="Unknown recipe 'papr'. Did you mean 'paper'"):
+        find_recipe("papr")
+
+
+def test_precedence_is_command_line_over_file_over_recipe_over_default(deepchest, tmp_path, shards):
+    recipe, file = tmp_path / "mine.toml", tmp_path / "file.toml"
+    recipe.write_text('epochs = 3\nseed = 7\nwarmup-steps = 1\noptimizer = "sgd"\n')
+    file.write_text("epochs = 4\nseed = 8\n")
+    flags = [["--recipe", recipe], ["--config", file]]
+    for number, order in enumerate((flags, flags[::-1])):
+        out = tmp_path / f"run{number}"
+        arguments = [part for pair in order for part in pair]
+        outcome = deepchest("train", "--data", shards, "--out", out, *RUN, *arguments, "--seed", 9)
+        assert outcome.code == 0, outcome.err
+        saved = saved_config(out)
+        assert (saved.seed, saved.epochs, saved.warmup_steps) == (9, 4, 1)
+        assert (saved.optimizer, saved.schedule) == ("sgd", "cosine")
+
+
+def test_a_file_may_name_its_recipe(deepchest, tmp_path, shards):
+    file = tmp_path / "file.toml"
+    file.write_text('recipe = "paper"\nimage-size = 32\nepochs = 1\n')
+    out = tmp_path / "run"
+    outcome = deepchest("train", "--data", shards, "--out", out, *RUN, "--config", file)
+    assert outcome.code == 0, outcome.err
+    saved = saved_config(out)
+    assert (saved.optimizer, saved.head, saved.image_size) == ("rmsprop", "mlp", 32)
+    assert saved.recipe is None  # its values are written out, so that it may change or go
+
+
+def test_a_recipe_with_an_unknown_key_is_refused(deepchest, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("epocs = 3\n")
+    outcome = deepchest("train", "--recipe", recipe)
+    assert outcome.code == 2
+    assert "Did you mean 'epochs'" in outcome.err
+
+
+def test_a_configuration_written_out_can_be_read_as_a_recipe(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(to_toml(TrainConfig(epochs=2)))
+    assert read_toml(find_recipe(str(path)), TrainConfig)["epochs"] == 2
