@@ -48,8 +48,25 @@ def test_wrong_use_exits_2(deepchest, arguments):
     assert outcome.err
 
 
-def test_completion_script_is_offered(deepchest):
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [(("",), COMMANDS), (("train", "--ba"), ("--backbone", "--batch-size"))],
+)
+def test_bash_completes_commands_and_flags(deepchest, monkeypatch, words, offered):
+    monkeypatch.setenv("_DEEPCHEST_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(("deepchest", *words)))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    outcome = deepchest()
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == list(offered)
+
+
+def test_completion_script_is_offered(deepchest, monkeypatch):
     assert "--show-completion" in deepchest("--help").out
+    monkeypatch.setenv("_DEEPCHEST_COMPLETE", "source_bash")
+    script = deepchest().out
+    assert "_DEEPCHEST_COMPLETE=complete_bash" in script
+    assert script.rstrip().endswith(" deepchest")
 
 
 def test_traceback_only_with_debug(deepchest, tmp_path):

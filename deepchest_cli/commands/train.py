@@ -74,11 +74,14 @@ def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSu
     from deepchest_cli.training.plots import draw_run
     from deepchest_cli.training.run_directory import create_run
     from deepchest_cli.training.setup import set_up
+    from deepchest_cli.training.tensorboard import find_writer
 
     folder = None if config.resume is None else _resumable(config)
     data, note = find_data(config.data)
     if note:
         terminal.note(note)
+    if config.tensorboard:
+        find_writer()  # refuses before there is a run
     setup = set_up(replace(config, data=data), ranks)
     if folder is None and ranks.is_first:
         # with the precision that this machine chose, so that another one computes the same

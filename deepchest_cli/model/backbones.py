@@ -1,124 +1,92 @@
-"""Any torchvision classifier as a feature extractor for one-channel radiographs."""
+"""Backbones by name, as feature extractors for one-channel radiographs."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
-from deepchest_cli.errors import DeepChestError, UsageError, unknown_name
+from deepchest_cli.errors import unknown_name
+from deepchest_cli.model.sizes import refuse_unfit_size
+from deepchest_cli.model.small_cnn import FEATURES, build_small_cnn
+from deepchest_cli.model.weights import load_weights, refuse_absent_weights
 
 RGB, GREY = 3, 1
+SMALL_CNN = "small_cnn"
+ALIASES = {
+    "cnn": SMALL_CNN,
+    "convnext": "convnext_tiny",
+    "densenet": "densenet121",
+    "efficientnet": "efficientnet_b0",
+    "inception": "inception_v3",
+    "maxvit": "maxvit_t",
+    "mobilenet": "mobilenet_v2",
+    "resnet": "resnet50",
+    "resnext": "resnext50_32x4d",
+    "shufflenet": "shufflenet_v2_x1_0",
+    "squeezenet": "squeezenet1_1",
+    "swin": "swin_b",
+    "vgg": "vgg16",
+    "vit": "vit_b_16",
+}
 # these have classifiers for training at half depth, which one logit a finding has no use for
 AUXILIARY = ("googlenet", "inception_v3")
-AUXILIARY_KEYS = ("AuxLogits.", "aux1.", "aux2.")
 
 
 def backbone_names() -> list[str]:
-    """Return the names of torchvision's image classifiers."""
-    return list(torchvision.models.list_models(module=torchvision.models))
+    """Return the canonical names: our small CNN and torchvision's image classifiers."""
+    return sorted([SMALL_CNN, *torchvision.models.list_models(module=torchvision.models)])
+
+
+def resolve_backbone(name: str) -> str:
+    """Return the canonical name of a backbone; raises `UsageError` for an unknown one."""
+    canonical = ALIASES.get(name, name)
+    known = backbone_names()
+    if canonical not in known:
+        raise unknown_name("backbone", name, [*known, *ALIASES])
+    return canonical
 
 
 def build_trunk(name: str, image_size: int, weights: str = "none") -> tuple[nn.Module, int]:
     """Return a backbone without its classification layer, and its number of features D.
 
-    The trunk maps (B, 1, S, S) to (B, D). `weights` is none, imagenet (torchvision's best, fetched
-    on first use), or the path of a torchvision state dict.
-    Raises `UsageError` for an unknown name and `DeepChestError` for weights that do not fit.
+    The trunk maps (B, 1, S, S) to (B, D). `name` may be an alias. `weights` is none, imagenet
+    (torchvision's best, fetched on first use), or the path of a state dict or checkpoint.
+    Raises `UsageError` for an unknown name, an unfit size and the weights of another backbone, and
+    `DeepChestError` for weights that do not fit.
     """
-    if name not in backbone_names():
-        raise unknown_name("backbone", name, backbone_names())
-    network = _build(name, image_size)
-    if weights == "imagenet":
-        _load_imagenet(network, name)
-    elif weights != "none":
-        _load(network, read_state_dict(Path(weights)), weights, name)
-    features = _remove_classifier(network)
-    _make_one_channel(network)
-    return network, features
+    name = resolve_backbone(name)
+    refuse_unfit_size(name, image_size)
+    refuse_absent_weights(name, weights)
+    if name == SMALL_CNN:
+        trunk, features, classifier = build_small_cnn(image_size), FEATURES, None
+    else:
+        trunk = _build(name, image_size)
+        features, classifier = _remove_classifier(trunk)
+        _make_one_channel(trunk)
+    load_weights(trunk, name, weights, classifier)
+    return trunk, features
 
 
-def _build(name: str, image_size: int) -> nn.Module:
+def _build(name: str, image_size: int) -> Any:
     settings: dict[str, Any] = {}
     if name in AUXILIARY:
         settings = {"aux_logits": False, "init_weights": True}
     if name.startswith("vit_"):  # its position embedding depends on the size
         settings = {"image_size": image_size}
-    try:
-        network: nn.Module = torchvision.models.get_model(name, weights=None, **settings)
-    except AssertionError as error:  # torch's way of saying that patches do not fit
-        raise UsageError(f"{name} does not take radiographs of {image_size} px: {error}") from error
-    return network
+    if name.startswith("maxvit_"):  # so do its partitions
+        settings = {"input_size": (image_size, image_size)}
+    return torchvision.models.get_model(name, weights=None, **settings)
 
 
-def _load_imagenet(network: nn.Module, name: str) -> None:
-    best = torchvision.models.get_model_weights(name).DEFAULT
-    try:
-        state = best.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
-        raise DeepChestError(
-            f"The ImageNet weights of {name} could not be fetched: {error}.",
-            f"Fetch {best.url} elsewhere and name the file: --weights PATH",
-        ) from error
-    _load(network, state, best.url, name)
-
-
-def _load(network: nn.Module, state: Mapping[str, Tensor], where: object, name: str) -> None:
-    kept = {k: value for k, value in state.items() if not k.startswith(AUXILIARY_KEYS)}
-    _refuse_other_keys(network.state_dict(), kept, where, name)
-    network.load_state_dict(kept)
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a weights file; code inside the file is never run."""
-    if not path.is_file():
-        raise UsageError(
-            f"There is no weights file {path}.", "--weights takes none, imagenet or a path."
-        )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for damaged and for unsafe files
-        raise DeepChestError(
-            f"{path} is no file of weights: {str(error).splitlines()[0]}",
-            "Use a state dict saved with torch.save.",
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DeepChestError(f"{path} is no state dict of tensors.")
-    # what DataParallel puts before every name
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _refuse_other_keys(
-    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], where: object, name: str
-) -> None:
-    missing = [key for key in wanted if key not in found]
-    surplus = [key for key in found if key not in wanted]
-    shapes = [k for k in wanted if k in found and wanted[k].shape != found[k].shape]
-    if missing or surplus or shapes:
-        details = [
-            f"{what}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"
-            for what, keys in (("missing", missing), ("unknown", surplus), ("other shape", shapes))
-            if keys
-        ]
-        raise DeepChestError(
-            f"The weights in {where} are not those of {name} ({'; '.join(details)}).",
-            "Name the backbone, and for a ViT the image size, that they were saved from.",
-        )
-
-
-def _remove_classifier(network: nn.Module) -> int:
-    """Replace the last linear layer by nothing and return the width of its input."""
-    linear = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)]
-    if not linear:
-        raise UsageError(
-            f"{type(network).__name__} does not end in a linear layer.",
-            "Choose another --backbone, for instance resnet50.",
-        )
-    name, layer = linear[-1]
+def _remove_classifier(network: nn.Module) -> tuple[int, str]:
+    """Replace the last layer by nothing; return the width of its input, and its name."""
+    name, layer = [
+        (n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)
+    ][-1]
     _replace(network, name, nn.Identity())
-    return int(layer.in_features)
+    # SqueezeNet classifies by a convolution, and takes the mean of the map afterwards
+    return (layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features), name
 
 
 def _make_one_channel(network: nn.Module) -> None:

@@ -9,10 +9,14 @@ import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import replacing
+from deepchest_cli.model.checkpoint_format import (
+    FORMAT,
+    FORMAT_VERSION,
+    is_checkpoint,
+    refuse_unusable,
+)
 from deepchest_cli.model.classifier import Architecture, Classifier
 
-FORMAT = "deepchest-checkpoint"
-FORMAT_VERSION = 1
 BEST, LAST = "best.pt", "last.pt"
 
 
@@ -93,16 +97,9 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
             f"{path} {reason}.",
             "Use a checkpoint that deepchest train wrote, or train again.",
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not is_checkpoint(content):
         raise DeepChestError(f"{path} is no checkpoint of deepchest.", "Name a run folder.")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise DeepChestError(
-            f"{path} is of format version {content.get('format_version')!r}; "
-            f"this program reads version {FORMAT_VERSION}.",
-            "Use the deepchest version that wrote it.",
-        )
-    if not all(isinstance(content.get(key), dict) for key in ("architecture", "origin", "tensors")):
-        raise DeepChestError(f"The checkpoint {path} is damaged: parts of it are missing.")
+    refuse_unusable(content, path)
     return content, digest
 
 

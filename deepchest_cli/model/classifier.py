@@ -1,14 +1,13 @@
 """The multi-label classifier: a shared trunk and one logit for each finding."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from deepchest_cli.data.augmentation import Normalisation
-from deepchest_cli.model.backbones import build_trunk
-
-MLP_UNITS = 512  # the authors' head
+from deepchest_cli.model.backbones import build_trunk, resolve_backbone
+from deepchest_cli.model.heads import build_head
 
 
 @dataclass(frozen=True)
@@ -43,17 +42,12 @@ class Classifier(nn.Module):
 
     def __init__(self, architecture: Architecture, weights: str = "none") -> None:
         super().__init__()
-        self.architecture = architecture
-        self.trunk, features = build_trunk(architecture.backbone, architecture.image_size, weights)
-        self.head = _build_head(architecture.head, features, len(architecture.findings))
+        name = resolve_backbone(architecture.backbone)
+        self.architecture = replace(architecture, backbone=name)
+        self.trunk, features = build_trunk(name, architecture.image_size, weights)
+        self.head = build_head(architecture.head, features, len(architecture.findings))
 
     def forward(self, radiographs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, D) and logits (B, T)."""
         features = cast(Tensor, self.trunk(radiographs))
         return features, cast(Tensor, self.head(features))
-
-
-def _build_head(name: str, features: int, findings: int) -> nn.Module:
-    if name == "linear":
-        return nn.Linear(features, findings)
-    return nn.Sequential(nn.Linear(features, MLP_UNITS), nn.ReLU(), nn.Linear(MLP_UNITS, findings))

@@ -9,6 +9,9 @@ from deepchest_cli.model.checkpoint import LAST
 
 LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "NCCL", "gloo", "Broken pipe")
 
+# torch's own classes for them are imported only with the compiler
+COMPILING = ("BackendCompilerFailed", "InductorError", "InvalidCxxCompiler")
+
 
 def explain(error: RuntimeError, folder: Path, processes: int) -> DeepChestError | None:
     """Return the error to show instead; None when torch's own says it best."""
@@ -21,6 +24,11 @@ def explain(error: RuntimeError, folder: Path, processes: int) -> DeepChestError
         )
     if processes > 1 and any(words in text for words in LOST_PEER):
         return DeepChestError("Another process of this run has ended.", f"{kept} as before.")
+    if type(error).__name__ in COMPILING:
+        return DeepChestError(
+            f"The model could not be compiled: {text.strip().splitlines()[0]}",
+            "Leave --compile out; it needs a C++ compiler on CPUs and Triton on GPUs.",
+        )
     if "deterministic implementation" in text:
         return DeepChestError(
             f"The backbone cannot be trained with --deterministic here: {text.splitlines()[0]}",

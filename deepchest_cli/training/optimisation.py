@@ -11,17 +11,28 @@ from deepchest_cli.config import TrainConfig
 from deepchest_cli.weighting import Weighter
 
 MOMENTUM = 0.9
+# of more than one dimension, but offsets, places or shares: zero is not their rest
+UNDECAYED = (
+    ".bias",
+    ".alpha",
+    "pos_embedding",
+    "class_token",
+    "relative_position_bias_table",
+)
 
 
 def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -> Optimizer:
-    """Return the optimiser; vectors (biases, norms) and learnt task weights do not decay."""
-    parameters = list(model.parameters())
+    """Return the optimiser; only what multiplies features decays, not the weighter's weights."""
+    named = list(model.named_parameters())
     groups = [
         {
-            "params": [entry for entry in parameters if entry.ndim > 1],
+            "params": [value for name, value in named if _decays(name, value)],
             "weight_decay": config.weight_decay,
         },
-        {"params": [entry for entry in parameters if entry.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [value for name, value in named if not _decays(name, value)],
+            "weight_decay": 0.0,
+        },
     ]
     learnt = list(weighter.parameters())
     if learnt:
@@ -32,6 +43,10 @@ def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, fused=True)
     return torch.optim.RMSprop(groups, lr=rate)
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim > 1 and not name.endswith(UNDECAYED)
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:

@@ -20,6 +20,7 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones import resolve_backbone
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.model.sizes import refuse_unfit_size
+from deepchest_cli.model.weights import refuse_absent_weights
 from deepchest_cli.training.checks import (
     refuse_unfit_batch,
     refuse_unfit_device,
@@ -100,6 +101,7 @@ def set_up(config: TrainConfig, ranks: Ranks | None = None) -> Setup:
     device = resolve_device(config.device, ranks.local_rank)
     refuse_unfit_device(config, ranks, device)
     refuse_unfit_batch(config, ranks)
+    refuse_absent_weights(config.backbone, config.weights)
     torch.manual_seed(config.seed)
     _choose_kernels(config.deterministic)
     dataset = open_dataset(config.data)

@@ -3,13 +3,28 @@
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.training.progress import EpochReport, StepReport
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 EVENTS = "tensorboard"
+
+
+def find_writer() -> type["SummaryWriter"]:
+    """Return TensorBoard's writer; raises `UsageError` when it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "TensorBoard is not installed.", "pip install 'deepchest[tensorboard]'"
+        ) from error
+    return SummaryWriter
 
 
 class TensorBoardLog:
@@ -19,14 +34,8 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: Path, findings: Sequence[str]) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise UsageError(
-                "TensorBoard is not installed.", "pip install 'deepchest[tensorboard]'"
-            ) from error
         self.findings = findings
-        self.writer = SummaryWriter(folder / EVENTS)
+        self.writer = find_writer()(folder / EVENTS)
 
     def on_step(self, report: StepReport) -> None:
         """Log nothing: reading a step's figures would wait for the device."""

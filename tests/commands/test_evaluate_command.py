@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import shutil
 
 import pytest
 import torch
@@ -96,3 +97,30 @@ def test_shards_without_the_models_findings(deepchest, trained, shards, tmp_path
     outcome = deepchest("evaluate", "--model", tmp_path / "other.pt", "--data", shards)
     assert outcome.code == 2
     assert "no labels for Fracture" in outcome.err
+
+
+def test_models_and_data_of_one_kind_need_no_warning(evaluate):
+    assert "Warning" not in evaluate().err
+
+
+@pytest.mark.parametrize(
+    ("model_is_synthetic", "warning"),
+    [
+        (True, "trained on synthetic radiographs; these are real"),
+        (False, "trained on real radiographs; these are synthetic"),
+    ],
+)
+def test_synthetic_and_real_are_told_apart(
+    deepchest, trained, shards, tmp_path, model_is_synthetic, warning
+):
+    model, data = torch.load(trained / "best.pt", weights_only=True), tmp_path / "shards"
+    model["origin"]["source"]["synthetic"] = model_is_synthetic
+    torch.save(model, tmp_path / "model.pt")
+    shutil.copytree(shards, data)
+    manifest = json.loads((data / "manifest.json").read_text())
+    manifest["source"]["synthetic"] = not model_is_synthetic
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    outcome = deepchest("evaluate", "--model", tmp_path / "model.pt", "--data", data)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("Warning") == 1
+    assert warning in outcome.err

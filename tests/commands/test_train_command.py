@@ -1,9 +1,11 @@
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from tests_support import untimed, valid
@@ -83,26 +85,40 @@ def test_a_finished_run_resumes_to_its_summary(deepchest, trained):
     assert (trained / "metrics.csv").read_bytes() == before
 
 
+def has_saved(run: Path, epochs: int) -> bool:
+    """Whether a run has saved its state, before the first step or after the first epoch."""
+    last, metrics = run / "last.pt", run / "metrics.csv"
+    if epochs == 0:
+        return last.exists()
+    # the state is written last
+    return metrics.exists() and last.stat().st_mtime_ns >= metrics.stat().st_mtime_ns
+
+
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    # a killed process has nothing but what it saved before
+    ("number", "code", "epochs"),
+    [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 0), (signal.SIGKILL, -9, 1)],
 )
-def test_an_interrupted_process_goes_on(deepchest, shards, tmp_path, trained, number, code):
+def test_an_interrupted_process_goes_on(
+    deepchest, shards, tmp_path, trained, monkeypatch, number, code, epochs
+):
     run = tmp_path / "run"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     command = [sys.executable, "-m", "deepchest_cli", "train", "--data", shards, "--out", run]
     process = subprocess.Popen(
         [*map(str, command), *map(str, QUICK)], stderr=subprocess.PIPE, text=True
     )
-    while not (run / "metrics.csv").exists():
-        time.sleep(0.02)
+    while not has_saved(run, epochs) and process.poll() is None:
+        time.sleep(0.01)
     process.send_signal(number)
     error = process.communicate()[1]
-    if process.returncode != 0:  # it may have been done already
-        assert process.returncode == code, error
-    if number != signal.SIGKILL and process.returncode:
-        assert f"deepchest train --resume {run}" in error
+    assert process.returncode == code, error
+    assert (f"deepchest train --resume {run}" in error) == (number != signal.SIGKILL)
     resumed = deepchest("train", "--resume", run)
     assert resumed.code == 0, resumed.err
-    assert untimed(run / "weights.csv") == untimed(trained / "weights.csv")
+    assert re.search("Resumed after step [1-5]\\.", resumed.err), resumed.err
+    for table in ("metrics.csv", "weights.csv"):
+        assert untimed(run / table) == untimed(trained / table)
 
 
 def test_a_run_that_lost_its_state_is_not_begun_anew(deepchest, trained, tmp_path):
@@ -124,3 +140,25 @@ def test_a_state_of_another_model_is_refused(deepchest, trained, tmp_path):
     outcome = deepchest("train", "--resume", run)
     assert outcome.code == 2
     assert "holds another model" in outcome.err
+
+
+def test_data_without_a_validation_part_are_refused(deepchest, nih_folder, tmp_path):
+    arguments = ("--source", nih_folder, "--data", tmp_path / "s", "--size", 32)
+    assert deepchest("prepare", *arguments, "--validation-fraction", 0).code == 0
+    outcome = deepchest("train", "--data", tmp_path / "s", "--out", tmp_path / "run", *QUICK)
+    assert outcome.code == 2
+    assert "no labelled validation part" in outcome.err
+    assert "--validation-fraction 0.1" in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_verbose_says_more_and_quiet_nothing(deepchest, trained):
+    plain, verbose, quiet = (
+        deepchest("train", "--resume", trained, *flags)
+        for flags in ((), ("--verbose",), ("--quiet",))
+    )
+    assert plain.out == verbose.out == quiet.out != ""
+    assert set(plain.err.splitlines()) < set(verbose.err.splitlines())
+    assert "validation radiographs" in verbose.err
+    assert plain.err
+    assert quiet.err == ""

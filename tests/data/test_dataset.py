@@ -7,7 +7,6 @@ from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import UsageError
 
-
 CPU = torch.device("cpu")
 
 

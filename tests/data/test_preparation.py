@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -251,20 +252,29 @@ def test_no_space_left_keeps_nothing_half_written(nih_folder, tmp_path, monkeypa
 
 def test_kill_and_the_same_command_again(nih_folder, tmp_path):
     command = [sys.executable, "-m", "deepchest_cli", "prepare", "--source", nih_folder]
-    arguments = ["--size", "512", "--workers", "1"]  # 128 rows a shard at this size
+    arguments = ["--size", "1024", "--workers", "1"]  # 32 rows a shard at this size
+    folder, first = tmp_path / "shards", tmp_path / "shards" / "shard-00000.h5"
+    progress = folder / "preparation.json"
 
     def begin(folder):
-        return subprocess.Popen([*command, "--data", folder, *arguments], stdout=subprocess.DEVNULL)
+        whole = [*command, "--data", folder, *arguments]
+        return subprocess.Popen(whole, stdout=subprocess.DEVNULL, start_new_session=True)
 
     assert begin(tmp_path / "undisturbed").wait() == 0
-    cut = begin(tmp_path / "shards")
-    while not (tmp_path / "shards" / "preparation.json").exists():
+    cut = begin(folder)
+    while not (progress.exists() and first.name in progress.read_text()):
+        assert cut.poll() is None
         time.sleep(0.01)
-    cut.kill()
-    cut.wait()
-    assert not (tmp_path / "shards" / "manifest.json").exists()
-    assert begin(tmp_path / "shards").wait() == 0
-    assert contents(tmp_path / "shards") == contents(tmp_path / "undisturbed")
+    os.killpg(cut.pid, signal.SIGKILL)  # the worker as well
+    assert cut.wait() == -signal.SIGKILL
+    assert not (folder / "manifest.json").exists()
+    (folder / ".shard-00001.h5.1.tmp").touch()  # as one that is killed while it writes leaves it
+    written = first.stat()
+    assert begin(folder).wait() == 0
+    kept = first.stat()
+    assert (kept.st_ino, kept.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+    assert len(list(folder.glob("shard-*.h5"))) == 3
+    assert contents(folder) == contents(tmp_path / "undisturbed")
 
 
 def test_no_image_at_all_publishes_nothing(nih_folder, tmp_path):

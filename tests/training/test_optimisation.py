@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from deepchest_cli.config import TrainConfig
+from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.training.optimisation import (
     build_average,
     build_optimizer,
@@ -48,6 +49,27 @@ def test_the_rate_reaches_every_group():
     optimizer = build_optimizer(nn.Linear(2, 3), LearntWeighter(["a"]), CONFIG)
     set_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25] * 3
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head", "undecayed"),
+    [
+        ("small_cnn", "cross-stitch", {"head.stitches.0.alpha", "head.hidden.0.bias"}),
+        ("vit_b_16", "linear", {"trunk.encoder.pos_embedding", "trunk.class_token"}),
+    ],
+)
+def test_offsets_places_and_shares_do_not_decay(backbone, head, undecayed):
+    with torch.device("meta"):
+        model = Classifier(Architecture(backbone, head, ("a", "b"), 32, 32))
+    optimizer = build_optimizer(model, EqualWeighter(["a"]), CONFIG)
+    still = {id(entry) for entry in optimizer.param_groups[1]["params"]}
+    names = {name for name, value in model.named_parameters() if id(value) in still}
+    assert undecayed <= names
+    assert not any(
+        name.endswith("weight") and "norm" not in name and "ln" not in name
+        for name in names
+        if model.get_parameter(name).ndim > 1
+    )
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])

@@ -1,0 +1,89 @@
+"""From the trunk's features to one logit for each finding."""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from deepchest_cli.errors import unknown_name
+
+MLP_UNITS = 512  # the authors' head
+BRANCH_UNITS = 128
+KEPT = 0.9  # of a branch's own activations, at the start
+
+
+class BranchLinear(nn.Module):
+    """One linear layer for each of T branches, all in one product: (T, B, in) to (T, B, out)."""
+
+    def __init__(self, branches: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5  # as nn.Linear draws both
+        self.weight = nn.Parameter(torch.empty(branches, outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(branches, outputs).uniform_(-bound, bound))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return each branch's own layer of its own inputs."""
+        return torch.baddbmm(self.bias.unsqueeze(1), inputs, self.weight.mT)
+
+
+class CrossStitchUnit(nn.Module):
+    """Mixes the activations of T branches: output t = sum over s of alpha[t, s] * input s.
+
+    alpha (T, T) is learned; its rows begin near the identity and sum to one (Misra et al. 2016,
+    equation 1, for any number of tasks).
+    """
+
+    def __init__(self, branches: int) -> None:
+        super().__init__()
+        own = KEPT if branches > 1 else 1.0
+        alpha = torch.full((branches, branches), (1 - own) / max(branches - 1, 1))
+        self.alpha = nn.Parameter(alpha.fill_diagonal_(own))
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Return the mixed activations, (T, B, units) as they came."""
+        return torch.einsum("ts,sbu->tbu", self.alpha, activations)
+
+
+class CrossStitchHead(nn.Module):
+    """One branch of two hidden layers for each finding, with a cross-stitch unit after each.
+
+    Maps features (B, D) to logits (B, T). Misra et al. 2016, "Cross-stitch networks for multi-task
+    learning", CVPR; here the branches begin at the features of a shared trunk.
+    """
+
+    def __init__(self, features: int, findings: int) -> None:
+        super().__init__()
+        self.findings = findings
+        widths = (features, BRANCH_UNITS)
+        self.hidden = nn.ModuleList(BranchLinear(findings, w, BRANCH_UNITS) for w in widths)
+        self.stitches = nn.ModuleList(CrossStitchUnit(findings) for _ in widths)
+        self.logits = BranchLinear(findings, BRANCH_UNITS, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits (B, T)."""
+        activations = features.expand(self.findings, -1, -1)  # (T, B, D)
+        for layer, stitch in zip(self.hidden, self.stitches, strict=True):
+            activations = stitch(layer(activations).relu())  # (T, B, units)
+        return cast(Tensor, self.logits(activations)).squeeze(-1).T
+
+
+def _mlp(features: int, findings: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(features, MLP_UNITS), nn.ReLU(), nn.Linear(MLP_UNITS, findings))
+
+
+HEADS: dict[str, Callable[[int, int], nn.Module]] = {
+    "linear": nn.Linear,
+    "mlp": _mlp,
+    "cross-stitch": CrossStitchHead,
+}
+
+
+def build_head(name: str, features: int, findings_count: int) -> nn.Module:
+    """Return a module that maps features (B, D) to logits (B, T).
+
+    Raises `UsageError` for an unknown name.
+    """
+    if name not in HEADS:
+        raise unknown_name("head", name, HEADS)
+    return HEADS[name](features, findings_count)

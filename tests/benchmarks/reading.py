@@ -1,0 +1,124 @@
+"""How fast augmented batches come: ours, a PNG-decoding data set, and torchxrayvision's loader.
+
+Needs: pip install -e '.[bench]'. On the same cores: decoding runs in as many worker processes as
+there are threads here.
+"""
+
+import contextlib
+import io
+import itertools
+import os
+import time
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from interleaved import compare, conditions
+from material import Material, material
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from deepchest_cli.data.augmentation import (
+    Augmentation,
+    Normalisation,
+    augment,
+    draw,
+    normalise,
+    to_grey,
+)
+from deepchest_cli.data.batches import ahead, batches, epoch_order
+from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.reader import ImageReader
+
+IMAGES, SIZE, BATCH, ROUNDS = 768, 128, 32, 7
+CORES = os.cpu_count() or 1
+
+
+class DecodedImages(Dataset):
+    """The usual data set: a file is decoded, shrunk and augmented when it is asked for."""
+
+    def __init__(self, found: Material) -> None:
+        self.paths = sorted((found.source / "images").glob("*.png"))
+        self.transform = v2.Compose(
+            [
+                v2.PILToTensor(),
+                v2.Resize((SIZE, SIZE), antialias=True),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.RandomAffine(degrees=10, translate=(0.05, 0.05), scale=(0.9, 1.1)),
+                v2.ColorJitter(brightness=0.1, contrast=0.2),
+                v2.Normalize([0.5], [0.25]),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.transform(Image.open(self.paths[index]).convert("L"))
+
+
+def xray_vision(found: Material) -> Dataset:
+    """Return torchxrayvision's own data set of NIH's files, shrunk by its own transforms."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        import torchxrayvision as xrv
+
+        return xrv.datasets.NIH_Dataset(
+            imgpath=str(found.source / "images"),
+            csvpath=str(found.source / "Data_Entry_2017_v2020.csv"),
+            transform=v2.Compose(
+                [xrv.datasets.XRayCenterCrop(), xrv.datasets.XRayResizer(SIZE, engine="cv2")]
+            ),
+        )
+
+
+def ours(found: Material) -> Iterator[torch.Tensor]:
+    """Yield batches ready for the network, for ever."""
+    reader = ImageReader(open_dataset(found.shards), torch.device("cpu"))
+    rows, generator = np.arange(IMAGES), torch.Generator().manual_seed(0)
+    for epoch in itertools.count():
+        for batch in ahead(batches(reader, epoch_order(rows, 0, epoch), BATCH)):
+            grey = to_grey(batch.images, SIZE)
+            yield normalise(
+                augment(grey, Augmentation(), draw(len(grey), generator)), Normalisation()
+            )
+
+
+def loaded(dataset: Dataset) -> Iterator[object]:
+    """Yield batches of a data set for ever, read by worker processes."""
+    loader = DataLoader(
+        dataset, BATCH, shuffle=True, num_workers=CORES, persistent_workers=True, drop_last=True
+    )
+    while True:
+        yield from loader
+
+
+def rate(coming: Iterator[object], count: int) -> float:
+    """Return images a second over `count` batches."""
+    started = time.perf_counter()
+    for _ in itertools.islice(coming, count):
+        pass
+    return count * BATCH / (time.perf_counter() - started)
+
+
+def main() -> None:
+    with material(IMAGES, SIZE) as found:
+        conditions(pictures=found.origin, pixels=f"1024 to {SIZE}", batch=BATCH, workers=CORES)
+        sources = {
+            "ours, gathered and augmented": (ours(found), 200),
+            "PNG files, decoded, shrunk and augmented": (loaded(DecodedImages(found)), 8),
+        }
+        try:
+            sources["torchxrayvision's NIH loader, no augmentation"] = (
+                loaded(xray_vision(found)),
+                8,
+            )
+        except ImportError:
+            print("torchxrayvision is not installed: pip install -e '.[bench]'")
+        compare({name: lambda s=s: rate(*s) for name, s in sources.items()}, ROUNDS)
+
+
+if __name__ == "__main__":
+    main()

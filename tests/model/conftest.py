@@ -1,0 +1,55 @@
+"""Networks without numbers: their shapes are true and their weights cost nothing."""
+
+import gc
+
+import pytest
+import torch
+from torchvision.models.regnet import BlockParams
+
+from deepchest_cli.model.backbones import build_trunk
+
+LARGE = 100e6  # parameters; more are left without memory
+
+
+@pytest.fixture(scope="module")
+def quick_collection():
+    """Keep what torch made at its import out of every search for garbage: a third of the time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def shapes_only(quick_collection, monkeypatch):
+    """Build a trunk on the meta device, which knows shapes and no values."""
+    plan = BlockParams.from_init_params
+
+    def plan_with_values(**settings):
+        with torch.device("cpu"):  # RegNet computes its widths in tensors
+            return plan(**settings)
+
+    monkeypatch.setattr(BlockParams, "from_init_params", plan_with_values)
+
+    def build(name, image_size):
+        with torch.device("meta"):
+            return build_trunk(name, image_size)
+
+    return build
+
+
+@pytest.fixture
+def try_sizes(shapes_only):
+    """Run a trunk forward in training mode, on the CPU with any weights unless it is large."""
+
+    def features(name, built_for, size):
+        trunk, width = shapes_only(name, built_for)
+        device = "meta"
+        if sum(parameter.numel() for parameter in trunk.parameters()) < LARGE:
+            trunk, device = trunk.to_empty(device="cpu"), "cpu"
+            for buffer in trunk.buffers():  # some are indices
+                buffer.zero_()
+        with torch.inference_mode():
+            found = trunk.train()(torch.zeros(2, 1, size, size, device=device))
+        assert found.shape == (2, width)
+
+    return features

@@ -1,0 +1,95 @@
+import re
+import subprocess
+import sys
+
+import pytest
+import torchvision
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.model import backbones
+from deepchest_cli.model.backbones import backbone_names
+from deepchest_cli.model.sizes import RULES, SizeRule, refuse_unfit_size, size_rule
+
+NAMES = backbone_names()
+BOUND = [name for name in NAMES if name.startswith(("vit_", "maxvit"))]  # built for one size
+PICKY = [name for name in NAMES if size_rule(name) != SizeRule() and name not in BOUND]
+SMALL = ("convnext_tiny", "mobilenet_v2", "resnet18", "shufflenet_v2_x0_5", "swin_t", "vit_b_32")
+
+
+def taken(name, size):
+    """Return the size itself, or the nearest one that the error names."""
+    try:
+        refuse_unfit_size(name, size)
+    except UsageError as error:
+        return int(re.match(r"Use --image-size (\d+)", error.hint)[1])
+    return size
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_backbone_takes_the_smallest_size_that_it_names(name, try_sizes):
+    try_sizes(name, taken(name, 28), taken(name, 28))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_sizes_named_for_larger_radiographs_are_taken(name, try_sizes):
+    for size in (taken(name, 100), taken(name, 200)):
+        try_sizes(name, size, size)
+
+
+@pytest.mark.parametrize("name", PICKY)
+def test_one_pixel_less_than_the_smallest_size_fails(name, try_sizes):
+    least = size_rule(name).least
+    with pytest.raises(RuntimeError, match="too small|can't be greater"):
+        try_sizes(name, least, least - 1)
+
+
+@pytest.mark.parametrize("name", BOUND)
+@pytest.mark.parametrize("size", [30, 100, 220, 225])
+def test_a_refused_size_cannot_even_be_built(name, size, shapes_only, monkeypatch):
+    assert taken(name, size) != size
+    monkeypatch.setattr(backbones, "refuse_unfit_size", lambda *_: None)
+    with pytest.raises((AssertionError, ValueError), match="indivisible|not divisible"):
+        shapes_only(name, size)
+
+
+@pytest.mark.parametrize("size", [221, 223, 445])
+def test_strided_layers_pad_maxvit_to_its_partitions(size, shapes_only):
+    shapes_only("maxvit_t", size)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "hint"),
+    [
+        ("vit_b_16", 100, "Use --image-size 96 (or 112)."),
+        ("vit_b_16", 110, "Use --image-size 112 (or 96)."),
+        ("vit_b_32", 30, "Use --image-size 32 (or 64)."),
+        ("maxvit_t", 128, "Use --image-size 224 (or 448)."),
+        ("maxvit_t", 400, "Use --image-size 448 (or 224)."),
+        ("inception_v3", 64, "Use --image-size 75 or more."),
+        ("resnet50", 20, "Use --image-size 28 or more."),
+    ],
+)
+def test_a_refusal_names_the_nearest_sizes(name, size, hint):
+    with pytest.raises(UsageError) as error:
+        refuse_unfit_size(name, size)
+    assert error.value.message == f"{name} does not take radiographs of {size} px."
+    assert error.value.hint == hint
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_named_sizes_are_taken_themselves(name):
+    rule = size_rule(name)
+    for size in range(1, 1025):
+        near, other = rule.nearest(size)
+        assert rule.fits(size) or (rule.fits(near) and rule.fits(other))
+
+
+def test_every_rule_is_some_backbones():
+    assert all(any(name.startswith(start) for name in NAMES) for start in RULES)
+    patches = {name for name in torchvision.models.list_models() if name.startswith("vit_")}
+    assert patches <= set(RULES)
+
+
+def test_asking_for_a_size_needs_no_torch():
+    code = "import sys, deepchest_cli.model.sizes; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,247 @@
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.vision_transformer import VisionTransformer
+
+from deepchest_cli.data.augmentation import Normalisation
+from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.model.backbones import backbone_names, build_trunk
+from deepchest_cli.model.checkpoint import save_checkpoint
+from deepchest_cli.model.classifier import Architecture, Classifier
+from deepchest_cli.model.weights import load_weights
+
+MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, by colour
+
+
+def network(name="resnet18", **settings):
+    return torchvision.models.get_model(name, weights=None, **settings)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Save a state dict and return its path."""
+
+    def save(state):
+        torch.save(state, tmp_path / "weights.pth")
+        return str(tmp_path / "weights.pth")
+
+    return save
+
+
+@pytest.fixture
+def online(monkeypatch):
+    """Answer torchvision's requests for weights with a state dict."""
+
+    def answer(state):
+        fetch = "torchvision.models._api.load_state_dict_from_url"
+        monkeypatch.setattr(fetch, lambda *_, **__: state)
+
+    return answer
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Save a checkpoint of a backbone and return its path and its classifier."""
+
+    def save(backbone, size=32):
+        classifier = Classifier(Architecture(backbone, "linear", ("a", "b"), size, 64))
+        save_checkpoint(tmp_path / "best.pt", classifier, {})
+        return str(tmp_path / "best.pt"), classifier
+
+    return save
+
+
+def small_vit(size):
+    """Return torchvision's ViT with little in it, and a stem of one channel."""
+    vit = VisionTransformer(size, 32, num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8)
+    vit.conv_proj, vit.heads = nn.Conv2d(1, 8, kernel_size=32, stride=32), nn.Identity()
+    return vit
+
+
+def last(whole):
+    return [m for m in whole.modules() if isinstance(m, nn.Linear)][-1]
+
+
+def test_a_saved_network_is_the_same_function_on_grey(saved):
+    whole = network().eval()
+    trunk, _ = build_trunk("resnet18", 64, saved(whole.state_dict()))
+    grey = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        expected = whole(grey.expand(-1, 3, -1, -1))
+        assert torch.allclose(last(whole)(trunk.eval()(grey)), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_stem_of_one_channel_is_taken_as_it_is(saved):
+    state = network().state_dict()
+    state["conv1.weight"] = torch.rand(64, 1, 7, 7)
+    trunk, _ = build_trunk("resnet18", 64, saved(state))
+    assert torch.equal(trunk.conv1.weight, state["conv1.weight"])
+
+
+def test_a_stem_of_four_channels_is_refused_with_both_shapes(saved):
+    state = {**network().state_dict(), "conv1.weight": torch.rand(64, 4, 7, 7)}
+    with pytest.raises(DeepChestError) as error:
+        build_trunk("resnet18", 64, saved(state))
+    assert "conv1.weight is (64, 4, 7, 7) and not (64, 1, 7, 7)" in error.value.message
+    assert "one input channel or three" in error.value.hint
+
+
+@pytest.mark.parametrize("classes", [14, None])
+def test_the_layer_for_other_classes_is_not_wanted(classes, saved):
+    state = network(num_classes=classes or 1000).state_dict()
+    kept = {k: v for k, v in state.items() if classes or not k.startswith("fc.")}
+    trunk, _ = build_trunk("resnet18", 64, saved(kept))
+    assert torch.equal(trunk.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
+
+
+def test_weights_of_another_architecture_name_the_keys(saved):
+    path = saved(network("mobilenet_v2").state_dict())
+    with pytest.raises(DeepChestError, match=r"not those of resnet18 \(missing: conv1.weight") as e:
+        build_trunk("resnet18", 64, path)
+    assert "unknown: features.0.0.weight" in e.value.message
+    assert path in e.value.message
+
+
+def test_weights_of_a_wider_network_name_the_shapes(saved):
+    path = saved(network("shufflenet_v2_x1_0").state_dict())
+    with pytest.raises(DeepChestError) as error:
+        build_trunk("shufflenet_v2_x0_5", 64, path)
+    shapes = "stage2.0.branch1.2.weight is (58, 24, 1, 1) and not (24, 24, 1, 1)"
+    assert shapes in error.value.message
+
+
+def test_refused_weights_name_a_few_keys_only(saved):
+    with pytest.raises(DeepChestError, match=r"missing: \S+, \S+, \S+ \.\.\.\)") as error:
+        build_trunk("resnet18", 64, saved({}))
+    assert len(error.value.message) < 400
+
+
+def test_weights_may_come_from_data_parallel(saved):
+    state = network().state_dict()
+    trunk, _ = build_trunk("resnet18", 64, saved({f"module.{k}": v for k, v in state.items()}))
+    assert torch.equal(trunk.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+
+def test_missing_weights(tmp_path):
+    with pytest.raises(UsageError, match="no weights file") as error:
+        build_trunk("resnet18", 64, str(tmp_path))
+    assert "best.pt" in error.value.hint
+
+
+@pytest.mark.parametrize("content", [b"nonsense", b""])
+def test_a_file_that_is_no_weights(tmp_path, content):
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(DeepChestError, match="no file of weights"):
+        build_trunk("resnet18", 64, str(tmp_path / "weights.pth"))
+
+
+def test_a_file_of_more_than_tensors(saved):
+    with pytest.raises(DeepChestError, match="no state dict of tensors") as error:
+        build_trunk("resnet18", 64, saved({"state_dict": network().state_dict(), "epoch": 3}))
+    assert "model.state_dict()" in error.value.hint
+
+
+def test_the_trunk_of_a_checkpoint_is_taken(checkpoint):
+    path, classifier = checkpoint("resnet18")
+    trunk, _ = build_trunk("resnet18", 64, path)
+    expected = classifier.trunk.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in trunk.state_dict().items())
+
+
+def test_a_checkpoint_of_another_backbone_is_refused_by_name(checkpoint):
+    path, _ = checkpoint("mobilenet_v2")
+    with pytest.raises(UsageError, match="is of the backbone mobilenet_v2, not of resnet18") as e:
+        build_trunk("resnet18", 64, path)
+    assert "--backbone mobilenet_v2" in e.value.hint
+
+
+def test_a_checkpoint_of_another_format_version_is_refused(checkpoint):
+    path, _ = checkpoint("small_cnn")
+    torch.save({**torch.load(path), "format_version": 99}, path)
+    with pytest.raises(DeepChestError, match="format version 99"):
+        build_trunk("small_cnn", 32, path)
+
+
+def test_a_small_cnn_for_another_size_is_refused_with_both_shapes(checkpoint):
+    path, _ = checkpoint("small_cnn", 32)
+    with pytest.raises(DeepChestError, match=r"is \(512, 2048\) and not \(512, 8192\)"):
+        build_trunk("small_cnn", 64, path)
+
+
+def test_position_embeddings_are_resampled_from_another_size(saved):
+    """From 2 x 2 patches to 4 x 4, whose corners stay what they were."""
+    trained, trunk = small_vit(64), small_vit(128)
+    load_weights(trunk, "vit_b_32", saved(trained.state_dict()), None)
+    old, new = (m.encoder.pos_embedding[0].detach() for m in (trained, trunk))
+    assert torch.equal(new[0], old[0])  # the class token has no place
+    grid = new[1:].reshape(4, 4, -1)
+    assert torch.allclose(grid[[0, 0, -1, -1], [0, -1, 0, -1]], old[1:], atol=1e-6)
+    assert not torch.allclose(grid[1, 1], grid[0, 0], atol=1e-3)
+    assert torch.equal(trunk.conv_proj.weight, trained.conv_proj.weight)
+
+
+def test_position_embeddings_for_the_same_size_are_left_alone(saved):
+    trained, trunk = small_vit(64), small_vit(64)
+    load_weights(trunk, "vit_b_32", saved(trained.state_dict()), None)
+    assert torch.equal(trunk.encoder.pos_embedding, trained.encoder.pos_embedding)
+
+
+def test_position_embeddings_of_no_square_are_refused_with_both_shapes(saved):
+    state = small_vit(64).state_dict()
+    state["encoder.pos_embedding"] = torch.rand(1, 7, 8)
+    with pytest.raises(DeepChestError, match=r"is \(1, 7, 8\) and not \(1, 5, 8\)"):
+        load_weights(small_vit(64), "vit_b_32", saved(state), None)
+
+
+def test_imagenet_weights_out_of_reach_say_how_to_go_on(monkeypatch):
+    def offline(*arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(DeepChestError, match="could not be fetched") as error:
+        build_trunk("resnet18", 64, "imagenet")
+    assert "--weights PATH" in error.value.hint
+
+
+def test_imagenet_weights_are_used_where_they_are(online):
+    state = network().state_dict()
+    online(state)
+    trunk, _ = build_trunk("resnet18", 64, "imagenet")
+    assert torch.equal(trunk.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+
+def test_every_torchvision_backbone_has_imagenet_weights():
+    for name in backbone_names():
+        if name != "small_cnn":
+            best = torchvision.models.get_model_weights(name).DEFAULT
+            assert best.url.startswith("https://")
+
+
+def test_a_small_cnn_has_no_imagenet_weights():
+    with pytest.raises(UsageError, match="small_cnn has no ImageNet weights") as error:
+        build_trunk("small_cnn", 64, "imagenet")
+    assert "--weights none" in error.value.hint
+
+
+def test_a_networks_weights_do_without_its_version(online):
+    """MNASNet's own loading asks for it, and a plain dictionary has none."""
+    state = dict(network("mnasnet0_5").state_dict())
+    online(state)
+    trunk, _ = build_trunk("mnasnet0_5", 32, "imagenet")
+    assert torch.equal(trunk.layers[3].weight, state["layers.3.weight"])
+
+
+def test_googlenet_sees_grey_as_its_imagenet_weights_do(online):
+    """Against torchvision's own rescaling of ImageNet's normalised colours."""
+    torch.manual_seed(0)
+    whole = network("googlenet", transform_input=True, init_weights=True).eval()
+    online(whole.state_dict())  # with its auxiliary classifiers
+    trunk, _ = build_trunk("googlenet", 64, "imagenet")
+    grey, ours = torch.rand(2, 1, 64, 64), Normalisation()
+    colours = torchvision.transforms.functional.normalize(
+        grey.expand(-1, 3, -1, -1), MEANS, DEVIATIONS
+    )
+    with torch.inference_mode():
+        found = whole.fc(trunk.eval()((grey - ours.mean) / ours.deviation))
+        assert torch.allclose(found, whole(colours), rtol=1e-3, atol=1e-5)
