@@ -8,8 +8,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepchest_cli.commands.processes import processes
 from deepchest_cli.config import TrainConfig, find_data
-from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal, number
 
 if TYPE_CHECKING:
@@ -39,34 +40,12 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     if config.deterministic:
         # cuBLAS reads this when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with _processes(config) as ranks:
+    with processes(config.device) as ranks:
         if not ranks.is_first:
             terminal = Terminal(quiet=True)
         summary = _run(config, ranks, terminal)
         if ranks.is_first:
             _render(summary, terminal)
-
-
-@contextmanager
-def _processes(config: TrainConfig) -> Iterator["Ranks"]:
-    """Join the other processes where torchrun has started several; their errors say whose."""
-    from torch.distributed import is_torchelastic_launched
-
-    from deepchest_cli.training.device import resolve_device
-    from deepchest_cli.training.ranks import joined
-
-    found = os.environ if is_torchelastic_launched() else {}
-    rank, count, local = (
-        int(found.get(name, default))
-        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    )
-    try:
-        with joined(rank, count, local, resolve_device(config.device, local).type) as ranks:
-            yield ranks
-    except DeepChestError as error:
-        if rank:
-            error.message = f"Process {rank} of {count}: {error.message}"
-        raise
 
 
 def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSummary":

@@ -40,7 +40,7 @@ PAPER = Augmentation(30.0, (0.08, 1.0), 4 / 3, shift=0.0, brightness=0.0, contra
 
 def to_grey(images: Tensor, size: int) -> Tensor:
     """Return bytes (B, S, S) as grey values (B, 1, size, size) from 0 to 1."""
-    grey = images.unsqueeze(1).float() / 255
+    grey = images.unsqueeze(1).to(torch.float32, copy=True).div_(255)
     if grey.shape[-1] == size:
         return grey
     return F.interpolate(
@@ -61,15 +61,29 @@ def augment(grey: Tensor, augmentation: Augmentation, draws: Tensor) -> Tensor:
 
     The geometry is one affine map and so one resampling; `draws` (8, B) are those of `draw`.
     """
-    affine = _affine(draws, augmentation).to(grey.device, non_blocking=True)
-    grid = F.affine_grid(affine, list(grey.shape), align_corners=False)
+    grid = _grid(_affine(draws, augmentation).to(grey.device, non_blocking=True), grey.shape[-1])
     moved = F.grid_sample(grey, grid, padding_mode="zeros", align_corners=False)
-    if not augmentation.brightness and not augmentation.contrast:
-        return moved.clamp(0, 1)
-    brightness, contrast = draws[6:].to(grey.device, non_blocking=True)[:, :, None, None, None]
-    factor = 1 + augmentation.contrast * contrast
-    exposed: Tensor = (moved - 0.5) * factor + 0.5 + augmentation.brightness * brightness
-    return exposed.clamp(0, 1)
+    if augmentation.brightness or augmentation.contrast:
+        factor = 1 + augmentation.contrast * draws[6]
+        offset = 0.5 - 0.5 * factor + augmentation.brightness * draws[7]
+        exposure = torch.stack([factor, offset]).to(grey.device, non_blocking=True)
+        factor, offset = exposure[:, :, None, None, None]
+        moved.mul_(factor).add_(offset)
+    return moved.clamp_(0, 1)
+
+
+def _grid(affine: Tensor, size: int) -> Tensor:
+    """Return where each output pixel lies in the input, (B, S, S, 2), for maps (B, 2, 3).
+
+    What torch's `affine_grid` gives, many times as fast: a coordinate is a row's part plus a
+    column's, where it multiplies matrices of three columns.
+    """
+    steps = torch.arange(size, device=affine.device)
+    centres = (2 * steps + 1) / size - 1  # of the pixels, from -1 to 1
+    columns = affine[:, :, 0, None] * centres  # (B, 2, S)
+    rows = affine[:, :, 1, None] * centres + affine[:, :, 2, None]
+    planes = columns[:, :, None, :] + rows[:, :, :, None]  # (B, 2, S, S), read as fast as written
+    return planes.permute(0, 2, 3, 1)
 
 
 def _affine(draws: Tensor, augmentation: Augmentation) -> Tensor:
@@ -101,5 +115,5 @@ def _crop(draws: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
 
 def normalise(grey: Tensor, normalisation: Normalisation) -> Tensor:
     """Return the network's input (B, 1, S, S), channels last."""
-    standard = (grey - normalisation.mean) / normalisation.deviation
+    standard = (grey - normalisation.mean).div_(normalisation.deviation)
     return standard.contiguous(memory_format=torch.channels_last)

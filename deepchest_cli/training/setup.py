@@ -7,19 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli import __version__
 from deepchest_cli.config import TrainConfig, parse_assignment
-from deepchest_cli.data.augmentation import PAPER, Augmentation
+from deepchest_cli.data.augmentation import Augmentation
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
-from deepchest_cli.data.reader import ImageReader, resolve_place
-from deepchest_cli.errors import UsageError
+from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.model.backbones import resolve_backbone
-from deepchest_cli.model.classifier import Architecture, Classifier
-from deepchest_cli.model.sizes import refuse_unfit_size
+from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.model.weights import refuse_absent_weights
 from deepchest_cli.training.checks import (
     refuse_unfit_batch,
@@ -30,6 +27,12 @@ from deepchest_cli.training.device import Precision, resolve_device, resolve_pre
 from deepchest_cli.training.long_tail import balanced_chances, build_loss
 from deepchest_cli.training.losses import LabelLoss
 from deepchest_cli.training.optimisation import build_average, build_optimizer
+from deepchest_cli.training.parts import (
+    build_classifier,
+    build_reader,
+    choose_augmentation,
+    choose_kernels,
+)
 from deepchest_cli.training.ranks import Ranks
 from deepchest_cli.weighting import LossWeighter, build_weighter
 
@@ -103,14 +106,14 @@ def set_up(config: TrainConfig, ranks: Ranks | None = None) -> Setup:
     refuse_unfit_batch(config, ranks)
     refuse_absent_weights(config.backbone, config.weights)
     torch.manual_seed(config.seed)
-    _choose_kernels(config.deterministic)
+    choose_kernels(config.deterministic)
     dataset = open_dataset(config.data)
     options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
     weighter = build_weighter(config.weighter, dataset.findings, options)
     rows = {part: dataset.rows(part) for part in ("train", "validation")}
     refuse_unfit_parts(dataset, rows, config)
     labels, known = dataset.labels[rows["train"]], dataset.known[rows["train"]]
-    classifier = _build_classifier(config, dataset, device)
+    classifier = build_classifier(config, dataset, device)
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
     precision = resolve_precision(config.precision, device)
@@ -118,13 +121,13 @@ def set_up(config: TrainConfig, ranks: Ranks | None = None) -> Setup:
         config=config,
         ranks=ranks,
         dataset=dataset,
-        reader=_reader(config, dataset, np.concatenate(list(rows.values())), device),
+        reader=build_reader(config, dataset, np.concatenate(list(rows.values())), device),
         training_rows=rows["train"],
         validation_rows=rows["validation"],
         chances=balanced_chances(labels, known) if config.sampling == "balanced" else None,
         device=device,
         precision=precision,
-        augmentation=_augmentation(config),
+        augmentation=choose_augmentation(config),
         classifier=classifier,
         average=build_average(classifier, config.ema),
         label_loss=build_loss(config, labels, known, device),
@@ -132,39 +135,3 @@ def set_up(config: TrainConfig, ranks: Ranks | None = None) -> Setup:
         optimizer=build_optimizer(classifier, weighter, config),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
     )
-
-
-def _choose_kernels(deterministic: bool) -> None:
-    """Let torch take the fastest kernels, or only those that give the same bits every time."""
-    torch.use_deterministic_algorithms(deterministic)
-    torch.backends.cudnn.benchmark = not deterministic
-
-
-def _build_classifier(
-    config: TrainConfig, dataset: RadiographDataset, device: torch.device
-) -> Classifier:
-    size = config.image_size or dataset.size
-    if size > dataset.size:
-        raise UsageError(
-            f"--image-size {size} is larger than the stored {dataset.size} px of {config.data}.",
-            f"Use {dataset.size} or less, or store larger images: deepchest prepare --size {size}",
-        )
-    refuse_unfit_size(config.backbone, size)
-    architecture = Architecture(config.backbone, config.head, dataset.findings, size, dataset.size)
-    classifier = Classifier(architecture, config.weights)
-    if config.sync_batchnorm:
-        classifier = nn.SyncBatchNorm.convert_sync_batchnorm(classifier)  # type: ignore[no-untyped-call]
-    return classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _reader(
-    config: TrainConfig, dataset: RadiographDataset, rows: NDArray[np.int64], device: torch.device
-) -> ImageReader:
-    place = resolve_place(config.cache, len(rows), dataset.size, device)
-    return ImageReader(dataset, device, place, rows)
-
-
-def _augmentation(config: TrainConfig) -> Augmentation | None:
-    if config.augment == "none":
-        return Augmentation(0, (1, 1), 1, 0, 0, 0, flip=True) if config.flip else None
-    return PAPER if config.augment == "paper" else Augmentation(flip=config.flip)

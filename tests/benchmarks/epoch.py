@@ -1,39 +1,17 @@
-"""What an epoch costs over the bare model step, and against the reference's arrangement."""
+"""What an epoch of the training loop costs over the bare model step.
 
-import argparse
-import tempfile
+On a GPU this is also the rate with synthetic tensors and no loading.
+"""
+
 import time
-from pathlib import Path
 
 import torch
-from interleaved import compare, conditions
-from material import Material, material
-from reference import ReferenceRun
+from interleaved import compare
+from our_epoch import prepared, read_options, synchronise
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.training.device import resolve_device
-from deepchest_cli.training.interruption import StopRequest
-from deepchest_cli.training.loop import Trainer
-from deepchest_cli.training.observers import Observers
-from deepchest_cli.training.resources import Clock
 from deepchest_cli.training.setup import set_up
-
-
-class OurEpoch:
-    """Epochs of the training loop itself, without the validation after them."""
-
-    def __init__(self, config: TrainConfig, folder: Path) -> None:
-        self.trainer = Trainer(set_up(config), folder, Observers())
-        self.images = self.trainer.setup.steps_per_epoch * config.batch_size
-
-    def __call__(self) -> float:
-        clock = Clock()
-        self.trainer._train_epoch(StopRequest(), clock)
-        synchronise(self.trainer.setup.device)
-        seconds = clock.seconds
-        self.trainer.position.epoch_step = 0
-        return self.images / seconds
 
 
 class BareStep:
@@ -64,75 +42,12 @@ class BareStep:
         return self.steps * len(self.labels) / (time.perf_counter() - started)
 
 
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def over_bare_step(found: Material, options: argparse.Namespace) -> None:
-    """Compare an epoch, augmentation included, with the model step alone."""
-    config = TrainConfig(
-        data=found.shards,
-        backbone=options.backbone,
-        image_size=options.size,
-        batch_size=options.batch,
-        device=options.device,
-        epochs=1000,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        epoch = OurEpoch(config, Path(folder))
-        bare = BareStep(config, epoch.images // config.batch_size)
-        print("An epoch of deepchest train and the bare model step:")
-        compare({"an epoch": epoch, "the bare step": bare}, options.rounds)
-
-
-def against_reference(found: Material, options: argparse.Namespace) -> None:
-    """Compare an epoch of the paper's setting with the arrangement of its authors' code."""
-    config = TrainConfig(
-        data=found.shards,
-        backbone=options.backbone,
-        image_size=options.size,
-        batch_size=options.batch,
-        device=options.device,
-        head="mlp",
-        augment="paper",
-        optimizer="rmsprop",
-        epochs=1000,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        epoch = OurEpoch(config, Path(folder))
-        steps = max(2, epoch.images // config.batch_size // 4)
-        reference = ReferenceRun(
-            found.source,
-            options.backbone,
-            options.size,
-            options.batch,
-            steps,
-            resolve_device(options.device),
-        )
-        print("An epoch of deepchest train and the reference's arrangement:")
-        compare({"deepchest": epoch, "the reference's arrangement": reference}, options.rounds)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    with material(options.images, options.size) as found:
-        conditions(
-            pictures=found.origin,
-            pixels=f"1024 to {options.size}",
-            backbone=options.backbone,
-            batch=options.batch,
-            device=options.device,
-        )
-        over_bare_step(found, options)
-        against_reference(found, options)
+    options = read_options(__doc__, images=160, rounds=15)
+    with prepared(options) as (_, epoch):
+        config = epoch.trainer.setup.config
+        bare = BareStep(config, epoch.images // config.batch_size)
+        compare({"an epoch of deepchest train": epoch, "the bare step": bare}, options.rounds)
 
 
 if __name__ == "__main__":

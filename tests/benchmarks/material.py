@@ -55,13 +55,13 @@ def _originals(folder: Path) -> tuple[list[Path], str]:
         return found, f"{len(found)} of NIH's originals, again and again"
     demo = folder / "demo"
     demo.mkdir()
-    write_demo(demo, images=16, seed=0, workers=1, progress=lambda *_: None)
+    write_demo(demo, images=40, seed=0, workers=1, progress=lambda *_: None)
     chance, found = np.random.default_rng(0), sorted((demo / "images").glob("*.png"))
     for path in found:  # grain, without which a PNG file is decoded too fast
         enlarged = Image.open(path).convert("L").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         noisy = np.asarray(enlarged) + chance.normal(0, 2, (SIZE, SIZE))
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
-    return found, "16 synthetic radiographs, again and again"
+    return found, "40 synthetic radiographs, again and again"
 
 
 def _write(source: Path, originals: list[Path], images: int) -> None:

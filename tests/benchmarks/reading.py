@@ -10,7 +10,7 @@ import itertools
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -87,16 +87,18 @@ def ours(found: Material) -> Iterator[torch.Tensor]:
 
 
 def loaded(dataset: Dataset) -> Iterator[object]:
-    """Yield batches of a data set for ever, read by worker processes."""
-    loader = DataLoader(
-        dataset, BATCH, shuffle=True, num_workers=CORES, persistent_workers=True, drop_last=True
-    )
-    while True:
-        yield from loader
+    """Yield an epoch's batches of a data set, read by worker processes."""
+    yield from DataLoader(dataset, BATCH, shuffle=True, num_workers=CORES, drop_last=True)
 
 
-def rate(coming: Iterator[object], count: int) -> float:
-    """Return images a second over `count` batches."""
+def rate(start: Callable[[], Iterator[object]], count: int) -> float:
+    """Return images a second over `count` batches after the first.
+
+    Begun anew in every round: workers that read ahead between two rounds would slow down whatever
+    is measured then, and have their own batches ready for nothing.
+    """
+    coming = start()
+    next(coming)
     started = time.perf_counter()
     for _ in itertools.islice(coming, count):
         pass
@@ -106,18 +108,19 @@ def rate(coming: Iterator[object], count: int) -> float:
 def main() -> None:
     with material(IMAGES, SIZE) as found:
         conditions(pictures=found.origin, pixels=f"1024 to {SIZE}", batch=BATCH, workers=CORES)
+        decoded = DecodedImages(found)
         sources = {
-            "ours, gathered and augmented": (ours(found), 200),
-            "PNG files, decoded, shrunk and augmented": (loaded(DecodedImages(found)), 8),
+            "ours, gathered and augmented": lambda: rate(lambda: ours(found), 200),
+            "PNG files, decoded, shrunk and augmented": lambda: rate(lambda: loaded(decoded), 16),
         }
         try:
-            sources["torchxrayvision's NIH loader, no augmentation"] = (
-                loaded(xray_vision(found)),
-                8,
+            peer = xray_vision(found)
+            sources["torchxrayvision's NIH loader, no augmentation"] = lambda: rate(
+                lambda: loaded(peer), 8
             )
         except ImportError:
             print("torchxrayvision is not installed: pip install -e '.[bench]'")
-        compare({name: lambda s=s: rate(*s) for name, s in sources.items()}, ROUNDS)
+        compare(sources, ROUNDS)
 
 
 if __name__ == "__main__":

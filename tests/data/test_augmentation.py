@@ -7,6 +7,7 @@ from deepchest_cli.data.augmentation import (
     PAPER,
     Augmentation,
     Normalisation,
+    _grid,
     augment,
     draw,
     normalise,
@@ -106,6 +107,12 @@ def test_one_affine_map_is_the_crop_of_the_rotated_radiograph():
     turned = augment(picture, replace(STILL, rotation=20), draws)
     then = augment(turned, replace(STILL, area=(0.25, 0.25)), draws)
     assert (at_once - then).abs().max() < 0.02
+
+
+def test_the_grid_is_that_of_torch():
+    affine = torch.randn(5, 2, 3, generator=generator())
+    expected = torch.nn.functional.affine_grid(affine, [5, 1, 17, 17], align_corners=False)
+    assert torch.allclose(_grid(affine, 17), expected, atol=1e-5)
 
 
 def test_the_authors_augmentation_flips_and_keeps_the_exposure(grey):

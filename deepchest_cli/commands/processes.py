@@ -1,0 +1,33 @@
+"""The processes that a launcher has started for one command."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from deepchest_cli.errors import DeepChestError
+
+if TYPE_CHECKING:
+    from deepchest_cli.training.ranks import Ranks
+
+
+@contextmanager
+def processes(device: str) -> Iterator["Ranks"]:
+    """Join the other processes where torchrun has started several; their errors say whose."""
+    from torch.distributed import is_torchelastic_launched
+
+    from deepchest_cli.training.device import resolve_device
+    from deepchest_cli.training.ranks import joined
+
+    found = os.environ if is_torchelastic_launched() else {}
+    rank, count, local = (
+        int(found.get(name, default))
+        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    try:
+        with joined(rank, count, local, resolve_device(device, local).type) as ranks:
+            yield ranks
+    except DeepChestError as error:
+        if rank:
+            error.message = f"Process {rank} of {count}: {error.message}"
+        raise

@@ -1,0 +1,77 @@
+"""Our side of the benchmarks that train: the training loop itself, and how it is set up."""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from interleaved import conditions
+from material import Material, material
+
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.training.interruption import StopRequest
+from deepchest_cli.training.loop import Trainer
+from deepchest_cli.training.observers import Observers
+from deepchest_cli.training.resources import Clock
+from deepchest_cli.training.setup import set_up
+
+
+class OurEpoch:
+    """Epochs of the training loop itself, without the validation after them."""
+
+    def __init__(self, config: TrainConfig, folder: Path) -> None:
+        self.trainer = Trainer(set_up(config), folder, Observers())
+        self.images = self.trainer.setup.steps_per_epoch * config.batch_size
+
+    def __call__(self) -> float:
+        clock = Clock()
+        self.trainer._train_epoch(StopRequest(), clock)
+        synchronise(self.trainer.setup.device)
+        seconds = clock.seconds
+        self.trainer.position.epoch_step = 0
+        return self.images / seconds
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def read_options(description: str, images: int, rounds: int) -> argparse.Namespace:
+    """Return what was asked for on the command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--images", type=int, default=images)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--device", default="cpu")
+    return parser.parse_args()
+
+
+@contextmanager
+def prepared(options: argparse.Namespace, **more: Any) -> Iterator[tuple[Material, OurEpoch]]:
+    """Yield the material and an epoch of ours on it, with further settings of the run."""
+    with material(options.images, options.size) as found, tempfile.TemporaryDirectory() as folder:
+        config = TrainConfig(
+            data=found.shards,
+            backbone=options.backbone,
+            image_size=options.size,
+            batch_size=options.batch,
+            device=options.device,
+            epochs=100_000,
+            **more,
+        )
+        epoch = OurEpoch(config, Path(folder))
+        conditions(
+            pictures=found.origin,
+            pixels=f"1024 to {options.size}",
+            backbone=options.backbone,
+            batch=options.batch,
+            device=options.device,
+            precision=epoch.trainer.setup.precision,
+        )
+        yield found, epoch

@@ -1,0 +1,59 @@
+import shutil
+from dataclasses import replace
+
+import pytest
+from tests_support import QUICK
+
+from deepchest_cli.config import PrepareConfig, TrainConfig
+from deepchest_cli.data.preparation import plan_preparation, run_preparation
+from deepchest_cli.errors import UsageError
+from deepchest_cli.training.resume import load_state, saved_config
+from deepchest_cli.training.setup import set_up
+
+
+def prepared(source, folder, **changes):
+    config = PrepareConfig(size=32, workers=1, validation_fraction=0.2, force=True)
+    config = replace(config, **changes)
+    run_preparation(plan_preparation(config, source), config, folder, lambda *_: None)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"validation_fraction": 0.3}, "validation_fraction 0.3, not 0.2"),
+        ({"seed": 3}, "seed 3, not 0"),
+        ({"size": 40}, "size 40, not 32"),
+    ],
+)
+def test_data_prepared_otherwise_say_which_setting_changed(
+    nih_folder, trained, tmp_path, change, said
+):
+    data = prepared(nih_folder, tmp_path / "shards", **change)
+    with pytest.raises(UsageError, match="have changed since the run") as error:
+        load_state(set_up(TrainConfig(data=data, **QUICK)), trained)
+    assert said in error.value.message
+
+
+def test_another_source_is_named(nih_folder, trained, tmp_path):
+    table = nih_folder / "Data_Entry_2017_v2020.csv"
+    table.write_text(table.read_text().replace("|Effusion", ""))
+    data = prepared(nih_folder, tmp_path / "shards")
+    with pytest.raises(UsageError, match="another sha256"):
+        load_state(set_up(TrainConfig(data=data, **QUICK)), trained)
+
+
+def test_other_findings_are_named(trained, shards):
+    setup = set_up(TrainConfig(data=shards, **QUICK))
+    fewer = replace(setup.dataset, findings=setup.dataset.findings[:-1], sha256="another")
+    with pytest.raises(UsageError, match="began: other findings"):
+        load_state(replace(setup, dataset=fewer), trained)
+
+
+def test_the_same_data_elsewhere_are_the_same_data(trained, shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    assert load_state(set_up(TrainConfig(data=copy, **QUICK)), trained) is not None
+
+
+def test_the_saved_configuration_is_the_one_that_the_run_began_with(trained, shards):
+    assert saved_config(trained) == TrainConfig(data=shards, out=trained, **QUICK)
