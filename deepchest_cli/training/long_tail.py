@@ -6,6 +6,7 @@ from dataclasses import fields
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deepchest_cli.config import TrainConfig, parse_assignment
 from deepchest_cli.errors import UsageError, unknown_name
@@ -44,6 +45,14 @@ def counts_of(
     """Return the known positives and negatives of each finding (T,)."""
     positives = (labels & known).sum(axis=0, dtype=np.int64)
     return positives, known.sum(axis=0, dtype=np.int64) - positives
+
+
+def prevalence_of(labels: NDArray[np.uint8], known: NDArray[np.uint8]) -> Tensor:
+    """Return the share of positives among the known labels (T,); NaN where none is known."""
+    positives, negatives = (
+        torch.from_numpy(counts).double() for counts in counts_of(labels, known)
+    )
+    return positives / (positives + negatives)
 
 
 def _base_loss(config: TrainConfig) -> LabelLoss:

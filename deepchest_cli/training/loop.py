@@ -24,9 +24,9 @@ from deepchest_cli.training.resources import Clock, peak_memory
 from deepchest_cli.training.resume import load_state
 from deepchest_cli.training.saving import VALIDATION_METRICS, RunFiles
 from deepchest_cli.training.setup import Setup
-from deepchest_cli.training.step import TrainingStep
+from deepchest_cli.training.step import Outcome, TrainingStep
 from deepchest_cli.training.watch import LossWatch
-from deepchest_cli.weighting import Performance, TaskLosses
+from deepchest_cli.weighting import Performance
 
 
 @dataclass(frozen=True)
@@ -126,30 +126,31 @@ class Trainer:
         )
         setup.classifier.train()
         for batch in clock.waiting(ahead(coming)):
-            losses, logits = self.take_step(batch, position.step)
-            self.record.add(losses, logits, batch.labels, batch.known)
+            found = self.take_step(batch, position.step)
+            self.record.add(found.losses, found.logits, batch.labels, batch.known)
+            self.record.add_weights(found.weights)
             position.step += 1
             position.epoch_step += 1
-            self.watch.see(losses.values, position.epoch + 1, position.epoch_step)
-            self.observer.on_step(self._step_report(losses))
+            self.watch.see(found.losses.values, position.epoch + 1, position.epoch_step)
+            self.observer.on_step(self._step_report(found))
             self._stop_where_asked(stop)
 
-    def _step_report(self, losses: TaskLosses) -> StepReport:
+    def _step_report(self, found: Outcome) -> StepReport:
         return StepReport(
             epoch=self.position.epoch + 1,
             epochs=self.setup.config.epochs,
             step=self.position.epoch_step,
             steps=self.setup.steps_per_epoch,
             remaining=self.setup.total_steps - self.position.step,
-            losses=losses.values,
-            weights=self.setup.weighter.weights,
+            losses=found.losses.values,
+            weights=found.weights,
         )
 
     def _end_epoch(self, images: int, clock: Clock) -> None:
         """Validate, let the weighter learn from it, and save: the best first, the state last."""
         setup, position = self.setup, self.position
         self.watch.look(position.epoch + 1)
-        seconds, used = clock.seconds, setup.weighter.weights
+        seconds, used = clock.seconds, self.record.mean_weights()
         performance = Performance(self.record.performance(), self._validate())
         for note in setup.weighter.end_epoch(performance):
             self.observer.on_note(note)

@@ -21,6 +21,7 @@ class Objective:
         self.weighter = weighter
         self.label_loss = label_loss
         self.scaler = scaler
+        self.used: Tensor | None = None  # the task weights (T,) of the step under way
 
     def losses(self, logits: Tensor, labels: Tensor, known: Tensor) -> TaskLosses:
         """Return the losses of the tasks, without gradients; all arguments are (B, T)."""
@@ -38,6 +39,7 @@ class Objective:
         leaf = logits.detach().requires_grad_()
         losses = task_losses(leaf, labels, known, self.label_loss, counts)
         objective = self.weighter(losses)
+        self.used = self.weighter.weights
         self.scaler.scale(objective).backward()
         assert leaf.grad is not None
         return TaskLosses(losses.values.detach(), losses.known), leaf.grad

@@ -29,7 +29,7 @@ class EpochReport:
     epochs: int
     training: dict[str, Tensor]
     validation: dict[str, Tensor]
-    weights: Tensor | None  # (T,), as used in this epoch
+    weights: Tensor | None  # (T,), the mean of those used in this epoch's steps
     best: bool
     seconds: float
     images_per_second: float

@@ -24,7 +24,7 @@ from deepchest_cli.training.checks import (
     refuse_unfit_parts,
 )
 from deepchest_cli.training.device import Precision, resolve_device, resolve_precision
-from deepchest_cli.training.long_tail import balanced_chances, build_loss
+from deepchest_cli.training.long_tail import balanced_chances, build_loss, prevalence_of
 from deepchest_cli.training.losses import LabelLoss
 from deepchest_cli.training.optimisation import build_average, build_optimizer
 from deepchest_cli.training.parts import (
@@ -34,7 +34,7 @@ from deepchest_cli.training.parts import (
     choose_kernels,
 )
 from deepchest_cli.training.ranks import Ranks
-from deepchest_cli.weighting import LossWeighter, build_weighter
+from deepchest_cli.weighting import Context, LossWeighter, build_weighter
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,11 @@ def set_up(config: TrainConfig, ranks: Ranks | None = None) -> Setup:
     choose_kernels(config.deterministic)
     dataset = open_dataset(config.data)
     options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
-    weighter = build_weighter(config.weighter, dataset.findings, options)
     rows = {part: dataset.rows(part) for part in ("train", "validation")}
     refuse_unfit_parts(dataset, rows, config)
     labels, known = dataset.labels[rows["train"]], dataset.known[rows["train"]]
+    context = Context(config.seed, prevalence_of(labels, known), config.epochs)
+    weighter = build_weighter(config.weighter, dataset.findings, options, context)
     classifier = build_classifier(config, dataset, device)
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)

@@ -1,6 +1,7 @@
 """What happens to one batch: input, logits, losses, objective, update."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,14 @@ from deepchest_cli.training.optimisation import learning_rate, set_rate
 from deepchest_cli.training.setup import Setup
 from deepchest_cli.weighting import TaskLosses
 
-Outcome = tuple[TaskLosses, Tensor]  # losses (T,) and logits (B, T) of all processes
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step has found before its update, the same in all processes."""
+
+    losses: TaskLosses
+    logits: Tensor  # (B, T)
+    weights: Tensor | None  # (T,), as used
 
 
 class TrainingStep:
@@ -25,7 +33,7 @@ class TrainingStep:
         self.objective = Objective(setup.weighter, setup.label_loss, setup.scaler)
 
     def __call__(self, batch: Batch, step: int) -> Outcome:
-        """Take step number `step` of the run; returns the losses and the logits before it."""
+        """Take step number `step` of the run; returns what was found before the update."""
         setup = self.setup
         parts = list(self._network_input(batch, step).chunk(setup.config.accumulate))
         set_rate(setup.optimizer, learning_rate(setup.config, step, setup.total_steps))
@@ -61,7 +69,7 @@ class TrainingStep:
         self.setup.weighter.observe(logits, batch.labels, batch.known)
         losses, gradient = self.objective.gradient(logits, batch.labels, batch.known)
         self._backward(mine, gradient[self._mine(batch)])
-        return losses, logits
+        return Outcome(losses, logits, self.objective.used)
 
     def _in_two_passes(self, parts: list[Tensor], batch: Batch, step: int) -> Outcome:
         """Look at all logits first: the objective may weigh each part by the others."""
@@ -72,7 +80,7 @@ class TrainingStep:
         for number, (part, share) in enumerate(zip(parts, shares, strict=True)):
             with self._synced(number == len(parts) - 1):
                 self._backward(self.forward.logits(part, step, number), share)
-        return losses, logits
+        return Outcome(losses, logits, self.objective.used)
 
     def _part_by_part(self, parts: list[Tensor], batch: Batch, step: int) -> Outcome:
         """Back-propagate each part at once: the objective is the sum of those of the parts."""
@@ -89,7 +97,8 @@ class TrainingStep:
                 self._backward(logits, gradient)
         everyone = self.setup.ranks.gather(torch.cat(seen))
         self.setup.weighter.observe(everyone, batch.labels, batch.known)
-        return self.objective.losses(everyone, batch.labels, batch.known), everyone
+        losses = self.objective.losses(everyone, batch.labels, batch.known)
+        return Outcome(losses, everyone, self.objective.used)
 
     def _synced(self, last: bool) -> AbstractContextManager[None]:
         """Average the gradients over the processes with the last part only."""

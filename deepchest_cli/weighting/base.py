@@ -8,6 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+SMALLEST = 1e-8  # a loss below counts as this much where it is divided by or its logarithm taken
+
 
 @dataclass(frozen=True)
 class TaskLosses:
@@ -30,12 +32,21 @@ class Performance:
     validation: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Context:
+    """What a run knows and a weighter may want, beside the options that a user sets."""
+
+    seed: int = 0  # of a private generator, where a method draws
+    prevalence: Tensor | None = None  # (T,), of the training labels; NaN: nothing known
+    epochs: int | None = None  # that the run is planned for
+
+
 class Weighter(nn.Module, ABC):
     """Common to all: the tasks, the trace of weights, and the hooks of a training loop.
 
-    All state lives in buffers and parameters, so that `state_dict` resumes a run exactly.
-    Parameters, where a method learns its weights, belong into an optimiser group of their own
-    without weight decay.
+    All state lives in buffers, parameters and the extra state of torch's modules, so that
+    `state_dict` resumes a run exactly. Parameters, where a method learns its weights with the
+    model, belong into an optimiser group of their own without weight decay.
     """
 
     # whether a step's objective is the sum of the objectives of its parts, so that each part can
@@ -49,7 +60,10 @@ class Weighter(nn.Module, ABC):
     @property
     @abstractmethod
     def weights(self) -> Tensor | None:
-        """The derivative of the objective by each task's loss (T,), as last used."""
+        """The derivative of the objective by each task's loss (T,), as last used.
+
+        None before the first step of a method whose weights follow from the losses.
+        """
 
     def observe(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
         """Watch the results of a step, each (B, T), before the update."""
@@ -70,8 +84,37 @@ class LossWeighter(Weighter):
         """Return the scalar objective to back-propagate."""
 
 
+class StepWeighter(LossWeighter):
+    """A loss weighter whose weights follow from each step; it remembers the last ones."""
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__(tasks)
+        self.last: Tensor | None = None
+
+    @property
+    def weights(self) -> Tensor | None:
+        """The derivative of the objective by each task's loss (T,), as last used."""
+        return self.last
+
+    def remember(self, weights: Tensor) -> Tensor:
+        """Keep the weights (T,) of this step for the trace, and return them."""
+        self.last = weights.detach().clone()
+        return weights
+
+
 def weighted_sum(weights: Tensor, losses: TaskLosses) -> Tensor:
     """Return the sum of the present tasks' losses times their weights (T,)."""
     # the type first: Metal has no double precision
     terms = weights.to(losses.values.dtype).to(losses.values.device) * losses.values
     return torch.where(losses.present, terms, torch.zeros_like(terms)).sum()
+
+
+def softmax_over(present: Tensor, scores: Tensor) -> Tensor:
+    """Return the softmax (T,) over the present tasks' scores; zero for the others."""
+    shares = torch.softmax(scores.masked_fill(~present, float("-inf")), dim=0)
+    return torch.where(present, shares, torch.zeros_like(shares))  # none present: no NaN
+
+
+def safe_log(losses: TaskLosses) -> Tensor:
+    """Return the logarithms (T,) of the losses; of the smallest where one is zero or absent."""
+    return losses.values.clamp(min=SMALLEST).log()

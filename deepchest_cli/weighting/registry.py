@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.base import LossWeighter
+from deepchest_cli.weighting.base import Context, LossWeighter
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
 from deepchest_cli.weighting.equal import EqualWeighter
 
 SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+ONE_PASS = "1 forward, 1 backward"
+GIVEN = ("tasks", "context")  # by the run, not by the user
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,22 @@ class WeighterInfo:
     name: str
     factory: Callable[..., LossWeighter]
     summary: str
-    kind: str  # loss: needs the losses only; gradient: needs task gradients
-    passes: str  # forward and backward passes of a step
-    memory: str  # beyond that of equal weighting
     paper: str
+    kind: str = "loss"  # loss: needs the losses only; gradient: needs task gradients
+    passes: str = ONE_PASS  # forward and backward passes of a step
+    memory: str = "none"  # beyond that of equal weighting
 
     @property
     def options(self) -> Mapping[str, Any]:
         """The parameters that --weighter-option sets, with their defaults."""
-        parameters = list(inspect.signature(self.factory).parameters.values())
-        return {entry.name: entry.default for entry in parameters if entry.name != "tasks"}
+        parameters = inspect.signature(self.factory).parameters.values()
+        return {entry.name: entry.default for entry in parameters if entry.name not in GIVEN}
+
+    def build(self, tasks: Sequence[str], context: Context, values: Mapping[str, Any]) -> Any:
+        """Return the weighter; a factory that has a parameter `context` is given it."""
+        if "context" in inspect.signature(self.factory).parameters:
+            return self.factory(tasks, **values, context=context)
+        return self.factory(tasks, **values)
 
 
 WEIGHTERS: dict[str, WeighterInfo] = {
@@ -39,17 +47,12 @@ WEIGHTERS: dict[str, WeighterInfo] = {
             name="equal",
             factory=EqualWeighter,
             summary="the plain sum of the task losses",
-            kind="loss",
-            passes="1 forward, 1 backward",
-            memory="none",
             paper="baseline",
         ),
         WeighterInfo(
             name="deepchest",
             factory=DeepChestWeighter,
             summary="raises tasks below the mean training accuracy, lowers the others",
-            kind="loss",
-            passes="1 forward, 1 backward",
             memory="one number a task",
             paper="Mohamed et al. 2025, arXiv 2505.23595",
         ),
@@ -58,7 +61,10 @@ WEIGHTERS: dict[str, WeighterInfo] = {
 
 
 def build_weighter(
-    name: str, tasks: Sequence[str], options: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+    name: str,
+    tasks: Sequence[str],
+    options: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    context: Context | None = None,
 ) -> LossWeighter:
     """Return a weighter for `tasks`, its options given as text.
 
@@ -72,7 +78,8 @@ def build_weighter(
         if key not in defaults:
             raise _unknown_option(name, key, defaults)
         values[key] = _parse(key, text, defaults[key])
-    return WEIGHTERS[name].factory(tasks, **values)
+    weighter: LossWeighter = WEIGHTERS[name].build(tasks, context or Context(), values)
+    return weighter
 
 
 def _unknown_option(name: str, key: str, defaults: Mapping[str, Any]) -> UsageError:

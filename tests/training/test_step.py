@@ -63,9 +63,9 @@ def test_a_step_in_parts_is_the_step(config, weighter, accumulate):
     assert same(parts.classifier, whole.classifier, rtol=1e-4, atol=1e-6)
     assert not same(set_up(config).classifier, whole.classifier, rtol=1e-4, atol=1e-6)
     assert same(parts.weighter, whole.weighter, rtol=1e-4)
-    for (losses, logits), (expected, wanted) in zip(seen_in_parts, seen, strict=True):
-        assert torch.allclose(losses.values, expected.values, rtol=1e-4)
-        assert torch.allclose(logits, wanted, rtol=1e-3, atol=1e-5)
+    for found, expected in zip(seen_in_parts, seen, strict=True):
+        assert torch.allclose(found.losses.values, expected.losses.values, rtol=1e-4)
+        assert torch.allclose(found.logits, expected.logits, rtol=1e-3, atol=1e-5)
 
 
 def test_a_parameter_of_the_weighter_learns_the_same_in_parts(config):
@@ -103,7 +103,7 @@ def test_half_precision_is_scaled_and_unscaled(config):
     assert half.scaler.get_scale() > 1
     assert same(half.classifier, full.classifier, atol=2e-3)
     assert not same(half.classifier, full.classifier, rtol=0, atol=0)
-    assert torch.allclose(found[1][0].values, expected[1][0].values, atol=1e-2)
+    assert torch.allclose(found[1].losses.values, expected[1].losses.values, atol=1e-2)
 
 
 def test_losses_that_call_for_rare_findings_combine_with_any_weighter(config):
@@ -113,7 +113,7 @@ def test_losses_that_call_for_rare_findings_combine_with_any_weighter(config):
     for weighter in ("equal", "deepchest"):
         setup, found = stepped(replace(rare, weighter=weighter), 3)
         assert setup.chances is not None
-        assert torch.isfinite(found[-1][0].values).all()
+        assert torch.isfinite(found[-1].losses.values).all()
 
 
 def test_augmentation_follows_from_seed_and_step_only(config):
