@@ -38,6 +38,14 @@ def accuracy_of_nothing(labels: Labels, probabilities: Floats) -> float:
     return 1 - prevalence(labels, probabilities)
 
 
+def balanced_accuracy(labels: Labels, probabilities: Floats) -> float:
+    """Return the mean of sensitivity and specificity at 0.5; NaN unless both classes are there."""
+    if not _both_classes(labels):
+        return np.nan
+    positive = probabilities > THRESHOLD
+    return float((positive[labels == 1].mean() + (~positive)[labels == 0].mean()) / 2)
+
+
 def prevalence(labels: Labels, probabilities: Floats) -> float:
     """Return the share of positives."""
     return float(labels.mean()) if len(labels) else np.nan
@@ -49,6 +57,17 @@ def loss(labels: Labels, probabilities: Floats) -> float:
         return np.nan
     right = np.where(labels == 1, probabilities, 1 - probabilities)
     return float(-np.log(np.clip(right, SMALLEST, 1)).mean())
+
+
+def loss_ratio(labels: Labels, probabilities: Floats) -> float:
+    """Return the loss over that of always giving the prevalence; NaN unless there are both classes.
+
+    Below 1 the model knows more than how often the finding occurs, however rare that is.
+    """
+    if not _both_classes(labels):
+        return np.nan
+    share = labels.mean()
+    return loss(labels, probabilities) / loss(labels, np.full(len(labels), share))
 
 
 def f1(labels: Labels, probabilities: Floats) -> float:
@@ -81,11 +100,13 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
     "average_precision": average_precision,
     "accuracy": accuracy,
     "accuracy_of_nothing": accuracy_of_nothing,
+    "balanced_accuracy": balanced_accuracy,
     "f1": f1,
     "f1_macro": f1_macro,
     "f1_micro": f1_micro,
     "f1_weighted": f1_weighted,
     "loss": loss,
+    "loss_ratio": loss_ratio,
     "prevalence": prevalence,
 }
 

@@ -8,8 +8,9 @@ from deepchest_cli.errors import GateError, UsageError, unknown_name
 from deepchest_cli.evaluation.metrics import METRICS, THRESHOLD, macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 
-# for these a gate is a floor; a lower loss is better, so it can't be one
-GATES = tuple(name for name in METRICS if name not in ("loss", "prevalence", "accuracy_of_nothing"))
+# a gate is a floor; for these a lower figure is better, or it says nothing of the model
+NO_GATES = ("loss", "loss_ratio", "prevalence", "accuracy_of_nothing")
+GATES = tuple(name for name in METRICS if name not in NO_GATES)
 
 
 def build_report(predictions: Predictions) -> dict[str, Any]:

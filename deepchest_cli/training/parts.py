@@ -26,9 +26,11 @@ def build_classifier(
     """Return the model on its device; raises `UsageError` for a size that does not fit."""
     size = config.image_size or dataset.size
     if size > dataset.size:
+        demo = " --demo" if dataset.manifest["source"]["synthetic"] else ""
         raise UsageError(
             f"--image-size {size} is larger than the stored {dataset.size} px of {config.data}.",
-            f"Use {dataset.size} or less, or store larger images: deepchest prepare --size {size}",
+            f"Use {dataset.size} or less, or store larger images: "
+            f"deepchest prepare{demo} --size {size} --data {config.data} --force",
         )
     refuse_unfit_size(config.backbone, size)
     architecture = Architecture(config.backbone, config.head, dataset.findings, size, dataset.size)

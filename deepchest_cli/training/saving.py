@@ -11,7 +11,15 @@ from deepchest_cli.training.progress import EpochReport
 from deepchest_cli.training.run_directory import METRICS, WEIGHTS
 from deepchest_cli.training.setup import Setup
 
-VALIDATION_METRICS = ("loss", "accuracy", "auroc", "average_precision")
+VALIDATION_METRICS = (
+    "loss",
+    "loss_ratio",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "auroc",
+    "average_precision",
+)
 
 
 class RunFiles:

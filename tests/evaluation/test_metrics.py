@@ -26,11 +26,13 @@ BY_HAND = {
     "average_precision": 0.5 * 1 + 0.5 * 2 / 3,
     "accuracy": 0.5,
     "accuracy_of_nothing": 0.5,
+    "balanced_accuracy": 0.5,
     "f1": 0.5,
     "f1_macro": 0.5,
     "f1_micro": 0.5,
     "f1_weighted": 0.5,
     "loss": -(math.log(0.9) + math.log(0.4) + math.log(0.4) + math.log(0.9)) / 4,
+    "loss_ratio": -(math.log(0.9) + math.log(0.4)) / 2 / math.log(2),
     "prevalence": 0.5,
 }
 
@@ -39,6 +41,14 @@ BY_HAND = {
 def test_by_hand(metric):
     value = per_finding(metric, predictions(LABELS, PROBABILITIES))
     assert value.tolist() == pytest.approx([BY_HAND[metric]])
+
+
+def test_balanced_accuracy_and_loss_ratio_see_through_prevalence():
+    """Always no, at the prevalence of 1 in 5: accuracy 0.8, but nothing known."""
+    table = predictions([[1], [0], [0], [0], [0]], [[0.2]] * 5)
+    assert per_finding("accuracy", table)[0] == pytest.approx(0.8)
+    assert per_finding("balanced_accuracy", table)[0] == pytest.approx(0.5)
+    assert per_finding("loss_ratio", table)[0] == pytest.approx(1)
 
 
 def test_f1_of_unequal_classes():
@@ -52,7 +62,8 @@ def test_f1_of_unequal_classes():
 
 def test_without_positives_ranking_is_undefined_and_never_zero():
     table = predictions([[0], [0]], [[0.9], [0.1]])
-    for metric in ("auroc", "average_precision", "f1", "f1_macro"):
+    undefined = ("auroc", "average_precision", "f1", "f1_macro", "balanced_accuracy", "loss_ratio")
+    for metric in undefined:
         assert np.isnan(per_finding(metric, table)[0])
     assert per_finding("accuracy", table)[0] == 0.5
 
