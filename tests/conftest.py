@@ -89,6 +89,8 @@ def deepchest(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["deepchest", *map(str, arguments)])
+        # else `python -m pytest` would make the program's name another one
+        monkeypatch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
         capfd.readouterr()
         with pytest.raises(SystemExit) as exit_info:
             main()

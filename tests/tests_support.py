@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,14 @@ import jsonschema
 
 QUICK = {"backbone": "mobilenet_v2", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
 MEASURED = ("seconds", "images_per_second", "waiting", "peak_memory")
+
+
+def weighter_options(name: str, tasks: Sequence[str]) -> dict[str, str]:
+    """Return the options without which a weighter cannot be used in a run of two epochs."""
+    below = name.removeprefix("deepchest+")
+    if below == "fixed":
+        return {"weights": ",".join(f"{task}:{number + 1}" for number, task in enumerate(tasks))}
+    return {"warmup_epochs": "1"} if below == "stch" else {}
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

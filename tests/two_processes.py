@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from tests_support import weighter_options
 
 from deepchest_cli.config import TrainConfig
+from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.ranks import Ranks, joined
 from deepchest_cli.training.run_directory import create_run
@@ -27,8 +29,16 @@ class Silent:
 
 def variants(data: Path) -> dict[str, TrainConfig]:
     """Return what is trained, by name: every weighter, and a step in parts."""
-    found = {name: TrainConfig(data=data, weighter=name, **PLAIN) for name in WEIGHTERS}
-    found["in-parts"] = replace(found["equal"], accumulate=2, clip_norm=1.0)
+    found = {}
+    for name in (*WEIGHTERS, "deepchest+famo"):
+        options = weighter_options(name, FINDINGS).items()
+        given = tuple(f"{key}={value}" for key, value in options)
+        found[name] = TrainConfig(data=data, weighter=name, weighter_option=given, **PLAIN)
+    found["auroc, every 2 steps"] = replace(
+        found["deepchest"], weighter_option=("signal=auroc", "every=2")
+    )
+    for name in ("equal", "famo"):  # one that adds up over the parts, one that does not
+        found[f"{name} in parts"] = replace(found[name], accumulate=2, clip_norm=1.0)
     return found
 
 

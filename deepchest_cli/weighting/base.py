@@ -84,6 +84,30 @@ class LossWeighter(Weighter):
         """Return the scalar objective to back-propagate."""
 
 
+class HeldWeighter(LossWeighter):
+    """A loss weighter with weights of its own: the objective is the sum of w_i L_i.
+
+    Kept in double precision, so that a trace is the one worked by hand.
+    """
+
+    additive = True
+    task_weights: Tensor
+
+    def __init__(self, tasks: Sequence[str], weights: Tensor | None = None) -> None:
+        super().__init__(tasks)
+        ones = torch.ones(len(self.tasks), dtype=torch.float64)
+        self.register_buffer("task_weights", ones if weights is None else weights)
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights (T,) that the next step uses."""
+        return self.task_weights.clone()
+
+    def forward(self, losses: TaskLosses) -> Tensor:
+        """Return the weighted sum of the losses."""
+        return weighted_sum(self.task_weights, losses)
+
+
 class StepWeighter(LossWeighter):
     """A loss weighter whose weights follow from each step; it remembers the last ones."""
 

@@ -3,30 +3,54 @@
 Once an epoch, with a_i the task's training accuracy and theta the mean of all a_i:
     a_i < theta:   w_i <- min(raise_factor * w_i, cap)
     otherwise:     w_i <- w_i / decay
-The objective is the sum of w_i L_i. The constants are those of the authors' code.
+The objective is the sum of w_i L_i. The constants are those of the authors' code; options beyond
+them change the signal a, the threshold theta, and what keeps the weights together.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses, weighted_sum
+from deepchest_cli.weighting.base import (
+    Context,
+    HeldWeighter,
+    Performance,
+    TaskLosses,
+)
+from deepchest_cli.weighting.initial_weights import initial_weights
+from deepchest_cli.weighting.rule import Rule
+from deepchest_cli.weighting.signal_source import SignalSource
 
 
-class DeepChestWeighter(LossWeighter):
-    """Raise the weight of tasks below the mean accuracy, lower that of the others.
+class DeepChestWeighter(HeldWeighter):
+    """Raise the weight of tasks that do worse than the threshold, lower that of the others.
 
     raise_factor: above 1, in the authors' code 1.1.
     cap: the largest weight that raising reaches, positive, 1.5.
     decay: above 1, 1.05.
-    initial: weight of every task before the first epoch, positive, 1.
-    """
+    initial: the weights before the first update, see `initial_weights`; the authors' are figures
+        of a file for each backbone, here `authors-cnn` and `authors-resnet`.
+    signal: accuracy, as in the authors' code; balanced-accuracy, f1, auroc, average-precision;
+        loss, loss-ratio (the loss divided by that of predicting the prevalence) or loss-trend
+        (the loss divided by that of `trend_epochs` epochs before), where a task *above* the
+        threshold is raised. A task whose signal is undefined keeps its weight.
+    part: whose signal, training or validation; training.
+    threshold: mean or median of the defined signals; mean.
+    dead_band: from 0 to below 1: between theta (1 - dead_band) and theta (1 + dead_band) a weight
+        stays; 0.
+    floor: the lowest weight that decay reaches, from 0 to below the cap; 0, which is none.
+    renormalise: whether the weights are scaled to the sum T after each update, beyond cap and
+        floor where need be; no.
+    every: 0, once an epoch, or a number of steps: the update then follows from the logits observed
+        in these steps, also across an epoch's end, where nothing happens any more.
+    trend_epochs: at least 1; of loss-trend alone.
 
-    additive = True
-    task_weights: Tensor
+    The loop's own figures are taken where it gives them (`performance.training["auroc"]`); any
+    other training signal is measured on what `observe` was shown. Under `every` the new weights
+    hold from the step after the one that completes the number: `after_step` brings them in.
+    """
 
     def __init__(
         self,
@@ -34,42 +58,64 @@ class DeepChestWeighter(LossWeighter):
         raise_factor: float = 1.1,
         cap: float = 1.5,
         decay: float = 1.05,
-        initial: float = 1.0,
+        initial: str | float = "ones",
+        signal: str = "accuracy",
+        part: str = "training",
+        threshold: str = "mean",
+        dead_band: float = 0.0,
+        floor: float = 0.0,
+        renormalise: bool = False,
+        every: int = 0,
+        trend_epochs: int = 1,
+        context: Context | None = None,
     ) -> None:
-        super().__init__(tasks)
-        for name, value, bound in (
-            ("raise_factor", raise_factor, 1.0),
-            ("cap", cap, 0.0),
-            ("decay", decay, 1.0),
-            ("initial", initial, 0.0),
-        ):
-            if not bound < value < float("inf"):
-                raise UsageError(
-                    f"Option {name!r} of deepchest should be above {bound:g}. Found {value}."
-                )
-        self.raise_factor, self.cap, self.decay = raise_factor, cap, decay
-        # double precision: the trace is then the one worked by hand
-        weights = torch.full((len(self.tasks),), initial, dtype=torch.float64)
-        self.register_buffer("task_weights", weights)
+        weights = initial_weights(initial, tuple(tasks), context or Context())
+        super().__init__(tasks, weights)
+        self.rule = Rule(raise_factor, cap, decay, threshold, dead_band, floor, renormalise)
+        self.source = SignalSource(signal, part, every, trend_epochs)
+        self.undefined: set[str] = set()  # met without a signal so far
+        self.said: set[str] = set()  # and told to the user
 
     @property
-    def weights(self) -> Tensor:
-        """The weights (T,) of the current epoch."""
-        return self.task_weights.clone()
+    def cap(self) -> float:
+        """The largest weight that raising reaches."""
+        return self.rule.cap
 
-    def forward(self, losses: TaskLosses) -> Tensor:
-        """Return the weighted sum of the losses."""
-        return weighted_sum(self.task_weights, losses)
+    def observe(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
+        """Collect a step's results, each (B, T), where the signal is measured on them."""
+        self.source.observe(logits, labels, known)
+
+    def after_step(self, recompute: Callable[[], TaskLosses]) -> None:
+        """Update the weights for the next step where `every` steps are complete."""
+        self._update(self.source.after_step())
 
     def end_epoch(self, performance: Performance) -> list[str]:
-        """Update the weights from the training accuracy; an undefined one leaves its weight."""
-        accuracy = performance.training["accuracy"].to(self.task_weights)
-        defined = ~torch.isnan(accuracy)
-        if defined.any():
-            # compared as T a_i < sum a_j, correctly rounded: equal accuracies are never below
-            below = accuracy * int(defined.sum()) < math.fsum(accuracy[defined].tolist())
-            raised = (self.task_weights * self.raise_factor).clamp(max=self.cap)
-            updated = torch.where(below, raised, self.task_weights / self.decay)
-            self.task_weights.copy_(torch.where(defined, updated, self.task_weights))
-        undefined = [task for task, known in zip(self.tasks, defined, strict=True) if not known]
-        return [f"No known label of {task} in this epoch: its weight stays." for task in undefined]
+        """Update the weights; say once of each task that it keeps its weight for want of a signal.
+
+        Raises `UsageError` when the signal is neither among the figures nor to be measured.
+        """
+        self._update(self.source.end_epoch(performance))
+        unsaid = [task for task in self.tasks if task in self.undefined - self.said]
+        self.said |= self.undefined
+        what = f"{self.source.part} {self.source.signal}"
+        return [f"The {what} of {task} is undefined: its weight stays." for task in unsaid]
+
+    def _update(self, signal: Tensor | None) -> None:
+        if signal is None:
+            return
+        values = signal.to(self.task_weights)
+        self.task_weights.copy_(
+            self.rule.updated(self.task_weights, values, self.source.more_is_worse)
+        )
+        without = torch.isnan(values).tolist()
+        self.undefined |= {t for t, none in zip(self.tasks, without, strict=True) if none}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what is not a buffer: the observed steps, past losses, and what has been said."""
+        marks = {"undefined": sorted(self.undefined), "said": sorted(self.said)}
+        return {**self.source.state(), **marks}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.source.load(state)
+        self.undefined, self.said = set(state["undefined"]), set(state["said"])

@@ -1,0 +1,149 @@
+"""Every weighter by name: help, completion, documentation and comparison read this table."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deepchest_cli.weighting.base import Context, LossWeighter
+from deepchest_cli.weighting.deepchest import DeepChestWeighter
+from deepchest_cli.weighting.dtp import DynamicTaskPriority
+from deepchest_cli.weighting.dwa import DynamicWeightAverage
+from deepchest_cli.weighting.equal import EqualWeighter
+from deepchest_cli.weighting.famo import FamoWeighter
+from deepchest_cli.weighting.fixed import FixedWeighter
+from deepchest_cli.weighting.gls import GeometricLossWeighter
+from deepchest_cli.weighting.go4align import Go4AlignWeighter
+from deepchest_cli.weighting.imtl_l import ImpartialLossWeighter
+from deepchest_cli.weighting.inverse_loss import InverseLossWeighter
+from deepchest_cli.weighting.prevalence import PrevalenceWeighter
+from deepchest_cli.weighting.rlw import RandomLossWeighter
+from deepchest_cli.weighting.scale_invariant import ScaleInvariantWeighter
+from deepchest_cli.weighting.stch import SmoothTchebycheff
+from deepchest_cli.weighting.uncertainty import UncertaintyWeighter
+from deepchest_cli.weighting.uw_so import SoftOptimalUncertaintyWeighter
+
+GIVEN = ("tasks", "context")  # by the run, not by the user
+ONE_EACH = "one number a task"
+
+
+@dataclass(frozen=True)
+class WeighterInfo:
+    """What a user wants to know before choosing a weighter."""
+
+    name: str
+    factory: Callable[..., LossWeighter]
+    summary: str
+    paper: str
+    memory: str = "none"  # beyond that of equal weighting
+    passes: str = "1 forward, 1 backward"  # of a step
+    kind: str = "loss"  # loss: needs the losses only; gradient: needs task gradients
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The parameters that --weighter-option sets, with their defaults."""
+        parameters = inspect.signature(self.factory).parameters.values()
+        return {entry.name: entry.default for entry in parameters if entry.name not in GIVEN}
+
+    def build(
+        self, tasks: Sequence[str], context: Context, values: Mapping[str, Any]
+    ) -> LossWeighter:
+        """Return the weighter; a factory that has a parameter `context` is given it."""
+        if "context" in inspect.signature(self.factory).parameters:
+            return self.factory(tasks, **values, context=context)
+        return self.factory(tasks, **values)
+
+
+ALL = (
+    WeighterInfo("equal", EqualWeighter, "the plain sum of the task losses", "baseline"),
+    WeighterInfo(
+        "deepchest",
+        DeepChestWeighter,
+        "raises tasks below the mean training accuracy, lowers the others",
+        "Mohamed et al. 2025, arXiv 2505.23595",
+        "one number a task; a signal by ranking keeps the logits of an epoch",
+    ),
+    WeighterInfo("fixed", FixedWeighter, "constant weights of your own", "baseline", ONE_EACH),
+    WeighterInfo(
+        "prevalence", PrevalenceWeighter, "constant, the rarer the higher", "baseline", ONE_EACH
+    ),
+    WeighterInfo(
+        "inverse-loss", InverseLossWeighter, "every task contributes the same amount", "baseline"
+    ),
+    WeighterInfo(
+        "scale-invariant",
+        ScaleInvariantWeighter,
+        "the sum of the logarithms of the losses",
+        "baseline of Navon et al. 2022, arXiv 2202.01017",
+    ),
+    WeighterInfo(
+        "uncertainty",
+        UncertaintyWeighter,
+        "learns each task's uncertainty with the model",
+        "Kendall et al. 2018, arXiv 1705.07115",
+        "one learnt number a task",
+    ),
+    WeighterInfo(
+        "uw-so",
+        SoftOptimalUncertaintyWeighter,
+        "softmax of the inverse losses",
+        "Kirchdorfer et al. 2024, arXiv 2408.07985",
+    ),
+    WeighterInfo(
+        "dwa",
+        DynamicWeightAverage,
+        "the slower an epoch's loss fell, the higher",
+        "Liu et al. 2019, arXiv 1803.10704",
+        "two numbers a task",
+    ),
+    WeighterInfo(
+        "rlw",
+        RandomLossWeighter,
+        "random weights at every step",
+        "Lin et al. 2021, arXiv 2111.10603",
+        "a random generator",
+    ),
+    WeighterInfo(
+        "imtl-l",
+        ImpartialLossWeighter,
+        "learns to bring all losses to one scale",
+        "Liu et al. 2021, ICLR",
+        "one learnt number a task",
+    ),
+    WeighterInfo(
+        "gls",
+        GeometricLossWeighter,
+        "the geometric mean of the losses",
+        "Chennupati et al. 2019, arXiv 1904.08492",
+    ),
+    WeighterInfo(
+        "stch",
+        SmoothTchebycheff,
+        "a smooth maximum of the losses over those of the warm-up",
+        "Lin et al. 2024, arXiv 2402.19078",
+        ONE_EACH,
+    ),
+    WeighterInfo(
+        "famo",
+        FamoWeighter,
+        "lets all losses fall at the same rate, looking again after the update",
+        "Liu et al. 2023, arXiv 2306.03792",
+        "four numbers a task",
+        "2 forward, 1 backward",
+    ),
+    WeighterInfo(
+        "go4align",
+        Go4AlignWeighter,
+        "one weight for each group of tasks alike",
+        "Shen et al. 2024, arXiv 2404.06486",
+        ONE_EACH,
+    ),
+    WeighterInfo(
+        "dtp",
+        DynamicTaskPriority,
+        "the worse a task does, the higher, smoothly",
+        "Guo et al. 2018, ECCV",
+        "two numbers a task",
+    ),
+)
+WEIGHTERS: dict[str, WeighterInfo] = {info.name: info for info in ALL}

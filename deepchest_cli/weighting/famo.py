@@ -1,0 +1,108 @@
+"""FAMO, fast adaptive multitask optimisation (Liu, Feng, Stone and Liu 2023, arXiv 2306.03792).
+
+Over the tasks that are present, with L_i the task's loss, L'_i that of the same batch after the
+model's update, v_i a learnt number, and D_i = L_i + 1e-8 (the paper's lower bound b_i is 0 here):
+    z = softmax(v),   c = 1 / (sum of z_i / D_i), without gradient
+    objective = c (sum of z_i log D_i),   hence   w_i = c z_i / D_i
+    after the update: delta_i = log D_i - log D'_i,   gradient of v_i = z_i (delta_i - z . delta)
+The gradient of v is handed to Adam: a task that has improved less than the others gains. The
+weights add up to 1.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.weighting.base import (
+    SMALLEST,
+    StepWeighter,
+    TaskLosses,
+    softmax_over,
+    weighted_sum,
+)
+
+
+class FamoWeighter(StepWeighter):
+    """Weights under which the logarithms of all losses are to fall at the same rate.
+
+    learning_rate: of Adam over v, above 0; 0.025 in the paper.
+    decay: weight decay of Adam over v, 0 or above: how strongly the z_i are kept together; the
+        paper's 0.001, in its code from 0.00001 to 0.01.
+
+    A second forward pass of the batch is needed after each step. An absent task's v gets no
+    gradient; Adam's momentum and the decay move it on.
+    """
+
+    scores: Tensor
+
+    def __init__(
+        self, tasks: Sequence[str], learning_rate: float = 0.025, decay: float = 1e-3
+    ) -> None:
+        super().__init__(tasks)
+        if not 0 < learning_rate < math.inf:
+            raise UsageError(
+                f"Option 'learning_rate' of famo should be above 0. Found {learning_rate}."
+            )
+        if not 0 <= decay < math.inf:
+            raise UsageError(f"Option 'decay' of famo should be 0 or above. Found {decay}.")
+        self.learning_rate, self.decay = learning_rate, decay
+        # a buffer: the optimiser of the model is not to touch it
+        self.register_buffer("scores", torch.zeros(len(self.tasks), dtype=torch.float64))
+        self.adam = self._new_adam()
+        self.before: TaskLosses | None = None  # the losses of the step under way
+
+    def forward(self, losses: TaskLosses) -> Tensor:
+        """Return the objective of the step, which may be negative."""
+        self.before = TaskLosses(losses.values.detach().clone(), losses.known)
+        shifted = losses.values + SMALLEST
+        # the type first: Metal has no double precision
+        scores = self.scores.to(shifted.dtype).to(shifted.device)
+        shares = softmax_over(losses.present, scores)
+        slopes = shares / shifted.detach()
+        total = slopes.sum().clamp(min=torch.finfo(slopes.dtype).tiny)  # none present: no NaN
+        self.remember(slopes / total)
+        return weighted_sum(shares / total, TaskLosses(shifted.log(), losses.known))
+
+    def after_step(self, recompute: Callable[[], TaskLosses]) -> None:
+        """Update v by how much each loss has fallen; does nothing without a step before it."""
+        if self.before is None:
+            return
+        present = self.before.present.to(self.scores.device)
+        fallen = self._logs(self.before) - self._logs(recompute())
+        shares = softmax_over(present, self.scores)
+        fallen = torch.where(present, fallen, torch.zeros_like(fallen))
+        self.before = None
+        self._descend(shares * (fallen - shares @ fallen))
+
+    def _logs(self, losses: TaskLosses) -> Tensor:
+        # the device first: Metal has no double precision, which small differences call for
+        values = losses.values.detach().to(self.scores.device).to(self.scores.dtype)
+        return (values + SMALLEST).log()
+
+    def _descend(self, gradient: Tensor) -> None:
+        if self.adam.param_groups[0]["params"][0] is not self.scores:
+            # the weighter has been moved to another device, which makes a new tensor
+            state = self.get_extra_state()
+            self.adam = self._new_adam()
+            self.set_extra_state(state)
+        self.scores.grad = gradient
+        self.adam.step()
+        self.scores.grad = None
+
+    def _new_adam(self) -> torch.optim.Adam:
+        return torch.optim.Adam([self.scores], lr=self.learning_rate, weight_decay=self.decay)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the moments and the step number of Adam."""
+        state: dict[str, Any] = self.adam.state_dict()["state"]
+        return state
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take up moments and step number, as copies; rate and decay are those of this weighter."""
+        groups = self.adam.state_dict()["param_groups"]
+        self.adam.load_state_dict({"state": copy.deepcopy(state), "param_groups": groups})

@@ -1,0 +1,35 @@
+"""IMTL-L, impartial losses (Liu et al. 2021, "Towards Impartial Multi-task Learning", ICLR).
+
+Over the tasks that are present, with L_i the task's loss and s_i a learnt number:
+    objective = sum of exp(s_i) L_i - s_i,   hence   w_i = exp(s_i)
+Where that is least by s_i, every weighted loss is 1. It is twice the uncertainty weighting of
+L_i / 2 with the sign of s_i turned (see `uncertainty`, form classification).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from deepchest_cli.weighting.base import SMALLEST, StepWeighter, TaskLosses
+
+
+class ImpartialLossWeighter(StepWeighter):
+    """Weights that are learnt with the model so that all weighted losses come near 1.
+
+    s_i begins at 0 as in the paper, where all weights are 1. The optimiser of the model should
+    hold the parameters, without weight decay. A loss below 1e-8 counts as 1e-8, without gradient:
+    s_i would rise for ever at a loss of 0.
+    """
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__(tasks)
+        self.log_weights = nn.Parameter(torch.zeros(len(self.tasks), dtype=torch.float32))
+
+    def forward(self, losses: TaskLosses) -> Tensor:
+        """Return the sum of the present tasks' weighted losses and regularisers."""
+        scales = self.log_weights.to(losses.values)  # also where the losses are on Metal
+        weights = scales.exp()
+        self.remember(weights * (losses.present & (losses.values >= SMALLEST)))
+        terms = weights * losses.values.clamp(min=SMALLEST) - scales
+        return torch.where(losses.present, terms, torch.zeros_like(terms)).sum()

@@ -1,0 +1,37 @@
+"""Scale-invariant objective: a factor before a task's loss changes no gradient.
+
+With L_i the task's loss, over the tasks that are present:
+    objective = the sum of log L_i,   hence   w_i = 1 / L_i
+The baseline "SI" of Navon et al. 2022, "Multi-Task Learning as a Bargaining Game"
+(arXiv 2202.01017).
+"""
+
+import torch
+from torch import Tensor
+
+from deepchest_cli.weighting.base import SMALLEST, StepWeighter, TaskLosses
+
+
+class ScaleInvariantWeighter(StepWeighter):
+    """The sum of the logarithms of the task losses; one below 1e-8 has no gradient."""
+
+    def forward(self, losses: TaskLosses) -> Tensor:
+        """Return the sum of the logarithms, which may be negative."""
+        self.remember(slopes_of_logs(losses))
+        return logs_of_present(losses).sum()
+
+
+def logs_of_present(losses: TaskLosses) -> Tensor:
+    """Return the logarithms (T,) of the present tasks' losses; zero for the others."""
+    # not by clamp: in single precision its gradient at the smallest is not that of slopes_of_logs
+    logs = torch.where(_counts(losses), losses.values, SMALLEST).log()
+    return torch.where(losses.present, logs, 0.0)
+
+
+def slopes_of_logs(losses: TaskLosses) -> Tensor:
+    """Return the derivatives (T,) of those logarithms; zero where a loss is below the smallest."""
+    return torch.where(_counts(losses), 1 / losses.values.detach(), 0.0)
+
+
+def _counts(losses: TaskLosses) -> Tensor:
+    return losses.present & (losses.values >= SMALLEST)
