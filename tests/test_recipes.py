@@ -1,6 +1,9 @@
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tests_support import untimed
 
 from deepchest_cli.config import RECIPES, TrainConfig, find_recipe, read_toml, to_toml
 from deepchest_cli.errors import UsageError
@@ -76,3 +79,44 @@ def test_a_configuration_written_out_can_be_read_as_a_recipe(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text(to_toml(TrainConfig(epochs=2)))
     assert read_toml(find_recipe(str(path)), TrainConfig)["epochs"] == 2
+
+
+def test_a_recipe_suits_every_weighter(deepchest, tmp_path, shards):
+    out = tmp_path / "run"
+    arguments = ["--recipe", "paper", "--image-size", 32, "--weighter", "equal", *RUN]
+    assert deepchest("train", "--data", shards, "--out", out, *arguments).code == 0
+
+
+def test_a_recipe_is_refused_where_a_run_goes_on(deepchest, trained):
+    outcome = deepchest("train", "--resume", trained, "--recipe", "paper")
+    assert outcome.code == 2
+    assert "--recipe is for new runs" in outcome.err
+
+
+def test_a_runs_configuration_given_back_repeats_the_run_elsewhere(
+    deepchest, tmp_path, shards, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert deepchest("train", "--data", shards, "--out", "first", *RUN).code == 0
+    outcome = deepchest("train", "--config", "first/config.toml", "--json")
+    assert outcome.code == 0, outcome.err
+    again = Path(json.loads(outcome.out)["run"])
+    assert again.parent.name == "runs"
+    assert untimed(again / "metrics.csv") == untimed(Path("first") / "metrics.csv")
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(deepchest, tmp_path, shards, trained):
+    weights, run = tmp_path / "w.pt", tmp_path / "run"
+    weights.write_bytes((trained / "best.pt").read_bytes())
+    begun = ["--backbone", "mobilenet_v2", "--weights", weights, "--max-steps", 1]
+    assert deepchest("train", "--data", shards, "--out", run, *begun).code == 0
+    weights.unlink()
+    assert deepchest("train", "--resume", run).code == 0
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("flag", ["--clip-norm", "--learning-rate"])
+def test_what_is_no_number_is_refused(deepchest, flag, value):
+    outcome = deepchest("train", flag, value)
+    assert outcome.code == 2
+    assert flag in outcome.err

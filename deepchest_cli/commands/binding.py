@@ -1,6 +1,7 @@
 """Turn a configuration dataclass into a Typer command: flags, file and presentation options."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -46,6 +47,9 @@ def bind(
         for key, value in values.items():
             if isinstance(value, list):
                 values[key] = tuple(value)
+            if isinstance(value, float) and not math.isfinite(value):  # bounds let NaN pass
+                flag = f"--{key.replace('_', '-')}"
+                raise UsageError(f"{flag} should be a finite number. Found {value}.")
         run(config_type(**values), Terminal(**presentation))
 
     parameters = [*_configuration_parameters(config_type), *_common_parameters(config_type)]

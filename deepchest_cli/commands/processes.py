@@ -1,6 +1,7 @@
 """The processes that a launcher has started for one command."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ def processes(device: str) -> Iterator["Ranks"]:
     from torch.distributed import is_torchelastic_launched
 
     from deepchest_cli.training.device import resolve_device
+    from deepchest_cli.training.failures import lost_peer
     from deepchest_cli.training.ranks import joined
 
     found = os.environ if is_torchelastic_launched() else {}
@@ -31,3 +33,21 @@ def processes(device: str) -> Iterator["Ranks"]:
         if rank:
             error.message = f"Process {rank} of {count}: {error.message}"
         raise
+    except RuntimeError as error:
+        if count == 1 or not lost_peer(error):
+            raise
+        text = f"Process {rank} of {count}: another process has ended before the training began."
+        raise DeepChestError(text, "What it said stands above, or below.") from error
+
+
+@contextmanager
+def undisturbed_end(ranks: "Ranks") -> Iterator[None]:
+    """Let this process finish speaking after the work, whatever became of it.
+
+    A launcher ends all processes as soon as one has ended.
+    """
+    try:
+        yield
+    finally:
+        if ranks.count > 1:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,16 +1,15 @@
 """`deepchest train`: a run, or the rest of one, in one process or in several."""
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepchest_cli.commands.processes import processes
+from deepchest_cli.commands.processes import processes, undisturbed_end
 from deepchest_cli.config import TrainConfig, find_data
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal, number
 
 if TYPE_CHECKING:
@@ -19,9 +18,11 @@ if TYPE_CHECKING:
     from deepchest_cli.training.ranks import Ranks
     from deepchest_cli.training.setup import Setup
 
-# these change where and how a run is computed, and not what it computes
-FREE_ON_RESUME = frozenset({"resume", "recipe", "device", "cache", "accumulate", "compile"})
-FREE_ON_RESUME |= {"tensorboard"}
+# these change where and how a run is computed, and what it computes little: by rounding, and by
+# what batch norm sees in a part of a step
+FREE_ON_RESUME = frozenset(
+    {"resume", "recipe", "out", "device", "cache", "accumulate", "compile", "tensorboard"}
+)
 
 
 def train(config: TrainConfig, terminal: Terminal) -> None:
@@ -49,8 +50,8 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 
 
 def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSummary":
+    from deepchest_cli.model.checkpoint import LAST
     from deepchest_cli.training.loop import Trainer
-    from deepchest_cli.training.plots import draw_run
     from deepchest_cli.training.run_directory import create_run
     from deepchest_cli.training.setup import set_up
     from deepchest_cli.training.tensorboard import find_writer
@@ -61,10 +62,10 @@ def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSu
         terminal.note(note)
     if config.tensorboard:
         find_writer()  # refuses before there is a run
-    setup = set_up(replace(config, data=data), ranks)
+    resumed = folder is not None and (folder / LAST).is_file()
+    setup = set_up(replace(config, data=data), ranks, resumed)
     if folder is None and ranks.is_first:
-        # with the precision that this machine chose, so that another one computes the same
-        folder = create_run(replace(setup.config, precision=setup.precision, recipe=None))
+        folder = create_run(setup.config)
     folder = ranks.from_first(folder)
     assert folder is not None
     _introduce(setup, folder, terminal)
@@ -74,13 +75,24 @@ def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSu
             trainer.resume()
             terminal.note(f"Resumed after step {trainer.position.step}.")
         try:
-            return trainer.fit()
-        finally:
-            if ranks.count > 1:
-                # a launcher ends all processes once one has ended; this one has a last word
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            if ranks.is_first:
-                draw_run(folder)
+            with undisturbed_end(ranks):
+                summary = trainer.fit()
+        except InterruptedRunError:
+            _draw(ranks, folder, terminal)
+            raise
+        _draw(ranks, folder, terminal)
+        return summary
+
+
+def _draw(ranks: "Ranks", folder: Path, terminal: Terminal) -> None:
+    """Draw what the run has come to; a picture that fails is no failure of the run."""
+    from deepchest_cli.training.plots import draw_run
+
+    if ranks.is_first:
+        try:
+            draw_run(folder)
+        except Exception as error:
+            terminal.warning(f"The run's pictures could not be drawn: {error}.")
 
 
 def _introduce(setup: "Setup", folder: Path, terminal: Terminal) -> None:
@@ -133,6 +145,11 @@ def _resumable(config: TrainConfig) -> Path:
 
     folder = config.resume
     assert folder is not None
+    if config.recipe is not None:
+        raise UsageError(
+            "--recipe is for new runs: a resumed one has its values in its config.toml.",
+            "Leave --recipe or --resume out.",
+        )
     if folder.is_symlink():  # runs/latest may name another run by the time this one saves
         folder = folder.parent / folder.readlink()
     saved = saved_config(folder)

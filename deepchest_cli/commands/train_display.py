@@ -1,5 +1,6 @@
 """What a person sees of a run: a live table on a terminal, one plain line an epoch elsewhere."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from deepchest_cli.training.progress import EpochReport, StepReport
 
 REFRESH = 0.25  # seconds between two drawings; reading the losses waits for the device
 BAR_WIDTH = 40
+LONGEST = 3.0  # weight that is drawn in full
 
 
 class Display:
@@ -91,10 +93,11 @@ class Display:
 
 def _bar_of(weight: float | None) -> str:
     """Return a weight as a bar, ten signs for one, with a mark at one."""
-    if weight is None:
+    if weight is None or not math.isfinite(weight):
         return ""
-    bar = "━" * max(round(weight * 10), 0)
-    return f"{bar[:10]:<10}│{bar[10:]}"
+    length = max(round(min(weight, LONGEST) * 10), 0)
+    bar = "━" * length
+    return f"{bar[:10]:<10}│{bar[10:]}{'…' if weight > LONGEST else ''}"
 
 
 def _gigabytes(peak: int | None) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -53,16 +52,12 @@ def batches(
     `part` (number, of how many) is this process's share of every batch's images.
     """
     number, parts = part
-    dataset, device = reader.dataset, reader.device
     for first in range(start * batch_size, len(rows), batch_size):
         chosen = rows[first : first + batch_size]
         share = len(chosen) // parts
         mine = chosen if parts == 1 else chosen[number * share : (number + 1) * share]
-        yield Batch(
-            reader.read(mine),
-            torch.from_numpy(dataset.labels[chosen]).to(device, torch.float32),
-            torch.from_numpy(dataset.known[chosen]).to(device, torch.bool),
-        )
+        index = reader.index(chosen)
+        yield Batch(reader.read(mine), reader.labels[index], reader.known[index])
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.errors import UsageError
 
 Place = Literal["device", "host", "none"]
 SHARE = 0.5  # of a GPU's free memory that `auto` lets images take; the model needs the rest
@@ -29,6 +30,9 @@ class ImageReader:
     ) -> None:
         self.dataset = dataset
         self.device = device
+        # small, and then at hand without another upload
+        self.labels = torch.from_numpy(dataset.labels).to(device, torch.float32)  # (N, T)
+        self.known = torch.from_numpy(dataset.known).to(device, torch.bool)  # (N, T)
         self.place = place
         self.kept: Tensor | None = None  # (len(rows), S, S)
         if place != "none":
@@ -36,15 +40,31 @@ class ImageReader:
             self.position = np.full(len(dataset.labels), -1)
             self.position[chosen] = np.arange(len(chosen))
             kept = torch.from_numpy(dataset.gather(chosen))
-            self.kept = kept.to(device) if place == "device" else kept
+            self.kept = self._upload(kept) if place == "device" else kept
+
+    def _upload(self, kept: Tensor) -> Tensor:
+        try:
+            return kept.to(self.device)
+        except torch.OutOfMemoryError as error:
+            raise UsageError(
+                f"--cache device: {len(kept):,} images of {self.dataset.size} px do not fit on "
+                f"{self.device}.",
+                "Use --cache host, or --cache none.",
+            ) from error
+
+    def index(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return row numbers on the device, without waiting for what it is computing."""
+        numbers = torch.from_numpy(rows)
+        if self.device.type == "cuda":
+            numbers = numbers.pin_memory()
+        return numbers.to(self.device, non_blocking=True)
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the images of `rows` (B,) as uint8 (B, S, S) on the device."""
         if self.kept is not None and self.place == "device":
-            index = torch.from_numpy(self.position[rows])
-            return self.kept.index_select(0, index.to(self.device))
+            return self.kept.index_select(0, self.index(self.position[rows]))
         size = self.dataset.size
-        # from pinned memory the upload goes on while the device computes
+        # from pinned memory, so that nobody waits here for what the device is computing
         pinned = self.device.type == "cuda"
         images = torch.empty((len(rows), size, size), dtype=torch.uint8, pin_memory=pinned)
         if self.kept is not None:

@@ -54,7 +54,7 @@ def _fetch(name: str) -> tuple[Mapping[str, Tensor], str]:
     best = torchvision.models.get_model_weights(name).DEFAULT
     try:
         return best.get_state_dict(progress=False, check_hash=True), best.url
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter for a file with another hash
         raise DeepChestError(
             f"The ImageNet weights of {name} could not be fetched: {error}.",
             f"Fetch {best.url} elsewhere and name the file: --weights PATH",

@@ -22,7 +22,7 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return resolve_device(f"cuda:{local_rank}")
+            return resolve_device("cuda", local_rank)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if not NAMES.fullmatch(name):
         raise UsageError(f"Unknown device {name!r}.", "Known: auto, cpu, cuda, cuda:N, mps.")
@@ -44,6 +44,12 @@ def _refuse_absent_gpu(name: str, index: int) -> None:
             "Use --device auto to fall back to the CPU; deepchest doctor says more.",
         )
     if index >= torch.cuda.device_count():
+        if not name[-1].isdigit():
+            raise UsageError(
+                f"This run has more processes than this machine has CUDA devices "
+                f"({torch.cuda.device_count()}).",
+                "Start one process for each device.",
+            )
         raise UsageError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices.",
             "They count from cuda:0.",

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting import TaskLosses
+from deepchest_cli.training.losses import task_losses
 
 
 class EpochRecord:
@@ -19,10 +19,11 @@ class EpochRecord:
         kind = torch.float32 if device.type == "mps" else torch.float64
         self.sums |= {"weights": zeros.to(kind), "weighed": zeros.to(kind)}
 
-    def add(self, losses: TaskLosses, logits: Tensor, labels: Tensor, known: Tensor) -> None:
-        """Take in a batch: losses (T,), the others (B, T)."""
+    def add(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
+        """Take in a batch, each (B, T); the loss is the cross-entropy, as in validation."""
+        losses = task_losses(logits, labels, known)
         correct = ((logits > 0) == (labels > 0)) & known
-        self.sums["loss"] += losses.values.detach() * losses.known
+        self.sums["loss"] += losses.values * losses.known
         self.sums["correct"] += correct.sum(dim=0)
         self.sums["known"] += losses.known
 

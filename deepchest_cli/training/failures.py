@@ -7,10 +7,20 @@ import torch
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.model.checkpoint import LAST
 
-LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "NCCL", "gloo", "Broken pipe")
+LOST_PEER = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "remote process",
+)
 
 # torch's own classes for them are imported only with the compiler
 COMPILING = ("BackendCompilerFailed", "InductorError", "InvalidCxxCompiler")
+
+
+def lost_peer(error: RuntimeError) -> bool:
+    """Whether an error says that another process is no longer there."""
+    return any(words in str(error) for words in LOST_PEER)
 
 
 def explain(error: RuntimeError, folder: Path, processes: int) -> DeepChestError | None:
@@ -22,8 +32,11 @@ def explain(error: RuntimeError, folder: Path, processes: int) -> DeepChestError
             f"Out of memory: {text.splitlines()[0]}",
             f"{kept} --accumulate 2 (or begin anew with a lower --batch-size or --image-size).",
         )
-    if processes > 1 and any(words in text for words in LOST_PEER):
-        return DeepChestError("Another process of this run has ended.", f"{kept} as before.")
+    if processes > 1 and lost_peer(error):
+        return DeepChestError(
+            f"Another process of this run has ended ({text.strip().splitlines()[0]}).",
+            f"{kept} as before.",
+        )
     if type(error).__name__ in COMPILING:
         return DeepChestError(
             f"The model could not be compiled: {text.strip().splitlines()[0]}",

@@ -12,12 +12,15 @@ from deepchest_cli.training.setup import Setup
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def seed_of(*place: int) -> int:
-    """Return a seed that follows from a run's seed and a place in the run.
+AUGMENTATION, DROPOUT = 1, 2  # what is drawn: never the same numbers for both
+
+
+def seed_of(purpose: int, *place: int) -> int:
+    """Return a seed that follows from what is drawn, a run's seed and a place in the run.
 
     So that no random state has to be remembered between steps.
     """
-    return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0])
+    return int(np.random.SeedSequence([purpose, *place]).generate_state(1, np.uint64)[0])
 
 
 class Forward:
@@ -45,7 +48,7 @@ class Forward:
     def _compute(self, network: nn.Module, part: Tensor, step: int, number: int) -> Tensor:
         setup = self.setup
         # dropout: alike however often this part of the step is looked at
-        torch.manual_seed(seed_of(setup.config.seed, step, setup.ranks.rank, number))
+        torch.manual_seed(seed_of(DROPOUT, setup.config.seed, step, setup.ranks.rank, number))
         dtype = DTYPES[setup.precision]
         with torch.autocast(setup.device.type, dtype, enabled=dtype != torch.float32):
             logits: Tensor = network(part)[1]

@@ -6,7 +6,6 @@ from dataclasses import fields
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deepchest_cli.config import TrainConfig, parse_assignment
 from deepchest_cli.errors import UsageError, unknown_name
@@ -22,9 +21,12 @@ LOSSES: Mapping[str, Callable[..., LabelLoss]] = {"focal": FocalLoss, "asymmetri
 
 
 def build_loss(
-    config: TrainConfig, labels: NDArray[np.uint8], known: NDArray[np.uint8], device: torch.device
+    config: TrainConfig,
+    positives: NDArray[np.float64],
+    negatives: NDArray[np.float64],
+    device: torch.device,
 ) -> LabelLoss:
-    """Return the loss of a label; labels and known (N, T) are those of the training part.
+    """Return the loss of a label; positives and negatives (T,) are those of a training epoch.
 
     A finding without known positives, or without negatives, keeps weight 1 and its logits.
     Raises `UsageError` for an option that the loss does not have or that is out of its range.
@@ -32,27 +34,25 @@ def build_loss(
     base = _base_loss(config)
     if not config.positive_weight and not config.logit_adjustment:
         return base
-    positives, negatives = counts_of(labels, known)
-    ratio = np.where((positives > 0) & (negatives > 0), negatives / np.maximum(positives, 1), 1.0)
+    ratio = np.ones_like(positives)
+    np.divide(negatives, positives, out=ratio, where=(positives > 0) & (negatives > 0))
     weight = torch.tensor(ratio**config.positive_weight, dtype=torch.float32, device=device)
     odds = torch.tensor(-np.log(ratio), dtype=torch.float32, device=device)
     return PriorAwareLoss(base, weight, config.logit_adjustment * odds)
 
 
 def counts_of(
-    labels: NDArray[np.uint8], known: NDArray[np.uint8]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the known positives and negatives of each finding (T,)."""
-    positives = (labels & known).sum(axis=0, dtype=np.int64)
-    return positives, known.sum(axis=0, dtype=np.int64) - positives
+    labels: NDArray[np.uint8],
+    known: NDArray[np.uint8],
+    chances: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the known positives and negatives of each finding (T,) in an epoch.
 
-
-def prevalence_of(labels: NDArray[np.uint8], known: NDArray[np.uint8]) -> Tensor:
-    """Return the share of positives among the known labels (T,); NaN where none is known."""
-    positives, negatives = (
-        torch.from_numpy(counts).double() for counts in counts_of(labels, known)
-    )
-    return positives / (positives + negatives)
+    With the chances (N,) of the images, those to be expected.
+    """
+    draws = np.ones(len(labels)) if chances is None else chances * len(labels)
+    positives = draws @ (labels & known)
+    return positives, draws @ known - positives
 
 
 def _base_loss(config: TrainConfig) -> LabelLoss:

@@ -127,7 +127,7 @@ class Trainer:
         setup.classifier.train()
         for batch in clock.waiting(ahead(coming)):
             found = self.take_step(batch, position.step)
-            self.record.add(found.losses, found.logits, batch.labels, batch.known)
+            self.record.add(found.logits, batch.labels, batch.known)
             self.record.add_weights(found.weights)
             position.step += 1
             position.epoch_step += 1
@@ -140,7 +140,10 @@ class Trainer:
             epoch=self.position.epoch + 1,
             epochs=self.setup.config.epochs,
             step=self.position.epoch_step,
-            steps=self.setup.steps_per_epoch,
+            steps=min(
+                self.setup.steps_per_epoch,
+                self.setup.total_steps - self.position.step + self.position.epoch_step,
+            ),
             remaining=self.setup.total_steps - self.position.step,
             losses=found.losses.values,
             weights=found.weights,
@@ -150,6 +153,7 @@ class Trainer:
         """Validate, let the weighter learn from it, and save: the best first, the state last."""
         setup, position = self.setup, self.position
         self.watch.look(position.epoch + 1)
+        self.files.save_last(position, self.record)  # validating may outlast the patience of a kill
         seconds, used = clock.seconds, self.record.mean_weights()
         performance = Performance(self.record.performance(), self._validate())
         for note in setup.weighter.end_epoch(performance):
@@ -177,7 +181,8 @@ class Trainer:
         ranks.same_buffers(setup.judged)
         rows = setup.validation_rows
         mine = np.array_split(rows, ranks.count)[ranks.rank]
-        size = setup.config.batch_size // setup.config.accumulate
+        # as much at once as a process trains on
+        size = max(setup.config.batch_size // (setup.config.accumulate * ranks.count), 1)
         found = predict_rows(setup.judged, setup.reader, mine, size)
         predictions = found.joined(ranks.gather_table)
         return {

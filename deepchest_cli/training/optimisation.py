@@ -15,6 +15,7 @@ MOMENTUM = 0.9
 UNDECAYED = (
     ".bias",
     ".alpha",
+    ".logit_scale",
     "pos_embedding",
     "class_token",
     "relative_position_bias_table",
@@ -79,9 +80,10 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
         return None
 
     def towards(averages: list[Tensor], latest: list[Tensor], updates: Tensor) -> None:
-        count = int(updates)
+        count = int(average.n_averaged)  # on the CPU; `updates` is a copy that waits for a GPU
         share = 1 - min(decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(averages, latest, share)
 
     # torch types the lists as a union with tuples
-    return AveragedModel(model, multi_avg_fn=towards)  # type: ignore[arg-type]
+    average = AveragedModel(model, multi_avg_fn=towards)  # type: ignore[arg-type]
+    return average

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from deepchest_cli.errors import InterruptedRunError
+
 Item = TypeVar("Item")
 
 PATIENCE = timedelta(minutes=30)  # a whole validation, or the slowest disk, fits in between
@@ -112,5 +114,8 @@ def joined(rank: int, count: int, local_rank: int, device_type: str) -> Iterator
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Ranks(rank, count, local_rank)
-    finally:
+    except InterruptedRunError:  # which all processes raise together
         dist.destroy_process_group()
+        raise
+    # after any other error the others are not here to leave with: leaving would wait for them
+    dist.destroy_process_group()

@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ from deepchest_cli import __version__
 from deepchest_cli.config import RUN_CONFIG, TrainConfig, to_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json, write_text
+from deepchest_cli.model.weights import IMAGENET, NONE
 
 RUNS = Path("runs")
 LATEST = "latest"
@@ -46,9 +48,17 @@ def create_run(config: TrainConfig) -> Path:
     else:
         folder = _make_unique(RUNS, f"{_now()}-{config.backbone}-{config.weighter}")
         _point_latest(folder)
-    write_text(folder / RUN_CONFIG, to_toml(config))
+    write_text(folder / RUN_CONFIG, to_toml(_repeatable(config)))
     write_json(folder / ENVIRONMENT, describe_environment())
     return folder
+
+
+def _repeatable(config: TrainConfig) -> TrainConfig:
+    """Return what another run can be begun with: without this one's folder, and without links."""
+    weights = config.weights
+    if weights not in (NONE, IMAGENET):
+        weights = str(Path(weights).resolve())  # runs/latest will soon name another run
+    return replace(config, out=None, recipe=None, weights=weights)
 
 
 def _now() -> str:

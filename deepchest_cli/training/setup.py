@@ -24,7 +24,7 @@ from deepchest_cli.training.checks import (
     refuse_unfit_parts,
 )
 from deepchest_cli.training.device import Precision, resolve_device, resolve_precision
-from deepchest_cli.training.long_tail import balanced_chances, build_loss, prevalence_of
+from deepchest_cli.training.long_tail import balanced_chances, build_loss, counts_of
 from deepchest_cli.training.losses import LabelLoss
 from deepchest_cli.training.optimisation import build_average, build_optimizer
 from deepchest_cli.training.parts import (
@@ -94,14 +94,18 @@ class Setup:
         }
 
 
-def set_up(config: TrainConfig, ranks: Ranks | None = None) -> Setup:
-    """Build a run's parts; the seed fixes the initial weights.
+def set_up(config: TrainConfig, ranks: Ranks | None = None, resumed: bool = False) -> Setup:
+    """Build a run's parts; the seed fixes the initial weights, unless a run is to be `resumed`.
 
     Raises `UsageError` for whatever in the configuration does not fit data or machine.
     """
     ranks = ranks or Ranks()
-    config = replace(config, backbone=resolve_backbone(config.backbone))
     device = resolve_device(config.device, ranks.local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what asks for no device by its number then means this one
+    precision = resolve_precision(config.precision, device)
+    # with what was chosen here, so that another machine computes the same
+    config = replace(config, backbone=resolve_backbone(config.backbone), precision=precision)
     refuse_unfit_device(config, ranks, device)
     refuse_unfit_batch(config, ranks)
     refuse_absent_weights(config.backbone, config.weights)
@@ -112,12 +116,16 @@ def set_up(config: TrainConfig, ranks: Ranks | None = None) -> Setup:
     rows = {part: dataset.rows(part) for part in ("train", "validation")}
     refuse_unfit_parts(dataset, rows, config)
     labels, known = dataset.labels[rows["train"]], dataset.known[rows["train"]]
-    context = Context(config.seed, prevalence_of(labels, known), config.epochs)
+    chances = balanced_chances(labels, known) if config.sampling == "balanced" else None
+    positives, negatives = counts_of(labels, known, chances)
+    prevalence = torch.from_numpy(positives) / torch.from_numpy(positives + negatives)
+    context = Context(config.seed, prevalence, config.epochs)
     weighter = build_weighter(config.weighter, dataset.findings, options, context)
-    classifier = build_classifier(config, dataset, device)
+    # a run that goes on has all its weights
+    initial = replace(config, weights="none") if resumed else config
+    classifier = build_classifier(initial, dataset, device)
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
-    precision = resolve_precision(config.precision, device)
     return Setup(
         config=config,
         ranks=ranks,
@@ -125,13 +133,13 @@ def set_up(config: TrainConfig, ranks: Ranks | None = None) -> Setup:
         reader=build_reader(config, dataset, np.concatenate(list(rows.values())), device),
         training_rows=rows["train"],
         validation_rows=rows["validation"],
-        chances=balanced_chances(labels, known) if config.sampling == "balanced" else None,
+        chances=chances,
         device=device,
         precision=precision,
         augmentation=choose_augmentation(config),
         classifier=classifier,
         average=build_average(classifier, config.ema),
-        label_loss=build_loss(config, labels, known, device),
+        label_loss=build_loss(config, positives, negatives, device),
         weighter=weighter,
         optimizer=build_optimizer(classifier, weighter, config),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),

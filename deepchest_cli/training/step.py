@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deepchest_cli.data.augmentation import augment, draw, normalise, to_grey
 from deepchest_cli.data.batches import Batch
-from deepchest_cli.training.forward import Forward, seed_of
+from deepchest_cli.training.forward import AUGMENTATION, Forward, seed_of
 from deepchest_cli.training.objective import Objective
 from deepchest_cli.training.optimisation import learning_rate, set_rate
 from deepchest_cli.training.setup import Setup
@@ -53,7 +53,9 @@ class TrainingStep:
         grey = to_grey(batch.images, setup.classifier.architecture.image_size)
         if setup.augmentation is not None:
             # for the whole batch, however many processes share it
-            generator = torch.Generator().manual_seed(seed_of(setup.config.seed, step))
+            generator = torch.Generator().manual_seed(
+                seed_of(AUGMENTATION, setup.config.seed, step)
+            )
             draws = draw(len(batch.labels), generator)
             grey = augment(grey, setup.augmentation, draws[:, self._mine(batch)])
         return normalise(grey, setup.classifier.architecture.normalisation)

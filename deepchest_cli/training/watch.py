@@ -36,6 +36,5 @@ class LossWatch:
         raise DeepChestError(
             f"The loss of {', '.join(names)} is not finite in batch {int(self.first)} of epoch "
             f"{epoch}.",
-            "Lower --learning-rate, or clip gradients with --clip-norm 1; the run's last.pt has "
-            "the last good state.",
+            "Begin a new run with a lower --learning-rate, or with --clip-norm 1.",
         )

@@ -75,7 +75,6 @@ class FamoWeighter(StepWeighter):
         present = self.before.present.to(self.scores.device)
         fallen = self._logs(self.before) - self._logs(recompute())
         shares = softmax_over(present, self.scores)
-        fallen = torch.where(present, fallen, torch.zeros_like(fallen))
         self.before = None
         self._descend(shares * (fallen - shares @ fallen))
 

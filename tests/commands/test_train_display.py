@@ -1,6 +1,7 @@
 """The display, drawn on a terminal that only remembers."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -89,3 +90,10 @@ def test_an_epoch_says_how_fast_it_was_how_long_it_waited_and_what_it_took(displ
     display.on_epoch(EPOCH)
     text = " ".join(display.terminal.errors.file.getvalue().split())
     assert "80 images/s (2.5% waiting for data) 4 s 1.5 GB at most" in text
+
+
+@pytest.mark.parametrize("weight", [NAN, float("inf"), 1e9, -2.0, 0.0])
+def test_no_weight_breaks_the_table(display, shown, weight):
+    display.on_step(replace(STEP, weights=torch.tensor([1.0, weight])))
+    hernia = next(row for row in drawn(shown[-1]).splitlines() if "Hernia" in row)
+    assert len(hernia.rstrip()) < 100

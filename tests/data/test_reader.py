@@ -5,6 +5,7 @@ import torch
 from deepchest_cli.data.batches import ahead, batches, epoch_order
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
+from deepchest_cli.errors import UsageError
 
 CPU = torch.device("cpu")
 
@@ -24,6 +25,17 @@ def test_images_are_the_same_wherever_they_are_kept(dataset, place):
     assert np.array_equal(found, dataset.gather(rows))
     found.zero_()  # a batch is a copy: what is kept stays
     assert np.array_equal(reader.read(rows), dataset.gather(rows))
+
+
+def test_images_that_do_not_fit_on_the_device_say_where_else(dataset, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    reader = ImageReader(dataset, CPU)
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(UsageError, match="80 images of 32 px do not fit on cpu") as error:
+        reader._upload(torch.zeros(80, 32, 32))
+    assert "--cache host" in error.value.hint
 
 
 def test_auto_keeps_images_on_a_gpu_when_they_fit(monkeypatch):

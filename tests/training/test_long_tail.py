@@ -6,7 +6,7 @@ import torch
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import UsageError
-from deepchest_cli.training.long_tail import balanced_chances, build_loss
+from deepchest_cli.training.long_tail import balanced_chances, build_loss, counts_of
 from deepchest_cli.training.losses import AsymmetricLoss, FocalLoss, cross_entropy
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ KNOWN[4:, 3] = 0
 
 
 def build(**changes):
-    return build_loss(replace(CONFIG, **changes), LABELS, KNOWN, CPU)
+    return build_loss(replace(CONFIG, **changes), *counts_of(LABELS, KNOWN), CPU)
 
 
 def test_nothing_asked_is_plain_cross_entropy():
@@ -81,3 +81,11 @@ def test_an_unknown_positive_counts_as_none():
     labels, known = np.array([[1], [1]], dtype=np.uint8), np.array([[1], [0]], dtype=np.uint8)
     assert balanced_chances(labels, known) == pytest.approx([0.5, 0.5])
     assert balanced_chances(labels[1:], known[1:]) == pytest.approx([1])
+
+
+def test_counts_under_balanced_sampling_are_those_of_an_epoch():
+    labels = np.array([[1, 0], [0, 1], [0, 1], [0, 1], [0, 0], [0, 0]], dtype=np.uint8)
+    known = np.ones_like(labels)
+    positives, negatives = counts_of(labels, known, balanced_chances(labels, known))
+    assert positives == pytest.approx([2, 2])  # a third of six draws each
+    assert negatives == pytest.approx([4, 4])

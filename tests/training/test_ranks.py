@@ -149,6 +149,6 @@ def test_the_death_of_one_process_is_said_and_leaves_a_state_to_go_on_from(launc
     os.kill(workers_of(process)[1], signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "Another process of this run has ended." in err
+    assert "Another process of this run has ended" in err
     assert f"deepchest train --resume {run}" in err
     assert read_checkpoint(run / "last.pt")["training"]["position"]["epoch"] >= 1

@@ -47,10 +47,14 @@ def stepped(config, steps=2, weighter=None):
     return setup, found
 
 
+def tensors_of(module):
+    return [*module.parameters(), *module.buffers()]
+
+
 def same(one, other, **tolerance):
     return all(
         torch.allclose(a, b, **tolerance)
-        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+        for a, b in zip(tensors_of(one), tensors_of(other), strict=True)
     )
 
 
