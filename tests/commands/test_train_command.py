@@ -74,12 +74,13 @@ def test_resume_refuses_changed_data(deepchest, trained, tmp_path, nih_folder):
     assert "have changed" in outcome.err
 
 
-def test_a_finished_run_resumes_to_its_summary(deepchest, trained):
-    before = (trained / "metrics.csv").read_bytes()
-    outcome = deepchest("train", "--resume", trained)
+def test_a_finished_run_resumes_to_its_summary(deepchest, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    outcome = deepchest("train", "--resume", run)
     assert outcome.code == 0, outcome.err
     assert "2 epochs" in outcome.out
-    assert (trained / "metrics.csv").read_bytes() == before
+    assert (run / "metrics.csv").read_bytes() == (trained / "metrics.csv").read_bytes()
+    assert {path.name for path in run.glob("*.png")} == {"metrics.png", "weights.png"}
 
 
 def has_saved(run: Path, epochs: int) -> bool:
@@ -149,10 +150,10 @@ def test_data_without_a_validation_part_are_refused(deepchest, nih_folder, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_verbose_says_more_and_quiet_nothing(deepchest, trained):
+def test_verbose_says_more_and_quiet_nothing(deepchest, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
     plain, verbose, quiet = (
-        deepchest("train", "--resume", trained, *flags)
-        for flags in ((), ("--verbose",), ("--quiet",))
+        deepchest("train", "--resume", run, *flags) for flags in ((), ("--verbose",), ("--quiet",))
     )
     assert plain.out == verbose.out == quiet.out != ""
     assert set(plain.err.splitlines()) < set(verbose.err.splitlines())
