@@ -30,7 +30,7 @@ class Silent:
 def variants(data: Path) -> dict[str, TrainConfig]:
     """Return what is trained, by name: every weighter, and a step in parts."""
     found = {}
-    for name in (*WEIGHTERS, "deepchest+famo"):
+    for name in (*WEIGHTERS, "deepchest+uncertainty"):
         options = weighter_options(name, FINDINGS).items()
         given = tuple(f"{key}={value}" for key, value in options)
         found[name] = TrainConfig(data=data, weighter=name, weighter_option=given, **PLAIN)

@@ -8,12 +8,13 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
 
-FACTOR_FREE = "its gradient does not depend on constant factors of the losses"
+FACTOR_FREE = "constant factors of the losses do not change how it weighs them against each other"
 UNFIT = {
     "deepchest": "its weights would be multiplied by themselves",
     "scale-invariant": FACTOR_FREE,
     "gls": FACTOR_FREE,
     "inverse-loss": FACTOR_FREE,
+    "famo": FACTOR_FREE,
 }
 
 

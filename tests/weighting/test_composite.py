@@ -103,9 +103,9 @@ def test_state_survives_a_save_and_a_load(tmp_path):
     assert fresh.weights.tolist() == W
 
 
-@pytest.mark.parametrize("name", ["scale-invariant", "gls", "inverse-loss"])
+@pytest.mark.parametrize("name", ["scale-invariant", "gls", "inverse-loss", "famo"])
 def test_methods_that_would_undo_the_weights_are_refused(name):
-    with pytest.raises(UsageError, match="does not depend on constant factors"):
+    with pytest.raises(UsageError, match="constant factors of the losses do not change"):
         build_composite(DeepChestWeighter(TASKS), name, EqualWeighter(TASKS))
 
 

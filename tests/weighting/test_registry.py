@@ -47,3 +47,19 @@ def test_the_list_says_what_a_chooser_wants_to_know():
     for name, info in WEIGHTERS.items():
         assert info.name == name
         assert all((info.summary, info.kind, info.passes, info.memory, info.paper))
+
+
+def test_options_of_a_composition_go_to_the_method_that_they_name():
+    weighter = build_weighter(
+        "deepchest+dwa", ["a", "b"], {"deepchest.cap": "2", "temperature": "3"}
+    )
+    assert weighter.deepchest.cap == 2
+    assert weighter.other.temperature == 3
+    with pytest.raises(UsageError, match="option of the weighter 'dwa'"):
+        build_weighter("deepchest+dwa", ["a"], {"cap": "2"})
+
+
+@pytest.mark.parametrize("name", ["gls", "scale-invariant", "inverse-loss", "famo", "deepchest"])
+def test_compositions_without_effect_are_refused_with_the_reason(name):
+    with pytest.raises(UsageError, match=f"'deepchest\\+{name}' makes no sense: "):
+        build_weighter(f"deepchest+{name}", ["a", "b"])
