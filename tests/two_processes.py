@@ -16,8 +16,10 @@ from deepchest_cli.training.run_directory import create_run
 from deepchest_cli.training.setup import set_up
 from deepchest_cli.weighting import WEIGHTERS
 
-# no batch norm, whose statistics are each process's own
+# no batch norm, whose statistics are each process's own, and no bf16, in which a sum depends on how
+# it is split up
 PLAIN = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3, "ema": 0.9}
+PLAIN["precision"] = "fp32"
 
 
 class Silent:
@@ -30,15 +32,19 @@ class Silent:
 def variants(data: Path) -> dict[str, TrainConfig]:
     """Return what is trained, by name: every weighter, and a step in parts."""
     found = {}
-    for name in (*WEIGHTERS, "deepchest+uncertainty"):
+    for name in (*WEIGHTERS, "deepchest+uncertainty", "deepchest+upgrad"):
         options = weighter_options(name, FINDINGS).items()
         given = tuple(f"{key}={value}" for key, value in options)
         found[name] = TrainConfig(data=data, weighter=name, weighter_option=given, **PLAIN)
     found["auroc, every 2 steps"] = replace(
         found["deepchest"], weighter_option=("signal=auroc", "every=2")
     )
-    for name in ("equal", "famo"):  # one that adds up over the parts, one that does not
+    # one that adds up over the parts, one that does not; one that has its weights ahead
+    for name in ("equal", "famo", "gradnorm", "cagrad"):
         found[f"{name} in parts"] = replace(found[name], accumulate=2, clip_norm=1.0)
+    for name in ("gradnorm", "pcgrad", "graddrop", "deepchest+upgrad"):
+        config = replace(found[name], gradient_level="parameters", accumulate=2)
+        found[f"{name}, parameters"] = config
     return found
 
 

@@ -39,6 +39,13 @@ class TrainConfig:
     weighter_option: Annotated[
         tuple[str, ...], Flag("A parameter of the weighter; may be repeated.", metavar="KEY=VALUE")
     ] = ()
+    gradient_level: Annotated[
+        Literal["features", "parameters"],
+        Flag(
+            "Where a weighter that needs task gradients takes them: at the last shared features, "
+            "or at all shared parameters (a way back for each finding)."
+        ),
+    ] = "features"
     epochs: Annotated[int, Flag("Passes over the training part.", minimum=1)] = 15
     max_steps: Annotated[int | None, Flag("Stop after so many steps.", minimum=1)] = None
     patience: Annotated[

@@ -38,7 +38,11 @@ class Architecture:
 
 
 class Classifier(nn.Module):
-    """Maps radiographs (B, 1, S, S) to features (B, D) and logits (B, T)."""
+    """Maps radiographs (B, 1, S, S) to features (B, D) and logits (B, T).
+
+    The features are the last that all findings share: the trunk's, or under an mlp head those of
+    its hidden layer.
+    """
 
     def __init__(self, architecture: Architecture, weights: str = "none") -> None:
         super().__init__()
@@ -50,4 +54,31 @@ class Classifier(nn.Module):
     def forward(self, radiographs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, D) and logits (B, T)."""
         features = cast(Tensor, self.trunk(radiographs))
-        return features, cast(Tensor, self.head(features))
+        for layer in self._head_layers[:-1]:
+            features = layer(features)
+        return features, cast(Tensor, self.task_layer(features))
+
+    @property
+    def task_layer(self) -> nn.Module:
+        """What computes the logits from the features; of an `nn.Linear` each finding has a row."""
+        return self._head_layers[-1]
+
+    @property
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """What comes before the features."""
+        before = [self.trunk, *self._head_layers[:-1]]
+        return [parameter for module in before for parameter in module.parameters()]
+
+    @property
+    def last_shared_weight(self) -> nn.Parameter:
+        """The weights of the last linear or convolutional layer before the features.
+
+        Where a backbone ends in parallel branches, that is the last branch's.
+        """
+        before = nn.ModuleList([self.trunk, *self._head_layers[:-1]])
+        layers = [m for m in before.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        return cast(nn.Parameter, layers[-1].weight)
+
+    @property
+    def _head_layers(self) -> list[nn.Module]:
+        return list(self.head) if isinstance(self.head, nn.Sequential) else [self.head]

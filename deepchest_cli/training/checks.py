@@ -3,11 +3,14 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import UsageError
+from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.ranks import Ranks
+from deepchest_cli.weighting import GradientWeighter, Weighter
 
 
 def refuse_unfit_parts(
@@ -38,6 +41,32 @@ def refuse_unfit_batch(config: TrainConfig, ranks: Ranks) -> None:
             f"--batch-size {config.batch_size} does not divide into {parts} parts of two or more "
             f"({ranks.count} processes, --accumulate {config.accumulate}).",
             f"Use --batch-size {nearest}.",
+        )
+
+
+def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: Classifier) -> None:
+    """Raise `UsageError` for a weighter that the model or another setting leaves no way to work."""
+    by_parameters = config.gradient_level == "parameters"
+    if not isinstance(weighter, GradientWeighter):
+        if by_parameters:
+            raise UsageError(
+                f"--gradient-level parameters: the weighter {config.weighter!r} needs no gradients "
+                "of single findings.",
+                "Leave it out, or choose a weighter of the kind 'gradient': deepchest weighters",
+            )
+        return
+    if not isinstance(classifier.task_layer, nn.Linear):
+        raise UsageError(
+            f"The weighter {config.weighter!r} needs features that all findings share last, and "
+            f"parameters of each finding's own; --head {config.head} mixes them.",
+            "Use --head linear or --head mlp.",
+        )
+    if config.compile and (by_parameters or weighter.ahead):
+        raise UsageError(
+            f"--compile: the weighter {config.weighter!r} here goes back through the model once "
+            "for each finding, and a compiled model can go back only once a step.",
+            "Leave --compile out"
+            + (", or --gradient-level parameters." if not weighter.ahead else "."),
         )
 
 

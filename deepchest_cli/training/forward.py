@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from deepchest_cli.training.setup import Setup
 
+Outputs = tuple[Tensor, Tensor]  # features (b, D) and logits (b, T) of a part, with their graph
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -26,15 +27,17 @@ def seed_of(purpose: int, *place: int) -> int:
 class Forward:
     """Computes the logits of parts of a step, this process's or those of all."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, averages: bool = True) -> None:
         self.setup = setup
+        classifier = setup.classifier
         if setup.config.compile:
-            setup.classifier.compile()
+            classifier.trunk.compile()  # what follows is small, and between the two a weighter may
+            # want to step in
         # gradients go through this one, a look without them through the classifier itself
-        self.network = setup.ranks.wrap(setup.classifier, setup.device)
+        self.network = setup.ranks.wrap(classifier, setup.device) if averages else classifier
 
-    def logits(self, radiographs: Tensor, step: int, number: int) -> Tensor:
-        """Return the logits (b, T) of part `number` of a step, with their graph."""
+    def outputs(self, radiographs: Tensor, step: int, number: int) -> Outputs:
+        """Return features (b, D) and logits (b, T) of part `number` of a step, with their graph."""
         return self._compute(self.network, radiographs, step, number)
 
     @torch.no_grad()
@@ -42,17 +45,17 @@ class Forward:
         """Return a step's logits (B, T) of all processes; no trace is left in the model."""
         classifier = self.setup.classifier
         with untouched_buffers(classifier):
-            mine = [self._compute(classifier, part, step, n) for n, part in enumerate(parts)]
+            mine = [self._compute(classifier, part, step, n)[1] for n, part in enumerate(parts)]
         return self.setup.ranks.gather(torch.cat(mine))
 
-    def _compute(self, network: nn.Module, part: Tensor, step: int, number: int) -> Tensor:
+    def _compute(self, network: nn.Module, part: Tensor, step: int, number: int) -> Outputs:
         setup = self.setup
         # dropout: alike however often this part of the step is looked at
         torch.manual_seed(seed_of(DROPOUT, setup.config.seed, step, setup.ranks.rank, number))
         dtype = DTYPES[setup.precision]
         with torch.autocast(setup.device.type, dtype, enabled=dtype != torch.float32):
-            logits: Tensor = network(part)[1]
-        return logits
+            outputs: Outputs = network(part)
+        return outputs
 
 
 @contextmanager

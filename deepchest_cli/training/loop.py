@@ -20,11 +20,12 @@ from deepchest_cli.training.failures import explain
 from deepchest_cli.training.interruption import StopRequest, stop_on_signal
 from deepchest_cli.training.position import Position, restore
 from deepchest_cli.training.progress import EpochReport, Observer, StepReport
+from deepchest_cli.training.propagation import Outcome
 from deepchest_cli.training.resources import Clock, peak_memory
 from deepchest_cli.training.resume import load_state
 from deepchest_cli.training.saving import VALIDATION_METRICS, RunFiles
 from deepchest_cli.training.setup import Setup
-from deepchest_cli.training.step import Outcome, TrainingStep
+from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.watch import LossWatch
 from deepchest_cli.weighting import Performance
 

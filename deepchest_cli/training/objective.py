@@ -13,23 +13,24 @@ from deepchest_cli.weighting import LossWeighter, TaskLosses
 
 
 class Objective:
-    """A weighter over the losses of labels."""
+    """The losses of tasks, and their gradients by the logits; arguments are (B, T)."""
 
-    def __init__(
-        self, weighter: LossWeighter, label_loss: LabelLoss, scaler: torch.amp.GradScaler
-    ) -> None:
-        self.weighter = weighter
+    def __init__(self, label_loss: LabelLoss, scaler: torch.amp.GradScaler) -> None:
         self.label_loss = label_loss
         self.scaler = scaler
-        self.used: Tensor | None = None  # the task weights (T,) of the step under way
 
     def losses(self, logits: Tensor, labels: Tensor, known: Tensor) -> TaskLosses:
-        """Return the losses of the tasks, without gradients; all arguments are (B, T)."""
+        """Return the losses of the tasks, without gradients."""
         with torch.no_grad():
             return task_losses(logits, labels, known, self.label_loss)
 
     def gradient(
-        self, logits: Tensor, labels: Tensor, known: Tensor, counts: Tensor | None = None
+        self,
+        weighter: LossWeighter,
+        logits: Tensor,
+        labels: Tensor,
+        known: Tensor,
+        counts: Tensor | None = None,
     ) -> tuple[TaskLosses, Tensor]:
         """Return the losses and the (scaled) gradient by the logits (B, T) of the objective.
 
@@ -38,8 +39,20 @@ class Objective:
         """
         leaf = logits.detach().requires_grad_()
         losses = task_losses(leaf, labels, known, self.label_loss, counts)
-        objective = self.weighter(losses)
-        self.used = self.weighter.weights
-        self.scaler.scale(objective).backward()
+        self.scaler.scale(weighter(losses)).backward()
         assert leaf.grad is not None
-        return TaskLosses(losses.values.detach(), losses.known), leaf.grad
+        return _without_graph(losses), leaf.grad
+
+    def by_task(self, logits: Tensor, labels: Tensor, known: Tensor) -> tuple[TaskLosses, Tensor]:
+        """Return the losses and, column by column, each one's gradient by its logits (B, T).
+
+        A task's loss depends on its own logits only, so that one pass gives the gradients of all.
+        """
+        leaf = logits.detach().requires_grad_()
+        losses = task_losses(leaf, labels, known, self.label_loss)
+        (gradient,) = torch.autograd.grad(losses.values.sum(), leaf)
+        return _without_graph(losses), gradient
+
+
+def _without_graph(losses: TaskLosses) -> TaskLosses:
+    return TaskLosses(losses.values.detach(), losses.known)

@@ -65,6 +65,12 @@ class Ranks:
         dist.all_gather(parts, mine.contiguous())
         return torch.cat(parts)
 
+    def total(self, mine: Tensor) -> Tensor:
+        """Return the sum of the processes' tensors of one shape, in the place of `mine`."""
+        if self.count > 1:
+            dist.all_reduce(mine)
+        return mine
+
     def gather_table(self, mine: NDArray[Any]) -> NDArray[Any]:
         """Return the rows of all processes, which may have different numbers of them."""
         if self.count == 1:

@@ -22,6 +22,7 @@ from deepchest_cli.training.checks import (
     refuse_unfit_batch,
     refuse_unfit_device,
     refuse_unfit_parts,
+    refuse_unfit_weighter,
 )
 from deepchest_cli.training.device import Precision, resolve_device, resolve_precision
 from deepchest_cli.training.long_tail import balanced_chances, build_loss, counts_of
@@ -34,7 +35,7 @@ from deepchest_cli.training.parts import (
     choose_kernels,
 )
 from deepchest_cli.training.ranks import Ranks
-from deepchest_cli.weighting import Context, LossWeighter, build_weighter
+from deepchest_cli.weighting import Context, Weighter, build_weighter
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Setup:
     classifier: Classifier
     average: AveragedModel | None  # of the classifier's weights over the steps
     label_loss: LabelLoss
-    weighter: LossWeighter
+    weighter: Weighter
     optimizer: Optimizer
     scaler: torch.amp.GradScaler  # passes everything through unless in fp16
 
@@ -124,6 +125,7 @@ def set_up(config: TrainConfig, ranks: Ranks | None = None, resumed: bool = Fals
     # a run that goes on has all its weights
     initial = replace(config, weights="none") if resumed else config
     classifier = build_classifier(initial, dataset, device)
+    refuse_unfit_weighter(config, weighter, classifier)
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
     return Setup(

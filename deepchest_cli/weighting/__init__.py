@@ -1,7 +1,7 @@
 """Task weighting, usable in any training loop: one weighter per file."""
 
 from deepchest_cli.weighting.base import Context, LossWeighter, Performance, TaskLosses, Weighter
-from deepchest_cli.weighting.catalogue import WEIGHTERS, WeighterInfo
+from deepchest_cli.weighting.catalogue import WEIGHTERS
 from deepchest_cli.weighting.composite import CompositeWeighter
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
 from deepchest_cli.weighting.dtp import DynamicTaskPriority
@@ -11,7 +11,10 @@ from deepchest_cli.weighting.famo import FamoWeighter
 from deepchest_cli.weighting.fixed import FixedWeighter
 from deepchest_cli.weighting.gls import GeometricLossWeighter
 from deepchest_cli.weighting.go4align import Go4AlignWeighter
+from deepchest_cli.weighting.gradients.backward import backward
+from deepchest_cli.weighting.gradients.base import GradientWeighter
 from deepchest_cli.weighting.imtl_l import ImpartialLossWeighter
+from deepchest_cli.weighting.info import WeighterInfo
 from deepchest_cli.weighting.inverse_loss import InverseLossWeighter
 from deepchest_cli.weighting.prevalence import PrevalenceWeighter
 from deepchest_cli.weighting.registry import build_weighter
@@ -34,6 +37,7 @@ __all__ = [
     "FixedWeighter",
     "GeometricLossWeighter",
     "Go4AlignWeighter",
+    "GradientWeighter",
     "ImpartialLossWeighter",
     "InverseLossWeighter",
     "LossWeighter",
@@ -47,6 +51,7 @@ __all__ = [
     "UncertaintyWeighter",
     "Weighter",
     "WeighterInfo",
+    "backward",
     "build_weighter",
     "measure",
 ]

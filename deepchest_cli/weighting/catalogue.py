@@ -1,11 +1,5 @@
 """Every weighter by name: help, completion, documentation and comparison read this table."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from deepchest_cli.weighting.base import Context, LossWeighter
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
 from deepchest_cli.weighting.dtp import DynamicTaskPriority
 from deepchest_cli.weighting.dwa import DynamicWeightAverage
@@ -14,7 +8,9 @@ from deepchest_cli.weighting.famo import FamoWeighter
 from deepchest_cli.weighting.fixed import FixedWeighter
 from deepchest_cli.weighting.gls import GeometricLossWeighter
 from deepchest_cli.weighting.go4align import Go4AlignWeighter
+from deepchest_cli.weighting.gradients.catalogue import GRADIENT_WEIGHTERS
 from deepchest_cli.weighting.imtl_l import ImpartialLossWeighter
+from deepchest_cli.weighting.info import WeighterInfo
 from deepchest_cli.weighting.inverse_loss import InverseLossWeighter
 from deepchest_cli.weighting.prevalence import PrevalenceWeighter
 from deepchest_cli.weighting.rlw import RandomLossWeighter
@@ -23,38 +19,9 @@ from deepchest_cli.weighting.stch import SmoothTchebycheff
 from deepchest_cli.weighting.uncertainty import UncertaintyWeighter
 from deepchest_cli.weighting.uw_so import SoftOptimalUncertaintyWeighter
 
-GIVEN = ("tasks", "context")  # by the run, not by the user
 ONE_EACH = "one number a task"
 
-
-@dataclass(frozen=True)
-class WeighterInfo:
-    """What a user wants to know before choosing a weighter."""
-
-    name: str
-    factory: Callable[..., LossWeighter]
-    summary: str
-    paper: str
-    memory: str = "none"  # beyond that of equal weighting
-    passes: str = "1 forward, 1 backward"  # of a step
-    kind: str = "loss"  # loss: needs the losses only; gradient: needs task gradients
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """The parameters that --weighter-option sets, with their defaults."""
-        parameters = inspect.signature(self.factory).parameters.values()
-        return {entry.name: entry.default for entry in parameters if entry.name not in GIVEN}
-
-    def build(
-        self, tasks: Sequence[str], context: Context, values: Mapping[str, Any]
-    ) -> LossWeighter:
-        """Return the weighter; a factory that has a parameter `context` is given it."""
-        if "context" in inspect.signature(self.factory).parameters:
-            return self.factory(tasks, **values, context=context)
-        return self.factory(tasks, **values)
-
-
-ALL = (
+LOSS_WEIGHTERS = (
     WeighterInfo("equal", EqualWeighter, "the plain sum of the task losses", "baseline"),
     WeighterInfo(
         "deepchest",
@@ -146,4 +113,6 @@ ALL = (
         "two numbers a task",
     ),
 )
-WEIGHTERS: dict[str, WeighterInfo] = {info.name: info for info in ALL}
+WEIGHTERS: dict[str, WeighterInfo] = {
+    info.name: info for info in (*LOSS_WEIGHTERS, *GRADIENT_WEIGHTERS)
+}

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses
+from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses, Weighter
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
+from deepchest_cli.weighting.gradients.base import GradientWeighter
 
 FACTOR_FREE = "constant factors of the losses do not change how it weighs them against each other"
 UNFIT = {
@@ -15,12 +16,14 @@ UNFIT = {
     "gls": FACTOR_FREE,
     "inverse-loss": FACTOR_FREE,
     "famo": FACTOR_FREE,
+    "gradnorm": FACTOR_FREE,
+    "imtl-g": FACTOR_FREE,
+    "nash-mtl": FACTOR_FREE,
+    "fairgrad": "it takes constant factors of the losses back, or turns them round",
 }
 
 
-def build_composite(
-    deepchest: DeepChestWeighter, other_name: str, other: LossWeighter
-) -> "CompositeWeighter":
+def build_composite(deepchest: DeepChestWeighter, other_name: str, other: Weighter) -> Weighter:
     """Return the weighter `deepchest+OTHER`.
 
     Raises `UsageError` where DeepChest's weights would have no effect, or apply twice.
@@ -29,16 +32,18 @@ def build_composite(
         raise UsageError(
             f"The weighter 'deepchest+{other_name}' makes no sense: {UNFIT[other_name]}."
         )
+    if isinstance(other, GradientWeighter):
+        return CompositeGradientWeighter(deepchest, other)
+    assert isinstance(other, LossWeighter)
     return CompositeWeighter(deepchest, other)
 
 
-class CompositeWeighter(LossWeighter):
-    """The objective X(w_1 L_1, ..., w_T L_T), w_i DeepChest's weights and X the other method."""
+class _Composite(Weighter):
+    """The two weighters that a composite is made of, and what it passes on to both."""
 
-    def __init__(self, deepchest: DeepChestWeighter, other: LossWeighter) -> None:
+    def __init__(self, deepchest: DeepChestWeighter, other: Weighter) -> None:
         super().__init__(deepchest.tasks)
         self.deepchest, self.other = deepchest, other
-        self.additive = deepchest.additive and other.additive  # type: ignore[misc]  # of the parts
 
     @property
     def weights(self) -> Tensor | None:
@@ -46,15 +51,12 @@ class CompositeWeighter(LossWeighter):
         others = self.other.weights
         return None if others is None else self.deepchest.weights.to(others.device) * others
 
-    def forward(self, losses: TaskLosses) -> Tensor:
-        """Return the other method's objective of the weighted losses."""
-        objective: Tensor = self.other(self._weighted(losses))
-        return objective
+    def _factors(self, losses: TaskLosses) -> Tensor:
+        # the type first: Metal has no double precision
+        return self.deepchest.weights.to(losses.values.dtype).to(losses.values.device)
 
     def _weighted(self, losses: TaskLosses) -> TaskLosses:
-        # the type first: Metal has no double precision
-        weights = self.deepchest.weights.to(losses.values.dtype).to(losses.values.device)
-        return TaskLosses(weights * losses.values, losses.known)
+        return TaskLosses(self._factors(losses) * losses.values, losses.known)
 
     def observe(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
         """Show both a step's results."""
@@ -69,3 +71,34 @@ class CompositeWeighter(LossWeighter):
         """Show both the losses after the update, the other one with the weights of the step."""
         self.other.after_step(lambda: self._weighted(recompute()))
         self.deepchest.after_step(recompute)  # last, for it may change the weights
+
+
+class CompositeWeighter(_Composite, LossWeighter):
+    """The objective X(w_1 L_1, ..., w_T L_T), w_i DeepChest's weights and X the other method."""
+
+    def __init__(self, deepchest: DeepChestWeighter, other: LossWeighter) -> None:
+        super().__init__(deepchest, other)
+        self.additive = deepchest.additive and other.additive  # type: ignore[misc]  # of the parts
+
+    def forward(self, losses: TaskLosses) -> Tensor:
+        """Return the other method's objective of the weighted losses."""
+        objective: Tensor = self.other(self._weighted(losses))
+        return objective
+
+
+class CompositeGradientWeighter(_Composite, GradientWeighter):
+    """The direction X(w_1 g_1, ..., w_T g_T), g_i the gradient of task i; else as above."""
+
+    other: GradientWeighter
+
+    def forward(self, losses: TaskLosses, jacobian: Tensor) -> Tensor:
+        """Return the other method's direction (K,) for the weighted losses' gradients (T, K)."""
+        factors = self._factors(losses).to(jacobian.dtype)
+        direction: Tensor = self.other(self._weighted(losses), factors[:, None] * jacobian)
+        return direction
+
+    @property
+    def head_weights(self) -> Tensor:
+        """DeepChest's weights (T,) times those that the other method gives the heads."""
+        others = self.other.head_weights
+        return self.deepchest.weights.to(others.device) * others

@@ -9,7 +9,6 @@ The gradient of v is handed to Adam: a task that has improved less than the othe
 weights add up to 1.
 """
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +24,7 @@ from deepchest_cli.weighting.base import (
     softmax_over,
     weighted_sum,
 )
+from deepchest_cli.weighting.inner_adam import InnerAdam
 
 
 class FamoWeighter(StepWeighter):
@@ -50,10 +50,9 @@ class FamoWeighter(StepWeighter):
             )
         if not 0 <= decay < math.inf:
             raise UsageError(f"Option 'decay' of famo should be 0 or above. Found {decay}.")
-        self.learning_rate, self.decay = learning_rate, decay
         # a buffer: the optimiser of the model is not to touch it
         self.register_buffer("scores", torch.zeros(len(self.tasks), dtype=torch.float64))
-        self.adam = self._new_adam()
+        self.adam = InnerAdam(self.scores, learning_rate, decay)
         self.before: TaskLosses | None = None  # the losses of the step under way
 
     def forward(self, losses: TaskLosses) -> Tensor:
@@ -76,32 +75,17 @@ class FamoWeighter(StepWeighter):
         fallen = self._logs(self.before) - self._logs(recompute())
         shares = softmax_over(present, self.scores)
         self.before = None
-        self._descend(shares * (fallen - shares @ fallen))
+        self.adam.descend(self.scores, shares * (fallen - shares @ fallen))
 
     def _logs(self, losses: TaskLosses) -> Tensor:
         # the device first: Metal has no double precision, which small differences call for
         values = losses.values.detach().to(self.scores.device).to(self.scores.dtype)
         return (values + SMALLEST).log()
 
-    def _descend(self, gradient: Tensor) -> None:
-        if self.adam.param_groups[0]["params"][0] is not self.scores:
-            # the weighter has been moved to another device, which makes a new tensor
-            state = self.get_extra_state()
-            self.adam = self._new_adam()
-            self.set_extra_state(state)
-        self.scores.grad = gradient
-        self.adam.step()
-        self.scores.grad = None
-
-    def _new_adam(self) -> torch.optim.Adam:
-        return torch.optim.Adam([self.scores], lr=self.learning_rate, weight_decay=self.decay)
-
     def get_extra_state(self) -> dict[str, Any]:
         """Return the moments and the step number of Adam."""
-        state: dict[str, Any] = self.adam.state_dict()["state"]
-        return state
+        return self.adam.state()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take up moments and step number, as copies; rate and decay are those of this weighter."""
-        groups = self.adam.state_dict()["param_groups"]
-        self.adam.load_state_dict({"state": copy.deepcopy(state), "param_groups": groups})
+        self.adam.load(state)

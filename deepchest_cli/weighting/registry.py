@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.base import Context, LossWeighter
+from deepchest_cli.weighting.base import Context, Weighter
 from deepchest_cli.weighting.catalogue import WEIGHTERS
 from deepchest_cli.weighting.composite import build_composite
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
@@ -18,7 +18,7 @@ def build_weighter(
     tasks: Sequence[str],
     options: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     context: Context | None = None,
-) -> LossWeighter:
+) -> Weighter:
     """Return a weighter for `tasks`, its options given as text.
 
     `deepchest+NAME` is DeepChest above another method; options that begin with `deepchest.` are
@@ -38,7 +38,7 @@ def build_weighter(
 
 def _build(
     name: str, tasks: Sequence[str], options: Mapping[str, str], context: Context
-) -> LossWeighter:
+) -> Weighter:
     if name not in WEIGHTERS:
         raise unknown_name("weighter", name, WEIGHTERS)
     defaults = WEIGHTERS[name].options

@@ -9,15 +9,46 @@ FINDINGS = ("a", "b", "c")
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_every_head_stands_on_the_trunks_features(head):
+def test_features_are_the_last_that_all_findings_share(head):
     torch.manual_seed(0)
     classifier = Classifier(Architecture("small_cnn", head, FINDINGS, 32, 64)).eval()
     radiographs = torch.rand(4, 1, 32, 32)
     features, logits = classifier(radiographs)
     assert features.shape == (4, 512)
-    assert torch.equal(features, classifier.trunk(radiographs))
-    assert torch.equal(logits, classifier.head(features))
+    of_trunk = classifier.trunk(radiographs)
+    shared = classifier.head[0](of_trunk).relu() if head == "mlp" else of_trunk
+    assert torch.equal(features, shared)
+    assert torch.equal(logits, classifier.head(of_trunk))
+    assert torch.equal(logits, classifier.task_layer(features))
     assert logits.shape == (4, 3)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_parameter_is_either_shared_or_a_findings_own(head):
+    classifier = Classifier(Architecture("small_cnn", head, FINDINGS, 32, 64))
+    own = list(classifier.task_layer.parameters())
+    named = [*classifier.shared_parameters, *own]
+    assert {id(p) for p in named} == {id(p) for p in classifier.parameters()}
+    assert len(named) == len(list(classifier.parameters()))
+    features, _ = classifier(torch.rand(4, 1, 32, 32))
+    features.sum().backward()
+    assert all(parameter.grad is not None for parameter in classifier.shared_parameters)
+    assert all(parameter.grad is None for parameter in own)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head", "shape"),
+    [
+        ("small_cnn", "linear", (512, 2048)),
+        ("small_cnn", "mlp", (512, 512)),
+        ("resnet18", "linear", (512, 512, 3, 3)),
+        ("vgg11", "linear", (4096, 4096)),
+    ],
+)
+def test_the_last_shared_weight_is_that_of_the_layer_before_the_features(backbone, head, shape):
+    classifier = Classifier(Architecture(backbone, head, FINDINGS, 32, 64))
+    assert classifier.last_shared_weight.shape == shape
+    assert any(classifier.last_shared_weight is p for p in classifier.shared_parameters)
 
 
 def test_an_alias_is_kept_by_its_canonical_name():

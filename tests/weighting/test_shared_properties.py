@@ -1,4 +1,4 @@
-"""What every weighter promises."""
+"""What every weighter of losses promises."""
 
 import copy
 import itertools
@@ -11,7 +11,8 @@ from deepchest_cli.weighting import WEIGHTERS, Context, Performance, TaskLosses,
 from deepchest_cli.weighting.composite import UNFIT
 
 TASKS = ("a", "b", "c", "d")
-NAMES = [*WEIGHTERS, *(f"deepchest+{name}" for name in WEIGHTERS if name not in UNFIT)]
+LOSS = [name for name, info in WEIGHTERS.items() if info.kind == "loss"]
+NAMES = [*LOSS, *(f"deepchest+{name}" for name in LOSS if name not in UNFIT)]
 EPOCHS = ([0.1, 0.5, 0.9, 0.7], [0.6, 0.5, 0.9, 0.7])
 METRICS = ("accuracy", "balanced_accuracy", "f1", "auroc", "average_precision", "loss_ratio")
 PLAIN = [0.3, 1.0, 0.2, 0.5]

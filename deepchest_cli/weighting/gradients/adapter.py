@@ -1,0 +1,168 @@
+"""The one file that knows torchjd: numbers in, numbers out, and no memory of its own.
+
+What torchjd's objects remember between steps has gaps in its state dicts (GradVac's cannot be
+loaded, Nash-MTL's is empty, Excess-MTL's has a count outside), so that a method's memory is handed
+in and comes back. Gramians (m, m) are in double precision on the CPU, with a trace of one: several
+of torchjd's thresholds are absolute, and gradients of features are smaller than these.
+"""
+
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepchest_cli.errors import UsageError
+
+EXTRA = ("torchjd", "quadprog", "qpsolvers", "cvxpy", "clarabel", "ecos", "scipy")
+SUPPORTED = "0.18."
+INSTALL = "Install it with: pip install 'deepchest[gradient]'"
+REGULARISER = 1e-7  # of a Gramian's diagonal; enough in double precision, little for a rare finding
+STATIONARY = 1e-7  # share of all gradients below which CAGrad's combination of them counts as zero
+
+
+def require_torchjd(name: str) -> None:
+    """Raise `UsageError` unless the extra that the weighter `name` needs is installed."""
+    missing = [package for package in EXTRA if find_spec(package) is None]
+    if missing:
+        are = "are" if len(missing) > 1 else "is"
+        raise UsageError(
+            f"The weighter {name!r} needs {', '.join(missing)}, which {are} not installed.", INSTALL
+        )
+    try:
+        found = version("torchjd")
+    except PackageNotFoundError:
+        found = "without a version"
+    if not found.startswith(SUPPORTED):
+        raise UsageError(
+            f"The weighter {name!r} needs torchjd {SUPPORTED}x. Found {found}.", INSTALL
+        )
+
+
+def _aggregation() -> Any:
+    return import_module("torchjd.aggregation")
+
+
+def _projector() -> Any:
+    return import_module("torchjd.linalg").QuadprogProjector(norm_eps=0.0, reg_eps=REGULARISER)
+
+
+def upgrad(gramian: Tensor) -> Tensor:
+    """Return the mean (m,) of the weights of each gradient's projection onto the dual cone."""
+    weights: Tensor = _aggregation().UPGradWeighting(projector=_projector())(gramian)
+    return weights
+
+
+def dualproj(gramian: Tensor) -> Tensor:
+    """Return the weights (m,) of the mean gradient's projection onto the dual cone."""
+    weights: Tensor = _aggregation().DualProjWeighting(projector=_projector())(gramian)
+    return weights
+
+
+def pcgrad(gramian: Tensor) -> Tensor:
+    """Return the weights (m,) of the sum of deconflicted gradients; draws from torch's state."""
+    weights: Tensor = _aggregation().PCGradWeighting()(gramian)
+    return weights
+
+
+def mgda(gramian: Tensor) -> Tensor:
+    """Return the weights (m,) of the shortest vector among the gradients' convex combinations."""
+    weights: Tensor = _aggregation().MGDAWeighting()(gramian)
+    return weights
+
+
+def cagrad(gramian: Tensor, c: float) -> Tensor:
+    """Return CAGrad's weights (m,); zeros where its combination of gradients vanishes."""
+    weights: Tensor = _aggregation().CAGradWeighting(c=c, norm_eps=STATIONARY)(gramian)
+    return weights
+
+
+def imtl_g(gramian: Tensor) -> Tensor:
+    """Return the weights (m,), of sum one, whose direction has the same projection on all."""
+    weights: Tensor = _aggregation().IMTLGWeighting()(gramian)
+    return weights
+
+
+def aligned_mtl(gramian: Tensor, scale: str) -> Tensor:
+    """Return the weights (m,) that make the gradients orthogonal and of one length."""
+    weights: Tensor = _aggregation().AlignedMTLWeighting(scale_mode=scale)(gramian)
+    return weights
+
+
+def fairgrad(gramian: Tensor, alpha: float) -> Tensor:
+    """Return the weights (m,) that solve `gramian @ w = w ** (-1 / alpha)`."""
+    weights: Tensor = _aggregation().FairGradWeighting(alpha=alpha)(gramian)
+    return weights
+
+
+def gradvac(gramian: Tensor, targets: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Return weights (m,) and the next targets (m, m); draws from torch's state."""
+    weighting = _aggregation().GradVacWeighting(beta=beta)
+    weighting._phi_t, weighting._state_key = targets.clone(), (len(targets), targets.dtype)
+    weights: Tensor = weighting(gramian)
+    return weights, weighting._phi_t
+
+
+@lru_cache(maxsize=64)
+def _bargaining(tasks: int) -> Any:
+    # building the problem takes longer than solving it
+    return _aggregation().NashMTL(n_tasks=tasks, max_norm=0.0).weighting
+
+
+def nash_mtl(gramian: Tensor, previous: Tensor) -> Tensor:
+    """Return the weights (m,) that solve `gramian @ w = 1 / w` (up to a factor).
+
+    The search begins at the `previous` weights, which are kept where it finds nothing.
+    """
+    weighting = _bargaining(len(gramian))
+    weighting.prvs_alpha = previous.numpy().copy()
+    weights: Tensor = weighting(root_of(gramian))
+    return weights
+
+
+def config(gramian: Tensor) -> Tensor:
+    """Return the weights (m,) of ConFIG's direction, which is found in the gradients' own span."""
+    root = root_of(gramian)  # (m, r)
+    direction = _aggregation().ConFIG()(root)
+    weights: Tensor = torch.linalg.pinv(root.T) @ direction
+    return weights
+
+
+def graddrop(gradients: Tensor, leak: float) -> Tensor:
+    """Return the direction (K,) for gradients (m, K); draws from the device's state."""
+    kept = gradients.new_full((len(gradients),), leak)
+    direction: Tensor = _aggregation().GradDrop(leak=kept)(gradients)
+    return direction
+
+
+def excess_risk(gradients: Tensor) -> Tensor:
+    """Return each task's excess risk (m,) at its first step, for gradients (m, K)."""
+    weighting = _aggregation().ExcessMTLWeighting()
+    weighting(gradients)
+    risk: Tensor = weighting._initial_w
+    return risk
+
+
+def excess_mtl(
+    gradients: Tensor, weights: Tensor, squares: Tensor, first: Tensor, step: float
+) -> Tensor:
+    """Return the next weights (m,), of sum one; adds to the sums of `squares` (m, K) in place.
+
+    first (m,): each task's excess risk at its first step.
+    """
+    weighting = _aggregation().ExcessMTLWeighting(robust_step_size=step)
+    weighting._weights, weighting._sq_grad_sum, weighting._initial_w = weights, squares, first
+    weighting._state_key = (*gradients.shape, gradients.dtype, gradients.device)
+    found: Tensor = weighting(gradients)
+    return found
+
+
+def root_of(gramian: Tensor) -> Tensor:
+    """Return a matrix (m, r) of full rank whose rows have these products with each other."""
+    values, vectors = torch.linalg.eigh(gramian)
+    kept = values > values.max() * 1e-12  # of gradients in single precision the rest is rounding
+    root: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return root

@@ -1,0 +1,60 @@
+"""What every weighter is that needs the gradients of single tasks."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deepchest_cli.weighting.base import TaskLosses, Weighter
+
+# a norm below this share of the largest is none: a Gramian of single precision ends there
+NO_GRADIENT = 1e-6
+AT_ONCE = 2**20  # columns of a jacobian that are turned to double precision at a time
+
+
+class GradientWeighter(Weighter):
+    """A weighter that sees each task's gradient by what all tasks share.
+
+    That is either the batch's last shared features, or the parameters before them; a task's
+    gradient by what it shares with no other goes by `head_weights` alone.
+    """
+
+    # whether its weights follow from the steps before, so that a step's gradients are only looked
+    # at; these are then taken at the last shared layer, and the objective is the sum of w_i L_i
+    ahead: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, losses: TaskLosses, jacobian: Tensor) -> Tensor:
+        """Return the direction (K,) that takes the place of the shared part's gradient.
+
+        jacobian (T, K): row i is the gradient of `losses.values[i]`, zero for an absent task.
+        """
+
+    @property
+    def head_weights(self) -> Tensor:
+        """The weight (T,) of each task's loss for the parameters that are its own."""
+        return torch.ones(len(self.tasks), dtype=torch.float64)
+
+
+def gramian_of(jacobian: Tensor) -> Tensor:
+    """Return the products (T, T) of all pairs of rows, in double precision on the CPU.
+
+    What is small decides in these methods, and solvers work on the CPU in any case.
+    """
+    # the device first: Metal has no double precision
+    source = jacobian.cpu() if jacobian.device.type == "mps" else jacobian
+    total = source.new_zeros((len(source), len(source)), dtype=torch.float64)
+    for columns in torch.split(source, AT_ONCE, dim=1):
+        total.addmm_(columns.double(), columns.double().T)
+    return total.cpu()
+
+
+def tasks_with_gradient(losses: TaskLosses, gramian: Tensor) -> Tensor:
+    """Return which tasks (T,) are present and have a gradient, on the CPU.
+
+    One that has none (converged, or at a rest of its own) would hold up all others where a method
+    looks for what is good for every task.
+    """
+    squares = gramian.diagonal()
+    return losses.present.cpu() & (squares > squares.max() * NO_GRADIENT**2)

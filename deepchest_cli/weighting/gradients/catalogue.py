@@ -1,0 +1,151 @@
+"""The weighters that need the gradients of single tasks."""
+
+from deepchest_cli.weighting.gradients.aligned_mtl import AlignedWeighter
+from deepchest_cli.weighting.gradients.cagrad import CAGradWeighter
+from deepchest_cli.weighting.gradients.config import ConFIGWeighter
+from deepchest_cli.weighting.gradients.dualproj import DualProjWeighter
+from deepchest_cli.weighting.gradients.excess_mtl import ExcessWeighter
+from deepchest_cli.weighting.gradients.fairgrad import FairGradWeighter
+from deepchest_cli.weighting.gradients.graddrop import GradDropWeighter
+from deepchest_cli.weighting.gradients.gradnorm import GradNormWeighter
+from deepchest_cli.weighting.gradients.gradvac import GradVacWeighter
+from deepchest_cli.weighting.gradients.imtl_g import ImpartialGradientWeighter
+from deepchest_cli.weighting.gradients.mgda import MGDAWeighter
+from deepchest_cli.weighting.gradients.nash_mtl import NashWeighter
+from deepchest_cli.weighting.gradients.pcgrad import PCGradWeighter
+from deepchest_cli.weighting.gradients.upgrad import UPGradWeighter
+from deepchest_cli.weighting.info import WeighterInfo
+
+KIND = "gradient"
+# of the features, as by default; --gradient-level parameters takes more of both
+PASSES = "1 forward, 1 backward; of parameters: 1 forward, T backward"
+MEMORY = "T gradients of the features, or of the parameters"
+
+GRADIENT_WEIGHTERS = (
+    WeighterInfo(
+        "gradnorm",
+        GradNormWeighter,
+        "brings the norms of the tasks' gradients together",
+        "Chen et al. 2018, arXiv 1711.02257",
+        "T gradients of the last shared layer, or of the parameters",
+        "1 forward, 1 backward, T of one layer; of parameters: T + 1 backward",
+        KIND,
+    ),
+    WeighterInfo(
+        "upgrad",
+        UPGradWeighter,
+        "the mean of the gradients, each projected onto what harms no task",
+        "Quinton and Rey 2024, arXiv 2406.16232",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "pcgrad",
+        PCGradWeighter,
+        "frees each gradient of its conflicts with the others",
+        "Yu et al. 2020, arXiv 2001.06782",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "mgda",
+        MGDAWeighter,
+        "the shortest average of the gradients",
+        "Sener and Koltun 2018, arXiv 1810.04650",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "cagrad",
+        CAGradWeighter,
+        "helps the worst-off task, near the mean gradient",
+        "Liu et al. 2021, arXiv 2110.14048",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "nash-mtl",
+        NashWeighter,
+        "the bargain that no task would change",
+        "Navon et al. 2022, arXiv 2202.01017",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "imtl-g",
+        ImpartialGradientWeighter,
+        "goes equally far along every gradient",
+        "Liu et al. 2021, ICLR",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "aligned-mtl",
+        AlignedWeighter,
+        "makes the gradients orthogonal and equally long",
+        "Senushkin et al. 2023, CVPR",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "graddrop",
+        GradDropWeighter,
+        "lets one sign of each number count, at random",
+        "Chen et al. 2020, arXiv 2010.06808",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "gradvac",
+        GradVacWeighter,
+        "turns gradients towards those they were nearer to",
+        "Wang et al. 2021, arXiv 2010.05874",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "fairgrad",
+        FairGradWeighter,
+        "shares a step's progress fairly",
+        "Ban and Ji 2024, arXiv 2402.15638",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "config",
+        ConFIGWeighter,
+        "the direction at the same angle to every gradient",
+        "Liu et al. 2024, arXiv 2408.11104",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "dualproj",
+        DualProjWeighter,
+        "the mean gradient, projected onto what harms no task",
+        "Lopez-Paz and Ranzato 2017, NeurIPS",
+        MEMORY,
+        PASSES,
+        KIND,
+    ),
+    WeighterInfo(
+        "excess-mtl",
+        ExcessWeighter,
+        "the more a task could still gain, the higher",
+        "He et al. 2024, ICML",
+        "twice T gradients of the features, or of the parameters",
+        PASSES,
+        KIND,
+    ),
+)

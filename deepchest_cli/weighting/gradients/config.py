@@ -1,0 +1,23 @@
+"""ConFIG (Liu, Chu and Thuerey 2024, "Towards Conflict-Free Training", arXiv 2408.11104).
+
+Over the tasks that take part, with g_i the gradient of task i and u_i = g_i / |g_i|:
+    v = the shortest vector with u_i . v = 1 for all i, and v / |v| its unit vector e
+    direction = (sum of g_i . e) e
+The direction is a sum of w_i g_i; these weights are what the trace shows.
+"""
+
+from torch import Tensor
+
+from deepchest_cli.weighting.gradients import adapter
+from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
+
+
+class ConFIGWeighter(SolvedWeighter):
+    """Weights of the direction that is at the same angle to every task's gradient."""
+
+    name = "config"
+    average = False
+
+    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
+        """Return the weights (m,) of the tasks that take part."""
+        return adapter.config(gramian)

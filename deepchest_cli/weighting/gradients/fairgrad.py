@@ -1,0 +1,40 @@
+"""FairGrad (Ban and Ji 2024, "Fair Resource Allocation in Multi-Task Learning", 2402.15638).
+
+Over the tasks that take part, with g_i the gradient of task i and G the products of all gradients:
+    w = the weights above 0 with G w = w^(-1 / alpha), by least squares
+    direction = sum of w_i g_i
+Where all gradients are f times as long, w is f^(-2 alpha / (1 + alpha)) times as large.
+"""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.weighting.base import Context
+from deepchest_cli.weighting.gradients import adapter
+from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, SolvedWeighter
+
+
+class FairGradWeighter(SolvedWeighter):
+    """Weights that share the progress of a step among the tasks fairly.
+
+    alpha: above 0, the kind of fairness; 1 is proportional fairness (as Nash-MTL), 2 the authors'
+        choice for CelebA; the higher, the more for the task that gains least.
+    """
+
+    name = "fairgrad"
+
+    def __init__(
+        self, tasks: Sequence[str], alpha: float = 1.0, context: Context = NO_SEED_GIVEN
+    ) -> None:
+        super().__init__(tasks, context)
+        if not 0 < alpha < math.inf:
+            raise UsageError(f"Option 'alpha' of fairgrad should be above 0. Found {alpha}.")
+        self.alpha = alpha
+
+    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
+        """Return the weights (m,) of the tasks that take part."""
+        back: float = scale ** (-self.alpha / (1 + self.alpha))  # to gradients as long as they are
+        return adapter.fairgrad(gramian, self.alpha) * back

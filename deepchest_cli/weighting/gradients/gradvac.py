@@ -1,0 +1,51 @@
+"""GradVac (Wang, Tsvetkov, Firat and Cao 2021, "Gradient Vaccine", arXiv 2010.05874).
+
+For each task i, p_i = g_i at first; then, for all other tasks j in a random order, with c the
+cosine of p_i and g_j, and rho_ij the one that is expected of the two:
+    where c < rho_ij:   p_i <- p_i + a g_j,   the a by which the cosine comes to rho_ij
+    rho_ij <- (1 - beta) rho_ij + beta c,   0 at first
+    direction = sum of p_i
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.weighting.base import Context
+from deepchest_cli.weighting.gradients import adapter
+from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, SolvedWeighter
+
+
+class GradVacWeighter(SolvedWeighter):
+    """Weights of the sum of all gradients, each first turned towards those it was nearer to.
+
+    beta: from 0 to 1, how fast the expected cosines follow; 0.5 as in other implementations, at 0
+        the method is PCGrad.
+
+    The expected cosines of a task that does not take part stay as they are.
+    """
+
+    name = "gradvac"
+    average = False
+    expected: Tensor
+
+    def __init__(
+        self, tasks: Sequence[str], beta: float = 0.5, context: Context = NO_SEED_GIVEN
+    ) -> None:
+        super().__init__(tasks, context)
+        if not 0 <= beta <= 1:
+            raise UsageError(f"Option 'beta' of gradvac should be from 0 to 1. Found {beta}.")
+        self.beta = beta
+        size = len(self.tasks)
+        self.register_buffer("expected", torch.zeros(size, size, dtype=torch.float64))
+
+    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
+        """Return the weights (m,) of the tasks that take part."""
+        expected = self.expected.cpu()
+        pairs = taking_part[:, None] & taking_part
+        size = len(gramian)
+        weights, following = adapter.gradvac(gramian, expected[pairs].view(size, size), self.beta)
+        self.expected.copy_(expected.masked_scatter(pairs, following))
+        return weights

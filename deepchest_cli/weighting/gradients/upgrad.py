@@ -1,0 +1,22 @@
+"""UPGrad (Quinton and Rey 2024, "Jacobian Descent for Multi-Objective Optimization", 2406.16232).
+
+Over the m tasks that take part, with g_i the gradient of task i and C the cone of all directions d
+that conflict with no task (g_j . d >= 0 for all j):
+    direction = (1 / m) sum of pi_i,   pi_i the point of C nearest to g_i
+Where no two gradients conflict, that is their mean.
+"""
+
+from torch import Tensor
+
+from deepchest_cli.weighting.gradients import adapter
+from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
+
+
+class UPGradWeighter(SolvedWeighter):
+    """Weights of the mean of all gradients, each first projected onto what harms no task."""
+
+    name = "upgrad"
+
+    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
+        """Return the weights (m,) of the tasks that take part."""
+        return adapter.upgrad(gramian)
