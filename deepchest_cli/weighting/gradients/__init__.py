@@ -1,1 +1,1 @@
-"""Weighters that need the gradients of single tasks: one a file, torchjd behind one adapter."""
+"""Weighters that need the gradients of single tasks: one a file, torchjd behind an adapter."""

@@ -1,14 +1,14 @@
 """The one file that knows torchjd: numbers in, numbers out, and no memory of its own.
 
 What torchjd's objects remember between steps has gaps in its state dicts (GradVac's cannot be
-loaded, Nash-MTL's is empty, Excess-MTL's has a count outside), so that a method's memory is handed
-in and comes back. Gramians (m, m) are in double precision on the CPU, with a trace of one: several
-of torchjd's thresholds are absolute, and gradients of features are smaller than these.
+loaded, Excess-MTL's has a count outside), so that a method's memory is handed in and comes back.
+Gramians (m, m) are in double precision on the CPU, with a trace of one: several of torchjd's
+thresholds are absolute, and gradients of features are smaller than these.
 """
 
-from functools import lru_cache
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,28 +17,23 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError
 
-EXTRA = ("torchjd", "quadprog", "qpsolvers", "cvxpy", "clarabel", "ecos", "scipy")
-SUPPORTED = "0.18."
+TORCHJD, SUPPORTED = "torchjd", "0.18."
 INSTALL = "Install it with: pip install 'deepchest[gradient]'"
 REGULARISER = 1e-7  # of a Gramian's diagonal; enough in double precision, little for a rare finding
 STATIONARY = 1e-7  # share of all gradients below which CAGrad's combination of them counts as zero
 
 
-def require_torchjd(name: str) -> None:
-    """Raise `UsageError` unless the extra that the weighter `name` needs is installed."""
-    missing = [package for package in EXTRA if find_spec(package) is None]
+def require(name: str, packages: Sequence[str]) -> None:
+    """Raise `UsageError` unless the packages that the weighter `name` needs are installed."""
+    missing = [package for package in packages if find_spec(package) is None]
     if missing:
         are = "are" if len(missing) > 1 else "is"
         raise UsageError(
             f"The weighter {name!r} needs {', '.join(missing)}, which {are} not installed.", INSTALL
         )
-    try:
-        found = version("torchjd")
-    except PackageNotFoundError:
-        found = "without a version"
-    if not found.startswith(SUPPORTED):
+    if TORCHJD in packages and not version(TORCHJD).startswith(SUPPORTED):
         raise UsageError(
-            f"The weighter {name!r} needs torchjd {SUPPORTED}x. Found {found}.", INSTALL
+            f"The weighter {name!r} needs torchjd {SUPPORTED}x. Found {version(TORCHJD)}.", INSTALL
         )
 
 
@@ -92,35 +87,12 @@ def aligned_mtl(gramian: Tensor, scale: str) -> Tensor:
     return weights
 
 
-def fairgrad(gramian: Tensor, alpha: float) -> Tensor:
-    """Return the weights (m,) that solve `gramian @ w = w ** (-1 / alpha)`."""
-    weights: Tensor = _aggregation().FairGradWeighting(alpha=alpha)(gramian)
-    return weights
-
-
 def gradvac(gramian: Tensor, targets: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     """Return weights (m,) and the next targets (m, m); draws from torch's state."""
     weighting = _aggregation().GradVacWeighting(beta=beta)
     weighting._phi_t, weighting._state_key = targets.clone(), (len(targets), targets.dtype)
     weights: Tensor = weighting(gramian)
     return weights, weighting._phi_t
-
-
-@lru_cache(maxsize=64)
-def _bargaining(tasks: int) -> Any:
-    # building the problem takes longer than solving it
-    return _aggregation().NashMTL(n_tasks=tasks, max_norm=0.0).weighting
-
-
-def nash_mtl(gramian: Tensor, previous: Tensor) -> Tensor:
-    """Return the weights (m,) that solve `gramian @ w = 1 / w` (up to a factor).
-
-    The search begins at the `previous` weights, which are kept where it finds nothing.
-    """
-    weighting = _bargaining(len(gramian))
-    weighting.prvs_alpha = previous.numpy().copy()
-    weights: Tensor = weighting(root_of(gramian))
-    return weights
 
 
 def config(gramian: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.weighting.base import Context, Performance, TaskLosses
-from deepchest_cli.weighting.gradients.adapter import require_torchjd
+from deepchest_cli.weighting.gradients.adapter import TORCHJD, require
 from deepchest_cli.weighting.gradients.base import (
     GradientWeighter,
     gramian_of,
@@ -22,16 +22,17 @@ NO_SEED_GIVEN = Context()
 
 
 class AggregatedWeighter(GradientWeighter):
-    """A method that torchjd computes from the gradients of the tasks that take part in a step.
+    """A method that combines the gradients of the tasks that take part in a step.
 
     Those are the tasks that are present and have a gradient; the others have no say.
     """
 
     name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = (TORCHJD,)  # that it needs, beyond ours
 
     def __init__(self, tasks: Sequence[str], context: Context = NO_SEED_GIVEN) -> None:
         super().__init__(tasks)
-        require_torchjd(self.name)
+        require(self.name, self.packages)
         self.generator = torch.Generator().manual_seed(context.seed)
         self.last: Tensor | None = None
 
@@ -54,8 +55,9 @@ class AggregatedWeighter(GradientWeighter):
         gramian = gramian_of(gradients)
         if not gramian.isfinite().all():
             return gradients.sum(dim=0)  # what half precision's scaling skips, or a diverged run
+        taking_part = tasks_with_gradient(losses, gramian.diagonal().sqrt())
         with self._own_draws(gradients.device):
-            return self.combine(gradients, gramian, tasks_with_gradient(losses, gramian))
+            return self.combine(gradients, gramian, taking_part)
 
     def weighted(self, gradients: Tensor) -> Tensor:
         """Return the sum (K,) of the gradients (T, K) times the last weights."""
@@ -65,7 +67,7 @@ class AggregatedWeighter(GradientWeighter):
 
     @contextmanager
     def _own_draws(self, device: torch.device) -> Iterator[None]:
-        """Let torchjd draw from torch's states without a trace in them."""
+        """Let a method draw from torch's states without a trace in them."""
         seed = int(torch.randint(2**62, (), generator=self.generator))
         on_gpu = device.type == "cuda"
         with torch.random.fork_rng([device] if on_gpu else []):

@@ -50,11 +50,10 @@ def gramian_of(jacobian: Tensor) -> Tensor:
     return total.cpu()
 
 
-def tasks_with_gradient(losses: TaskLosses, gramian: Tensor) -> Tensor:
-    """Return which tasks (T,) are present and have a gradient, on the CPU.
+def tasks_with_gradient(losses: TaskLosses, norms: Tensor) -> Tensor:
+    """Return which tasks (T,) are present and have a gradient, on the CPU as their norms (T,).
 
     One that has none (converged, or at a rest of its own) would hold up all others where a method
     looks for what is good for every task.
     """
-    squares = gramian.diagonal()
-    return losses.present.cpu() & (squares > squares.max() * NO_GRADIENT**2)
+    return losses.present.cpu() & (norms > norms.max() * NO_GRADIENT)

@@ -17,6 +17,7 @@ from torch import Tensor
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import Context
 from deepchest_cli.weighting.gradients import adapter
+from deepchest_cli.weighting.gradients.adapter import TORCHJD
 from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, SolvedWeighter
 
 
@@ -28,6 +29,7 @@ class CAGradWeighter(SolvedWeighter):
     """
 
     name = "cagrad"
+    packages = (TORCHJD, "cvxpy", "clarabel")
 
     def __init__(
         self, tasks: Sequence[str], c: float = 0.4, context: Context = NO_SEED_GIVEN

@@ -9,6 +9,7 @@ that conflict with no task (g_j . d >= 0 for all j):
 from torch import Tensor
 
 from deepchest_cli.weighting.gradients import adapter
+from deepchest_cli.weighting.gradients.adapter import TORCHJD
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 
 
@@ -16,6 +17,7 @@ class DualProjWeighter(SolvedWeighter):
     """Weights of the mean gradient, projected onto what harms no task."""
 
     name = "dualproj"
+    packages = (TORCHJD, "qpsolvers", "quadprog")
 
     def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
         """Return the weights (m,) of the tasks that take part."""

@@ -1,7 +1,7 @@
 """FairGrad (Ban and Ji 2024, "Fair Resource Allocation in Multi-Task Learning", 2402.15638).
 
 Over the tasks that take part, with g_i the gradient of task i and G the products of all gradients:
-    w = the weights above 0 with G w = w^(-1 / alpha), by least squares
+    w = the weights above 0 with G w = w^(-1 / alpha)
     direction = sum of w_i g_i
 Where all gradients are f times as long, w is f^(-2 alpha / (1 + alpha)) times as large.
 """
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import Context
-from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, SolvedWeighter
+from deepchest_cli.weighting.gradients.fairness import fair_weights
 
 
 class FairGradWeighter(SolvedWeighter):
@@ -25,6 +25,7 @@ class FairGradWeighter(SolvedWeighter):
     """
 
     name = "fairgrad"
+    packages = ()
 
     def __init__(
         self, tasks: Sequence[str], alpha: float = 1.0, context: Context = NO_SEED_GIVEN
@@ -37,4 +38,4 @@ class FairGradWeighter(SolvedWeighter):
     def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
         """Return the weights (m,) of the tasks that take part."""
         back: float = scale ** (-self.alpha / (1 + self.alpha))  # to gradients as long as they are
-        return adapter.fairgrad(gramian, self.alpha) * back
+        return fair_weights(gramian, self.alpha) * back

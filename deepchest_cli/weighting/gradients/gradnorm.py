@@ -19,7 +19,7 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import SMALLEST, TaskLosses
-from deepchest_cli.weighting.gradients.base import GradientWeighter, gramian_of, tasks_with_gradient
+from deepchest_cli.weighting.gradients.base import GradientWeighter, tasks_with_gradient
 from deepchest_cli.weighting.inner_adam import InnerAdam
 
 LEAST = 1e-3  # of a weight: below zero a loss would be driven up
@@ -71,10 +71,9 @@ class GradNormWeighter(GradientWeighter):
         gradients = jacobian.detach()
         # the type first: Metal has no double precision
         direction = self.task_weights.to(gradients.dtype).to(gradients.device) @ gradients
-        gramian = gramian_of(gradients)
-        if gramian.isfinite().all():
-            felt = tasks_with_gradient(losses, gramian)
-            self._update(losses, gramian.diagonal().sqrt(), felt)
+        norms = torch.linalg.vector_norm(gradients, dim=1).cpu().double()
+        if norms.isfinite().all():
+            self._update(losses, norms, tasks_with_gradient(losses, norms))
         return direction
 
     def _update(self, losses: TaskLosses, norms: Tensor, felt: Tensor) -> None:

@@ -9,6 +9,7 @@ Where no two gradients conflict, that is their mean.
 from torch import Tensor
 
 from deepchest_cli.weighting.gradients import adapter
+from deepchest_cli.weighting.gradients.adapter import TORCHJD
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 
 
@@ -16,6 +17,7 @@ class UPGradWeighter(SolvedWeighter):
     """Weights of the mean of all gradients, each first projected onto what harms no task."""
 
     name = "upgrad"
+    packages = (TORCHJD, "qpsolvers", "quadprog")
 
     def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
         """Return the weights (m,) of the tasks that take part."""
