@@ -2,7 +2,7 @@
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,12 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def read_options(description: str, images: int, rounds: int) -> argparse.Namespace:
+def read_options(
+    description: str,
+    images: int,
+    rounds: int,
+    add_more: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> argparse.Namespace:
     """Return what was asked for on the command line."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--backbone", default="resnet18")
@@ -49,6 +54,7 @@ def read_options(description: str, images: int, rounds: int) -> argparse.Namespa
     parser.add_argument("--images", type=int, default=images)
     parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--device", default="cpu")
+    add_more(parser)
     return parser.parse_args()
 
 

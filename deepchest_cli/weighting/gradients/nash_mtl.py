@@ -42,4 +42,4 @@ class NashWeighter(SolvedWeighter):
         weights = fair_weights(gramian / gramian.norm(), alpha=1.0)
         length = float(weights @ gramian @ weights * scale) ** 0.5
         shorter = min(1.0, (self.max_norm or math.inf) / length)
-        return shorter * weights
+        return weights.mul(shorter)
