@@ -70,14 +70,14 @@ class Classifier(nn.Module):
         return [parameter for module in before for parameter in module.parameters()]
 
     @property
-    def last_shared_weight(self) -> nn.Parameter:
-        """The weights of the last linear or convolutional layer before the features.
+    def last_shared_layer(self) -> nn.Linear | nn.Conv2d:
+        """The last linear or convolutional layer before the features.
 
         Where a backbone ends in parallel branches, that is the last branch's.
         """
         before = nn.ModuleList([self.trunk, *self._head_layers[:-1]])
         layers = [m for m in before.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-        return cast(nn.Parameter, layers[-1].weight)
+        return layers[-1]
 
     @property
     def _head_layers(self) -> list[nn.Module]:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from deepchest_cli.training.layer_lengths import WatchedLayer
 from deepchest_cli.training.setup import Setup
 from deepchest_cli.training.task_propagation import Seen, TaskPropagation
 from deepchest_cli.weighting import GradientWeighter
@@ -40,7 +41,7 @@ class ParameterPropagation(TaskPropagation):
         for parameter, gradient in zip(parameters, found, strict=True):
             parameter.grad = self.setup.ranks.total(gradient)
 
-    def no_gradients(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+    def no_gradients(self, parameters: Sequence[Tensor]) -> Tensor:
         """Return zeros (T, K), K numbers in all the parameters."""
         count = sum(parameter.numel() for parameter in parameters)
         return torch.zeros(self.task_layer.out_features, count, device=self.setup.device)
@@ -55,7 +56,7 @@ class ParameterPropagation(TaskPropagation):
         into: Tensor,
         features: Tensor,
         by_logits: Tensor,
-        parameters: Sequence[nn.Parameter],
+        parameters: Sequence[Tensor],
         present: Tensor,
     ) -> None:
         """Add the (scaled) gradients of a part's tasks by the parameters to (T, K), in place.
@@ -82,21 +83,39 @@ class AheadPropagation(ParameterPropagation):
     def __init__(self, setup: Setup, weighter: GradientWeighter) -> None:
         super().__init__(setup, weighter)
         classifier = setup.classifier
-        everywhere = setup.config.gradient_level == "parameters"
-        self.looked_into = (
-            classifier.shared_parameters if everywhere else [classifier.last_shared_weight]
-        )
+        self.looked_into: list[Tensor] = [*classifier.shared_parameters]
+        self.watched: WatchedLayer | None = None
+        if setup.config.gradient_level == "features":
+            self.looked_into = [classifier.last_shared_layer.weight]
+            self.watched = WatchedLayer(classifier.last_shared_layer)
 
     def propagate(self, seen: Seen) -> Tensor | None:
         """Leave the gradients in the parameters; return the weights (T,) that were used."""
-        weights, jacobian = self.weighter.weights, self.no_gradients(self.looked_into)
+        weights, jacobian = self.weighter.weights, None
         shares = (self.shares(table, seen.parts) for table in (seen.by_logits, seen.own))
         for (features, logits), by_logits, own in zip(seen.outputs, *shares, strict=True):
-            present = seen.losses.present
-            self.add_gradients(jacobian, features, by_logits, self.looked_into, present)
+            if self._sees_all(seen):
+                jacobian = self._lengths(features, by_logits)
+            else:
+                jacobian = self.no_gradients(self.looked_into) if jacobian is None else jacobian
+                present = seen.losses.present
+                self.add_gradients(jacobian, features, by_logits, self.looked_into, present)
             self.back(logits, self.scaled(own))
+        assert jacobian is not None
         self.weighter(seen.losses, self.of_all(jacobian))
         return weights
+
+    def _sees_all(self, seen: Seen) -> bool:
+        """Whether lengths will do: those of sums over parts or processes need what is summed."""
+        alone = len(seen.parts) == 1 and self.setup.ranks.count == 1
+        tasks = self.task_layer.out_features
+        return alone and self.watched is not None and self.watched.is_worth_it(tasks)
+
+    def _lengths(self, features: Tensor, by_logits: Tensor) -> Tensor:
+        """Return (scaled) gradients (T, T) that are as long as those by the last shared layer."""
+        assert self.watched is not None
+        starts = self.scaled(self.by_features(by_logits)).to(features.dtype)
+        return torch.diag(self.watched.lengths(features, starts))
 
 
 Some = TypeVar("Some", bound=Tensor)

@@ -1,8 +1,8 @@
 """What each weighter costs: its own work, its step against that of `equal`, and peak memory.
 
-All share one model and one batch, so that nothing but the weighter differs. With `--tasks` the model
-has so many findings of which the labels are drawn, with `--gradient-level parameters` the weighters
-are those that need task gradients.
+All share one model and one batch, so that nothing but the weighter differs. With `--tasks` the
+model has so many findings, of which the labels are drawn; with `--gradient-level parameters` the
+weighters are those that need task gradients.
 """
 
 import argparse
@@ -90,8 +90,8 @@ def own_work(candidate: Candidate, batch: Batch) -> float:
     logits, jacobian = torch.randn_like(batch.labels), None
     if isinstance(weighter, GradientWeighter):
         width = setup.classifier.task_layer.weight.shape[1]
-        numbers = setup.classifier.last_shared_weight.numel() if weighter.ahead else 0
-        jacobian = torch.randn(len(values), numbers or len(logits) * width, device=device)
+        numbers = len(values) if weighter.ahead else len(logits) * width
+        jacobian = torch.randn(len(values), numbers, device=device)
     started = time.perf_counter()
     for _ in range(OWN_ROUNDS):
         weighter.observe(logits, batch.labels, batch.known)
@@ -171,7 +171,7 @@ def report(found: dict[str, Candidate], batch: Batch, options: argparse.Namespac
     parameters = sum(p.numel() for p in equal.step.setup.classifier.parameters())
     print(
         f"A step of equal: {1000 * step:.0f} ms, median of {options.rounds} rounds; {tasks} "
-        f"findings, {parameters / 1e6:.1f} million parameters, gradients of {options.gradient_level}"
+        f"findings, {parameters / 1e6:.1f} million parameters, by {options.gradient_level}"
     )
     print("| weighter | own work a step | share of a step | step against equal | peak |")
     print("|---|---|---|---|---|")

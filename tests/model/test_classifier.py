@@ -45,10 +45,10 @@ def test_every_parameter_is_either_shared_or_a_findings_own(head):
         ("vgg11", "linear", (4096, 4096)),
     ],
 )
-def test_the_last_shared_weight_is_that_of_the_layer_before_the_features(backbone, head, shape):
+def test_the_last_shared_layer_is_the_one_before_the_features(backbone, head, shape):
     classifier = Classifier(Architecture(backbone, head, FINDINGS, 32, 64))
-    assert classifier.last_shared_weight.shape == shape
-    assert any(classifier.last_shared_weight is p for p in classifier.shared_parameters)
+    assert classifier.last_shared_layer.weight.shape == shape
+    assert any(classifier.last_shared_layer.weight is p for p in classifier.shared_parameters)
 
 
 def test_an_alias_is_kept_by_its_canonical_name():

@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 from tests_support import QUICK
+from torch import nn
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.batches import Batch
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.classifier import Architecture, Classifier
+from deepchest_cli.training.forward import DROPOUT, seed_of
+from deepchest_cli.training.layer_lengths import WatchedLayer
 from deepchest_cli.training.losses import FocalLoss, task_losses
 from deepchest_cli.training.optimisation import build_optimizer
 from deepchest_cli.training.setup import set_up
@@ -211,34 +214,95 @@ def test_a_scale_that_is_too_large_skips_the_step(shards):
     assert weighter.failures == 0
 
 
+class Looking(GradNormWeighter):
+    """GradNorm that remembers what it was shown."""
+
+    def __init__(self, tasks=FINDINGS):
+        super().__init__(tasks)
+        self.lengths = []
+
+    def forward(self, losses, jacobian):
+        self.lengths.append(jacobian.norm(dim=1))
+        return super().forward(losses, jacobian)
+
+
+def expected_lengths(setup, parameters):
+    """Return how long each task's gradient by the parameters is, by plain back-propagation."""
+    classifier, size = setup.classifier, setup.classifier.architecture.image_size
+    batch = batch_of(tasks=len(setup.weighter.tasks))
+    radiographs = torch.randn(6, 1, size, size, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(seed_of(DROPOUT, setup.config.seed, 0, 0, 0))
+    losses = task_losses(classifier(radiographs)[1], batch.labels, batch.known)
+    rows = [
+        torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+        for loss in losses.values
+    ]
+    return torch.stack([torch.cat([g.flatten() for g in row]).norm() for row in rows])
+
+
+@pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_gradnorm_looks_at_the_last_shared_layer_or_at_all(shards, head, level):
-    seen = []
-
-    class Looking(GradNormWeighter):
-        def forward(self, losses, jacobian):
-            seen.append(jacobian.clone())
-            return super().forward(losses, jacobian)
-
-    setup = setup_of(shards, Looking(FINDINGS), head=head, gradient_level=level)
-    outcome, found = gradients(setup)
+def test_gradnorm_looks_at_the_last_shared_layer_or_at_all(shards, head, level, parts):
+    setup = setup_of(shards, Looking(), head=head, gradient_level=level)
+    outcome, found = gradients(setup, parts)
     assert outcome.weights.tolist() == [1] * TASKS != setup.weighter.weights.tolist()
-    classifier, batch = setup.classifier, batch_of()
-    radiographs = torch.randn(6, 1, 32, 32, generator=torch.Generator().manual_seed(1))
-    losses = task_losses(classifier(radiographs)[1], batch.labels, batch.known)
+    classifier = setup.classifier
     last = classifier.head[0].weight if head == "mlp" else classifier.trunk[10].weight
     by = [last] if level == "features" else classifier.shared_parameters
-    expected = torch.autograd.grad(losses.values[3], by)
-    row = torch.cat([gradient.flatten() for gradient in expected])
-    assert torch.allclose(seen[0][3], row, rtol=1e-4, atol=1e-8)
+    lengths = expected_lengths(setup, by)
+    assert torch.allclose(setup.weighter.lengths[0], lengths, rtol=1e-4, atol=1e-7)
     # what the model gets is the gradient of the weighted sum, heads included
-    _, again = gradients(setup)
-    weighted = build_weighter("equal", FINDINGS)
-    weighted.task_weights.copy_(setup.weighter.weights)  # after the second look, nearly the same
-    _, expected = gradients(setup_of(shards, weighted, head=head))
-    assert same(found, gradients(setup_of(shards, build_weighter("equal", FINDINGS), head=head))[1])
-    assert same(again, expected, 0.1)
+    equal = setup_of(shards, build_weighter("equal", FINDINGS), head=head)
+    assert same(found, gradients(equal)[1])
+    weights = setup.weighter.weights
+    equal.weighter.task_weights.copy_(weights)
+    assert same(gradients(setup, parts)[1], gradients(equal)[1])
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "densenet121", "vgg11", "vit_b_32"])
+def test_gradnorm_measures_any_layer_without_its_gradients(shards, backbone):
+    setup = setup_of(shards, Looking(FEW), backbone)
+    layer = setup.classifier.last_shared_layer
+    propagation = choose_propagation(setup)
+    propagation.watched.is_worth_it = lambda tasks: True
+    size = FAMILIES[backbone]
+    radiographs = torch.randn(6, 1, size, size, generator=torch.Generator().manual_seed(1))
+    propagation([radiographs], batch_of(tasks=3), 0)
+    assert propagation.watched.output is None  # a graph is not kept beyond its step
+    expected = expected_lengths(setup, [layer.weight])
+    assert expected[0] > 0
+    assert torch.allclose(setup.weighter.lengths[0], expected, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv2d(3, 5, 3, stride=2, padding=1, dilation=2), (4, 3, 11, 9)),
+        (nn.Conv2d(4, 6, 1), (2, 4, 5, 5)),
+        (nn.Linear(7, 3), (5, 7)),
+        (nn.Linear(7, 3), (5, 4, 7)),
+    ],
+)
+def test_lengths_are_those_of_the_gradients(layer, shape):
+    watched, chance = WatchedLayer(layer), torch.Generator().manual_seed(0)
+    output = layer(torch.randn(shape, generator=chance))
+    features = output.flatten(1).tanh()
+    starts = torch.randn(3, *features.shape, generator=chance)
+    found = watched.lengths(features, starts)
+    for length, start in zip(found, starts, strict=True):
+        (gradient,) = torch.autograd.grad(features, layer.weight, start, retain_graph=True)
+        assert length.item() == pytest.approx(gradient.norm().item(), rel=1e-4)
+
+
+def test_lengths_are_measured_only_where_that_is_cheaper():
+    few, many = (torch.zeros(n, 64, 4, 4) for n in (2, 4096))
+    watched, grouped = (WatchedLayer(nn.Conv2d(64, 64, 3, groups=g)) for g in (1, 64))
+    for radiographs, worth_it in ((few, True), (many, False)):
+        watched.layer(radiographs)
+        assert watched.is_worth_it(14) is worth_it
+    grouped.layer(few)
+    assert not grouped.is_worth_it(14)
 
 
 def test_deepchests_weights_reach_the_findings_own_parameters(shards):

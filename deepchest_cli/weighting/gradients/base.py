@@ -20,8 +20,8 @@ class GradientWeighter(Weighter):
     gradient by what it shares with no other goes by `head_weights` alone.
     """
 
-    # whether its weights follow from the steps before, so that a step's gradients are only looked
-    # at; these are then taken at the last shared layer, and the objective is the sum of w_i L_i
+    # whether its weights follow from the steps before, and of a step's gradients the lengths alone
+    # count; these are then taken at the last shared layer, and the objective is the sum of w_i L_i
     ahead: ClassVar[bool] = False
 
     @abstractmethod
