@@ -15,6 +15,7 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
     from deepchest_cli.model.checkpoint import find_checkpoint, read_checkpoint
     from deepchest_cli.training.device import resolve_device, resolve_precision
     from deepchest_cli.training.run_directory import describe_environment
+    from deepchest_cli.weighting.gradients.adapter import find_packages
 
     device = resolve_device("auto")
     data, _ = find_data(config.data)
@@ -25,6 +26,7 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
         "checks": {
             "source": _check(lambda: str(find_metadata(config.source))),
             "data": _check(lambda: _describe(open_dataset(data))),
+            "gradient": _check(find_packages),
             "model": _check(lambda: _origin(read_checkpoint(find_checkpoint(config.model)))),
         },
     }

@@ -36,3 +36,8 @@ def weighters(config: WeightersConfig, terminal: Terminal) -> None:
     ]
     columns = ["Weighter", "kind", "a step", "memory", "paper", "options"]
     terminal.table(table_of(columns, rows, left="l" * len(columns)))
+    terminal.note(
+        "T: how many findings. Of the kind gradient: at the features; with --gradient-level "
+        "parameters T passes backward, and each gradient is as large as the model. "
+        "deepchest+NAME puts DeepChest's weights under another weighter."
+    )

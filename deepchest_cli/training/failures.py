@@ -23,14 +23,18 @@ def lost_peer(error: RuntimeError) -> bool:
     return any(words in str(error) for words in LOST_PEER)
 
 
-def explain(error: RuntimeError, folder: Path, processes: int) -> DeepChestError | None:
+def explain(
+    error: RuntimeError, folder: Path, processes: int, by_parameters: bool = False
+) -> DeepChestError | None:
     """Return the error to show instead; None when torch's own says it best."""
     text = str(error)
     kept = f"The run's {LAST} is kept; go on with: deepchest train --resume {folder}"
     if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
+        lower = "a lower --batch-size or --image-size"
+        lower += ", or with --gradient-level features" if by_parameters else ""
         return DeepChestError(
             f"Out of memory: {text.splitlines()[0]}",
-            f"{kept} --accumulate 2 (or begin anew with a lower --batch-size or --image-size).",
+            f"{kept} --accumulate 2 (or begin anew with {lower}).",
         )
     if processes > 1 and lost_peer(error):
         return DeepChestError(

@@ -87,7 +87,8 @@ class Trainer:
             with held(self.folder) if ranks.is_first else nullcontext(), stop_on_signal() as stop:
                 return self._fit(stop)
         except RuntimeError as error:
-            explained = explain(error, self.folder, ranks.count)
+            by_parameters = self.setup.config.gradient_level == "parameters"
+            explained = explain(error, self.folder, ranks.count, by_parameters)
             if explained is None:
                 raise
             raise explained from error

@@ -30,3 +30,20 @@ def test_doctor_with_data_and_model(deepchest, shards, trained):
     assert "80 images" in document["checks"]["data"]["found"]
     assert document["checks"]["model"]["ok"]
     assert not document["checks"]["source"]["ok"]
+    assert "torchjd 0.18" in document["checks"]["gradient"]["found"]
+
+
+def test_doctor_names_the_extra_that_is_missing(deepchest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("deepchest_cli.weighting.gradients.adapter.EXTRA", ("torchjd", "absent"))
+    outcome = deepchest("doctor")
+    assert "gradient: missing. Some weighters of task gradients need absent" in outcome.out
+    assert "pip install 'deepchest[gradient]'" in outcome.out
+
+
+def test_weighters_of_both_kinds_are_listed(deepchest):
+    outcome = deepchest("weighters", "--json")
+    kinds = {e["name"]: e["kind"] for e in valid(json.loads(outcome.out), "weighters")["weighters"]}
+    assert kinds["deepchest"] == "loss"
+    assert kinds["gradnorm"] == kinds["nash-mtl"] == "gradient"
+    assert "--gradient-level parameters" in deepchest("weighters").err

@@ -56,6 +56,8 @@ def test_out_of_memory_says_what_to_lower_and_what_is_kept(tmp_path, error):
     assert "\n" not in shown.message
     assert f"deepchest train --resume {tmp_path} --accumulate 2" in shown.hint
     assert "--batch-size" in shown.hint
+    assert "--gradient-level" not in shown.hint
+    assert "with --gradient-level features" in explain(error, tmp_path, 1, True).hint
 
 
 def test_errors_of_other_kinds_stay_what_they_are(tmp_path):

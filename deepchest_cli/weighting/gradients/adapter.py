@@ -17,24 +17,27 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError
 
+EXTRA = ("torchjd", "quadprog", "qpsolvers", "cvxpy", "clarabel")  # where all of it is installed
 TORCHJD, SUPPORTED = "torchjd", "0.18."
 INSTALL = "Install it with: pip install 'deepchest[gradient]'"
 REGULARISER = 1e-7  # of a Gramian's diagonal; enough in double precision, little for a rare finding
 STATIONARY = 1e-7  # share of all gradients below which CAGrad's combination of them counts as zero
 
 
-def require(name: str, packages: Sequence[str]) -> None:
-    """Raise `UsageError` unless the packages that the weighter `name` needs are installed."""
+def find_packages() -> str:
+    """Say what is installed of the extra; raises `UsageError` for what is not."""
+    require("Some weighters of task gradients need", EXTRA)
+    return f"{TORCHJD} {version(TORCHJD)}, solvers for all weighters of task gradients"
+
+
+def require(what: str, packages: Sequence[str]) -> None:
+    """Raise `UsageError` unless the packages are installed; `what` begins the sentence."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         are = "are" if len(missing) > 1 else "is"
-        raise UsageError(
-            f"The weighter {name!r} needs {', '.join(missing)}, which {are} not installed.", INSTALL
-        )
+        raise UsageError(f"{what} {', '.join(missing)}, which {are} not installed.", INSTALL)
     if TORCHJD in packages and not version(TORCHJD).startswith(SUPPORTED):
-        raise UsageError(
-            f"The weighter {name!r} needs torchjd {SUPPORTED}x. Found {version(TORCHJD)}.", INSTALL
-        )
+        raise UsageError(f"{what} torchjd {SUPPORTED}x. Found {version(TORCHJD)}.", INSTALL)
 
 
 def _aggregation() -> Any:

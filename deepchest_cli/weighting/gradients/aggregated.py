@@ -32,7 +32,7 @@ class AggregatedWeighter(GradientWeighter):
 
     def __init__(self, tasks: Sequence[str], context: Context = NO_SEED_GIVEN) -> None:
         super().__init__(tasks)
-        require(self.name, self.packages)
+        require(f"The weighter {self.name!r} needs", self.packages)
         self.generator = torch.Generator().manual_seed(context.seed)
         self.last: Tensor | None = None
 

@@ -1,4 +1,4 @@
-"""Excess-MTL (He et al. 2024, "Robust Multi-Task Learning with Excess Risks", arXiv 2402.02009).
+"""Excess-MTL (He et al. 2024, "Robust Multi-Task Learning with Excess Risks", ICML).
 
 At every step, over the tasks that take part, with g_i the gradient of task i, S_i the sum of its
 squares so far (number by number), and e_i(0) the excess risk at a task's first step:
