@@ -6,6 +6,7 @@ weighters are those that need task gradients.
 """
 
 import argparse
+import copy
 import math
 import statistics
 import time
@@ -27,6 +28,7 @@ from deepchest_cli.weighting import (
     Context,
     GradientWeighter,
     TaskLosses,
+    Weighter,
     build_weighter,
 )
 
@@ -39,6 +41,7 @@ class Candidate:
     """A weighter at work in the training step."""
 
     step: TrainingStep
+    unused: Weighter  # the same, as it was before its first step
     seconds: list[float] = field(default_factory=list)
     peak: int = 0  # bytes
 
@@ -74,7 +77,7 @@ def candidates(setup: Setup, names: Sequence[str], level: str) -> dict[str, Cand
             optimizer=build_optimizer(setup.classifier, weighter, setup.config),
             config=replace(setup.config, gradient_level=level),
         )
-        found[name] = Candidate(TrainingStep(changed))
+        found[name] = Candidate(TrainingStep(changed), copy.deepcopy(weighter))
     return found
 
 
@@ -85,7 +88,7 @@ def own_work(candidate: Candidate, batch: Batch) -> float:
     gradients not the computation but what is made of those by the features.
     """
     setup, device = candidate.step.setup, batch.labels.device
-    weighter, known = setup.weighter, batch.known.sum(dim=0)
+    weighter, known = candidate.unused, batch.known.sum(dim=0)
     values = torch.rand(batch.labels.shape[1], device=device) + 0.1
     logits, jacobian = torch.randn_like(batch.labels), None
     if isinstance(weighter, GradientWeighter):

@@ -21,6 +21,7 @@ EXTRA = ("torchjd", "quadprog", "qpsolvers", "cvxpy", "clarabel")  # where all o
 TORCHJD, SUPPORTED = "torchjd", "0.18."
 INSTALL = "Install it with: pip install 'deepchest[gradient]'"
 REGULARISER = 1e-7  # of a Gramian's diagonal; enough in double precision, little for a rare finding
+DEPENDENT = 1e-7  # share of the largest eigenvalue; of single precision the rest is rounding
 STATIONARY = 1e-7  # share of all gradients below which CAGrad's combination of them counts as zero
 
 
@@ -137,7 +138,8 @@ def excess_mtl(
 
 def root_of(gramian: Tensor) -> Tensor:
     """Return a matrix (m, r) of full rank whose rows have these products with each other."""
-    values, vectors = torch.linalg.eigh(gramian)
-    kept = values > values.max() * 1e-12  # of gradients in single precision the rest is rounding
-    root: Tensor = vectors[:, kept] * values[kept].sqrt()
+    lengths = gramian.diagonal().sqrt()
+    values, vectors = torch.linalg.eigh(gramian / lengths / lengths[:, None])
+    kept = values > values.max() * DEPENDENT
+    root: Tensor = lengths[:, None] * vectors[:, kept] * values[kept].sqrt()
     return root

@@ -50,6 +50,12 @@ class ExcessWeighter(AggregatedWeighter):
         if self.squares is None:
             self.squares = torch.zeros_like(gradients)
             self.unit = float(gramian.trace() / gradients.numel()) ** 0.5 or 1.0
+        if self.squares.shape != gradients.shape:
+            raise UsageError(
+                f"excess-mtl needs gradients of the same size at every step. Found "
+                f"{gradients.shape[1]} numbers after {self.squares.shape[1]}.",
+                "Leave incomplete batches out, or give it gradients of parameters.",
+            )
         self.squares = self.squares.to(gradients.device)
         if taking_part.any():
             self._follow(gradients, self.squares, taking_part)

@@ -9,6 +9,7 @@ from gradients_problems import LOSSES, NAMES, TASKS, build, conflicting, losses_
 from torch import nn
 
 from deepchest_cli.weighting import Performance, TaskLosses
+from deepchest_cli.weighting.gradients.base import gramian_of
 
 RANDOM = ("pcgrad", "gradvac", "graddrop")
 WITHOUT_WEIGHTS = ("graddrop",)
@@ -232,3 +233,13 @@ def test_losses_that_come_with_a_graph_are_taken(name):
     values = torch.tensor(LOSSES, requires_grad=True)
     direction = build(name)(TaskLosses(values, torch.tensor([8] * 4)), conflicting())
     assert not direction.requires_grad
+
+
+@pytest.mark.parametrize("columns", [100, 2**18, 2**18 + 1, 2**18 + 2**13 + 77])
+def test_products_of_gradients_of_any_size(columns):
+    jacobian = torch.randn(3, columns, generator=torch.Generator().manual_seed(0))
+    jacobian *= torch.tensor([1.0, 1e-4, 30.0])[:, None]
+    exact = jacobian.double() @ jacobian.double().T
+    lengths = exact.diagonal().sqrt()
+    difference = (gramian_of(jacobian) - exact) / lengths / lengths[:, None]
+    assert difference.abs().max() < 1e-7

@@ -6,6 +6,7 @@ import pytest
 import torch
 from gradients_problems import build, conflicting, direction_of, losses_of, rows
 
+from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.gradients.fairness import fair_weights
 
 ROOT = math.sqrt(0.5)
@@ -243,3 +244,10 @@ def test_excess_mtl_knows_a_task_from_its_own_first_step():
     weighter(losses_of([1, 1, 1]), rows([2.0, 0.0], [0.0, 1.0], [5.0, 0.0]))
     assert weighter.shares[2] < 0.5
     assert weighter.shares.sum().item() == pytest.approx(1)
+
+
+def test_excess_mtl_refuses_an_incomplete_batch():
+    weighter = build("excess-mtl", ["a", "b"])
+    weighter(losses_of([1, 1]), rows(RIGHT, UP))
+    with pytest.raises(UsageError, match="of the same size at every step. Found 1 numbers after 2"):
+        weighter(losses_of([1, 1]), rows([1.0], [2.0]))
