@@ -38,6 +38,10 @@ class GateError(DeepChestError):
     exit_code = ExitCode.GATE_NOT_MET
 
 
+class DivergedError(DeepChestError):
+    """Losses or logits are not finite any more: this training cannot go on."""
+
+
 class InterruptedRunError(DeepChestError):
     """A signal ended the work after it had been saved."""
 

@@ -51,7 +51,7 @@ def test_precedence_is_command_line_over_file_over_recipe_over_default(deepchest
         arguments = [part for pair in order for part in pair]
         outcome = deepchest("train", "--data", shards, "--out", out, *RUN, *arguments, "--seed", 9)
         assert outcome.code == 0, outcome.err
-        saved = saved_config(out)
+        saved = saved_config(out, TrainConfig)
         assert (saved.seed, saved.epochs, saved.warmup_steps) == (9, 4, 1)
         assert (saved.optimizer, saved.schedule) == ("sgd", "cosine")
 
@@ -62,7 +62,7 @@ def test_a_file_may_name_its_recipe(deepchest, tmp_path, shards):
     out = tmp_path / "run"
     outcome = deepchest("train", "--data", shards, "--out", out, *RUN, "--config", file)
     assert outcome.code == 0, outcome.err
-    saved = saved_config(out)
+    saved = saved_config(out, TrainConfig)
     assert (saved.optimizer, saved.head, saved.image_size) == ("rmsprop", "mlp", 32)
     assert saved.recipe is None  # its values are written out, so that it may change or go
 

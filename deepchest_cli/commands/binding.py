@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from deepchest_cli.config import RUN_CONFIG, Flag, find_recipe, read_toml
+from deepchest_cli.config import RUN_CONFIG, Flag, TrainConfig, find_recipe, read_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 
@@ -105,7 +105,7 @@ def _loader(config_type: type[Any], source: str) -> Loader:
     def load(context: typer.Context, given: Any) -> Any:
         if given is not None:
             try:
-                values = read_toml(SOURCES[source](given), config_type)
+                values = _read(source, SOURCES[source](given), config_type)
             except UsageError as error:
                 raise typer.BadParameter(f"{error} {error.hint}".strip()) from error
             found = context.meta.setdefault("deepchest.values", {})
@@ -117,6 +117,14 @@ def _loader(config_type: type[Any], source: str) -> Loader:
         return given
 
     return load
+
+
+def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:
+    """Return a file's values; of a recipe, which is written for `train`, those that are wanted."""
+    if source != "recipe":
+        return read_toml(path, config_type)
+    wanted = {field.name for field in fields(config_type)}
+    return {key: v for key, v in read_toml(path, TrainConfig).items() if key in wanted}
 
 
 def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:

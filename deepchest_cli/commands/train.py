@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,7 +141,7 @@ def _render(summary: "TrainingSummary", terminal: Terminal) -> None:
 
 def _resumable(config: TrainConfig) -> Path:
     """Return the folder of a run that goes on; flags that contradict the run are errors."""
-    from deepchest_cli.training.resume import saved_config
+    from deepchest_cli.training.resume import refuse_changes
 
     folder = config.resume
     assert folder is not None
@@ -152,13 +152,5 @@ def _resumable(config: TrainConfig) -> Path:
         )
     if folder.is_symlink():  # runs/latest may name another run by the time this one saves
         folder = folder.parent / folder.readlink()
-    saved = saved_config(folder)
-    for field in fields(TrainConfig):
-        now, before = getattr(config, field.name), getattr(saved, field.name)
-        if field.name not in FREE_ON_RESUME and now != before:
-            raise UsageError(
-                f"--{field.name.replace('_', '-')} is {now}, but the run {folder} began with "
-                f"{before}.",
-                "Leave the flag out to go on with the run, or leave --resume out for a new one.",
-            )
+    refuse_changes(config, folder, FREE_ON_RESUME)
     return folder

@@ -11,6 +11,7 @@ from deepchest_cli.config.commands import (
     PrepareConfig,
     WeightersConfig,
 )
+from deepchest_cli.config.comparison import CompareConfig
 from deepchest_cli.config.files import read_toml, to_toml
 from deepchest_cli.config.flags import (
     DEFAULT_DATA,
@@ -24,7 +25,7 @@ from deepchest_cli.config.flags import (
     parse_assignment,
 )
 from deepchest_cli.config.recipes import RECIPES, find_recipe
-from deepchest_cli.config.training import TrainConfig
+from deepchest_cli.config.training import RunConfig, TrainConfig
 
 __all__ = [
     "DEFAULT_DATA",
@@ -34,11 +35,13 @@ __all__ = [
     "NIH_SOURCE",
     "RECIPES",
     "RUN_CONFIG",
+    "CompareConfig",
     "DoctorConfig",
     "EvaluateConfig",
     "Flag",
     "PredictConfig",
     "PrepareConfig",
+    "RunConfig",
     "TrainConfig",
     "WeightersConfig",
     "find_data",

@@ -1,4 +1,4 @@
-"""The configuration of `deepchest train`.
+"""The configuration of training: what all runs share, and that of `deepchest train`.
 
 The defaults are the recipe `default`; a field's annotation is its flag.
 """
@@ -14,19 +14,10 @@ RARE, INPUT, HARDWARE = "Rare findings", "Input", "Hardware"
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Everything that determines a training run; a run's `config.toml` is one of these."""
+class RunConfig:
+    """What a training run is, but for its weighter, its seed and its folder."""
 
     data: Data = DEFAULT_DATA
-    out: Annotated[Path | None, Flag("Run folder. [runs/<time>-<backbone>-<weighter>]")] = None
-    resume: Annotated[
-        Path | None,
-        Flag(
-            "Go on with an interrupted run, exactly where it ended.",
-            metavar="RUN",
-            values_from="run",
-        ),
-    ] = None
     recipe: Annotated[
         str | None,
         Flag(
@@ -35,10 +26,6 @@ class TrainConfig:
             values_from="recipe",
         ),
     ] = None
-    weighter: Annotated[str, Flag("How the findings' losses are weighted.")] = "deepchest"
-    weighter_option: Annotated[
-        tuple[str, ...], Flag("A parameter of the weighter; may be repeated.", metavar="KEY=VALUE")
-    ] = ()
     gradient_level: Annotated[
         Literal["features", "parameters"],
         Flag(
@@ -51,8 +38,6 @@ class TrainConfig:
     patience: Annotated[
         int, Flag("Stop after so many epochs without a better validation; 0: never.", minimum=0)
     ] = 5
-    tensorboard: Annotated[bool, Flag("Also log for TensorBoard, in the run's folder.")] = False
-    seed: Seed = 0
 
     backbone: Annotated[
         str, Flag("Any torchvision classifier, small_cnn, or a family's name.", panel=MODEL)
@@ -193,3 +178,24 @@ class TrainConfig:
     sync_batchnorm: Annotated[
         bool, Flag("Batch norm over all processes of a run; CUDA only.", panel=HARDWARE)
     ] = False
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """Everything that determines a training run; a run's `config.toml` is one of these."""
+
+    out: Annotated[Path | None, Flag("Run folder. [runs/<time>-<backbone>-<weighter>]")] = None
+    resume: Annotated[
+        Path | None,
+        Flag(
+            "Go on with an interrupted run, exactly where it ended.",
+            metavar="RUN",
+            values_from="run",
+        ),
+    ] = None
+    weighter: Annotated[str, Flag("How the findings' losses are weighted.")] = "deepchest"
+    weighter_option: Annotated[
+        tuple[str, ...], Flag("A parameter of the weighter; may be repeated.", metavar="KEY=VALUE")
+    ] = ()
+    tensorboard: Annotated[bool, Flag("Also log for TensorBoard, in the run's folder.")] = False
+    seed: Seed = 0

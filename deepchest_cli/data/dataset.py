@@ -1,6 +1,6 @@
 """A prepared data set, mapped into memory and read a batch at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.data.shards import MANIFEST, ShardContent, read_manifest, read_shard
+from deepchest_cli.data.splits import fold_split
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import to_json
+
+VALIDATION_FRACTION = 0.1  # of a fold's training patients, where the data have no such part
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,32 @@ class RadiographDataset:
     def rows(self, part: str) -> NDArray[np.int64]:
         """Return the rows of a part in stored order."""
         return np.flatnonzero(self.columns["split"] == part)
+
+    def folded(self, fold: int, folds: int) -> "RadiographDataset":
+        """Return the same images in the parts of a fold, counted from 0; its scheme says so."""
+        within = self.columns["split"] != ""
+        parts = np.full(len(within), "", dtype="<U10")
+        settings = self.manifest["settings"]
+        fraction = settings["validation_fraction"] or VALIDATION_FRACTION
+        parts[within] = fold_split(
+            self.columns["patient_id"][within], self.labels[within], fold, folds, fraction
+        )
+        scheme = {**settings, "split_scheme": f"fold {fold + 1} of {folds}"}
+        return replace(
+            self,
+            manifest={**self.manifest, "settings": scheme},
+            columns={**self.columns, "split": parts},
+        )
+
+    def only(self, finding: str) -> "RadiographDataset":
+        """Return the same images with the labels of one finding."""
+        column = self.findings.index(finding)
+        return replace(
+            self,
+            findings=(finding,),
+            labels=self.labels[:, [column]],
+            known=self.known[:, [column]],
+        )
 
     def gather(
         self, rows: NDArray[np.int64], out: NDArray[np.uint8] | None = None

@@ -55,6 +55,24 @@ def random_split(
     return _with_validation(patient_ids, labels, test, validation_fraction, seed)
 
 
+def fold_split(
+    patient_ids: NDArray[np.int64],
+    labels: NDArray[np.uint8],
+    fold: int,
+    folds: int,
+    validation_fraction: float,
+) -> NDArray[np.str_]:
+    """Return the part of each row (N,) in fold number `fold` of `folds`, counted from 0.
+
+    Each patient is tested in exactly one fold; folds are alike in their rare findings, and the
+    same whenever they are asked for.
+    """
+    patients, rows = np.unique(patient_ids, return_inverse=True)
+    fold_of = np.empty(len(patients), dtype=np.int64)
+    fold_of[_by_rarest_finding(rows, len(patients), labels, 0)] = np.arange(len(patients)) % folds
+    return _with_validation(patient_ids, labels, fold_of[rows] == fold, validation_fraction, fold)
+
+
 def official_split(
     image_index: Sequence[str],
     patient_ids: NDArray[np.int64],

@@ -12,7 +12,7 @@ from deepchest_cli.data.augmentation import normalise, to_grey
 from deepchest_cli.data.batches import ahead, batches
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
-from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.errors import DivergedError, UsageError
 from deepchest_cli.model.classifier import Classifier
 
 
@@ -77,7 +77,7 @@ def _refuse_non_finite(logits: NDArray[np.float32], findings: tuple[str, ...]) -
     """An undefined figure means missing positives or negatives, never a broken model."""
     broken = [findings[i] for i in np.flatnonzero(~np.isfinite(logits).all(axis=0))]
     if broken:
-        raise DeepChestError(
+        raise DivergedError(
             f"The model's logits for {', '.join(broken)} are not finite.",
             "The training diverged: train again with a lower --learning-rate.",
         )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
@@ -62,3 +63,14 @@ def copy_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def _first(entries: list[str]) -> str:
     return ", ".join(entries[:SHOWN]) + (" ..." if len(entries) > SHOWN else "")
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of a state dict's names and values, wherever its tensors are."""
+    digest = sha256()
+    for name, tensor in state.items():
+        digest.update(name.encode())
+        # as bytes, which every type of number has
+        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(plain.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

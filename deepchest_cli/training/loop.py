@@ -15,6 +15,7 @@ from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import predict_rows
 from deepchest_cli.files import held
 from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.model.state_dicts import fingerprint
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.failures import explain
 from deepchest_cli.training.interruption import StopRequest, stop_on_signal
@@ -41,6 +42,8 @@ class TrainingSummary:
     best_score: float
     criterion: str  # what the best epoch was chosen by
     stopped_early: bool
+    initial_weights: str  # SHA-256 of the model as the run found it
+    batches: tuple[str, ...]  # SHA-256 of the rows of all batches until each epoch's end
 
 
 class Trainer:
@@ -80,7 +83,8 @@ class Trainer:
         """Train until the last epoch, the last step, or until validation no longer improves.
 
         Raises `InterruptedRunError` after SIGINT or SIGTERM in any process, with the state saved,
-        and `DeepChestError` when a loss is not finite, memory runs out, or a process is lost.
+        `DivergedError` when a loss is not finite, and `DeepChestError` when memory runs out or a
+        process is lost.
         """
         ranks = self.setup.ranks
         try:
@@ -95,6 +99,7 @@ class Trainer:
 
     def _fit(self, stop: StopRequest) -> TrainingSummary:
         if self.position.step == 0:
+            self.position.initial_weights = fingerprint(self.setup.classifier.state_dict())
             self.files.save_last(self.position, self.record)
         while not self._is_finished():
             first, clock = self.position.step, Clock()
@@ -110,6 +115,8 @@ class Trainer:
             best_score=position.best_score,
             criterion=position.criterion,
             stopped_early=position.step < self.setup.total_steps,
+            initial_weights=position.initial_weights,
+            batches=tuple(position.epoch_batches),
         )
 
     def _is_finished(self) -> bool:
@@ -131,8 +138,7 @@ class Trainer:
             found = self.take_step(batch, position.step)
             self.record.add(found.logits, batch.labels, batch.known)
             self.record.add_weights(found.weights)
-            position.step += 1
-            position.epoch_step += 1
+            position.end_step(order[position.epoch_step * size :][:size])
             self.watch.see(found.losses.values, position.epoch + 1, position.epoch_step)
             self.observer.on_step(self._step_report(found))
             self._stop_where_asked(stop)

@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.progress import EpochReport
@@ -19,14 +23,24 @@ class Position:
     best_epoch: int = 0  # counted from 1; 0: none yet
     best_score: float = float("-inf")
     criterion: str = ""  # what the best epoch is chosen by
+    initial_weights: str = ""  # SHA-256 of what the model began with
+    batches: str = ""  # SHA-256 of the rows of all batches so far, one chained to the other
+    epoch_batches: list[str] = field(default_factory=list)  # the same as each epoch ended
     metrics: list[dict[str, Any]] = field(default_factory=list)
     weights: list[dict[str, Any]] = field(default_factory=list)
+
+    def end_step(self, rows: NDArray[np.int64]) -> None:
+        """Count a finished step and chain its rows (B,) to those before."""
+        self.step += 1
+        self.epoch_step += 1
+        self.batches = sha256(self.batches.encode() + rows.astype("<i8").tobytes()).hexdigest()
 
     def end_epoch(self, score: float, criterion: str) -> None:
         """Count a finished epoch and remember whether it is the best."""
         self.criterion = criterion
         self.epoch += 1
         self.epoch_step = 0
+        self.epoch_batches.append(self.batches)
         if score > self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
 

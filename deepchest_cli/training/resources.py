@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -48,3 +49,35 @@ def peak_memory(device: torch.device) -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has done what it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+LINUX = Path("/proc/self")
+
+
+def reset_step_peak(device: torch.device) -> None:
+    """Let `step_peak` count from here on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (LINUX / "clear_refs").exists():
+        (LINUX / "clear_refs").write_text("5")
+
+
+def step_peak(device: torch.device) -> int | None:
+    """Return the most bytes held since `reset_step_peak`: on a GPU its tensors, else the process.
+
+    None where the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if not (LINUX / "status").exists():
+        return None
+    lines = (LINUX / "status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)

@@ -1,25 +1,42 @@
 """The way back into a run that ended: its configuration and the state of its last checkpoint."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-from deepchest_cli.config import RUN_CONFIG, TrainConfig, read_toml
+from deepchest_cli.config import RUN_CONFIG, read_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.checkpoint import LAST, read_checkpoint
 from deepchest_cli.training.run_directory import METRICS
 from deepchest_cli.training.setup import Setup
 
+Config = TypeVar("Config")
 
-def saved_config(folder: Path) -> TrainConfig:
-    """Return the configuration that a run began with; raises `UsageError` where there is none."""
+
+def saved_config(folder: Path, kind: type[Config]) -> Config:
+    """Return the configuration that a folder began with; raises `UsageError` without one."""
     if not (folder / RUN_CONFIG).is_file():
-        raise UsageError(f"{folder} is no run folder: it has no {RUN_CONFIG}.", "Check --resume.")
-    kinds = get_type_hints(TrainConfig)
+        raise UsageError(
+            f"{folder} has no {RUN_CONFIG}: nothing was begun there.", "Check --resume."
+        )
+    kinds = get_type_hints(kind)
     values: dict[str, Any] = {
         name: _typed(value, kinds[name])
-        for name, value in read_toml(folder / RUN_CONFIG, TrainConfig).items()
+        for name, value in read_toml(folder / RUN_CONFIG, kind).items()
     }
-    return TrainConfig(**values)
+    return kind(**values)
+
+
+def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> None:
+    """Raise `UsageError` where a flag contradicts what the folder began with, unless `free`."""
+    saved = saved_config(folder, type(config))
+    for field in fields(config):  # type: ignore[arg-type]
+        now, before = getattr(config, field.name), getattr(saved, field.name)
+        if field.name not in free and now != before:
+            raise UsageError(
+                f"--{field.name.replace('_', '-')} is {now}, but {folder} began with {before}.",
+                "Leave the flag out to go on there, or leave --resume out to begin anew.",
+            )
 
 
 def _typed(value: Any, kind: Any) -> Any:

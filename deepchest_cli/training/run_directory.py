@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from deepchest_cli import __version__
-from deepchest_cli.config import RUN_CONFIG, TrainConfig, to_toml
+from deepchest_cli.config import RUN_CONFIG, CompareConfig, TrainConfig, to_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json, write_text
 from deepchest_cli.model.weights import IMAGENET, NONE
@@ -20,6 +20,7 @@ from deepchest_cli.model.weights import IMAGENET, NONE
 RUNS = Path("runs")
 LATEST = "latest"
 ENVIRONMENT, METRICS, WEIGHTS = "environment.json", "metrics.csv", "weights.csv"
+Config = TypeVar("Config", TrainConfig, CompareConfig)
 PACKAGES = (
     "torch",
     "torchvision",
@@ -46,14 +47,20 @@ def create_run(config: TrainConfig) -> Path:
             ) from error
         folder = config.out
     else:
-        folder = _make_unique(RUNS, f"{_now()}-{config.backbone}-{config.weighter}")
+        folder = make_unique(RUNS, f"{now()}-{config.backbone}-{config.weighter}")
         _point_latest(folder)
-    write_text(folder / RUN_CONFIG, to_toml(_repeatable(config)))
-    write_json(folder / ENVIRONMENT, describe_environment())
+    fill_run(folder, config)
     return folder
 
 
-def _repeatable(config: TrainConfig) -> TrainConfig:
+def fill_run(folder: Path, config: TrainConfig) -> None:
+    """Write a run's configuration and environment into its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / RUN_CONFIG, to_toml(repeatable(config)))
+    write_json(folder / ENVIRONMENT, describe_environment())
+
+
+def repeatable(config: Config) -> Config:
     """Return what another run can be begun with: without this one's folder, and without links."""
     weights = config.weights
     if weights not in (NONE, IMAGENET):
@@ -61,11 +68,12 @@ def _repeatable(config: TrainConfig) -> TrainConfig:
     return replace(config, out=None, recipe=None, weights=weights)
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time in the form that folders are named by."""
     return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
-def _make_unique(parent: Path, name: str) -> Path:
+def make_unique(parent: Path, name: str) -> Path:
     """Make a folder that is new even when two runs start in the same second."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1

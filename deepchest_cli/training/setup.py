@@ -95,9 +95,15 @@ class Setup:
         }
 
 
-def set_up(config: TrainConfig, ranks: Ranks | None = None, resumed: bool = False) -> Setup:
+def set_up(
+    config: TrainConfig,
+    ranks: Ranks | None = None,
+    resumed: bool = False,
+    dataset: RadiographDataset | None = None,
+) -> Setup:
     """Build a run's parts; the seed fixes the initial weights, unless a run is to be `resumed`.
 
+    `dataset` stands in the place of the one in `config.data`, for other parts or fewer findings.
     Raises `UsageError` for whatever in the configuration does not fit data or machine.
     """
     ranks = ranks or Ranks()
@@ -112,7 +118,7 @@ def set_up(config: TrainConfig, ranks: Ranks | None = None, resumed: bool = Fals
     refuse_absent_weights(config.backbone, config.weights)
     torch.manual_seed(config.seed)
     choose_kernels(config.deterministic)
-    dataset = open_dataset(config.data)
+    dataset = dataset or open_dataset(config.data)
     options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
     rows = {part: dataset.rows(part) for part in ("train", "validation")}
     refuse_unfit_parts(dataset, rows, config)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepchest_cli.errors import DeepChestError
+from deepchest_cli.errors import DivergedError
 
 EVERY = 50  # steps between two looks where a look waits for the device
 
@@ -29,11 +29,11 @@ class LossWatch:
             self.look(epoch)
 
     def look(self, epoch: int) -> None:
-        """Raise `DeepChestError` with findings and place if there was a loss that is not finite."""
+        """Raise `DivergedError` with findings and place if there was a loss that is not finite."""
         if int(self.first) < 0:
             return
         names = [name for name, bad in zip(self.findings, self.wrong, strict=True) if bad]
-        raise DeepChestError(
+        raise DivergedError(
             f"The loss of {', '.join(names)} is not finite in batch {int(self.first)} of epoch "
             f"{epoch}.",
             "Begin a new run with a lower --learning-rate, or with --clip-norm 1.",

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from interleaved import conditions
 from material import Material, material
 
@@ -15,7 +14,7 @@ from deepchest_cli.config import TrainConfig
 from deepchest_cli.training.interruption import StopRequest
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.observers import Observers
-from deepchest_cli.training.resources import Clock
+from deepchest_cli.training.resources import Clock, synchronise
 from deepchest_cli.training.setup import set_up
 
 
@@ -33,11 +32,6 @@ class OurEpoch:
         seconds = clock.seconds
         self.trainer.position.epoch_step = 0
         return self.images / seconds
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def read_options(

@@ -57,4 +57,4 @@ def test_the_same_data_elsewhere_are_the_same_data(trained, shards, tmp_path):
 
 def test_the_saved_configuration_is_the_one_that_the_run_began_with(trained, shards):
     expected = TrainConfig(data=shards, precision="fp32", **QUICK)
-    assert replace(saved_config(trained), precision="fp32") == expected
+    assert replace(saved_config(trained, TrainConfig), precision="fp32") == expected

@@ -1,0 +1,119 @@
+"""What a person sees of a comparison: a line a run, then the ranking and the claims."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepchest_cli.terminal import Terminal, number, table_of
+
+if TYPE_CHECKING:
+    from deepchest_cli.training.comparison.jobs import Job
+    from deepchest_cli.training.comparison.run import RunRecord
+
+FINE = 100  # parts of a run that the bar can show
+
+
+class ComparisonDisplay:
+    """The observer of a comparison for `deepchest compare-weighters`."""
+
+    def __init__(self, terminal: Terminal, move: Callable[[int, int], None]) -> None:
+        self.terminal = terminal
+        self.move = move
+
+    def on_progress(self, done: float, total: int) -> None:
+        """Move the bar."""
+        self.move(int(FINE * done), FINE * total)
+
+    def on_run(self, job: "Job", record: "RunRecord", done: int, total: int) -> None:
+        """Print a run's line."""
+        self.move(FINE * done, FINE * total)
+        if record.status == "finished":
+            ending = (
+                f"{record.criterion} {number(record.best_score, 4)} in epoch {record.best_epoch} "
+                f"of {record.epochs}"
+            )
+            self.terminal.note(f"run {done}/{total}  {job.name}: {ending}")
+        else:
+            self.terminal.warning(f"run {done}/{total}  {job.name} {record.status}: {record.error}")
+
+    def on_note(self, text: str) -> None:
+        """Say what a weighter has to say only where more is wanted."""
+        self.terminal.detail(text)
+
+    def on_scored(self, done: int, total: int) -> None:
+        """Move the bar while the test part is predicted."""
+        self.move(done, total)
+
+
+def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:
+    """Print the ranking, the claims, the summary and where the report is."""
+    columns = [
+        "weighter", "macro AUROC", "± seeds", "to equal", "95 % interval", "p (Holm)", "",
+        "macro AP", "worst", "rare third", "rank", "step",
+    ]  # fmt: skip
+    terminal.table(table_of(columns, _ranking(results), left="lrrrrrl"))
+    terminal.line("")
+    rows = [[claim["claim"], claim["verdict"], claim["found"]] for claim in results["claims"]]
+    terminal.table(table_of(["the paper's claim", "here", "found"], rows, left="lll"))
+    terminal.line("")
+    for sentence in results["summary"]:
+        terminal.line(sentence)
+    terminal.line(f"Report: {folder / 'report.html'}")
+
+
+def _ranking(results: dict[str, Any]) -> list[list[str]]:
+    entries = results["weighters"].items()
+    ordered = sorted(entries, key=lambda entry: -_macro(entry[1]))
+    return [_row(label, entry, results["costs"].get(label)) for label, entry in ordered]
+
+
+def _macro(entry: Mapping[str, Any]) -> float:
+    return entry["quality"]["macro_auroc"]["mean"] if entry["quality"] else float("-inf")
+
+
+def _row(label: str, entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
+    step = f"{cost['ratio']:.2f}" if cost else "–"
+    quality = entry["quality"]
+    if quality is None:
+        return [label, entry["status"], *["–"] * 4, "", *["–"] * 4, step]
+    row = [
+        label,
+        number(quality["macro_auroc"]["mean"], 4),
+        number(quality["macro_auroc"]["sd"], 4),
+    ]
+    difference = entry["differences"] and entry["differences"]["macro_auroc"]
+    if difference:
+        interval = f"{signed(difference['low'])} to {signed(difference['high'])}"
+        tested = difference["low"] is not None
+        row += [
+            signed(difference["estimate"]),
+            interval if tested else "–",
+            number(difference["p_holm"]),
+            difference["verdict"],
+        ]
+    else:
+        row += ["–", "–", "–", ""]
+    names = ("macro_average_precision", "worst_auroc", "rare_auroc")
+    row += [number(quality[name]["mean"]) for name in names]
+    return [*row, number(entry["mean_rank"], 1), step]
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """Return a figure with its sign; an undefined one is a dash."""
+    return "–" if value is None else f"{value:+.{digits}f}"
+
+
+def cost_rows(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Return a row of costs for each weighter."""
+    return [
+        [
+            label,
+            f"{cost['ratio']:.3f}",
+            f"{cost['ratio_low']:.3f} to {cost['ratio_high']:.3f}",
+            f"{cost['images_per_second']:.0f}",
+            "–" if cost["peak_memory"] is None else f"{cost['peak_memory'] / 1e9:.2f} GB",
+            f"{cost['state_bytes']:,} B",
+            cost["passes"],
+        ]
+        for label, cost in costs.items()
+    ]

@@ -1,0 +1,128 @@
+"""`deepchest compare-weighters`: the fair test of weighters against each other."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepchest_cli.commands.compare_display import ComparisonDisplay, cost_rows, render_results
+from deepchest_cli.config import CompareConfig, find_data
+from deepchest_cli.errors import GateError, InterruptedRunError, UsageError
+from deepchest_cli.terminal import Terminal, table_of
+
+if TYPE_CHECKING:
+    pass
+
+Gates = list[tuple[str, float]]
+
+
+def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
+    """Train weighters from the same weights on the same batches, and test how they differ.
+
+    Examples:  deepchest compare-weighters --weighters equal,deepchest,uncertainty --seeds 3
+
+    deepchest compare-weighters --weighters 'deepchest,deepchest[signal=auroc]' --tune-learning-rate
+
+    deepchest compare-weighters --resume comparisons/20260101-120000 --seeds 5
+
+    deepchest compare-weighters --cost-only --cost-tasks 2,14,56 --cost-backbones resnet18,resnet50
+    """
+    data, note = find_data(config.data)
+    if note:
+        terminal.note(note)
+    config = replace(config, data=data)
+    gates = _gates(config)
+    if config.cost_only:
+        _only_costs(config, terminal)
+        return
+    _refuse_lonely_cost_flags(config)
+    try:
+        results, folder = _compare(config, terminal)
+    except InterruptedRunError as error:
+        raise InterruptedRunError(
+            error.message, f"Go on with: {_continuation(config)}", error.exit_code
+        ) from error
+    if terminal.json:
+        terminal.document(results)
+    else:
+        render_results(results, folder, terminal)
+    _check(results, gates)
+
+
+def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any], Path]:
+    from deepchest_cli.training.comparison.comparison import compare, devices_of
+    from deepchest_cli.training.comparison.costs import kept_costs
+    from deepchest_cli.training.comparison.results import build_results
+    from deepchest_cli.training.comparison.writing import write_comparison
+
+    with terminal.progress("Training") as move:
+        display = ComparisonDisplay(terminal, move)
+        found = compare(config, display, display.on_scored)
+    terminal.detail("Measuring costs")
+    costs = kept_costs(config, found.arms, found.dataset, devices_of(config)[0], found.folder)
+    terminal.detail("Computing intervals and tests")
+    results = build_results(found, costs)
+    return write_comparison(found, results), found.folder
+
+
+def _continuation(config: CompareConfig) -> str:
+    folder = config.resume or config.out
+    return f"deepchest compare-weighters --resume {folder or 'comparisons/<the newest>'}"
+
+
+def _only_costs(config: CompareConfig, terminal: Terminal) -> None:
+    from deepchest_cli.data.dataset import open_dataset
+    from deepchest_cli.training.comparison.arms import parse_arms
+    from deepchest_cli.training.comparison.comparison import devices_of
+    from deepchest_cli.training.comparison.costs import cost_table
+
+    arms, dataset = parse_arms(config.weighters), open_dataset(config.data)
+    with terminal.progress("Measuring") as move:
+        tables = cost_table(config, arms, dataset, devices_of(config)[0], move)
+    if terminal.json:
+        terminal.document({"tables": tables})
+        return
+    for number, table in enumerate(tables):
+        terminal.line("" if number else "Cost of a step, relative to equal weighting")
+        terminal.line(f"{table['backbone']}, {table['findings']} findings")
+        columns = ["weighter", "step", "95 % interval", "images/s", "peak", "state", "passes"]
+        terminal.table(table_of(columns, cost_rows(table["costs"])))
+
+
+def _refuse_lonely_cost_flags(config: CompareConfig) -> None:
+    for name in ("cost_tasks", "cost_backbones"):
+        if getattr(config, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} goes with --cost-only.", f"Add --cost-only, or drop {flag}.")
+
+
+def _gates(config: CompareConfig) -> Gates:
+    from deepchest_cli.training.comparison.arms import parse_arms
+
+    labels = [arm.label for arm in parse_arms(config.weighters)]
+    gates = []
+    for text in config.not_worse:
+        label, _, margin = text.rpartition("=")
+        if label not in labels:
+            raise UsageError(
+                f"--not-worse {text}: {label or text!r} is not among the weighters.",
+                f"Use WEIGHTER=MARGIN with one of {', '.join(labels)}.",
+            )
+        try:
+            gates.append((label, float(margin)))
+        except ValueError as error:
+            raise UsageError(f"--not-worse {label} takes a number. Found {margin!r}.") from error
+    return gates
+
+
+def _check(results: dict[str, Any], gates: Gates) -> None:
+    missed = []
+    for label, margin in gates:
+        rows = results["weighters"][label]["differences"]
+        estimate = rows["macro_auroc"]["estimate"] if rows else None
+        if label != results["design"]["baseline"] and not (
+            estimate is not None and estimate >= -margin
+        ):
+            found = "undefined" if estimate is None else f"{estimate:+.4f}"
+            missed.append(f"{label} {found} against equal, allowed {-margin:+.4f}")
+    if missed:
+        raise GateError(f"The quality gate was not met (macro AUROC): {'; '.join(missed)}.")

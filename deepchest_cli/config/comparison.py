@@ -1,0 +1,93 @@
+"""The configuration of `deepchest compare-weighters`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from deepchest_cli.config.flags import Flag
+from deepchest_cli.config.training import RunConfig
+
+COMPARISON, COST = "Comparison", "Cost"
+
+
+@dataclass(frozen=True)
+class CompareConfig(RunConfig):
+    """Which weighters are compared, in how many runs, and how the runs are trained."""
+
+    weighters: Annotated[
+        str,
+        Flag(
+            "Weighters, with commas between them; NAME[key=value,...] sets options. equal is "
+            "always among them.",
+            panel=COMPARISON,
+        ),
+    ] = "equal,deepchest,uncertainty,dwa,rlw,famo,deepchest+uncertainty"
+    seeds: Annotated[
+        int,
+        Flag("How many seeds: 0, 1, ...; three or more for a test.", minimum=1, panel=COMPARISON),
+    ] = 3
+    out: Annotated[
+        Path | None, Flag("Folder of the comparison. [comparisons/<time>]", panel=COMPARISON)
+    ] = None
+    resume: Annotated[
+        Path | None,
+        Flag(
+            "Go on with a comparison; only what is new is trained, further --weighters and --seeds "
+            "too.",
+            metavar="FOLDER",
+            values_from="run",
+            panel=COMPARISON,
+        ),
+    ] = None
+    folds: Annotated[
+        int | None,
+        Flag(
+            "Cross-validate by patient over all images, for small data sets.",
+            minimum=2,
+            maximum=20,
+            panel=COMPARISON,
+        ),
+    ] = None
+    single_task: Annotated[
+        bool,
+        Flag(
+            "Also train a model for each finding alone, as the base of Delta-m.", panel=COMPARISON
+        ),
+    ] = False
+    tune_learning_rate: Annotated[
+        bool,
+        Flag(
+            "Choose each weighter's learning rate on validation, from 1/3, 1 and 3 times "
+            "--learning-rate with the first seed.",
+            panel=COMPARISON,
+        ),
+    ] = False
+    replicates: Annotated[
+        int, Flag("Draws of patients for intervals and tests.", minimum=100, panel=COMPARISON)
+    ] = 1000
+    devices: Annotated[
+        str | None,
+        Flag(
+            "Devices with commas between, each with a run at a time: cuda:0,cuda:1. [--device]",
+            panel=COMPARISON,
+        ),
+    ] = None
+    not_worse: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Exit with 3 when a weighter's macro AUROC is lower than that of equal by more than "
+            "this; may be repeated.",
+            metavar="WEIGHTER=MARGIN",
+            panel=COMPARISON,
+        ),
+    ] = ()
+    cost_only: Annotated[bool, Flag("Measure costs and train nothing.", panel=COST)] = False
+    cost_rounds: Annotated[
+        int, Flag("Interleaved rounds in which steps are timed.", minimum=2, panel=COST)
+    ] = 10
+    cost_tasks: Annotated[
+        str | None, Flag("With --cost-only: numbers of findings, as 2,14,56.", panel=COST)
+    ] = None
+    cost_backbones: Annotated[
+        str | None, Flag("With --cost-only: backbones, as resnet18,resnet50.", panel=COST)
+    ] = None

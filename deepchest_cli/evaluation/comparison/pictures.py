@@ -1,0 +1,145 @@
+"""The pictures of a comparison: differences, findings, cost and weights."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepchest_cli.evaluation.comparison.tables import BETTER, OPEN, WORSE
+from deepchest_cli.evaluation.metrics import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {BETTER: "#1a7f37", WORSE: "#b3261e", OPEN: "#57606a"}
+ROW = 0.42  # inches for a weighter's line
+WIDTH = 7.5
+PANELS = 3  # of weights beside each other
+
+Results = Mapping[str, Any]
+Traces = Mapping[str, Mapping[str, Floats]]  # label to finding to weights over epochs (E,)
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure, in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def compared(results: Results) -> dict[str, Any]:
+    """Return the weighters that have differences to the baseline, the best first."""
+    found = {name: e for name, e in results["weighters"].items() if e["differences"]}
+    return dict(sorted(found.items(), key=lambda item: -_difference(item[1])["estimate"]))
+
+
+def _difference(entry: Mapping[str, Any]) -> Any:
+    return entry["differences"]["macro_auroc"]
+
+
+def _bare(axes: "Axes") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def forest_figure(results: Results) -> "Figure":
+    """Return each weighter's difference to the baseline with its interval."""
+    entries = compared(results)
+    figure = new_figure(WIDTH, 1.1 + ROW * len(entries))
+    axes = figure.add_subplot()
+    axes.axvline(0, color="black", linewidth=0.8)
+    for place, entry in enumerate(entries.values()):
+        row = _difference(entry)
+        colour = COLOURS[row["verdict"]]
+        if row["low"] is not None:
+            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
+        axes.plot(row["estimate"], place, "o", color=colour, markersize=7)
+        seeds = np.array(entry["quality"]["macro_auroc"]["by_seed"]) - np.array(
+            results["weighters"][results["design"]["baseline"]]["quality"]["macro_auroc"]["by_seed"]
+        )
+        axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=colour, markersize=6)
+    axes.set_yticks(range(len(entries)), list(entries))
+    axes.invert_yaxis()
+    axes.set_xlabel("macro AUROC minus that of equal weighting; small strokes: single seeds")
+    _bare(axes)
+    return figure
+
+
+def findings_figure(results: Results) -> "Figure":
+    """Return each finding's difference in AUROC to the baseline as a heat map."""
+    entries, findings = compared(results), list(results["data"]["findings"])
+    rows = [[e["finding_differences"][f]["auroc"] for f in findings] for e in entries.values()]
+    table = np.array([[cell["estimate"] for cell in row] for row in rows], dtype=float).T
+    figure = new_figure(max(WIDTH, 3 + 0.75 * len(entries)), 1.6 + 0.33 * len(findings))
+    axes = figure.add_subplot()
+    finite = np.abs(table[np.isfinite(table)])
+    limit = max(finite.max() if len(finite) else 0, 1e-6)
+    image = axes.imshow(table, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    for (i, j), value in np.ndenumerate(table):
+        proven = rows[j][i]["verdict"] != OPEN
+        text = "–" if not np.isfinite(value) else f"{value:+.3f}{'*' if proven else ''}"
+        dark = np.isfinite(value) and abs(value) > 0.6 * limit
+        axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
+    axes.set_xticks(range(len(entries)), list(entries), rotation=40, ha="right")
+    axes.set_yticks(range(len(findings)), [_with_positives(results, f) for f in findings])
+    figure.colorbar(image, label="AUROC minus that of equal weighting")
+    return figure
+
+
+def _with_positives(results: Results, finding: str) -> str:
+    return f"{finding} ({results['data']['findings'][finding]['positives']})"
+
+
+def cost_figure(results: Results) -> "Figure":
+    """Return the difference to the baseline against how long a step takes."""
+    figure = new_figure(WIDTH, 4.2)
+    axes = figure.add_subplot()
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
+    for label, entry in compared(results).items():
+        row, cost = _difference(entry), results["costs"][label]
+        error = None if row["low"] is None else [[row["estimate"] - row["low"]]] * 2
+        axes.errorbar(
+            cost["ratio"],
+            row["estimate"],
+            xerr=[[cost["ratio"] - cost["ratio_low"]], [cost["ratio_high"] - cost["ratio"]]],
+            yerr=error,
+            fmt="o",
+            color=COLOURS[row["verdict"]],
+            elinewidth=0.8,
+        )
+        axes.annotate(
+            label, (cost["ratio"], row["estimate"]), xytext=(6, 5), textcoords="offset points",
+            fontsize=8,
+        )  # fmt: skip
+    axes.set_xlabel("time of a step, relative to equal weighting")
+    axes.set_ylabel("macro AUROC minus that of equal")
+    _bare(axes)
+    return figure
+
+
+def weights_figure(traces: Traces, colours: tuple[str, ...]) -> "Figure":
+    """Return each weighter's weights over the epochs, mean of the seeds, a panel each."""
+    rows = -(-len(traces) // PANELS)
+    figure = new_figure(WIDTH, 0.9 + 2.3 * rows)
+    grid = figure.subplots(rows, PANELS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_visible(False)
+    for axes, (label, columns) in zip(grid.flat, traces.items(), strict=False):
+        axes.set_visible(True)
+        for i, (finding, values) in enumerate(columns.items()):
+            epochs = np.arange(1, len(values) + 1)
+            style = "-" if i < len(colours) else "--"
+            axes.plot(epochs, values, style, color=colours[i % len(colours)], label=finding)
+        if all((values > 0).all() for values in columns.values()):
+            axes.set_yscale("log")
+        axes.set_title(label, fontsize=9)
+        axes.tick_params(labelsize=7, which="both")
+        axes.set_xlabel("epoch", fontsize=7)
+        _bare(axes)
+    handles, names = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    return figure

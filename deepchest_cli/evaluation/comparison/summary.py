@@ -1,0 +1,80 @@
+"""The result of a comparison in two sentences that its figures support."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deepchest_cli.evaluation.comparison.claims import METHOD, OPEN
+from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE
+
+
+def summarise(results: Mapping[str, Any]) -> list[str]:
+    """Return what was found of DeepChest, or of the best weighter without it, and of the rest."""
+    return [_first(results), _second(results)]
+
+
+def _first(results: Mapping[str, Any]) -> str:
+    data, seeds = results["data"], len(results["design"]["seeds"])
+    where = (
+        f"On {data['tested_images']:,} {'synthetic ' if data['synthetic'] else ''}test radiographs "
+        f"of {data['tested_patients']:,} patients, with {seeds} seed{'s' if seeds > 1 else ''}, "
+    )
+    entries = {
+        label: entry for label, entry in results["weighters"].items() if entry["differences"]
+    }
+    if not entries:
+        return where + "nothing could be compared with equal weighting."
+    label = METHOD if METHOD in entries else max(entries, key=lambda n: _estimate(entries[n]))
+    row = entries[label]["differences"]["macro_auroc"]
+    mine = entries[label]["quality"]["macro_auroc"]["mean"]
+    return where + (
+        f"{label} reached a macro AUROC of {mine:.3f}, {row['estimate']:+.4f} against equal "
+        f"weighting{_interval(row)}: {_judged(row)}."
+    )
+
+
+def _estimate(entry: Mapping[str, Any]) -> float:
+    return float(entry["differences"]["macro_auroc"]["estimate"])
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    if row["low"] is None:
+        return ""
+    return f" (95 % interval {row['low']:+.4f} to {row['high']:+.4f})"
+
+
+def _judged(row: Mapping[str, Any]) -> str:
+    if row["verdict"] != OPEN:
+        return f"it is {row['verdict']}"
+    needed = row["seeds_needed"]
+    if row["low"] is None:
+        return f"too few seeds for a test, which takes {needed} or more"
+    if needed is None:
+        return "no difference can be told, and more seeds alone would not tell one of this size"
+    return f"no difference can be told; one of this size would take {needed} seeds"
+
+
+def _second(results: Mapping[str, Any]) -> str:
+    rows = {
+        label: entry["differences"]["macro_auroc"]
+        for label, entry in results["weighters"].items()
+        if entry["differences"]
+    }
+    better = [label for label, row in rows.items() if row["verdict"] == BETTER]
+    worse = [label for label, row in rows.items() if row["verdict"] == WORSE]
+    verdicts = [claim["verdict"] for claim in results["claims"]]
+    counts = ", ".join(
+        f"{verdicts.count(verdict)} {words}"
+        for verdict, words in (
+            ("holds", "hold here"),
+            ("does not hold", "do not"),
+            (OPEN, "cannot be told"),
+        )
+    )
+    return (
+        f"Of {len(rows)} weighters, {_listed(better)} better than equal weighting and "
+        f"{_listed(worse)} worse (Holm-corrected); of the paper's five claims {counts}."
+    )
+
+
+def _listed(labels: list[str]) -> str:
+    return f"{', '.join(labels)} {'is' if len(labels) == 1 else 'are'}" if labels else "none is"

@@ -1,0 +1,63 @@
+"""What is compared: weighters, each with its options."""
+
+import re
+from dataclasses import dataclass
+
+from deepchest_cli.errors import UsageError
+
+BASELINE = "equal"
+ENTRY = re.compile(r"([^\[\],]+)(?:\[([^\[\]]*)\])?")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A weighter as it takes part in a comparison; the label is what the user wrote."""
+
+    label: str
+    weighter: str
+    options: tuple[str, ...] = ()  # as KEY=VALUE
+
+    @property
+    def folder(self) -> str:
+        """The label in signs that every file system takes."""
+        return re.sub(r"[^A-Za-z0-9+._=-]", "_", self.label)
+
+
+def parse_arms(text: str) -> tuple[Arm, ...]:
+    """Return the weighters of a list such as `equal,deepchest[signal=auroc,part=validation]`.
+
+    Equal weighting comes first, whether it is named or not. Raises `UsageError` for brackets that
+    do not match and for a weighter that is listed twice.
+    """
+    arms = [_parse(entry) for entry in re.split(r",(?![^\[]*\])", text.replace(" ", "")) if entry]
+    twice = {arm.folder for arm in arms if [a.folder for a in arms].count(arm.folder) > 1}
+    if twice:
+        raise UsageError(
+            f"--weighters lists {', '.join(sorted(twice))} twice.",
+            "Name each once, or give them different options: NAME[key=value].",
+        )
+    others = [arm for arm in arms if arm.label != BASELINE]
+    if not others:
+        raise UsageError(
+            f"--weighters names nothing to compare with {BASELINE}. Found {text!r}.",
+            "For instance: --weighters equal,deepchest,uncertainty",
+        )
+    return Arm(BASELINE, BASELINE), *others
+
+
+def _parse(entry: str) -> Arm:
+    found = ENTRY.fullmatch(entry)
+    if found is None:
+        raise UsageError(
+            f"--weighters cannot read {entry!r}.", "Write NAME, or NAME[key=value,key=value]."
+        )
+    name, inside = found.groups()
+    options: list[str] = []
+    for piece in (inside or "").split(","):
+        if "=" in piece:
+            options.append(piece)
+        elif options:  # a value may have commas of its own
+            options[-1] += f",{piece}"
+        elif piece:
+            raise UsageError(f"--weighters {entry}: options are KEY=VALUE. Found {piece!r}.")
+    return Arm(entry, name, tuple(options))

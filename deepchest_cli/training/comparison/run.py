@@ -1,0 +1,152 @@
+"""One run of a comparison, from its beginning or from where it was interrupted."""
+
+import gc
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.errors import DeepChestError, DivergedError, InterruptedRunError, UsageError
+from deepchest_cli.files import write_json
+from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.training.comparison.jobs import Job
+from deepchest_cli.training.loop import Trainer, TrainingSummary
+from deepchest_cli.training.progress import Observer
+from deepchest_cli.training.run_directory import fill_run
+from deepchest_cli.training.setup import Setup, set_up
+
+RECORD = "run.json"
+Status = Literal["finished", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """How a run of a comparison ended."""
+
+    status: Status
+    data_sha256: str
+    learning_rate: float
+    error: str | None = None
+    epochs: int = 0
+    steps: int = 0
+    best_epoch: int = 0
+    best_score: float | None = None
+    criterion: str = ""
+    initial_weights: str = ""
+    batches: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what the weighter had to say
+
+    @property
+    def is_final(self) -> bool:
+        """Whether running it again would give the same: not where memory or a disk failed it."""
+        return self.status != "failed"
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """Return how the run in a folder ended; None: it has not."""
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        batches, notes = tuple(values.pop("batches")), tuple(values.pop("notes"))
+        return RunRecord(**values, batches=batches, notes=notes)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DeepChestError(
+            f"{path} is damaged: {error!r}.",
+            "Remove the file; the run then goes on or begins anew.",
+        ) from error
+
+
+def run_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
+    """Train one run to its end and leave its record; a divergence is a result as well.
+
+    Raises `InterruptedRunError` with the state saved. What has ended before is not done again.
+    """
+    before = read_record(job.folder)
+    if before is not None and before.data_sha256 != dataset.sha256:
+        raise UsageError(
+            f"The data in {job.config.data} have changed since {job.folder} was trained.",
+            "Prepare them with the same settings again, or begin a new comparison.",
+        )
+    if before is not None and before.is_final:
+        return before
+    record = _train(job, dataset, observer)
+    write_json(job.folder / RECORD, asdict(record))
+    if record.is_final:
+        (job.folder / LAST).unlink(missing_ok=True)  # thrice the size of the model, and used up
+    return record
+
+
+def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
+    resumed = (job.folder / LAST).is_file()
+    setup = set_up(job.config, resumed=resumed, dataset=job.view(dataset))
+    record = RunRecord("finished", dataset.sha256, job.config.learning_rate)
+    notes = _Notes(observer)
+    trainer = _begin(setup, job.folder, notes)
+    try:
+        summary = trainer.fit()
+    except InterruptedRunError:
+        raise
+    except DivergedError as error:
+        return replace(record, status="diverged", error=error.message, **_traces(trainer))
+    except DeepChestError as error:
+        return replace(record, status="failed", error=error.message, **_traces(trainer))
+    finally:
+        release()
+    return replace(record, **_figures(summary), notes=tuple(notes.texts))
+
+
+def _begin(setup: Setup, folder: Path, observer: Observer) -> Trainer:
+    fill_run(folder, setup.config)
+    trainer = Trainer(setup, folder, observer)
+    trainer.resume()
+    return trainer
+
+
+def _traces(trainer: Trainer) -> dict[str, Any]:
+    position = trainer.position
+    return {
+        "initial_weights": position.initial_weights,
+        "batches": tuple(position.epoch_batches),
+        "epochs": position.epoch,
+        "steps": position.step,
+    }
+
+
+def _figures(summary: TrainingSummary) -> dict[str, Any]:
+    values = asdict(summary)
+    names = (
+        "epochs",
+        "steps",
+        "best_epoch",
+        "best_score",
+        "criterion",
+        "initial_weights",
+        "batches",
+    )
+    return {name: values[name] for name in names}
+
+
+def release() -> None:
+    """Give back what a run has taken, so that the next one begins with as much."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class _Notes:
+    """Keeps what a weighter says, and passes all on."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.texts: list[str] = []
+        self.on_step, self.on_epoch = observer.on_step, observer.on_epoch
+
+    def on_note(self, text: str) -> None:
+        """Keep a note and pass it on."""
+        self.texts.append(text)
+        self.observer.on_note(text)

@@ -1,0 +1,119 @@
+"""All runs of a comparison, one after the other, or one at a time on each of several devices."""
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from functools import lru_cache
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any, Protocol
+
+from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.training.comparison.jobs import Job
+from deepchest_cli.training.comparison.run import RunRecord, read_record, run_job
+from deepchest_cli.training.observers import Observers
+from deepchest_cli.training.progress import EpochReport, StepReport
+
+
+class ComparisonObserver(Protocol):
+    """Who wants to know how a comparison is getting on."""
+
+    def on_progress(self, done: float, total: int) -> None:
+        """Hear how many runs are done, the one under way in part."""
+
+    def on_run(self, job: Job, record: RunRecord, done: int, total: int) -> None:
+        """Hear how a run has ended."""
+
+    def on_note(self, text: str) -> None:
+        """Hear of something that the user should be told."""
+
+
+def run_all(
+    jobs: Sequence[Job],
+    dataset: RadiographDataset,
+    devices: Sequence[str],
+    observer: ComparisonObserver,
+) -> list[RunRecord]:
+    """Train what is not trained yet and return all records in the order of the jobs.
+
+    A single device works in this process. Raises `InterruptedRunError` with what is under way
+    saved.
+    """
+    records = {job.folder: read_record(job.folder) for job in jobs}
+    waiting = [job for job in jobs if not _is_done(records[job.folder])]
+    count = len(jobs) - len(waiting)
+    results = _one_by_one if len(devices) == 1 else _side_by_side
+    for job, record in results(waiting, dataset, devices, _Watch(observer, count, len(jobs))):
+        records[job.folder] = record
+        count += 1
+        observer.on_run(job, record, count, len(jobs))
+    # those of before, too, pass by their data's hash
+    return [records[job.folder] or run_job(job, dataset, Observers()) for job in jobs]
+
+
+def _is_done(record: RunRecord | None) -> bool:
+    return record is not None and record.is_final
+
+
+class _Watch:
+    """Tells a comparison's observer of the steps of one run after the other."""
+
+    def __init__(self, observer: ComparisonObserver, done: int, total: int) -> None:
+        self.observer, self.done, self.total = observer, done, total
+
+    def on_step(self, report: StepReport) -> None:
+        steps = report.steps * report.epochs
+        self.observer.on_progress(self.done + 1 - report.remaining / max(steps, 1), self.total)
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """An epoch is no news among so many."""
+
+    def on_note(self, text: str) -> None:
+        self.observer.on_note(text)
+
+
+def _one_by_one(
+    jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], watch: _Watch
+) -> Any:
+    for job in jobs:
+        yield job, run_job(_on(job, devices[0]), dataset, watch)
+        watch.done += 1
+
+
+def _side_by_side(
+    jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], watch: _Watch
+) -> Any:
+    """Give each device a process of its own, which takes one job after the other."""
+    context = get_context("spawn")
+    free = context.SimpleQueue()
+    for device in devices:
+        free.put(device)
+    with ProcessPoolExecutor(len(devices), context, _take_device, (free,)) as pool:
+        coming = {pool.submit(_work, job, dataset.folder): job for job in jobs}
+        try:
+            for future in as_completed(coming):
+                yield coming[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+_mine: list[str] = []  # the device of this process
+
+
+def _take_device(free: "SimpleQueue[str]") -> None:
+    _mine.append(free.get())
+
+
+def _work(job: Job, data: Path) -> RunRecord:
+    return run_job(_on(job, _mine[0]), _opened(data), Observers())
+
+
+@lru_cache(maxsize=1)
+def _opened(data: Path) -> RadiographDataset:
+    return open_dataset(data)
+
+
+def _on(job: Job, device: str) -> Job:
+    return replace(job, config=replace(job.config, device=device))

@@ -1,0 +1,150 @@
+"""What a comparison leaves in its folder: results.json, tables, pictures and the report."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepchest_cli.evaluation.comparison.pictures import (
+    Traces,
+    compared,
+    cost_figure,
+    findings_figure,
+    forest_figure,
+    weights_figure,
+)
+from deepchest_cli.evaluation.comparison.scores import METRICS
+from deepchest_cli.evaluation.comparison.summary import summarise
+from deepchest_cli.files import replacing, to_csv, write_json, write_text
+from deepchest_cli.schemas import versioned
+from deepchest_cli.training.comparison.comparison import Comparison
+from deepchest_cli.training.line_chart import COLOURS
+from deepchest_cli.training.plots import read_columns
+from deepchest_cli.training.run_directory import WEIGHTS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RESULTS = "results.json"
+STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest"}  # the same figure is the same file
+
+
+def write_comparison(found: Comparison, results: dict[str, Any]) -> dict[str, Any]:
+    """Write everything, results.json last; returns the results with their summary."""
+    folder = found.folder
+    results = {**results, "summary": summarise(results)}
+    traces = weight_traces(found)
+    for name, text in _tables(results).items():
+        write_text(folder / name, text)
+    write_text(folder / "weights.csv", _weights_table(traces))
+    _draw(folder, _figures(results, traces))
+    write_json(folder / RESULTS, versioned(results))
+    return results
+
+
+def _figures(results: dict[str, Any], traces: Traces) -> "dict[str, Callable[[], Figure]]":
+    figures: dict[str, Callable[[], Figure]] = {}
+    if compared(results):
+        figures["differences"] = lambda: forest_figure(results)
+        figures["findings"] = lambda: findings_figure(results)
+        figures["cost"] = lambda: cost_figure(results)
+    if traces:
+        figures["weights"] = lambda: weights_figure(traces, COLOURS)
+    return figures
+
+
+def _draw(folder: Path, figures: "dict[str, Callable[[], Figure]]") -> dict[str, bytes]:
+    """Write each figure as PNG and return it as SVG, for the page."""
+    import io
+
+    from matplotlib import rc_context
+
+    vectors = {}
+    for name, draw in figures.items():
+        with rc_context(STYLE):
+            figure, text = draw(), io.BytesIO()
+            with replacing(folder / f"{name}.png") as temporary:
+                figure.savefig(temporary, format="png", metadata={"Software": None})
+            figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+            vectors[name] = text.getvalue()
+    return vectors
+
+
+def weight_traces(found: Comparison) -> Traces:
+    """Return the weights over the epochs (E,) by weighter and finding: the mean of its runs.
+
+    Where runs stopped early, later epochs are the mean of those that went on.
+    """
+    traces: dict[str, dict[str, Any]] = {}
+    for arm in found.arms:
+        tables = [read_columns(job.folder / WEIGHTS) for job, _ in found.runs_of(arm)]
+        tables = [table for table in tables if table]
+        if tables:
+            traces[arm.label] = {
+                name: _mean_over_runs([table[name] for table in tables])
+                for name in found.dataset.findings
+            }
+    return traces
+
+
+def _mean_over_runs(columns: list[Any]) -> Any:
+    longest = max(map(len, columns))
+    padded = [np.pad(c, (0, longest - len(c)), constant_values=np.nan) for c in columns]
+    return np.nanmean(np.stack(padded), axis=0)
+
+
+def _weights_table(traces: Traces) -> str:
+    rows = [
+        {"weighter": label, "finding": finding, "epoch": epoch + 1, "weight": float(weight)}
+        for label, columns in traces.items()
+        for finding, values in columns.items()
+        for epoch, weight in enumerate(values)
+    ]
+    return to_csv(["weighter", "finding", "epoch", "weight"], rows)
+
+
+def _tables(results: dict[str, Any]) -> dict[str, str]:
+    entries = results["weighters"].items()
+    names = list(results["design"]["quantities"])
+    ranking = [
+        {"weighter": label, "quantity": name, **_without(entry["quality"][name], "by_seed")}
+        for label, entry in entries
+        if entry["quality"]
+        for name in names
+    ]
+    differences = [
+        {"weighter": label, "quantity": name, **entry["differences"][name]}
+        for label, entry in entries
+        if entry["differences"]
+        for name in names
+    ]
+    findings = [
+        {"weighter": label, "finding": finding, "metric": metric, **_without(row, "by_seed")}
+        for label, entry in entries
+        for finding, metrics in (entry["findings"] or {}).items()
+        for metric, row in metrics.items()
+    ]
+    by_finding = [
+        {"weighter": label, "finding": finding, "metric": metric, **entry_[finding][metric]}
+        for label, entry in entries
+        for entry_ in [entry["finding_differences"] or {}]
+        for finding in entry_
+        for metric in METRICS
+    ]
+    costs = [
+        {"weighter": label, **_without(cost, "seconds", "peaks")}
+        for label, cost in results["costs"].items()
+    ]
+    tables = {
+        "quality.csv": ranking,
+        "differences.csv": differences,
+        "findings.csv": findings,
+        "finding-differences.csv": by_finding,
+        "costs.csv": costs,
+    }
+    return {name: to_csv(list(rows[0]), rows) for name, rows in tables.items() if rows}
+
+
+def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in names}

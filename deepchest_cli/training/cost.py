@@ -1,0 +1,146 @@
+"""What weighters cost: steps in turn on one model, so that a noisy machine disturbs all alike."""
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.data.batches import Batch, batches
+from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.model.classifier import Classifier
+from deepchest_cli.training.losses import cross_entropy
+from deepchest_cli.training.optimisation import build_optimizer
+from deepchest_cli.training.resources import reset_step_peak, step_peak, synchronise
+from deepchest_cli.training.setup import Setup, set_up
+from deepchest_cli.training.step import TrainingStep
+from deepchest_cli.weighting import Context, Weighter, build_weighter
+
+PREVALENCE = 0.1  # of labels that are drawn
+
+
+@dataclass
+class Candidate:
+    """A weighter at work in the training step, and what was measured of it."""
+
+    step: TrainingStep
+    unused: Weighter  # the same, as it was before its first step
+    seconds: list[float] = field(default_factory=list)
+    peaks: list[int] = field(default_factory=list)  # bytes; none where the system does not say
+
+
+def prepare_cost(
+    config: TrainConfig, dataset: RadiographDataset, tasks: int | None = None
+) -> tuple[Setup, Batch]:
+    """Return a model and one batch to take steps with; with `tasks`, so many findings are drawn."""
+    setup = set_up(config, dataset=dataset)
+    batch = next(batches(setup.reader, setup.training_rows, config.batch_size))
+    if tasks is None:
+        return setup, batch
+    names = tuple(f"finding {number}" for number in range(tasks))
+    architecture = replace(setup.classifier.architecture, findings=names)
+    classifier = Classifier(architecture).to(setup.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    labels = (torch.rand(config.batch_size, tasks) < PREVALENCE).float().to(setup.device)
+    known = torch.ones_like(labels, dtype=torch.bool)
+    drawn = replace(batch, labels=labels, known=known)
+    return replace(setup, classifier=classifier, label_loss=cross_entropy), drawn
+
+
+def candidates(setup: Setup, configs: Mapping[str, TrainConfig]) -> dict[str, Candidate]:
+    """Return the weighter of each configuration in a training step of its own, on one model."""
+    findings = setup.classifier.architecture.findings
+    context = Context(0, torch.full((len(findings),), PREVALENCE), setup.config.epochs)
+    found = {}
+    for name, config in configs.items():
+        options = dict(text.split("=", 1) for text in config.weighter_option)
+        weighter = build_weighter(config.weighter, findings, options, context)
+        if setup.device.type != "mps":
+            weighter.to(setup.device)
+        optimizer = build_optimizer(setup.classifier, weighter, setup.config)
+        level = replace(setup.config, gradient_level=config.gradient_level)
+        changed = replace(setup, weighter=weighter, optimizer=optimizer, config=level)
+        found[name] = Candidate(TrainingStep(changed), copy.deepcopy(weighter))
+    return found
+
+
+def measure(found: Mapping[str, Candidate], batch: Batch, rounds: int) -> None:
+    """Let all take a step in every round, each beginning in its turn; a first round warms up."""
+    order = list(found.values())
+    for number in range(rounds + 1):
+        turn = number % len(order)
+        for candidate in order[turn:] + order[:turn]:
+            candidate.step.setup.classifier.train()
+            _take(candidate, batch, number)
+        if number == 0:
+            for candidate in order:
+                candidate.seconds.clear()
+                candidate.peaks.clear()
+
+
+def _take(candidate: Candidate, batch: Batch, number: int) -> None:
+    device = batch.labels.device
+    reset_step_peak(device)
+    started = time.perf_counter()
+    candidate.step(batch, number)
+    synchronise(device)
+    candidate.seconds.append(time.perf_counter() - started)
+    peak = step_peak(device)
+    if peak is not None:
+        candidate.peaks.append(peak)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The mean of the rounds' ratios of two step times, with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def ratio(seconds: Sequence[float], others: Sequence[float]) -> Ratio:
+    """Return how many times as long steps take as `others` of the same rounds.
+
+    The mean is that of the logarithms, so that swapping the two gives the inverse.
+    """
+    logs = [math.log(one / other) for one, other in zip(seconds, others, strict=True)]
+    middle = statistics.mean(logs)
+    reach = 1.96 * statistics.stdev(logs) / math.sqrt(len(logs))
+    return Ratio(math.exp(middle), math.exp(middle - reach), math.exp(middle + reach))
+
+
+def cost_of(candidate: Candidate, baseline: Candidate, passes: str) -> dict[str, Any]:
+    """Return what was measured of a weighter, in plain values."""
+    times = ratio(candidate.seconds, baseline.seconds)
+    median = statistics.median(candidate.seconds)
+    return {
+        "step_seconds": median,
+        "images_per_second": candidate.step.setup.config.batch_size / median,
+        "ratio": times.estimate,
+        "ratio_low": times.low,
+        "ratio_high": times.high,
+        "seconds": list(candidate.seconds),
+        "peak_memory": max(candidate.peaks, default=None),
+        "peaks": list(candidate.peaks),
+        "passes": passes,
+        "state_bytes": _state_bytes(candidate.step.setup.weighter),
+    }
+
+
+def _state_bytes(weighter: Weighter) -> int:
+    return sum(_bytes(value) for value in weighter.state_dict().values())
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(_bytes, value))
+    return 0
