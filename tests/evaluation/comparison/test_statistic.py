@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from deepchest_cli.evaluation.comparison.statistic import difference, holm
+
+
+def test_holm_as_worked_by_hand():
+    assert holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, None, 0.06, 0.06])
+
+
+def test_two_seeds_give_an_estimate_and_no_test():
+    found = difference(np.array([0.1, 0.3]), np.zeros((2, 10)))
+    assert found.estimate == pytest.approx(0.2)
+    assert (found.p_value(), found.interval()) == (None, None)
+
+
+def test_without_patients_in_common_it_is_the_paired_t_test_of_the_seeds():
+    from scipy import stats
+
+    seeds = np.array([0.01, 0.03, 0.02, 0.05])
+    found = difference(seeds, np.tile(seeds[:, None], 10))
+    assert found.p_value() == pytest.approx(stats.ttest_1samp(seeds, 0).pvalue)
+
+
+def test_what_patients_do_to_all_seeds_alike_widens_the_interval():
+    seeds, shift = np.array([0.01, 0.03, 0.02]), np.random.default_rng(0).normal(0, 0.1, 500)
+    found = difference(seeds, seeds[:, None] + shift)
+    assert found.patient_variance == pytest.approx(shift.var(ddof=1))
+    low, high = found.interval()
+    assert low < -0.1
+    assert high > 0.1
