@@ -23,13 +23,13 @@ def test_the_name_says_backbone_and_weighter_and_latest_points_there():
 
 
 def test_runs_of_the_same_second_do_not_collide(monkeypatch):
-    monkeypatch.setattr("deepchest_cli.training.run_directory._now", lambda: "20260101-000000")
+    monkeypatch.setattr("deepchest_cli.training.run_directory.now", lambda: "20260101-000000")
     names = {create_run(TrainConfig()).name for _ in range(5)}
     assert len(names) == 5
 
 
 def test_runs_begun_at_once_do_not_collide(monkeypatch):
-    monkeypatch.setattr("deepchest_cli.training.run_directory._now", lambda: "20260101-000000")
+    monkeypatch.setattr("deepchest_cli.training.run_directory.now", lambda: "20260101-000000")
     monkeypatch.setattr("deepchest_cli.training.run_directory._point_latest", lambda folder: None)
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda _: create_run(TrainConfig()), range(16)))
