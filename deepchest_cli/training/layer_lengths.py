@@ -44,12 +44,12 @@ class WatchedLayer:
         assert self.inputs is not None
         assert self.output is not None
         seen = self._multiplied(self.inputs)  # (M, K)
-        shared = (seen @ seen.T).float()
+        shared = _products(seen)
         squares = []
         for start in starts:
             (found,) = torch.autograd.grad(features, self.output, start, retain_graph=True)
             arriving = _rows(found, isinstance(self.layer, nn.Conv2d))  # (M, C)
-            squares.append(((arriving @ arriving.T).float() * shared).sum())
+            squares.append((_products(arriving) * shared).sum())
         self.inputs = self.output = None
         return torch.stack(squares).clamp(min=0).sqrt()
 
@@ -66,6 +66,13 @@ class WatchedLayer:
             self.layer.stride,
         )
         return _rows(patches, channels_first=True).to(inputs.dtype)
+
+
+def _products(rows: Tensor) -> Tensor:
+    """Return the products (M, M) of all rows with each other, in single precision."""
+    if rows.dtype == torch.float16:  # where those of scaled gradients overflow
+        rows = rows.float()
+    return (rows @ rows.T).float()
 
 
 def _rows(values: Tensor, channels_first: bool) -> Tensor:

@@ -48,7 +48,8 @@ class Objective:
 
         A task's loss depends on its own logits only, so that one pass gives the gradients of all.
         """
-        leaf = logits.detach().requires_grad_()
+        # in single precision: these gradients are scaled only later, and small ones would vanish
+        leaf = logits.detach().float().requires_grad_()
         losses = task_losses(leaf, labels, known, self.label_loss)
         (gradient,) = torch.autograd.grad(losses.values.sum(), leaf)
         return _without_graph(losses), gradient

@@ -24,7 +24,8 @@ class ParameterPropagation(TaskPropagation):
         for (found, _), by_logits in zip(
             seen.outputs, self.shares(seen.by_logits, seen.parts), strict=True
         ):
-            self.add_gradients(jacobian, found, by_logits, shared, seen.losses.present)
+            present = seen.losses.present
+            self.add_gradients(jacobian, found, by_logits, shared, present, keep_graph=False)
             features.append(found.detach().float())
         direction = self.weighter(seen.losses, self.of_all(jacobian))
         for parameter, piece in pieces_of(self.scaled(direction), shared):
@@ -58,15 +59,18 @@ class ParameterPropagation(TaskPropagation):
         by_logits: Tensor,
         parameters: Sequence[Tensor],
         present: Tensor,
+        keep_graph: bool,
     ) -> None:
         """Add the (scaled) gradients of a part's tasks by the parameters to (T, K), in place.
 
-        A task that is absent costs nothing. The graph is kept.
+        A task that is absent costs nothing.
         """
         starts = self.scaled(self.by_features(by_logits)).to(features.dtype)  # (T, b, D)
-        for task in present.nonzero().flatten().tolist():
+        tasks = present.nonzero().flatten().tolist()
+        for task in tasks:
+            keep = keep_graph or task != tasks[-1]
             found = torch.autograd.grad(
-                features, parameters, starts[task], retain_graph=True, materialize_grads=True
+                features, parameters, starts[task], retain_graph=keep, materialize_grads=True
             )
             for gradient, piece in pieces_of(into[task], found):
                 piece.add_(gradient.reshape(-1))
@@ -99,7 +103,9 @@ class AheadPropagation(ParameterPropagation):
             else:
                 jacobian = self.no_gradients(self.looked_into) if jacobian is None else jacobian
                 present = seen.losses.present
-                self.add_gradients(jacobian, features, by_logits, self.looked_into, present)
+                self.add_gradients(
+                    jacobian, features, by_logits, self.looked_into, present, keep_graph=True
+                )
             self.back(logits, self.scaled(own))
         assert jacobian is not None
         self.weighter(seen.losses, self.of_all(jacobian))

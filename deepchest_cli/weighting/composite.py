@@ -10,6 +10,7 @@ from deepchest_cli.weighting.deepchest import DeepChestWeighter
 from deepchest_cli.weighting.gradients.base import GradientWeighter
 
 FACTOR_FREE = "constant factors of the losses do not change how it weighs them against each other"
+TURNED = "it takes constant factors of the losses back, or turns them round"
 UNFIT = {
     "deepchest": "its weights would be multiplied by themselves",
     "scale-invariant": FACTOR_FREE,
@@ -18,8 +19,10 @@ UNFIT = {
     "famo": FACTOR_FREE,
     "gradnorm": FACTOR_FREE,
     "imtl-g": FACTOR_FREE,
+    "config": FACTOR_FREE,
     "nash-mtl": FACTOR_FREE,
-    "fairgrad": "it takes constant factors of the losses back, or turns them round",
+    "fairgrad": TURNED,
+    "mgda": TURNED,
 }
 
 

@@ -14,7 +14,8 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.training.forward import DROPOUT, seed_of
 from deepchest_cli.training.layer_lengths import WatchedLayer
-from deepchest_cli.training.losses import FocalLoss, task_losses
+from deepchest_cli.training.losses import FocalLoss, cross_entropy, task_losses
+from deepchest_cli.training.objective import Objective
 from deepchest_cli.training.optimisation import build_optimizer
 from deepchest_cli.training.setup import set_up
 from deepchest_cli.training.step import TrainingStep, choose_propagation
@@ -293,6 +294,25 @@ def test_lengths_are_those_of_the_gradients(layer, shape):
     for length, start in zip(found, starts, strict=True):
         (gradient,) = torch.autograd.grad(features, layer.weight, start, retain_graph=True)
         assert length.item() == pytest.approx(gradient.norm().item(), rel=1e-4)
+
+
+def test_lengths_of_scaled_gradients_in_half_precision_do_not_overflow():
+    layer, chance = nn.Linear(8, 400).half(), torch.Generator().manual_seed(0)
+    watched, inputs = WatchedLayer(layer), torch.randn(5, 8, generator=chance).half()
+    output = layer(inputs)
+    start = 30 * torch.randn(1, 5, 400, generator=chance).half()  # rows are 600 long
+    found = watched.lengths(output.clone(), start)
+    expected = start[0].float().T @ inputs.float()
+    assert found.item() == pytest.approx(expected.norm().item(), rel=0.01)
+
+
+def test_task_gradients_of_half_precision_logits_do_not_vanish():
+    logits = torch.full((512, 1), -16.0, dtype=torch.float16)
+    known = torch.ones(512, 1, dtype=torch.bool)
+    objective = Objective(cross_entropy, torch.amp.GradScaler("cpu", enabled=False))
+    _, found = objective.by_task(logits, torch.zeros(512, 1), known)
+    expected = torch.sigmoid(torch.tensor(-16.0)).item() / 512  # half of the smallest number
+    assert found[0].item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_lengths_are_measured_only_where_that_is_cheaper():

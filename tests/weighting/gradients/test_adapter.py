@@ -7,7 +7,7 @@ import torch
 from gradients_problems import GRADIENT, LOSSES, build, conflicting, losses_of
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting import WEIGHTERS, Performance
+from deepchest_cli.weighting import WEIGHTERS, Performance, build_weighter
 from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import AggregatedWeighter, SolvedWeighter
 
@@ -143,8 +143,9 @@ def test_gradients_as_short_as_those_of_features_are_not_lost(name):
 
 
 def test_cagrad_takes_the_mean_where_no_direction_is_good_for_all():
-    """Two opposed gradients of other lengths: the ball's worst case vanishes, the mean does not."""
+    """Two opposed gradients, with c above 1: the worst case is a sum of nothing."""
     jacobian = torch.tensor([[3.0, 0.0], [-1.0, 0.0]])
-    direction = build("cagrad", ["a", "b"])(losses_of([0.5, 0.5]), jacobian)
-    assert direction.tolist() == pytest.approx([1.0, 0.0], abs=0.41)
-    assert direction[0] > 0.5
+    weighter = build_weighter("cagrad", ["a", "b"], {"c": "2"})
+    direction = weighter(losses_of([0.5, 0.5]), jacobian)
+    assert direction.tolist() == pytest.approx([1.0, 0.0])
+    assert weighter.weights.tolist() == [0.5, 0.5]
