@@ -5,6 +5,8 @@ out, the gradient by the weights is Y^T X, and its squared length is the sum of 
 Y Y^T and X X^T, number by number. X X^T is the same for all tasks.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,13 +15,22 @@ from torch import Tensor, nn
 
 
 class WatchedLayer:
-    """A linear or convolutional layer of which the last input and output are remembered."""
+    """A linear or convolutional layer whose last input and output are remembered while watched."""
 
     def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         self.layer = layer
         self.inputs: Tensor | None = None
         self.output: Tensor | None = None
-        layer.register_forward_hook(self._remember)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Remember what passes; afterwards nothing is kept, and the layer is as it was."""
+        handle = self.layer.register_forward_hook(self._remember)
+        try:
+            yield
+        finally:
+            handle.remove()
+            self.inputs = self.output = None
 
     def _remember(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         if not output.requires_grad:
@@ -39,7 +50,7 @@ class WatchedLayer:
     def lengths(self, features: Tensor, starts: Tensor) -> Tensor:
         """Return the lengths (T,) for the gradients `starts` (T, b, D) of tasks by the features.
 
-        The features' graph is kept; what was remembered is forgotten.
+        The features' graph is kept.
         """
         assert self.inputs is not None
         assert self.output is not None
@@ -50,7 +61,6 @@ class WatchedLayer:
             (found,) = torch.autograd.grad(features, self.output, start, retain_graph=True)
             arriving = _rows(found, isinstance(self.layer, nn.Conv2d))  # (M, C)
             squares.append((_products(arriving) * shared).sum())
-        self.inputs = self.output = None
         return torch.stack(squares).clamp(min=0).sqrt()
 
     def _multiplied(self, inputs: Tensor) -> Tensor:

@@ -1,12 +1,15 @@
 """The gradients of single tasks by parameters: a way back through the network for each task."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from deepchest_cli.data.batches import Batch
 from deepchest_cli.training.layer_lengths import WatchedLayer
+from deepchest_cli.training.propagation import Outcome
 from deepchest_cli.training.setup import Setup
 from deepchest_cli.training.task_propagation import Seen, TaskPropagation
 from deepchest_cli.weighting import GradientWeighter
@@ -92,6 +95,11 @@ class AheadPropagation(ParameterPropagation):
         if setup.config.gradient_level == "features":
             self.looked_into = [classifier.last_shared_layer.weight]
             self.watched = WatchedLayer(classifier.last_shared_layer)
+
+    def __call__(self, parts: list[Tensor], batch: Batch, step: int) -> Outcome:
+        """Compute the gradients of step number `step`, see `Propagation`."""
+        with self.watched.watching() if self.watched else nullcontext():
+            return super().__call__(parts, batch, step)
 
     def propagate(self, seen: Seen) -> Tensor | None:
         """Leave the gradients in the parameters; return the weights (T,) that were used."""

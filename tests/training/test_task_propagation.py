@@ -270,7 +270,9 @@ def test_gradnorm_measures_any_layer_without_its_gradients(shards, backbone):
     size = FAMILIES[backbone]
     radiographs = torch.randn(6, 1, size, size, generator=torch.Generator().manual_seed(1))
     propagation([radiographs], batch_of(tasks=3), 0)
-    assert propagation.watched.output is None  # a graph is not kept beyond its step
+    # neither a graph nor a hook is kept beyond its step
+    assert propagation.watched.output is None
+    assert not layer._forward_hooks
     expected = expected_lengths(setup, [layer.weight])
     assert expected[0] > 0
     assert torch.allclose(setup.weighter.lengths[0], expected, rtol=1e-3, atol=1e-7)
@@ -287,10 +289,11 @@ def test_gradnorm_measures_any_layer_without_its_gradients(shards, backbone):
 )
 def test_lengths_are_those_of_the_gradients(layer, shape):
     watched, chance = WatchedLayer(layer), torch.Generator().manual_seed(0)
-    output = layer(torch.randn(shape, generator=chance))
-    features = output.flatten(1).tanh()
-    starts = torch.randn(3, *features.shape, generator=chance)
-    found = watched.lengths(features, starts)
+    with watched.watching():
+        output = layer(torch.randn(shape, generator=chance))
+        features = output.flatten(1).tanh()
+        starts = torch.randn(3, *features.shape, generator=chance)
+        found = watched.lengths(features, starts)
     for length, start in zip(found, starts, strict=True):
         (gradient,) = torch.autograd.grad(features, layer.weight, start, retain_graph=True)
         assert length.item() == pytest.approx(gradient.norm().item(), rel=1e-4)
@@ -299,9 +302,9 @@ def test_lengths_are_those_of_the_gradients(layer, shape):
 def test_lengths_of_scaled_gradients_in_half_precision_do_not_overflow():
     layer, chance = nn.Linear(8, 400).half(), torch.Generator().manual_seed(0)
     watched, inputs = WatchedLayer(layer), torch.randn(5, 8, generator=chance).half()
-    output = layer(inputs)
     start = 30 * torch.randn(1, 5, 400, generator=chance).half()  # rows are 600 long
-    found = watched.lengths(output.clone(), start)
+    with watched.watching():
+        found = watched.lengths(layer(inputs).clone(), start)
     expected = start[0].float().T @ inputs.float()
     assert found.item() == pytest.approx(expected.norm().item(), rel=0.01)
 
@@ -319,10 +322,12 @@ def test_lengths_are_measured_only_where_that_is_cheaper():
     few, many = (torch.zeros(n, 64, 4, 4) for n in (2, 4096))
     watched, grouped = (WatchedLayer(nn.Conv2d(64, 64, 3, groups=g)) for g in (1, 64))
     for radiographs, worth_it in ((few, True), (many, False)):
-        watched.layer(radiographs)
-        assert watched.is_worth_it(14) is worth_it
-    grouped.layer(few)
-    assert not grouped.is_worth_it(14)
+        with watched.watching():
+            watched.layer(radiographs)
+            assert watched.is_worth_it(14) is worth_it
+    with grouped.watching():
+        grouped.layer(few)
+        assert not grouped.is_worth_it(14)
 
 
 def test_deepchests_weights_reach_the_findings_own_parameters(shards):
