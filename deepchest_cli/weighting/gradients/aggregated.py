@@ -72,9 +72,12 @@ class AggregatedWeighter(GradientWeighter):
         on_gpu = device.type == "cuda"
         with torch.random.fork_rng([device] if on_gpu else []):
             torch.default_generator.manual_seed(seed)
-            if on_gpu:
+            if not on_gpu:
+                yield
+                return
+            with torch.cuda.device(device):  # which need not be the current one
                 torch.cuda.manual_seed(seed)
-            yield
+                yield
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the generator's state."""

@@ -12,7 +12,8 @@ def backward(weighter: GradientWeighter, losses: TaskLosses, features: Tensor) -
 
     features: what all tasks share last, of any shape and with its graph. What comes before it
     gets the weighter's direction as its gradient; what comes after it (the heads) gets that of
-    its own losses.
+    its own losses. GradNorm then balances the gradients by the features, which is as if the last
+    shared layer were they.
     """
     own = weighter.head_weights.to(losses.values.dtype).to(losses.values.device)
     rows = [

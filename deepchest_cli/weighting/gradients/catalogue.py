@@ -131,7 +131,7 @@ GRADIENT_WEIGHTERS = (
         ExcessWeighter,
         "the more a task could still gain, the higher",
         "He et al. 2024, ICML",
-        "twice T gradients",
+        "eight times T gradients",  # measured: sums of squares, and what comes of them in a step
         kind=KIND,
     ),
 )

@@ -47,6 +47,9 @@ class ExcessWeighter(AggregatedWeighter):
 
     def combine(self, gradients: Tensor, gramian: Tensor, taking_part: Tensor) -> Tensor:
         """Return the direction (K,), and remember the weights."""
+        if self.squares is None and not taking_part.any():
+            self.last = torch.zeros_like(self.shares)
+            return self.weighted(gradients)
         if self.squares is None:
             self.squares = torch.zeros_like(gradients)
             self.unit = float(gramian.trace() / gradients.numel()) ** 0.5 or 1.0

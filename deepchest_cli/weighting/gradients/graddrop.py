@@ -5,6 +5,9 @@ For each of the K numbers that the gradients have, over the tasks that take part
     P > U: only what is above zero counts; P < U: only what is below
     direction = the sum of what counts, and of a share `leak` of what does not
 No weights of tasks say what the direction is: the trace has none.
+
+The paper has one P and one U for a feature, from sums over the batch of the gradients times the
+features' signs. Here each image's features have their own, which is the same rule on more numbers.
 """
 
 from collections.abc import Sequence

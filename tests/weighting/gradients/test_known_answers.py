@@ -98,6 +98,19 @@ def test_dualproj_projects_the_mean():
     assert direction_of("dualproj", jacobian) == pytest.approx(expected, rel=1e-4)
 
 
+def test_imtl_g_never_leads_uphill():
+    """A short gradient between two longer ones would have a direction against all three."""
+    lift, turn = math.radians(10), math.radians(20)
+    jacobian = rows(
+        [math.cos(turn), math.sin(turn), 0],
+        [0.5 * math.cos(lift), 0, 0.5 * math.sin(lift)],
+        [math.cos(turn), -math.sin(turn), 0],
+    )
+    found = direction_of("imtl-g", jacobian)
+    assert found == pytest.approx(jacobian.mean(dim=0).tolist())
+    assert (jacobian @ torch.tensor(found) > 0).all()
+
+
 def test_imtl_g_has_the_same_projection_on_every_gradient():
     jacobian = conflicting()
     units = jacobian / jacobian.norm(dim=1, keepdim=True)
