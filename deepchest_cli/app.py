@@ -7,9 +7,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from deepchest_cli import __version__
-from deepchest_cli.commands import doctor, evaluate, predict, prepare, train, weighters
+from deepchest_cli.commands import (
+    compare_weighters,
+    doctor,
+    evaluate,
+    predict,
+    prepare,
+    train,
+    weighters,
+)
 from deepchest_cli.commands.binding import bind
 from deepchest_cli.config import (
+    CompareConfig,
     DoctorConfig,
     EvaluateConfig,
     PredictConfig,
@@ -32,6 +41,7 @@ application = typer.Typer(
 bind(application, "prepare", PrepareConfig, prepare.prepare)
 bind(application, "train", TrainConfig, train.train)
 bind(application, "evaluate", EvaluateConfig, evaluate.evaluate)
+bind(application, "compare-weighters", CompareConfig, compare_weighters.compare_weighters)
 bind(application, "predict", PredictConfig, predict.predict)
 bind(application, "weighters", WeightersConfig, weighters.weighters)
 bind(application, "doctor", DoctorConfig, doctor.doctor)

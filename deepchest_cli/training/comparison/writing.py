@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepchest_cli.evaluation.comparison.page import report_page
 from deepchest_cli.evaluation.comparison.pictures import (
     Traces,
     compared,
@@ -21,12 +22,12 @@ from deepchest_cli.schemas import versioned
 from deepchest_cli.training.comparison.comparison import Comparison
 from deepchest_cli.training.line_chart import COLOURS
 from deepchest_cli.training.plots import read_columns
-from deepchest_cli.training.run_directory import WEIGHTS
+from deepchest_cli.training.run_directory import ENVIRONMENT, WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RESULTS = "results.json"
+RESULTS, REPORT = "results.json", "report.html"
 STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest"}  # the same figure is the same file
 
 
@@ -38,7 +39,9 @@ def write_comparison(found: Comparison, results: dict[str, Any]) -> dict[str, An
     for name, text in _tables(results).items():
         write_text(folder / name, text)
     write_text(folder / "weights.csv", _weights_table(traces))
-    _draw(folder, _figures(results, traces))
+    vectors = _draw(folder, _figures(results, traces))
+    environment = (folder / ENVIRONMENT).read_text(encoding="utf-8")
+    write_text(folder / REPORT, report_page(results, vectors, environment))
     write_json(folder / RESULTS, versioned(results))
     return results
 
