@@ -16,6 +16,7 @@ COLOURS = {BETTER: "#1a7f37", WORSE: "#b3261e", OPEN: "#57606a"}
 ROW = 0.42  # inches for a weighter's line
 WIDTH = 7.5
 PANELS = 3  # of weights beside each other
+LOG_FROM = 5  # the largest weight over the smallest from which a logarithmic scale shows more
 
 Results = Mapping[str, Any]
 Traces = Mapping[str, Mapping[str, Floats]]  # label to finding to weights over epochs (E,)
@@ -123,6 +124,8 @@ def cost_figure(results: Results) -> "Figure":
 
 def weights_figure(traces: Traces, colours: tuple[str, ...]) -> "Figure":
     """Return each weighter's weights over the epochs, mean of the seeds, a panel each."""
+    from matplotlib.ticker import MaxNLocator
+
     rows = -(-len(traces) // PANELS)
     figure = new_figure(WIDTH, 0.9 + 2.3 * rows)
     grid = figure.subplots(rows, PANELS, squeeze=False)
@@ -134,8 +137,11 @@ def weights_figure(traces: Traces, colours: tuple[str, ...]) -> "Figure":
             epochs = np.arange(1, len(values) + 1)
             style = "-" if i < len(colours) else "--"
             axes.plot(epochs, values, style, color=colours[i % len(colours)], label=finding)
-        if all((values > 0).all() for values in columns.values()):
+        weights = np.concatenate(list(columns.values()))
+        weights = weights[np.isfinite(weights)]
+        if len(weights) and 0 < LOG_FROM * weights.min() < weights.max():
             axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_title(label, fontsize=9)
         axes.tick_params(labelsize=7, which="both")
         axes.set_xlabel("epoch", fontsize=7)

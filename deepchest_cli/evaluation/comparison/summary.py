@@ -59,6 +59,7 @@ def _second(results: Mapping[str, Any]) -> str:
         for label, entry in results["weighters"].items()
         if entry["differences"]
     }
+    tested = [label for label, row in rows.items() if row["p"] is not None]
     better = [label for label, row in rows.items() if row["verdict"] == BETTER]
     worse = [label for label, row in rows.items() if row["verdict"] == WORSE]
     verdicts = [claim["verdict"] for claim in results["claims"]]
@@ -70,10 +71,13 @@ def _second(results: Mapping[str, Any]) -> str:
             (OPEN, "cannot be told"),
         )
     )
-    return (
-        f"Of {len(rows)} weighters, {_listed(better)} better than equal weighting and "
-        f"{_listed(worse)} worse (Holm-corrected); of the paper's five claims {counts}."
-    )
+    found = "No weighter could be tested"
+    if tested:
+        found = (
+            f"Of {len(tested)} tested weighter{'s' if len(tested) > 1 else ''}, {_listed(better)} "
+            f"better than equal weighting and {_listed(worse)} worse (Holm-corrected)"
+        )
+    return f"{found}; of the paper's five claims {counts}."
 
 
 def _listed(labels: list[str]) -> str:
