@@ -77,9 +77,10 @@ def _ranking(results: Results) -> str:
         entries, key=lambda e: -e[1]["quality"]["macro_auroc"]["mean"] if e[1]["quality"] else 9
     )
     rows = [_ranking_row(label, entry) for label, entry in ordered]
+    foremost, *others = (titles[name] for name in RANKED)
     columns = [
-        "Weighter", *(titles[name] for name in RANKED), "Mean rank", "Δm in %",
-        "AUROC to equal", "95 % interval", "p (Holm)", "Verdict",
+        "Weighter", foremost, "To equal", "95 % interval", "p (Holm)", "Verdict", *others,
+        "Mean rank", "Δm in %",
     ]  # fmt: skip
     return table(columns, rows) + paragraph(
         "Mean ± deviation over seeds. Mean rank over the findings' AUROC, 1 is the best. Δm: mean "
@@ -92,13 +93,15 @@ def _ranking(results: Results) -> str:
 def _ranking_row(label: str, entry: Results) -> list[str]:
     if entry["quality"] is None:
         return [label, entry["status"], *["–"] * (len(RANKED) + 5)]
-    row = [label, *(_mean_and_deviation(entry["quality"][name]) for name in RANKED)]
-    row += [shown(entry["mean_rank"], 1), shown((entry["delta_m"] or {}).get("mean"), 2, sign=True)]
+    foremost, *others = (_mean_and_deviation(entry["quality"][name]) for name in RANKED)
+    change = (entry["delta_m"] or {}).get("mean")
+    rest = [*others, shown(entry["mean_rank"], 1), shown(change, 2, sign=True)]
     if entry["differences"] is None:
-        return [*row, "–", "–", "–", ""]
+        return [label, foremost, "–", "–", "–", "", *rest]
     found = entry["differences"]["macro_auroc"]
     estimate = shown(found["estimate"], 4, sign=True)
-    return [*row, estimate, _interval(found), shown(found["p_holm"]), found["verdict"]]
+    tested = [estimate, _interval(found), shown(found["p_holm"]), found["verdict"]]
+    return [label, foremost, *tested, *rest]
 
 
 def _claims(results: Results) -> str:

@@ -40,6 +40,7 @@ class Difference:
     seeds: int
     seed_variance: float | None = None  # of one seed's difference
     patient_variance: float | None = None  # of the mean difference, shared by all seeds
+    interaction_variance: float | None = None  # of one seed's, by patients, within `seed_variance`
 
     @property
     def standard_error(self) -> float | None:
@@ -103,7 +104,7 @@ def difference(by_seed: Floats, by_replicate: Floats) -> Difference:
     shared = centred.mean(axis=0).var(ddof=1)
     own = centred.var(axis=0, ddof=1).mean()  # of the patients, differing between seeds
     patients = max(float(shared - own / seeds), 0.0)
-    return Difference(estimate, seeds, float(np.var(by_seed, ddof=1)), patients)
+    return Difference(estimate, seeds, float(np.var(by_seed, ddof=1)), patients, float(own))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -108,6 +108,7 @@ def tested(found: Sequence[Difference], lower_is_better: bool) -> list[dict[str,
                 "seeds_needed": _seeds_needed(one, len(found)),
                 "seed_variance": one.seed_variance,
                 "patient_variance": one.patient_variance,
+                "interaction_variance": one.interaction_variance,
             }
         )
     return rows

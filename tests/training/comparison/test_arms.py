@@ -1,0 +1,33 @@
+import pytest
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.training.comparison.arms import Arm, parse_arms
+
+
+def test_equal_comes_first_whether_it_is_named_or_not():
+    expected = (Arm("equal", "equal"), Arm("dwa", "dwa"))
+    assert parse_arms("dwa") == parse_arms("dwa, equal") == expected
+
+
+def test_options_stand_in_brackets_and_may_have_commas_of_their_own():
+    _, one, other = parse_arms(
+        "fixed[weights=Mass:1,Hernia:2],deepchest[signal=auroc,part=training]"
+    )
+    assert (one.weighter, one.options) == ("fixed", ("weights=Mass:1,Hernia:2",))
+    assert (other.weighter, other.options) == ("deepchest", ("signal=auroc", "part=training"))
+    assert other.label == "deepchest[signal=auroc,part=training]"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dwa,rlw,dwa", "lists dwa twice"),
+        ("equal", "nothing to compare"),
+        ("", "nothing to compare"),
+        ("deepchest[signal", "cannot read"),
+        ("deepchest[signal]", "KEY=VALUE"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(text, words):
+    with pytest.raises(UsageError, match=words):
+        parse_arms(text)
