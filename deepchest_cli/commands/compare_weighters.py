@@ -1,5 +1,6 @@
 """`deepchest compare-weighters`: the fair test of weighters against each other."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,9 +109,12 @@ def _gates(config: CompareConfig) -> Gates:
                 f"Use WEIGHTER=MARGIN with one of {', '.join(labels)}.",
             )
         try:
-            gates.append((label, float(margin)))
-        except ValueError as error:
-            raise UsageError(f"--not-worse {label} takes a number. Found {margin!r}.") from error
+            value = float(margin)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise UsageError(f"--not-worse {label} takes a number. Found {margin!r}.")
+        gates.append((label, value))
     return gates
 
 

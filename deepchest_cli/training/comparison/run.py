@@ -61,18 +61,24 @@ def read_record(folder: Path) -> RunRecord | None:
         ) from error
 
 
+def kept_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
+    """Return how a run has ended for good; raises `UsageError` where it was on other data."""
+    record = read_record(job.folder)
+    if record is not None and record.data_sha256 != dataset.sha256:
+        raise UsageError(
+            f"The data in {job.config.data} have changed since {job.folder} was trained.",
+            "Prepare them with the same settings again, or begin a new comparison.",
+        )
+    return record if record is not None and record.is_final else None
+
+
 def run_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
     """Train one run to its end and leave its record; a divergence is a result as well.
 
     Raises `InterruptedRunError` with the state saved. What has ended before is not done again.
     """
-    before = read_record(job.folder)
-    if before is not None and before.data_sha256 != dataset.sha256:
-        raise UsageError(
-            f"The data in {job.config.data} have changed since {job.folder} was trained.",
-            "Prepare them with the same settings again, or begin a new comparison.",
-        )
-    if before is not None and before.is_final:
+    before = kept_record(job, dataset)
+    if before is not None:
         return before
     record = _train(job, dataset, observer)
     write_json(job.folder / RECORD, asdict(record))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.training.comparison.jobs import Job
-from deepchest_cli.training.comparison.run import RunRecord, read_record, run_job
+from deepchest_cli.training.comparison.run import RunRecord, kept_record, run_job
 from deepchest_cli.training.observers import Observers
 from deepchest_cli.training.progress import EpochReport, StepReport
 
@@ -40,20 +40,15 @@ def run_all(
     A single device works in this process. Raises `InterruptedRunError` with what is under way
     saved.
     """
-    records = {job.folder: read_record(job.folder) for job in jobs}
-    waiting = [job for job in jobs if not _is_done(records[job.folder])]
+    records = {job.folder: kept_record(job, dataset) for job in jobs}
+    waiting = [job for job in jobs if records[job.folder] is None]
     count = len(jobs) - len(waiting)
     results = _one_by_one if len(devices) == 1 else _side_by_side
     for job, record in results(waiting, dataset, devices, _Watch(observer, count, len(jobs))):
         records[job.folder] = record
         count += 1
         observer.on_run(job, record, count, len(jobs))
-    # those of before, too, pass by their data's hash
-    return [records[job.folder] or run_job(job, dataset, Observers()) for job in jobs]
-
-
-def _is_done(record: RunRecord | None) -> bool:
-    return record is not None and record.is_final
+    return [record for job in jobs if (record := records[job.folder]) is not None]
 
 
 class _Watch:

@@ -1,0 +1,307 @@
+import json
+import shutil
+import signal
+from dataclasses import replace
+from html import unescape
+
+import numpy as np
+import pytest
+from tests_support import rows_of, valid
+
+from deepchest_cli.commands.compare_weighters import compare_weighters
+from deepchest_cli.config import CompareConfig
+from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.errors import DeepChestError, InterruptedRunError
+from deepchest_cli.terminal import Terminal
+from deepchest_cli.training.comparison.comparison import compare
+from deepchest_cli.training.comparison.fairness import common_starts
+from deepchest_cli.training.comparison.results import same_results
+
+QUICK = (
+    "--backbone", "small_cnn", "--batch-size", "16", "--epochs", "1", "--learning-rate", "1e-3",
+    "--replicates", "100", "--cost-rounds", "2",
+)  # fmt: skip
+ARMS = "equal,deepchest,uncertainty,deepchest+uncertainty"
+
+
+def run(deepchest, shards, out, *more, arms=ARMS, seeds=3):
+    return deepchest(
+        "compare-weighters", "--data", shards, "--out", out, "--weighters", arms,
+        "--seeds", seeds, *QUICK, *more,
+    )  # fmt: skip
+
+
+def config_of(shards, **more):
+    """Return what `run` asks for."""
+    return CompareConfig(
+        data=shards, weighters=ARMS, backbone="small_cnn", batch_size=16, epochs=1,
+        learning_rate=1e-3, replicates=100, cost_rounds=2, **more,
+    )  # fmt: skip
+
+
+def results_in(folder):
+    return valid(json.loads((folder / "results.json").read_text()), "compare-weighters")
+
+
+@pytest.fixture(scope="module")
+def folder(shards, tmp_path_factory):
+    """A finished comparison; not to be changed."""
+    out = tmp_path_factory.mktemp("comparison") / "c"
+    compare_weighters(config_of(shards, out=out), Terminal(quiet=True))
+    return out
+
+
+def test_a_comparison_leaves_what_it_promises(folder):
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "config.toml", "environment.json", "results.json", "report.html", "costs.json", "runs",
+        "quality.csv", "differences.csv", "findings.csv", "finding-differences.csv", "costs.csv",
+        "weights.csv", "differences.png", "findings.png", "cost.png", "weights.png",
+    }  # fmt: skip
+    results = results_in(folder)
+    assert list(results["weighters"]) == ARMS.split(",")
+    assert len(results["claims"]) == 5
+    row = results["weighters"]["deepchest"]["differences"]["macro_auroc"]
+    assert row["low"] <= row["estimate"] <= row["high"]
+    by_seed = [results["weighters"][n]["quality"]["macro_auroc"] for n in ("deepchest", "equal")]
+    assert row["estimate"] == pytest.approx(by_seed[0]["mean"] - by_seed[1]["mean"])
+    assert not list(folder.rglob("last.pt"))
+
+
+def test_the_report_needs_no_network_and_names_every_weighter(folder):
+    page = unescape((folder / "report.html").read_text())
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "src=" in page
+    assert page.count("src=") == page.count('src="data:image/svg+xml;base64,')
+    assert all(f"<td>{label}</td>" in page for label in ARMS.split(","))
+    assert all(sentence in page for sentence in results_in(folder)["summary"])
+
+
+def test_all_weighters_of_a_seed_began_alike_and_saw_the_same(folder):
+    results = results_in(folder)
+    starts = results["starts"]
+    assert [start["runs"] for start in starts] == [4, 4, 4]
+    for kind in ("initial_weights", "batches"):
+        hashes = [
+            {run[kind] for entry in results["weighters"].values() for run in entry["runs"]
+             if run["seed"] == seed}
+            for seed in range(3)
+        ]  # fmt: skip
+        assert [len(found) for found in hashes] == [1, 1, 1]
+        assert len(set.union(*hashes)) == 3
+
+
+def test_the_same_comparison_gives_the_same_results(folder, deepchest, shards, tmp_path):
+    outcome = run(deepchest, shards, tmp_path / "again", "--json")
+    assert outcome.code == 0
+    assert same_results(valid(json.loads(outcome.out), "compare-weighters"), results_in(folder))
+
+
+def test_going_on_trains_only_what_is_new(folder, deepchest, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "c")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("run.json")}
+    outcome = deepchest("compare-weighters", "--resume", copy, "--weighters", f"{ARMS},dwa")
+    assert outcome.code == 0
+    assert "run 15/15  dwa, seed 2" in outcome.err
+    assert "equal, seed" not in outcome.err
+    after = {path: path.stat().st_mtime_ns for path in copy.rglob("run.json")}
+    assert before.items() <= after.items()
+    assert len(after) == 15
+    old, new = results_in(folder), results_in(copy)
+    assert new["weighters"]["deepchest"]["quality"] == old["weighters"]["deepchest"]["quality"]
+
+
+class StopAt:
+    """A comparison's observer that sends this process a signal in the middle of a run."""
+
+    def __init__(self, progress):
+        self.progress = progress
+
+    def on_progress(self, done, total):
+        if done > self.progress:
+            signal.raise_signal(signal.SIGTERM)
+
+    def on_run(self, job, record, done, total):
+        pass
+
+    def on_note(self, text):
+        pass
+
+
+def test_an_interrupted_comparison_goes_on_to_the_same_results(folder, deepchest, shards, tmp_path):
+    out = tmp_path / "c"
+    config = config_of(shards, out=out)
+    with pytest.raises(InterruptedRunError):
+        compare(config, StopAt(5.3), lambda *_: None)
+    assert len(list(out.rglob("run.json"))) == 5
+    assert not list(out.rglob("test.npz"))  # the test part waits for the end
+    assert deepchest("compare-weighters", "--resume", out).code == 0
+    assert same_results(results_in(out), results_in(folder))
+
+
+def test_another_configuration_is_refused(folder, deepchest):
+    outcome = deepchest("compare-weighters", "--resume", folder, "--epochs", 3)
+    assert outcome.code == 2
+    assert "--epochs is 3" in outcome.err
+
+
+def test_a_folder_that_exists_is_refused(folder, deepchest, shards):
+    outcome = run(deepchest, shards, folder)
+    assert outcome.code == 2
+    assert f"--resume {folder}" in outcome.err
+
+
+def test_changed_data_are_refused(folder, deepchest, tmp_path, nih_folder):
+    copy = shutil.copytree(folder, tmp_path / "c")
+    deepchest(
+        "prepare", "--source", nih_folder, "--data", tmp_path / "d", "--size", 32, "--seed", 9
+    )
+    text = (copy / "config.toml").read_text().splitlines()
+    other = [f'data = "{tmp_path / "d"}"' if line.startswith("data =") else line for line in text]
+    (copy / "config.toml").write_text("\n".join(other))
+    outcome = deepchest("compare-weighters", "--resume", copy)
+    assert outcome.code == 2
+    assert "have changed" in outcome.err
+
+
+def test_other_weights_or_batches_are_found_out(folder, shards):
+    class Nobody(StopAt):
+        def on_progress(self, done, total):
+            pass
+
+    config = config_of(shards, resume=folder)
+    found = compare(config, Nobody(0), lambda *_: None)
+    jobs, records = zip(*found.runs, strict=True)
+    for change in ({"initial_weights": "0" * 64}, {"batches": ("0" * 64,)}):
+        changed = [*records[:1], replace(records[1], **change), *records[2:]]
+        with pytest.raises(DeepChestError, match="other weights or saw other batches"):
+            common_starts(jobs, changed)
+
+
+WILD = "fixed[weights=" + ",".join(
+    f"{name}:1e38" for name in (
+        "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
+        "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening",
+        "Hernia",
+    )
+) + "]"  # fmt: skip
+
+
+def test_a_weighter_that_diverges_is_reported_and_the_others_go_on(deepchest, shards, tmp_path):
+    outcome = run(
+        deepchest, shards, tmp_path / "c", "--optimizer", "sgd", arms=f"deepchest,{WILD}", seeds=1
+    )
+    assert outcome.code == 0
+    assert "diverged" in outcome.out
+    results = results_in(tmp_path / "c")
+    statuses = [entry["status"] for entry in results["weighters"].values()]
+    assert statuses == ["compared", "compared", "diverged"]
+    assert "is not finite" in results["weighters"][WILD]["runs"][0]["error"]
+
+
+def test_only_when_all_diverge_the_command_fails(deepchest, shards, tmp_path):
+    wild = ("--optimizer", "sgd", "--learning-rate", "1e9")
+    outcome = run(deepchest, shards, tmp_path / "c", *wild, arms="deepchest", seeds=1)
+    assert outcome.code == 1
+    assert "No run has finished" in outcome.err
+
+
+def test_one_seed_has_no_test_and_says_why(deepchest, shards, tmp_path):
+    outcome = run(deepchest, shards, tmp_path / "c", arms="deepchest", seeds=1)
+    assert outcome.code == 0
+    assert "too few seeds for a test, which takes 3 or more" in outcome.out
+    row = results_in(tmp_path / "c")["weighters"]["deepchest"]["differences"]["macro_auroc"]
+    assert (row["p"], row["low"], row["verdict"]) == (None, None, "cannot be told")
+
+
+@pytest.mark.parametrize(("gate", "code"), [("deepchest=1", 0), ("deepchest=-1", 3)])
+def test_gates(folder, deepchest, gate, code):
+    outcome = deepchest("compare-weighters", "--resume", folder, "--not-worse", gate)
+    assert outcome.code == code
+    assert ("quality gate" in outcome.err) is (code == 3)
+
+
+@pytest.mark.parametrize("gate", ["dwa=0.1", "deepchest=much", "deepchest", "deepchest=nan"])
+def test_a_gate_that_cannot_be_met_or_missed_is_refused(folder, deepchest, gate):
+    assert deepchest("compare-weighters", "--resume", folder, "--not-worse", gate).code == 2
+
+
+def test_folds_score_every_radiograph_once(deepchest, shards, tmp_path):
+    arms = "deepchest,uncertainty"
+    outcome = run(deepchest, shards, tmp_path / "c", "--folds", 3, arms=arms, seeds=1)
+    assert outcome.code == 0
+    dataset, tested = open_dataset(shards), []
+    for fold in (1, 2, 3):
+        name = f"seed-0-fold-{fold}"
+        rows = {
+            tuple(np.load(tmp_path / "c" / "runs" / arm / name / "test.npz")["rows"])
+            for arm in ("equal", "deepchest", "uncertainty")
+        }
+        assert len(rows) == 1  # the same folds for all
+        tested.append(dataset.columns["patient_id"][list(rows.pop())])
+    assert sum(map(len, tested)) == len(dataset.labels)
+    assert len(set.union(*map(set, tested))) == sum(len(set(patients)) for patients in tested)
+    assert results_in(tmp_path / "c")["data"]["tested_images"] == len(dataset.labels)
+
+
+def test_rates_are_chosen_on_validation_from_one_grid(deepchest, shards, tmp_path):
+    out = tmp_path / "c"
+    assert run(deepchest, shards, out, "--tune-learning-rate", arms="dwa", seeds=1).code == 0
+    design = results_in(out)["design"]
+    assert len(design["tuning"]) == 6
+    for label in ("equal", "dwa"):
+        tried = [row for row in design["tuning"] if row["weighter"] == label]
+        assert [row["learning_rate"] for row in tried] == pytest.approx([1e-3 / 3, 1e-3, 3e-3])
+        best = max(row["validation"] for row in tried)
+        chosen = [r for r in tried if r["learning_rate"] == design["learning_rates"][label]]
+        assert chosen[0]["validation"] == best
+
+
+def test_single_task_models_are_the_base_of_delta_m(deepchest, shards, tmp_path):
+    out = tmp_path / "c"
+    assert run(deepchest, shards, out, "--single-task", arms="dwa", seeds=1).code == 0
+    results = results_in(out)
+    found = results["weighters"]["dwa"]["delta_m"]
+    assert len(list((out / "single-task").iterdir())) == 14
+    defined = [value for value in found["findings"].values() if value is not None]
+    assert found["mean"] == pytest.approx(np.mean(defined))
+    assert found["worst"]["change"] == min(defined)
+
+
+def test_runs_side_by_side_give_the_same(folder, deepchest, shards, tmp_path):
+    outcome = run(deepchest, shards, tmp_path / "c", "--devices", "cpu,cpu", seeds=1)
+    assert outcome.code == 0
+    alone, beside = (
+        results_in(place)["weighters"]["deepchest"]["quality"]["macro_auroc"]["by_seed"][0]
+        for place in (folder, tmp_path / "c")
+    )
+    assert beside == pytest.approx(alone, abs=0.02)  # by other numbers of threads
+
+
+def test_costs_alone(deepchest, shards):
+    outcome = deepchest(
+        "compare-weighters", "--data", shards, "--weighters", "dwa,upgrad", *QUICK, "--cost-only",
+        "--cost-tasks", "2,5", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0
+    tables = valid(json.loads(outcome.out), "compare-weighters")["tables"]
+    assert [table["findings"] for table in tables] == [2, 5]
+    assert tables[0]["costs"]["equal"]["ratio"] == 1
+    assert {len(cost["seconds"]) for t in tables for cost in t["costs"].values()} == {2}
+
+
+@pytest.mark.parametrize(
+    "flags", [("--cost-tasks", "2"), ("--cost-only", "--cost-tasks", "two"), ("--weighters", "dwq")]
+)
+def test_wrong_use(deepchest, shards, tmp_path, flags):
+    outcome = deepchest("compare-weighters", "--data", shards, "--out", tmp_path / "c", *flags)
+    assert outcome.code == 2
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_tables_are_those_of_the_results(folder):
+    rows = rows_of(folder / "differences.csv")
+    assert len(rows) == 3 * 7
+    found = results_in(folder)["weighters"]["uncertainty"]["differences"]["macro_loss"]
+    mine = next(r for r in rows if (r["weighter"], r["quantity"]) == ("uncertainty", "macro_loss"))
+    assert float(mine["estimate"]) == found["estimate"]
