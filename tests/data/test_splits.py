@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepchest_cli.data.splits import PARTS, official_split, random_split
+from deepchest_cli.data.splits import PARTS, fold_split, official_split, random_split
 from deepchest_cli.errors import DeepChestError
 
 
@@ -78,3 +78,16 @@ def test_a_patient_in_both_lists_is_refused():
     lists = {"test": frozenset(["a"]), "train_val": frozenset(["b"])}
     with pytest.raises(DeepChestError, match="first is 5"):
         official_split(["a", "b"], np.array([5, 5]), np.zeros((2, 1), np.uint8), lists, 0.1, 0)
+
+
+@settings(deadline=None, max_examples=100)
+@given(populations(), st.integers(2, 5), fractions)
+def test_folds_test_every_patient_once(population, folds, fraction):
+    patients, labels = population
+    found = [fold_split(patients, labels, fold, folds, fraction) for fold in range(folds)]
+    tested = np.stack([parts == "test" for parts in found])
+    assert (tested.sum(axis=0) == 1).all()
+    for parts in found:
+        assert all(len(one) == 1 for one in parts_of_patients(patients, parts))
+    sizes = [len(np.unique(patients[mine])) for mine in tested]
+    assert max(sizes) - min(sizes) <= 1

@@ -6,7 +6,12 @@ import torchvision
 from torch import nn
 
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.model.state_dicts import copy_state, current_names, refuse_other_keys
+from deepchest_cli.model.state_dicts import (
+    copy_state,
+    current_names,
+    fingerprint,
+    refuse_other_keys,
+)
 
 
 def test_names_of_older_densenets_are_brought_up_to_date():
@@ -64,3 +69,13 @@ def test_copying_keeps_the_networks_precision():
     assert network.weight.dtype == torch.float32
     assert network.weight.tolist() == [[1, 1]]
     assert network.weight.requires_grad
+
+
+def test_a_fingerprint_is_of_names_and_values_and_of_nothing_else():
+    weight = torch.arange(24.0).reshape(1, 2, 3, 4)
+    plain = fingerprint({"a": weight, "count": torch.tensor(3)})
+    assert plain == fingerprint(
+        {"a": weight.to(memory_format=torch.channels_last), "count": torch.tensor(3)}
+    )
+    others = [{"b": weight, "count": torch.tensor(3)}, {"a": weight + 1, "count": torch.tensor(3)}]
+    assert plain not in {fingerprint(other) for other in others}

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from deepchest_cli.evaluation.bootstrap import resample_patients
+from deepchest_cli.evaluation.comparison.overall import delta_m, mean_ranks
+from deepchest_cli.evaluation.comparison.scores import Scores, quantities, rarest_third, score
+from deepchest_cli.evaluation.comparison.tables import differences, finding_differences
+from deepchest_cli.evaluation.predictions import Predictions
+
+FINDINGS = ("a", "b", "c", "d", "e", "f")
+IGNORED = (1, 4)
+IMAGES = 600
+
+
+def table(labels, patients, seed, ignored=()):
+    """Return predictions that know something of every finding but the ignored ones."""
+    chance = np.random.default_rng([1, seed])
+    logits = 1.5 * labels + chance.normal(size=labels.shape)
+    for column in ignored:
+        logits[:, column] = chance.normal(size=len(labels))
+    return Predictions(FINDINGS, 1 / (1 + np.exp(-logits)), labels, np.ones_like(labels), patients)
+
+
+@pytest.fixture(scope="module")
+def arms():
+    chance = np.random.default_rng(0)
+    labels = (chance.random((IMAGES, len(FINDINGS))) < 0.25).astype(np.uint8)
+    patients = chance.integers(0, 200, IMAGES)
+    draws = resample_patients(patients, 200, 0)
+    # one pair of alikes in twenty is told apart by chance; this is not one of them
+    chosen = {"equal": (0, ()), "ignoring": (10, IGNORED), "alike": (30, ())}
+    return {
+        label: score([table(labels, patients, first + s, ignored) for s in range(3)], draws)
+        for label, (first, ignored) in chosen.items()
+    }
+
+
+def test_a_weighter_that_ignores_findings_is_found_out_for_those(arms):
+    equal, ignoring = arms["equal"], arms["ignoring"]
+    rows = finding_differences(ignoring, equal, FINDINGS)
+    worse = [name for name in FINDINGS if rows[name]["auroc"]["verdict"] == "worse"]
+    assert worse == [FINDINGS[column] for column in IGNORED]
+    others = {label: arms[label] for label in ("ignoring", "alike")}
+    whole = differences(others, equal, quantities(np.array([0])))
+    assert whole["ignoring"]["macro_auroc"]["verdict"] == "worse"
+    assert whole["ignoring"]["macro_loss"]["verdict"] == "worse"
+    assert whole["alike"]["macro_auroc"]["verdict"] == "cannot be told"
+
+
+def test_a_weighter_is_no_different_from_itself(arms):
+    whole = differences({"same": arms["equal"]}, arms["equal"], quantities(np.array([0])))
+    row = whole["same"]["macro_auroc"]
+    assert (row["estimate"], row["p"], row["seeds_needed"]) == (0.0, 1.0, None)
+
+
+def test_the_rare_third_are_the_findings_with_the_fewest_positives():
+    assert sorted(rarest_third(np.array([9, 1, 5, 2, 7, 3]))) == [1, 3]
+    assert list(rarest_third(np.array([4, 3]))) == [1]
+
+
+def of_aurocs(*seeds):
+    return Scores({"auroc": np.array(seeds)}, {})
+
+
+def test_delta_m_as_worked_by_hand():
+    # means 0.7 and 0.9 against 0.8 and 0.6: -12.5 % and +50 %; of the skill -1/3 and +3
+    found = delta_m(of_aurocs([0.6, 0.8], [0.8, 1.0]), of_aurocs([0.8, 0.6]), ("a", "b"))
+    assert found["mean"] == pytest.approx(18.75)
+    assert found["median"] == pytest.approx(18.75)
+    assert found["worst"]["finding"] == "a"
+    assert found["skill"] == pytest.approx(100 * (-1 / 3 + 3) / 2)
+
+
+def test_mean_ranks_share_ties_and_leave_undefined_findings_out():
+    found = mean_ranks(
+        {"x": of_aurocs([0.9, 0.5, np.nan]), "y": of_aurocs([0.8, 0.5, 0.9])},
+    )
+    assert found == {"x": pytest.approx(1.25), "y": pytest.approx(1.75)}
