@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.compare_display import ComparisonDisplay, cost_rows, render_results
 from deepchest_cli.config import CompareConfig, find_data
-from deepchest_cli.errors import GateError, InterruptedRunError, UsageError
+from deepchest_cli.errors import GateError, UsageError
 from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
         _only_costs(config, terminal)
         return
     _refuse_lonely_cost_flags(config)
-    try:
-        results, folder = _compare(config, terminal)
-    except InterruptedRunError as error:
-        raise InterruptedRunError(
-            error.message, f"Go on with: {_continuation(config)}", error.exit_code
-        ) from error
+    results, folder = _compare(config, terminal)
     if terminal.json:
         terminal.document(results)
     else:
@@ -63,11 +58,6 @@ def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any],
     terminal.detail("Computing intervals and tests")
     results = build_results(found, costs)
     return write_comparison(found, results), found.folder
-
-
-def _continuation(config: CompareConfig) -> str:
-    folder = config.resume or config.out
-    return f"deepchest compare-weighters --resume {folder or 'comparisons/<the newest>'}"
 
 
 def _only_costs(config: CompareConfig, terminal: Terminal) -> None:

@@ -131,8 +131,9 @@ class StopAt:
 def test_an_interrupted_comparison_goes_on_to_the_same_results(folder, deepchest, shards, tmp_path):
     out = tmp_path / "c"
     config = config_of(shards, out=out)
-    with pytest.raises(InterruptedRunError):
+    with pytest.raises(InterruptedRunError) as info:
         compare(config, StopAt(5.3), lambda *_: None)
+    assert info.value.hint == f"Go on with: deepchest compare-weighters --resume {out}"
     assert len(list(out.rglob("run.json"))) == 5
     assert not list(out.rglob("test.npz"))  # the test part waits for the end
     assert deepchest("compare-weighters", "--resume", out).code == 0

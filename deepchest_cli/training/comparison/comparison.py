@@ -1,6 +1,7 @@
 """A comparison from its configuration to all that its statistics are made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from deepchest_cli.config import CompareConfig, parse_assignment
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
-from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
 from deepchest_cli.files import held
 from deepchest_cli.training.checks import refuse_unfit_weighter
 from deepchest_cli.training.comparison.arms import Arm, parse_arms
@@ -92,7 +93,7 @@ def compare(
     dataset, arms = plan(config)
     folder = open_comparison(config)
     devices = devices_of(config)
-    with held(folder):
+    with held(folder), _naming(folder):
         tuning, rates = _tune(config, arms, folder, dataset, observer)
         jobs = compared_jobs(config, arms, folder, rates)
         alone = single_task_jobs(config, dataset.findings, folder) if config.single_task else []
@@ -109,6 +110,16 @@ def compare(
         score_all(finished, dataset, resolve_device(devices[0]), progress)
     used = {arm.label: rates.get(arm.label, config.learning_rate) for arm in arms}
     return Comparison(folder, config, dataset, arms, runs, single, tuning, used, starts)
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Let an interruption of a run say how the comparison goes on."""
+    try:
+        yield
+    except InterruptedRunError as error:
+        hint = f"Go on with: deepchest compare-weighters --resume {folder}"
+        raise InterruptedRunError(error.message, hint, error.exit_code) from error
 
 
 def _tune(

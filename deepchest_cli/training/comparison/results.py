@@ -1,12 +1,14 @@
 """The document of a comparison: what was compared, on what, and what came of it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli import __version__
+from deepchest_cli.config import RunConfig
 from deepchest_cli.evaluation.bootstrap import resample_patients
 from deepchest_cli.evaluation.comparison.claims import METHOD, claims
 from deepchest_cli.evaluation.comparison.overall import delta_m, mean_ranks
@@ -29,7 +31,6 @@ from deepchest_cli.files import to_json
 from deepchest_cli.training.comparison.arms import BASELINE, Arm
 from deepchest_cli.training.comparison.comparison import Comparison, Runs
 from deepchest_cli.training.comparison.costs import Costs
-from deepchest_cli.training.comparison.folder import FREE
 from deepchest_cli.training.comparison.jobs import needs_gradients
 from deepchest_cli.training.comparison.scoring import gathered
 
@@ -99,11 +100,11 @@ def _tables(found: Comparison, runs: Runs) -> list[Predictions]:
     ]
 
 
-def _training_positives(found: Comparison) -> Any:
+def _training_positives(found: Comparison) -> NDArray[np.int64]:
     dataset = found.dataset
-    part = dataset.columns["split"] if found.config.folds is None else None
-    rows = dataset.rows("train") if part is not None else np.arange(len(dataset.labels))
-    return (dataset.labels[rows] * dataset.known[rows]).sum(axis=0, dtype=np.int64)
+    everything = np.arange(len(dataset.labels))
+    rows = dataset.rows("train") if found.config.folds is None else everything
+    return np.asarray((dataset.labels[rows] * dataset.known[rows]).sum(axis=0, dtype=np.int64))
 
 
 def _delta_m(mine: Scores | None, single: Scores | None, found: Comparison) -> Any:
@@ -136,9 +137,9 @@ def _design(found: Comparison, measured: tuple[Quantity, ...]) -> dict[str, Any]
     config = found.config
     rare = rarest_third(_training_positives(found))
     settings = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in asdict(config).items()
-        if key not in FREE - {"weighters", "seeds", "single_task", "replicates"}
+        field.name: str(value) if isinstance(value, Path) else value
+        for field in fields(RunConfig)
+        for value in [getattr(config, field.name)]
     }
     return {
         "baseline": BASELINE,
