@@ -12,7 +12,15 @@ from deepchest_cli.terminal import Terminal, table_of
 
 PACKAGE = Path(deepchest_cli.__file__).parent
 CORE = ("data", "model", "weighting", "training", "evaluation")
-COMMANDS = ("prepare", "train", "evaluate", "predict", "weighters", "doctor")
+COMMANDS = (
+    "prepare",
+    "train",
+    "evaluate",
+    "compare-weighters",
+    "predict",
+    "weighters",
+    "doctor",
+)
 
 
 def test_version(deepchest):
