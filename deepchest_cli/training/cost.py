@@ -55,6 +55,9 @@ def candidates(setup: Setup, configs: Mapping[str, TrainConfig]) -> dict[str, Ca
     """Return the weighter of each configuration in a training step of its own, on one model."""
     findings = setup.classifier.architecture.findings
     context = Context(0, torch.full((len(findings),), PREVALENCE), setup.config.epochs)
+    # the moments of one run, whatever the number of weighters: each optimiser of its own would
+    # hold as much as the model or twice that
+    moments: dict[torch.Tensor, Any] = {p: {} for p in setup.classifier.parameters()}
     found = {}
     for name, config in configs.items():
         options = dict(text.split("=", 1) for text in config.weighter_option)
@@ -62,6 +65,7 @@ def candidates(setup: Setup, configs: Mapping[str, TrainConfig]) -> dict[str, Ca
         if setup.device.type != "mps":
             weighter.to(setup.device)
         optimizer = build_optimizer(setup.classifier, weighter, setup.config)
+        optimizer.state.update(moments)
         level = replace(setup.config, gradient_level=config.gradient_level)
         changed = replace(setup, weighter=weighter, optimizer=optimizer, config=level)
         found[name] = Candidate(TrainingStep(changed), copy.deepcopy(weighter))

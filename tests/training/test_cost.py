@@ -1,6 +1,11 @@
-import pytest
+from dataclasses import replace
 
-from deepchest_cli.training.cost import ratio
+import pytest
+from tests_support import QUICK
+
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.training.cost import candidates, measure, prepare_cost, ratio
 
 
 def test_a_ratio_turned_round_is_the_inverse():
@@ -13,3 +18,16 @@ def test_a_ratio_turned_round_is_the_inverse():
 
 def test_the_ratio_to_itself_is_one():
     assert ratio([1.0, 3.0], [1.0, 3.0]).high == 1
+
+
+def test_weighters_share_the_memory_of_one_run(shards):
+    first = TrainConfig(data=shards, weighter="equal", optimizer="adamw", **QUICK)
+    configs = {name: replace(first, weighter=name) for name in ("equal", "uncertainty", "dwa")}
+    setup, batch = prepare_cost(first, open_dataset(shards))
+    found = candidates(setup, configs)
+    measure(found, batch, rounds=2)
+    weight = next(setup.classifier.parameters())
+    moments = [found[name].step.setup.optimizer.state[weight] for name in configs]
+    assert moments[0]["exp_avg"].abs().sum() > 0
+    assert all(other["exp_avg"] is moments[0]["exp_avg"] for other in moments)
+    assert all(len(candidate.seconds) == 2 for candidate in found.values())
