@@ -19,8 +19,7 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
 
     source = config.source or (DEMO_SOURCE if config.demo else NIH_SOURCE)
     folder = config.data or (DEMO_DATA if config.demo else DEFAULT_DATA)
-    if config.images is not None and not config.demo:
-        raise UsageError("--images says how many synthetic radiographs to make.", "Add --demo.")
+    _refuse_without_demo(config)
     try:
         if config.demo:
             _make_demo(config, source, terminal)
@@ -45,25 +44,35 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
         _render(result.manifest, folder, terminal)
 
 
+def _refuse_without_demo(config: PrepareConfig) -> None:
+    if config.demo:
+        return
+    if config.images is not None:
+        raise UsageError("--images says how many synthetic radiographs to make.", "Add --demo.")
+    if config.long_tail:
+        raise UsageError("--long-tail is about synthetic findings.", "Add --demo.")
+
+
 def _make_demo(config: PrepareConfig, source: Path, terminal: Terminal) -> None:
     """Draw synthetic radiographs in NIH's layout, unless just those are there."""
-    from deepchest_cli.data.demo import is_demo, make_demo, matches
+    from deepchest_cli.data.demo import Demo, is_demo, make_demo, matches
     from deepchest_cli.data.synthetic import DEFAULT_IMAGES, MINIMUM_IMAGES
 
     images = config.images or DEFAULT_IMAGES
     if images < MINIMUM_IMAGES:
         raise UsageError(f"--images should be at least {MINIMUM_IMAGES}. Found {images}.")
-    if matches(source, images, config.seed):
+    demo = Demo(images, config.seed, config.long_tail)
+    if matches(source, demo):
         return
     if source.exists() and not (config.force and is_demo(source)):
         can_replace = "Replace them with --force, or name" if is_demo(source) else "Name"
         raise UsageError(
             f"{source} exists and does not hold {images} synthetic radiographs of seed "
-            f"{config.seed}.",
+            f"{config.seed}{' with a long tail' if config.long_tail else ''}.",
             f"{can_replace} another folder with --source.",
         )
     with terminal.progress("Drawing") as progress:
-        make_demo(source, images, config.seed, config.workers, progress)
+        make_demo(source, demo, config.workers, progress)
     terminal.note(f"Made {images} synthetic radiographs in {source}.")
 
 

@@ -42,6 +42,9 @@ class PrepareConfig:
         bool, Flag("Make synthetic radiographs in NIH's layout under data/demo and convert those.")
     ] = False
     images: Annotated[int | None, Flag("How many synthetic radiographs.", minimum=1)] = None
+    long_tail: Annotated[
+        bool, Flag("Make synthetic findings as uneven as NIH's: in 1 to 18 % of the images.")
+    ] = False
     allow_missing: Annotated[
         bool, Flag("Publish even though images are missing or unreadable.")
     ] = False

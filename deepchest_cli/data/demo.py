@@ -3,6 +3,7 @@
 import multiprocessing
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deepchest_cli.data.synthetic import write_demo
@@ -11,9 +12,19 @@ from deepchest_cli.files import to_json
 MARK = "demo.json"  # says that the folder is ours to replace
 
 
-def describe(images: int, seed: int) -> str:
-    """Return the mark of a demo folder: what it was made from."""
-    return to_json({"synthetic": True, "images": images, "seed": seed}) + "\n"
+@dataclass(frozen=True)
+class Demo:
+    """What synthetic radiographs are made from."""
+
+    images: int
+    seed: int
+    long_tail: bool
+
+    @property
+    def mark(self) -> str:
+        """The text of the mark in a folder that holds just these."""
+        tail = {"long_tail": True} if self.long_tail else {}
+        return to_json({"synthetic": True, "images": self.images, "seed": self.seed, **tail}) + "\n"
 
 
 def is_demo(folder: Path) -> bool:
@@ -21,15 +32,14 @@ def is_demo(folder: Path) -> bool:
     return (folder / MARK).is_file()
 
 
-def matches(folder: Path, images: int, seed: int) -> bool:
+def matches(folder: Path, demo: Demo) -> bool:
     """Whether a folder holds just these synthetic radiographs."""
-    return is_demo(folder) and (folder / MARK).read_text("utf-8") == describe(images, seed)
+    return is_demo(folder) and (folder / MARK).read_text("utf-8") == demo.mark
 
 
 def make_demo(
     folder: Path,
-    images: int,
-    seed: int,
+    demo: Demo,
     workers: int | None,
     progress: Callable[[int, int], None],
 ) -> None:
@@ -40,8 +50,8 @@ def make_demo(
     temporary.mkdir()
     try:
         count = workers or multiprocessing.cpu_count()
-        write_demo(temporary, images=images, seed=seed, workers=count, progress=progress)
-        (temporary / MARK).write_text(describe(images, seed), "utf-8")
+        write_demo(temporary, **asdict(demo), workers=count, progress=progress)
+        (temporary / MARK).write_text(demo.mark, "utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)

@@ -62,6 +62,7 @@ def test_demo_goes_through_the_same_path(deepchest, tmp_path, monkeypatch):
     refused = deepchest("prepare", "--demo", "--images", 70, "--size", 32)
     assert refused.code == 2
     assert "--force" in refused.err
+    assert "of seed 0 with a long tail." in deepchest(*arguments, "--long-tail").err
     assert deepchest("prepare", "--demo", "--images", 70, "--size", 32, "--force").code == 0
 
 
@@ -76,7 +77,13 @@ def test_demo_never_replaces_what_it_did_not_make(deepchest, tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--images", 5), ("--demo", "--images", 5), ("--size", 9), ("--validation-fraction", 2)],
+    [
+        ("--images", 5),
+        ("--long-tail",),
+        ("--demo", "--images", 5),
+        ("--size", 9),
+        ("--validation-fraction", 2),
+    ],
 )
 def test_wrong_use(deepchest, arguments):
     assert deepchest("prepare", *arguments).code == 2

@@ -49,14 +49,17 @@ _PORTABLE = {
 
 
 def assign_findings(
-    radiographs: Sequence[RadiographSpec], ill: float, chance: np.random.Generator
+    radiographs: Sequence[RadiographSpec],
+    ill: float,
+    chance: np.random.Generator,
+    long_tail: bool = False,
 ) -> list[tuple[str, ...]]:
     """The findings of each image of one part, a fraction `ill` of which has any."""
     patients = np.array([spec.patient for spec in radiographs])
     portable = np.array([spec.view == "AP" for spec in radiographs])
     sick = _choose_sick(patients, portable, ill, chance)
     suiting = np.where(portable[sick, None], _PORTABLE_FACTORS, 1.0)
-    marks = _deal(_deck(len(radiographs), ill, chance), suiting, patients[sick], chance)
+    marks = _deal(_deck(len(radiographs), ill, chance, long_tail), suiting, patients[sick], chance)
     labels: list[tuple[str, ...]] = [()] * len(radiographs)
     for image, row in zip(sick.tolist(), marks, strict=True):
         labels[image] = tuple(name for name, mark in zip(FINDINGS, row, strict=True) if mark)
@@ -73,10 +76,13 @@ def _choose_sick(
     return np.sort(np.argsort(-score)[: round(ill * len(patients))])
 
 
-def _deck(images: int, ill: float, chance: np.random.Generator) -> npt.NDArray[np.int_]:
+def _deck(
+    images: int, ill: float, chance: np.random.Generator, long_tail: bool
+) -> npt.NDArray[np.int_]:
     """Every finding as often as its share asks, shuffled; at least once."""
     typical = 0.53
-    quotas = [max(1, round(row.prevalence * images * ill / typical)) for row in CATALOGUE]
+    shares = [row.tail_prevalence if long_tail else row.prevalence for row in CATALOGUE]
+    quotas = [max(1, round(share * images * ill / typical)) for share in shares]
     return chance.permutation(np.repeat(np.arange(len(FINDINGS)), quotas))
 
 

@@ -40,8 +40,13 @@ class Population:
         )
 
 
-def plan_population(images: int = DEFAULT_IMAGES, *, seed: int = 0) -> Population:
-    """Exactly that many images; without drawing any. ValueError below MINIMUM_IMAGES."""
+def plan_population(
+    images: int = DEFAULT_IMAGES, *, seed: int = 0, long_tail: bool = False
+) -> Population:
+    """Exactly that many images; without drawing any. ValueError below MINIMUM_IMAGES.
+
+    long_tail: whether some findings are rare, as at NIH.
+    """
     if images < MINIMUM_IMAGES:
         raise ValueError(f"a demo needs at least {MINIMUM_IMAGES} images, not {images}")
     chance = np.random.default_rng([seed, images])
@@ -50,7 +55,7 @@ def plan_population(images: int = DEFAULT_IMAGES, *, seed: int = 0) -> Populatio
     labelled: list[RadiographSpec] = []
     for is_test, ill in ((False, _ILL_TRAIN_VAL), (True, _ILL_TEST)):
         part = [spec for spec in bare if (spec.patient in test) == is_test]
-        findings = assign_findings(part, ill, chance)
+        findings = assign_findings(part, ill, chance, long_tail)
         labelled += [_with_lesions(*pair) for pair in zip(part, findings, strict=True)]
     labelled.sort(key=lambda spec: spec.file_name)
     return Population(tuple(labelled), test)

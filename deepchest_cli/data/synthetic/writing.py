@@ -24,11 +24,12 @@ def write_demo(
     *,
     images: int = DEFAULT_IMAGES,
     seed: int = 0,
+    long_tail: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Fill an empty folder with a whole synthetic data set; progress gets (done, total)."""
-    population = plan_population(images, seed=seed)
+    population = plan_population(images, seed=seed, long_tail=long_tail)
     (folder / "images").mkdir()
     boxes: list[Boxes] = []
     for batch in _written(population.radiographs, folder / "images", workers):

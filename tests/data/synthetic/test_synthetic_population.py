@@ -107,3 +107,13 @@ def test_too_few_images_are_refused() -> None:
 
 def test_seeds_differ() -> None:
     assert plan_population(100, seed=0) != plan_population(100, seed=1)
+
+
+def test_a_long_tail_makes_five_findings_rare_for_the_same_patients() -> None:
+    even, tailed = plan_population(4000), plan_population(4000, long_tail=True)
+    counts = _counts(tailed.radiographs)
+    assert {row.name: counts[row.name] / 4000 for row in CATALOGUE} == pytest.approx(
+        {row.name: row.tail_prevalence for row in CATALOGUE}, rel=0.05
+    )
+    assert sum(share < 0.025 for share in (row.tail_prevalence for row in CATALOGUE)) == 5
+    assert tailed.test_patients == even.test_patients
