@@ -63,7 +63,7 @@ def least_of_defined(values: Floats) -> Floats:
 
 def rarest_third(positives: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the columns of the third of findings (T,) with the fewest training positives."""
-    return np.argsort(positives, kind="stable")[: max(len(positives) // 3, 1)]
+    return np.argsort(positives, kind="stable")[: max(round(len(positives) / 3), 1)]
 
 
 def quantities(rare: NDArray[np.int64]) -> tuple[Quantity, ...]:
