@@ -24,8 +24,15 @@ class CompareConfig(RunConfig):
     ] = "equal,deepchest,uncertainty,dwa,rlw,famo,deepchest+uncertainty"
     seeds: Annotated[
         int,
-        Flag("How many seeds: 0, 1, ...; three or more for a test.", minimum=1, panel=COMPARISON),
+        Flag(
+            "How many seeds, one after the other; three or more for a test.",
+            minimum=1,
+            panel=COMPARISON,
+        ),
     ] = 3
+    first_seed: Annotated[
+        int, Flag("The first of the seeds.", minimum=0, maximum=2**31, panel=COMPARISON)
+    ] = 0
     out: Annotated[
         Path | None, Flag("Folder of the comparison. [comparisons/<time>]", panel=COMPARISON)
     ] = None
@@ -91,3 +98,8 @@ class CompareConfig(RunConfig):
     cost_backbones: Annotated[
         str | None, Flag("With --cost-only: backbones, as resnet18,resnet50.", panel=COST)
     ] = None
+
+    @property
+    def seed_numbers(self) -> range:
+        """The seeds, one after the other."""
+        return range(self.first_seed, self.first_seed + self.seeds)

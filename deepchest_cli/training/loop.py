@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from deepchest_cli.data.batches import ahead, batches, epoch_order
 from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
 from deepchest_cli.evaluation.metrics import macro, per_finding
-from deepchest_cli.evaluation.predictions import predict_rows
+from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import held
 from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.model.state_dicts import fingerprint
@@ -163,7 +162,7 @@ class Trainer:
         self.watch.look(position.epoch + 1)
         self.files.save_last(position, self.record)  # validating may outlast the patience of a kill
         seconds, used = clock.seconds, self.record.mean_weights()
-        performance = Performance(self.record.performance(), self._validate())
+        performance = self._performance()
         for note in setup.weighter.end_epoch(performance):
             self.observer.on_note(note)
         position.end_epoch(*_score(performance))
@@ -183,8 +182,20 @@ class Trainer:
         self.files.write_epoch(report, position, self.record)
         self.observer.on_epoch(report)
 
-    def _validate(self) -> dict[str, Tensor]:
-        """Score the judged model; each process reads its part, and all see the whole."""
+    def _performance(self) -> Performance:
+        """Return the epoch's training figures, and those of the judged model in validation."""
+        predictions = self._predict_validation()
+        validation = {
+            metric: torch.from_numpy(per_finding(metric, predictions))
+            for metric in VALIDATION_METRICS
+        }
+        known = predictions.known.sum(axis=0, dtype=np.int64)
+        positives = (predictions.labels * predictions.known).sum(axis=0, dtype=np.int64)
+        counts = np.stack([positives, known - positives])
+        return Performance(self.record.performance(), validation, torch.from_numpy(counts))
+
+    def _predict_validation(self) -> Predictions:
+        """Let each process read its part; all see the whole."""
         setup, ranks = self.setup, self.setup.ranks
         ranks.same_buffers(setup.judged)
         rows = setup.validation_rows
@@ -192,11 +203,7 @@ class Trainer:
         # as much at once as a process trains on
         size = max(setup.config.batch_size // (setup.config.accumulate * ranks.count), 1)
         found = predict_rows(setup.judged, setup.reader, mine, size)
-        predictions = found.joined(ranks.gather_table)
-        return {
-            metric: torch.from_numpy(per_finding(metric, predictions))
-            for metric in VALIDATION_METRICS
-        }
+        return found.joined(ranks.gather_table)
 
     def _stop_where_asked(self, stop: StopRequest) -> None:
         """Save and end where any process has been asked to."""

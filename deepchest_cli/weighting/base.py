@@ -30,6 +30,7 @@ class Performance:
 
     training: Mapping[str, Tensor] = field(default_factory=dict)
     validation: Mapping[str, Tensor] = field(default_factory=dict)
+    validation_counts: Tensor | None = None  # (2, T): positives, negatives; None: not known
 
 
 @dataclass(frozen=True)

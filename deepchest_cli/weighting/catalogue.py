@@ -13,6 +13,7 @@ from deepchest_cli.weighting.imtl_l import ImpartialLossWeighter
 from deepchest_cli.weighting.info import WeighterInfo
 from deepchest_cli.weighting.inverse_loss import InverseLossWeighter
 from deepchest_cli.weighting.prevalence import PrevalenceWeighter
+from deepchest_cli.weighting.rare import RareFindingWeighter
 from deepchest_cli.weighting.rlw import RandomLossWeighter
 from deepchest_cli.weighting.scale_invariant import ScaleInvariantWeighter
 from deepchest_cli.weighting.stch import SmoothTchebycheff
@@ -29,6 +30,13 @@ LOSS_WEIGHTERS = (
         "raises tasks below the mean training accuracy, lowers the others",
         "Mohamed et al. 2025, arXiv 2505.23595",
         "one number a task; a signal by ranking keeps the logits of an epoch",
+    ),
+    WeighterInfo(
+        "deepchest-rare",
+        RareFindingWeighter,
+        "a prior by rarity, moved by what generalises (unproven)",
+        "ours",
+        "two numbers a task",
     ),
     WeighterInfo("fixed", FixedWeighter, "constant weights of your own", "baseline", ONE_EACH),
     WeighterInfo(

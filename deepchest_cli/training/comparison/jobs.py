@@ -45,7 +45,7 @@ def compared_jobs(
     """Return the runs whose results are compared, seed by seed; `rates` by the arm's label."""
     return [
         _job(config, arm, seed, folder, fold, rates.get(arm.label))
-        for seed in range(config.seeds)
+        for seed in config.seed_numbers
         for fold in _folds(config)
         for arm in arms
     ]
@@ -55,7 +55,7 @@ def tuning_jobs(config: CompareConfig, arms: Sequence[Arm], folder: Path) -> lis
     """Return the runs that choose each arm's learning rate: the first seed, the first fold."""
     fold = _folds(config)[0]
     return [
-        _job(config, arm, 0, folder, fold, factor * config.learning_rate)
+        _job(config, arm, config.first_seed, folder, fold, factor * config.learning_rate)
         for arm in arms
         for factor in GRID
     ]
@@ -65,7 +65,7 @@ def single_task_jobs(config: CompareConfig, findings: Sequence[str], folder: Pat
     """Return the runs of a model for each finding alone."""
     arm = Arm(BASELINE, BASELINE)
     jobs = []
-    for seed in range(config.seeds):
+    for seed in config.seed_numbers:
         for fold in _folds(config):
             for number, finding in enumerate(findings):
                 place = folder / SINGLE / f"finding-{number + 1:02d}" / _name(seed, fold)

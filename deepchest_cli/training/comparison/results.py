@@ -96,7 +96,7 @@ def _tables(found: Comparison, runs: Runs) -> list[Predictions]:
     """Return the predictions of each seed, all folds and findings together."""
     return [
         gathered([job for job, _ in runs if job.config.seed == seed], found.dataset)
-        for seed in range(found.config.seeds)
+        for seed in found.config.seed_numbers
     ]
 
 
@@ -144,7 +144,7 @@ def _design(found: Comparison, measured: tuple[Quantity, ...]) -> dict[str, Any]
     return {
         "baseline": BASELINE,
         "weighters": [arm.label for arm in found.arms],
-        "seeds": list(range(config.seeds)),
+        "seeds": list(config.seed_numbers),
         "fewest_seeds": FEWEST_SEEDS,
         "folds": config.folds,
         "replicates": config.replicates,
