@@ -23,12 +23,7 @@ class CompareConfig(RunConfig):
         ),
     ] = "equal,deepchest,uncertainty,dwa,rlw,famo,deepchest+uncertainty"
     seeds: Annotated[
-        int,
-        Flag(
-            "How many seeds, one after the other; three or more for a test.",
-            minimum=1,
-            panel=COMPARISON,
-        ),
+        int, Flag("How many seeds; three or more for a test.", minimum=1, panel=COMPARISON)
     ] = 3
     first_seed: Annotated[
         int, Flag("The first of the seeds.", minimum=0, maximum=2**31, panel=COMPARISON)
