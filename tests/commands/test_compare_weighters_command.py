@@ -229,11 +229,12 @@ def test_a_gate_that_cannot_be_met_or_missed_is_refused(folder, deepchest, gate)
 
 def test_folds_score_every_radiograph_once(deepchest, shards, tmp_path):
     arms = "deepchest,uncertainty"
-    outcome = run(deepchest, shards, tmp_path / "c", "--folds", 3, arms=arms, seeds=1)
+    more = ("--folds", 3, "--first-seed", 7)
+    outcome = run(deepchest, shards, tmp_path / "c", *more, arms=arms, seeds=1)
     assert outcome.code == 0
     dataset, tested = open_dataset(shards), []
     for fold in (1, 2, 3):
-        name = f"seed-0-fold-{fold}"
+        name = f"seed-7-fold-{fold}"
         rows = {
             tuple(np.load(tmp_path / "c" / "runs" / arm / name / "test.npz")["rows"])
             for arm in ("equal", "deepchest", "uncertainty")
@@ -242,7 +243,10 @@ def test_folds_score_every_radiograph_once(deepchest, shards, tmp_path):
         tested.append(dataset.columns["patient_id"][list(rows.pop())])
     assert sum(map(len, tested)) == len(dataset.labels)
     assert len(set.union(*map(set, tested))) == sum(len(set(patients)) for patients in tested)
-    assert results_in(tmp_path / "c")["data"]["tested_images"] == len(dataset.labels)
+    results = results_in(tmp_path / "c")
+    assert results["data"]["tested_images"] == len(dataset.labels)
+    assert results["design"]["seeds"] == [7]
+    assert "scored by as many models as there are folds" in (tmp_path / "c/report.html").read_text()
 
 
 def test_rates_are_chosen_on_validation_from_one_grid(deepchest, shards, tmp_path):

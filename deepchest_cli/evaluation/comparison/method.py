@@ -14,3 +14,8 @@ run, and that patients are independent. It says nothing about other data, models
 Below three seeds there is no test: a variance of two numbers rests on a single difference.
 Intervals of a single weighter are of patients only, its deviation is of seeds only.</p>
 """
+
+FOLDS_TEXT = """\
+<p>The folds' test images were scored by as many models as there are folds, and ranked together:
+what a fold's model scores higher or lower throughout counts against every weighter's AUROC.</p>
+"""

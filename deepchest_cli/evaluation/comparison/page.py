@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 from deepchest_cli.evaluation.comparison.markup import definitions, paragraph, picture, table
-from deepchest_cli.evaluation.comparison.method import METHOD_TEXT
+from deepchest_cli.evaluation.comparison.method import FOLDS_TEXT, METHOD_TEXT
 
 Results = Mapping[str, Any]
 HASH = 12  # signs of a hash that are shown
@@ -32,7 +32,7 @@ def report_page(results: Results, pictures: Mapping[str, bytes], environment: st
         costs=picture(pictures.get("cost"), "Quality against the time of a step") + _costs(results),
         weights=picture(pictures.get("weights"), "Task weights by epoch, mean of the seeds"),
         design=_design(results),
-        method=METHOD_TEXT,
+        method=METHOD_TEXT + (FOLDS_TEXT if design["folds"] else ""),
         fairness=_fairness(results),
         runs=_runs(results),
         settings=_escaped(json.dumps(design["settings"], indent=1)),
