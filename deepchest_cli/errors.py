@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -48,6 +49,10 @@ class InterruptedRunError(DeepChestError):
     def __init__(self, message: str, hint: str, exit_code: ExitCode) -> None:
         super().__init__(message, hint)
         self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error come back from a worker process."""
+        return type(self), (self.message, self.hint, self.exit_code)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

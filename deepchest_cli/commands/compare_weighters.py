@@ -11,7 +11,7 @@ from deepchest_cli.errors import GateError, UsageError
 from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
-    pass
+    from deepchest_cli.training.comparison.comparison import Comparison
 
 Gates = list[tuple[str, float]]
 
@@ -45,19 +45,26 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
 
 
 def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any], Path]:
-    from deepchest_cli.training.comparison.comparison import compare, devices_of
+    from deepchest_cli.training.comparison.comparison import compared
+
+    with terminal.progress("Training") as move:
+        display = ComparisonDisplay(terminal, move)
+        with compared(config, display, display.on_scored) as found:
+            return _evaluated(found, terminal), found.folder
+
+
+def _evaluated(found: "Comparison", terminal: Terminal) -> dict[str, Any]:
+    """Measure costs, test the differences, and write everything."""
+    from deepchest_cli.training.comparison.comparison import devices_of
     from deepchest_cli.training.comparison.costs import kept_costs
     from deepchest_cli.training.comparison.results import build_results
     from deepchest_cli.training.comparison.writing import write_comparison
 
-    with terminal.progress("Training") as move:
-        display = ComparisonDisplay(terminal, move)
-        found = compare(config, display, display.on_scored)
     terminal.detail("Measuring costs")
-    costs = kept_costs(config, found.arms, found.dataset, devices_of(config)[0], found.folder)
+    device = devices_of(found.config)[0]
+    costs = kept_costs(found.config, found.finished_arms, found.dataset, device, found.folder)
     terminal.detail("Computing intervals and tests")
-    results = build_results(found, costs)
-    return write_comparison(found, results), found.folder
+    return write_comparison(found, build_results(found, costs))
 
 
 def _only_costs(config: CompareConfig, terminal: Terminal) -> None:
@@ -88,8 +95,9 @@ def _refuse_lonely_cost_flags(config: CompareConfig) -> None:
 
 def _gates(config: CompareConfig) -> Gates:
     from deepchest_cli.training.comparison.arms import parse_arms
+    from deepchest_cli.training.comparison.folder import widened
 
-    labels = [arm.label for arm in parse_arms(config.weighters)]
+    labels = [arm.label for arm in parse_arms(widened(config).weighters)]
     gates = []
     for text in config.not_worse:
         label, _, margin = text.rpartition("=")

@@ -13,6 +13,8 @@ import torch
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.batches import Batch, batches
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.errors import DeepChestError
+from deepchest_cli.evaluation.comparison.statistic import half_width
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.optimisation import build_optimizer
@@ -72,21 +74,31 @@ def candidates(setup: Setup, configs: Mapping[str, TrainConfig]) -> dict[str, Ca
     return found
 
 
-def measure(found: Mapping[str, Candidate], batch: Batch, rounds: int) -> None:
-    """Let all take a step in every round, each beginning in its turn; a first round warms up."""
+def measure(found: dict[str, Candidate], batch: Batch, rounds: int) -> None:
+    """Let all take a step in every round, each beginning in its turn; a first round warms up.
+
+    Who cannot take that first step is removed from `found`, except the first of them, whose error
+    is raised.
+    """
+    for name, candidate in list(found.items()):
+        try:
+            _take(candidate, batch, 0)
+        except (DeepChestError, RuntimeError):  # memory that runs out, too
+            if name == next(iter(found)):
+                raise
+            del found[name]
     order = list(found.values())
-    for number in range(rounds + 1):
+    for candidate in order:
+        candidate.seconds.clear()
+        candidate.peaks.clear()
+    for number in range(1, rounds + 1):
         turn = number % len(order)
         for candidate in order[turn:] + order[:turn]:
-            candidate.step.setup.classifier.train()
             _take(candidate, batch, number)
-        if number == 0:
-            for candidate in order:
-                candidate.seconds.clear()
-                candidate.peaks.clear()
 
 
 def _take(candidate: Candidate, batch: Batch, number: int) -> None:
+    candidate.step.setup.classifier.train()
     device = batch.labels.device
     reset_step_peak(device)
     started = time.perf_counter()
@@ -114,7 +126,7 @@ def ratio(seconds: Sequence[float], others: Sequence[float]) -> Ratio:
     """
     logs = [math.log(one / other) for one, other in zip(seconds, others, strict=True)]
     middle = statistics.mean(logs)
-    reach = 1.96 * statistics.stdev(logs) / math.sqrt(len(logs))
+    reach = half_width(logs)
     return Ratio(math.exp(middle), math.exp(middle - reach), math.exp(middle + reach))
 
 
@@ -131,6 +143,7 @@ def cost_of(candidate: Candidate, baseline: Candidate, passes: str) -> dict[str,
         "seconds": list(candidate.seconds),
         "peak_memory": max(candidate.peaks, default=None),
         "peaks": list(candidate.peaks),
+        "device": candidate.step.setup.device.type,
         "passes": passes,
         "state_bytes": _state_bytes(candidate.step.setup.weighter),
     }

@@ -43,7 +43,8 @@ def rejected(seeds: int, patients: int, effects: tuple[float, float, float], opt
         effect = common + single
         moved = by_seed / np.sqrt(patients) * chance.standard_normal((seeds, 1))
         one = difference((effect.mean(axis=1) + moved[:, 0]), effect @ draws.T + moved)
-        found += (one.p_value() or 1.0) < LEVEL
+        p = one.p_value()
+        found += p is not None and p < LEVEL
     return found / options.repetitions
 
 

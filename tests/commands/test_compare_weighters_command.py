@@ -1,6 +1,9 @@
 import json
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from html import unescape
 
@@ -13,9 +16,10 @@ from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.terminal import Terminal
-from deepchest_cli.training.comparison.comparison import compare
+from deepchest_cli.training.comparison.comparison import compared
 from deepchest_cli.training.comparison.fairness import common_starts
 from deepchest_cli.training.comparison.results import same_results
+from deepchest_cli.training.setup import set_up
 
 QUICK = (
     "--backbone", "small_cnn", "--batch-size", "16", "--epochs", "1", "--learning-rate", "1e-3",
@@ -100,7 +104,7 @@ def test_the_same_comparison_gives_the_same_results(folder, deepchest, shards, t
 def test_going_on_trains_only_what_is_new(folder, deepchest, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "c")
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("run.json")}
-    outcome = deepchest("compare-weighters", "--resume", copy, "--weighters", f"{ARMS},dwa")
+    outcome = deepchest("compare-weighters", "--resume", copy, "--weighters", "dwa", "--seeds", 1)
     assert outcome.code == 0
     assert "run 15/15  dwa, seed 2" in outcome.err
     assert "equal, seed" not in outcome.err
@@ -109,6 +113,9 @@ def test_going_on_trains_only_what_is_new(folder, deepchest, tmp_path):
     assert len(after) == 15
     old, new = results_in(folder), results_in(copy)
     assert new["weighters"]["deepchest"]["quality"] == old["weighters"]["deepchest"]["quality"]
+    assert list(new["weighters"]) == [*ARMS.split(","), "dwa"]  # nothing is dropped
+    assert [len(look["weighters"]) for look in new["design"]["looks"]] == [4, 5]
+    assert "added after results had been seen, 1 time" in outcome.out
 
 
 class StopAt:
@@ -131,8 +138,11 @@ class StopAt:
 def test_an_interrupted_comparison_goes_on_to_the_same_results(folder, deepchest, shards, tmp_path):
     out = tmp_path / "c"
     config = config_of(shards, out=out)
-    with pytest.raises(InterruptedRunError) as info:
-        compare(config, StopAt(5.3), lambda *_: None)
+    with (
+        pytest.raises(InterruptedRunError) as info,
+        compared(config, StopAt(5.3), lambda *_: None),
+    ):
+        pass
     assert info.value.hint == f"Go on with: deepchest compare-weighters --resume {out}"
     assert len(list(out.rglob("run.json"))) == 5
     assert not list(out.rglob("test.npz"))  # the test part waits for the end
@@ -171,12 +181,17 @@ def test_other_weights_or_batches_are_found_out(folder, shards):
             pass
 
     config = config_of(shards, resume=folder)
-    found = compare(config, Nobody(0), lambda *_: None)
-    jobs, records = zip(*found.runs, strict=True)
-    for change in ({"initial_weights": "0" * 64}, {"batches": ("0" * 64,)}):
-        changed = [*records[:1], replace(records[1], **change), *records[2:]]
-        with pytest.raises(DeepChestError, match="other weights or saw other batches"):
-            common_starts(jobs, changed)
+    with compared(config, Nobody(0), lambda *_: None) as found:
+        jobs, records = zip(*found.runs, strict=True)
+    found_out = {
+        "other weights or saw other batches": ({"initial_weights": "0"}, {"batches": ("0" * 64,)}),
+        "was computed on": ({"precision": "fp16"}, {"device": "cuda"}),
+    }
+    for words, changes in found_out.items():
+        for change in changes:
+            changed = [*records[:1], replace(records[1], **change), *records[2:]]
+            with pytest.raises(DeepChestError, match=words):
+                common_starts(jobs, changed)
 
 
 WILD = "fixed[weights=" + ",".join(
@@ -215,8 +230,12 @@ def test_one_seed_has_no_test_and_says_why(deepchest, shards, tmp_path):
     assert (row["p"], row["low"], row["verdict"]) == (None, None, "cannot be told")
 
 
-@pytest.mark.parametrize(("gate", "code"), [("deepchest=1", 0), ("deepchest=-1", 3)])
-def test_gates(folder, deepchest, gate, code):
+@pytest.mark.parametrize(("allowed", "code"), [(1e-6, 0), (-1e-6, 3)])
+def test_a_gate_is_how_much_worse_a_weighter_may_be(folder, deepchest, allowed, code):
+    weighters = results_in(folder)["weighters"]
+    label = "uncertainty"
+    loss = -weighters[label]["differences"]["macro_auroc"]["estimate"]
+    gate = f"{label}={loss + allowed:.9f}"
     outcome = deepchest("compare-weighters", "--resume", folder, "--not-worse", gate)
     assert outcome.code == code
     assert ("quality gate" in outcome.err) is (code == 3)
@@ -281,6 +300,57 @@ def test_runs_side_by_side_give_the_same(folder, deepchest, shards, tmp_path):
         for place in (folder, tmp_path / "c")
     )
     assert beside == pytest.approx(alone, abs=0.02)  # by other numbers of threads
+
+
+def test_an_interruption_ends_all_that_works_side_by_side(shards, tmp_path):
+    out = tmp_path / "c"
+    words = ("--devices", "cpu,cpu", "--seeds", "1", "--epochs", "500", "--patience", "0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deepchest_cli", "compare-weighters", "--data", shards, "--out", out,
+         "--weighters", "dwa", *QUICK, *words],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    begun = [out / "runs" / name / "seed-0" / "metrics.csv" for name in ("equal", "dwa")]
+    wait_until(lambda: all(path.is_file() for path in begun), process)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert f"deepchest compare-weighters --resume {out}" in said
+    assert "Traceback" not in said
+    assert len(list(out.rglob("last.pt"))) == 2  # both can go on
+    assert not list(out.rglob("run.json"))
+
+
+def wait_until(condition, process):
+    """Wait for a process to do something; it must not end before."""
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_rates_are_not_chosen_by_patients_whom_folds_test_on(deepchest, shards, tmp_path):
+    outcome = run(deepchest, shards, tmp_path / "c", "--folds", 3, "--tune-learning-rate")
+    assert outcome.code == 2
+    assert "does not go with --folds" in outcome.err
+
+
+def test_a_run_that_cannot_begin_is_reported_and_the_others_go_on(
+    deepchest, shards, tmp_path, monkeypatch
+):
+    def short_of_memory(config, **more):
+        if config.weighter == "dwa":
+            raise RuntimeError("out of memory")
+        return set_up(config, **more)
+
+    monkeypatch.setattr("deepchest_cli.training.comparison.run.set_up", short_of_memory)
+    outcome = run(deepchest, shards, tmp_path / "c", arms="dwa,rlw", seeds=1)
+    assert outcome.code == 0
+    results = results_in(tmp_path / "c")
+    assert results["weighters"]["dwa"]["status"] == "failed"
+    assert results["weighters"]["dwa"]["runs"][0]["error"] == "out of memory"
+    assert list(results["costs"]) == ["equal", "rlw"]
 
 
 def test_costs_alone(deepchest, shards):

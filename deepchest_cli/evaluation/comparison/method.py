@@ -12,10 +12,13 @@ are corrected by Holm over the weighters, and for findings over the findings of 
 <p>It assumes that seeds' differences are about normal, that the seeds run stand for those not
 run, and that patients are independent. It says nothing about other data, models or settings.
 Below three seeds there is no test: a variance of two numbers rests on a single difference.
+A finding that fewer than ten test patients have is not tested by itself; in means over the
+findings its patients are taken as typical, so that the error comes out a little too small.
 Intervals of a single weighter are of patients only, its deviation is of seeds only.</p>
 """
 
 FOLDS_TEXT = """\
 <p>The folds' test images were scored by as many models as there are folds, and ranked together:
-what a fold's model scores higher or lower throughout counts against every weighter's AUROC.</p>
+what a fold's model scores higher or lower throughout lowers the AUROC, and more so of a weighter
+whose models differ more from fold to fold.</p>
 """

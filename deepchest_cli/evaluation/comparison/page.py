@@ -11,6 +11,7 @@ from deepchest_cli.evaluation.comparison.markup import definitions, paragraph, p
 from deepchest_cli.evaluation.comparison.method import FOLDS_TEXT, METHOD_TEXT
 
 Results = Mapping[str, Any]
+WHOLE_TABLE = 112_120  # radiographs of NIH ChestX-ray14
 HASH = 12  # signs of a hash that are shown
 RANKED = ("macro_auroc", "macro_average_precision", "worst_auroc", "rare_auroc", "macro_loss")
 
@@ -47,9 +48,11 @@ def _escaped(text: str) -> str:
 def _caution(data: Results) -> str:
     if data["synthetic"]:
         return "Synthetic radiographs: nothing here says anything about patients."
+    if data["images"] >= WHOLE_TABLE:
+        return f"All {data['images']:,} radiographs of the data set took part."
     return (
-        f"{data['training_images']:,} radiographs were trained on. Figures of a sample are no "
-        "performance on the whole data set."
+        f"{data['images']:,} radiographs took part. Figures of a sample are no performance on the "
+        "whole data set."
     )
 
 
@@ -85,9 +88,17 @@ def _ranking(results: Results) -> str:
     return table(columns, rows) + paragraph(
         "Mean ± deviation over seeds. Mean rank over the findings' AUROC, 1 is the best. Δm: mean "
         "change of the findings' AUROC against models of one finding each, positive is better; "
-        "– where none were trained.",
+        + _single(results),
         "soft",
     )
+
+
+def _single(results: Results) -> str:
+    lost = results["single_task_unfinished"]
+    if not lost:
+        return "– where none were trained."
+    runs = ", ".join(f"{one['run']} ({one['status']})" for one in lost)
+    return f"– as of these models some did not finish: {runs}."
 
 
 def _ranking_row(label: str, entry: Results) -> list[str]:
@@ -155,7 +166,7 @@ def _costs(results: Results) -> str:
 
 def _design(results: Results) -> str:
     data, design = results["data"], results["design"]
-    folds = design["folds"]
+    folds, added = design["folds"], len(design["looks"]) > 1
     entries = [
         ("Data", f"{data['folder']}, SHA-256 of the manifest {data['sha256'][:HASH]}…"),
         ("Split", f"{folds} folds by patient" if folds else f"{data['split_scheme']}, by patient"),
@@ -164,7 +175,7 @@ def _design(results: Results) -> str:
         (
             "Test",
             f"{data['tested_images']:,} radiographs of {data['tested_patients']:,} patients, "
-            "predicted once, after all training",
+            "predicted once by each run" + ("" if added else ", after all training"),
         ),
         ("Weighters", ", ".join(design["weighters"])),
         ("Seeds", ", ".join(map(str, design["seeds"]))),

@@ -12,6 +12,7 @@ from deepchest_cli.evaluation.predictions import Predictions
 
 METRICS = tuple(WEIGHTED)
 LOWER_IS_BETTER = ("loss",)
+OF_POSITIVES = ("auroc", "average_precision", "f1")  # undefined without any
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Scores:
 
     values: dict[str, Floats]  # metric to (S, T)
     replicates: dict[str, Floats]  # metric to (S, B, T)
+    patients: NDArray[np.int64]  # (2, T), how many have an image with, and one without, the finding
 
 
 def score(seeds: Sequence[Predictions], resampling: Resampling) -> Scores:
@@ -27,7 +29,17 @@ def score(seeds: Sequence[Predictions], resampling: Resampling) -> Scores:
     return Scores(
         {m: np.stack([per_finding(m, table) for table in seeds]) for m in METRICS},
         {m: np.stack([resampled(m, table, resampling) for table in seeds]) for m in METRICS},
+        _patients(seeds[0]),
     )
+
+
+def _patients(table: Predictions) -> NDArray[np.int64]:
+    marks = [(table.labels == label) & (table.known == 1) for label in (1, 0)]
+    counts = [
+        [len(np.unique(table.patient_id[mark[:, i]])) for i in range(len(table.findings))]
+        for mark in marks
+    ]
+    return np.array(counts, dtype=np.int64)
 
 
 @dataclass(frozen=True)

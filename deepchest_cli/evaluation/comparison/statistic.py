@@ -19,6 +19,7 @@ and patients drawn independently.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,9 @@ class Difference:
         if self.standard_error is None or self.estimate == 0:
             return None
         counts = range(FEWEST_SEEDS, MOST_SEEDS + 1)
-        return next((n for n in counts if self._p_value_with(n) < level), None)
+        # the p-value falls with the number of seeds: the first below the level by halving
+        place = bisect_left(counts, True, key=lambda n: self._p_value_with(n) < level)
+        return counts[place] if place < len(counts) else None
 
     def _p_value_with(self, seeds: int) -> float:
         assert self.seed_variance is not None
@@ -105,6 +108,13 @@ def difference(by_seed: Floats, by_replicate: Floats) -> Difference:
     own = centred.var(axis=0, ddof=1).mean()  # of the patients, differing between seeds
     patients = max(float(shared - own / seeds), 0.0)
     return Difference(estimate, seeds, float(np.var(by_seed, ddof=1)), patients, float(own))
+
+
+def half_width(values: Sequence[float], level: float = LEVEL) -> float:
+    """Return half the width of the interval of a mean of a few values (n,), by Student's t."""
+    count = len(values)
+    factor = float(stats.t.ppf(1 - level / 2, count - 1))
+    return factor * float(np.std(values, ddof=1)) / math.sqrt(count)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

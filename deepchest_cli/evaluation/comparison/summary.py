@@ -1,15 +1,25 @@
-"""The result of a comparison in two sentences that its figures support."""
+"""The result of a comparison in sentences that its figures support."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from deepchest_cli.evaluation.comparison.claims import METHOD, OPEN
+from deepchest_cli.evaluation.comparison.claims import METHOD, OPEN, UNMEASURED
 from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE
 
 
 def summarise(results: Mapping[str, Any]) -> list[str]:
     """Return what was found of DeepChest, or of the best weighter without it, and of the rest."""
-    return [_first(results), _second(results)]
+    return [_first(results), _second(results), *_looks(results)]
+
+
+def _looks(results: Mapping[str, Any]) -> list[str]:
+    looks = len(results["design"]["looks"])
+    if looks < 2:
+        return []
+    return [
+        f"Seeds or weighters were added after results had been seen, {looks - 1} "
+        f"time{'s' if looks > 2 else ''}: the p-values take no account of that."
+    ]
 
 
 def _first(results: Mapping[str, Any]) -> str:
@@ -47,6 +57,8 @@ def _judged(row: Mapping[str, Any]) -> str:
         return f"it is {row['verdict']}"
     needed = row["seeds_needed"]
     if row["low"] is None:
+        if needed is None:
+            return "it could not be tested"
         return f"too few seeds for a test, which takes {needed} or more"
     if needed is None:
         return "no difference can be told, and more seeds alone would not tell one of this size"
@@ -69,7 +81,9 @@ def _second(results: Mapping[str, Any]) -> str:
             ("holds", "hold here"),
             ("does not hold", "do not"),
             (OPEN, "cannot be told"),
+            (UNMEASURED, "were not measured"),
         )
+        if verdict != UNMEASURED or UNMEASURED in verdicts
     )
     found = "No weighter could be tested"
     if tested:

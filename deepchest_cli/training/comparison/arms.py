@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 
 from deepchest_cli.errors import UsageError
 
 BASELINE = "equal"
+LONGEST = 100  # signs of a folder's name before it is cut
 ENTRY = re.compile(r"([^\[\],]+)(?:\[([^\[\]]*)\])?")
 
 
@@ -19,8 +21,11 @@ class Arm:
 
     @property
     def folder(self) -> str:
-        """The label in signs that every file system takes."""
-        return re.sub(r"[^A-Za-z0-9+._=-]", "_", self.label)
+        """The label in signs, and of a length, that every file system takes."""
+        plain = re.sub(r"[^A-Za-z0-9+._=-]", "_", self.label)
+        if len(plain) <= LONGEST:
+            return plain
+        return f"{plain[:LONGEST]}-{sha256(self.label.encode()).hexdigest()[:12]}"
 
 
 def parse_arms(text: str) -> tuple[Arm, ...]:
@@ -43,6 +48,12 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
             "For instance: --weighters equal,deepchest,uncertainty",
         )
     return Arm(BASELINE, BASELINE), *others
+
+
+def joined(before: str, added: str) -> str:
+    """Return a list of weighters with those of another that it lacks."""
+    arms = {arm.label: arm for text in (before, added) for arm in parse_arms(text)}
+    return ",".join(arms)
 
 
 def _parse(entry: str) -> Arm:

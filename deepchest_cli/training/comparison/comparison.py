@@ -9,12 +9,11 @@ import torch
 
 from deepchest_cli.config import CompareConfig, parse_assignment
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
-from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
-from deepchest_cli.files import held
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.training.checks import refuse_unfit_weighter
 from deepchest_cli.training.comparison.arms import Arm, parse_arms
 from deepchest_cli.training.comparison.fairness import Start, common_starts
-from deepchest_cli.training.comparison.folder import open_comparison
+from deepchest_cli.training.comparison.folder import opened, record_configuration, widened
 from deepchest_cli.training.comparison.jobs import (
     Job,
     compared_jobs,
@@ -22,7 +21,7 @@ from deepchest_cli.training.comparison.jobs import (
     train_config,
     tuning_jobs,
 )
-from deepchest_cli.training.comparison.run import RunRecord, release
+from deepchest_cli.training.comparison.run import RunRecord, kept_record, release
 from deepchest_cli.training.comparison.runner import ComparisonObserver, run_all
 from deepchest_cli.training.comparison.scoring import score_all
 from deepchest_cli.training.comparison.tuning import best_rates
@@ -51,9 +50,24 @@ class Comparison:
         """Return an arm's runs, seed by seed and fold by fold."""
         return [(job, record) for job, record in self.runs if job.arm == arm]
 
+    @property
+    def finished_arms(self) -> list[Arm]:
+        """The arms of which every run has finished."""
+        return [
+            arm
+            for arm in self.arms
+            if all(record.status == "finished" for _, record in self.runs_of(arm))
+        ]
+
 
 def plan(config: CompareConfig) -> tuple[RadiographDataset, tuple[Arm, ...]]:
     """Return data and arms; raises `UsageError` for whatever would fail only after hours."""
+    if config.folds is not None and config.tune_learning_rate:
+        raise UsageError(
+            "--tune-learning-rate does not go with --folds: it would choose by patients whom other "
+            "folds test on.",
+            "Tune on a data set of its own, and give the rate with --learning-rate.",
+        )
     arms, dataset = parse_arms(config.weighters), open_dataset(config.data)
     for device in devices_of(config):
         resolve_device(device)
@@ -82,44 +96,50 @@ def devices_of(config: CompareConfig) -> list[str]:
     return config.devices.replace(" ", "").split(",") if config.devices else [config.device]
 
 
-def compare(
+@contextmanager
+def compared(
     config: CompareConfig, observer: ComparisonObserver, progress: Callable[[int, int], None]
-) -> Comparison:
+) -> Iterator[Comparison]:
     """Train what is missing, then let each finished run predict the test part, once.
 
-    Raises `UsageError` before anything is trained, `InterruptedRunError` with all state saved, and
-    `DeepChestError` where no run at all has finished.
+    The folder is held until the caller has done with the comparison. Raises `UsageError` before
+    anything is trained, `InterruptedRunError` with all state saved, and `DeepChestError` where no
+    run at all has finished.
     """
+    config = widened(config)
     dataset, arms = plan(config)
-    folder = open_comparison(config)
+    with opened(config) as folder:
+        yield _compare(config, arms, dataset, folder, observer, progress)
+
+
+def _compare(
+    config: CompareConfig,
+    arms: tuple[Arm, ...],
+    dataset: RadiographDataset,
+    folder: Path,
+    observer: ComparisonObserver,
+    progress: Callable[[int, int], None],
+) -> Comparison:
     devices = devices_of(config)
-    with held(folder), _naming(folder):
-        tuning, rates = _tune(config, arms, folder, dataset, observer)
-        jobs = compared_jobs(config, arms, folder, rates)
-        alone = single_task_jobs(config, dataset.findings, folder) if config.single_task else []
-        records = run_all([*jobs, *alone], dataset, devices, observer)
-        runs = list(zip(jobs, records, strict=False))
-        single = list(zip(alone, records[len(jobs) :], strict=True))
-        starts = common_starts(jobs, records[: len(jobs)])
-        finished = [job for job, record in [*runs, *single] if record.status == "finished"]
-        if not any(record.status == "finished" for _, record in runs):
-            raise DeepChestError(
-                f"No run has finished. The first: {records[0].error}",
-                f"The runs are in {folder}; a lower --learning-rate, or --clip-norm 1, may help.",
-            )
-        score_all(finished, dataset, resolve_device(devices[0]), progress)
+    tuning, rates = _tune(config, arms, folder, dataset, observer)
+    jobs = compared_jobs(config, arms, folder, rates)
+    alone = single_task_jobs(config, dataset.findings, folder, rates) if config.single_task else []
+    for job in (*jobs, *alone):
+        kept_record(job, dataset)  # refuses other data before anything is written
+    record_configuration(config, folder)
+    records = run_all([*jobs, *alone], dataset, devices, observer)
+    runs = list(zip(jobs, records, strict=False))
+    single = list(zip(alone, records[len(jobs) :], strict=True))
+    starts = common_starts(jobs, records[: len(jobs)])
+    finished = [job for job, record in [*runs, *single] if record.status == "finished"]
+    if not any(record.status == "finished" for _, record in runs):
+        raise DeepChestError(
+            f"No run has finished. The first: {records[0].error}",
+            f"The runs are in {folder}; a lower --learning-rate, or --clip-norm 1, may help.",
+        )
+    score_all(finished, dataset, resolve_device(devices[0]), progress)
     used = {arm.label: rates.get(arm.label, config.learning_rate) for arm in arms}
     return Comparison(folder, config, dataset, arms, runs, single, tuning, used, starts)
-
-
-@contextmanager
-def _naming(folder: Path) -> Iterator[None]:
-    """Let an interruption of a run say how the comparison goes on."""
-    try:
-        yield
-    except InterruptedRunError as error:
-        hint = f"Go on with: deepchest compare-weighters --resume {folder}"
-        raise InterruptedRunError(error.message, hint, error.exit_code) from error
 
 
 def _tune(

@@ -10,7 +10,7 @@ from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json
-from deepchest_cli.training.comparison.arms import Arm
+from deepchest_cli.training.comparison.arms import BASELINE, Arm
 from deepchest_cli.training.comparison.jobs import needs_gradients, train_config
 from deepchest_cli.training.comparison.run import release
 from deepchest_cli.training.cost import candidates, cost_of, measure, prepare_cost
@@ -29,17 +29,19 @@ def measure_costs(
     device: str,
     tasks: int | None = None,
 ) -> Costs:
-    """Return each arm's cost by its label: steps of all in turn, on one model and one batch."""
+    """Return each arm's cost by its label: steps of all in turn, on one model and one batch.
+
+    An arm that cannot take a step, for want of memory for instance, has none.
+    """
     configs = {arm.label: replace(train_config(config, arm, 0), device=device) for arm in arms}
     setup, batch = prepare_cost(configs[arms[0].label], dataset, tasks)
     found = candidates(setup, configs)
     measure(found, batch, config.cost_rounds)
-    baseline = found[arms[0].label]
+    baseline, tasks = found[arms[0].label], batch.labels.shape[1]
     costs = {
-        arm.label: cost_of(
-            found[arm.label], baseline, passes_of(arm, config, batch.labels.shape[1])
-        )
+        arm.label: cost_of(found[arm.label], baseline, passes_of(arm, config, tasks))
         for arm in arms
+        if arm.label in found
     }
     del setup, batch, found, baseline
     release()
@@ -61,9 +63,15 @@ def kept_costs(
     device: str,
     folder: Path,
 ) -> Costs:
-    """Return the costs that a comparison's folder has, measured anew where an arm is missing."""
+    """Return the costs that a comparison's folder has, measured anew where an arm is missing.
+
+    arms: those that have finished; none, unless equal weighting, which they are related to, is
+    among them.
+    """
     path = folder / COSTS
-    wanted = [config.cost_rounds, *(arm.label for arm in arms)]
+    if BASELINE not in {arm.label for arm in arms}:
+        return {}
+    wanted = [device, config.cost_rounds, *(arm.label for arm in arms)]
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["measured"] == wanted:

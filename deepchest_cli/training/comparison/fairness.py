@@ -22,8 +22,9 @@ class Start:
 def common_starts(jobs: Sequence[Job], records: Sequence[RunRecord]) -> list[Start]:
     """Return what the runs of each seed and fold began with and saw.
 
-    Raises `DeepChestError` where one of them had other initial weights or other batches: a
-    comparison of such runs would say nothing.
+    Raises `DeepChestError` where one of them had other initial weights or other batches, or was
+    computed in another precision or on another kind of device: a comparison of such runs would say
+    nothing.
     """
     groups: dict[tuple[int, int | None], list[tuple[Job, RunRecord]]] = {}
     for job, record in zip(jobs, records, strict=True):
@@ -43,4 +44,16 @@ def _common(seed: int, fold: int | None, group: list[tuple[Job, RunRecord]]) -> 
                 "is compared with.",
                 f"Remove {job.folder} and go on with --resume: it is then trained again.",
             )
+    _refuse_mixture(group)
     return Start(seed, fold, longest.initial_weights, longest.batches, len(group))
+
+
+def _refuse_mixture(group: list[tuple[Job, RunRecord]]) -> None:
+    first, kept = group[0]
+    for job, record in group[1:]:
+        if (record.device, record.precision) != (kept.device, kept.precision):
+            raise DeepChestError(
+                f"{job.name} was computed on {record.device} in {record.precision}, and "
+                f"{first.name}, which it is compared with, on {kept.device} in {kept.precision}.",
+                "Give one --device and one --precision to all runs, in a new comparison.",
+            )

@@ -1,12 +1,15 @@
 """The folder of a comparison: begun, gone on with, and widened by weighters and seeds."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from deepchest_cli.config import RUN_CONFIG, CompareConfig, to_toml
-from deepchest_cli.errors import UsageError
-from deepchest_cli.files import write_json, write_text
-from deepchest_cli.training.resume import refuse_changes
+from deepchest_cli.errors import InterruptedRunError, UsageError
+from deepchest_cli.files import held, write_json, write_text
+from deepchest_cli.training.comparison.arms import joined
+from deepchest_cli.training.resume import refuse_changes, saved_config
 from deepchest_cli.training.run_directory import (
     ENVIRONMENT,
     describe_environment,
@@ -25,16 +28,42 @@ FREE = frozenset(
 )  # fmt: skip
 
 
-def open_comparison(config: CompareConfig) -> Path:
-    """Return the folder of a comparison, new or to go on with, its configuration written.
+def widened(config: CompareConfig) -> CompareConfig:
+    """Return the configuration with all that the folder to go on with has compared so far.
 
-    Raises `UsageError` for a folder that exists, and for one from another configuration.
+    Seeds and weighters are added and never dropped: results are not to be chosen from. Raises
+    `UsageError` for a folder from another configuration.
     """
-    folder = _begin(config.out) if config.resume is None else _go_on(config, config.resume)
+    if config.resume is None:
+        return config
+    refuse_changes(config, config.resume, FREE)
+    before = saved_config(config.resume, CompareConfig)
+    seeds = max(before.seeds, config.seeds)
+    return replace(config, seeds=seeds, weighters=joined(before.weighters, config.weighters))
+
+
+@contextmanager
+def opened(config: CompareConfig) -> Iterator[Path]:
+    """Hold the folder of a comparison, new or to go on with; an interruption says how.
+
+    Raises `UsageError` for a folder that exists, or that another process holds.
+    """
+    folder = config.resume or _begin(config.out)
+    with held(folder):
+        if config.resume is None:
+            record_configuration(config, folder)
+        try:
+            yield folder
+        except InterruptedRunError as error:
+            hint = f"Go on with: deepchest compare-weighters --resume {folder}"
+            raise InterruptedRunError(error.message, hint, error.exit_code) from error
+
+
+def record_configuration(config: CompareConfig, folder: Path) -> None:
+    """Write what is compared, how, and on what machine."""
     plain = replace(repeatable(config), resume=None, not_worse=())
     write_text(folder / RUN_CONFIG, to_toml(plain))
     write_json(folder / ENVIRONMENT, describe_environment())
-    return folder
 
 
 def _begin(out: Path | None) -> Path:
@@ -48,8 +77,3 @@ def _begin(out: Path | None) -> Path:
             f"Go on with it: deepchest compare-weighters --resume {out}. Or choose another --out.",
         ) from error
     return out
-
-
-def _go_on(config: CompareConfig, folder: Path) -> Path:
-    refuse_changes(config, folder, FREE)
-    return folder

@@ -1,7 +1,7 @@
 """Which runs a comparison consists of, and in which folders."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from deepchest_cli.config import CompareConfig, RunConfig, TrainConfig
@@ -52,17 +52,18 @@ def compared_jobs(
 
 
 def tuning_jobs(config: CompareConfig, arms: Sequence[Arm], folder: Path) -> list[Job]:
-    """Return the runs that choose each arm's learning rate: the first seed, the first fold."""
-    fold = _folds(config)[0]
+    """Return the runs that choose each arm's learning rate: the first seed; never by folds."""
     return [
-        _job(config, arm, config.first_seed, folder, fold, factor * config.learning_rate)
+        _job(config, arm, config.first_seed, folder, None, factor * config.learning_rate)
         for arm in arms
         for factor in GRID
     ]
 
 
-def single_task_jobs(config: CompareConfig, findings: Sequence[str], folder: Path) -> list[Job]:
-    """Return the runs of a model for each finding alone."""
+def single_task_jobs(
+    config: CompareConfig, findings: Sequence[str], folder: Path, rates: Mapping[str, float]
+) -> list[Job]:
+    """Return the runs of a model for each finding alone, at the rate of equal weighting."""
     arm = Arm(BASELINE, BASELINE)
     jobs = []
     for seed in config.seed_numbers:
@@ -70,6 +71,7 @@ def single_task_jobs(config: CompareConfig, findings: Sequence[str], folder: Pat
             for number, finding in enumerate(findings):
                 place = folder / SINGLE / f"finding-{number + 1:02d}" / _name(seed, fold)
                 train = train_config(config, arm, seed)
+                train = replace(train, learning_rate=rates.get(BASELINE, train.learning_rate))
                 jobs.append(Job(arm, train, place, fold, finding))
     return jobs
 

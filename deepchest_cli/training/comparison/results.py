@@ -1,5 +1,6 @@
 """The document of a comparison: what was compared, on what, and what came of it."""
 
+import json
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from deepchest_cli.evaluation.comparison.scores import (
 )
 from deepchest_cli.evaluation.comparison.statistic import FEWEST_SEEDS, LEVEL
 from deepchest_cli.evaluation.comparison.tables import (
+    FEWEST_PATIENTS,
     differences,
     finding_differences,
     finding_quality,
@@ -34,12 +36,13 @@ from deepchest_cli.training.comparison.costs import Costs
 from deepchest_cli.training.comparison.jobs import needs_gradients
 from deepchest_cli.training.comparison.scoring import gathered
 
+RESULTS = "results.json"
 PATIENT_SEED = 0  # of the draws of patients: everybody's intervals are the same
 
 
 def build_results(found: Comparison, costs: Costs) -> dict[str, Any]:
     """Return all figures in plain values; the same runs give the same, but for `costs`."""
-    finished = {arm.label: arm for arm in found.arms if _finished(found.runs_of(arm))}
+    finished = {arm.label: arm for arm in found.finished_arms}
     tables = {label: _tables(found, found.runs_of(arm)) for label, arm in finished.items()}
     first = next(iter(tables.values()))[0]
     resampling = resample_patients(first.patient_id, found.config.replicates, PATIENT_SEED)
@@ -59,7 +62,7 @@ def build_results(found: Comparison, costs: Costs) -> dict[str, Any]:
     return {
         "deepchest": __version__,
         "data": _data(found, first),
-        "design": _design(found, measured),
+        "design": _design(found, measured, looks_of(found)),
         "starts": [asdict(start) for start in found.starts],
         "weighters": {
             arm.label: {
@@ -76,6 +79,11 @@ def build_results(found: Comparison, costs: Costs) -> dict[str, Any]:
             for arm in found.arms
         },
         "single_task": None if single is None else quality(single, measured),
+        "single_task_unfinished": [
+            {"run": job.name, "status": record.status, "error": record.error}
+            for job, record in found.single
+            if record.status != "finished"
+        ],
         "claims": claims(
             scores,
             None
@@ -83,6 +91,7 @@ def build_results(found: Comparison, costs: Costs) -> dict[str, Any]:
             else {finding: metrics["loss"] for finding, metrics in losses.items()},
             costs,
             [arm.label for arm in found.arms if needs_gradients(arm)],
+            found.config.gradient_level,
         ),
         "costs": costs,
     }
@@ -114,7 +123,7 @@ def _delta_m(mine: Scores | None, single: Scores | None, found: Comparison) -> A
 
 
 def _data(found: Comparison, table: Predictions) -> dict[str, Any]:
-    manifest, dataset = found.dataset.manifest, found.dataset
+    manifest, dataset, folds = found.dataset.manifest, found.dataset, found.config.folds
     positives = (table.labels * table.known).sum(axis=0)
     return {
         "folder": str(found.config.data),
@@ -122,8 +131,9 @@ def _data(found: Comparison, table: Predictions) -> dict[str, Any]:
         "synthetic": manifest["source"]["synthetic"],
         "label_version": manifest["source"]["label_version"],
         "split_scheme": manifest["settings"]["split_scheme"],
-        "training_images": len(dataset.rows("train")),
-        "validation_images": len(dataset.rows("validation")),
+        "images": len(dataset.labels),
+        "training_images": None if folds else len(dataset.rows("train")),
+        "validation_images": None if folds else len(dataset.rows("validation")),
         "tested_images": len(table.labels),
         "tested_patients": len(np.unique(table.patient_id)),
         "findings": {
@@ -133,7 +143,25 @@ def _data(found: Comparison, table: Predictions) -> dict[str, Any]:
     }
 
 
-def _design(found: Comparison, measured: tuple[Quantity, ...]) -> dict[str, Any]:
+def looks_of(found: Comparison) -> list[dict[str, Any]]:
+    """Return what has been compared each time that results were computed in this folder.
+
+    Whoever adds seeds or weighters after a look at the results tests more often than p-values know.
+    """
+    mine = {
+        "weighters": [arm.label for arm in found.arms],
+        "seeds": list(found.config.seed_numbers),
+    }
+    path = found.folder / RESULTS
+    if not path.is_file():
+        return [mine]
+    before: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["design"]["looks"]
+    return before if before[-1] == mine else [*before, mine]
+
+
+def _design(
+    found: Comparison, measured: tuple[Quantity, ...], looks: list[dict[str, Any]]
+) -> dict[str, Any]:
     config = found.config
     rare = rarest_third(_training_positives(found))
     settings = {
@@ -146,6 +174,8 @@ def _design(found: Comparison, measured: tuple[Quantity, ...]) -> dict[str, Any]
         "weighters": [arm.label for arm in found.arms],
         "seeds": list(config.seed_numbers),
         "fewest_seeds": FEWEST_SEEDS,
+        "fewest_patients": FEWEST_PATIENTS,
+        "looks": looks,
         "folds": config.folds,
         "replicates": config.replicates,
         "level": LEVEL,

@@ -29,6 +29,8 @@ class RunRecord:
     status: Status
     data_sha256: str
     learning_rate: float
+    device: str = ""  # its kind: cpu, cuda, mps
+    precision: str = ""
     error: str | None = None
     epochs: int = 0
     steps: int = 0
@@ -57,7 +59,7 @@ def read_record(folder: Path) -> RunRecord | None:
     except (ValueError, TypeError, KeyError) as error:
         raise DeepChestError(
             f"{path} is damaged: {error!r}.",
-            "Remove the file; the run then goes on or begins anew.",
+            f"Remove the folder {folder} and go on with --resume: it is then trained again.",
         ) from error
 
 
@@ -88,19 +90,19 @@ def run_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunReco
 
 
 def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
-    resumed = (job.folder / LAST).is_file()
-    setup = set_up(job.config, resumed=resumed, dataset=job.view(dataset))
     record = RunRecord("finished", dataset.sha256, job.config.learning_rate)
-    notes = _Notes(observer)
-    trainer = _begin(setup, job.folder, notes)
+    notes, trainer = _Notes(observer), None
     try:
+        resumed = (job.folder / LAST).is_file()
+        setup = set_up(job.config, resumed=resumed, dataset=job.view(dataset))
+        record = replace(record, device=setup.device.type, precision=setup.precision)
+        trainer = _begin(setup, job.folder, notes)
         summary = trainer.fit()
-    except InterruptedRunError:
+    except (InterruptedRunError, UsageError):
         raise
-    except DivergedError as error:
-        return replace(record, status="diverged", error=error.message, **_traces(trainer))
-    except DeepChestError as error:
-        return replace(record, status="failed", error=error.message, **_traces(trainer))
+    except (DeepChestError, RuntimeError) as error:  # memory that runs out, too
+        status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
+        return replace(record, status=status, error=str(error), **_traces(trainer))
     finally:
         release()
     return replace(record, **_figures(summary), notes=tuple(notes.texts))
@@ -113,7 +115,9 @@ def _begin(setup: Setup, folder: Path, observer: Observer) -> Trainer:
     return trainer
 
 
-def _traces(trainer: Trainer) -> dict[str, Any]:
+def _traces(trainer: Trainer | None) -> dict[str, Any]:
+    if trainer is None:  # it had not begun
+        return {}
     position = trainer.position
     return {
         "initial_weights": position.initial_weights,

@@ -1,19 +1,24 @@
 """All runs of a comparison, one after the other, or one at a time on each of several devices."""
 
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import active_children
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, Protocol
 
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.workers import CONTEXT, begin_worker
+from deepchest_cli.errors import InterruptedRunError
 from deepchest_cli.training.comparison.jobs import Job
 from deepchest_cli.training.comparison.run import RunRecord, kept_record, run_job
+from deepchest_cli.training.interruption import stop_on_signal
 from deepchest_cli.training.observers import Observers
 from deepchest_cli.training.progress import EpochReport, StepReport
+
+LOOK = 0.2  # seconds between two looks whether a signal has come
 
 
 class ComparisonObserver(Protocol):
@@ -80,24 +85,42 @@ def _side_by_side(
     jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], watch: _Watch
 ) -> Any:
     """Give each device a process of its own, which takes one job after the other."""
-    context = get_context("spawn")
-    free = context.SimpleQueue()
+    free = CONTEXT.SimpleQueue()
     for device in devices:
         free.put(device)
-    with ProcessPoolExecutor(len(devices), context, _take_device, (free,)) as pool:
-        coming = {pool.submit(_work, job, dataset.folder): job for job in jobs}
+    left, coming = list(reversed(jobs)), dict[Future[RunRecord], Job]()
+    with (
+        stop_on_signal() as stop,
+        ProcessPoolExecutor(len(devices), CONTEXT, _take_device, (free,)) as pool,
+    ):
         try:
-            for future in as_completed(coming):
-                yield coming[future], future.result()
+            while left or coming:
+                while left and len(coming) < len(devices):  # none waits in a process that is to end
+                    job = left.pop()
+                    coming[pool.submit(_work, job, dataset.folder)] = job
+                for future in wait(coming, LOOK, FIRST_COMPLETED).done:
+                    yield coming.pop(future), future.result()
+                if stop.exit_code is not None:
+                    raise InterruptedRunError(
+                        "Interrupted; the state is saved.", "", stop.exit_code
+                    )
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            _end(coming)
             raise
+
+
+def _end(coming: Iterable[Future[RunRecord]]) -> None:
+    """Ask the runs under way to save and end, and wait until they have."""
+    for worker in active_children():
+        worker.terminate()
+    wait(coming)
 
 
 _mine: list[str] = []  # the device of this process
 
 
 def _take_device(free: "SimpleQueue[str]") -> None:
+    begin_worker()
     _mine.append(free.get())
 
 

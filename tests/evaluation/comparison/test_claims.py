@@ -13,21 +13,31 @@ def scores(auroc=0.7, accuracy=0.9):
     return Scores(
         {name: column[:, None] for name, column in values.items()},
         {name: np.tile(column[:, None, None], (1, 5, 1)) for name, column in values.items()},
+        np.array([[50], [50]]),
     )
 
 
-def cost(seconds, peak):
+def cost(seconds, peak, device="cuda"):
     wobble = (0.99, 1.0, 1.01)
-    return {"seconds": [seconds * w for w in wobble], "peaks": [peak] * 3}
+    return {"seconds": [seconds * w for w in wobble], "peaks": [peak] * 3, "device": device}
 
 
 def verdicts(arms=None, losses=None, costs=None, gradient=("upgrad",)):
-    found = claims(arms or {}, losses, costs or {}, gradient)
+    found = claims(arms or {}, losses, costs or {}, gradient, "features")
     return {claim["name"]: claim["verdict"] for claim in found}
 
 
-def test_what_was_not_measured_cannot_be_told():
-    assert set(verdicts().values()) == {"cannot be told"}
+def test_what_was_not_measured_says_so():
+    assert set(verdicts().values()) == {"not measured"}
+
+
+def test_the_level_of_the_gradients_is_named():
+    costs = {"deepchest": cost(1, 100), "upgrad": cost(4, 100)}
+    for level in ("features", "parameters"):
+        found = {c["name"]: c["found"] for c in claims({}, None, costs, ("upgrad",), level)}
+        for name in ("speed", "memory"):
+            assert f"gradients at the {level}" in found[name]
+            assert ("not at the parameters" in found[name]) is (level == "features")
 
 
 @pytest.mark.parametrize(
@@ -47,9 +57,20 @@ def test_speed_is_that_of_a_step(seconds, verdict):
     assert verdicts(costs=costs)["speed"] == verdict
 
 
-@pytest.mark.parametrize(("peak", "verdict"), [(150, "holds"), (100, "does not hold")])
-def test_peaks_that_differ_by_less_than_a_hundredth_are_the_same(peak, verdict):
-    costs = {"deepchest": cost(1, 100), "upgrad": cost(1, peak)}
+@pytest.mark.parametrize(
+    ("peak", "device", "verdict"),
+    [
+        (150, "cuda", "holds"),
+        (102, "cuda", "holds"),
+        (100, "cuda", "does not hold"),
+        # of a whole process little can be said
+        (150, "cpu", "holds"),
+        (102, "cpu", "cannot be told"),
+        (100, "cpu", "cannot be told"),
+    ],
+)
+def test_peaks_of_tensors_tell_more_than_those_of_processes(peak, device, verdict):
+    costs = {"deepchest": cost(1, 100, device), "upgrad": cost(1, peak, device)}
     assert verdicts(costs=costs)["memory"] == verdict
 
 

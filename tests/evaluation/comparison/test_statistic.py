@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from deepchest_cli.evaluation.comparison.statistic import difference, holm
+from deepchest_cli.evaluation.comparison.statistic import (
+    LEVEL,
+    Difference,
+    difference,
+    half_width,
+    holm,
+)
 
 
 def test_holm_as_worked_by_hand():
@@ -29,3 +35,19 @@ def test_what_patients_do_to_all_seeds_alike_widens_the_interval():
     low, high = found.interval()
     assert low < -0.1
     assert high > 0.1
+
+
+def test_the_seeds_that_would_tell_are_the_fewest():
+    one = Difference(0.01, 3, 0.02**2, 1e-6)
+    needed = one.seeds_needed()
+    enough, short = (Difference(0.01, n, 0.02**2, 1e-6).p_value() for n in (needed, needed - 1))
+    assert enough < LEVEL <= short
+    assert Difference(0.01, 3, 0.02**2, 0.02**2).seeds_needed() is None
+
+
+def test_few_rounds_have_wide_intervals():
+    from scipy import stats
+
+    values = [1.0, 1.2, 1.1]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert half_width(values) == pytest.approx((high - low) / 2)

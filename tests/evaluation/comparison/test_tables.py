@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,13 +55,37 @@ def test_a_weighter_is_no_different_from_itself(arms):
     assert (row["estimate"], row["p"], row["seeds_needed"]) == (0.0, 1.0, None)
 
 
+def test_a_finding_of_a_few_patients_is_not_tested_by_itself(arms):
+    few = {
+        name: replace(scores, patients=np.where(np.arange(6) == 1, 9, scores.patients))
+        for name, scores in arms.items()
+    }
+    rows = finding_differences(few["ignoring"], few["equal"], FINDINGS)
+    row = rows["b"]["auroc"]
+    assert (row["p"], row["low"], row["verdict"]) == (None, None, "cannot be told")
+    assert row["estimate"] < -0.1
+    assert row["seeds_needed"] is None  # more seeds are no more patients
+    assert rows["b"]["loss"]["verdict"] == "worse"  # a mean over all patients
+    assert rows["e"]["auroc"]["verdict"] == "worse"
+
+
+def test_patients_are_counted_with_and_without_a_finding():
+    labels = np.array([[1], [1], [0], [0], [1]], dtype=np.uint8)
+    patients = np.array([1, 1, 1, 2, 3])
+    one = Predictions(
+        ("a",), np.full((5, 1), 0.5), labels, np.array([[1], [1], [1], [1], [0]]), patients
+    )
+    found = score([one], resample_patients(patients, 100, 0)).patients
+    assert found.tolist() == [[1], [2]]
+
+
 def test_the_rare_third_are_the_findings_with_the_fewest_positives():
     assert sorted(rarest_third(np.array([9, 1, 5, 2, 7, 3]))) == [1, 3]
     assert list(rarest_third(np.array([4, 3]))) == [1]
 
 
 def of_aurocs(*seeds):
-    return Scores({"auroc": np.array(seeds)}, {})
+    return Scores({"auroc": np.array(seeds)}, {}, np.full((2, len(seeds[0])), 99))
 
 
 def test_delta_m_as_worked_by_hand():

@@ -1,7 +1,7 @@
 import pytest
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.training.comparison.arms import Arm, parse_arms
+from deepchest_cli.training.comparison.arms import Arm, joined, parse_arms
 
 
 def test_equal_comes_first_whether_it_is_named_or_not():
@@ -16,6 +16,17 @@ def test_options_stand_in_brackets_and_may_have_commas_of_their_own():
     assert (one.weighter, one.options) == ("fixed", ("weights=Mass:1,Hernia:2",))
     assert (other.weighter, other.options) == ("deepchest", ("signal=auroc", "part=training"))
     assert other.label == "deepchest[signal=auroc,part=training]"
+
+
+def test_long_options_make_a_short_folder_of_their_own():
+    weights = "fixed[weights=" + ",".join(f"Finding{i}:0.0714285714" for i in range(14))
+    _, one, other = parse_arms(f"{weights}],{weights}1]")
+    assert max(len(one.folder), len(other.folder)) < 128
+    assert one.folder != other.folder
+
+
+def test_lists_are_joined_without_dropping_anything():
+    assert joined("dwa,rlw[x=1]", "famo,dwa") == "equal,dwa,rlw[x=1],famo"
 
 
 @pytest.mark.parametrize(
