@@ -62,22 +62,24 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
 
 
 def _ranking(results: dict[str, Any]) -> list[list[str]]:
+    from deepchest_cli.evaluation.comparison.summary import shortened
+
     entries = results["weighters"].items()
     ordered = sorted(entries, key=lambda entry: -_macro(entry[1]))
-    return [_row(label, entry, results["costs"].get(label)) for label, entry in ordered]
+    costs = results["costs"]
+    return [[shortened(label), *_row(entry, costs.get(label))] for label, entry in ordered]
 
 
 def _macro(entry: Mapping[str, Any]) -> float:
     return entry["quality"]["macro_auroc"]["mean"] if entry["quality"] else float("-inf")
 
 
-def _row(label: str, entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
+def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
     step = f"{cost['ratio']:.2f}" if cost else "–"
     quality = entry["quality"]
     if quality is None:
-        return [label, entry["status"], *["–"] * 4, "", *["–"] * 4, step]
+        return [entry["status"], *["–"] * 4, "", *["–"] * 4, step]
     row = [
-        label,
         number(quality["macro_auroc"]["mean"], 4),
         number(quality["macro_auroc"]["sd"], 4),
     ]

@@ -311,9 +311,12 @@ def test_an_interruption_ends_all_that_works_side_by_side(shards, tmp_path):
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     begun = [out / "runs" / name / "seed-0" / "metrics.csv" for name in ("equal", "dwa")]
-    wait_until(lambda: all(path.is_file() for path in begun), process)
-    process.terminate()
-    _, said = process.communicate(timeout=60)
+    try:
+        wait_until(lambda: all(path.is_file() for path in begun), process)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 143
     assert f"deepchest compare-weighters --resume {out}" in said
     assert "Traceback" not in said

@@ -9,6 +9,7 @@ from typing import Any
 
 from deepchest_cli.evaluation.comparison.markup import definitions, paragraph, picture, table
 from deepchest_cli.evaluation.comparison.method import FOLDS_TEXT, METHOD_TEXT
+from deepchest_cli.evaluation.comparison.summary import shortened
 
 Results = Mapping[str, Any]
 WHOLE_TABLE = 112_120  # radiographs of NIH ChestX-ray14
@@ -103,16 +104,16 @@ def _single(results: Results) -> str:
 
 def _ranking_row(label: str, entry: Results) -> list[str]:
     if entry["quality"] is None:
-        return [label, entry["status"], *["–"] * (len(RANKED) + 5)]
+        return [shortened(label), entry["status"], *["–"] * (len(RANKED) + 5)]
     foremost, *others = (_mean_and_deviation(entry["quality"][name]) for name in RANKED)
     change = (entry["delta_m"] or {}).get("mean")
     rest = [*others, shown(entry["mean_rank"], 1), shown(change, 2, sign=True)]
     if entry["differences"] is None:
-        return [label, foremost, "–", "–", "–", "", *rest]
+        return [shortened(label), foremost, "–", "–", "–", "", *rest]
     found = entry["differences"]["macro_auroc"]
     estimate = shown(found["estimate"], 4, sign=True)
     tested = [estimate, _interval(found), shown(found["p_holm"]), found["verdict"]]
-    return [label, foremost, *tested, *rest]
+    return [shortened(label), foremost, *tested, *rest]
 
 
 def _claims(results: Results) -> str:
@@ -141,14 +142,14 @@ def _findings(results: Results, pictures: Mapping[str, bytes]) -> str:
     ]
     caption = "Differences in AUROC, positives in brackets; a star: told from none (Holm)"
     heading = paragraph("AUROC, mean ± deviation over seeds.", "soft")
-    columns = ["Finding", "Positives", *found]
+    columns = ["Finding", "Positives", *map(shortened, found)]
     return picture(pictures.get("findings"), caption) + heading + table(columns, rows)
 
 
 def _costs(results: Results) -> str:
     rows = [
         [
-            label,
+            shortened(label),
             f"{shown(cost['ratio'])} ({shown(cost['ratio_low'])} to {shown(cost['ratio_high'])})",
             shown(cost["images_per_second"], 0),
             "–" if cost["peak_memory"] is None else f"{cost['peak_memory'] / 1e9:.2f} GB",
@@ -212,7 +213,7 @@ def _fairness(results: Results) -> str:
 def _runs(results: Results) -> str:
     rows = [
         [
-            label,
+            shortened(label),
             str(run["seed"]),
             "–" if run["fold"] is None else str(run["fold"]),
             run["status"],

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepchest_cli.evaluation.comparison.summary import shortened
 from deepchest_cli.evaluation.comparison.tables import BETTER, OPEN, WORSE
 from deepchest_cli.evaluation.metrics import Floats
 
@@ -62,7 +63,7 @@ def forest_figure(results: Results) -> "Figure":
             results["weighters"][results["design"]["baseline"]]["quality"]["macro_auroc"]["by_seed"]
         )
         axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=colour, markersize=6)
-    axes.set_yticks(range(len(entries)), list(entries))
+    axes.set_yticks(range(len(entries)), list(map(shortened, entries)))
     axes.invert_yaxis()
     axes.set_xlabel("macro AUROC minus that of equal weighting; small strokes: single seeds")
     _bare(axes)
@@ -84,7 +85,7 @@ def findings_figure(results: Results) -> "Figure":
         text = "–" if not np.isfinite(value) else f"{value:+.3f}{'*' if proven else ''}"
         dark = np.isfinite(value) and abs(value) > 0.6 * limit
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
-    axes.set_xticks(range(len(entries)), list(entries), rotation=40, ha="right")
+    axes.set_xticks(range(len(entries)), list(map(shortened, entries)), rotation=40, ha="right")
     axes.set_yticks(range(len(findings)), [_with_positives(results, f) for f in findings])
     figure.colorbar(image, label="AUROC minus that of equal weighting")
     return figure
@@ -101,7 +102,9 @@ def cost_figure(results: Results) -> "Figure":
     axes.axhline(0, color="black", linewidth=0.8)
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
     for label, entry in compared(results).items():
-        row, cost = _difference(entry), results["costs"][label]
+        row, cost = _difference(entry), results["costs"].get(label)
+        if cost is None:
+            continue
         error = None if row["low"] is None else [[row["estimate"] - row["low"]]] * 2
         axes.errorbar(
             cost["ratio"],
@@ -113,8 +116,8 @@ def cost_figure(results: Results) -> "Figure":
             elinewidth=0.8,
         )
         axes.annotate(
-            label, (cost["ratio"], row["estimate"]), xytext=(6, 5), textcoords="offset points",
-            fontsize=8,
+            shortened(label), (cost["ratio"], row["estimate"]), xytext=(6, 5),
+            textcoords="offset points", fontsize=8,
         )  # fmt: skip
     axes.set_xlabel("time of a step, relative to equal weighting")
     axes.set_ylabel("macro AUROC minus that of equal")
@@ -142,7 +145,7 @@ def weights_figure(traces: Traces, colours: tuple[str, ...]) -> "Figure":
         if len(weights) and 0 < LOG_FROM * weights.min() < weights.max():
             axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_title(label, fontsize=9)
+        axes.set_title(shortened(label), fontsize=9)
         axes.tick_params(labelsize=7, which="both")
         axes.set_xlabel("epoch", fontsize=7)
         _bare(axes)

@@ -6,6 +6,16 @@ from typing import Any
 from deepchest_cli.evaluation.comparison.claims import METHOD, OPEN, UNMEASURED
 from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE
 
+LONGEST = 36  # signs of a weighter's name with its options where there is little room
+
+
+def shortened(label: str) -> str:
+    """Return a weighter's label, long options cut in the middle."""
+    if len(label) <= LONGEST:
+        return label
+    half = (LONGEST - 1) // 2
+    return f"{label[:half]}…{label[-half:]}"
+
 
 def summarise(results: Mapping[str, Any]) -> list[str]:
     """Return what was found of DeepChest, or of the best weighter without it, and of the rest."""
@@ -37,8 +47,8 @@ def _first(results: Mapping[str, Any]) -> str:
     row = entries[label]["differences"]["macro_auroc"]
     mine = entries[label]["quality"]["macro_auroc"]["mean"]
     return where + (
-        f"{label} reached a macro AUROC of {mine:.3f}, {row['estimate']:+.4f} against equal "
-        f"weighting{_interval(row)}: {_judged(row)}."
+        f"{shortened(label)} reached a macro AUROC of {mine:.3f}, {row['estimate']:+.4f} against "
+        f"equal weighting{_interval(row)}: {_judged(row)}."
     )
 
 
@@ -95,4 +105,8 @@ def _second(results: Mapping[str, Any]) -> str:
 
 
 def _listed(labels: list[str]) -> str:
-    return f"{', '.join(labels)} {'is' if len(labels) == 1 else 'are'}" if labels else "none is"
+    return (
+        f"{', '.join(map(shortened, labels))} {'is' if len(labels) == 1 else 'are'}"
+        if labels
+        else "none is"
+    )
