@@ -9,6 +9,8 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.workers import CONTEXT, begin_worker
 from deepchest_cli.errors import InterruptedRunError
@@ -91,7 +93,7 @@ def _side_by_side(
     left, coming = list(reversed(jobs)), dict[Future[RunRecord], Job]()
     with (
         stop_on_signal() as stop,
-        ProcessPoolExecutor(len(devices), CONTEXT, _take_device, (free,)) as pool,
+        ProcessPoolExecutor(len(devices), CONTEXT, _take_device, (free, len(devices))) as pool,
     ):
         try:
             while left or coming:
@@ -119,8 +121,10 @@ def _end(coming: Iterable[Future[RunRecord]]) -> None:
 _mine: list[str] = []  # the device of this process
 
 
-def _take_device(free: "SimpleQueue[str]") -> None:
+def _take_device(free: "SimpleQueue[str]", processes: int) -> None:
     begin_worker()
+    # more threads than cores wait for each other: ten times as slow
+    torch.set_num_threads(max(torch.get_num_threads() // processes, 1))
     _mine.append(free.get())
 
 
