@@ -61,7 +61,7 @@ def draw(folder: Path, part: str) -> None:
     )
 
 
-def compare(folder: Path, part: str, variants: Sequence[str]) -> None:
+def compare(folder: Path, part: str, variants: Sequence[str], devices: str) -> None:
     """Compare variants with equal weighting, or go on where that was interrupted."""
     out = folder / f"{part}-comparison"
     where = ("--resume", str(out)) if out.exists() else ("--out", str(out), *TRAINING)
@@ -69,6 +69,7 @@ def compare(folder: Path, part: str, variants: Sequence[str]) -> None:
     run(
         *("compare-weighters", *where, *data, "--weighters", ",".join(("equal", *variants))),
         *("--first-seed", str(FIRST_SEED[part]), "--seeds", str(SEEDS[part])),
+        *("--devices", devices),
     )
 
 
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/rare-findings"))
     parser.add_argument("--part", choices=list(SEEDS), default="search", help="of data and table")
     parser.add_argument("--variant", default=RARE, help="what confirm compares")
+    parser.add_argument("--devices", default="cpu,cpu", help="a run at a time on each")
     options = parser.parse_args()
     if options.action == "data":
         draw(options.folder, options.part)
@@ -105,7 +107,7 @@ def main() -> None:
         table(options.folder / f"{options.part}-comparison" / "results.json")
     else:
         variants = VARIANTS if options.action == "search" else (options.variant,)
-        compare(options.folder, options.action, variants)
+        compare(options.folder, options.action, variants, options.devices)
 
 
 if __name__ == "__main__":
