@@ -13,7 +13,7 @@ from pathlib import Path
 
 IMAGES, SIZE = 4000, 64
 DATA_SEEDS = {"search": 1000, "confirm": 2000}  # of patients, radiographs and split
-TRAINING = ("--backbone", "resnet18", "--image-size", str(SIZE), "--epochs", "5")
+TRAINING = ("--backbone", "resnet18", "--image-size", "48", "--epochs", "4")
 TRAINING += ("--learning-rate", "1e-3", "--cost-rounds", "5")
 SEEDS = {"search": 5, "confirm": 10}
 FIRST_SEED = {"search": 0, "confirm": 100}
