@@ -83,6 +83,7 @@ def run_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunReco
     if before is not None:
         return before
     record = _train(job, dataset, observer)
+    job.folder.mkdir(parents=True, exist_ok=True)  # not there where it could not even begin
     write_json(job.folder / RECORD, asdict(record))
     if record.is_final:
         (job.folder / LAST).unlink(missing_ok=True)  # thrice the size of the model, and used up
