@@ -219,7 +219,7 @@ def test_only_when_all_diverge_the_command_fails(deepchest, shards, tmp_path):
     wild = ("--optimizer", "sgd", "--learning-rate", "1e9")
     outcome = run(deepchest, shards, tmp_path / "c", *wild, arms="deepchest", seeds=1)
     assert outcome.code == 1
-    assert "No run has finished" in outcome.err
+    assert "No weighter has finished all its runs" in outcome.err
 
 
 def test_one_seed_has_no_test_and_says_why(deepchest, shards, tmp_path):

@@ -131,15 +131,22 @@ def _compare(
     runs = list(zip(jobs, records, strict=False))
     single = list(zip(alone, records[len(jobs) :], strict=True))
     starts = common_starts(jobs, records[: len(jobs)])
-    finished = [job for job, record in [*runs, *single] if record.status == "finished"]
-    if not any(record.status == "finished" for _, record in runs):
-        raise DeepChestError(
-            f"No run has finished. The first: {records[0].error}",
-            f"The runs are in {folder}; a lower --learning-rate, or --clip-norm 1, may help.",
-        )
-    score_all(finished, dataset, resolve_device(devices[0]), progress)
     used = {arm.label: rates.get(arm.label, config.learning_rate) for arm in arms}
-    return Comparison(folder, config, dataset, arms, runs, single, tuning, used, starts)
+    found = Comparison(folder, config, dataset, arms, runs, single, tuning, used, starts)
+    _refuse_nothing(found)
+    finished = [job for job, record in [*runs, *single] if record.status == "finished"]
+    score_all(finished, dataset, resolve_device(devices[0]), progress)
+    return found
+
+
+def _refuse_nothing(found: Comparison) -> None:
+    if found.finished_arms:
+        return
+    error = next(record.error for _, record in found.runs if record.status != "finished")
+    raise DeepChestError(
+        f"No weighter has finished all its runs. The first that did not: {error}",
+        f"The runs are in {found.folder}; a lower --learning-rate, or --clip-norm 1, may help.",
+    )
 
 
 def _tune(

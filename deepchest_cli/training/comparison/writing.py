@@ -20,7 +20,7 @@ from deepchest_cli.evaluation.comparison.summary import summarise
 from deepchest_cli.files import replacing, to_csv, write_json, write_text
 from deepchest_cli.schemas import versioned
 from deepchest_cli.training.comparison.comparison import Comparison
-from deepchest_cli.training.comparison.results import RESULTS
+from deepchest_cli.training.comparison.description import RESULTS
 from deepchest_cli.training.line_chart import COLOURS
 from deepchest_cli.training.plots import read_columns
 from deepchest_cli.training.run_directory import ENVIRONMENT, WEIGHTS
