@@ -25,6 +25,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of writing, for want of space for instance, say which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep a folder for this process alone; the system lets go of it even when we are killed.
 

@@ -34,6 +34,8 @@ def _error_console() -> Console:
 
 def _write(text: str) -> None:
     """Write to standard output; a reader who has had enough (`| head`) is no failure."""
+    if sys.stdout is None:  # closed by the caller
+        return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -1,5 +1,6 @@
 """What a person sees of a comparison: a line a run, then the ranking and the claims."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,7 @@ def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
 
 def signed(value: float | None, digits: int = 4) -> str:
     """Return a figure with its sign; an undefined one is a dash."""
-    return "–" if value is None else f"{value:+.{digits}f}"
+    return "–" if value is None or math.isnan(value) else f"{value:+.{digits}f}"
 
 
 def cost_rows(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

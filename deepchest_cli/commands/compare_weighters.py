@@ -33,6 +33,7 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
     config = replace(config, data=data)
     gates = _gates(config)
     if config.cost_only:
+        _refuse_idle_flags(config)
         _only_costs(config, terminal)
         return
     _refuse_lonely_cost_flags(config)
@@ -86,6 +87,14 @@ def _only_costs(config: CompareConfig, terminal: Terminal) -> None:
         terminal.table(table_of(columns, cost_rows(table["costs"])))
 
 
+def _refuse_idle_flags(config: CompareConfig) -> None:
+    """--cost-only trains nothing: a gate that it seems to pass would be a lie."""
+    for name in ("not_worse", "folds", "single_task", "tune_learning_rate", "resume", "out"):
+        if getattr(config, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} does not go with --cost-only.", "Drop one of the two.")
+
+
 def _refuse_lonely_cost_flags(config: CompareConfig) -> None:
     for name in ("cost_tasks", "cost_backbones"):
         if getattr(config, name) is not None:
@@ -100,7 +109,7 @@ def _gates(config: CompareConfig) -> Gates:
     labels = [arm.label for arm in parse_arms(widened(config).weighters)]
     gates = []
     for text in config.not_worse:
-        label, _, margin = text.rpartition("=")
+        label, margin = (part.strip() for part in text.rpartition("=")[::2])
         if label not in labels:
             raise UsageError(
                 f"--not-worse {text}: {label or text!r} is not among the weighters.",
@@ -121,9 +130,9 @@ def _check(results: dict[str, Any], gates: Gates) -> None:
     for label, margin in gates:
         rows = results["weighters"][label]["differences"]
         estimate = rows["macro_auroc"]["estimate"] if rows else None
-        if label != results["design"]["baseline"] and not (
-            estimate is not None and estimate >= -margin
-        ):
+        if estimate is not None and not math.isfinite(estimate):
+            estimate = None
+        if label != results["design"]["baseline"] and (estimate is None or estimate < -margin):
             found = "undefined" if estimate is None else f"{estimate:+.4f}"
             missed.append(f"{label} {found} against equal, allowed {-margin:+.4f}")
     if missed:

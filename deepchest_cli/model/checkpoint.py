@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import replacing
+from deepchest_cli.files import naming, replacing
 from deepchest_cli.model.checkpoint_format import (
     FORMAT,
     FORMAT_VERSION,
@@ -62,8 +62,9 @@ def save_checkpoint(
         "tensors": classifier.state_dict(),
         "training": training,
     }
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    # into a file of Python's: given a path, torch reports a full disk as a riddle without a name
+    with replacing(path) as temporary, naming(path), temporary.open("wb") as file:
+        torch.save(content, file)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -194,6 +194,61 @@ def test_other_weights_or_batches_are_found_out(folder, shards):
                 common_starts(jobs, changed)
 
 
+def test_runs_of_other_settings_are_not_compared(folder, deepchest, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "c")
+    text = (copy / "config.toml").read_text()
+    (copy / "config.toml").write_text(text.replace("learning_rate = 0.001", "learning_rate = 0.01"))
+    outcome = deepchest("compare-weighters", "--resume", copy, "--seeds", 4)
+    assert outcome.code == 2
+    assert "was trained with other settings" in outcome.err
+    assert not list(copy.rglob("seed-3"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", b"null"),
+        ("run.json", b"{"),
+        ("test.npz", b""),
+        ("test.npz", b"PK\x03\x04"),
+        ("weights.csv", b"Hernia\nmany\n"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(folder, deepchest, tmp_path, name, content):
+    copy = shutil.copytree(folder, tmp_path / "c")
+    place = copy / "runs" / "deepchest" / "seed-1"
+    (place / name).write_bytes(content)
+    outcome = deepchest("compare-weighters", "--resume", copy)
+    assert outcome.code == 1
+    assert f"{place / name} is damaged" in outcome.err
+    assert "go on with --resume" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["results.json", "costs.json"])
+def test_what_can_be_made_again_is(folder, deepchest, tmp_path, name):
+    copy = shutil.copytree(folder, tmp_path / "c")
+    for content in ("", "{}"):
+        (copy / name).write_text(content)
+        assert deepchest("compare-weighters", "--resume", copy).code == 0
+        assert same_results(results_in(copy), results_in(folder))
+
+
+def test_a_fold_that_cannot_be_trained_on_is_refused_at_the_start(deepchest, shards, tmp_path):
+    outcome = run(deepchest, shards, tmp_path / "c", "--folds", 2, "--batch-size", 500)
+    assert outcome.code == 2
+    assert "Fold 1 of 2: --batch-size 500" in outcome.err
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("flags", [("--not-worse", "dwa=1"), ("--folds", 3), ("--out", "c")])
+def test_costs_alone_meet_no_gate(deepchest, shards, flags):
+    outcome = deepchest(
+        "compare-weighters", "--data", shards, "--weighters", "dwa", "--cost-only", *flags
+    )
+    assert outcome.code == 2
+    assert f"{flags[0]} does not go with --cost-only" in outcome.err
+
+
 WILD = "fixed[weights=" + ",".join(
     f"{name}:1e38" for name in (
         "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",

@@ -1,5 +1,6 @@
 """The result of a comparison in sentences that its figures support."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +46,8 @@ def _first(results: Mapping[str, Any]) -> str:
         return where + "nothing could be compared with equal weighting."
     label = METHOD if METHOD in entries else max(entries, key=lambda n: _estimate(entries[n]))
     row = entries[label]["differences"]["macro_auroc"]
+    if not math.isfinite(row["estimate"]):
+        return where + "no AUROC is defined: no finding has images with it and images without it."
     mine = entries[label]["quality"]["macro_auroc"]["mean"]
     return where + (
         f"{shortened(label)} reached a macro AUROC of {mine:.3f}, {row['estimate']:+.4f} against "

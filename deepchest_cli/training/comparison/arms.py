@@ -34,7 +34,7 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
     Equal weighting comes first, whether it is named or not. Raises `UsageError` for brackets that
     do not match and for a weighter that is listed twice.
     """
-    arms = [_parse(entry) for entry in re.split(r",(?![^\[]*\])", text.replace(" ", "")) if entry]
+    arms = [_parse(entry) for entry in re.split(r",(?![^\[]*\])", text) if entry.strip()]
     twice = {arm.folder for arm in arms if [a.folder for a in arms].count(arm.folder) > 1}
     if twice:
         raise UsageError(
@@ -57,18 +57,21 @@ def joined(before: str, added: str) -> str:
 
 
 def _parse(entry: str) -> Arm:
-    found = ENTRY.fullmatch(entry)
+    found = ENTRY.fullmatch(entry.strip())
     if found is None:
         raise UsageError(
             f"--weighters cannot read {entry!r}.", "Write NAME, or NAME[key=value,key=value]."
         )
-    name, inside = found.groups()
+    name, inside = found[1].strip(), found[2]
     options: list[str] = []
     for piece in (inside or "").split(","):
         if "=" in piece:
-            options.append(piece)
+            options.append(piece.strip())
         elif options:  # a value may have commas of its own
             options[-1] += f",{piece}"
         elif piece:
             raise UsageError(f"--weighters {entry}: options are KEY=VALUE. Found {piece!r}.")
-    return Arm(entry, name, tuple(options))
+    keys = [option.partition("=")[0] for option in options]
+    if len(set(keys)) < len(keys):
+        raise UsageError(f"--weighters {entry}: an option is given twice. Found {keys}.")
+    return Arm(f"{name}[{','.join(options)}]" if options else name, name, tuple(options))

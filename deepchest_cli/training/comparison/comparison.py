@@ -9,8 +9,9 @@ import torch
 
 from deepchest_cli.config import CompareConfig, parse_assignment
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.splits import PARTS
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.training.checks import refuse_unfit_weighter
+from deepchest_cli.training.checks import refuse_unfit_parts, refuse_unfit_weighter
 from deepchest_cli.training.comparison.arms import Arm, parse_arms
 from deepchest_cli.training.comparison.fairness import Start, common_starts
 from deepchest_cli.training.comparison.folder import opened, record_configuration, widened
@@ -71,13 +72,10 @@ def plan(config: CompareConfig) -> tuple[RadiographDataset, tuple[Arm, ...]]:
     arms, dataset = parse_arms(config.weighters), open_dataset(config.data)
     for device in devices_of(config):
         resolve_device(device)
-    baseline = compared_jobs(config, arms, Path(), {})[0]
+    baseline, *others = compared_jobs(replace(config, seeds=1), arms[:1], Path(), {})
+    for job in (baseline, *others):
+        _refuse_unfit_view(job, dataset)
     view = baseline.view(dataset)
-    if not len(view.rows("test")):
-        raise UsageError(
-            f"{config.data} has no test part to compare on.",
-            "Prepare the data with one, or use --folds.",
-        )
     setup = set_up(replace(baseline.config, device=devices_of(config)[0]), dataset=view)
     prevalence = torch.from_numpy(view.labels.mean(axis=0))
     for arm in arms:
@@ -89,6 +87,20 @@ def plan(config: CompareConfig) -> tuple[RadiographDataset, tuple[Arm, ...]]:
     del setup
     release()
     return dataset, arms
+
+
+def _refuse_unfit_view(job: Job, dataset: RadiographDataset) -> None:
+    view = job.view(dataset)
+    where = "" if job.fold is None else f"Fold {job.fold[0] + 1} of {job.fold[1]}: "
+    if not len(view.rows("test")):
+        raise UsageError(
+            f"{where}{job.config.data} has no test part to compare on.",
+            f"Prepare the data with one, or use {'fewer --folds' if where else '--folds'}.",
+        )
+    try:
+        refuse_unfit_parts(view, {part: view.rows(part) for part in PARTS}, job.config)
+    except UsageError as error:
+        raise UsageError(f"{where}{error.message}", error.hint) from error
 
 
 def devices_of(config: CompareConfig) -> list[str]:

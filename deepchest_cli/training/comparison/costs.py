@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,12 @@ def kept_costs(
     if BASELINE not in {arm.label for arm in arms}:
         return {}
     wanted = [device, config.cost_rounds, *(arm.label for arm in arms)]
-    if path.is_file():
+    with suppress(
+        OSError, ValueError, KeyError, TypeError
+    ):  # not there, or damaged: measured again
         kept = json.loads(path.read_text(encoding="utf-8"))
+        costs: Costs = kept["costs"]
         if kept["measured"] == wanted:
-            costs: Costs = kept["costs"]
             return costs
     view = dataset if config.folds is None else dataset.folded(0, config.folds)
     costs = measure_costs(config, arms, view, device)
@@ -110,7 +113,7 @@ def _listed(text: str | None) -> list[str]:
 
 def _counts(text: str | None) -> list[int]:
     entries = _listed(text)
-    if not all(entry.isdigit() and int(entry) > 0 for entry in entries):
+    if not all(entry.isdecimal() and int(entry) > 0 for entry in entries):
         raise UsageError(
             f"--cost-tasks should be whole numbers above 0 with commas between. Found {text!r}.",
             "For instance: --cost-tasks 2,14,56",

@@ -59,11 +59,12 @@ def looks_of(found: Comparison) -> list[dict[str, Any]]:
         "weighters": [arm.label for arm in found.arms],
         "seeds": list(found.config.seed_numbers),
     }
-    path = found.folder / RESULTS
-    if not path.is_file():
+    try:
+        text = (found.folder / RESULTS).read_text(encoding="utf-8")
+        before: list[dict[str, Any]] = json.loads(text)["design"]["looks"]
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged and written anew
         return [mine]
-    before: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["design"]["looks"]
-    return before if before[-1] == mine else [*before, mine]
+    return before if mine in before[-1:] else [*before, mine]
 
 
 def describe_design(found: Comparison, measured: tuple[Quantity, ...]) -> dict[str, Any]:

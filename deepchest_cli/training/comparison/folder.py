@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from deepchest_cli.config import RUN_CONFIG, CompareConfig, to_toml
-from deepchest_cli.errors import InterruptedRunError, UsageError
+from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.files import held, write_json, write_text
 from deepchest_cli.training.comparison.arms import joined
 from deepchest_cli.training.resume import refuse_changes, saved_config
@@ -22,8 +23,9 @@ COMPARISONS = Path("comparisons")
 # these add runs, or change where and how they are computed and what is made of them
 FREE = frozenset(
     {
-        "resume", "recipe", "out", "weighters", "seeds", "single_task", "replicates", "not_worse",
-        "device", "devices", "cache", "cost_only", "cost_rounds", "cost_tasks", "cost_backbones",
+        "resume", "recipe", "out", "data", "weighters", "seeds", "single_task", "replicates",
+        "not_worse", "device", "devices", "cache", "cost_only", "cost_rounds", "cost_tasks",
+        "cost_backbones",
     }
 )  # fmt: skip
 
@@ -55,8 +57,14 @@ def opened(config: CompareConfig) -> Iterator[Path]:
         try:
             yield folder
         except InterruptedRunError as error:
-            hint = f"Go on with: deepchest compare-weighters --resume {folder}"
-            raise InterruptedRunError(error.message, hint, error.exit_code) from error
+            raise InterruptedRunError(error.message, _way_on(folder), error.exit_code) from error
+        except KeyboardInterrupt as error:  # after training, where no step is waited for
+            message = "Interrupted; what has finished is kept."
+            raise InterruptedRunError(message, _way_on(folder), ExitCode.INTERRUPTED) from error
+
+
+def _way_on(folder: Path) -> str:
+    return f"Go on with: deepchest compare-weighters --resume {quote(str(folder))}"
 
 
 def record_configuration(config: CompareConfig, folder: Path) -> None:
@@ -72,8 +80,6 @@ def _begin(out: Path | None) -> Path:
     try:
         out.mkdir(parents=True)
     except FileExistsError as error:
-        raise UsageError(
-            f"{out} exists already.",
-            f"Go on with it: deepchest compare-weighters --resume {out}. Or choose another --out.",
-        ) from error
+        begun = f"{_way_on(out)}. Or choose" if (out / RUN_CONFIG).is_file() else "Choose"
+        raise UsageError(f"{out} exists already.", f"{begun} another --out.") from error
     return out

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
 
 from deepchest_cli.config import CompareConfig, RunConfig, TrainConfig
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.files import sha256_of, to_json
 from deepchest_cli.training.comparison.arms import BASELINE, Arm
 from deepchest_cli.weighting import WEIGHTERS
 
@@ -22,6 +24,15 @@ class Job:
     folder: Path
     fold: tuple[int, int] | None = None  # counted from 0, of how many
     finding: str | None = None
+
+    @property
+    def settings(self) -> str:
+        """A SHA-256 of all that the results depend on: settings, and files of options."""
+        free = ("data", "device", "cache", "out", "resume", "recipe")
+        plain = {key: str(value) for key, value in vars(self.config).items() if key not in free}
+        paths = (Path(text.partition("=")[2]).expanduser() for text in self.config.weighter_option)
+        files = [sha256_of(path) for path in paths if path.is_file()]
+        return sha256(to_json([plain, files, self.finding]).encode()).hexdigest()
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ import gc
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -31,6 +31,7 @@ class RunRecord:
     learning_rate: float
     device: str = ""  # its kind: cpu, cuda, mps
     precision: str = ""
+    settings: str = ""  # SHA-256 of what it was trained with
     error: str | None = None
     epochs: int = 0
     steps: int = 0
@@ -55,17 +56,32 @@ def read_record(folder: Path) -> RunRecord | None:
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         batches, notes = tuple(values.pop("batches")), tuple(values.pop("notes"))
-        return RunRecord(**values, batches=batches, notes=notes)
-    except (ValueError, TypeError, KeyError) as error:
-        raise DeepChestError(
-            f"{path} is damaged: {error!r}.",
-            f"Remove the folder {folder} and go on with --resume: it is then trained again.",
-        ) from error
+        record = RunRecord(**values, batches=batches, notes=notes)
+        if record.status not in get_args(Status):
+            raise ValueError(f"status {record.status!r}")
+        float(record.best_score or 0)
+        return record
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DeepChestError(f"{path} is damaged: {error!r}.", again(folder)) from error
+
+
+def again(folder: Path) -> str:
+    """Return how a run whose files are lost or damaged is mended."""
+    return f"Remove the folder {folder} and go on with --resume: it is then trained again."
 
 
 def kept_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
-    """Return how a run has ended for good; raises `UsageError` where it was on other data."""
+    """Return how a run has ended for good.
+
+    Raises `UsageError` where that was on other data or with other settings.
+    """
     record = read_record(job.folder)
+    if record is not None and record.settings not in ("", job.settings):
+        raise UsageError(
+            f"{job.folder} was trained with other settings, or other files of options, than this "
+            "comparison has now.",
+            "Restore them, or begin a new comparison.",
+        )
     if record is not None and record.data_sha256 != dataset.sha256:
         raise UsageError(
             f"The data in {job.config.data} have changed since {job.folder} was trained.",
@@ -91,7 +107,9 @@ def run_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunReco
 
 
 def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
-    record = RunRecord("finished", dataset.sha256, job.config.learning_rate)
+    for left_behind in job.folder.glob(".*.tmp"):  # by a process that was killed
+        left_behind.unlink()
+    record = RunRecord("finished", dataset.sha256, job.config.learning_rate, settings=job.settings)
     notes, trainer = _Notes(observer), None
     try:
         resumed = (job.folder / LAST).is_file()
@@ -99,8 +117,10 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
         record = replace(record, device=setup.device.type, precision=setup.precision)
         trainer = _begin(setup, job.folder, notes)
         summary = trainer.fit()
-    except (InterruptedRunError, UsageError):
+    except InterruptedRunError:
         raise
+    except UsageError as error:
+        raise UsageError(error.message, again(job.folder)) from error
     except (DeepChestError, RuntimeError) as error:  # memory that runs out, too
         status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
         return replace(record, status=status, error=str(error), **_traces(trainer))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import lru_cache
 from multiprocessing import active_children
@@ -13,7 +14,7 @@ import torch
 
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.workers import CONTEXT, begin_worker
-from deepchest_cli.errors import InterruptedRunError
+from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.training.comparison.jobs import Job
 from deepchest_cli.training.comparison.run import RunRecord, kept_record, run_job
 from deepchest_cli.training.interruption import stop_on_signal
@@ -106,6 +107,11 @@ def _side_by_side(
                     raise InterruptedRunError(
                         "Interrupted; the state is saved.", "", stop.exit_code
                     )
+        except BrokenProcessPool as error:
+            raise DeepChestError(
+                "A training process has ended all of a sudden: killed, perhaps for want of memory.",
+                "Go on with --resume, with fewer --devices or a smaller --batch-size.",
+            ) from error
         except BaseException:
             _end(coming)
             raise

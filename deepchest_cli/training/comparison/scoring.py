@@ -1,7 +1,7 @@
 """The test part, seen once: each finished run's predictions, kept beside it."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import replacing
 from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.training.comparison.jobs import Job
+from deepchest_cli.training.comparison.run import again
 
 PREDICTIONS = "test.npz"
 
@@ -29,7 +30,10 @@ def score_all(
     for number, job in enumerate(waiting):
         view = job.view(dataset)
         rows = view.rows("test")
-        model = load_model(job.folder, device).classifier
+        try:
+            model = load_model(job.folder, device).classifier
+        except DeepChestError as error:
+            raise DeepChestError(error.message, again(job.folder)) from error
         reader = ImageReader(view, device)
         found = predict_rows(model, reader, rows, job.config.batch_size)
         with replacing(job.folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
@@ -42,10 +46,11 @@ def gathered(jobs: Sequence[Job], dataset: RadiographDataset) -> Predictions:
 
     Every image stands in it once, in stored order.
     """
-    rows = np.sort(np.unique(np.concatenate([_load(job.folder)[0] for job in jobs])))
+    loaded = {job.folder: _load(job, dataset) for job in jobs}
+    rows = np.sort(np.unique(np.concatenate([mine for mine, _ in loaded.values()])))
     table = np.full((len(rows), len(dataset.findings)), np.nan)
     for job in jobs:
-        mine, probabilities = _load(job.folder)
+        mine, probabilities = loaded[job.folder]
         columns = [i for i, name in enumerate(dataset.findings) if job.finding in (None, name)]
         table[np.ix_(np.searchsorted(rows, mine), np.array(columns))] = probabilities
     return Predictions(
@@ -57,12 +62,17 @@ def gathered(jobs: Sequence[Job], dataset: RadiographDataset) -> Predictions:
     )
 
 
-def _load(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    path = folder / PREDICTIONS
+def _load(job: Job, dataset: RadiographDataset) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    path, view = job.folder / PREDICTIONS, job.view(dataset)
     try:
-        with np.load(path) as content:
-            return content["rows"], content["probabilities"]
-    except (OSError, ValueError, KeyError) as error:
+        with path.open("rb") as file, np.load(file) as content:
+            rows, probabilities = content["rows"], content["probabilities"]
+        if not np.array_equal(rows, view.rows("test")):
+            raise ValueError("it is about other radiographs")
+        if probabilities.shape != (len(rows), len(view.findings)):
+            raise ValueError("it is about other findings")
+        return rows, probabilities.astype(np.float64)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DeepChestError(
             f"{path} is damaged: {error}.", "Remove the file and go on with --resume."
         ) from error

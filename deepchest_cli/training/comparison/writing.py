@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepchest_cli.errors import DeepChestError
 from deepchest_cli.evaluation.comparison.page import report_page
 from deepchest_cli.evaluation.comparison.pictures import (
     Traces,
@@ -21,6 +22,8 @@ from deepchest_cli.files import replacing, to_csv, write_json, write_text
 from deepchest_cli.schemas import versioned
 from deepchest_cli.training.comparison.comparison import Comparison
 from deepchest_cli.training.comparison.description import RESULTS
+from deepchest_cli.training.comparison.jobs import Job
+from deepchest_cli.training.comparison.run import again
 from deepchest_cli.training.line_chart import COLOURS
 from deepchest_cli.training.plots import read_columns
 from deepchest_cli.training.run_directory import ENVIRONMENT, WEIGHTS
@@ -82,7 +85,7 @@ def weight_traces(found: Comparison) -> Traces:
     """
     traces: dict[str, dict[str, Any]] = {}
     for arm in found.arms:
-        tables = [read_columns(job.folder / WEIGHTS) for job, _ in found.runs_of(arm)]
+        tables = [_read_weights(job) for job, _ in found.runs_of(arm)]
         tables = [table for table in tables if table]
         if tables:
             traces[arm.label] = {
@@ -90,6 +93,14 @@ def weight_traces(found: Comparison) -> Traces:
                 for name in found.dataset.findings
             }
     return traces
+
+
+def _read_weights(job: Job) -> dict[str, Any]:
+    path = job.folder / WEIGHTS
+    try:
+        return dict(read_columns(path))
+    except (ValueError, KeyError) as error:
+        raise DeepChestError(f"{path} is damaged: {error}.", again(job.folder)) from error
 
 
 def _mean_over_runs(columns: list[Any]) -> Any:

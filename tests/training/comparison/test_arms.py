@@ -18,6 +18,12 @@ def test_options_stand_in_brackets_and_may_have_commas_of_their_own():
     assert other.label == "deepchest[signal=auroc,part=training]"
 
 
+def test_spaces_count_only_inside_a_value():
+    _, one, other = parse_arms("fixed[ file=my weights.toml ] , dwa[]")
+    assert one.options == ("file=my weights.toml",)
+    assert (other.label, other.options) == ("dwa", ())
+
+
 def test_long_options_make_a_short_folder_of_their_own():
     weights = "fixed[weights=" + ",".join(f"Finding{i}:0.0714285714" for i in range(14))
     _, one, other = parse_arms(f"{weights}],{weights}1]")
@@ -37,6 +43,7 @@ def test_lists_are_joined_without_dropping_anything():
         ("", "nothing to compare"),
         ("deepchest[signal", "cannot read"),
         ("deepchest[signal]", "KEY=VALUE"),
+        ("deepchest[signal=auroc,signal=loss]", "given twice"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(text, words):
