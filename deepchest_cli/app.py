@@ -1,6 +1,7 @@
 """The Typer application and `main`: exit codes, signals and the rendering of errors."""
 
 import errno
+import io
 import sys
 from typing import Annotated, NoReturn
 
@@ -65,6 +66,8 @@ def _global_options(
 
 def main() -> NoReturn:
     """Run the command line; an error that a person can act on has no traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the terminal lacks ends no work
+        sys.stdout.reconfigure(errors="replace")
     try:
         application()
     except DeepChestError as error:

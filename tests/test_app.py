@@ -1,4 +1,5 @@
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -144,3 +145,12 @@ def test_no_figure_of_a_table_is_cut(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert out.count("0.123") == 20
     assert out.count("validation AUROC") == 20
+
+
+def test_a_terminal_without_a_sign_gets_a_question_mark():
+    words = [sys.executable, "-m", "deepchest_cli", "weighters"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
+    done = subprocess.run(words, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"deepchest" in done.stdout
+    assert b"Traceback" not in done.stderr

@@ -13,7 +13,7 @@ def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
     import tomllib
 
     if not path.is_file():
-        raise UsageError(f"There is no configuration file {path}.", "Check the path of --config.")
+        raise UsageError(f"There is no configuration file {path}.", "Check the path.")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

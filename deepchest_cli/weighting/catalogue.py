@@ -1,6 +1,7 @@
 """Every weighter by name: help, completion, documentation and comparison read this table."""
 
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
+from deepchest_cli.weighting.deepchest_rare import RareDeepChestWeighter
 from deepchest_cli.weighting.dtp import DynamicTaskPriority
 from deepchest_cli.weighting.dwa import DynamicWeightAverage
 from deepchest_cli.weighting.equal import EqualWeighter
@@ -13,7 +14,7 @@ from deepchest_cli.weighting.imtl_l import ImpartialLossWeighter
 from deepchest_cli.weighting.info import WeighterInfo
 from deepchest_cli.weighting.inverse_loss import InverseLossWeighter
 from deepchest_cli.weighting.prevalence import PrevalenceWeighter
-from deepchest_cli.weighting.rare import RareFindingWeighter
+from deepchest_cli.weighting.rarity import RarityWeighter
 from deepchest_cli.weighting.rlw import RandomLossWeighter
 from deepchest_cli.weighting.scale_invariant import ScaleInvariantWeighter
 from deepchest_cli.weighting.stch import SmoothTchebycheff
@@ -33,14 +34,21 @@ LOSS_WEIGHTERS = (
     ),
     WeighterInfo(
         "deepchest-rare",
-        RareFindingWeighter,
-        "a prior by rarity, moved by what generalises (unproven)",
+        RareDeepChestWeighter,
+        "DeepChest by the loss over that of predicting the prevalence (unproven)",
         "ours",
-        "two numbers a task",
+        "one number a task, and the logits of an epoch",
     ),
     WeighterInfo("fixed", FixedWeighter, "constant weights of your own", "baseline", ONE_EACH),
     WeighterInfo(
         "prevalence", PrevalenceWeighter, "constant, the rarer the higher", "baseline", ONE_EACH
+    ),
+    WeighterInfo(
+        "rarity",
+        RarityWeighter,
+        "a prior by rarity, moved by what validation says (unproven)",
+        "ours",
+        "two numbers a task",
     ),
     WeighterInfo(
         "inverse-loss", InverseLossWeighter, "every task contributes the same amount", "baseline"

@@ -18,7 +18,7 @@ TRAINING += ("--learning-rate", "1e-3", "--cost-rounds", "5")
 SEEDS = {"search": 5, "confirm": 10}
 FIRST_SEED = {"search": 0, "confirm": 100}
 
-RARE = "deepchest-rare"
+RARE, CHOSEN = "rarity", "deepchest-rare"
 VARIANTS = (
     # the published rule, its signal replaced or held back
     "deepchest",
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("action", choices=["data", "search", "confirm", "table"])
     parser.add_argument("--folder", type=Path, default=Path("runs/rare-findings"))
     parser.add_argument("--part", choices=list(SEEDS), default="search", help="of data and table")
-    parser.add_argument("--variant", default=RARE, help="what confirm compares")
+    parser.add_argument("--variant", default=CHOSEN, help="what confirm compares")
     parser.add_argument("--devices", default="cpu,cpu", help="a run at a time on each")
     options = parser.parse_args()
     if options.action == "data":

@@ -1,4 +1,4 @@
-"""DeepChest for rare findings against its formula on plain lists."""
+"""The weights by rarity and generalisation against their formula on plain lists."""
 
 import math
 from dataclasses import replace
@@ -8,8 +8,8 @@ import torch
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import Context, Performance
-from deepchest_cli.weighting.rare import RareFindingWeighter
-from deepchest_cli.weighting.rare_signals import standard_errors
+from deepchest_cli.weighting.rarity import RarityWeighter
+from deepchest_cli.weighting.rarity_signals import standard_errors
 
 TASKS = ["common", "middling", "rare"]
 PREVALENCE = [0.2, 0.05, 0.01]
@@ -21,7 +21,7 @@ def tensor(values):
 
 
 def weighter(**options):
-    return RareFindingWeighter(TASKS, **{"context": CONTEXT, **options})
+    return RarityWeighter(TASKS, **{"context": CONTEXT, **options})
 
 
 def epoch(validation=(0.3, 0.3, 0.3), training=(0.3, 0.3, 0.3), auroc=(0.7, 0.8, 0.9)):

@@ -1,4 +1,4 @@
-"""DeepChest for rare findings: a prior by rarity, moved by what generalises (our own rule).
+"""A prior by rarity, moved by what generalises (our own rule; see RARE-FINDINGS.md: unproven).
 
 DeepChest as published moves weights by training accuracy, in which a finding that is hardly ever
 there looks solved, and starves it. Here, with p_i the share of positives among finding i's training
@@ -22,14 +22,14 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.weighting.base import Context, HeldWeighter, Performance
-from deepchest_cli.weighting.rare_signals import RARE_SIGNALS, standard_errors
+from deepchest_cli.weighting.rarity_signals import RARITY_SIGNALS, standard_errors
 
 RAMPS = ("always", "late", "early")
 NONE_GIVEN = Context()
 FARTHEST = 2.0  # deviations that a step counts at most
 
 
-class RareFindingWeighter(HeldWeighter):
+class RarityWeighter(HeldWeighter):
     """A prior by rarity and a feedback from validation, smooth, bounded, of the sum T.
 
     power: of the rarity, 1 is the inverse frequency, 0 no prior; below 0 it favours the frequent.
@@ -63,12 +63,12 @@ class RareFindingWeighter(HeldWeighter):
         super().__init__(tasks)
         _check(kappa=kappa, turn=turn, memory=memory, certainty=certainty, limit=limit)
         if ramp not in RAMPS:
-            raise unknown_name("ramp of deepchest-rare:", ramp, RAMPS)
-        if signal not in RARE_SIGNALS:
-            raise unknown_name("signal of deepchest-rare:", signal, RARE_SIGNALS)
+            raise unknown_name("ramp of rarity:", ramp, RAMPS)
+        if signal not in RARITY_SIGNALS:
+            raise unknown_name("signal of rarity:", signal, RARITY_SIGNALS)
         if context.prevalence is None or context.epochs is None:
             raise UsageError(
-                "Weighter 'deepchest-rare' needs the training labels and the epochs to be known.",
+                "Weighter 'rarity' needs the training labels and the epochs to be known.",
                 "Give it a context with the prevalence of every task and the planned epochs.",
             )
         self.ramp, self.turn, self.epochs = ramp, turn, context.epochs
@@ -84,7 +84,7 @@ class RareFindingWeighter(HeldWeighter):
     def end_epoch(self, performance: Performance) -> list[str]:
         """Take a step by the validation figures, and weigh anew."""
         self.epoch += 1
-        values = RARE_SIGNALS[self.signal](performance, self.past)
+        values = RARITY_SIGNALS[self.signal](performance, self.past)
         self.past.append(performance)
         if values is not None:
             step = self._step(values.double().cpu(), performance)
@@ -144,4 +144,4 @@ def _check(**values: float) -> None:
     for name, value in values.items():
         low, high, words = ranges[name]
         if not low < value < high:
-            raise UsageError(f"Option {name!r} of deepchest-rare should be {words}. Found {value}.")
+            raise UsageError(f"Option {name!r} of rarity should be {words}. Found {value}.")

@@ -1,4 +1,4 @@
-"""What `deepchest-rare` can be driven by: validation figures in which more is worse, each (T,)."""
+"""What `rarity` can be driven by: validation figures in which more is worse, each (T,)."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -35,7 +35,7 @@ def _log(losses: Tensor) -> Tensor:
 
 
 # None where there is nothing to go by yet
-RARE_SIGNALS: Mapping[str, Source] = {
+RARITY_SIGNALS: Mapping[str, Source] = {
     "none": lambda now, past: None,
     "auroc": _auroc,
     "loss-ratio": _loss_ratio,
@@ -52,7 +52,7 @@ def standard_errors(signal: str, values: Tensor, now: Performance) -> Tensor:
     """
     if now.validation_counts is None:
         raise UsageError(
-            "The certainty of deepchest-rare needs the counts of positives in validation.",
+            "The certainty of rarity needs the counts of positives in validation.",
             "Give Performance its validation_counts, or set certainty to 0.",
         )
     positives: Tensor

@@ -1,0 +1,47 @@
+"""DeepChest for rare findings: the published rule by a signal that sees them (our preset).
+
+Once an epoch, with L_i the task's mean training loss, p_i its prevalence in training,
+H(p) = -p ln p - (1 - p) ln(1 - p), r_i = L_i / H(p_i), and theta the mean of all r_i:
+    r_i > theta:   w_i <- min(1.1 w_i, 1.5)
+    otherwise:     w_i <- max(w_i / 1.05, floor)
+and then all w_i times T / (the sum of all w_j). The objective is the sum of w_i L_i.
+
+- r_i in place of accuracy: at 1 nothing but the prevalence has been learnt, however rare the
+  finding; by accuracy a finding that is hardly ever there looks solved.
+- The floor: no finding is given up, as decay alone would do in time.
+- The sum T: the weights move say between findings, and not the learning rate.
+
+Evidence: tests/benchmarks/RARE-FINDINGS.md.
+"""
+
+from collections.abc import Sequence
+
+from deepchest_cli.weighting.base import Context
+from deepchest_cli.weighting.deepchest import DeepChestWeighter
+
+
+class RareDeepChestWeighter(DeepChestWeighter):
+    """DeepChest with signal=loss-ratio, a floor and renormalisation.
+
+    raise_factor, cap, decay, floor: as in `DeepChestWeighter`; its other options are not here.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        raise_factor: float = 1.1,
+        cap: float = 1.5,
+        decay: float = 1.05,
+        floor: float = 0.5,
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(
+            tasks,
+            raise_factor=raise_factor,
+            cap=cap,
+            decay=decay,
+            signal="loss-ratio",
+            floor=floor,
+            renormalise=True,
+            context=context,
+        )
