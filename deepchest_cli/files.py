@@ -29,8 +29,12 @@ def naming(path: Path) -> Iterator[None]:
     """Let an error of writing, for want of space for instance, say which file it is about."""
     try:
         yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    except (OSError, RuntimeError) as error:
+        # torch hides the system's word behind one of its own
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from error
 
 
 @contextmanager

@@ -95,11 +95,26 @@ def test_a_failed_write_keeps_the_file_before(checkpoint, monkeypatch):
     before = path.read_bytes()
 
     def fail(content, target):
-        target.write_bytes(b"half")
+        target.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as info:
         save_checkpoint(path, classifier, ORIGIN)
+    assert info.value.filename == str(path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named_with_the_file(checkpoint):
+    resource = pytest.importorskip("resource", reason="no limits on this system")
+    path, classifier = checkpoint
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as info:
+            save_checkpoint(path, classifier, ORIGIN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert info.value.filename == str(path)
+    assert path.read_bytes() == before
