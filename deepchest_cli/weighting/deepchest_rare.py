@@ -11,7 +11,9 @@ and then all w_i times T / (the sum of all w_j). The objective is the sum of w_i
 - The floor: no finding is given up, as decay alone would do in time.
 - The sum T: the weights move say between findings, and not the learning rate.
 
-Evidence: tests/benchmarks/RARE-FINDINGS.md.
+Evidence: confirmed on synthetic radiographs (mean AUROC of the five rarest findings +0.0065 against
+equal weighting, p = 0.045, macro AUROC +0.0015), not on a real sample (+0.0054, p = 0.28, three
+seeds): unproven. tests/benchmarks/RARE-FINDINGS.md has the protocol and all that was tried.
 """
 
 from collections.abc import Sequence
