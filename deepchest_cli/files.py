@@ -15,26 +15,22 @@ from deepchest_cli.errors import UsageError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place when the block succeeds."""
+    """Yield a temporary path beside `path` that takes its place when the block succeeds.
+
+    An error of writing, for want of space for instance, says which file it is about.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let an error of writing, for want of space for instance, say which file it is about."""
-    try:
-        yield
     except (OSError, RuntimeError) as error:
         # torch hides the system's word behind one of its own
         cause = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(cause, OSError):
+        if not isinstance(cause, OSError) or cause.filename not in (None, str(temporary)):
             raise
         raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

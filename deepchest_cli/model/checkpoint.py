@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import naming, replacing
+from deepchest_cli.files import replacing
 from deepchest_cli.model.checkpoint_format import (
     FORMAT,
     FORMAT_VERSION,
@@ -62,8 +62,8 @@ def save_checkpoint(
         "tensors": classifier.state_dict(),
         "training": training,
     }
-    # into a file of Python's: given a path, torch reports a full disk as a riddle without a name
-    with replacing(path) as temporary, naming(path), temporary.open("wb") as file:
+    # into a file of Python's: given a path, torch loses the system's word for a full disk
+    with replacing(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
 
 

@@ -117,10 +117,8 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
         record = replace(record, device=setup.device.type, precision=setup.precision)
         trainer = _begin(setup, job.folder, notes)
         summary = trainer.fit()
-    except InterruptedRunError:
+    except (InterruptedRunError, UsageError):
         raise
-    except UsageError as error:
-        raise UsageError(error.message, again(job.folder)) from error
     except (DeepChestError, RuntimeError) as error:  # memory that runs out, too
         status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
         return replace(record, status=status, error=str(error), **_traces(trainer))
@@ -132,7 +130,10 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
 def _begin(setup: Setup, folder: Path, observer: Observer) -> Trainer:
     fill_run(folder, setup.config)
     trainer = Trainer(setup, folder, observer)
-    trainer.resume()
+    try:
+        trainer.resume()
+    except DeepChestError as error:  # its last checkpoint is lost, damaged or a stranger's
+        raise UsageError(error.message, again(folder)) from error
     return trainer
 
 
