@@ -31,12 +31,12 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
     if note:
         terminal.note(note)
     config = replace(config, data=data)
-    gates = _gates(config)
     if config.cost_only:
         _refuse_idle_flags(config)
         _only_costs(config, terminal)
         return
     _refuse_lonely_cost_flags(config)
+    config, gates = _with_gates(config)
     results, folder = _compare(config, terminal)
     if terminal.json:
         terminal.document(results)
@@ -102,11 +102,13 @@ def _refuse_lonely_cost_flags(config: CompareConfig) -> None:
             raise UsageError(f"{flag} goes with --cost-only.", f"Add --cost-only, or drop {flag}.")
 
 
-def _gates(config: CompareConfig) -> Gates:
+def _with_gates(config: CompareConfig) -> tuple[CompareConfig, Gates]:
+    """Return the configuration with all that is compared, and the gates set on it."""
     from deepchest_cli.training.comparison.arms import parse_arms
     from deepchest_cli.training.comparison.folder import widened
 
-    labels = [arm.label for arm in parse_arms(widened(config).weighters)]
+    config = widened(config)
+    labels = [arm.label for arm in parse_arms(config.weighters)]
     gates = []
     for text in config.not_worse:
         label, margin = (part.strip() for part in text.rpartition("=")[::2])
@@ -122,7 +124,7 @@ def _gates(config: CompareConfig) -> Gates:
         if not math.isfinite(value):
             raise UsageError(f"--not-worse {label} takes a number. Found {margin!r}.")
         gates.append((label, value))
-    return gates
+    return config, gates
 
 
 def _check(results: dict[str, Any], gates: Gates) -> None:

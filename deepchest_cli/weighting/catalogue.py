@@ -1,7 +1,7 @@
 """Every weighter by name: help, completion, documentation and comparison read this table."""
 
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
-from deepchest_cli.weighting.deepchest_rare import RareDeepChestWeighter
+from deepchest_cli.weighting.deepchest_rare import rare_deepchest
 from deepchest_cli.weighting.dtp import DynamicTaskPriority
 from deepchest_cli.weighting.dwa import DynamicWeightAverage
 from deepchest_cli.weighting.equal import EqualWeighter
@@ -34,7 +34,7 @@ LOSS_WEIGHTERS = (
     ),
     WeighterInfo(
         "deepchest-rare",
-        RareDeepChestWeighter,
+        rare_deepchest,
         "DeepChest by the loss over that of predicting the prevalence (unproven)",
         "ours",
         "one number a task, and the logits of an epoch",

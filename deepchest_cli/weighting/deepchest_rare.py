@@ -16,34 +16,8 @@ equal weighting, p = 0.045, macro AUROC +0.0015), not on a real sample (+0.0054,
 seeds): unproven. tests/benchmarks/RARE-FINDINGS.md has the protocol and all that was tried.
 """
 
-from collections.abc import Sequence
+from functools import partial
 
-from deepchest_cli.weighting.base import Context
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
 
-
-class RareDeepChestWeighter(DeepChestWeighter):
-    """DeepChest with signal=loss-ratio, a floor and renormalisation.
-
-    raise_factor, cap, decay, floor: as in `DeepChestWeighter`; its other options are not here.
-    """
-
-    def __init__(
-        self,
-        tasks: Sequence[str],
-        raise_factor: float = 1.1,
-        cap: float = 1.5,
-        decay: float = 1.05,
-        floor: float = 0.5,
-        context: Context | None = None,
-    ) -> None:
-        super().__init__(
-            tasks,
-            raise_factor=raise_factor,
-            cap=cap,
-            decay=decay,
-            signal="loss-ratio",
-            floor=floor,
-            renormalise=True,
-            context=context,
-        )
+rare_deepchest = partial(DeepChestWeighter, signal="loss-ratio", floor=0.5, renormalise=True)

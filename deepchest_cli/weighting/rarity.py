@@ -13,7 +13,6 @@ what lies within `certainty` standard errors counts as nothing.
 """
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,14 +77,14 @@ class RarityWeighter(HeldWeighter):
         self.prior = power * _rarity(self.prevalence, kappa)
         self.epoch = 0
         self.feedback = torch.zeros_like(self.task_weights)
-        self.past: deque[Performance] = deque(maxlen=1)
+        self.before: Tensor | None = None  # the validation losses of the epoch before
         self._weigh()
 
     def end_epoch(self, performance: Performance) -> list[str]:
         """Take a step by the validation figures, and weigh anew."""
         self.epoch += 1
-        values = RARITY_SIGNALS[self.signal](performance, self.past)
-        self.past.append(performance)
+        values = RARITY_SIGNALS[self.signal](performance, self.before)
+        self.before = performance.validation.get("loss")
         if values is not None:
             step = self._step(values.double().cpu(), performance)
             self.feedback = self.memory * self.feedback + self.rate * step
@@ -114,14 +113,13 @@ class RarityWeighter(HeldWeighter):
         return max(1 - done / self.turn, 0.0) if self.ramp == "early" else 1.0
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return what is not a buffer: the epoch, the feedback, and the figures before."""
-        past = [(dict(one.training), dict(one.validation)) for one in self.past]
-        return {"epoch": self.epoch, "feedback": self.feedback, "past": past}
+        """Return what is not a buffer: the epoch, the feedback, and the losses before."""
+        return {"epoch": self.epoch, "feedback": self.feedback, "before": self.before}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take up the state of a checkpoint."""
         self.epoch, self.feedback = state["epoch"], state["feedback"].cpu().double()
-        self.past = deque((Performance(*pair) for pair in state["past"]), maxlen=1)
+        self.before = state["before"]
 
 
 def _rarity(prevalence: Tensor, kappa: float) -> Tensor:

@@ -1,6 +1,6 @@
 """What `rarity` can be driven by: validation figures in which more is worse, each (T,)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -8,26 +8,24 @@ from torch import Tensor
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import SMALLEST, Performance
 
-Source = Callable[[Performance, Sequence[Performance]], Tensor | None]
+Source = Callable[[Performance, Tensor | None], Tensor | None]  # with the losses (T,) before
 
 
-def _auroc(now: Performance, past: Sequence[Performance]) -> Tensor:
+def _auroc(now: Performance, before: Tensor | None) -> Tensor:
     return 1 - now.validation["auroc"]
 
 
-def _loss_ratio(now: Performance, past: Sequence[Performance]) -> Tensor:
+def _loss_ratio(now: Performance, before: Tensor | None) -> Tensor:
     return now.validation["loss_ratio"]
 
 
-def _gap(now: Performance, past: Sequence[Performance]) -> Tensor:
+def _gap(now: Performance, before: Tensor | None) -> Tensor:
     """The validation loss over the training loss, in logarithms: prevalences cancel."""
     return _log(now.validation["loss"]) - _log(now.training["loss"])
 
 
-def _trend(now: Performance, past: Sequence[Performance]) -> Tensor | None:
-    if not past:
-        return None
-    return _log(now.validation["loss"]) - _log(past[-1].validation["loss"])
+def _trend(now: Performance, before: Tensor | None) -> Tensor | None:
+    return None if before is None else _log(now.validation["loss"]) - _log(before)
 
 
 def _log(losses: Tensor) -> Tensor:
@@ -36,7 +34,7 @@ def _log(losses: Tensor) -> Tensor:
 
 # None where there is nothing to go by yet
 RARITY_SIGNALS: Mapping[str, Source] = {
-    "none": lambda now, past: None,
+    "none": lambda now, before: None,
     "auroc": _auroc,
     "loss-ratio": _loss_ratio,
     "gap": _gap,

@@ -167,10 +167,7 @@ def test_changed_data_are_refused(folder, deepchest, tmp_path, nih_folder):
     deepchest(
         "prepare", "--source", nih_folder, "--data", tmp_path / "d", "--size", 32, "--seed", 9
     )
-    text = (copy / "config.toml").read_text().splitlines()
-    other = [f'data = "{tmp_path / "d"}"' if line.startswith("data =") else line for line in text]
-    (copy / "config.toml").write_text("\n".join(other))
-    outcome = deepchest("compare-weighters", "--resume", copy)
+    outcome = deepchest("compare-weighters", "--resume", copy, "--data", tmp_path / "d")
     assert outcome.code == 2
     assert "have changed" in outcome.err
 

@@ -1,13 +1,13 @@
-"""The preset for rare findings against its formula on plain lists, and against the options."""
+"""The preset for rare findings against its formula on plain lists."""
 
 import math
 
 import pytest
 import torch
 
+from deepchest_cli.weighting import WEIGHTERS, build_weighter
 from deepchest_cli.weighting.base import Performance
-from deepchest_cli.weighting.deepchest import DeepChestWeighter
-from deepchest_cli.weighting.deepchest_rare import RareDeepChestWeighter
+from deepchest_cli.weighting.deepchest_rare import rare_deepchest
 
 TASKS = ["common", "middling", "rare"]
 
@@ -26,7 +26,7 @@ def epoch(seed):
 
 
 def test_it_is_the_formula_of_its_docstring():
-    weighter, weights = RareDeepChestWeighter(TASKS), [1.0, 1.0, 1.0]
+    weighter, weights = rare_deepchest(TASKS), [1.0, 1.0, 1.0]
     for number in range(12):
         logits, labels = epoch(number)
         weighter.observe(logits, labels, torch.ones(40, 3))
@@ -47,11 +47,10 @@ def test_it_is_the_formula_of_its_docstring():
     assert weights[2] > weights[1]  # the rare one is hardly learnt, the middling one well
 
 
-def test_it_is_deepchest_with_these_options():
-    preset = RareDeepChestWeighter(TASKS)
-    same = DeepChestWeighter(TASKS, signal="loss-ratio", floor=0.5, renormalise=True)
-    for number in range(4):
-        for weighter in (preset, same):
-            weighter.observe(*epoch(number), torch.ones(40, 3))
-            weighter.end_epoch(Performance())
-    assert preset.weights.tolist() == same.weights.tolist()
+def test_it_has_the_options_of_deepchest_with_other_defaults():
+    mine, plain = WEIGHTERS["deepchest-rare"].options, WEIGHTERS["deepchest"].options
+    assert mine.keys() == plain.keys()
+    changed = {name: value for name, value in mine.items() if value != plain[name]}
+    assert changed == {"signal": "loss-ratio", "floor": 0.5, "renormalise": True}
+    weighter = build_weighter("deepchest-rare", TASKS, {"floor": "0.7"})
+    assert (weighter.rule.floor, weighter.source.signal) == (0.7, "loss-ratio")

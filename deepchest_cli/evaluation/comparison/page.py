@@ -7,12 +7,12 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from deepchest_cli.data.nih_metadata import WHOLE_TABLE
 from deepchest_cli.evaluation.comparison.markup import definitions, paragraph, picture, table
 from deepchest_cli.evaluation.comparison.method import FOLDS_TEXT, METHOD_TEXT
 from deepchest_cli.evaluation.comparison.summary import shortened
 
 Results = Mapping[str, Any]
-WHOLE_TABLE = 112_120  # radiographs of NIH ChestX-ray14
 HASH = 12  # signs of a hash that are shown
 RANKED = ("macro_auroc", "macro_average_precision", "worst_auroc", "rare_auroc", "macro_loss")
 

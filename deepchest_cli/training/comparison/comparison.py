@@ -14,7 +14,7 @@ from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.training.checks import refuse_unfit_parts, refuse_unfit_weighter
 from deepchest_cli.training.comparison.arms import Arm, parse_arms
 from deepchest_cli.training.comparison.fairness import Start, common_starts
-from deepchest_cli.training.comparison.folder import opened, record_configuration, widened
+from deepchest_cli.training.comparison.folder import opened, record_configuration
 from deepchest_cli.training.comparison.jobs import (
     Job,
     compared_jobs,
@@ -54,11 +54,12 @@ class Comparison:
     @property
     def finished_arms(self) -> list[Arm]:
         """The arms of which every run has finished."""
-        return [
-            arm
-            for arm in self.arms
-            if all(record.status == "finished" for _, record in self.runs_of(arm))
-        ]
+        return [arm for arm in self.arms if finished(self.runs_of(arm))]
+
+
+def finished(runs: Runs) -> bool:
+    """Whether there are runs and all of them have finished."""
+    return bool(runs) and all(record.status == "finished" for _, record in runs)
 
 
 def plan(config: CompareConfig) -> tuple[RadiographDataset, tuple[Arm, ...]]:
@@ -114,11 +115,10 @@ def compared(
 ) -> Iterator[Comparison]:
     """Train what is missing, then let each finished run predict the test part, once.
 
-    The folder is held until the caller has done with the comparison. Raises `UsageError` before
-    anything is trained, `InterruptedRunError` with all state saved, and `DeepChestError` where no
-    run at all has finished.
+    config: to go on with a folder, as `widened` gives it. The folder is held until the caller has
+    done with the comparison. Raises `UsageError` before anything is trained, `InterruptedRunError`
+    with all state saved, and `DeepChestError` where no weighter has finished all its runs.
     """
-    config = widened(config)
     dataset, arms = plan(config)
     with opened(config) as folder:
         yield _compare(config, arms, dataset, folder, observer, progress)
@@ -146,8 +146,8 @@ def _compare(
     used = {arm.label: rates.get(arm.label, config.learning_rate) for arm in arms}
     found = Comparison(folder, config, dataset, arms, runs, single, tuning, used, starts)
     _refuse_nothing(found)
-    finished = [job for job, record in [*runs, *single] if record.status == "finished"]
-    score_all(finished, dataset, resolve_device(devices[0]), progress)
+    whole = [job for job, record in [*runs, *single] if record.status == "finished"]
+    score_all(whole, dataset, resolve_device(devices[0]), progress)
     return found
 
 

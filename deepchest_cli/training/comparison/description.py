@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.config import RunConfig
-from deepchest_cli.evaluation.comparison.scores import Quantity, rarest_third
+from deepchest_cli.evaluation.comparison.scores import Quantity
 from deepchest_cli.evaluation.comparison.statistic import FEWEST_SEEDS, LEVEL
 from deepchest_cli.evaluation.comparison.tables import FEWEST_PATIENTS
 from deepchest_cli.evaluation.predictions import Predictions
@@ -67,10 +67,11 @@ def looks_of(found: Comparison) -> list[dict[str, Any]]:
     return before if mine in before[-1:] else [*before, mine]
 
 
-def describe_design(found: Comparison, measured: tuple[Quantity, ...]) -> dict[str, Any]:
-    """Return who was compared, how often, by what, and with which settings."""
+def describe_design(
+    found: Comparison, measured: tuple[Quantity, ...], rare: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return who was compared, how often, by what, and with which settings; `rare` are columns."""
     config = found.config
-    rare = rarest_third(training_positives(found))
     settings = {
         field.name: str(value) if isinstance(value, Path) else value
         for field in fields(RunConfig)

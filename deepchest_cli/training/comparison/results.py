@@ -22,7 +22,7 @@ from deepchest_cli.evaluation.comparison.tables import (
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.files import to_json
 from deepchest_cli.training.comparison.arms import BASELINE
-from deepchest_cli.training.comparison.comparison import Comparison, Runs
+from deepchest_cli.training.comparison.comparison import Comparison, Runs, finished
 from deepchest_cli.training.comparison.costs import Costs
 from deepchest_cli.training.comparison.description import (
     describe_data,
@@ -38,12 +38,12 @@ PATIENT_SEED = 0  # of the draws of patients: everybody's intervals are the same
 
 def build_results(found: Comparison, costs: Costs) -> dict[str, Any]:
     """Return all figures in plain values; the same runs give the same, but for `costs`."""
-    finished = {arm.label: arm for arm in found.finished_arms}
-    tables = {label: _tables(found, found.runs_of(arm)) for label, arm in finished.items()}
+    tables = {arm.label: _tables(found, found.runs_of(arm)) for arm in found.finished_arms}
     first = next(iter(tables.values()))[0]
     resampling = resample_patients(first.patient_id, found.config.replicates, PATIENT_SEED)
     scores = {label: score(table, resampling) for label, table in tables.items()}
-    measured = quantities(rarest_third(training_positives(found)))
+    rare = rarest_third(training_positives(found))
+    measured = quantities(rare)
     others = {label: one for label, one in scores.items() if label != BASELINE}
     baseline = scores.get(BASELINE)
     compared = differences(others, baseline, measured) if baseline and others else {}
@@ -53,12 +53,12 @@ def build_results(found: Comparison, costs: Costs) -> dict[str, Any]:
         if baseline is not None
     }
     losses = by_finding.get(METHOD)
-    single = score(_tables(found, found.single), resampling) if _finished(found.single) else None
+    single = score(_tables(found, found.single), resampling) if finished(found.single) else None
     ranks = mean_ranks(scores)
     return {
         "deepchest": __version__,
         "data": describe_data(found, first),
-        "design": describe_design(found, measured),
+        "design": describe_design(found, measured, rare),
         "starts": [asdict(start) for start in found.starts],
         "weighters": {
             arm.label: {
@@ -91,10 +91,6 @@ def build_results(found: Comparison, costs: Costs) -> dict[str, Any]:
         ),
         "costs": costs,
     }
-
-
-def _finished(runs: Runs) -> bool:
-    return bool(runs) and all(record.status == "finished" for _, record in runs)
 
 
 def _tables(found: Comparison, runs: Runs) -> list[Predictions]:

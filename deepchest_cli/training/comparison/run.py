@@ -29,9 +29,9 @@ class RunRecord:
     status: Status
     data_sha256: str
     learning_rate: float
-    device: str = ""  # its kind: cpu, cuda, mps
+    settings: str  # SHA-256 of what it was trained with
+    device: str = ""  # its kind: cpu, cuda, mps; empty where the run could not begin
     precision: str = ""
-    settings: str = ""  # SHA-256 of what it was trained with
     error: str | None = None
     epochs: int = 0
     steps: int = 0
@@ -76,7 +76,7 @@ def kept_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
     Raises `UsageError` where that was on other data or with other settings.
     """
     record = read_record(job.folder)
-    if record is not None and record.settings not in ("", job.settings):
+    if record is not None and record.settings != job.settings:
         raise UsageError(
             f"{job.folder} was trained with other settings, or other files of options, than this "
             "comparison has now.",
@@ -109,7 +109,7 @@ def run_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunReco
 def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
     for left_behind in job.folder.glob(".*.tmp"):  # by a process that was killed
         left_behind.unlink()
-    record = RunRecord("finished", dataset.sha256, job.config.learning_rate, settings=job.settings)
+    record = RunRecord("finished", dataset.sha256, job.config.learning_rate, job.settings)
     notes, trainer = _Notes(observer), None
     try:
         resumed = (job.folder / LAST).is_file()
