@@ -18,6 +18,7 @@ from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.terminal import Terminal
 from deepchest_cli.training.comparison.comparison import compared
 from deepchest_cli.training.comparison.fairness import common_starts
+from deepchest_cli.training.comparison.folder import opened
 from deepchest_cli.training.comparison.results import same_results
 from deepchest_cli.training.setup import set_up
 
@@ -146,8 +147,28 @@ def test_an_interrupted_comparison_goes_on_to_the_same_results(folder, deepchest
     assert info.value.hint == f"Go on with: deepchest compare-weighters --resume {out}"
     assert len(list(out.rglob("run.json"))) == 5
     assert not list(out.rglob("test.npz"))  # the test part waits for the end
+    (under_way,) = out.rglob("last.pt")
+    (under_way.parent / ".last.pt.1.tmp").touch()  # of a process that was killed while writing
     assert deepchest("compare-weighters", "--resume", out).code == 0
     assert same_results(results_in(out), results_in(folder))
+    assert not list(out.rglob(".*.tmp"))
+
+
+def test_an_interruption_after_training_says_how_to_go_on(shards, tmp_path):
+    out = tmp_path / "a name with spaces"
+    with pytest.raises(InterruptedRunError) as info, opened(config_of(shards, out=out)):
+        raise KeyboardInterrupt
+    assert info.value.hint.endswith(f"--resume '{out}'")
+    assert info.value.exit_code == 130
+
+
+def test_a_lost_checkpoint_names_the_run_to_begin_again(folder, deepchest, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "c")
+    lost = copy / "runs" / "deepchest" / "seed-1"
+    (lost / "run.json").unlink()  # its last.pt was used up when it finished
+    outcome = deepchest("compare-weighters", "--resume", copy)
+    assert outcome.code == 2
+    assert f"Remove the folder {lost} and go on with --resume" in outcome.err
 
 
 def test_another_configuration_is_refused(folder, deepchest):
