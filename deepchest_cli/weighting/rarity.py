@@ -48,9 +48,9 @@ class RarityWeighter(HeldWeighter):
     def __init__(
         self,
         tasks: Sequence[str],
-        power: float = 0.0,
+        power: float = 0.5,
         kappa: float = 1.0,
-        ramp: str = "always",
+        ramp: str = "late",
         turn: float = 0.5,
         signal: str = "none",
         rate: float = 0.1,

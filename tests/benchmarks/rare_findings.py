@@ -29,15 +29,15 @@ VARIANTS = (
     "deepchest[signal=auroc,every=25,dead_band=0.05,floor=0.5,renormalise=yes]",
     # priors
     "prevalence[power=0.5]",
-    f"{RARE}[power=0.5,kappa=0.03]",
-    f"{RARE}[power=-0.25]",
+    f"{RARE}[power=0.5,kappa=0.03,ramp=always]",
+    f"{RARE}[power=-0.25,ramp=always]",
     f"{RARE}[power=0.5,ramp=late]",
     f"{RARE}[power=0.5,ramp=early]",
     # feedback from validation
-    f"{RARE}[signal=auroc,rate=0.2,certainty=1]",
-    f"{RARE}[signal=gap,rate=-0.2,certainty=0.5]",
-    f"{RARE}[signal=gap,rate=0.2,certainty=0.5]",
-    f"{RARE}[signal=trend,rate=-0.2,certainty=0.5]",
+    f"{RARE}[power=0,signal=auroc,rate=0.2,certainty=1]",
+    f"{RARE}[power=0,signal=gap,rate=-0.2,certainty=0.5]",
+    f"{RARE}[power=0,signal=gap,rate=0.2,certainty=0.5]",
+    f"{RARE}[power=0,signal=trend,rate=-0.2,certainty=0.5]",
     # both
     f"{RARE}[power=0.5,ramp=early,signal=gap,rate=-0.2,certainty=0.5]",
     f"{RARE}[power=0.5,ramp=late,signal=gap,rate=-0.2,certainty=0.5]",

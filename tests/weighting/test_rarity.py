@@ -21,7 +21,8 @@ def tensor(values):
 
 
 def weighter(**options):
-    return RarityWeighter(TASKS, **{"context": CONTEXT, **options})
+    plain = {"context": CONTEXT, "power": 0.0, "ramp": "always"}
+    return RarityWeighter(TASKS, **{**plain, **options})
 
 
 def epoch(validation=(0.3, 0.3, 0.3), training=(0.3, 0.3, 0.3), auroc=(0.7, 0.8, 0.9)):
@@ -42,6 +43,15 @@ def test_it_begins_as_equal_weighting_without_prior_and_feedback():
     assert one.weights.tolist() == [1, 1, 1]
     one.end_epoch(epoch())
     assert one.weights.tolist() == [1, 1, 1]
+
+
+def test_by_default_rare_findings_rise_in_the_second_half():
+    one = RarityWeighter(TASKS, context=CONTEXT)
+    for _ in range(2):
+        assert one.weights.tolist() == [1, 1, 1]
+        one.end_epoch(epoch())
+    common, middling, rare = one.weights.tolist()
+    assert common < middling < rare
 
 
 @pytest.mark.parametrize("power", [-0.5, 0.5, 1.0])
