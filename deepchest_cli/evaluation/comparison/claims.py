@@ -72,7 +72,7 @@ def _accuracy(arms: Mapping[str, Scores]) -> Claim:
     low, high = one.interval() or (None, None)
     found = (
         f"{100 * one.estimate:+.2f} points against the mean of {', '.join(others)}, "
-        f"and of all findings"
+        "over all findings"
     )
     verdict = _against(low, high, ACCURACY)
     return _claim("accuracy", text, found, (one.estimate, low, high), verdict)
