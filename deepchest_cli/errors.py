@@ -27,6 +27,10 @@ class DeepChestError(Exception):
         self.hint = hint
 
 
+class UnreadableRadiographError(DeepChestError):
+    """An image file that yields no radiograph; the message says why."""
+
+
 class UsageError(DeepChestError):
     """A flag, a configuration or an input is wrong; nothing was done."""
 

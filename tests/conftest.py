@@ -109,7 +109,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("prepared")
     source = write_nih_folder(root / "nih")
-    config = PrepareConfig(size=32, workers=1, validation_fraction=0.2)
+    config = PrepareConfig(size="32", workers=1, validation_fraction=0.2)
     run_preparation(plan_preparation(config, source), config, root / "shards", lambda *_: None)
     return root / "shards"
 

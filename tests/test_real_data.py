@@ -8,9 +8,9 @@ from tests_support import QUICK
 
 from deepchest_cli.config import PrepareConfig, TrainConfig
 from deepchest_cli.data.dataset import open_dataset
-from deepchest_cli.data.nih_metadata import read_metadata
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.radiograph import read_radiograph
+from deepchest_cli.data.sources.nih_metadata import read_metadata
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run
 from deepchest_cli.training.setup import set_up
@@ -35,13 +35,14 @@ POSITIVES = {
 
 def prepare(source, folder, **settings):
     config = PrepareConfig(workers=2, **settings)
-    return run_preparation(plan_preparation(config, source), config, folder, lambda *_: None)
+    (result,) = run_preparation(plan_preparation(config, source), config, folder, lambda *_: None)
+    return result
 
 
 @pytest.fixture(scope="module")
 def prepared(real_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("real") / "shards"
-    return folder, prepare(real_data / "nih-224", folder, size=64).manifest
+    return folder, prepare(real_data / "nih-224", folder, size="64").manifest
 
 
 def test_the_official_split_of_the_sample(prepared):
@@ -66,7 +67,7 @@ def test_a_model_learns_from_it(prepared, tmp_path, recorder):
 
 def test_a_folder_without_lists_by_patient(real_data, tmp_path):
     manifest = prepare(
-        real_data / "nih-64", tmp_path / "s", size=64, split_scheme="random"
+        real_data / "nih-64", tmp_path / "s", size="64", split_scheme="random"
     ).manifest
     assert manifest["counts"]["all"]["images"] == 1000
     assert manifest["counts"]["all"]["patients"] == 264

@@ -1,56 +1,95 @@
-"""`deepchest prepare`: NIH's files, or synthetic ones, to shards."""
+"""`deepchest prepare`: radiographs in any of their usual forms, or synthetic ones, to shards."""
 
 from pathlib import Path
-from typing import Any
 
+from deepchest_cli.commands.prepare_display import (
+    render_check,
+    render_estimate,
+    render_prepared,
+)
 from deepchest_cli.config import DEFAULT_DATA, DEMO_DATA, DEMO_SOURCE, NIH_SOURCE, PrepareConfig
 from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 
 def prepare(config: PrepareConfig, terminal: Terminal) -> None:
-    """Convert NIH ChestX-ray14, or synthetic radiographs, to shards.
+    """Convert NIH ChestX-ray14 or other data sets, or synthetic radiographs, to shards.
+
+    The source is recognised by its files: NIH's folder with its archives untouched or unpacked, or
+    from Kaggle or Hugging Face; ChestMNIST; CheXpert, MIMIC-CXR-JPG, PadChest, VinDr-CXR; or any
+    table of paths and labels (--labels-csv). PNG, JPEG, TIFF and DICOM files are read.
 
     Examples:  deepchest prepare --source ~/nih --size 128
 
+    deepchest prepare --labels-csv labels.csv --source images --patient-column patient
+
     deepchest prepare --demo
     """
-    from deepchest_cli.data.preparation import plan_preparation, run_preparation
-
-    source = config.source or (DEMO_SOURCE if config.demo else NIH_SOURCE)
     folder = config.data or (DEMO_DATA if config.demo else DEFAULT_DATA)
-    _refuse_without_demo(config)
+    _refuse_contradictions(config)
+    if config.check:
+        _check(config, folder, terminal)
+        return
     try:
-        if config.demo:
-            _make_demo(config, source, terminal)
-        plan = plan_preparation(config, source)
-        for note in plan.notes:
-            terminal.note(note)
-        with terminal.progress("Converting") as progress:
-            result = run_preparation(plan, config, folder, progress)
+        _prepare(config, folder, terminal)
     except KeyboardInterrupt as interruption:
         raise InterruptedRunError(
             "Interrupted; finished shards are kept.",
             "Run the same command again to go on.",
             ExitCode.INTERRUPTED,
         ) from interruption
-    for lost in result.manifest["left_out"]:
-        terminal.detail(f"Left out {lost['image']}: {lost['reason']}")
-    if result.unchanged:
-        terminal.note(f"{folder} is complete and unchanged.")
-    if terminal.json:
-        terminal.document({"data": str(folder), **result.manifest})
-    else:
-        _render(result.manifest, folder, terminal)
 
 
-def _refuse_without_demo(config: PrepareConfig) -> None:
+def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal) -> None:
+    from deepchest_cli.data.preparation import plan_preparation, run_preparation
+
+    source = _source(config)
     if config.demo:
+        _make_demo(config, source, terminal)
+    plan = plan_preparation(config, source)
+    terminal.note(f"{source}: {plan.source.title}; images: {plan.images.describe()}.")
+    for note in plan.notes:
+        terminal.note(note)
+    if config.dry_run:
+        from deepchest_cli.data.preparation.estimate import estimate
+
+        render_estimate(plan, estimate(plan, config, folder), terminal)
+        return
+    with terminal.progress("Converting") as progress:
+        results = run_preparation(plan, config, folder, progress, terminal.warning)
+    render_prepared(results, terminal)
+
+
+def _source(config: PrepareConfig) -> Path:
+    if config.source is not None:
+        return config.source
+    if config.labels_csv is not None:
+        return config.labels_csv.parent
+    return DEMO_SOURCE if config.demo else NIH_SOURCE
+
+
+def _refuse_contradictions(config: PrepareConfig) -> None:
+    if config.check and (config.dry_run or config.demo):
+        raise UsageError(
+            "--check looks at shards that are there; it goes with neither --dry-run nor --demo."
+        )
+    if config.demo:
+        for flag, value in (("--labels-csv", config.labels_csv), ("--dry-run", config.dry_run)):
+            if value:
+                raise UsageError(f"{flag} and --demo exclude each other.")
         return
     if config.images is not None:
         raise UsageError("--images says how many synthetic radiographs to make.", "Add --demo.")
     if config.long_tail:
         raise UsageError("--long-tail is about synthetic findings.", "Add --demo.")
+
+
+def _check(config: PrepareConfig, folder: Path, terminal: Terminal) -> None:
+    from deepchest_cli.data.preparation.checking import check_shards
+
+    with terminal.progress("Checking") as progress:
+        results = check_shards(folder, progress)
+    render_check(results, terminal)
 
 
 def _make_demo(config: PrepareConfig, source: Path, terminal: Terminal) -> None:
@@ -74,34 +113,3 @@ def _make_demo(config: PrepareConfig, source: Path, terminal: Terminal) -> None:
     with terminal.progress("Drawing") as progress:
         make_demo(source, demo, config.workers, progress)
     terminal.note(f"Made {images} synthetic radiographs in {source}.")
-
-
-def _render(manifest: dict[str, Any], folder: Path, terminal: Terminal) -> None:
-    counts = manifest["counts"]
-    terminal.table(table_of(["", *counts], _summary(manifest)))
-    settings = manifest["settings"]
-    terminal.line("")
-    terminal.line(
-        f"{folder}: {settings['size']} px, split {settings['split_scheme']} by patient, "
-        f"labels of {manifest['source']['label_version']}, {len(manifest['shards'])} shards"
-    )
-    left_out = manifest["left_out"]
-    if left_out:
-        reasons = [lost["reason"] for lost in left_out]
-        counted = ", ".join(f"{reasons.count(r)} × {r}" for r in sorted(set(reasons)))
-        terminal.line(f"Left out: {len(left_out)} images ({counted})")
-
-
-def _summary(manifest: dict[str, Any]) -> list[list[str]]:
-    """Return images, patients and positives per part."""
-    counts = manifest["counts"]
-    rows = [
-        [label, *(f"{part[key]:,}" for part in counts.values())]
-        for label, key in (("Images", "images"), ("Patients", "patients"))
-    ]
-    rows += [
-        [finding, *(f"{part['positives'][finding]:,}" for part in counts.values())]
-        for finding in manifest["findings"]
-    ]
-    rows.append(["No finding", *(f"{part['no_finding']:,}" for part in counts.values())])
-    return rows

@@ -17,27 +17,90 @@ from deepchest_cli.config.flags import (
     Seed,
 )
 
+Layout = Literal["auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"]
+
 
 @dataclass(frozen=True)
 class PrepareConfig:
     """What to convert, how, and where to."""
 
     source: Annotated[
-        Path | None, Flag("Folder as NIH ships it: metadata CSV, images, split lists. [data/nih]")
+        Path | None,
+        Flag("Folder of the radiographs and their tables, or ChestMNIST's npz file. [data/nih]"),
     ] = None
     data: Annotated[
         Path | None, Flag("Folder for the shards. [data/shards, or data/demo-shards]")
     ] = None
-    size: Annotated[int, Flag("Stored height and width in pixels.", minimum=28, maximum=1024)] = 224
+    size: Annotated[
+        str, Flag("Stored height and width in pixels, 28 to 1024; 128,224 makes both in one pass.")
+    ] = "224"
+    pad: Annotated[bool, Flag("Keep the aspect, in black, instead of filling the square.")] = False
     split_scheme: Annotated[
-        Literal["official", "random"], Flag("NIH's own lists, or random by patient.")
-    ] = "official"
+        str | None,
+        Flag(
+            "official, random (by patient), chestmnist, or a CSV file of images and parts. "
+            "[the source's own, else random]",
+            metavar="NAME|FILE",
+        ),
+    ] = None
     validation_fraction: Annotated[
         float, Flag("Share of the training patients kept for validation.", minimum=0, maximum=0.9)
     ] = 0.1
     test_fraction: Annotated[
         float, Flag("Share of all patients for test, under random.", minimum=0, maximum=0.9)
     ] = 0.2
+    views: Annotated[
+        Literal["frontal", "all"], Flag("Which views to take, where the table names them.")
+    ] = "frontal"
+    layout: Annotated[Layout, Flag("What the source is.", panel="Other data than NIH's")] = "auto"
+    labels_csv: Annotated[
+        Path | None,
+        Flag(
+            "CSV file with a column of image paths and columns of labels.",
+            panel="Other data than NIH's",
+        ),
+    ] = None
+    path_column: Annotated[
+        str | None,
+        Flag("Column of the images' paths below --source.", panel="Other data than NIH's"),
+    ] = None
+    patient_column: Annotated[
+        str | None, Flag("Column of the patients.", panel="Other data than NIH's")
+    ] = None
+    label_columns: Annotated[
+        str | None,
+        Flag(
+            "Columns of labels, separated by commas. [all that hold 1, 0, -1 or blanks]",
+            panel="Other data than NIH's",
+        ),
+    ] = None
+    uncertain: Annotated[
+        Literal["ignore", "zero", "one"],
+        Flag(
+            "How an uncertain label, -1, is read: unknown, absent or present.",
+            panel="Other data than NIH's",
+        ),
+    ] = "ignore"
+    blank: Annotated[
+        Literal["ignore", "zero"] | None,
+        Flag(
+            "How a blank label is read. [ignore; zero for CheXpert and MIMIC-CXR]",
+            panel="Other data than NIH's",
+        ),
+    ] = None
+    readers: Annotated[
+        int,
+        Flag(
+            "VinDr-CXR: how many of three readers must report a finding.",
+            minimum=1,
+            maximum=3,
+            panel="Other data than NIH's",
+        ),
+    ] = 2
+    check: Annotated[bool, Flag("Verify shards that are there against their manifest.")] = False
+    dry_run: Annotated[
+        bool, Flag("Say what would be done, in what time and space, and write nothing.")
+    ] = False
     demo: Annotated[
         bool, Flag("Make synthetic radiographs in NIH's layout under data/demo and convert those.")
     ] = False
@@ -48,7 +111,10 @@ class PrepareConfig:
     allow_missing: Annotated[
         bool, Flag("Publish even though images are missing or unreadable.")
     ] = False
-    workers: Annotated[int | None, Flag("Decoding processes. [one per core]", minimum=1)] = None
+    allow_duplicates: Annotated[
+        bool, Flag("Publish even though images of two parts have the same pixels.")
+    ] = False
+    workers: Annotated[int | None, Flag("Decoding threads. [one per core]", minimum=1)] = None
     seed: Seed = 0
     force: Annotated[bool, Flag("Replace data prepared with other settings.")] = False
 

@@ -17,6 +17,15 @@ VALIDATION_FRACTION = 0.1  # of a fold's training patients, where the data have 
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """Where findings were marked; B boxes."""
+
+    row: NDArray[np.int64]  # (B,), of the image in the data set
+    finding: NDArray[np.str_]  # (B,)
+    box: NDArray[np.float32]  # (B, 4), x, y, width, height in stored pixels
+
+
+@dataclass(frozen=True)
 class RadiographDataset:
     """All N images of a data set with their labels (N, T) and metadata (N,)."""
 
@@ -30,6 +39,7 @@ class RadiographDataset:
     columns: dict[str, NDArray[Any]]
     shards: tuple[NDArray[np.uint8], ...]  # mapped images of each shard
     starts: NDArray[np.int64]  # first row of each shard
+    boxes: Boxes
 
     def rows(self, part: str) -> NDArray[np.int64]:
         """Return the rows of a part in stored order."""
@@ -80,12 +90,17 @@ def open_dataset(folder: Path) -> RadiographDataset:
 
     Raises `UsageError` where there is no data set and `DeepChestError` where a shard is damaged.
     """
-    manifest = read_manifest(folder)
+    return open_manifest(folder, read_manifest(folder))
+
+
+def open_manifest(folder: Path, manifest: dict[str, Any]) -> RadiographDataset:
+    """Open the shards of a folder that a manifest lists; errors as in `open_dataset`."""
     contents = [_open_shard(folder, entry, manifest) for entry in manifest["shards"]]
     contents = [content for content in contents if len(content.images)]
     if not contents:
         raise UsageError(f"{folder} holds no images.", "Prepare it again: deepchest prepare")
     lengths = [len(content.images) for content in contents]
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     return RadiographDataset(
         folder=folder,
         manifest=manifest,
@@ -100,7 +115,12 @@ def open_dataset(folder: Path) -> RadiographDataset:
         },
         # plain views: a memmap's own indexing takes three times as long as the copy
         shards=tuple(np.asarray(content.images) for content in contents),
-        starts=np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64),
+        starts=starts,
+        boxes=Boxes(
+            np.concatenate([c.box_row + start for c, start in zip(contents, starts, strict=True)]),
+            np.concatenate([content.box_finding.astype(str) for content in contents]),
+            np.concatenate([content.box for content in contents]),
+        ),
     )
 
 

@@ -1,22 +1,49 @@
-"""From an image file of any mode and size to a greyscale radiograph of 8 bits."""
+"""From an image file of any mode, depth and size to a greyscale radiograph of 8 bits."""
 
+import io
 import os
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from deepchest_cli.errors import DeepChestError
+from deepchest_cli.data.dicom import is_dicom, read_dicom
+from deepchest_cli.errors import UnreadableRadiographError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
 RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
 TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0
+LFS_POINTER = b"version https://git-lfs"
+# Pillow's own bound is where it begins to warn: a file of some kilobytes can unpack to gigabytes
+LARGEST_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
+BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+# what Pillow's manual advises whoever opens the files of strangers
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-class UnreadableRadiographError(DeepChestError):
-    """An image file that yields no radiograph; the message says why."""
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies within the stored square, in stored pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 def find_radiographs(folder: Path) -> list[Path]:
@@ -34,36 +61,80 @@ def find_radiographs(folder: Path) -> list[Path]:
 
 
 def read_radiograph(path: Path, size: int) -> NDArray[np.uint8]:
-    """Return an image as greyscale (size, size); the aspect is squashed, as NIH did at the source.
+    """Return an image file as greyscale (size, size); the aspect is squashed, as NIH did.
 
-    Alpha is dropped and not composited. Depths over 8 bits are scaled by 65535, or by 4095 where
-    no value is larger (12 bits kept in 16). Raises `UnreadableRadiographError` for a file that is
-    missing, damaged or no image, and for an image that has one value only.
+    Raises `UnreadableRadiographError` for a file that is missing, damaged or no image, and for an
+    image that has one value only.
     """
     try:
-        with Image.open(path) as image:
-            grey = _to_grey(ImageOps.exif_transpose(image))
-            resized = grey.resize((size, size), RESAMPLING)
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise UnreadableRadiographError("the file is missing") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow names the file in some messages and not in others; the caller does it always
-        reason = str(error).replace(f" {str(path)!r}", "")
-        raise UnreadableRadiographError(reason or type(error).__name__) from error
-    low, high = resized.getextrema()
-    if low == high:
-        raise UnreadableRadiographError(f"all pixels have one value ({low})")
-    return np.asarray(resized)
+    except OSError as error:
+        raise UnreadableRadiographError(error.strerror or str(error)) from error
+    return fit(decode(data), size)
+
+
+def decode(data: bytes) -> Image.Image:
+    """Return the bytes of an image file as mode L, at its own size.
+
+    Alpha is dropped and not composited. Depths over 8 bits are scaled by 65535, or by 4095 where
+    no value is larger (12 bits kept in 16). Raises `UnreadableRadiographError`.
+    """
+    if data.startswith(LFS_POINTER):
+        raise UnreadableRadiographError("a Git LFS pointer, not the image (run: git lfs pull)")
+    if is_dicom(data):
+        return read_dicom(data, LARGEST_PIXELS)
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.width * image.height > LARGEST_PIXELS:
+            raise ValueError(f"{image.width} × {image.height} pixels are too many")
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_grey(image)
+    except UnidentifiedImageError as error:
+        raise UnreadableRadiographError("cannot identify it as an image") from error
+    except BROKEN as error:
+        raise UnreadableRadiographError(str(error) or type(error).__name__) from error
+
+
+def placement(width: int, height: int, size: int, pad: bool) -> Placement:
+    """Return where a picture of width × height pixels lies in a square of `size`.
+
+    Without `pad` it fills the square; with `pad` it keeps its aspect, in the middle of black.
+    """
+    if not pad or width == height:
+        return Placement(0, 0, size, size)
+    scale = size / max(width, height)
+    inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
+    return Placement(
+        (size - inner_width) // 2, (size - inner_height) // 2, inner_width, inner_height
+    )
+
+
+def fit(image: Image.Image, size: int, pad: bool = False) -> NDArray[np.uint8]:
+    """Return a picture of mode L as (size, size); raise if it has one value only."""
+    place = placement(image.width, image.height, size, pad)
+    inner = np.asarray(image.resize((place.width, place.height), RESAMPLING))
+    if inner.min() == inner.max():
+        raise UnreadableRadiographError(f"all pixels have one value ({inner[0, 0]})")
+    if (place.width, place.height) == (size, size):
+        return inner
+    stored = np.zeros((size, size), dtype=np.uint8)
+    rows = slice(place.top, place.top + place.height)
+    stored[rows, place.left : place.left + place.width] = inner
+    return stored
 
 
 def _to_grey(image: Image.Image) -> Image.Image:
     """Return mode L; Pillow's own conversion would clip deep pixels at 255."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_eight_bits(np.asarray(image, dtype=np.float64)))
-    return image.convert("L")
+        return Image.fromarray(to_eight_bits(np.asarray(image, dtype=np.float64)))
+    image.load()
+    return image if image.mode == "L" else image.convert("L")
 
 
-def _to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return deep grey values from 0 to 65535 as 8 bits, by the rule of `decode`."""
     if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > SIXTEEN_BITS:
         raise ValueError("pixel values outside 0 to 65535")
     highest = TWELVE_BITS if pixels.max() <= TWELVE_BITS else SIXTEEN_BITS

@@ -3,6 +3,7 @@
 Images are contiguous and uncompressed so that a reader maps the file instead of decoding it.
 """
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -17,15 +18,23 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.files import replacing
 
 FORMAT = "deepchest-shards"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 # written while a preparation is under way, and never read as a data set
 PROGRESS = "preparation.json"
 
-SHARD_KEYS = {"file", "sha256", "bytes", "images", "left_out"}  # of a shard's manifest entry
+SHARD_KEYS = {
+    "file",
+    "sha256",
+    "bytes",
+    "images",
+    "left_out",
+    "near_constant",
+}  # of a shard's manifest entry
 
 # columns of the metadata table that a shard carries, one value an image
-TEXT_COLUMNS = {"image_index": 64, "sex": 1, "view": 4, "split": 10}  # width in bytes
+LONGEST_NAME = 128
+TEXT_COLUMNS = {"image_index": LONGEST_NAME, "sex": 1, "view": 16, "split": 10}  # bytes
 NUMBER_COLUMNS: dict[str, str] = {
     "patient_id": "<i8",
     "age": "<f4",  # years, NaN: unknown
@@ -42,11 +51,17 @@ class ShardContent:
     images: NDArray[np.uint8]  # (N, S, S)
     labels: NDArray[np.uint8]  # (N, T), 1: present
     known: NDArray[np.uint8]  # (N, T), 0: the label says nothing
+    digest: NDArray[np.bytes_]  # (N,), of the stored pixels
     columns: dict[str, NDArray[Any]]  # (N,) each, the names above
     box_row: NDArray[np.int32]  # (B,), row within the shard
     box_finding: NDArray[np.bytes_]  # (B,)
     box: NDArray[np.float32]  # (B, 4), x, y, width, height in stored pixels
     findings: tuple[str, ...]
+
+
+def digest_of(pixels: NDArray[np.uint8]) -> bytes:
+    """Return 32 hexadecimal digits that equal pixels share, and no others."""
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest().encode()
 
 
 def shard_name(number: int) -> str:
@@ -65,7 +80,7 @@ def write_shard(path: Path, content: ShardContent) -> None:
     with h5py.File(memory, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
-        for name in ("images", "labels", "known", "box_row", "box_finding", "box"):
+        for name in ("images", "labels", "known", "digest", "box_row", "box_finding", "box"):
             _write(file, name, getattr(content, name))
         for name, width in TEXT_COLUMNS.items():
             _write(file, name, content.columns[name].astype(f"S{width}"))
@@ -90,6 +105,7 @@ def read_shard(path: Path) -> ShardContent:
             images=_map_images(path, file["images"]),
             labels=file["labels"][:],
             known=file["known"][:],
+            digest=file["digest"][:],
             columns=columns,
             box_row=file["box_row"][:],
             box_finding=file["box_finding"][:],

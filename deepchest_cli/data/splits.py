@@ -1,7 +1,5 @@
 """Parts of a data set, always by patient."""
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,25 +71,27 @@ def fold_split(
     return _with_validation(patient_ids, labels, fold_of[rows] == fold, validation_fraction, fold)
 
 
-def official_split(
-    image_index: Sequence[str],
+def listed_split(
+    listed: NDArray[np.str_],
     patient_ids: NDArray[np.int64],
     labels: NDArray[np.uint8],
-    lists: Mapping[str, frozenset[str]],
     validation_fraction: float,
     seed: int,
 ) -> NDArray[np.str_]:
-    """Return the part of each row (N,) by NIH's lists; rows in neither list get an empty string.
+    """Return the part of each row (N,) by a list: NIH's, another source's own, or the user's.
 
-    `lists` holds the image names under "train_val" and "test". NIH has no validation list: it is
-    carved from train_val by patient.
+    `listed` has train_val, train, validation, test or nothing for each row; rows with nothing stay
+    without a part. Without a validation part in the list, one is carved from train_val (or train)
+    by patient. Raises `DeepChestError` where a patient stands in two parts.
     """
-    test = np.array([name in lists["test"] for name in image_index], dtype=bool)
-    listed = test | np.array([name in lists["train_val"] for name in image_index], dtype=bool)
-    _refuse_shared_patients(patient_ids[test], patient_ids[listed & ~test])
-    parts = np.full(len(image_index), "", dtype="<U10")
-    parts[listed] = _with_validation(
-        patient_ids[listed], labels[listed], test[listed], validation_fraction, seed
+    _refuse_shared_patients(listed, patient_ids)
+    if (listed == "validation").any():
+        return np.where(listed == "train_val", "train", listed).astype("<U10")
+    parts = np.full(len(listed), "", dtype="<U10")
+    there = listed != ""
+    test = listed[there] == "test"
+    parts[there] = _with_validation(
+        patient_ids[there], labels[there], test, validation_fraction, seed
     )
     return parts
 
@@ -110,10 +110,16 @@ def _with_validation(
     return parts
 
 
-def _refuse_shared_patients(one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
-    shared = np.intersect1d(one, other)
-    if len(shared):
+def _refuse_shared_patients(listed: NDArray[np.str_], patient_ids: NDArray[np.int64]) -> None:
+    there = np.flatnonzero(listed != "")
+    order = there[np.argsort(patient_ids[there], kind="stable")]
+    same = patient_ids[order][1:] == patient_ids[order][:-1]
+    apart = np.flatnonzero(same & (listed[order][1:] != listed[order][:-1]))
+    if len(apart):
+        one, other = order[apart[0]], order[apart[0] + 1]
+        patients = len(np.unique(patient_ids[order[apart]]))
         raise DeepChestError(
-            f"{len(shared)} patients stand in both split lists, the first is {shared[0]}.",
-            "Restore NIH's own train_val_list.txt and test_list.txt.",
+            f"{patients} patients stand in two parts of the split; the first, "
+            f"{patient_ids[one]}, in {listed[one]} and in {listed[other]}.",
+            "Restore the lists, or split by patient at random: --split-scheme random",
         )

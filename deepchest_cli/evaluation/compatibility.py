@@ -3,7 +3,7 @@
 from typing import Any
 
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.data.nih_layout import SPLIT_LISTS
+from deepchest_cli.data.sources.nih_layout import SPLIT_LISTS
 from deepchest_cli.errors import UsageError
 
 # settings that decide which patient stands in which part

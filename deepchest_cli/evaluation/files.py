@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepchest_cli.data.radiograph import UnreadableRadiographError, read_radiograph
+from deepchest_cli.data.radiograph import read_radiograph
+from deepchest_cli.errors import UnreadableRadiographError
 from deepchest_cli.evaluation.predictions import probabilities_of
 from deepchest_cli.model.classifier import Classifier
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepchest_cli.data.radiograph import UnreadableRadiographError, read_radiograph
+from deepchest_cli.data.radiograph import read_radiograph
+from deepchest_cli.errors import UnreadableRadiographError
 
 GREY = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepchest_cli.data.splits import PARTS, fold_split, official_split, random_split
+from deepchest_cli.data.splits import PARTS, fold_split, listed_split, random_split
 from deepchest_cli.errors import DeepChestError
 
 
@@ -39,13 +39,9 @@ def test_no_patient_stands_in_two_random_parts(population, validation, test, see
 @given(populations(), fractions, st.integers(0, 2**32), st.sets(st.integers(0, 59)))
 def test_no_patient_stands_in_two_official_parts(population, validation, seed, test_patients):
     patients, labels = population
-    names = [f"{row}.png" for row in range(len(patients))]
     in_test = np.isin(patients, [patient * 7 for patient in test_patients])
-    lists = {
-        "test": frozenset(np.array(names)[in_test]),
-        "train_val": frozenset(np.array(names)[~in_test]),
-    }
-    parts = official_split(names, patients, labels, lists, validation, seed)
+    listed = np.where(in_test, "test", "train_val")
+    parts = listed_split(listed, patients, labels, validation, seed)
     assert all(len(found) == 1 for found in parts_of_patients(patients, parts))
     assert np.array_equal(parts == "test", in_test)
 
@@ -68,16 +64,21 @@ def test_seeds_differ():
 
 
 def test_rows_in_neither_list_have_no_part():
-    lists = {"test": frozenset(["a"]), "train_val": frozenset(["b"])}
+    listed = np.array(["test", "train_val", ""])
     labels = np.zeros((3, 1), np.uint8)
-    parts = official_split(["a", "b", "c"], np.array([1, 2, 3]), labels, lists, 0, 0)
-    assert list(parts) == ["test", "train", ""]
+    assert list(listed_split(listed, np.array([1, 2, 3]), labels, 0, 0)) == ["test", "train", ""]
 
 
 def test_a_patient_in_both_lists_is_refused():
-    lists = {"test": frozenset(["a"]), "train_val": frozenset(["b"])}
-    with pytest.raises(DeepChestError, match="first is 5"):
-        official_split(["a", "b"], np.array([5, 5]), np.zeros((2, 1), np.uint8), lists, 0.1, 0)
+    listed = np.array(["test", "train_val"])
+    with pytest.raises(DeepChestError, match="the first, 5, in test and in train_val"):
+        listed_split(listed, np.array([5, 5]), np.zeros((2, 1), np.uint8), 0.1, 0)
+
+
+def test_a_list_with_a_validation_part_is_taken_as_it_is():
+    listed = np.array(["test", "train", "validation", "train_val", ""])
+    parts = listed_split(listed, np.arange(5), np.zeros((5, 1), np.uint8), 0.5, 0)
+    assert list(parts) == ["test", "train", "validation", "train", ""]
 
 
 @settings(deadline=None, max_examples=100)

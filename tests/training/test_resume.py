@@ -12,7 +12,7 @@ from deepchest_cli.training.setup import set_up
 
 
 def prepared(source, folder, **changes):
-    config = PrepareConfig(size=32, workers=1, validation_fraction=0.2, force=True)
+    config = PrepareConfig(size="32", workers=1, validation_fraction=0.2, force=True)
     config = replace(config, **changes)
     run_preparation(plan_preparation(config, source), config, folder, lambda *_: None)
     return folder

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deepchest_cli.data.findings import NO_FINDING
-from deepchest_cli.data.nih_layout import BOX_FRAME, BOX_SPELLINGS, BOXED_FINDINGS
+from deepchest_cli.data.sources.nih_layout import BOX_FRAME, BOX_SPELLINGS, BOXED_FINDINGS
 from deepchest_cli.data.synthetic.specification import Box, RadiographSpec
 
 _ENTRY_HEADER = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from deepchest_cli.data.nih_layout import BOX_FILE, METADATA_FILES, SPLIT_LISTS
+from deepchest_cli.data.sources.nih_layout import BOX_FILE, METADATA_FILES, SPLIT_LISTS
 from deepchest_cli.data.synthetic.population import DEFAULT_IMAGES, Population, plan_population
 from deepchest_cli.data.synthetic.rendering import render_radiograph
 from deepchest_cli.data.synthetic.specification import Box, RadiographSpec

@@ -7,7 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from deepchest_cli.data.nih_metadata import WHOLE_TABLE
+from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
 from deepchest_cli.evaluation.comparison.markup import definitions, paragraph, picture, table
 from deepchest_cli.evaluation.comparison.method import FOLDS_TEXT, METHOD_TEXT
 from deepchest_cli.evaluation.comparison.summary import shortened

@@ -3,22 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli import __version__
-from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.planning import Plan, few
+from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json
 from deepchest_cli.data.splits import PARTS
+from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of, write_json
+
+SHEET = "contact-sheet.png"
 
 Entries = dict[str, dict[str, Any]]  # a shard's file name to its entry in the manifest
 
 
 def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:
     """Accept an empty folder or one with the same preparation; return what it has recorded."""
-    for name in ("shard-*.h5", MANIFEST, PROGRESS):
+    for name in ("shard-*.h5", MANIFEST, PROGRESS, SHEET):
         for left_behind in folder.glob(f".{name}.*.tmp"):  # by a process that was killed
             left_behind.unlink()
     for name in (MANIFEST, PROGRESS):
@@ -68,58 +71,78 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 def _clear(folder: Path) -> None:
     """Remove what a preparation writes, the manifest first, and nothing else."""
-    for name in (MANIFEST, PROGRESS):
+    for name in (MANIFEST, PROGRESS, SHEET):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("shard-*.h5"):
         path.unlink()
 
 
-def trusted(folder: Path, plan: Plan, recorded: dict[str, Any] | None) -> Entries:
+def trusted(folder: Path, plan: Plan, recorded: dict[str, Any] | None, published: bool) -> Entries:
     """Return the entries of shards whose bytes are those that were recorded.
 
-    A shard that lacks an image which is there now is done again.
+    A shard that lacks an image which is there now, or may be, is done again.
     """
-    there = set(plan.table.loc[plan.table["path"] != "", "image_index"])
+    if recorded is None:
+        return {}
+    names = dict(zip(plan.table["image_index"], plan.keys, strict=True))
+    unread = bool(plan.images.streams) and not (
+        published and recorded.get("archives") == archives_of(plan)
+    )
+
+    def may_be_there(lost: dict[str, str]) -> bool:
+        return unread or names.get(lost["image"]) in plan.images.places
+
     return {
         entry["file"]: entry
-        for entry in (recorded or {"shards": []})["shards"]
+        for entry in recorded["shards"]
         if (folder / entry["file"]).is_file()
-        and not any(lost["image"] in there for lost in entry["left_out"])
+        and not any(map(may_be_there, entry["left_out"]))
         and sha256_of(folder / entry["file"]) == entry["sha256"]
     }
 
 
-def save_progress(folder: Path, plan: Plan, done: Entries) -> None:
+def archives_of(plan: Plan) -> dict[str, int]:
+    """Return the bytes of each archive that is read from beginning to end, by name."""
+    return {stream.title: stream.path.stat().st_size for stream in plan.images.streams}
+
+
+def save_progress(folder: Path, identity: dict[str, Any], done: Entries) -> None:
     """Record which shards are done, so that an interrupted preparation continues."""
-    write_json(
-        folder / PROGRESS, {**plan.identity, "shards": [done[name] for name in sorted(done)]}
-    )
+    write_json(folder / PROGRESS, {**identity, "shards": [done[name] for name in sorted(done)]})
 
 
-def build_manifest(plan: Plan, done: Entries) -> dict[str, Any]:
-    """Return the manifest of a finished preparation."""
+def build_manifest(
+    plan: Plan, size: int, done: Entries, duplicates: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the manifest of a finished preparation of one size."""
     shards = [done[name] for name in sorted(done)]
     left_out = [lost for shard in shards for lost in shard["left_out"]]
     lost_names = {lost["image"] for lost in left_out}
-    kept = plan.table[~plan.table["image_index"].isin(lost_names)]
+    kept = (~plan.table["image_index"].isin(lost_names)).to_numpy()
     return {
-        **plan.identity,
+        **plan.identity(size),
         "written_by": f"deepchest {__version__}",
-        "counts": _counts(kept),
+        "archives": archives_of(plan),
+        "counts": count_parts(plan, kept),
         "left_out": left_out,
+        "duplicates": duplicates,
         "shards": shards,
     }
 
 
-def _counts(table: pd.DataFrame) -> dict[str, Any]:
-    """Return images, patients and positives per finding, in each part and in all."""
-    parts = {part: table[table["split"] == part] for part in PARTS} | {"all": table}
+def count_parts(plan: Plan, kept: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return images, patients, positives and known labels of kept rows (N,), by part."""
+    chosen = {part: kept & (plan.parts == part) for part in PARTS} | {"all": kept}
+    return {part: _count(plan, rows) for part, rows in chosen.items()}
+
+
+def _count(plan: Plan, rows: NDArray[np.bool_]) -> dict[str, Any]:
+    labels, known = plan.source.labels[rows], plan.source.known[rows]
+    names = plan.source.findings
     return {
-        part: {
-            "images": len(rows),
-            "patients": int(rows["patient_id"].nunique()),
-            "no_finding": int((rows[list(FINDINGS)].sum(axis=1) == 0).sum()),
-            "positives": {finding: int(rows[finding].sum()) for finding in FINDINGS},
-        }
-        for part, rows in parts.items()
+        "images": int(rows.sum()),
+        "patients": int(plan.table["patient_id"][rows].nunique()),
+        "no_finding": int((labels.sum(axis=1) == 0).sum()),
+        "positives": dict(zip(names, labels.sum(axis=0).tolist(), strict=True)),
+        "known": dict(zip(names, known.sum(axis=0).tolist(), strict=True)),
     }

@@ -14,18 +14,19 @@ import pytest
 from PIL import Image
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data import conversion
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.radiograph import read_radiograph
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import held
 
-CONFIG = PrepareConfig(size=32, workers=1)
+CONFIG = PrepareConfig(size="32", workers=1)
 
 
 def prepare(source: Path, folder: Path, config: PrepareConfig = CONFIG):
-    return run_preparation(plan_preparation(config, source), config, folder, lambda *_: None)
+    plan = plan_preparation(config, source)
+    (result,) = run_preparation(plan, config, folder, lambda *_: None)
+    return result
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -35,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def small_shards(monkeypatch):
     """Several shards from a small folder; in this process, where the patch holds."""
-    monkeypatch.setattr("deepchest_cli.data.planning.rows_per_shard", lambda size: 20)
+    monkeypatch.setattr("deepchest_cli.data.preparation.planning.rows_per_shard", lambda size: 20)
 
 
 def test_images_labels_and_metadata_arrive(nih_folder, tmp_path):
@@ -68,10 +69,10 @@ def test_boxes_are_scaled_to_the_stored_frame(nih_folder, tmp_path):
 
 def test_the_bytes_depend_on_source_and_settings_only(nih_folder, tmp_path, small_shards):
     prepare(nih_folder, tmp_path / "one")
-    prepare(nih_folder, tmp_path / "two", PrepareConfig(size=32, workers=3))
-    assert len(contents(tmp_path / "one")) == 5
+    prepare(nih_folder, tmp_path / "two", PrepareConfig(size="32", workers=3))
+    assert len(contents(tmp_path / "one")) == 6
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
-    prepare(nih_folder, tmp_path / "other", PrepareConfig(size=32, workers=1, seed=1))
+    prepare(nih_folder, tmp_path / "other", PrepareConfig(size="32", workers=1, seed=1))
     assert contents(tmp_path / "one") != contents(tmp_path / "other")
 
 
@@ -85,11 +86,11 @@ def test_the_same_again_changes_nothing(nih_folder, tmp_path):
 def test_other_settings_are_refused_by_name_and_replaced_on_demand(nih_folder, tmp_path):
     prepare(nih_folder, tmp_path / "shards")
     before = contents(tmp_path / "shards")
-    other = PrepareConfig(size=40, workers=1)
+    other = PrepareConfig(size="40", workers=1)
     with pytest.raises(UsageError, match="size 32, not 40"):
         prepare(nih_folder, tmp_path / "shards", other)
     assert contents(tmp_path / "shards") == before
-    forced = PrepareConfig(size=40, workers=1, force=True)
+    forced = PrepareConfig(size="40", workers=1, force=True)
     prepare(nih_folder, tmp_path / "shards", forced)
     assert open_dataset(tmp_path / "shards").size == 40
 
@@ -108,7 +109,7 @@ def test_a_damaged_manifest_is_replaced_on_demand(nih_folder, tmp_path):
     (tmp_path / "shards" / "manifest.json").write_text("{")
     with pytest.raises(UsageError, match="damaged"):
         prepare(nih_folder, tmp_path / "shards")
-    prepare(nih_folder, tmp_path / "shards", PrepareConfig(size=32, workers=1, force=True))
+    prepare(nih_folder, tmp_path / "shards", PrepareConfig(size="32", workers=1, force=True))
     assert contents(tmp_path / "shards") == whole
 
 
@@ -120,7 +121,9 @@ def test_a_second_process_waits_its_turn(nih_folder, tmp_path):
 
 def test_without_leave_a_data_set_with_lost_images_is_withdrawn(nih_folder, tmp_path):
     spoil(nih_folder)
-    prepare(nih_folder, tmp_path / "shards", PrepareConfig(size=32, workers=1, allow_missing=True))
+    prepare(
+        nih_folder, tmp_path / "shards", PrepareConfig(size="32", workers=1, allow_missing=True)
+    )
     with pytest.raises(DeepChestError, match="nothing is published"):
         prepare(nih_folder, tmp_path / "shards")
     with pytest.raises(UsageError):
@@ -189,7 +192,7 @@ def test_lost_images_publish_nothing(nih_folder, tmp_path):
 
 def test_lost_images_are_listed_and_not_turned_black(nih_folder, tmp_path):
     spoil(nih_folder)
-    config = PrepareConfig(size=32, workers=1, allow_missing=True)
+    config = PrepareConfig(size="32", workers=1, allow_missing=True)
     manifest = prepare(nih_folder, tmp_path / "shards", config).manifest
     assert len(manifest["left_out"]) == 4
     assert manifest["counts"]["all"]["images"] == 76
@@ -217,20 +220,23 @@ def test_nested_images_and_surplus_ones(nih_folder, tmp_path):
     shutil.move(nih_folder / "images", nested)
     Image.new("L", (5, 5)).save(nested / "99999999_000.png")
     plan = plan_preparation(CONFIG, nih_folder)
-    assert (plan.table["path"] != "").all()
+    assert set(plan.keys) <= plan.images.places.keys()
     assert any("1 images have no row" in note for note in plan.notes)
 
 
 def test_an_image_in_two_places_is_refused(nih_folder, tmp_path):
     shutil.copytree(nih_folder / "images", nih_folder / "copy")
-    with pytest.raises(UsageError, match="is there twice"):
+    plan = plan_preparation(CONFIG, nih_folder)
+    assert "80 files are there twice with the same bytes; one is used." in plan.notes
+    Image.new("L", (5, 5)).save(nih_folder / "copy" / "00000001_000.png")
+    with pytest.raises(UsageError, match="00000001_000.png is there twice, and the files differ"):
         plan_preparation(CONFIG, nih_folder)
 
 
 def test_random_split_needs_no_lists(nih_folder, tmp_path):
     (nih_folder / "test_list.txt").unlink()
     (nih_folder / "train_val_list.txt").unlink()
-    config = PrepareConfig(size=32, workers=1, split_scheme="random")
+    config = PrepareConfig(size="32", workers=1, split_scheme="random")
     manifest = prepare(nih_folder, tmp_path / "shards", config).manifest
     assert manifest["settings"]["split_scheme"] == "random"
     assert manifest["counts"]["test"]["patients"] == 8
@@ -241,13 +247,14 @@ def test_no_space_left_keeps_nothing_half_written(nih_folder, tmp_path, monkeypa
         path.touch()
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    (tmp_path / "shards").mkdir()
     monkeypatch.setattr(Path, "write_bytes", full)
-    plan = plan_preparation(CONFIG, nih_folder)
-    job = conversion.ShardJob(tmp_path / "shards" / "shard-00000.h5", 32, plan.table, plan.boxes)
-    with pytest.raises(OSError, match="No space left"):
-        conversion.convert_shard(job)
-    assert contents(tmp_path / "shards") == {}
+    with pytest.raises(OSError, match=r"No space left on device.*shard-00000\.h5"):
+        prepare(nih_folder, tmp_path / "shards")
+    assert list(contents(tmp_path / "shards")) == ["preparation.json"]
+    monkeypatch.undo()
+    prepare(nih_folder, tmp_path / "undisturbed")
+    prepare(nih_folder, tmp_path / "shards")
+    assert contents(tmp_path / "shards") == contents(tmp_path / "undisturbed")
 
 
 def test_kill_and_the_same_command_again(nih_folder, tmp_path):
@@ -280,7 +287,7 @@ def test_kill_and_the_same_command_again(nih_folder, tmp_path):
 def test_no_image_at_all_publishes_nothing(nih_folder, tmp_path):
     shutil.rmtree(nih_folder / "images")
     with pytest.raises(DeepChestError, match="None of the images"):
-        prepare(nih_folder, tmp_path / "shards", PrepareConfig(size=32, allow_missing=True))
+        prepare(nih_folder, tmp_path / "shards", PrepareConfig(size="32", allow_missing=True))
 
 
 def test_linked_folders_are_followed_and_loops_are_not(nih_folder, tmp_path):
@@ -288,7 +295,7 @@ def test_linked_folders_are_followed_and_loops_are_not(nih_folder, tmp_path):
     (nih_folder / "images").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(nih_folder)
     plan = plan_preparation(CONFIG, nih_folder)
-    assert (plan.table["path"] != "").all()
+    assert set(plan.keys) <= plan.images.places.keys()
 
 
 def test_what_is_no_file_is_no_image(nih_folder, tmp_path):
@@ -298,11 +305,11 @@ def test_what_is_no_file_is_no_image(nih_folder, tmp_path):
         prepare(nih_folder, tmp_path / "shards")
 
 
-@pytest.mark.parametrize("text", ['{"format_version": 1}', '{"format_version": 1, "shards": 3}'])
+@pytest.mark.parametrize("text", ['{"format_version": 2}', '{"format_version": 2, "shards": 3}'])
 def test_a_manifest_without_its_parts_is_damaged(nih_folder, tmp_path, text):
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "manifest.json").write_text(text)
     with pytest.raises(UsageError, match="damaged"):
         open_dataset(tmp_path / "shards")
-    prepare(nih_folder, tmp_path / "shards", PrepareConfig(size=32, workers=1, force=True))
+    prepare(nih_folder, tmp_path / "shards", PrepareConfig(size="32", workers=1, force=True))
     assert len(open_dataset(tmp_path / "shards").labels) == 80

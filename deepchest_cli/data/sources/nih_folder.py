@@ -1,24 +1,25 @@
-"""The files of an NIH folder: which is which, the split lists, the boxes, the images."""
+"""The files of an NIH folder: which is which, the split lists, the boxes."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.nih_layout import (
-    BOX_FILE,
+from deepchest_cli.data.sources.base import BOX_COLUMNS, no_boxes
+from deepchest_cli.data.sources.nih_layout import (
     BOX_FRAME,
     BOX_SPELLINGS,
     METADATA_FILES,
     SPLIT_LISTS,
 )
-from deepchest_cli.data.radiograph import find_radiographs
+from deepchest_cli.data.sources.tables import read_text
 from deepchest_cli.errors import UsageError
 
 
 def find_metadata(source: Path) -> Path:
-    """Return the metadata file of an NIH folder, the newest labels first."""
+    """Return the metadata file of an NIH folder, or of one in it, the newest labels first."""
     if not source.is_dir():
         raise UsageError(
             f"There is no folder {source}.",
@@ -26,52 +27,58 @@ def find_metadata(source: Path) -> Path:
             "--source, or try synthetic radiographs: deepchest prepare --demo",
         )
     for name in METADATA_FILES:
-        if (source / name).is_file():
-            return source / name
+        found = find_beside(source, name)
+        if found is not None:
+            return found
     raise UsageError(
         f"{source} has no metadata table ({', '.join(METADATA_FILES)}).",
-        "Put NIH's CSV file beside the images.",
+        "Put NIH's CSV file beside the images, or name the table of other data with --labels-csv.",
     )
 
 
-def read_split_lists(source: Path) -> dict[str, frozenset[str]]:
-    """Return NIH's image names under "train_val" and "test"."""
-    lists = {}
+def find_beside(source: Path, name: str) -> Path | None:
+    """Return a file of NIH's, packed with gzip or not: in the folder or up to two below."""
+    for depth in ("", "*/", "*/*/"):
+        places = chain(source.glob(f"{depth}{name}"), source.glob(f"{depth}{name}.gz"))
+        files = sorted(path for path in places if path.is_file())
+        if files:
+            return files[0]
+    return None
+
+
+def read_split_lists(source: Path) -> tuple[dict[str, frozenset[str]], tuple[Path, ...]]:
+    """Return NIH's image names under "train_val" and "test", and the files they are from."""
+    lists, paths = {}, []
     for part, name in SPLIT_LISTS.items():
-        path = source / name
-        if not path.is_file():
+        path = find_beside(source, name)
+        if path is None:
             raise UsageError(
-                f"{path} is missing, and --split-scheme official needs it.",
+                f"{source / name} is missing, and --split-scheme official needs it.",
                 "Put NIH's list there, or split by patient at random: --split-scheme random",
             )
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{path} is no plain text file: {error}.") from error
+        lines = read_text(path).splitlines()
         lists[part] = frozenset(line.strip() for line in lines if line.strip())
-        if not lists[part]:
-            raise UsageError(f"{path} is empty.", "Download it again.")
+        paths.append(path)
     both = sorted(lists["train_val"] & lists["test"])
     if both:
         raise UsageError(
             f"{len(both)} images stand in both split lists, the first is {both[0]}.",
             "Restore NIH's own lists.",
         )
-    return lists
+    return lists, tuple(paths)
 
 
-def read_boxes(source: Path) -> pd.DataFrame:
+def read_boxes(path: Path | None) -> pd.DataFrame:
     """Return NIH's boxes: image_index, finding, x, y, width, height in pixels of the 1024 frame.
 
     The file's header names nine columns for six, so it is skipped; a missing file has no boxes.
     """
-    columns = ["image_index", "finding", "x", "y", "width", "height"]
-    path = source / BOX_FILE
-    if not path.is_file():
-        return pd.DataFrame({name: [] for name in columns})
+    if path is None:
+        return no_boxes()
+    numbers = list(BOX_COLUMNS[2:])
     try:
-        raw = pd.read_csv(path, header=None, skiprows=1, usecols=range(6), names=columns)
-        raw[columns[2:]] = raw[columns[2:]].astype(np.float64)
+        raw = pd.read_csv(path, header=None, skiprows=1, usecols=range(6), names=list(BOX_COLUMNS))
+        raw[numbers] = raw[numbers].astype(np.float64)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise UsageError(f"{path} is no readable table of boxes: {error}.") from error
     _refuse_impossible_boxes(raw, path)
@@ -93,16 +100,3 @@ def _refuse_impossible_boxes(boxes: pd.DataFrame, path: Path) -> None:
             f"{path}, row {row + 2}: a box needs an image, a finding, and x, y, width and height "
             f"within {BOX_FRAME:.0f} pixels. Found {boxes.iloc[row].tolist()}."
         )
-
-
-def find_images(source: Path) -> dict[str, Path]:
-    """Return every image below a folder by its file name, however deep it lies."""
-    found: dict[str, Path] = {}
-    for path in find_radiographs(source):
-        if path.name in found:
-            raise UsageError(
-                f"{path.name} is there twice: {found[path.name]} and {path}.",
-                "Name the folder of one copy with --source.",
-            )
-        found[path.name] = path
-    return found

@@ -1,0 +1,111 @@
+"""What `prepare` shows: the data sets it made, what it would make, what it found in one."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from deepchest_cli.errors import DeepChestError
+from deepchest_cli.terminal import Terminal, table_of
+
+if TYPE_CHECKING:
+    from deepchest_cli.data.preparation import Plan, Preparation
+    from deepchest_cli.data.preparation.checking import Checked
+    from deepchest_cli.data.preparation.estimate import Estimate
+
+
+def render_prepared(results: "Sequence[Preparation]", terminal: Terminal) -> None:
+    """Show the counts, which are the same at every size, and where each data set lies."""
+    for lost in results[0].manifest["left_out"]:
+        terminal.detail(f"Left out {lost['image']}: {lost['reason']}")
+    for result in results:
+        if result.unchanged:
+            terminal.note(f"{result.folder} is complete and unchanged.")
+    if terminal.json:
+        documents = [{"data": str(result.folder), **result.manifest} for result in results]
+        terminal.document(documents[0] if len(documents) == 1 else {"data_sets": documents})
+        return
+    manifest = results[0].manifest
+    terminal.table(table_of(["", *manifest["counts"]], _summary(manifest)))
+    terminal.line("")
+    for result in results:
+        terminal.line(_describe(result))
+    left_out = manifest["left_out"]
+    if left_out:
+        reasons = [lost["reason"] for lost in left_out]
+        counted = ", ".join(f"{reasons.count(r)} × {r}" for r in sorted(set(reasons)))
+        terminal.line(f"Left out: {len(left_out)} images ({counted})")
+
+
+def _describe(result: "Preparation") -> str:
+    settings, source = result.manifest["settings"], result.manifest["source"]
+    labels = (
+        "" if source["label_version"] == "unknown" else f"labels of {source['label_version']}, "
+    )
+    by = "by patient" if source["patients"] else "by image (patients are unknown)"
+    return (
+        f"{result.folder}: {settings['size']} px, split {settings['split_scheme']} {by}, "
+        f"{labels}{len(result.manifest['shards'])} shards, contact-sheet.png"
+    )
+
+
+def _summary(manifest: dict[str, Any]) -> list[list[str]]:
+    """Return images, patients and positives per part; of known labels where some are unknown."""
+    counts = manifest["counts"]
+    rows = [["Images", *(f"{part['images']:,}" for part in counts.values())]]
+    if manifest["source"]["patients"]:
+        rows.append(["Patients", *(f"{part['patients']:,}" for part in counts.values())])
+    rows += [
+        [finding, *(_positives(part, finding) for part in counts.values())]
+        for finding in manifest["findings"]
+    ]
+    rows.append(["No finding", *(f"{part['no_finding']:,}" for part in counts.values())])
+    return rows
+
+
+def _positives(part: dict[str, Any], finding: str) -> str:
+    positives, known = part["positives"][finding], part["known"][finding]
+    return f"{positives:,}" if known == part["images"] else f"{positives:,} of {known:,}"
+
+
+def render_estimate(plan: "Plan", found: "Estimate", terminal: Terminal) -> None:
+    """Show what a preparation would do, in what time and space."""
+    from dataclasses import asdict
+
+    from deepchest_cli.data.text import duration_of, size_of
+
+    if terminal.json:
+        terminal.document({"dry_run": asdict(found)})
+        return
+    rows = [[part, f"{number:,}"] for part, number in found.images.items()]
+    terminal.table(table_of(["Part", "Images"], rows))
+    terminal.line("")
+    done = f", {found.done:,} of them done already" if found.done else ""
+    missing = f"; {found.missing:,} have no file" if found.missing else ""
+    terminal.line(f"Would convert {len(plan.table):,} images{done}{missing}.")
+    rate = f" ({found.seconds_per_image * 1e3:.1f} ms an image a core)"
+    terminal.line(f"Time: about {duration_of(found.seconds)} on {found.workers} cores{rate}.")
+    terminal.line(
+        f"Space: {size_of(found.bytes)} in {', '.join(found.folders)}; "
+        f"{size_of(found.free)} are free."
+    )
+    terminal.line("Nothing was written.")
+
+
+def render_check(results: "Sequence[Checked]", terminal: Terminal) -> None:
+    """Show what a look at every shard found; raise where anything is wrong."""
+    from dataclasses import asdict
+
+    if terminal.json:
+        documents = [asdict(result) for result in results]
+        terminal.document({"check": documents})
+    for result in results:
+        if not result.problems and not terminal.json:
+            terminal.line(
+                f"{result.folder}: {result.shards} shards with {result.images:,} images, "
+                "all as the manifest says"
+            )
+    wrong = [f"  {problem}" for result in results for problem in result.problems]
+    if wrong:
+        raise DeepChestError(
+            f"{len(wrong)} problems:\n" + "\n".join(wrong),
+            "Run the same deepchest prepare again; it mends what is damaged.",
+        )

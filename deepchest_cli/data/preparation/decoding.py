@@ -1,0 +1,63 @@
+"""One image of the source to the pixels of every size that is wanted; run in threads."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepchest_cli.data.images import Place
+from deepchest_cli.data.radiograph import decode, fit
+from deepchest_cli.data.shards import digest_of
+from deepchest_cli.errors import UnreadableRadiographError
+
+Payload = Place | bytes | NDArray[np.uint8] | None
+MISSING = "the file is missing"
+
+
+# grey levels: the standard deviation of a radiograph is 25 to 85, that of a blank plate below 10
+NEARLY_CONSTANT = 10.0
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An image as it is stored at one size."""
+
+    pixels: NDArray[np.uint8]  # (S, S)
+    digest: bytes
+    nearly_constant: bool
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image at each wanted size, or why there is none."""
+
+    stored: dict[int, Stored]  # by size
+    width: int  # of the source's file, pixels
+    height: int
+    reason: str  # empty when it could be read
+
+
+def decode_payload(payload: Payload, sizes: tuple[int, ...], pad: bool) -> Decoded:
+    """Return an image's pixels at every size; never raises for what is wrong with the image."""
+    try:
+        if payload is None:
+            raise UnreadableRadiographError(MISSING)
+        image = _open(payload)
+        stored = {size: _store(fit(image, size, pad)) for size in sizes}
+    except UnreadableRadiographError as error:
+        return Decoded({}, 0, 0, error.message)
+    except MemoryError:
+        return Decoded({}, 0, 0, "it does not fit into memory")
+    return Decoded(stored, image.width, image.height, "")
+
+
+def _store(pixels: NDArray[np.uint8]) -> Stored:
+    spread = float(pixels[::4, ::4].std())  # a sixteenth of the pixels tells as much
+    return Stored(pixels, digest_of(pixels), spread < NEARLY_CONSTANT)
+
+
+def _open(payload: Place | bytes | NDArray[np.uint8]) -> Image.Image:
+    if isinstance(payload, np.ndarray):
+        return Image.fromarray(payload).convert("L")
+    return decode(payload if isinstance(payload, bytes) else payload.read())

@@ -1,0 +1,101 @@
+"""How long a preparation will take and how much room, from a sample of the source's images."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.preparation.decoding import Payload, decode_payload
+from deepchest_cli.data.preparation.planning import Plan
+from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json, shard_name
+from deepchest_cli.data.splits import PARTS
+
+SAMPLE = 24  # images that are decoded to learn how long one takes
+METADATA_BYTES = 300  # of an image in a shard, besides its pixels
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a preparation would take."""
+
+    images: dict[str, int]  # by part
+    done: int  # images in shards that are recorded as done at every size
+    missing: int  # known to have no file; archives tell only when they are read
+    workers: int
+    seconds_per_image: float  # on one core
+    seconds: float
+    bytes: int
+    free: int
+    folders: tuple[str, ...]
+
+
+def estimate(plan: Plan, config: PrepareConfig, data: Path) -> Estimate:
+    """Decode a sample of the images and return what all of them would take."""
+    workers = config.workers or os.cpu_count() or 1
+    each = _seconds_per_image(plan)
+    total = len(plan.table)
+    folders = [plan.folder(data, size) for size in plan.sizes]
+    done = min(_done(folder, plan, size) for folder, size in zip(folders, plan.sizes, strict=True))
+    absent = sum(key not in plan.images.places for key in plan.keys)
+    return Estimate(
+        images={part: int((plan.parts == part).sum()) for part in PARTS},
+        done=done,
+        missing=0 if plan.images.streams else absent,
+        workers=workers,
+        seconds_per_image=each,
+        seconds=(total - done) * each / workers,
+        bytes=sum(total * (size**2 + METADATA_BYTES) for size in plan.sizes),
+        free=shutil.disk_usage(_existing(data)).free,
+        folders=tuple(map(str, folders)),
+    )
+
+
+def _seconds_per_image(plan: Plan) -> float:
+    start, count = time.perf_counter(), 0
+    for payload in _sample(plan):
+        decode_payload(payload, plan.sizes, plan.pad)
+        count += 1
+    return (time.perf_counter() - start) / count if count else 0.0
+
+
+def _sample(plan: Plan) -> Iterator[Payload]:
+    """Yield images from all over the source, or the first ones of its first archive."""
+    there = [key for key in plan.keys if key in plan.images.places]
+    if there:
+        rows = np.unique(np.linspace(0, len(there) - 1, SAMPLE).astype(int))
+        yield from (plan.images.places[there[row]] for row in rows)
+        return
+    keys = set(plan.keys)
+    for stream in plan.images.streams[:1]:
+        walk = stream.walk(lambda name: plan.images.keys(name) in keys)
+        yield from (payload for _, payload, _ in islice(walk, SAMPLE) if payload is not None)
+
+
+def _done(folder: Path, plan: Plan, size: int) -> int:
+    """Return how many images stand in shards that an earlier run of the same recorded."""
+    identity = plan.identity(size)
+    for path in (folder / MANIFEST, folder / PROGRESS):
+        if path.is_file():
+            found = load_json(path)
+            if {key: found.get(key) for key in identity} == identity:
+                rows = identity["settings"]["rows_per_shard"]
+                names = {entry["file"] for entry in found["shards"]}
+                numbers = range(-(-len(plan.table) // rows))
+                return sum(
+                    min(rows, len(plan.table) - number * rows)
+                    for number in numbers
+                    if shard_name(number) in names
+                )
+    return 0
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder above that is there."""
+    path = path.absolute()
+    return path if path.exists() else _existing(path.parent)

@@ -1,0 +1,74 @@
+"""What every source of radiographs is read into."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepchest_cli.data.shards import NUMBER_COLUMNS, TEXT_COLUMNS
+
+BOX_COLUMNS = ("image_index", "finding", "x", "y", "width", "height")
+FRONTAL = frozenset({"PA", "AP", ""})  # views; an unknown one stays
+LARGEST_ID = 2**53  # beyond it a table read as numbers loses digits
+
+
+def no_boxes() -> pd.DataFrame:
+    """Return a table of boxes without rows."""
+    return pd.DataFrame({name: [] for name in BOX_COLUMNS})
+
+
+@dataclass(frozen=True)
+class OwnParts:
+    """The source's own split: train_val, train, validation, test or nothing for each row (N,)."""
+
+    parts: NDArray[np.str_]
+    hashed: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row per image, sorted by image index, with labels; T findings. Nothing is decoded yet."""
+
+    kind: str  # nih, chestmnist, csv, chexpert, mimic-cxr, padchest or vindr
+    title: str  # for people
+    # the columns of a shard but for `split`, and `path`: where the images' files are said to be
+    table: pd.DataFrame
+    findings: tuple[str, ...]
+    labels: NDArray[np.uint8]  # (N, T), 1: present
+    known: NDArray[np.uint8]  # (N, T), 0: the source says nothing
+    images: Path  # folder below which the images lie, or an archive of arrays
+    hashed: tuple[Path, ...]  # the files that the rows come from
+    label_version: str = "unknown"
+    boxes: pd.DataFrame = field(default_factory=no_boxes)
+    box_frame: float | None = None  # pixels of the square that boxes are given on; None: the image
+    own_scheme: str = "random"
+    own_parts: Callable[[], OwnParts] | None = None
+    has_patients: bool = True  # whether it says which images are of one patient
+    synthetic: bool = False
+    notes: tuple[str, ...] = ()
+    policies: dict[str, str] = field(default_factory=dict)  # how doubtful labels were read
+
+
+def blank_table(names: "pd.Series[str]") -> pd.DataFrame:
+    """Return a table of images about which nothing else is known."""
+    table = pd.DataFrame({"image_index": names.to_numpy(), "path": names.to_numpy()})
+    table[[name for name in TEXT_COLUMNS if name not in ("image_index", "split")]] = ""
+    table[list(NUMBER_COLUMNS)] = -1
+    return table.assign(age=np.nan)
+
+
+def keep_rows(source: Source, rows: NDArray[np.bool_], note: str) -> Source:
+    """Return a source with some of its rows (N,), and say so if any others were there."""
+    if rows.all():
+        return source
+    return replace(
+        source,
+        table=source.table[rows].reset_index(drop=True),
+        labels=source.labels[rows],
+        known=source.known[rows],
+        notes=(*source.notes, note) if note else source.notes,
+    )

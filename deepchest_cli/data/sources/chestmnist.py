@@ -1,0 +1,111 @@
+"""ChestMNIST (Yang et al., Scientific Data 2023): arrays in an npz file, at 28 to 224 px."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.data.sources.base import OwnParts, Source, blank_table
+from deepchest_cli.errors import DeepChestError, UsageError
+
+PARTS = {"train": "train", "val": "validation", "test": "test"}
+HINT = "Download chestmnist.npz, or one of its larger sizes, again: https://medmnist.com"
+
+
+def find_npz(source: Path) -> Path | None:
+    """Return ChestMNIST's file: the source itself, or the only one in it."""
+    if source.suffix.lower() == ".npz":
+        return source
+    found = sorted(source.glob("chestmnist*.npz"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise UsageError(f"{source} holds {names}.", f"Name one: --source {found[-1]}")
+    return found[0] if found else None
+
+
+def read_chestmnist(path: Path) -> Source:
+    """Return the rows of a ChestMNIST file: its own split, fourteen labels, no patients."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            labels = {part: arrays[f"{part}_labels"] for part in PARTS}
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no file {path}.", HINT) from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is no file of ChestMNIST: {error}.", HINT) from error
+    for part, array in labels.items():
+        if array.ndim != 2 or array.shape[1] != len(FINDINGS) or not np.isin(array, (0, 1)).all():
+            raise UsageError(
+                f"{path}: {part}_labels should be 0 and 1 for {len(FINDINGS)} findings. Found "
+                f"shape {array.shape}.",
+                HINT,
+            )
+    names = [f"{part}_{row:06d}" for part in PARTS for row in range(len(labels[part]))]
+    order = np.argsort(names, kind="stable")
+    parts = np.array([PARTS[name.split("_")[0]] for name in names], dtype="<U10")[order]
+    table = blank_table(pd.Series(names).iloc[order])
+    table["patient_id"] = np.arange(len(names))
+    together = np.concatenate([labels[part] for part in PARTS]).astype(np.uint8)[order]
+    return Source(
+        kind="chestmnist",
+        title="ChestMNIST",
+        table=table,
+        findings=FINDINGS,
+        labels=together,
+        known=np.ones_like(together),
+        images=path,
+        hashed=(path,),
+        own_scheme="chestmnist",
+        own_parts=partial(OwnParts, parts),
+        has_patients=False,
+    )
+
+
+@dataclass(frozen=True)
+class ArrayStream:
+    """The images of a ChestMNIST file, read row after row: at 224 px they take 5.6 GB unpacked."""
+
+    path: Path
+
+    @property
+    def title(self) -> str:
+        """How messages name it."""
+        return self.path.name
+
+    def walk(
+        self, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, NDArray[np.uint8] | None, bool]]:
+        """Yield name, pixels (None where not wanted) and acceptance of each image."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                for part in PARTS:
+                    with archive.open(f"{part}_images.npy") as file:
+                        for row, pixels in enumerate(_rows(file)):
+                            name = f"{part}_{row:06d}"
+                            yield name, pixels if wanted(name) else None, True
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DeepChestError(f"{self.path} is damaged: {error}.", HINT) from error
+
+
+def _rows(file: IO[bytes]) -> Iterator[NDArray[np.uint8]]:
+    version = np.lib.format.read_magic(file)
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else (np.lib.format.read_array_header_2_0)
+    )
+    shape, fortran, dtype = read(file)
+    if dtype != np.uint8 or len(shape) not in (3, 4) or fortran:
+        raise ValueError(f"images of type {dtype} and shape {shape}")
+    length = int(np.prod(shape[1:]))
+    for _ in range(shape[0]):
+        data = file.read(length)
+        if len(data) < length:
+            raise EOFError("it ends too early")
+        yield np.frombuffer(data, dtype=np.uint8).reshape(shape[1:])

@@ -1,0 +1,125 @@
+"""CSV tables that come from anywhere: read as text, whole, and refused with the row otherwise."""
+
+import csv
+import gzip
+import io
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deepchest_cli.errors import UsageError
+
+LFS_POINTER = b"version https://git-lfs"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+AGAIN = "Download it again."
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a CSV file, or one packed with gzip, as text; column names without outer blanks.
+
+    Byte-order marks, CRLF and commas after the last column are accepted. Raises `UsageError` for
+    an empty file, a Git LFS pointer, bytes that are no text, and a row that is cut or too long;
+    the header is row 1.
+    """
+    text = read_text(path)
+    try:
+        with warnings.catch_warnings():
+            # rows of NIH's newest table end in a comma, with and without one in the header
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            raw = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
+        raise UsageError(f"{path} is no readable CSV table: {error}.", AGAIN) from error
+    raw.columns = [str(column).strip() for column in raw.columns]
+    if raw.empty:
+        raise UsageError(f"{path} has a header and no rows.", AGAIN)
+    named = [column for column in raw.columns if not column.startswith("Unnamed:")]
+    _refuse_cut_rows(raw[named[-1]], path)
+    return raw[named]
+
+
+def read_text(path: Path) -> str:
+    """Return a text file in UTF-8 or UTF-16, gzip or not; errors say what it is instead."""
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UsageError(f"{path} is cut short or damaged: {error}.", AGAIN) from error
+    if not data.strip():
+        raise UsageError(f"{path} is empty.", AGAIN)
+    if data.startswith(LFS_POINTER):
+        raise UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
+    try:
+        return data.decode("utf-16" if data.startswith(UTF_16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8.",
+            f"Convert it: iconv -f LATIN1 -t UTF-8 {path.name} > new.csv",
+        ) from error
+
+
+def _refuse_cut_rows(last: "pd.Series[str]", path: Path) -> None:
+    """Fields that a row lacks at its end are NaN; those that are empty are an empty string."""
+    cut = np.flatnonzero(last.isna())
+    if len(cut):
+        raise UsageError(
+            f"{path}, row {cut[0] + 2}: the row ends before column {last.name!r}.",
+            f"The file is cut short or damaged. {AGAIN}",
+        )
+
+
+def choose_column(raw: pd.DataFrame, spellings: Iterable[str]) -> str | None:
+    """Return the first of the spellings that the table has."""
+    return next((name for name in spellings if name in raw.columns), None)
+
+
+def need_column(raw: pd.DataFrame, spellings: Iterable[str], path: Path, hint: str) -> str:
+    """Return the first of the spellings that the table has; raise naming what was there."""
+    wanted = list(spellings)
+    found = choose_column(raw, wanted)
+    if found is None:
+        raise UsageError(
+            f"{path} has no column {wanted[0]!r}. Found: {', '.join(raw.columns)}.", hint
+        )
+    return found
+
+
+def refuse_blank(column: "pd.Series[str]", path: Path) -> None:
+    """Raise `UsageError` with the row of a cell that is empty and must not be."""
+    blank = np.flatnonzero(column.str.strip() == "")
+    if len(blank):
+        raise UsageError(
+            f"{path}, row {blank[0] + 2}: column {column.name!r} is empty.",
+            f"The file is cut short or damaged. {AGAIN}",
+        )
+
+
+def refuse_names(names: "pd.Series[str]", width: int, path: Path) -> None:
+    """Raise `UsageError` for image names that a shard cannot keep apart in `width` bytes."""
+    lengths, ascii_only = names.str.len(), names.map(str.isascii)
+    wrong = np.flatnonzero((lengths > width) | ~ascii_only.astype(bool))
+    if len(wrong):
+        raise UsageError(
+            f"{path}, row {wrong[0] + 2}: image name {names.iloc[wrong[0]]!r} is not plain ASCII "
+            f"of at most {width} characters."
+        )
+
+
+def refuse_repeated(names: "pd.Series[str]", path: Path) -> None:
+    """Raise `UsageError` with the rows of an image that has more than one."""
+    repeated = names[names.duplicated(keep=False)]
+    if len(repeated):
+        rows = [str(row + 2) for row in np.flatnonzero(names == repeated.iloc[0])]
+        raise UsageError(
+            f"{path}: image {repeated.iloc[0]!r} stands in rows {', '.join(rows)}.",
+            "Each image has one row; remove the others.",
+        )
+
+
+def mapped(column: "pd.Series[str]", values: Mapping[str, str]) -> "pd.Series[str]":
+    """Return text in capitals under another spelling; what `values` lacks is unknown."""
+    return column.str.strip().str.upper().map(values).fillna("")

@@ -1,0 +1,28 @@
+"""Words for people about many things at once."""
+
+from collections.abc import Iterable
+
+SHOWN = 5  # names listed in a message before it says how many more there are
+
+
+def few(names: Iterable[str]) -> str:
+    """Return the first few of many names and how many more there are."""
+    listed = list(names)
+    shown = ", ".join(listed[:SHOWN])
+    return shown if len(listed) <= SHOWN else f"{shown} and {len(listed) - SHOWN} more"
+
+
+def size_of(number: float) -> str:
+    """Return a number of bytes with its unit."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            break
+        number /= 1000
+    return f"{number:.0f} {unit}" if number >= 10 or unit == "bytes" else f"{number:.1f} {unit}"
+
+
+def duration_of(seconds: float) -> str:
+    """Return a time in the units that people use for it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
