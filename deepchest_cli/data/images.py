@@ -21,6 +21,7 @@ from deepchest_cli.data.archives import (
     stream_tar,
 )
 from deepchest_cli.data.radiograph import SUFFIXES
+from deepchest_cli.data.text import few
 from deepchest_cli.errors import DeepChestError, UnreadableRadiographError, UsageError
 
 Pixels = NDArray[np.uint8]
@@ -118,6 +119,8 @@ class Images:
     def describe(self) -> str:
         """Return where the images lie, for people."""
         listed = [f"{number:,} in {kind}" for kind, number in self.kinds.items() if number]
+        if self.streams:
+            listed.append(f"to be read from {few(stream.title for stream in self.streams)}")
         return ", ".join(listed) or "none found"
 
 
@@ -169,7 +172,6 @@ def _add_file(images: Images, path: str) -> None:
 def _add_archive(images: Images, path: Path) -> None:
     if is_streamed(path):
         images.streams.append(TarStream(path))
-        images.kinds["tar.gz archives (read from beginning to end)"] = 0
         return
     members, refused = list_zip(path) if path.suffix.lower() == ".zip" else list_tar(path)
     images.refused += refused

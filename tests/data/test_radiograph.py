@@ -1,8 +1,11 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from deepchest_cli.data.radiograph import read_radiograph
+from deepchest_cli.data.radiograph import RESAMPLING, fit, placement, read_radiograph
 from deepchest_cli.errors import UnreadableRadiographError
 
 GREY = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
@@ -88,3 +91,43 @@ def test_values_that_are_no_grey_levels(tmp_path):
     image = Image.fromarray(np.full((8, 8), -3.0, np.float32))
     with pytest.raises(UnreadableRadiographError, match="outside"):
         read_radiograph(saved(tmp_path, image, "image.tiff"), 8)
+
+
+def test_a_picture_that_would_unpack_to_gigabytes_is_refused_by_its_header(tmp_path):
+    def chunk(kind, data):
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    packed = zlib.compress(bytes(10**6))
+    path = tmp_path / "bomb.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    )
+    with pytest.raises(UnreadableRadiographError, match="exceeds limit|too many"):
+        read_radiograph(path, 32)
+
+
+def test_a_git_lfs_pointer_is_named(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n")
+    with pytest.raises(UnreadableRadiographError, match="git lfs pull"):
+        read_radiograph(path, 32)
+
+
+def test_padding_keeps_the_aspect_and_squashing_fills_the_square():
+    image = Image.fromarray(GREY).resize((100, 50))
+    padded = fit(image, 40, pad=True)
+    assert padded.shape == (40, 40)
+    assert not padded[:10].any() and not padded[30:].any()
+    assert np.array_equal(padded[10:30], np.asarray(image.resize((40, 20), RESAMPLING)))
+    assert np.array_equal(fit(image, 40), np.asarray(image.resize((40, 40), RESAMPLING)))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 5000), (5000, 1), (64, 63), (28, 1024)])
+def test_any_shape_has_a_place_within_the_square(width, height):
+    place = placement(width, height, 28, pad=True)
+    assert place.width >= 1 and place.height >= 1
+    assert place.left >= 0 and place.left + place.width <= 28
+    assert place.top >= 0 and place.top + place.height <= 28
+    assert max(place.width, place.height) == 28

@@ -214,7 +214,7 @@ def _say_remarks(manifest: dict[str, Any], say: Say) -> None:
     groups = manifest["duplicates"]
     if groups:
         listed = few(" = ".join(group["images"]) for group in groups)
-        say(f"{len(groups)} groups of images have the same pixels: {listed}.")
+        say(f"Images with the same pixels: {listed}.")
 
 
 def _left_out_error(left_out: list[dict[str, str]]) -> DeepChestError:

@@ -66,7 +66,7 @@ def _list_notes(
 ) -> Iterator[str]:
     if unlisted.any():
         left = names[unlisted]
-        yield f"{len(left)} images, in neither split list, are left out: {few(left)}."
+        yield f"{len(left):,} images, in neither split list, are left out: {few(left)}."
     rowless = len((lists["train_val"] | lists["test"]) - set(names))
     if rowless:
-        yield f"{rowless} names of the split lists have no row in the metadata."
+        yield f"{rowless:,} names of the split lists have no row in the metadata."

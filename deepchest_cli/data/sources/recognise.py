@@ -110,5 +110,5 @@ def find_source_images(source: Source) -> Images:
     """Return where the images of a source lie."""
     keys = choose_keys(list(source.table["path"]))
     if source.kind == "chestmnist":
-        return Images(keys, streams=[ArrayStream(source.images)], kinds={source.images.name: 0})
+        return Images(keys, streams=[ArrayStream(source.images)])
     return find_images(source.images, keys)

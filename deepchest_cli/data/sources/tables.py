@@ -3,9 +3,8 @@
 import csv
 import gzip
 import io
-import warnings
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +24,33 @@ def read_table(path: Path) -> pd.DataFrame:
     an empty file, a Git LFS pointer, bytes that are no text, and a row that is cut or too long;
     the header is row 1.
     """
-    text = read_text(path)
-    try:
-        with warnings.catch_warnings():
-            # rows of NIH's newest table end in a comma, with and without one in the header
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            raw = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
-        raise UsageError(f"{path} is no readable CSV table: {error}.", AGAIN) from error
-    raw.columns = [str(column).strip() for column in raw.columns]
-    if raw.empty:
+    header, *rows = _records(path)
+    names = [name.strip() for name in header]
+    while names and not names[-1]:  # NIH's header ends in a comma
+        names.pop()
+    if not rows:
         raise UsageError(f"{path} has a header and no rows.", AGAIN)
-    named = [column for column in raw.columns if not column.startswith("Unnamed:")]
-    _refuse_cut_rows(raw[named[-1]], path)
-    return raw[named]
+    width = len(names)
+    for number, row in enumerate(rows, start=2):
+        if len(row) < width:
+            raise UsageError(
+                f"{path}, row {number}: the row ends before column {names[len(row)]!r}.",
+                f"The file is cut short or damaged. {AGAIN}",
+            )
+        if any(row[width:]):
+            raise UsageError(f"{path}, row {number}: {len(row)} fields in {width} columns.", AGAIN)
+    return pd.DataFrame([row[:width] for row in rows], columns=names, dtype=str)
+
+
+def _records(path: Path) -> list[list[str]]:
+    """Return the fields of every line but blank ones."""
+    try:
+        found = [row for row in csv.reader(io.StringIO(read_text(path)), strict=True) if row]
+    except csv.Error as error:
+        raise UsageError(f"{path} is no readable CSV table: {error}.", AGAIN) from error
+    if not found:
+        raise UsageError(f"{path} is empty.", AGAIN)
+    return found
 
 
 def read_text(path: Path) -> str:
@@ -60,16 +72,6 @@ def read_text(path: Path) -> str:
             f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8.",
             f"Convert it: iconv -f LATIN1 -t UTF-8 {path.name} > new.csv",
         ) from error
-
-
-def _refuse_cut_rows(last: "pd.Series[str]", path: Path) -> None:
-    """Fields that a row lacks at its end are NaN; those that are empty are an empty string."""
-    cut = np.flatnonzero(last.isna())
-    if len(cut):
-        raise UsageError(
-            f"{path}, row {cut[0] + 2}: the row ends before column {last.name!r}.",
-            f"The file is cut short or damaged. {AGAIN}",
-        )
 
 
 def choose_column(raw: pd.DataFrame, spellings: Iterable[str]) -> str | None:
@@ -118,8 +120,3 @@ def refuse_repeated(names: "pd.Series[str]", path: Path) -> None:
             f"{path}: image {repeated.iloc[0]!r} stands in rows {', '.join(rows)}.",
             "Each image has one row; remove the others.",
         )
-
-
-def mapped(column: "pd.Series[str]", values: Mapping[str, str]) -> "pd.Series[str]":
-    """Return text in capitals under another spelling; what `values` lacks is unknown."""
-    return column.str.strip().str.upper().map(values).fillna("")

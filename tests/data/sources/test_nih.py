@@ -103,7 +103,11 @@ GOOD = ROW.format("a.png", "Mass", "50")
         (HEADER, "no rows"),
         ("a,b\n1,2\n", "no column 'Image Index'"),
         (HEADER.replace("Patient ID", "Patient") + GOOD, "no column 'Patient ID'"),
-        (HEADER + GOOD + "b.png,Mass,1", "row 3: column 'Patient ID' is empty"),
+        (HEADER + GOOD + "b.png,Mass,1", "row 3: the row ends before column 'Patient ID'"),
+        (
+            HEADER + GOOD + GOOD.replace("a.png", "b.png").replace(",7,", ",,"),
+            "row 3: column 'Patient ID' is empty",
+        ),
         (HEADER + GOOD + ROW.format("b.png", "Lupus", "3"), "row 3.*unknown finding 'Lupus'"),
         (HEADER + GOOD + ROW.format("b.png", "Pneumo", "3"), "row 3.*unknown finding 'Pneumo'"),
         (HEADER + GOOD + GOOD, "'a.png' stands in rows 2, 3"),

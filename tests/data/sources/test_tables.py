@@ -1,0 +1,64 @@
+import gzip
+
+import pytest
+
+from deepchest_cli.data.sources.tables import need_column, read_table, read_text
+from deepchest_cli.errors import UsageError
+
+PLAIN = "name,label\na.png,1\nb.png,0\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN.encode(),
+        PLAIN.replace("\n", "\r\n").encode(),
+        PLAIN.encode("utf-8-sig"),
+        PLAIN.encode("utf-16"),
+        PLAIN.strip().encode(),
+        gzip.compress(PLAIN.encode()),
+        PLAIN.replace("name,label", "name,label,").encode(),
+        PLAIN.replace("\n", ",\n").encode(),
+        PLAIN.replace("1\n", "1,\n").replace("0\n", "0,\n").encode(),
+    ],
+)
+def test_every_form_of_one_table_reads_the_same(tmp_path, data):
+    (tmp_path / "t.csv").write_bytes(data)
+    table = read_table(tmp_path / "t.csv")
+    assert list(table.columns) == ["name", "label"]
+    assert table.to_numpy().tolist() == [["a.png", "1"], ["b.png", "0"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"a,b\n", "no rows"),
+        (b"version https://git-lfs.github.com/spec/v1\noid 1\n", "Git LFS pointer"),
+        (b"a,b\n1,2\n3,\xe9\n", "line 3: byte 0xe9 is not UTF-8"),
+        (b"a,b\n1,2\n3", "row 3: the row ends before column 'b'"),
+        (b'a,b\n1,"2\n', "no readable CSV"),
+        (b"a,b\n1,2\n1,2,3,4\n", "row 3: 4 fields in 2 columns"),
+        (gzip.compress(b"a,b\n1,2\n")[:-9], "cut short or damaged"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "is not UTF-8"),
+    ],
+)
+def test_what_is_no_whole_table_is_refused_by_name(tmp_path, data, message):
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(UsageError, match=message) as error:
+        read_table(tmp_path / "t.csv")
+    assert "t.csv" in error.value.message
+
+
+def test_another_encoding_comes_with_the_command_that_mends_it(tmp_path):
+    (tmp_path / "t.csv").write_bytes("name\nvulnérable\n".encode("latin-1"))
+    with pytest.raises(UsageError) as error:
+        read_text(tmp_path / "t.csv")
+    assert "iconv -f LATIN1 -t UTF-8 t.csv" in error.value.hint
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
+    (tmp_path / "t.csv").write_text(PLAIN)
+    table = read_table(tmp_path / "t.csv")
+    with pytest.raises(UsageError, match=r"no column 'Path'. Found: name, label"):
+        need_column(table, ("Path", "path"), tmp_path / "t.csv", "")

@@ -1,0 +1,93 @@
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from deepchest_cli.data.radiograph import decode, read_radiograph
+from deepchest_cli.errors import UnreadableRadiographError
+
+GREY = np.linspace(0, 255, 40 * 30).reshape(40, 30).astype(np.uint8)
+
+
+def write_dicom(path, pixels, bits=8, **tags):
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = 8 if bits == 8 else 16
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, 0
+    dataset.PixelData = pixels.astype(np.uint8 if bits == 8 else np.uint16).tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_the_pixels_of_a_dicom_file_are_those_of_the_png_made_from_it(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    one = read_radiograph(write_dicom(tmp_path / "a.dcm", GREY), 28)
+    assert np.array_equal(one, read_radiograph(tmp_path / "a.png", 28))
+
+
+def test_a_file_is_known_by_its_content(tmp_path):
+    path = write_dicom(tmp_path / "a.png", GREY)
+    assert np.array_equal(np.asarray(decode(path.read_bytes())), GREY)
+
+
+@pytest.mark.parametrize(
+    "tags", [{"PhotometricInterpretation": "MONOCHROME1"}, {"PresentationLUTShape": "INVERSE"}]
+)
+def test_inverted_pixels_are_turned(tmp_path, tags):
+    path = write_dicom(tmp_path / "a.dcm", 255 - GREY, **tags)
+    assert np.array_equal(np.asarray(decode(path.read_bytes())), GREY)
+
+
+def test_twelve_bits_are_stretched_and_not_clipped(tmp_path):
+    deep = np.rint(GREY * (4095 / 255)).astype(np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", deep, bits=12)
+    assert np.abs(np.asarray(decode(path.read_bytes())).astype(int) - GREY).max() <= 1
+
+
+def test_modality_comes_before_the_window(tmp_path):
+    stored = np.rint(GREY * (1000 / 255)).astype(np.uint16)  # 0 to 1000, times 2 less 500
+    path = write_dicom(
+        tmp_path / "a.dcm", stored, bits=12, RescaleSlope=2, RescaleIntercept=-500,
+        WindowCenter=500, WindowWidth=1000,
+    )  # fmt: skip
+    expected = np.clip((stored * 2.0 - 500) / 1000 * 255, 0, 255)
+    assert np.abs(np.asarray(decode(path.read_bytes())) - expected).max() <= 2
+
+
+def test_what_is_no_single_picture_is_refused(tmp_path):
+    frames = write_dicom(tmp_path / "a.dcm", np.stack([GREY, GREY]), NumberOfFrames=2)
+    with pytest.raises(UnreadableRadiographError, match="2 frames"):
+        decode(frames.read_bytes())
+    dataset = pydicom.dcmread(write_dicom(tmp_path / "b.dcm", GREY))
+    del dataset.PixelData
+    dataset.save_as(tmp_path / "c.dcm")
+    with pytest.raises(UnreadableRadiographError, match="without pixels"):
+        decode((tmp_path / "c.dcm").read_bytes())
+    huge = pydicom.dcmread(tmp_path / "b.dcm")
+    huge.Rows = huge.Columns = 60_000
+    huge.save_as(tmp_path / "d.dcm")
+    with pytest.raises(UnreadableRadiographError, match="60000 × 60000 pixels are too many"):
+        decode((tmp_path / "d.dcm").read_bytes())
+
+
+def test_a_damaged_file_is_unreadable_and_not_a_crash(tmp_path):
+    data = write_dicom(tmp_path / "a.dcm", GREY).read_bytes()
+    for end in (140, 200, 400, len(data) - 100):
+        with pytest.raises(UnreadableRadiographError):
+            decode(data[:end])
+
+
+def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
+    data = write_dicom(tmp_path / "a.dcm", GREY).read_bytes()
+    monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
+    with pytest.raises(UnreadableRadiographError, match=r"pip install 'deepchest\[dicom\]'"):
+        decode(data)
