@@ -4,7 +4,7 @@ import filecmp
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -94,7 +94,7 @@ class Keys:
 
 def choose_keys(paths: list[str]) -> Keys:
     """Return keys of as few parts as tell all paths apart: one, where file names do."""
-    deepest = max(len(PurePosixPath(path).parts) for path in paths)
+    deepest = 1 + max(path.count("/") for path in paths)
     for depth in range(1, deepest + 1):
         keys = Keys(depth)
         if len({keys(path) for path in paths}) == len(paths):

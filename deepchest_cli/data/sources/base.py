@@ -65,8 +65,10 @@ def keep_rows(source: Source, rows: NDArray[np.bool_], note: str) -> Source:
     """Return a source with some of its rows (N,), and say so if any others were there."""
     if rows.all():
         return source
+    own = source.own_parts
     return replace(
         source,
+        own_parts=None if own is None else lambda: replace(own(), parts=own().parts[rows]),
         table=source.table[rows].reset_index(drop=True),
         labels=source.labels[rows],
         known=source.known[rows],

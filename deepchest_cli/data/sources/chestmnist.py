@@ -33,7 +33,7 @@ def find_npz(source: Path) -> Path | None:
 def read_chestmnist(path: Path) -> Source:
     """Return the rows of a ChestMNIST file: its own split, fourteen labels, no patients."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             labels = {part: arrays[f"{part}_labels"] for part in PARTS}
     except FileNotFoundError as error:
         raise UsageError(f"There is no file {path}.", HINT) from error

@@ -100,7 +100,7 @@ def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
     raw, file = table.raw, table.file
     for column in filter(None, (table.names, table.paths, table.patients)):
         refuse_blank(raw[column], file)
-    names = raw[table.names].str.strip()
+    names = raw[table.names]
     refuse_names(names, LONGEST_NAME, file)
     refuse_repeated(names, file)
     columns = [name for name in table.labels if not is_healthy(name)]
@@ -111,9 +111,9 @@ def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
     policy = Policy(config.uncertain, config.blank or table.blank)
     labels, known = resolve(cells, healthy, policy)
     rows = blank_table(names)
-    rows["path"] = raw[table.paths].str.strip().to_numpy()
+    rows["path"] = raw[table.paths].to_numpy()
     if table.patients:
-        rows["patient_id"] = patient_numbers(raw[table.patients].str.strip())
+        rows["patient_id"] = patient_numbers(raw[table.patients])
     else:
         rows["patient_id"] = patient_numbers(names)
     notes = _describe_people(rows, raw)
@@ -152,7 +152,7 @@ def _describe_people(rows: pd.DataFrame, raw: pd.DataFrame) -> tuple[str, ...]:
     if sex := choose_column(raw, SEXES):
         rows["sex"] = read_sexes(raw[sex]).to_numpy()
     if view := choose_column(raw, VIEWS):
-        views = raw[view].str.strip().str.upper().replace(VIEW_SPELLINGS)
+        views = raw[view].str.upper().replace(VIEW_SPELLINGS)
         rows["view"] = views.str[: TEXT_COLUMNS["view"]].to_numpy()
     return notes
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deepchest_cli.data.findings import FINDINGS, parse_labels
 from deepchest_cli.data.shards import LONGEST_NAME
 from deepchest_cli.data.sources.nih_layout import METADATA_FILES
-from deepchest_cli.data.sources.people import read_ages, read_sexes, whole_numbers
+from deepchest_cli.data.sources.people import each_text, read_ages, read_sexes, whole_numbers
 from deepchest_cli.data.sources.tables import (
     choose_column,
     need_column,
@@ -59,7 +59,7 @@ class Metadata:
 def read_metadata(path: Path) -> Metadata:
     """Read a metadata table; errors name the row (the header is row 1) and the column."""
     raw = _read_columns(path)
-    table = pd.DataFrame({"image_index": raw["image_index"].str.strip()})
+    table = pd.DataFrame({"image_index": raw["image_index"]})
     refuse_names(table["image_index"], LONGEST_NAME, path)
     refuse_repeated(table["image_index"], path)
     table["patient_id"] = whole_numbers(raw["patient_id"].rename("Patient ID"), path)
@@ -70,7 +70,7 @@ def read_metadata(path: Path) -> Metadata:
     ages, warnings = read_ages(raw["age"])
     table["age"] = ages
     table["sex"] = read_sexes(raw["sex"])
-    table["view"] = raw["view"].str.strip().str.upper().str[:4]
+    table["view"] = each_text(raw["view"], lambda text: text.upper()[:4])
     positives = read_finding_labels(raw["labels"].rename("Finding Labels"), path)
     table[list(FINDINGS)] = positives
     version = _label_version(table, path)

@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,8 +39,7 @@ def patient_numbers(column: "pd.Series[str]") -> NDArray[np.int64]:
     numbers = pd.to_numeric(column, errors="coerce")
     if bool((numbers.between(0, LARGEST_ID) & (numbers % 1 == 0)).all()):
         return numbers.to_numpy(dtype=np.int64)
-    names = {name: _hashed(name) for name in column.unique()}
-    return column.map(names).to_numpy(dtype=np.int64)
+    return each_text(column, _hashed).to_numpy(dtype=np.int64)
 
 
 def _hashed(name: str) -> int:
@@ -47,10 +48,8 @@ def _hashed(name: str) -> int:
 
 def read_ages(column: "pd.Series[str]") -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Return ages in years (N,), NaN where unknown or impossible, and what was noticed."""
-    texts = column.str.strip()
-    years = {text: _years(text) for text in texts.unique()}
-    ages = texts.map(years).to_numpy(dtype=np.float64)
-    wrong = texts[np.isnan(ages) & (texts != "").to_numpy()]
+    ages = each_text(column, _years).to_numpy(dtype=np.float64)
+    wrong = column[np.isnan(ages) & (column != "").to_numpy()]
     if not len(wrong):
         return ages, ()
     return ages, (
@@ -68,5 +67,9 @@ def _years(text: str) -> float:
 
 def read_sexes(column: "pd.Series[str]") -> "pd.Series[str]":
     """Return `M`, `F` or an empty text."""
-    initials = column.str.strip().str.upper().str[:1]
-    return initials.where(initials.isin(("M", "F")), "")
+    return each_text(column, lambda text: text[:1].upper() if text[:1] in "MmFf" else "")
+
+
+def each_text(column: "pd.Series[str]", change: Callable[[str], Any]) -> "pd.Series[Any]":
+    """Return a column whose texts, few of them distinct, are each changed once."""
+    return column.map({text: change(text) for text in column.unique()})

@@ -43,6 +43,7 @@ def chexpert(folder: Path) -> CsvTable:
     files = [
         path for name in ("train", "valid", "test") if (path := folder / f"{name}.csv").is_file()
     ]
+    refuse_absent(files[0] if files else None, "table train.csv", folder)
     tested = files[-1].stem
     frames = []
     for path in files:
@@ -55,7 +56,7 @@ def chexpert(folder: Path) -> CsvTable:
         part = "test" if path.stem == tested != "train" else "validation"
         frames.append(raw.assign(**{"@part": "train_val" if path.stem == "train" else part}))
     raw = pd.concat(frames, ignore_index=True).fillna("")
-    raw["@name"] = raw["Path"].str.strip().str.split("/", n=1).str[-1]  # without the folder of all
+    raw["@name"] = raw["Path"].str.split("/", n=1).str[-1]  # without the folder of all
     raw["@patient"] = raw["Path"].str.extract(r"(patient\d+)/", expand=False).fillna("")
     if "AP/PA" in raw and "Frontal/Lateral" in raw:
         raw["AP/PA"] = raw["AP/PA"].where(raw["Frontal/Lateral"] != "Lateral", "L")
@@ -87,7 +88,7 @@ def mimic_cxr(folder: Path) -> CsvTable:
     keys = ["subject_id", "study_id"]
     raw = metadata.merge(labels, on=keys, how="inner", validate="many_to_one")
     raw = raw.merge(parts[["dicom_id", "split"]], on="dicom_id", how="left").fillna("")
-    raw["@part"] = raw["split"].str.strip().map(MIMIC_PARTS).fillna("")
+    raw["@part"] = raw["split"].map(MIMIC_PARTS).fillna("")
     return CsvTable(
         "mimic-cxr", "MIMIC-CXR-JPG", raw, paths[0], tuple(paths), folder,
         names="dicom_id", paths="dicom_id", patients="subject_id",

@@ -51,7 +51,9 @@ def read_source(source: Path, config: PrepareConfig) -> Source:
     kind = recognise(source, config)
     _refuse_needless(kind, config)
     if kind != "nih" and not source.exists():
-        raise UsageError(f"There is no {source}.", "Name the folder of the images: --source")
+        raise UsageError(
+            f"There is no file or folder {source}.", "Name the folder of the images: --source"
+        )
     read = _read(kind, source, config)
     if config.views == "all":
         return read

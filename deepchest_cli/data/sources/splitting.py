@@ -92,8 +92,8 @@ def _file_parts(source: Source, path: Path) -> OwnParts:
         raise UsageError(unknown.message, f"{unknown.hint} Or name a CSV file that exists.")
     raw = read_table(path)
     hint = "The file needs a column of images and a column `split`: train, validation or test."
-    names = raw[need_column(raw, NAME_COLUMNS, path, hint)].str.strip()
-    texts = raw[need_column(raw, SPLIT_COLUMNS, path, hint)].str.strip().str.lower()
+    names = raw[need_column(raw, NAME_COLUMNS, path, hint)]
+    texts = raw[need_column(raw, SPLIT_COLUMNS, path, hint)].str.lower()
     refuse_repeated(names, path)
     wrong = np.flatnonzero(~texts.isin(SPELLINGS).to_numpy())
     if len(wrong):

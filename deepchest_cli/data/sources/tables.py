@@ -18,7 +18,7 @@ AGAIN = "Download it again."
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a CSV file, or one packed with gzip, as text; column names without outer blanks.
+    """Return a CSV file, or one packed with gzip, as text without outer blanks.
 
     Byte-order marks, CRLF and commas after the last column are accepted. Raises `UsageError` for
     an empty file, a Git LFS pointer, bytes that are no text, and a row that is cut or too long;
@@ -30,16 +30,27 @@ def read_table(path: Path) -> pd.DataFrame:
         names.pop()
     if not rows:
         raise UsageError(f"{path} has a header and no rows.", AGAIN)
-    width = len(names)
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise UsageError(f"{path} has two columns {repeated[0]!r}.", "Rename one of them.")
+    if {len(row) for row in rows} != {len(names)}:
+        _refuse_uneven(rows, names, path)
+    columns = zip(names, zip(*rows, strict=False), strict=False)
+    return pd.DataFrame({name: [cell.strip() for cell in cells] for name, cells in columns})
+
+
+def _refuse_uneven(rows: list[list[str]], names: list[str], path: Path) -> None:
+    """Raise for a row that is cut or has too much; empty fields after the last column may be."""
     for number, row in enumerate(rows, start=2):
-        if len(row) < width:
+        if len(row) < len(names):
             raise UsageError(
                 f"{path}, row {number}: the row ends before column {names[len(row)]!r}.",
                 f"The file is cut short or damaged. {AGAIN}",
             )
-        if any(row[width:]):
-            raise UsageError(f"{path}, row {number}: {len(row)} fields in {width} columns.", AGAIN)
-    return pd.DataFrame([row[:width] for row in rows], columns=names, dtype=str)
+        if any(row[len(names) :]):
+            raise UsageError(
+                f"{path}, row {number}: {len(row)} fields in {len(names)} columns.", AGAIN
+            )
 
 
 def _records(path: Path) -> list[list[str]]:
@@ -55,6 +66,8 @@ def _records(path: Path) -> list[list[str]]:
 
 def read_text(path: Path) -> str:
     """Return a text file in UTF-8 or UTF-16, gzip or not; errors say what it is instead."""
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.", "Check the folder, or download it again.")
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
@@ -92,7 +105,7 @@ def need_column(raw: pd.DataFrame, spellings: Iterable[str], path: Path, hint: s
 
 def refuse_blank(column: "pd.Series[str]", path: Path) -> None:
     """Raise `UsageError` with the row of a cell that is empty and must not be."""
-    blank = np.flatnonzero(column.str.strip() == "")
+    blank = np.flatnonzero(column == "")
     if len(blank):
         raise UsageError(
             f"{path}, row {blank[0] + 2}: column {column.name!r} is empty.",

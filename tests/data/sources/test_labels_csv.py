@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.sources.recognise import read_source
+from deepchest_cli.errors import UsageError
+
+TABLE = """Path,patient,Age,Sex,View,No Finding,Pleural Effusion,Lung Opacity
+b/1.png,B,050Y,Male,PA,0,1,-1
+a/1.png,A,411,female,lateral,1,,
+a/2.png,A,33,,AP,,0.0,1.0
+c/1.png,C,7,F,,0,-1.0,
+"""
+
+
+def read(tmp_path, text=TABLE, **settings):
+    (tmp_path / "labels.csv").write_text(text)
+    settings = {"patient_column": "patient", "views": "all", **settings}
+    return read_source(tmp_path, PrepareConfig(labels_csv=tmp_path / "labels.csv", **settings))
+
+
+def cells(source, image, finding):
+    row = list(source.table["image_index"]).index(image)
+    column = source.findings.index(finding)
+    known = source.known[row, column]
+    return int(source.labels[row, column]) if known else None
+
+
+def test_a_table_says_what_is_present_absent_and_unknown(tmp_path):
+    source = read(tmp_path)
+    assert source.findings == ("Effusion", "Lung Opacity")
+    assert list(source.table["image_index"]) == ["a/1.png", "a/2.png", "b/1.png", "c/1.png"]
+    found = {name: [cells(source, name, f) for f in source.findings] for name in
+             source.table["image_index"]}  # fmt: skip
+    assert found == {
+        "a/1.png": [0, 0],  # blank beside "No Finding"
+        "a/2.png": [0, 1],
+        "b/1.png": [1, None],  # uncertain
+        "c/1.png": [None, None],  # uncertain, blank
+    }
+    assert source.policies == {"uncertain": "ignore", "blank": "ignore"}
+
+
+@pytest.mark.parametrize(
+    ("uncertain", "blank", "expected"),
+    [("zero", "zero", [0, 0]), ("one", "ignore", [1, None]), ("ignore", "zero", [None, 0])],
+)
+def test_policies_for_doubtful_labels(tmp_path, uncertain, blank, expected):
+    source = read(tmp_path, uncertain=uncertain, blank=blank)
+    assert [cells(source, "c/1.png", finding) for finding in source.findings] == expected
+
+
+def test_a_labels_zero_where_it_is_unknown(tmp_path):
+    source = read(tmp_path)
+    assert not source.labels[source.known == 0].any()
+
+
+def test_what_a_table_says_of_patients(tmp_path):
+    source = read(tmp_path)
+    table = source.table.set_index("image_index")
+    assert table["patient_id"]["a/1.png"] == table["patient_id"]["a/2.png"]
+    assert table["patient_id"].nunique() == 3
+    assert np.isnan(table["age"]["a/1.png"]) and table["age"]["b/1.png"] == 50
+    assert any("411" in note for note in source.notes)
+    assert list(table["sex"]) == ["F", "", "M", "F"]
+    assert list(table["view"]) == ["L", "AP", "PA", ""]
+
+
+def test_frontal_views_are_what_is_taken_unless_all_are_asked_for(tmp_path):
+    source = read(tmp_path, views="frontal")
+    assert list(source.table["image_index"]) == ["a/2.png", "b/1.png", "c/1.png"]
+    assert len(source.labels) == len(source.known) == 3
+    assert any("1 images that are not frontal are left out" in note for note in source.notes)
+
+
+def test_the_findings_that_were_guessed_are_named_and_can_be_chosen(tmp_path):
+    assert any("Effusion, Lung Opacity" in note for note in read(tmp_path).notes)
+    assert read(tmp_path, label_columns="Lung Opacity").findings == ("Lung Opacity",)
+
+
+def test_the_same_patient_has_the_same_number_in_every_table(tmp_path):
+    one = read(tmp_path).table.set_index("image_index")["patient_id"]["c/1.png"]
+    rows = TABLE.splitlines()
+    other = read(tmp_path, "\n".join([rows[0], rows[4]]))
+    assert other.table["patient_id"][0] == one
+
+
+def test_patients_that_are_numbers_stay_numbers(tmp_path):
+    text = TABLE.replace(",A,", ",12,").replace(",B,", ",7,").replace(",C,", ",0009,")
+    assert sorted(read(tmp_path, text).table["patient_id"]) == [7, 9, 12, 12]
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "message"),
+    [
+        (TABLE, {"path_column": "Bild"}, r"no column 'Bild'. Found: Path, patient"),
+        (TABLE.replace("Path", "Bild"), {}, "no column 'Path'. Found: Bild"),
+        (TABLE, {"patient_column": "id"}, "no column 'id'"),
+        (TABLE, {"label_columns": "Edema"}, "no column 'Edema'"),
+        (TABLE, {"label_columns": "Sex"}, "row 2: column 'Sex' should be 1, 0, -1.*'Male'"),
+        (TABLE.replace("b/1.png", "a/1.png"), {}, "image 'a/1.png' stands in rows 2, 3"),
+        (TABLE.replace("c/1.png,C", "c/1.png,"), {}, "row 5: column 'patient' is empty"),
+        (TABLE.replace("c/1.png,C", ",C"), {}, "row 5: column 'Path' is empty"),
+        (TABLE[:-6], {}, "row 5: the row ends before column"),
+        (TABLE.replace("Lung Opacity", "Effusion"), {}, "are all about 'Effusion'"),
+        (TABLE.replace("Lung Opacity", "é"), {}, "not plain ASCII"),
+        ("Path,patient\na.png,A\n", {}, "no column of labels"),
+        (TABLE.replace("a/2.png", "é.png"), {}, "row 4: image name 'é.png'"),
+    ],
+)
+def test_bad_tables_are_refused_with_row_and_column(tmp_path, text, settings, message):
+    with pytest.raises(UsageError, match=message):
+        read(tmp_path, text, **settings)
+
+
+def test_flags_that_would_do_nothing_are_refused(nih_folder, tmp_path):
+    with pytest.raises(UsageError, match="--patient-column is about a table of your own"):
+        read_source(nih_folder, PrepareConfig(patient_column="x"))
+    with pytest.raises(UsageError, match="--uncertain and --blank have no meaning for nih"):
+        read_source(nih_folder, PrepareConfig(uncertain="one"))
+    with pytest.raises(UsageError, match="There is no table"):
+        read_source(tmp_path, PrepareConfig(labels_csv=tmp_path / "none.csv"))

@@ -1,0 +1,177 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.sources.presets import STATES
+from deepchest_cli.data.sources.recognise import read_source, recognise
+from deepchest_cli.data.sources.splitting import divide
+from deepchest_cli.errors import UsageError
+
+
+def states(**present):
+    """Return cells in the order of STATES; names have underscores for blanks."""
+    return ",".join(present.get(name.replace(" ", "_"), "") for name in STATES)
+
+
+def label(source, image, finding):
+    row = list(source.table["image_index"]).index(image)
+    column = source.findings.index(finding)
+    return int(source.labels[row, column]) if source.known[row, column] else None
+
+
+HEADER = f"Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,{','.join(STATES)}\n"
+
+
+@pytest.fixture
+def chexpert(tmp_path):
+    start = "CheXpert-v1.0-small"
+    (tmp_path / "train.csv").write_text(
+        HEADER
+        + f"{start}/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1,{states()}\n"
+        + f"{start}/train/patient00001/study1/view2_lateral.jpg,Female,68,Lateral,,1,{states()}\n"
+        + f"{start}/train/patient00002/study2/view1_frontal.jpg,Unknown,0,Frontal,PA,,"
+        + states(Edema="1.0", Pneumonia="-1.0", Pleural_Effusion="0.0")
+        + "\n"
+    )
+    (tmp_path / "valid.csv").write_text(
+        HEADER + f"{start}/valid/patient64541/study1/view1_frontal.jpg,Male,73,Frontal,AP,0.0,"
+        + states(Cardiomegaly="1.0") + "\n"
+    )  # fmt: skip
+    return tmp_path
+
+
+def test_chexpert(chexpert):
+    source = read_source(chexpert, PrepareConfig())
+    assert source.kind == "chexpert"
+    assert "Effusion" in source.findings and "Support Devices" in source.findings
+    assert "No Finding" not in source.findings and len(source.findings) == 13
+    second = "train/patient00002/study2/view1_frontal.jpg"
+    assert len(source.table) == 3  # the lateral view is left out
+    assert label(source, second, "Edema") == 1
+    assert label(source, second, "Pneumonia") is None
+    assert label(source, second, "Effusion") == 0
+    assert label(source, second, "Fracture") == 0  # not mentioned
+    assert source.policies == {"uncertain": "ignore", "blank": "zero"}
+    parts = divide(source, PrepareConfig(validation_fraction=0)).parts
+    assert list(parts) == ["train", "train", "test"]
+    assert source.table["patient_id"].nunique() == 3
+
+
+def test_chexperts_valid_part_is_validation_where_its_test_part_is_there(chexpert):
+    text = (chexpert / "valid.csv").read_text()
+    (chexpert / "test.csv").write_text(text.replace("64541", "65001").replace("valid/", "test/"))
+    source = read_source(chexpert, PrepareConfig())
+    parts = dict(
+        zip(source.table["image_index"], divide(source, PrepareConfig()).parts, strict=True)
+    )
+    assert parts["valid/patient64541/study1/view1_frontal.jpg"] == "validation"
+    assert parts["test/patient65001/study1/view1_frontal.jpg"] == "test"
+
+
+@pytest.fixture
+def mimic(tmp_path):
+    rows = [("d1", 10, 1, "PA"), ("d2", 10, 1, "LATERAL"), ("d3", 11, 2, "AP"), ("d4", 12, 3, "AP")]
+    tables = {
+        "metadata": ["dicom_id,subject_id,study_id,ViewPosition",
+                     *(",".join(map(str, row)) for row in rows)],
+        "chexpert": [f"subject_id,study_id,{','.join(STATES)},No Finding",
+                     f"10,1,{states(Atelectasis='1.0', Edema='-1.0')},", f"11,2,{states()},1.0"],
+        "split": ["dicom_id,study_id,subject_id,split", "d1,1,10,train", "d2,1,10,train",
+                  "d3,2,11,test", "d4,3,12,validate"],
+    }  # fmt: skip
+    for name, lines in tables.items():
+        path = tmp_path / f"mimic-cxr-2.0.0-{name}.csv.gz"
+        path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    return tmp_path
+
+
+def test_mimic_cxr_joins_labels_of_studies_to_images(mimic):
+    source = read_source(mimic, PrepareConfig())
+    assert source.kind == "mimic-cxr"
+    assert list(source.table["image_index"]) == ["d1", "d3"]  # d4's study has no labels
+    assert label(source, "d1", "Atelectasis") == 1
+    assert label(source, "d1", "Edema") is None
+    assert label(source, "d3", "Atelectasis") == 0
+    assert list(divide(source, PrepareConfig(validation_fraction=0)).parts) == ["train", "test"]
+    assert list(source.table["patient_id"]) == [10, 11]
+
+
+def test_mimic_cxr_without_one_of_its_tables(mimic):
+    (mimic / "mimic-cxr-2.0.0-split.csv.gz").unlink()
+    with pytest.raises(UsageError, match=r"no table mimic-cxr-\.\.\.-split"):
+        read_source(mimic, PrepareConfig())
+
+
+@pytest.fixture
+def padchest(tmp_path):
+    (tmp_path / "PADCHEST_chest_x_ray_images_labels_160K.csv").write_text(
+        "ImageID,ImageDir,StudyDate_DICOM,PatientID,PatientBirth,PatientSex_DICOM,Projection,Labels\n"
+        "a.png,0,20150101,839860488694292331637988235681460987,1950.0,M,PA,"
+        "\"['cardiomegaly', ' laminar atelectasis', 'scoliosis']\"\n"
+        "b.png,1,20150101,839860488694292331637988235681460987,1950.0,M,AP_horizontal,['normal']\n"
+        "c.png,1,20160101,1,,F,PA,\n"
+        "d.png,1,20160101,2,,F,L,['normal']\n"
+    )
+    return tmp_path
+
+
+def test_padchest_reads_lists_of_terms(padchest):
+    source = read_source(padchest, PrepareConfig())
+    assert source.kind == "padchest"
+    assert list(source.table["image_index"]) == ["a.png", "b.png", "c.png"]
+    found = {name for name in source.findings if label(source, "a.png", name)}
+    assert found == {"Cardiomegaly", "Atelectasis"}
+    assert label(source, "b.png", "Mass") == 0
+    assert label(source, "c.png", "Mass") is None  # no labels at all
+    assert list(source.table["view"]) == ["PA", "AP", "PA"]
+    assert source.table["age"][0] == 65 and np.isnan(source.table["age"][2])
+    assert source.table["patient_id"][0] == source.table["patient_id"][1]
+
+
+VINDR = """image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max
+i1,Pleural effusion,10,R1,10,20,110,220
+i1,Pleural effusion,10,R2,12,22,112,222
+i1,Pleural effusion,10,R2,300,300,310,310
+i1,Cardiomegaly,3,R3,5,5,6,6
+i2,No finding,14,R1,,,,
+i2,No finding,14,R2,,,,
+"""
+
+
+@pytest.mark.parametrize(
+    ("readers", "found", "boxes"),
+    [(1, {"Cardiomegaly", "Effusion"}, 4), (2, {"Effusion"}, 3), (3, set(), 0)],
+)
+def test_vindr_counts_readers_and_keeps_the_boxes_that_count(tmp_path, readers, found, boxes):
+    (tmp_path / "train.csv").write_text(VINDR)
+    source = read_source(tmp_path, PrepareConfig(readers=readers))
+    assert source.kind == "vindr" and source.findings == ("Cardiomegaly", "Effusion")
+    assert {name for name in source.findings if label(source, "i1", name)} == found
+    assert not source.labels[1].any() and source.known.all()
+    assert len(source.boxes) == boxes
+    if boxes:
+        effusion = source.boxes[source.boxes["finding"] == "Effusion"].iloc[0]
+        assert list(effusion[["x", "y", "width", "height"]]) == [10, 20, 100, 200]
+    assert not source.has_patients
+
+
+def test_a_vindr_box_without_numbers_names_its_row(tmp_path):
+    (tmp_path / "train.csv").write_text(VINDR.replace("12,22,112,222", "12,22,,222"))
+    with pytest.raises(UsageError, match="row 3: a box has no four numbers"):
+        read_source(tmp_path, PrepareConfig())
+
+
+def test_kinds_are_recognised_and_may_be_named(chexpert, tmp_path):
+    assert recognise(chexpert, PrepareConfig()) == "chexpert"
+    assert recognise(chexpert, PrepareConfig(layout="nih")) == "nih"
+    assert recognise(tmp_path / "none", PrepareConfig()) == "nih"
+    with pytest.raises(UsageError, match="no column 'image_id'"):
+        read_source(chexpert, PrepareConfig(layout="vindr"))
+
+
+@pytest.mark.parametrize("layout", ["chexpert", "mimic-cxr", "padchest", "vindr", "chestmnist"])
+def test_a_folder_without_the_tables_that_are_named(nih_folder, layout):
+    with pytest.raises(UsageError):
+        read_source(nih_folder, PrepareConfig(layout=layout))
