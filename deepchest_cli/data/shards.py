@@ -125,6 +125,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a prepared data set; errors say how to make one."""
     path = folder / MANIFEST
     if not path.is_file():
+        sizes = sorted(below.parent for below in folder.glob(f"*/{MANIFEST}"))
+        if sizes:
+            raise UsageError(
+                f"{folder} holds {len(sizes)} data sets.",
+                f"Name one: {' or '.join(f'--data {size}' for size in sizes)}",
+            )
         begun = (folder / PROGRESS).is_file()
         raise UsageError(
             f"{folder} is not a prepared data set: it has no {MANIFEST}"
