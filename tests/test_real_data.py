@@ -1,5 +1,7 @@
 """On real NIH radiographs, where they are at hand."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from tests_support import QUICK
 from deepchest_cli.config import PrepareConfig, TrainConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
+from deepchest_cli.data.preparation.shard_folder import count_parts
 from deepchest_cli.data.radiograph import read_radiograph
 from deepchest_cli.data.sources.nih_metadata import read_metadata
 from deepchest_cli.training.loop import Trainer
@@ -91,3 +94,62 @@ def test_the_complete_table_tells_its_label_version(real_data, tmp_path):
     assert metadata.label_version == "2020"
     assert int(metadata.table["Hernia"].sum()) == 227
     assert metadata.table["patient_id"].nunique() == 30805
+
+
+# of NIH's whole table, labels of 2020: positives in all, in train_val and in test
+WHOLE = {
+    "No Finding": (60361, 50500, 9861),
+    "Infiltration": (19894, 13782, 6112),
+    "Effusion": (13317, 8659, 4658),
+    "Atelectasis": (11559, 8280, 3279),
+    "Nodule": (6331, 4708, 1623),
+    "Mass": (5782, 4034, 1748),
+    "Pneumothorax": (5302, 2637, 2665),
+    "Consolidation": (4667, 2852, 1815),
+    "Pleural_Thickening": (3385, 2242, 1143),
+    "Cardiomegaly": (2776, 1707, 1069),
+    "Emphysema": (2516, 1423, 1093),
+    "Edema": (2303, 1378, 925),
+    "Fibrosis": (1686, 1251, 435),
+    "Pneumonia": (1431, 876, 555),
+    "Hernia": (227, 141, 86),
+}
+
+
+def test_counts_of_the_whole_table_by_finding_and_part(real_data, tmp_path):
+    shutil.copy(real_data / "metadata" / "Data_Entry_2017_v2020.csv.gz", tmp_path)
+    for name in ("train_val_list.txt", "test_list.txt", "BBox_List_2017.csv"):
+        shutil.copy(real_data / "nih-224" / name, tmp_path)
+    plan = plan_preparation(PrepareConfig(), tmp_path)
+    assert plan.source.label_version == "2020"
+    assert not plan.notes
+    counts = count_parts(plan, np.ones(len(plan.table), dtype=bool))
+    assert counts["all"]["images"] == 112_120 and counts["all"]["patients"] == 30_805
+    assert counts["test"]["images"] == 25_596 and len(plan.source.boxes) == 984
+    for finding, expected in WHOLE.items():
+        found = [_count(counts[part], finding) for part in ("all", "train", "validation", "test")]
+        assert (found[0], found[1] + found[2], found[3]) == expected
+        # carved by patient, alike in the rare findings
+        assert found[2] / (found[1] + found[2]) == pytest.approx(0.1, abs=0.03)
+    by_patient = pd.Series(plan.parts).groupby(plan.table["patient_id"].to_numpy()).nunique()
+    assert (by_patient == 1).all()
+
+
+def _count(part, finding):
+    return part["no_finding"] if finding == "No Finding" else part["positives"][finding]
+
+
+def test_dicom_files_are_read_as_the_png_made_from_them(real_data):
+    dicom, png = real_data / "dicom", real_data / "nih-224" / "images"
+    ours = read_radiograph(dicom / "00000002_000.dcm", 224).astype(int)
+    if (png / "00000002_000.png").is_file():
+        assert np.abs(ours - read_radiograph(png / "00000002_000.png", 224)).mean() < 2
+    one, other = (
+        read_radiograph(dicom / f"rsna_monochrome{number}.dcm", 224).astype(int)
+        for number in (1, 2)
+    )
+    # lungs are darker than the middle of the chest
+    for grey in (ours, other):
+        assert grey[90:130, 50:80].mean() < grey[130:180, 100:125].mean()
+    # the same pixels, with a tag that says that they are to be shown the other way round
+    assert np.abs(one + other - 255).max() <= 1
