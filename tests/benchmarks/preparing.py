@@ -4,7 +4,7 @@ Pillow alone: decoding and shrinking the same files, already in memory, in as ma
 written. The two are timed in turn, several times, and the ratio of the medians is printed.
 
     python tests/benchmarks/preparing.py --images 200
-    python tests/benchmarks/preparing.py --memory 1000,20000
+    python tests/benchmarks/preparing.py --memory 1000,20000,112120
 
 With DEEPCHEST_TEST_DATA the radiographs are NIH's own bytes (sixteen, repeated), else noise on a
 smooth picture, which packs as radiographs do.
@@ -20,6 +20,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 
 SIZE = 224
+SMALL = 64  # pixels of the many images whose memory is measured
 HEADER = "Image Index,Finding Labels,Patient ID\n"
 
 
@@ -39,17 +41,21 @@ def radiographs(pixels: int) -> list[bytes]:
     if pixels == 1024 and folder.is_dir():
         return [path.read_bytes() for path in sorted(folder.glob("*.png"))]
     chance = np.random.default_rng(0)
+    return [noise(pixels, chance) for _ in range(16)]
+
+
+def noise(pixels: int, chance: np.random.Generator) -> bytes:
+    """Return a PNG file of noise on a slope; no two are equal."""
     slope = np.add.outer(np.linspace(20, 120, pixels), np.linspace(0, 100, pixels))
-    found = []
-    for _ in range(16):
-        noisy = (slope + chance.normal(0, 2, slope.shape)).clip(0, 255).astype(np.uint8)
-        memory = io.BytesIO()
-        Image.fromarray(noisy).save(memory, format="PNG")
-        found.append(memory.getvalue())
-    return found
+    noisy = (slope + chance.normal(0, 2, slope.shape)).clip(0, 255).astype(np.uint8)
+    memory = io.BytesIO()
+    Image.fromarray(noisy).save(memory, format="PNG", compress_level=1)
+    return memory.getvalue()
 
 
-def write_source(folder: Path, files: list[bytes], count: int, archives: int = 0) -> Path:
+def write_source(
+    folder: Path, file_of: Callable[[int], bytes], count: int, archives: int = 0
+) -> Path:
     """Write a source of `count` images in a folder, or in as many archives as said."""
     folder.mkdir(parents=True)
     names = [f"{number:08d}_000.png" for number in range(1, count + 1)]
@@ -58,13 +64,13 @@ def write_source(folder: Path, files: list[bytes], count: int, archives: int = 0
     if not archives:
         (folder / "images").mkdir()
         for number, name in enumerate(names):
-            (folder / "images" / name).write_bytes(files[number % len(files)])
+            (folder / "images" / name).write_bytes(file_of(number))
         return folder
     for number, chunk in enumerate(np.array_split(np.arange(count), archives), start=1):
         path = folder / f"images_{number:03d}.tar.gz"
         with tarfile.open(path, "w:gz", compresslevel=6) as archive:
             for row in chunk.tolist():
-                data = files[row % len(files)]
+                data = file_of(row)
                 member = tarfile.TarInfo(f"images/{names[row]}")
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
@@ -99,8 +105,8 @@ def compare(count: int, rounds: int, workers: int) -> None:
     files = radiographs(1024)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        folder = write_source(root / "folder", files, count)
-        archive = write_source(root / "archive", files, count, archives=2)
+        folder = write_source(root / "folder", lambda row: files[row % len(files)], count)
+        archive = write_source(root / "archive", lambda row: files[row % len(files)], count, 2)
         seconds: dict[str, list[float]] = {"Pillow alone": [], "folder": [], "tar.gz": []}
         for number in range(rounds):
             seconds["Pillow alone"].append(pillow_alone(files, count, workers))
@@ -117,11 +123,11 @@ def compare(count: int, rounds: int, workers: int) -> None:
 
 
 def measure_memory(counts: list[int], workers: int) -> None:
-    """Print the peak memory of a process that prepares so many images of 64 px from tar.gz."""
-    files = radiographs(64)
+    """Print time and peak memory of a process that prepares so many images from twelve tar.gz."""
+    chance = np.random.default_rng(0)
     for count in counts:
         with tempfile.TemporaryDirectory() as name:
-            source = write_source(Path(name) / "archive", files, count, archives=2)
+            source = write_source(Path(name) / "s", lambda row: noise(SMALL, chance), count, 12)
             command = [sys.executable, __file__, "--prepare", source, "--workers", str(workers)]
             print(f"{count:7,} images: {subprocess.check_output(command, text=True).strip()}")
 
@@ -136,7 +142,7 @@ def main() -> None:
     parser.add_argument("--prepare", type=Path, help="prepare this source and print the memory")
     given = parser.parse_args()
     if given.prepare:
-        seconds = prepare(given.prepare, given.prepare.parent / "out", given.workers)
+        seconds = prepare(given.prepare, given.prepare.parent / "out", given.workers, SMALL)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"peak {peak:.0f} MiB, {seconds:.1f} s")
     elif given.memory:

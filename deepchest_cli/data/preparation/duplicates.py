@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli.data.preparation.shard_folder import Entries
 from deepchest_cli.errors import DeepChestError
@@ -12,16 +14,23 @@ from deepchest_cli.errors import DeepChestError
 
 def find_duplicates(folder: Path, done: Entries) -> list[dict[str, Any]]:
     """Return groups of images whose stored pixels are equal: names and parts, in order of names."""
-    groups: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
+    columns: list[list[NDArray[np.bytes_]]] = [[], [], []]
     for name in sorted(done):
         with h5py.File(folder / name, "r") as file:
-            columns = (file["digest"][:], file["image_index"][:], file["split"][:])
-        for digest, image, part in zip(*columns, strict=True):
-            groups[digest].append((image.decode(), part.decode()))
-    found = [sorted(group) for group in groups.values() if len(group) > 1]
+            for column, dataset in zip(columns, ("digest", "image_index", "split"), strict=True):
+                column.append(file[dataset][:])
+    digests, images, parts = (np.concatenate(column) for column in columns)
+    _, group, count = np.unique(digests, return_inverse=True, return_counts=True)
+    rows = np.flatnonzero(count[group] > 1)  # few: the others need no words
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row in rows[np.argsort(images[rows], kind="stable")].tolist():
+        groups[int(group[row])].append(row)
     return [
-        {"images": [image for image, _ in group], "parts": sorted({part for _, part in group})}
-        for group in sorted(found)
+        {
+            "images": [images[row].decode() for row in same],
+            "parts": sorted({parts[row].decode() for row in same}),
+        }
+        for same in groups.values()
     ]
 
 
