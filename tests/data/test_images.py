@@ -4,7 +4,8 @@ import zipfile
 
 import pytest
 
-from deepchest_cli.data.images import Keys, LooseFile, choose_keys, find_images
+from deepchest_cli.data.finding_images import find_images
+from deepchest_cli.data.images import Keys, LooseFile, choose_keys
 from deepchest_cli.errors import UnreadableRadiographError, UsageError
 
 

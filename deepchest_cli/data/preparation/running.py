@@ -7,7 +7,7 @@ as processes would, without copies between them.
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,36 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.images import twice
-from deepchest_cli.data.preparation.contact_sheet import draw_contact_sheet
-from deepchest_cli.data.preparation.decoding import Decoded, Payload, decode_payload
-from deepchest_cli.data.preparation.duplicates import find_duplicates, refuse_leaks
+from deepchest_cli.data.preparation.decoding import Decoded, decode_payload
 from deepchest_cli.data.preparation.filling import Filling
 from deepchest_cli.data.preparation.planning import Plan
+from deepchest_cli.data.preparation.publishing import Preparation, publish
 from deepchest_cli.data.preparation.shard_folder import (
-    SHEET,
-    build_manifest,
     enter,
     save_progress,
     trusted,
 )
-from deepchest_cli.data.shards import MANIFEST, PROGRESS
-from deepchest_cli.data.text import SHOWN, few, size_of
-from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import held, write_json
+from deepchest_cli.data.preparation.supply import Say, supply
+from deepchest_cli.data.shards import MANIFEST
+from deepchest_cli.data.text import size_of
+from deepchest_cli.errors import UsageError
+from deepchest_cli.files import held
 
 Progress = Callable[[int, int], None]
-Say = Callable[[str], None]
 AHEAD = 8  # images for each worker that are read and not yet taken up
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """A published data set and whether anything had to be done for it."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    unchanged: bool
 
 
 def run_preparation(
@@ -65,7 +52,7 @@ def run_preparation(
             stack.callback(works[-1].filling.close)
         _refuse_full_disk(plan, works)
         _convert(plan, [work.filling for work in works], config.workers, progress, say)
-        return tuple(_publish(plan, config, work, say) for work in works)
+        return tuple(publish(plan, config, work.filling, work.published, say) for work in works)
 
 
 @dataclass(frozen=True)
@@ -113,7 +100,7 @@ def _convert(
     pending: deque[tuple[int, Future[Decoded]]] = deque()
     with ThreadPoolExecutor(count) as pool:
         try:
-            for row, payload in _supply(plan, wanted, say):
+            for row, payload in supply(plan, wanted, say):
                 future = pool.submit(decode_payload, payload, plan.sizes, plan.pad)
                 pending.append((row, future))
                 while len(pending) > AHEAD * count or (pending and pending[0][1].done()):
@@ -133,95 +120,3 @@ def _settle(pending: deque[tuple[int, Future[Decoded]]], fillings: list[Filling]
     for filling in fillings:
         filling.add(row, decoded)
     return done + 1
-
-
-def _supply(plan: Plan, wanted: set[int], say: Say) -> Iterator[tuple[int, Payload]]:
-    """Yield wanted rows with what to decode: places by rows, then archives as they come."""
-    places, streams = plan.images.places, plan.images.streams
-    waiting: dict[str, int] = {}
-    for row in sorted(wanted):
-        place = places.get(plan.keys[row])
-        if place is None and streams:
-            waiting[plan.keys[row]] = row
-        else:
-            yield row, place
-    if waiting:
-        yield from _streamed(plan, waiting, say)
-        yield from ((row, None) for row in waiting.values())
-
-
-def _streamed(plan: Plan, waiting: dict[str, int], say: Say) -> Iterator[tuple[int, Payload]]:
-    """Yield what archives hold of the rows that wait, each archive opened once, in order."""
-    keys, rows = plan.images.keys, set(plan.keys)
-    seen: dict[str, str] = {}
-    surplus: list[str] = []
-    refused = 0
-    for stream in plan.images.streams:
-        try:
-            for name, payload, accepted in stream.walk(lambda name: keys(name) in waiting):
-                key = keys(name)
-                if not accepted:
-                    refused += 1
-                elif key in seen:
-                    raise twice(name, seen[key], stream.title)
-                else:
-                    seen[key] = stream.title
-                    if payload is not None:
-                        yield waiting.pop(key), payload
-                    elif key not in rows:
-                        surplus.append(name)
-        except UsageError:
-            raise
-        except DeepChestError as error:
-            say(f"{error.message} What came before was whole.")
-    if surplus:
-        say(f"{len(surplus):,} images of archives have no row in the table: {few(surplus)}.")
-    if refused:
-        say(f"{refused} members of archives are no plain files, or lead outside; not used.")
-
-
-def _publish(plan: Plan, config: PrepareConfig, work: _Work, say: Say) -> Preparation:
-    filling, folder = work.filling, work.filling.folder
-    duplicates = find_duplicates(folder, filling.done)
-    manifest = build_manifest(plan, filling.size, filling.done, duplicates)
-    if not manifest["counts"]["all"]["images"]:
-        raise DeepChestError(
-            "None of the images could be found and read; nothing is published.",
-            "Check --source: the image files lie in it, in folders below, or in archives.",
-        )
-    try:
-        if manifest["left_out"] and not config.allow_missing:
-            raise _left_out_error(manifest["left_out"])
-        if not config.allow_duplicates:
-            refuse_leaks(duplicates)
-    except DeepChestError:
-        save_progress(folder, plan.identity(filling.size), filling.done)
-        (folder / MANIFEST).unlink(missing_ok=True)
-        raise
-    if manifest != work.published or not (folder / SHEET).is_file():
-        draw_contact_sheet(folder, manifest, folder / SHEET)
-    if manifest != work.published or not (folder / MANIFEST).exists():
-        write_json(folder / MANIFEST, manifest)
-    (folder / PROGRESS).unlink(missing_ok=True)
-    _say_remarks(manifest, say)
-    return Preparation(folder, manifest, unchanged=manifest == work.published)
-
-
-def _say_remarks(manifest: dict[str, Any], say: Say) -> None:
-    dull = [name for shard in manifest["shards"] for name in shard["near_constant"]]
-    if dull:
-        say(f"{len(dull)} images have almost one grey value; look at them: {few(dull)}.")
-    groups = manifest["duplicates"]
-    if groups:
-        listed = few(" = ".join(group["images"]) for group in groups)
-        say(f"Images with the same pixels: {listed}.")
-
-
-def _left_out_error(left_out: list[dict[str, str]]) -> DeepChestError:
-    listed = "\n".join(f"  {lost['image']}: {lost['reason']}" for lost in left_out[:SHOWN])
-    more = f"\n  and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
-    return DeepChestError(
-        f"{len(left_out)} images are missing or unreadable; nothing is published:\n{listed}{more}",
-        "Restore them and run the same command again (what is done is kept), "
-        "or go on without them: --allow-missing",
-    )

@@ -142,7 +142,7 @@ def _count(plan: Plan, rows: NDArray[np.bool_]) -> dict[str, Any]:
     return {
         "images": int(rows.sum()),
         "patients": int(plan.table["patient_id"][rows].nunique()),
-        "no_finding": int((labels.sum(axis=1) == 0).sum()),
+        "no_finding": int((~labels.any(axis=1) & known.all(axis=1)).sum()),
         "positives": dict(zip(names, labels.sum(axis=0).tolist(), strict=True)),
         "known": dict(zip(names, known.sum(axis=0).tolist(), strict=True)),
     }

@@ -1,5 +1,6 @@
 """The files of an NIH folder: which is which, the split lists, the boxes."""
 
+import io
 from itertools import chain
 from pathlib import Path
 
@@ -77,7 +78,13 @@ def read_boxes(path: Path | None) -> pd.DataFrame:
         return no_boxes()
     numbers = list(BOX_COLUMNS[2:])
     try:
-        raw = pd.read_csv(path, header=None, skiprows=1, usecols=range(6), names=list(BOX_COLUMNS))
+        raw = pd.read_csv(
+            io.StringIO(read_text(path)),
+            header=None,
+            skiprows=1,
+            usecols=range(6),
+            names=list(BOX_COLUMNS),
+        )
         raw[numbers] = raw[numbers].astype(np.float64)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise UsageError(f"{path} is no readable table of boxes: {error}.") from error

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.images import Images, choose_keys, find_images
+from deepchest_cli.data.finding_images import find_images
+from deepchest_cli.data.images import Images, choose_keys
 from deepchest_cli.data.sources.base import FRONTAL, Source, keep_rows
 from deepchest_cli.data.sources.chestmnist import ArrayStream, find_npz, read_chestmnist
 from deepchest_cli.data.sources.labels_csv import generic_table, read_labels
