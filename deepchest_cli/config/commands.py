@@ -32,7 +32,11 @@ class PrepareConfig:
         Path | None, Flag("Folder for the shards. [data/shards, or data/demo-shards]")
     ] = None
     size: Annotated[
-        str, Flag("Stored height and width in pixels, 28 to 1024; 128,224 makes both in one pass.")
+        str,
+        Flag(
+            "Stored height and width, 28 to 1024; 128,224 makes both in one pass.",
+            metavar="PIXELS",
+        ),
     ] = "224"
     pad: Annotated[bool, Flag("Keep the aspect, in black, instead of filling the square.")] = False
     split_scheme: Annotated[
