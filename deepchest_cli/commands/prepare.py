@@ -1,6 +1,7 @@
 """`deepchest prepare`: radiographs in any of their usual forms, or synthetic ones, to shards."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepchest_cli.commands.prepare_display import (
     render_check,
@@ -10,6 +11,9 @@ from deepchest_cli.commands.prepare_display import (
 from deepchest_cli.config import DEFAULT_DATA, DEMO_DATA, DEMO_SOURCE, NIH_SOURCE, PrepareConfig
 from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from deepchest_cli.interruption import StopRequest
 
 
 def prepare(config: PrepareConfig, terminal: Terminal) -> None:
@@ -30,33 +34,38 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
     if config.check:
         _check(config, folder, terminal)
         return
+    from deepchest_cli.interruption import stop_on_signal
+
     try:
-        _prepare(config, folder, terminal)
+        with stop_on_signal() as stop:
+            _prepare(config, folder, terminal, stop)
     except KeyboardInterrupt as interruption:
         raise InterruptedRunError(
             "Interrupted; finished shards are kept.",
             "Run the same command again to go on.",
-            ExitCode.INTERRUPTED,
+            stop.exit_code or ExitCode.INTERRUPTED,
         ) from interruption
 
 
-def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal) -> None:
+def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "StopRequest") -> None:
     from deepchest_cli.data.preparation import plan_preparation, run_preparation
 
     source = _source(config)
     if config.demo:
-        _make_demo(config, source, terminal)
+        _make_demo(config, source, terminal, stop)
     plan = plan_preparation(config, source)
     terminal.note(f"{source}: {plan.source.title}; images: {plan.images.describe()}.")
     for note in plan.notes:
         terminal.note(note)
+    for warning in plan.warnings:
+        terminal.warning(warning)
     if config.dry_run:
         from deepchest_cli.data.preparation.estimate import estimate
 
         render_estimate(plan, estimate(plan, config, folder), terminal)
         return
     with terminal.progress("Converting") as progress:
-        results = run_preparation(plan, config, folder, progress, terminal.warning)
+        results = run_preparation(plan, config, folder, stop.heeded(progress), terminal.warning)
     render_prepared(results, terminal)
 
 
@@ -92,7 +101,9 @@ def _check(config: PrepareConfig, folder: Path, terminal: Terminal) -> None:
     render_check(results, terminal)
 
 
-def _make_demo(config: PrepareConfig, source: Path, terminal: Terminal) -> None:
+def _make_demo(
+    config: PrepareConfig, source: Path, terminal: Terminal, stop: "StopRequest"
+) -> None:
     """Draw synthetic radiographs in NIH's layout, unless just those are there."""
     from deepchest_cli.data.demo import Demo, is_demo, make_demo, matches
     from deepchest_cli.data.synthetic import DEFAULT_IMAGES, MINIMUM_IMAGES
@@ -111,5 +122,5 @@ def _make_demo(config: PrepareConfig, source: Path, terminal: Terminal) -> None:
             f"{can_replace} another folder with --source.",
         )
     with terminal.progress("Drawing") as progress:
-        make_demo(source, demo, config.workers, progress)
+        make_demo(source, demo, config.workers, stop.heeded(progress))
     terminal.note(f"Made {images} synthetic radiographs in {source}.")

@@ -93,14 +93,14 @@ class PrepareConfig:
         ),
     ] = None
     readers: Annotated[
-        int,
+        int | None,
         Flag(
-            "VinDr-CXR: how many of three readers must report a finding.",
+            "VinDr-CXR: how many of three readers must report a finding. [2]",
             minimum=1,
             maximum=3,
             panel="Other data than NIH's",
         ),
-    ] = 2
+    ] = None
     check: Annotated[bool, Flag("Verify shards that are there against their manifest.")] = False
     dry_run: Annotated[
         bool, Flag("Say what would be done, in what time and space, and write nothing.")

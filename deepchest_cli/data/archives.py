@@ -3,20 +3,19 @@
 import os
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from zlib_ng import gzip_ng
 
-from deepchest_cli.data.radiograph import SUFFIXES
+from deepchest_cli.data.matching import is_image_name
 from deepchest_cli.errors import DeepChestError, UnreadableRadiographError, UsageError
 
 LARGEST_FILE = 2**28  # bytes of one member, 268 MB: no radiograph is larger
 STREAMED = (".tar.gz", ".tgz")
 BLOCK = 2**20  # bytes that are unpacked at a time
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 AGAIN = "Download the archive again, or unpack what can be read of it."
 
 
@@ -30,22 +29,31 @@ class Slice:
 
     def read(self) -> bytes:
         """Return the bytes; any number of threads may read at once."""
-        with self.path.open("rb") as file:
-            return os.pread(file.fileno(), self.length, self.offset)
+        try:
+            with self.path.open("rb") as file:
+                return os.pread(file.fileno(), self.length, self.offset)
+        except OSError as error:
+            raise UnreadableRadiographError(error.strerror or str(error)) from error
 
 
 @dataclass(frozen=True)
 class ZipMember:
     """A member of an opened zip file."""
 
+    path: Path
     archive: zipfile.ZipFile
-    name: str
+    info: zipfile.ZipInfo
+
+    @property
+    def length(self) -> int:
+        """Bytes when unpacked."""
+        return self.info.file_size
 
     def read(self) -> bytes:
         """Return the bytes; any number of threads may read at once."""
         try:
-            return self.archive.read(self.name)
-        except (*DAMAGED, NotImplementedError) as error:  # RuntimeError: it is encrypted
+            return self.archive.read(self.info)
+        except Exception as error:  # each kind of packing has errors of its own
             raise UnreadableRadiographError(f"damaged in its archive: {error}") from error
 
 
@@ -59,37 +67,54 @@ def is_streamed(path: Path) -> bool:
     return path.name.lower().endswith(STREAMED)
 
 
-def list_zip(path: Path) -> tuple[dict[str, ZipMember], int]:
-    """Return the images of a zip file by their names in it, and how many members were refused."""
+def list_archive(path: Path) -> tuple[list[tuple[str, Slice | ZipMember]], list[str]]:
+    """Return the images of a zip or tar file with their names, and the names that are refused.
+
+    Raises `DeepChestError` where the archive is damaged.
+    """
     try:
-        archive = zipfile.ZipFile(path)
-    except DAMAGED as error:
+        return _list_zip(path) if path.suffix.lower() == ".zip" else _list_tar(path)
+    except Exception as error:  # what strangers' files raise is not to be foreseen
         raise _damaged(path, error) from error
-    found, refused = {}, 0
+
+
+def _list_zip(path: Path) -> tuple[list[tuple[str, Slice | ZipMember]], list[str]]:
+    archive = zipfile.ZipFile(path)
+    found: list[tuple[str, Slice | ZipMember]] = []
+    refused = []
     for info in archive.infolist():
-        if info.is_dir() or not is_image(info.filename):
+        if not info.filename or info.is_dir() or not is_image_name(info.filename):
             continue
         kind = info.external_attr >> 28  # of the file, as Unix has it; 0 where another system wrote
-        if kind not in (0, 8) or info.file_size > LARGEST_FILE or not is_inside(info.filename):
-            refused += 1
-            continue
-        found[info.filename] = ZipMember(archive, info.filename)
+        if kind in (0, 8) and info.file_size <= LARGEST_FILE and is_inside(info.filename):
+            found.append((info.filename, ZipMember(path, archive, info)))
+        else:
+            refused.append(info.filename)
     return found, refused
 
 
-def list_tar(path: Path) -> tuple[dict[str, Slice], int]:
-    """Return the images of a plain tar file by their names, and how many members were refused."""
-    found, refused = {}, 0
-    try:
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                if is_acceptable(member):
-                    found[member.name] = Slice(path, member.offset_data, member.size)
-                elif is_image(member.name):
-                    refused += 1
-    except DAMAGED as error:
-        raise _damaged(path, error) from error
+def _list_tar(path: Path) -> tuple[list[tuple[str, Slice | ZipMember]], list[str]]:
+    found: list[tuple[str, Slice | ZipMember]] = []
+    refused = []
+    with tarfile.open(path, "r:", tarinfo=StrictHeader) as archive:
+        for member in archive:
+            if is_acceptable(member):
+                found.append((member.name, Slice(path, member.offset_data, member.size)))
+            elif is_image_name(member.name):
+                refused.append(member.name)
     return found, refused
+
+
+class StrictHeader(tarfile.TarInfo):
+    """A header that is damaged is an error; tarfile takes it for the archive's end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Any:
+        """Read the next header."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(f"damaged header: {error}") from error
 
 
 def stream_tar(
@@ -97,30 +122,23 @@ def stream_tar(
 ) -> Iterator[tuple[str, bytes | None, bool]]:
     """Yield name, bytes (None where not wanted) and acceptance of each image, in stored order.
 
-    The archive is read once, from its beginning. Raises `DeepChestError` where it is damaged: what
-    came before then was whole.
+    The archive is read once, from its beginning. Raises `DeepChestError` where it is damaged.
     """
     try:
         # zlib-ng unpacks twice as fast as the standard library
         with (
             gzip_ng.GzipNGFile(path) as packed,
-            tarfile.open(fileobj=packed, mode="r|", bufsize=BLOCK) as archive,
+            tarfile.open(fileobj=packed, mode="r|", bufsize=BLOCK, tarinfo=StrictHeader) as archive,
         ):
             for member in archive:
                 if is_acceptable(member):
                     file = archive.extractfile(member) if wanted(member.name) else None
                     yield member.name, file.read() if file else None, True
-                elif is_image(member.name):
+                elif is_image_name(member.name):
                     yield member.name, None, False
                 archive.members = []  # type: ignore[attr-defined]  # it would keep every header
-    except DAMAGED as error:
+    except Exception as error:  # zlib-ng, gzip and tarfile have many
         raise _damaged(path, error) from error
-
-
-def is_image(name: str) -> bool:
-    """Whether a member is an image by its name; a Mac's hidden twins (`._x.png`) are not."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
 
 
 def is_inside(name: str) -> bool:
@@ -131,14 +149,16 @@ def is_inside(name: str) -> bool:
 def is_acceptable(member: tarfile.TarInfo) -> bool:
     """Whether a member is an image in a plain file: no link, no device, not outside, not huge."""
     return (
-        is_image(member.name)
+        is_image_name(member.name)
         and member.isreg()
         and is_inside(member.name)
         and member.size <= LARGEST_FILE
     )
 
 
-def _damaged(path: Path, error: BaseException) -> DeepChestError:
+def _damaged(path: Path, error: Exception) -> DeepChestError:
+    if isinstance(error, DeepChestError):
+        return error
     if isinstance(error, FileNotFoundError | PermissionError):
         return UsageError(f"{path}: {error.strerror}.")
     return DeepChestError(f"{path} is damaged: {str(error) or type(error).__name__}.", AGAIN)

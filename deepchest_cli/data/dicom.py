@@ -60,7 +60,7 @@ def _grey(dataset: Any) -> NDArray[np.uint8]:
     stored = dataset.pixel_array
     if stored.ndim == 3:  # colour: what Pillow calls grey
         return np.asarray(Image.fromarray(stored.astype(np.uint8)).convert("L"), dtype=np.uint8)
-    shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float64)
+    shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
     low, high = _range(dataset, shown)
     grey = np.clip((shown - low) * (255.0 / max(high - low, 1e-9)), 0, 255)
     inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
@@ -68,7 +68,7 @@ def _grey(dataset: Any) -> NDArray[np.uint8]:
     return np.asarray(np.rint(255.0 - grey if inverted else grey), dtype=np.uint8)
 
 
-def _range(dataset: Any, shown: NDArray[np.float64]) -> tuple[float, float]:
+def _range(dataset: Any, shown: NDArray[np.float32]) -> tuple[float, float]:
     """Return the values that become black and white."""
     has_window = "WindowCenter" in dataset or "VOILUTSequence" in dataset
     bits = int(dataset.get("BitsStored", 8))

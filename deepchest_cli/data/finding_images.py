@@ -1,73 +1,133 @@
-"""Every image below a folder, in files and archives, and the archives that must be streamed."""
+"""Every image of a table's rows below a folder, and the archives that must be streamed."""
 
 import filecmp
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepchest_cli.data.archives import is_archive, is_streamed, list_tar, list_zip
-from deepchest_cli.data.images import Images, Keys, LooseFile, TarStream, twice
-from deepchest_cli.data.radiograph import SUFFIXES
-from deepchest_cli.errors import UsageError
+from deepchest_cli.data.archives import is_archive, is_streamed, list_archive
+from deepchest_cli.data.images import Images, LooseFile, Place, TarStream, twice
+from deepchest_cli.data.matching import Matcher, is_image_name
+from deepchest_cli.data.text import few
+from deepchest_cli.errors import DeepChestError, UsageError
+
+REFUSED = "its member of the archive is a link, a device, larger than 268 MB, or leads outside"
 
 
-def find_images(root: Path, keys: Keys) -> Images:
-    """Return every image below a folder; loose files win over archives with the same image.
+def find_images(root: Path, paths: list[str]) -> Images:
+    """Return the images of rows whose files are said to lie at `paths`.
 
-    Raises `UsageError` where two files of one key differ.
+    Loose files win over archives with the same image. Raises `UsageError` where two files are
+    equally likely to be a row's image and differ.
     """
-    images = Images(keys)
+    images = Images(root, Matcher(paths))
     files = sorted(_walk(root))
-    for path in files:
-        if Path(path).suffix.lower() in SUFFIXES:
-            _add_file(images, path)
+    finding = _Finding(images)
+    for path, length in files:
+        if is_image_name(path):
+            finding.add(path, LooseFile(f"{root}/{path}", length))
     images.kinds["files"] = len(images.places)
-    for path in filter(is_archive, files):
-        _add_archive(images, Path(path))
+    for path, _ in files:
+        if is_archive(path):
+            finding.add_archive(root / path)
+    finding.conclude()
     return images
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Yield the files below a folder; linked folders count, each folder once."""
+def _walk(root: Path) -> Iterator[tuple[str, int]]:
+    """Yield path below the root and length of each file; linked folders count, each once."""
     seen = set()
-    for place, below, names in os.walk(root, followlinks=True):
+    for place, below, _ in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:  # a link back to where we have been
             below.clear()
             continue
         seen.add(real)
+        folder = os.path.relpath(place, root)
         with os.scandir(place) as entries:
-            plain = {entry.name for entry in entries if entry.is_file()}
-        yield from (f"{place}/{name}" for name in names if name in plain)
+            for entry in entries:
+                if entry.is_file():
+                    inside = entry.name if folder == "." else f"{folder}/{entry.name}"
+                    yield inside, entry.stat().st_size
 
 
-def _add_file(images: Images, path: str) -> None:
-    key = images.keys(path)
-    earlier = images.places.get(key)
-    if earlier is None:
-        images.places[key] = LooseFile(path)
-    elif isinstance(earlier, LooseFile):
-        if not filecmp.cmp(earlier.path, path, shallow=False):
-            raise UsageError(
-                f"{Path(path).name} is there twice, and the files differ: {earlier.path} and "
-                f"{path}.",
-                "Name the folder of one copy with --source.",
+class _Finding:
+    """What is found on the way."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+        self.whole: set[int] = set()  # rows whose file agrees in all of its path
+        self.names: dict[int, str] = {}
+        self.surplus: list[str] = []
+        self.twins = 0
+        self.differing: list[str] = []
+
+    def add(self, name: str, place: Place) -> None:
+        """Take a file or a member of an archive, if some row is about it."""
+        found = self.images.matcher.find(name)
+        if found is None:
+            self.surplus.append(name)
+            return
+        row, whole = found
+        earlier = self.images.places.get(row)
+        if earlier is not None and not self._replaces(row, whole, name, place, earlier):
+            return
+        if earlier is None and not isinstance(place, LooseFile):
+            kind = f"{'zip' if hasattr(place, 'archive') else 'tar'} archives"
+            self.images.kinds[kind] = self.images.kinds.get(kind, 0) + 1
+        self.images.places[row], self.names[row] = place, name
+        if whole:
+            self.whole.add(row)
+
+    def _replaces(self, row: int, whole: bool, name: str, place: Place, earlier: Place) -> bool:
+        """Whether a second file of a row is the better one; raise where that cannot be said."""
+        if isinstance(earlier, LooseFile) and not isinstance(place, LooseFile):
+            if earlier.length != place.length:
+                self.differing.append(self.names[row])
+            return False
+        if whole != (row in self.whole):
+            return whole
+        both_loose = isinstance(earlier, LooseFile) and isinstance(place, LooseFile)
+        if both_loose and filecmp.cmp(earlier.path, place.path, shallow=False):
+            self.twins += 1
+            return False
+        raise twice(Path(name).name, _where(earlier, self.names[row]), _where(place, name))
+
+    def add_archive(self, path: Path) -> None:
+        """Take the members of an archive, or remember to read it; a broken one is only noted."""
+        if is_streamed(path):
+            self.images.streams.append(TarStream(path))
+            return
+        try:
+            members, refused = list_archive(path)
+        except UsageError:
+            raise
+        except DeepChestError as error:
+            self.images.notes.append(f"{error.message} It is not used.")
+            return
+        for name in refused:
+            found = self.images.matcher.find(name)
+            if found is not None:
+                self.images.refused[found[0]] = REFUSED
+        for name, member in members:
+            self.add(name, member)
+
+    def conclude(self) -> None:
+        """Say what was noticed."""
+        notes = self.images.notes
+        if self.surplus:
+            listed = few(self.surplus)
+            notes.append(f"{len(self.surplus):,} images have no row in the table: {listed}.")
+        if self.twins:
+            notes.append(f"{self.twins} files are there twice with the same bytes; one is used.")
+        if self.differing:
+            notes.append(
+                f"{len(self.differing)} images lie unpacked and, with another length, in an "
+                f"archive; the unpacked files are used: {few(self.differing)}."
             )
-        images.twins += 1
 
 
-def _add_archive(images: Images, path: Path) -> None:
-    if is_streamed(path):
-        images.streams.append(TarStream(path))
-        return
-    members, refused = list_zip(path) if path.suffix.lower() == ".zip" else list_tar(path)
-    images.refused += refused
-    kind = f"{path.suffix.lower()[1:]} archives"
-    for name, member in members.items():
-        key = images.keys(name)
-        earlier = images.places.get(key)
-        if earlier is None:
-            images.places[key] = member
-            images.kinds[kind] = images.kinds.get(kind, 0) + 1
-        elif not isinstance(earlier, LooseFile):
-            raise twice(name, str(path), "another archive or place in it")
+def _where(place: Place, name: str) -> str:
+    if isinstance(place, LooseFile):
+        return place.path
+    return f"{place.path.name} ({name})"

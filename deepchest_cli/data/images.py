@@ -1,4 +1,4 @@
-"""Where the images of a source lie: loose files, archives, arrays; each found by its row's key."""
+"""Where the images of a source lie: loose files, archives, arrays."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -6,17 +6,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from deepchest_cli.data.archives import (
-    Slice,
-    ZipMember,
-    stream_tar,
-)
-from deepchest_cli.data.radiograph import SUFFIXES
+from deepchest_cli.data.archives import Slice, ZipMember, stream_tar
+from deepchest_cli.data.matching import Matcher
 from deepchest_cli.data.text import few
-from deepchest_cli.errors import DeepChestError, UnreadableRadiographError, UsageError
+from deepchest_cli.errors import UnreadableRadiographError, UsageError
 
 Pixels = NDArray[np.uint8]
 
@@ -26,6 +21,7 @@ class LooseFile:
     """An image in a file of its own."""
 
     path: str
+    length: int  # bytes
 
     def read(self) -> bytes:
         """Return the bytes."""
@@ -47,10 +43,6 @@ class Stream(Protocol):
     def path(self) -> Path:
         """The file."""
 
-    @property
-    def title(self) -> str:
-        """How messages name it."""
-
     def walk(
         self, wanted: Callable[[str], bool]
     ) -> Iterator[tuple[str, bytes | Pixels | None, bool]]:
@@ -63,63 +55,39 @@ class TarStream:
 
     path: Path
 
-    @property
-    def title(self) -> str:
-        """How messages name it."""
-        return self.path.name
-
     def walk(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | None, bool]]:
         """Yield name, bytes (None where not wanted) and acceptance of each image."""
         return stream_tar(self.path, wanted)
 
 
-@dataclass(frozen=True)
-class Keys:
-    """What a file and its row have in common: the last `depth` parts of a path, less the suffix."""
-
-    depth: int
-
-    def __call__(self, path: str) -> str:
-        """Return the key of a path."""
-        key = "/".join(path.rsplit("/", self.depth)[-self.depth :]) if "/" in path else path
-        stem, dot, suffix = key.rpartition(".")
-        return stem if dot and f".{suffix.lower()}" in SUFFIXES else key
-
-
-def choose_keys(paths: list[str]) -> Keys:
-    """Return keys of as few parts as tell all paths apart: one, where file names do."""
-    deepest = 1 + max(path.count("/") for path in paths)
-    for depth in range(1, deepest + 1):
-        keys = Keys(depth)
-        if len({keys(path) for path in paths}) == len(paths):
-            return keys
-    names = pd.Series([keys(path) for path in paths])
-    raise UsageError(
-        f"Two rows of the table are about one image, {names[names.duplicated()].iloc[0]}."
-    )
-
-
 @dataclass
 class Images:
-    """The images of a source by key, and the archives that must be read to know."""
+    """The images of a source's rows, and the archives that must be read to know."""
 
-    keys: Keys
-    places: dict[str, Place] = field(default_factory=dict)
+    root: Path
+    matcher: Matcher
+    places: dict[int, Place] = field(default_factory=dict)  # by row of the source's table
     streams: list[Stream] = field(default_factory=list)
-    refused: int = 0  # members of archives that are links, devices, huge or lead outside
-    twins: int = 0  # files that are there twice, with the same bytes
-    kinds: dict[str, int] = field(default_factory=dict)  # images by kind of place, for people
+    refused: dict[int, str] = field(default_factory=dict)  # rows whose member is not to be read
+    kinds: dict[str, int] = field(default_factory=dict)  # images by kind of place
+    notes: list[str] = field(default_factory=list)
 
     def describe(self) -> str:
         """Return where the images lie, for people."""
         listed = [f"{number:,} in {kind}" for kind, number in self.kinds.items() if number]
         if self.streams:
-            listed.append(f"to be read from {few(stream.title for stream in self.streams)}")
+            listed.append(f"to be read from {few(self.name_of(s) for s in self.streams)}")
         return ", ".join(listed) or "none found"
 
+    def name_of(self, stream: Stream) -> str:
+        """Return the path of an archive below the source."""
+        inside = stream.path.is_relative_to(self.root) and stream.path != self.root
+        return str(stream.path.relative_to(self.root)) if inside else stream.path.name
 
-def twice(name: str, here: str, there: str) -> DeepChestError:
-    """Return the error for an image that two archives hold."""
+
+def twice(name: str, here: str, there: str) -> UsageError:
+    """Return the error for an image that lies in two places."""
     return UsageError(
-        f"{name} is there twice: in {here} and in {there}.", "Remove one of the archives."
+        f"{name} is there twice: in {here} and in {there}.",
+        "Remove one, or name the folder of one copy with --source.",
     )

@@ -20,8 +20,8 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp",
 RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
 TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0
 LFS_POINTER = b"version https://git-lfs"
-# Pillow's own bound is where it begins to warn: a file of some kilobytes can unpack to gigabytes
-LARGEST_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
+# a file of some kilobytes can unpack to gigabytes
+LARGEST_PIXELS = 2**26  # 8192 × 8192
 BROKEN = (
     OSError,
     ValueError,
@@ -84,17 +84,30 @@ def decode(data: bytes) -> Image.Image:
     if data.startswith(LFS_POINTER):
         raise UnreadableRadiographError("a Git LFS pointer, not the image (run: git lfs pull)")
     if is_dicom(data):
-        return read_dicom(data, LARGEST_PIXELS)
+        shown = read_dicom(data, LARGEST_PIXELS)
+        refuse_constant(shown)
+        return shown
     try:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > LARGEST_PIXELS:
             raise ValueError(f"{image.width} × {image.height} pixels are too many")
         ImageOps.exif_transpose(image, in_place=True)
-        return _to_grey(image)
+        grey = _to_grey(image)
     except UnidentifiedImageError as error:
         raise UnreadableRadiographError("cannot identify it as an image") from error
     except BROKEN as error:
         raise UnreadableRadiographError(str(error) or type(error).__name__) from error
+    refuse_constant(grey)
+    return grey
+
+
+def refuse_constant(image: Image.Image) -> None:
+    """Raise `UnreadableRadiographError` for a picture with one value only, which shows nothing."""
+    low, high = image.resize((16, 16), Image.Resampling.NEAREST).getextrema()
+    if low == high:  # by a sample, and only then by all
+        low, high = image.getextrema()
+    if low == high:
+        raise UnreadableRadiographError(f"all pixels have one value ({low})")
 
 
 def placement(width: int, height: int, size: int, pad: bool) -> Placement:
@@ -112,11 +125,9 @@ def placement(width: int, height: int, size: int, pad: bool) -> Placement:
 
 
 def fit(image: Image.Image, size: int, pad: bool = False) -> NDArray[np.uint8]:
-    """Return a picture of mode L as (size, size); raise if it has one value only."""
+    """Return a picture of mode L as (size, size)."""
     place = placement(image.width, image.height, size, pad)
     inner = np.asarray(image.resize((place.width, place.height), RESAMPLING))
-    if inner.min() == inner.max():
-        raise UnreadableRadiographError(f"all pixels have one value ({inner[0, 0]})")
     if (place.width, place.height) == (size, size):
         return inner
     stored = np.zeros((size, size), dtype=np.uint8)
@@ -128,14 +139,18 @@ def fit(image: Image.Image, size: int, pad: bool = False) -> NDArray[np.uint8]:
 def _to_grey(image: Image.Image) -> Image.Image:
     """Return mode L; Pillow's own conversion would clip deep pixels at 255."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(to_eight_bits(np.asarray(image, dtype=np.float64)))
+        return Image.fromarray(_to_eight_bits(np.asarray(image)))
     image.load()
     return image if image.mode == "L" else image.convert("L")
 
 
-def to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return deep grey values from 0 to 65535 as 8 bits, by the rule of `decode`."""
-    if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > SIXTEEN_BITS:
+    low, high = float(pixels.min()), float(pixels.max())
+    if not 0 <= low <= high <= SIXTEEN_BITS:  # NaN neither
         raise ValueError("pixel values outside 0 to 65535")
-    highest = TWELVE_BITS if pixels.max() <= TWELVE_BITS else SIXTEEN_BITS
-    return np.rint(pixels * (255.0 / highest)).astype(np.uint8)
+    highest = TWELVE_BITS if high <= TWELVE_BITS else SIXTEEN_BITS
+    # a table of all values takes no room, where floats of a large picture take gigabytes
+    table = np.rint(np.arange(SIXTEEN_BITS + 1) * (255.0 / highest)).clip(0, 255).astype(np.uint8)
+    whole = pixels if pixels.dtype == np.uint16 else np.rint(pixels).astype(np.uint16)
+    return np.asarray(table[whole])

@@ -52,6 +52,7 @@ class ShardContent:
     labels: NDArray[np.uint8]  # (N, T), 1: present
     known: NDArray[np.uint8]  # (N, T), 0: the label says nothing
     digest: NDArray[np.bytes_]  # (N,), of the stored pixels
+    file_bytes: NDArray[np.int64]  # (N,), length of the source's file; 0: it was an array
     columns: dict[str, NDArray[Any]]  # (N,) each, the names above
     box_row: NDArray[np.int32]  # (B,), row within the shard
     box_finding: NDArray[np.bytes_]  # (B,)
@@ -80,7 +81,16 @@ def write_shard(path: Path, content: ShardContent) -> None:
     with h5py.File(memory, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
-        for name in ("images", "labels", "known", "digest", "box_row", "box_finding", "box"):
+        for name in (
+            "images",
+            "labels",
+            "known",
+            "digest",
+            "file_bytes",
+            "box_row",
+            "box_finding",
+            "box",
+        ):
             _write(file, name, getattr(content, name))
         for name, width in TEXT_COLUMNS.items():
             _write(file, name, content.columns[name].astype(f"S{width}"))
@@ -106,6 +116,7 @@ def read_shard(path: Path) -> ShardContent:
             labels=file["labels"][:],
             known=file["known"][:],
             digest=file["digest"][:],
+            file_bytes=file["file_bytes"][:],
             columns=columns,
             box_row=file["box_row"][:],
             box_finding=file["box_finding"][:],
@@ -165,7 +176,19 @@ def _is_whole(document: dict[str, Any]) -> bool:
     shards = document.get("shards")
     return (
         all(isinstance(document.get(key), dict) for key in ("source", "settings"))
+        and isinstance(document["settings"].get("size"), int)
         and isinstance(document.get("findings"), list)
         and isinstance(shards, list)
-        and all(isinstance(entry, dict) and entry.keys() >= SHARD_KEYS for entry in shards)
+        and all(_is_whole_entry(entry) for entry in shards)
+    )
+
+
+def _is_whole_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and entry.keys() >= SHARD_KEYS
+        and isinstance(entry["file"], str)
+        and isinstance(entry["bytes"], int)
+        and isinstance(entry["images"], int)
+        and all(isinstance(lost, dict) and "image" in lost for lost in entry["left_out"])
     )

@@ -84,9 +84,10 @@ def listed_split(
     without a part. Without a validation part in the list, one is carved from train_val (or train)
     by patient. Raises `DeepChestError` where a patient stands in two parts.
     """
+    listed = np.where(listed == "train_val", "train", listed).astype("<U10")
     _refuse_shared_patients(listed, patient_ids)
     if (listed == "validation").any():
-        return np.where(listed == "train_val", "train", listed).astype("<U10")
+        return listed
     parts = np.full(len(listed), "", dtype="<U10")
     there = listed != ""
     test = listed[there] == "test"

@@ -13,11 +13,11 @@ from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
 from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import held
+from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.model.state_dicts import fingerprint
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.failures import explain
-from deepchest_cli.training.interruption import StopRequest, stop_on_signal
 from deepchest_cli.training.position import Position, restore
 from deepchest_cli.training.progress import EpochReport, Observer, StepReport
 from deepchest_cli.training.propagation import Outcome

@@ -11,7 +11,7 @@ from interleaved import conditions
 from material import Material, material
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.training.interruption import StopRequest
+from deepchest_cli.interruption import StopRequest
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.observers import Observers
 from deepchest_cli.training.resources import Clock, synchronise

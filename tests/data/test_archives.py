@@ -1,3 +1,4 @@
+import gzip
 import io
 import tarfile
 import zipfile
@@ -5,7 +6,7 @@ import zipfile
 import pytest
 
 from deepchest_cli.data import archives
-from deepchest_cli.data.archives import list_tar, list_zip, stream_tar
+from deepchest_cli.data.archives import list_archive, stream_tar
 from deepchest_cli.errors import DeepChestError, UnreadableRadiographError
 
 
@@ -40,8 +41,8 @@ def found_in(path):
     if path.suffix == ".gz":
         read = list(stream_tar(path, lambda name: True))
         return {name: data for name, data, good in read if good}, sum(not good for *_, good in read)
-    members, refused = list_tar(path) if path.suffix == ".tar" else list_zip(path)
-    return {name: place.read() for name, place in members.items()}, refused
+    members, refused = list_archive(path)
+    return {name: place.read() for name, place in members}, len(refused)
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.tar", "w"), ("a.tar.gz", "w:gz")])
@@ -110,7 +111,39 @@ def test_an_encrypted_or_damaged_member_costs_that_image_only(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b"first")] ^= 1
     path.write_bytes(data)
-    members, _ = list_zip(path)
+    members = dict(list_archive(path)[0])
     assert members["b.png"].read() == b"pixels"
     with pytest.raises(UnreadableRadiographError, match="damaged in its archive"):
         members["a.png"].read()
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_damaged_header_does_not_pass_for_the_end(tmp_path, name):
+    path = write_tar(tmp_path / "a.tar", [member(f"{n}.png") for n in range(9)], "w")
+    data = bytearray(path.read_bytes())
+    data[4 * 1024 + 10] ^= 255  # in the name of the fifth member: its checksum is wrong
+    path.unlink()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    with pytest.raises(DeepChestError, match=f"{name} is damaged"):
+        found_in(tmp_path / name)
+
+
+@pytest.mark.parametrize("place", [30, 200, 900])
+def test_a_flipped_bit_in_what_is_packed_is_damage(tmp_path, place):
+    path = write_tar(tmp_path / "a.tar.gz", [member(f"{n}.png") for n in range(200)], "w:gz")
+    data = bytearray(path.read_bytes())
+    data[place] ^= 16
+    path.write_bytes(data)
+    with pytest.raises(DeepChestError, match=r"a.tar.gz is damaged"):
+        found_in(path)
+
+
+def test_whatever_a_strange_zip_raises_is_damage(tmp_path, monkeypatch):
+    for error in (UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), IndexError("x"), OverflowError()):
+
+        def strange(path, error=error):
+            raise error
+
+        monkeypatch.setattr(archives.zipfile, "ZipFile", strange)
+        with pytest.raises(DeepChestError, match="damaged"):
+            list_archive(tmp_path / "a.zip")

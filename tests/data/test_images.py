@@ -5,31 +5,8 @@ import zipfile
 import pytest
 
 from deepchest_cli.data.finding_images import find_images
-from deepchest_cli.data.images import Keys, LooseFile, choose_keys
+from deepchest_cli.data.images import LooseFile
 from deepchest_cli.errors import UnreadableRadiographError, UsageError
-
-
-@pytest.mark.parametrize(
-    ("paths", "depth"),
-    [
-        (["a.png", "b.png"], 1),
-        (["p1/s1/v.jpg", "p1/s2/v.jpg"], 2),
-        (["p1/s1/v.jpg", "p2/s1/v.jpg", "p2/s1/w.jpg"], 3),
-    ],
-)
-def test_keys_are_as_short_as_they_can_be(paths, depth):
-    assert choose_keys(paths) == Keys(depth)
-
-
-def test_keys_have_no_suffix_and_no_folders_above():
-    assert Keys(1)("x/y/00000001_000.PNG") == "00000001_000"
-    assert Keys(2)("x/y/view1.jpg") == Keys(2)("y/view1.dcm") == "y/view1"
-    assert Keys(1)("1.2.840.113") == "1.2.840.113"
-
-
-def test_two_rows_for_one_image_are_refused():
-    with pytest.raises(UsageError, match="about one image, a"):
-        choose_keys(["a.png", "a.jpg"])
 
 
 def test_files_win_over_archives_and_archives_are_found_wherever_they_lie(tmp_path):
@@ -44,10 +21,9 @@ def test_files_win_over_archives_and_archives_are_found_wherever_they_lie(tmp_pa
         info.size = 3
         archive.addfile(info, io.BytesIO(b"tar"))
     (tmp_path / "3.tar.gz").touch()
-    images = find_images(tmp_path, Keys(1))
-    read = {key: place.read() for key, place in images.places.items()}
-    assert read == {"a": b"file", "b": b"zip", "c": b"tar"}
-    assert [stream.title for stream in images.streams] == ["3.tar.gz"]
+    images = find_images(tmp_path, ["a.png", "b.png", "c.png"])
+    assert [images.places[row].read() for row in range(3)] == [b"file", b"zip", b"tar"]
+    assert [images.name_of(stream) for stream in images.streams] == ["3.tar.gz"]
     words = "1 in files, 1 in tar archives, 1 in zip archives, to be read from 3.tar.gz"
     assert images.describe() == words
 
@@ -57,11 +33,73 @@ def test_an_image_in_two_archives_is_refused(tmp_path):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr("a.png", b"zip")
     with pytest.raises(UsageError, match="a.png is there twice"):
-        find_images(tmp_path, Keys(1))
+        find_images(tmp_path, ["a.png", "b.png", "c.png"])
 
 
 def test_a_file_that_is_gone_or_closed_to_us_is_that_image_only(tmp_path):
     with pytest.raises(UnreadableRadiographError, match="missing"):
-        LooseFile(str(tmp_path / "none.png")).read()
+        LooseFile(str(tmp_path / "none.png"), 1).read()
     with pytest.raises(UnreadableRadiographError, match="directory"):
-        LooseFile(str(tmp_path)).read()
+        LooseFile(str(tmp_path), 1).read()
+
+
+def test_the_file_that_the_table_names_is_taken_and_no_other_of_its_name(tmp_path):
+    for folder in ("train", "val"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "3.png").write_bytes(folder.encode())
+    both = find_images(tmp_path, ["train/3.png", "val/3.png"])
+    assert [both.places[row].read() for row in (0, 1)] == [b"train", b"val"]
+    one = find_images(tmp_path, ["train/3.png"])
+    assert one.places[0].read() == b"train"
+    (tmp_path / "train" / "3.png").unlink()
+    assert not find_images(tmp_path, ["train/3.png"]).places
+
+
+def test_two_files_for_one_row_that_differ_are_refused_and_others_do_not_matter(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "thumb.png").write_bytes(folder.encode())
+        (tmp_path / folder / "a.png").write_bytes(b"same")
+    images = find_images(tmp_path, ["a.png"])
+    assert images.places[0].read() == b"same"
+    assert any("1 files are there twice with the same bytes" in note for note in images.notes)
+    assert any("2 images have no row in the table" in note for note in images.notes)
+    (tmp_path / "two" / "a.png").write_bytes(b"other")
+    with pytest.raises(UsageError, match="a.png is there twice"):
+        find_images(tmp_path, ["a.png"])
+
+
+def test_a_twin_of_another_length_in_an_archive_is_noted(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"file")
+    with zipfile.ZipFile(tmp_path / "1.zip", "w") as archive:
+        archive.writestr("a.png", b"another")
+    images = find_images(tmp_path, ["a.png"])
+    assert images.places[0].read() == b"file"
+    assert any("with another length, in an archive" in note for note in images.notes)
+
+
+def test_an_image_twice_in_one_archive_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "1.tar", "w") as archive:
+        for data in (b"one", b"two"):
+            info = tarfile.TarInfo("a.png")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    with pytest.raises(UsageError, match="a.png is there twice"):
+        find_images(tmp_path, ["a.png"])
+
+
+def test_a_broken_archive_is_noted_and_not_used(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"file")
+    (tmp_path / "notes.zip").write_bytes(b"damaged")
+    images = find_images(tmp_path, ["a.png"])
+    assert images.places[0].read() == b"file"
+    assert any("notes.zip is damaged" in note and "not used" in note for note in images.notes)
+
+
+def test_a_member_that_is_a_link_is_the_reason_why_its_row_has_none(tmp_path):
+    with tarfile.open(tmp_path / "1.tar", "w") as archive:
+        info = tarfile.TarInfo("a.png")
+        info.type, info.linkname = tarfile.SYMTYPE, "b.png"
+        archive.addfile(info)
+    images = find_images(tmp_path, ["a.png"])
+    assert not images.places and "is a link" in images.refused[0]

@@ -131,3 +131,14 @@ def test_any_shape_has_a_place_within_the_square(width, height):
     assert place.left >= 0 and place.left + place.width <= 28
     assert place.top >= 0 and place.top + place.height <= 28
     assert max(place.width, place.height) == 28
+
+
+def test_a_large_deep_picture_takes_little_more_than_its_own_room(tmp_path):
+    import tracemalloc
+
+    path = saved(tmp_path, Image.fromarray(np.arange(3000**2, dtype=np.uint16).reshape(3000, -1)))
+    tracemalloc.start()
+    read_radiograph(path, 32)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 3000**2  # bytes; floats would take that alone

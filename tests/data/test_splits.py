@@ -71,7 +71,7 @@ def test_rows_in_neither_list_have_no_part():
 
 def test_a_patient_in_both_lists_is_refused():
     listed = np.array(["test", "train_val"])
-    with pytest.raises(DeepChestError, match="the first, 5, in test and in train_val"):
+    with pytest.raises(DeepChestError, match="the first, 5, in test and in train"):
         listed_split(listed, np.array([5, 5]), np.zeros((2, 1), np.uint8), 0.1, 0)
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepchest_cli.data.dataset import open_manifest
 from deepchest_cli.data.preparation.shard_folder import SHEET
 from deepchest_cli.data.shards import MANIFEST, read_manifest, read_shard
+from deepchest_cli.data.splits import PARTS
 from deepchest_cli.files import sha256_of
 
 
@@ -43,6 +45,8 @@ def _check(folder: Path, progress: Callable[[int, int], None]) -> Checked:
     for number, entry in enumerate(entries, start=1):
         problems += _problems_of(folder / entry["file"], entry, manifest)
         progress(number, len(entries))
+    if not problems:
+        problems += _wrong_counts(folder, manifest)
     listed = {entry["file"] for entry in entries} | {MANIFEST, SHEET}
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in listed)
     problems += [f"{folder / name} is not in the manifest" for name in strangers]
@@ -64,3 +68,18 @@ def _problems_of(path: Path, entry: dict[str, Any], manifest: dict[str, Any]) ->
             yield f"{path} holds images of shape {content.images.shape}"
         if list(content.findings) != manifest["findings"]:
             yield f"{path} has other findings than the manifest"
+
+
+def _wrong_counts(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Compare what the manifest says of parts and findings with what the shards hold."""
+    dataset = open_manifest(folder, manifest)
+    for part in PARTS:
+        rows = dataset.rows(part)
+        positives = (dataset.labels[rows] * dataset.known[rows]).sum(axis=0).tolist()
+        found = {
+            "images": len(rows),
+            "positives": dict(zip(dataset.findings, positives, strict=True)),
+        }
+        for name, number in found.items():
+            if manifest["counts"][part][name] != number:
+                yield f"{folder / MANIFEST} counts other {name} in {part} than the shards hold"

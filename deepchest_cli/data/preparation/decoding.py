@@ -7,16 +7,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepchest_cli.data.images import Place
-from deepchest_cli.data.radiograph import decode, fit
+from deepchest_cli.data.radiograph import decode, fit, refuse_constant
 from deepchest_cli.data.shards import digest_of
 from deepchest_cli.errors import UnreadableRadiographError
 
-Payload = Place | bytes | NDArray[np.uint8] | None
 MISSING = "the file is missing"
 
 
 # grey levels: the standard deviation of a radiograph is 25 to 85, that of a blank plate below 10
 NEARLY_CONSTANT = 10.0
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Why there is no image."""
+
+    reason: str
+
+
+Payload = Place | bytes | NDArray[np.uint8] | Lost
 
 
 @dataclass(frozen=True)
@@ -35,21 +44,20 @@ class Decoded:
     stored: dict[int, Stored]  # by size
     width: int  # of the source's file, pixels
     height: int
+    length: int  # of the source's file, bytes; 0: an array
     reason: str  # empty when it could be read
 
 
 def decode_payload(payload: Payload, sizes: tuple[int, ...], pad: bool) -> Decoded:
     """Return an image's pixels at every size; never raises for what is wrong with the image."""
     try:
-        if payload is None:
-            raise UnreadableRadiographError(MISSING)
-        image = _open(payload)
+        image, length = _open(payload)
         stored = {size: _store(fit(image, size, pad)) for size in sizes}
     except UnreadableRadiographError as error:
-        return Decoded({}, 0, 0, error.message)
+        return Decoded({}, 0, 0, 0, error.message)
     except MemoryError:
-        return Decoded({}, 0, 0, "it does not fit into memory")
-    return Decoded(stored, image.width, image.height, "")
+        return Decoded({}, 0, 0, 0, "it does not fit into memory")
+    return Decoded(stored, image.width, image.height, length, "")
 
 
 def _store(pixels: NDArray[np.uint8]) -> Stored:
@@ -57,7 +65,12 @@ def _store(pixels: NDArray[np.uint8]) -> Stored:
     return Stored(pixels, digest_of(pixels), spread < NEARLY_CONSTANT)
 
 
-def _open(payload: Place | bytes | NDArray[np.uint8]) -> Image.Image:
+def _open(payload: Payload) -> tuple[Image.Image, int]:
+    if isinstance(payload, Lost):
+        raise UnreadableRadiographError(payload.reason)
     if isinstance(payload, np.ndarray):
-        return Image.fromarray(payload).convert("L")
-    return decode(payload if isinstance(payload, bytes) else payload.read())
+        image = Image.fromarray(payload).convert("L")
+        refuse_constant(image)
+        return image, 0
+    data = payload if isinstance(payload, bytes) else payload.read()
+    return decode(data), len(data)

@@ -15,6 +15,7 @@ from deepchest_cli.data.preparation.decoding import Payload, decode_payload
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json, shard_name
 from deepchest_cli.data.splits import PARTS
+from deepchest_cli.errors import DeepChestError, UsageError
 
 SAMPLE = 24  # images that are decoded to learn how long one takes
 METADATA_BYTES = 300  # of an image in a shard, besides its pixels
@@ -41,8 +42,10 @@ def estimate(plan: Plan, config: PrepareConfig, data: Path) -> Estimate:
     each = _seconds_per_image(plan)
     total = len(plan.table)
     folders = [plan.folder(data, size) for size in plan.sizes]
-    done = min(_done(folder, plan, size) for folder, size in zip(folders, plan.sizes, strict=True))
-    absent = sum(key not in plan.images.places for key in plan.keys)
+    done = min(
+        images_done(folder, plan, size) for folder, size in zip(folders, plan.sizes, strict=True)
+    )
+    absent = sum(plan.place(row) is None for row in range(total))
     return Estimate(
         images={part: int((plan.parts == part).sum()) for part in PARTS},
         done=done,
@@ -51,7 +54,7 @@ def estimate(plan: Plan, config: PrepareConfig, data: Path) -> Estimate:
         seconds_per_image=each,
         seconds=(total - done) * each / workers,
         bytes=sum(total * (size**2 + METADATA_BYTES) for size in plan.sizes),
-        free=shutil.disk_usage(_existing(data)).free,
+        free=shutil.disk_usage(existing(data)).free,
         folders=tuple(map(str, folders)),
     )
 
@@ -66,23 +69,28 @@ def _seconds_per_image(plan: Plan) -> float:
 
 def _sample(plan: Plan) -> Iterator[Payload]:
     """Yield images from all over the source, or the first ones of its first archive."""
-    there = [key for key in plan.keys if key in plan.images.places]
-    if there:
-        rows = np.unique(np.linspace(0, len(there) - 1, SAMPLE).astype(int))
-        yield from (plan.images.places[there[row]] for row in rows)
+    places = [place for row in range(len(plan.table)) if (place := plan.place(row)) is not None]
+    if places:
+        chosen = np.unique(np.linspace(0, len(places) - 1, SAMPLE).astype(int))
+        yield from (places[number] for number in chosen)
         return
-    keys = set(plan.keys)
     for stream in plan.images.streams[:1]:
-        walk = stream.walk(lambda name: plan.images.keys(name) in keys)
-        yield from (payload for _, payload, _ in islice(walk, SAMPLE) if payload is not None)
+        walk = stream.walk(lambda name: plan.images.matcher.find(name) is not None)
+        try:
+            yield from (payload for _, payload, _ in islice(walk, SAMPLE) if payload is not None)
+        except DeepChestError:
+            return  # it will be said when it is read
 
 
-def _done(folder: Path, plan: Plan, size: int) -> int:
+def images_done(folder: Path, plan: Plan, size: int) -> int:
     """Return how many images stand in shards that an earlier run of the same recorded."""
     identity = plan.identity(size)
     for path in (folder / MANIFEST, folder / PROGRESS):
         if path.is_file():
-            found = load_json(path)
+            try:
+                found = load_json(path)
+            except UsageError:
+                return 0  # damaged: it will be said, or replaced
             if {key: found.get(key) for key in identity} == identity:
                 rows = identity["settings"]["rows_per_shard"]
                 names = {entry["file"] for entry in found["shards"]}
@@ -95,7 +103,7 @@ def _done(folder: Path, plan: Plan, size: int) -> int:
     return 0
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
     """Return the nearest folder above that is there."""
     path = path.absolute()
-    return path if path.exists() else _existing(path.parent)
+    return path if path.exists() else existing(path.parent)

@@ -36,6 +36,7 @@ class Filling:
         self.lost: dict[int, str] = {}  # row to reason
         self.dull: set[int] = set()
         self.digest = np.zeros(count, dtype="S32")
+        self.length = np.zeros(count, dtype=np.int64)  # bytes of the file
         self.shape = np.zeros((count, 2), dtype=np.int32)  # width and height of the file
         self.scratch = Scratch(folder, self.rows, size)
 
@@ -53,7 +54,7 @@ class Filling:
         else:
             stored = decoded.stored[self.size]
             self.scratch.put(shard, row % self.rows, stored.pixels)
-            self.digest[row] = stored.digest
+            self.digest[row], self.length[row] = stored.digest, decoded.length
             self.shape[row] = decoded.width, decoded.height
             if stored.nearly_constant:
                 self.dull.add(row)
@@ -96,6 +97,7 @@ class Filling:
             labels=plan.source.labels[kept],
             known=plan.source.known[kept],
             digest=self.digest[kept],
+            file_bytes=self.length[kept],
             columns={name: table[name].to_numpy() for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS)},
             box_row=box_row,
             box_finding=box_finding,

@@ -1,6 +1,7 @@
 """What a preparation will do, fixed before anything is decoded."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.images import Images
-from deepchest_cli.data.shards import FORMAT, FORMAT_VERSION, rows_per_shard
+from deepchest_cli.data.images import Images, Place
+from deepchest_cli.data.preparation.decoding import MISSING
+from deepchest_cli.data.shards import (
+    FORMAT,
+    FORMAT_VERSION,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    rows_per_shard,
+)
 from deepchest_cli.data.sources.base import Source, keep_rows
 from deepchest_cli.data.sources.recognise import find_source_images, read_source
 from deepchest_cli.data.sources.splitting import Division, divide
@@ -27,11 +35,25 @@ class Plan:
     source: Source
     parts: NDArray[np.str_]  # (N,)
     images: Images
-    keys: list[str]  # of the rows, (N,)
     sizes: tuple[int, ...]
     pad: bool
     identity_but_size: dict[str, Any]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    damaged: list[str] = field(default_factory=list)  # archives, as they are read
+
+    @property
+    def source_rows(self) -> NDArray[np.int64]:
+        """Where the candidates stand among all rows of the source (N,)."""
+        return self.source.table["source_row"].to_numpy()
+
+    def place(self, row: int) -> Place | None:
+        """Return where the image of a candidate lies, if that is known."""
+        return self.images.places.get(int(self.source_rows[row]))
+
+    def reason(self, row: int) -> str:
+        """Return why a candidate has no image."""
+        return self.images.refused.get(int(self.source_rows[row]), MISSING)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -61,29 +83,20 @@ def plan_preparation(config: PrepareConfig, folder: Path) -> Plan:
     division = divide(source, config)
     source = keep_rows(source, division.parts != "", "")
     if source.table.empty:
-        raise UsageError(f"No image of {source.title} has a part in the split.")
-    images = find_source_images(source)
-    keys = [images.keys(path) for path in source.table["path"]]
-    notes = [note for note in (*source.notes, *division.notes) if note]
-    surplus = len(images.places.keys() - set(keys))
-    if surplus:
-        notes.append(f"{surplus:,} images have no row in the table and are not used.")
-    if images.refused:
-        notes.append(
-            f"{images.refused} members of archives are links, devices, larger than 268 MB or lead "
-            "outside; they are not used."
+        raise UsageError(
+            f"No image of {source.title} has a part in the split.",
+            "The split names images otherwise than the table, or not at all; compare the two.",
         )
-    if images.twins:
-        notes.append(f"{images.twins} files are there twice with the same bytes; one is used.")
+    images = find_source_images(source)
     return Plan(
         source=source,
         parts=division.parts[division.parts != ""],
         images=images,
-        keys=keys,
         sizes=sizes,
         pad=config.pad,
         identity_but_size=_identity(config, source, division),
-        notes=tuple(notes),
+        notes=(*source.notes, *division.notes, *images.notes),
+        warnings=(*source.warnings, *division.warnings),
     )
 
 
@@ -103,7 +116,10 @@ def parse_sizes(text: str | int) -> tuple[int, ...]:
 
 def _identity(config: PrepareConfig, source: Source, division: Division) -> dict[str, Any]:
     drawn = division.scheme == "random"
-    hashed = {path.name.removesuffix(".gz"): path for path in (*source.hashed, *division.hashed)}
+    hashed: dict[str, Path] = {}
+    for path in (*source.hashed, *division.hashed):
+        name = path.name.removesuffix(".gz")
+        hashed[name if name not in hashed else f"split:{name}"] = path
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -115,6 +131,7 @@ def _identity(config: PrepareConfig, source: Source, division: Division) -> dict
             "patients": source.has_patients,
             "label_policies": source.policies,
             "sha256": {name: sha256_of(path) for name, path in sorted(hashed.items())},
+            "rows_sha256": _hash_of_rows(source, division),
         },
         "settings": {
             "aspect": "pad" if config.pad else "squash",
@@ -126,3 +143,20 @@ def _identity(config: PrepareConfig, source: Source, division: Division) -> dict
             "seed": config.seed,
         },
     }
+
+
+def _hash_of_rows(source: Source, division: Division) -> str:
+    """Return a hash of all that shards hold besides pixels, whatever flags and files it is from."""
+    table, digest = source.table, hashlib.sha256()
+    for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS):
+        if name == "split":
+            values = division.parts[division.parts != ""].astype("S10")
+        elif name in TEXT_COLUMNS:
+            values = table[name].to_numpy(dtype=str).astype("S128")
+        else:
+            values = table[name].to_numpy().astype(NUMBER_COLUMNS[name])
+        digest.update(values.tobytes())
+    for array in (source.labels, source.known):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(source.boxes.to_csv(index=False, lineterminator="\n").encode())
+    return digest.hexdigest()

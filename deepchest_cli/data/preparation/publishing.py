@@ -1,5 +1,6 @@
 """Whether converted shards may be published, and what is said about them."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,10 @@ def publish(
     manifest = build_manifest(plan, filling.size, filling.done, duplicates)
     if not manifest["counts"]["all"]["images"]:
         raise DeepChestError(
-            "None of the images could be found and read; nothing is published.",
-            "Check --source: the image files lie in it, in folders below, or in archives.",
+            f"None of the images could be found and read ({_reasons(manifest['left_out'])}); "
+            "nothing is published.",
+            "Check --source: the image files lie in it, in folders below, or in zip, tar or tar.gz "
+            "archives, under the names that the table has.",
         )
     try:
         if manifest["left_out"] and not config.allow_missing:
@@ -81,3 +84,9 @@ def _left_out_error(left_out: list[dict[str, str]]) -> DeepChestError:
         "Restore them and run the same command again (what is done is kept), "
         "or go on without them: --allow-missing",
     )
+
+
+def _reasons(left_out: list[dict[str, str]]) -> str:
+    """Return the reasons and how often each, the most frequent first."""
+    counted = Counter(lost["reason"] for lost in left_out)
+    return few(f"{number:,} × {reason}" for reason, number in counted.most_common())

@@ -16,6 +16,7 @@ from typing import Any
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation.decoding import Decoded, decode_payload
+from deepchest_cli.data.preparation.estimate import METADATA_BYTES, existing, images_done
 from deepchest_cli.data.preparation.filling import Filling
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.preparation.publishing import Preparation, publish
@@ -25,7 +26,7 @@ from deepchest_cli.data.preparation.shard_folder import (
     trusted,
 )
 from deepchest_cli.data.preparation.supply import Say, supply
-from deepchest_cli.data.shards import MANIFEST
+from deepchest_cli.data.shards import MANIFEST, PROGRESS
 from deepchest_cli.data.text import size_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import held
@@ -43,6 +44,8 @@ def run_preparation(
     or unreadable and that is not allowed, or if images of two parts have the same pixels.
     """
     with ExitStack() as stack:
+        _refuse_mixture(plan, data)
+        _refuse_full_disk(plan, config, data)
         works = []
         for size in plan.sizes:
             folder = plan.folder(data, size)
@@ -50,7 +53,6 @@ def run_preparation(
             stack.enter_context(held(folder))
             works.append(_begin(plan, config, folder, size))
             stack.callback(works[-1].filling.close)
-        _refuse_full_disk(plan, works)
         _convert(plan, [work.filling for work in works], config.workers, progress, say)
         return tuple(publish(plan, config, work.filling, work.published, say) for work in works)
 
@@ -72,17 +74,29 @@ def _begin(plan: Plan, config: PrepareConfig, folder: Path, size: int) -> _Work:
     return _Work(filling, published)
 
 
-def _refuse_full_disk(plan: Plan, works: list[_Work]) -> None:
-    """Say so before hours of work, not after."""
+def _refuse_mixture(plan: Plan, data: Path) -> None:
+    """A folder is a data set or holds some, not both."""
+    if len(plan.sizes) > 1 and ((data / MANIFEST).is_file() or (data / PROGRESS).is_file()):
+        raise UsageError(
+            f"{data} is a data set itself; those of several sizes go into folders below.",
+            "Choose another folder with --data.",
+        )
+
+
+def _refuse_full_disk(plan: Plan, config: PrepareConfig, data: Path) -> None:
+    """Say so before hours of work, and before anything is replaced."""
     needed = 0
-    for work in works:
-        filling = work.filling
-        needed += (len(filling.left) + 2) * filling.rows * filling.size**2 if filling.left else 0
-    folder = works[0].filling.folder
-    free = shutil.disk_usage(folder).free
+    for size in plan.sizes:
+        folder = plan.folder(data, size)
+        missing = len(plan.table) - images_done(folder, plan, size)
+        rows = int(plan.identity(size)["settings"]["rows_per_shard"])
+        needed += missing * (size**2 + METADATA_BYTES) + min(missing, 2 * rows) * size**2
+        if config.force:  # what will be replaced makes room
+            needed -= sum(path.stat().st_size for path in folder.glob("shard-*.h5"))
+    free = shutil.disk_usage(existing(data)).free
     if needed > free:
         raise UsageError(
-            f"The shards take {size_of(needed)}, and {folder} has {size_of(free)} left.",
+            f"The shards take {size_of(needed)}, and {data} has {size_of(free)} left.",
             "Make room, choose a smaller --size, or another place with --data.",
         )
 

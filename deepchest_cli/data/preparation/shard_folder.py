@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,7 +66,9 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
             changed = [key for key in now if before.get(key) != now[key]]
             if changed:
                 pairs = [f"{key} {before.get(key)!r}, not {now[key]!r}" for key in changed]
-                return "other sources" if "sha256" in changed else f"{section} {'; '.join(pairs)}"
+                if {"sha256", "rows_sha256"} & set(changed):
+                    return "other sources, or with other flags about them"
+                return f"{section} {'; '.join(pairs)}"
     return "another format"
 
 
@@ -73,24 +76,28 @@ def _clear(folder: Path) -> None:
     """Remove what a preparation writes, the manifest first, and nothing else."""
     for name in (MANIFEST, PROGRESS, SHEET):
         (folder / name).unlink(missing_ok=True)
-    for path in folder.glob("shard-*.h5"):
+    for path in folder.glob(f"shard-{'[0-9]' * 5}.h5"):
         path.unlink()
 
 
 def trusted(folder: Path, plan: Plan, recorded: dict[str, Any] | None, published: bool) -> Entries:
     """Return the entries of shards whose bytes are those that were recorded.
 
-    A shard that lacks an image which is there now, or may be, is done again.
+    A shard is done again when it lacks an image which is there now, or may be, and when an image
+    of it has another length than the one it was made from.
     """
     if recorded is None:
         return {}
-    names = dict(zip(plan.table["image_index"], plan.keys, strict=True))
+    rows = {name: row for row, name in enumerate(plan.table["image_index"])}
     unread = bool(plan.images.streams) and not (
-        published and recorded.get("archives") == archives_of(plan)
+        published
+        and recorded.get("archives") == archives_of(plan)
+        and not recorded.get("damaged_archives")
     )
 
     def may_be_there(lost: dict[str, str]) -> bool:
-        return unread or names.get(lost["image"]) in plan.images.places
+        row = rows.get(lost["image"])
+        return unread or (row is not None and plan.place(row) is not None)
 
     return {
         entry["file"]: entry
@@ -98,12 +105,26 @@ def trusted(folder: Path, plan: Plan, recorded: dict[str, Any] | None, published
         if (folder / entry["file"]).is_file()
         and not any(map(may_be_there, entry["left_out"]))
         and sha256_of(folder / entry["file"]) == entry["sha256"]
+        and not _is_outdated(folder / entry["file"], plan, rows)
     }
 
 
+def _is_outdated(path: Path, plan: Plan, rows: dict[str, int]) -> bool:
+    """Whether a file of the source changed its length; one that is gone is not missed."""
+    with h5py.File(path, "r") as file:
+        names, lengths = file["image_index"][:].astype(str), file["file_bytes"][:]
+    places = (plan.place(rows[name]) for name in names)
+    return any(
+        place is not None and place.length != length
+        for place, length in zip(places, lengths.tolist(), strict=True)
+    )
+
+
 def archives_of(plan: Plan) -> dict[str, int]:
-    """Return the bytes of each archive that is read from beginning to end, by name."""
-    return {stream.title: stream.path.stat().st_size for stream in plan.images.streams}
+    """Return the bytes of each archive that is read from beginning to end, by its path."""
+    return {
+        plan.images.name_of(stream): stream.path.stat().st_size for stream in plan.images.streams
+    }
 
 
 def save_progress(folder: Path, identity: dict[str, Any], done: Entries) -> None:
@@ -123,6 +144,7 @@ def build_manifest(
         **plan.identity(size),
         "written_by": f"deepchest {__version__}",
         "archives": archives_of(plan),
+        "damaged_archives": list(plan.damaged),
         "counts": count_parts(plan, kept),
         "left_out": left_out,
         "duplicates": duplicates,

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-from deepchest_cli.data.images import twice
-from deepchest_cli.data.preparation.decoding import Payload
+from deepchest_cli.data.finding_images import REFUSED
+from deepchest_cli.data.images import Stream, twice
+from deepchest_cli.data.preparation.decoding import MISSING, Lost, Payload
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import DeepChestError, UsageError
@@ -12,45 +13,72 @@ Say = Callable[[str], None]
 
 
 def supply(plan: Plan, wanted: set[int], say: Say) -> Iterator[tuple[int, Payload]]:
-    """Yield wanted rows with what to decode: places by rows, then archives as they come."""
-    places, streams = plan.images.places, plan.images.streams
-    waiting: dict[str, int] = {}
+    """Yield wanted rows with what to decode, or why there is nothing."""
+    waiting = []
     for row in sorted(wanted):
-        place = places.get(plan.keys[row])
-        if place is None and streams:
-            waiting[plan.keys[row]] = row
+        place = plan.place(row)
+        if place is None and plan.images.streams:
+            waiting.append(row)
         else:
-            yield row, place
+            yield row, place or Lost(plan.reason(row))
     if waiting:
-        yield from _streamed(plan, waiting, say)
-        yield from ((row, None) for row in waiting.values())
+        yield from _Streaming(plan, set(waiting), say).run()
 
 
-def _streamed(plan: Plan, waiting: dict[str, int], say: Say) -> Iterator[tuple[int, Payload]]:
-    """Yield what archives hold of the rows that wait, each archive opened once, in order."""
-    keys, rows = plan.images.keys, set(plan.keys)
-    seen: dict[str, str] = {}
-    surplus: list[str] = []
-    refused = 0
-    for stream in plan.images.streams:
-        try:
-            for name, payload, accepted in stream.walk(lambda name: keys(name) in waiting):
-                key = keys(name)
-                if not accepted:
-                    refused += 1
-                elif key in seen:
-                    raise twice(name, seen[key], stream.title)
-                else:
-                    seen[key] = stream.title
-                    if payload is not None:
-                        yield waiting.pop(key), payload
-                    elif key not in rows:
-                        surplus.append(name)
-        except UsageError:
-            raise
-        except DeepChestError as error:
-            say(f"{error.message} What came before was whole.")
-    if surplus:
-        say(f"{len(surplus):,} images of archives have no row in the table: {few(surplus)}.")
-    if refused:
-        say(f"{refused} members of archives are no plain files, or lead outside; not used.")
+class _Streaming:
+    """Reads archives, each opened once, in the order of their names."""
+
+    def __init__(self, plan: Plan, waiting: set[int], say: Say) -> None:
+        self.plan, self.waiting, self.say = plan, waiting, say
+        self.row_of = {source: row for row, source in enumerate(plan.source_rows.tolist())}
+        self.seen: dict[int, str] = {}  # row of the source to the archive that has it
+        self.refused: set[int] = set()
+        self.surplus: list[str] = []
+        self.damaged: list[str] = []
+
+    def run(self) -> Iterator[tuple[int, Payload]]:
+        """Yield the rows that wait with the bytes that archives have of them, then the others."""
+        for stream in self.plan.images.streams:
+            try:
+                yield from self._read(stream)
+            except UsageError:
+                raise
+            except DeepChestError as error:
+                self.damaged.append(self.plan.images.name_of(stream))
+                self.say(error.message)
+        if self.surplus:
+            listed = few(self.surplus)
+            self.say(f"{len(self.surplus):,} images have no row in the table: {listed}.")
+        self.plan.damaged[:] = self.damaged
+        for row in sorted(self.waiting):
+            yield row, Lost(self._reason(row))
+
+    def _read(self, stream: Stream) -> Iterator[tuple[int, Payload]]:
+        title = self.plan.images.name_of(stream)
+        for name, payload, accepted in stream.walk(self._is_wanted):
+            found = self.plan.images.matcher.find(name)
+            if found is None:
+                self.surplus.append(name)
+                continue
+            source, _ = found
+            if not accepted:
+                self.refused.add(source)
+            elif source in self.seen:
+                raise twice(name, self.seen[source], title)
+            else:
+                self.seen[source] = title
+                if payload is not None:
+                    row = self.row_of[source]
+                    self.waiting.discard(row)
+                    yield row, payload
+
+    def _is_wanted(self, name: str) -> bool:
+        found = self.plan.images.matcher.find(name)
+        return found is not None and self.row_of.get(found[0]) in self.waiting
+
+    def _reason(self, row: int) -> str:
+        if int(self.plan.source_rows[row]) in self.refused:
+            return REFUSED
+        if self.damaged:
+            return f"not found, and {', '.join(self.damaged)} is damaged"
+        return MISSING

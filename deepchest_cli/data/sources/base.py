@@ -27,6 +27,7 @@ class OwnParts:
     parts: NDArray[np.str_]
     hashed: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Source:
 
     kind: str  # nih, chestmnist, csv, chexpert, mimic-cxr, padchest or vindr
     title: str  # for people
-    # the columns of a shard but for `split`, and `path`: where the images' files are said to be
+    # the columns of a shard but for `split`; `path`: where the images' files are said to be; and
+    # `source_row`: the row of `all_paths`
     table: pd.DataFrame
     findings: tuple[str, ...]
     labels: NDArray[np.uint8]  # (N, T), 1: present
@@ -50,6 +52,8 @@ class Source:
     has_patients: bool = True  # whether it says which images are of one patient
     synthetic: bool = False
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    all_paths: tuple[str, ...] = ()  # of all rows, also those that are not wanted
     policies: dict[str, str] = field(default_factory=dict)  # how doubtful labels were read
 
 

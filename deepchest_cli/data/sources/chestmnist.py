@@ -37,7 +37,7 @@ def read_chestmnist(path: Path) -> Source:
             labels = {part: arrays[f"{part}_labels"] for part in PARTS}
     except FileNotFoundError as error:
         raise UsageError(f"There is no file {path}.", HINT) from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile and zlib each have their own
         raise UsageError(f"{path} is no file of ChestMNIST: {error}.", HINT) from error
     for part, array in labels.items():
         if array.ndim != 2 or array.shape[1] != len(FINDINGS) or not np.isin(array, (0, 1)).all():
@@ -73,11 +73,6 @@ class ArrayStream:
 
     path: Path
 
-    @property
-    def title(self) -> str:
-        """How messages name it."""
-        return self.path.name
-
     def walk(
         self, wanted: Callable[[str], bool]
     ) -> Iterator[tuple[str, NDArray[np.uint8] | None, bool]]:
@@ -89,7 +84,7 @@ class ArrayStream:
                         for row, pixels in enumerate(_rows(file)):
                             name = f"{part}_{row:06d}"
                             yield name, pixels if wanted(name) else None, True
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # as above
             raise DeepChestError(f"{self.path} is damaged: {error}.", HINT) from error
 
 
@@ -101,8 +96,8 @@ def _rows(file: IO[bytes]) -> Iterator[NDArray[np.uint8]]:
         else (np.lib.format.read_array_header_2_0)
     )
     shape, fortran, dtype = read(file)
-    if dtype != np.uint8 or len(shape) not in (3, 4) or fortran:
-        raise ValueError(f"images of type {dtype} and shape {shape}")
+    if dtype != np.uint8 or len(shape) != 3 or fortran:
+        raise ValueError(f"images of type {dtype} and shape {shape}, not grey bytes (N, S, S)")
     length = int(np.prod(shape[1:]))
     for _ in range(shape[0]):
         data = file.read(length)

@@ -13,8 +13,8 @@ from deepchest_cli.errors import UsageError
 
 PRESENT, ABSENT, UNCERTAIN, BLANK = 1, 0, -1, -2
 CELLS = {
-    "1": PRESENT, "1.0": PRESENT, "true": PRESENT, "yes": PRESENT,
-    "0": ABSENT, "0.0": ABSENT, "false": ABSENT, "no": ABSENT,
+    "1": PRESENT, "1.0": PRESENT, "true": PRESENT, "yes": PRESENT, "y": PRESENT,
+    "0": ABSENT, "0.0": ABSENT, "false": ABSENT, "no": ABSENT, "n": ABSENT,
     "-1": UNCERTAIN, "-1.0": UNCERTAIN,
     "": BLANK, "nan": BLANK,
 }  # fmt: skip
@@ -29,6 +29,7 @@ SPELLINGS = {name.lower().replace("_", " "): name for name in FINDINGS} | {
     "pleural": "Pleural_Thickening",
 }
 HEALTHY = frozenset({"no finding", "nofinding", "normal"})
+NO_DISEASE = frozenset({"Support Devices"})  # may be there beside "No Finding"
 LONGEST_FINDING = 32  # bytes in a shard
 
 Doubt = Literal["ignore", "zero", "one"]
@@ -58,6 +59,19 @@ def looks_like_labels(column: "pd.Series[str]") -> bool:
     return cells <= CELLS.keys() and bool(cells - {"", "nan"})
 
 
+def nearly_labels(raw: pd.DataFrame) -> tuple[str, ...]:
+    """Return a note for each column that a few cells keep from being one of labels."""
+    notes = []
+    for name in raw.columns:
+        odd = ~raw[name].str.lower().isin(CELLS).to_numpy()
+        plain = raw[name][~odd]
+        if 0 < odd.sum() <= len(raw) / 10 and (plain != "").any():
+            row = int(np.flatnonzero(odd)[0])
+            cell = raw[name].iloc[row]
+            notes.append(f"Column {name!r} is not taken: row {row + 2} holds {cell!r}.")
+    return tuple(notes)
+
+
 def read_cells(column: "pd.Series[str]", path: Path) -> NDArray[np.int8]:
     """Return PRESENT, ABSENT, UNCERTAIN or BLANK for each cell (N,); errors name the row."""
     texts = column.str.strip().str.lower()
@@ -72,10 +86,14 @@ def read_cells(column: "pd.Series[str]", path: Path) -> NDArray[np.int8]:
 
 
 def resolve(
-    cells: NDArray[np.int8], healthy: NDArray[np.bool_], policy: Policy
+    cells: NDArray[np.int8],
+    healthy: NDArray[np.bool_],
+    findings: tuple[str, ...],
+    policy: Policy,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return labels and known (N, T) for cells (N, T); a healthy image (N,) has no finding."""
-    cells = np.where(healthy[:, None] & (cells == BLANK), ABSENT, cells)
+    disease = np.array([name not in NO_DISEASE for name in findings])
+    cells = np.where(healthy[:, None] & disease & (cells == BLANK), ABSENT, cells)
     labels, known = cells == PRESENT, cells >= ABSENT
     for state, reading in ((UNCERTAIN, policy.uncertain), (BLANK, policy.blank)):
         if reading != "ignore":

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.shards import LONGEST_NAME, TEXT_COLUMNS
 from deepchest_cli.data.sources.base import OwnParts, Source, blank_table
 from deepchest_cli.data.sources.label_values import (
+    NO_DISEASE,
     Doubt,
     Policy,
     check_no_finding,
@@ -36,6 +38,7 @@ AGES = ("Age", "age", "Patient Age", "PatientAge")
 SEXES = ("Sex", "sex", "Gender", "Patient Sex", "Patient Gender", "PatientSex")
 VIEWS = ("View", "view", "View Position", "ViewPosition", "Projection", "AP/PA")
 SPLITS = ("split", "Split", "part")
+SIDES = "Frontal/Lateral"  # of CheXpert, whose lateral views have a blank in AP/PA
 VIEW_SPELLINGS = {"AP_HORIZONTAL": "AP", "LATERAL": "L", "LL": "L", "RL": "L", "FRONTAL": ""}
 
 
@@ -56,6 +59,8 @@ class CsvTable:
     blank: Doubt = "ignore"
     own_scheme: str = "random"
     parts: str | None = None  # column of the source's own parts
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def generic_table(raw: pd.DataFrame, file: Path, config: PrepareConfig, images: Path) -> CsvTable:
@@ -109,7 +114,7 @@ def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
     healthy = _healthy(raw, file)
     cells = np.stack([read_cells(raw[name], file) for name in columns], axis=1)
     policy = Policy(config.uncertain, config.blank or table.blank)
-    labels, known = resolve(cells, healthy, policy)
+    labels, known = resolve(cells, healthy, findings, policy)
     rows = blank_table(names)
     rows["path"] = raw[table.paths].to_numpy()
     if table.patients:
@@ -131,17 +136,28 @@ def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
         own_scheme=table.own_scheme,
         own_parts=None if parts is None else lambda: OwnParts(parts),
         has_patients=table.patients is not None,
-        notes=notes,
+        notes=(*table.notes, *notes),
+        warnings=(*table.warnings, *_contradictions(labels, healthy, findings)),
         policies={"uncertain": policy.uncertain, "blank": policy.blank},
     )
 
 
-def _healthy(raw: pd.DataFrame, file: Path) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _healthy(raw: pd.DataFrame, file: Path) -> NDArray[np.bool_]:
     found = np.zeros(len(raw), dtype=bool)
     for name in raw.columns:
-        if is_healthy(name):
+        if is_healthy(name) and looks_like_labels(raw[name]):
             found |= read_cells(raw[name], file) == 1
     return found
+
+
+def _contradictions(
+    labels: NDArray[np.uint8], healthy: NDArray[np.bool_], findings: tuple[str, ...]
+) -> tuple[str, ...]:
+    disease = np.array([name not in NO_DISEASE for name in findings])
+    number = int((healthy & (labels[:, disease] == 1).any(axis=1)).sum())
+    return (f"{number} images have both 'No Finding' and a finding; the finding counts.",) * bool(
+        number
+    )
 
 
 def _describe_people(rows: pd.DataFrame, raw: pd.DataFrame) -> tuple[str, ...]:
@@ -153,6 +169,9 @@ def _describe_people(rows: pd.DataFrame, raw: pd.DataFrame) -> tuple[str, ...]:
         rows["sex"] = read_sexes(raw[sex]).to_numpy()
     if view := choose_column(raw, VIEWS):
         views = raw[view].str.upper().replace(VIEW_SPELLINGS)
+        views = views.where(views.map(str.isascii).astype(bool), "")
+        if SIDES in raw:
+            views = views.where(raw[SIDES].str.lower() != "lateral", "L")
         rows["view"] = views.str[: TEXT_COLUMNS["view"]].to_numpy()
     return notes
 

@@ -1,6 +1,5 @@
 """NIH ChestX-ray14: Box download, Kaggle's full set and sample, Hugging Face, resized copies."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from deepchest_cli.data.sources.nih_folder import (
 from deepchest_cli.data.sources.nih_layout import BOX_FILE, BOX_FRAME
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE, read_metadata
 from deepchest_cli.data.text import few
+from deepchest_cli.errors import UsageError
 
 
 def read_nih(folder: Path) -> Source:
@@ -46,6 +46,7 @@ def read_nih(folder: Path) -> Source:
         label_version=metadata.label_version,
         boxes=read_boxes(boxes),
         box_frame=BOX_FRAME,
+        warnings=_stray_boxes(read_boxes(boxes), table["image_index"], labels),
         own_scheme="official",
         own_parts=partial(_official_parts, folder, table["image_index"]),
         synthetic=synthetic,
@@ -58,15 +59,34 @@ def _official_parts(folder: Path, names: "pd.Series[str]") -> OwnParts:
     parts = np.full(len(names), "", dtype="<U10")
     for part, listed in lists.items():
         parts[names.isin(listed).to_numpy()] = part
-    return OwnParts(parts, paths, tuple(_list_notes(lists, names, parts == "")))
-
-
-def _list_notes(
-    lists: dict[str, frozenset[str]], names: "pd.Series[str]", unlisted: NDArray[np.bool_]
-) -> Iterator[str]:
-    if unlisted.any():
-        left = names[unlisted]
-        yield f"{len(left):,} images, in neither split list, are left out: {few(left)}."
+    for part, path in zip(lists, paths, strict=True):
+        if not (parts == part).any():
+            raise UsageError(
+                f"{path} names none of the {len(names):,} images of the table.",
+                "Restore NIH's list, or split by patient at random: --split-scheme random",
+            )
+    unlisted = names[parts == ""]
+    warnings = (
+        (f"{len(unlisted):,} images, in neither split list, are left out: {few(unlisted)}.",)
+        if len(unlisted)
+        else ()
+    )
     rowless = len((lists["train_val"] | lists["test"]) - set(names))
-    if rowless:
-        yield f"{rowless:,} names of the split lists have no row in the metadata."
+    note = f"{rowless:,} names of the split lists have no row in the metadata."
+    return OwnParts(parts, paths, (note,) * bool(rowless), warnings)
+
+
+def _stray_boxes(
+    boxes: pd.DataFrame, names: "pd.Series[str]", labels: NDArray[np.uint8]
+) -> tuple[str, ...]:
+    """Warn of boxes of findings that their images lack; in NIH's own files there are none."""
+    row_of = dict(zip(names, range(len(names)), strict=True))
+    pairs = zip(boxes["image_index"], boxes["finding"], strict=True)
+    stray = [
+        image
+        for image, finding in pairs
+        if image in row_of and not labels[row_of[image], FINDINGS.index(finding)]
+    ]
+    return (f"{len(stray)} boxes are of findings that their images lack: {few(stray)}.",) * bool(
+        stray
+    )

@@ -42,6 +42,11 @@ def find_beside(source: Path, name: str) -> Path | None:
     for depth in ("", "*/", "*/*/"):
         places = chain(source.glob(f"{depth}{name}"), source.glob(f"{depth}{name}.gz"))
         files = sorted(path for path in places if path.is_file())
+        if any(read_text(path) != read_text(files[0]) for path in files[1:]):
+            raise UsageError(
+                f"{source} has several {name}: {', '.join(map(str, files))}.",
+                "Name the folder of one with --source.",
+            )
         if files:
             return files[0]
     return None

@@ -70,7 +70,7 @@ def read_metadata(path: Path) -> Metadata:
     ages, warnings = read_ages(raw["age"])
     table["age"] = ages
     table["sex"] = read_sexes(raw["sex"])
-    table["view"] = each_text(raw["view"], lambda text: text.upper()[:4])
+    table["view"] = each_text(raw["view"], lambda text: text.upper()[:4] if text.isascii() else "")
     positives = read_finding_labels(raw["labels"].rename("Finding Labels"), path)
     table[list(FINDINGS)] = positives
     version = _label_version(table, path)

@@ -15,6 +15,7 @@ from deepchest_cli.errors import UsageError
 
 OLDEST = 120  # years; NIH's table of 2017 holds ages up to 414
 AGE = re.compile(r"0*(\d{1,3})(?:\.\d*)?([YMWD]?)")
+SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F"}
 YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -43,6 +44,7 @@ def patient_numbers(column: "pd.Series[str]") -> NDArray[np.int64]:
 
 
 def _hashed(name: str) -> int:
+    name = name.lstrip("0") if name.isdigit() else name  # 007 is 7
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 1
 
 
@@ -67,7 +69,7 @@ def _years(text: str) -> float:
 
 def read_sexes(column: "pd.Series[str]") -> "pd.Series[str]":
     """Return `M`, `F` or an empty text."""
-    return each_text(column, lambda text: text[:1].upper() if text[:1] in "MmFf" else "")
+    return each_text(column, lambda text: SEXES.get(text.upper(), ""))
 
 
 def each_text(column: "pd.Series[str]", change: Callable[[str], Any]) -> "pd.Series[Any]":

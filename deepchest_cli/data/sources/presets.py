@@ -5,15 +5,17 @@ Bustos et al., Medical Image Analysis 2020. In the first two a blank says "not m
 their authors take as absent; so do we unless `--blank` says otherwise.
 """
 
-import ast
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.sources.label_values import finding_name
 from deepchest_cli.data.sources.labels_csv import CsvTable, refuse_absent
-from deepchest_cli.data.sources.tables import need_column, read_table
+from deepchest_cli.data.sources.tables import need_column, read_table, refuse_blank, refuse_repeated
 from deepchest_cli.errors import UsageError
 
 STATES = (
@@ -35,36 +37,43 @@ PADCHEST_KINDS = {
     "atypical pneumonia": "Pneumonia",
     "apical pleural thickening": "Pleural_Thickening",
 }
+STUDY = ("subject_id", "study_id")
+# terms of PadChest that say nothing about what is there
+NO_READING = frozenset({"", "exclude", "suboptimal study", "unchanged"})
+QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 MIMIC_PARTS = {"train": "train", "validate": "validation", "test": "test"}
 
 
 def chexpert(folder: Path) -> CsvTable:
     """Return CheXpert's rows; valid.csv is the test part unless test.csv is there."""
-    files = [
-        path for name in ("train", "valid", "test") if (path := folder / f"{name}.csv").is_file()
-    ]
+    names = ("train", "valid", "test")
+    files = [path for name in names if (path := folder / f"{name}.csv").is_file()]
     refuse_absent(files[0] if files else None, "table train.csv", folder)
-    tested = files[-1].stem
-    frames = []
-    for path in files:
-        raw = read_table(path)
-        missing = [name for name in ("Path", *STATES) if name not in raw.columns]
-        if missing:
-            raise UsageError(
-                f"{path} has no column {missing[0]!r}. Found: {', '.join(raw.columns)}."
-            )
-        part = "test" if path.stem == tested != "train" else "validation"
-        frames.append(raw.assign(**{"@part": "train_val" if path.stem == "train" else part}))
-    raw = pd.concat(frames, ignore_index=True).fillna("")
-    raw["@name"] = raw["Path"].str.split("/", n=1).str[-1]  # without the folder of all
-    raw["@patient"] = raw["Path"].str.extract(r"(patient\d+)/", expand=False).fillna("")
-    if "AP/PA" in raw and "Frontal/Lateral" in raw:
-        raw["AP/PA"] = raw["AP/PA"].where(raw["Frontal/Lateral"] != "Lateral", "L")
+    raw = pd.concat([_chexpert_part(path, files[-1]) for path in files], ignore_index=True)
     return CsvTable(
-        "chexpert", "CheXpert", raw, files[0], tuple(files), folder,
-        names="@name", paths="@name", patients="@patient", labels=STATES, blank="zero",
+        "chexpert", "CheXpert", raw.fillna(""), files[0], tuple(files), folder,
+        names="@name", paths="Path", patients="@patient", labels=STATES, blank="zero",
         own_scheme="official", parts="@part",
     )  # fmt: skip
+
+
+def _chexpert_part(path: Path, last: Path) -> pd.DataFrame:
+    raw = read_table(path)
+    for name in ("Path", *STATES):
+        need_column(raw, (name,), path, "Use CheXpert's own tables.")
+    patients = raw["Path"].str.extract(r"(patient\d+)/", expand=False)
+    wrong = np.flatnonzero(patients.isna().to_numpy())
+    if len(wrong):
+        raise UsageError(
+            f"{path}, row {wrong[0] + 2}: {raw['Path'].iloc[wrong[0]]!r} names no patient.",
+            "CheXpert's paths are like train/patient00001/study1/view1_frontal.jpg.",
+        )
+    part = "train_val"
+    if path.stem != "train":
+        part = "test" if path == last else "validation"
+    names = raw["Path"].str.split("/", n=1).str[-1]  # without the folder of all
+    raw["@name"], raw["@patient"], raw["@part"] = names, patients, part
+    return raw
 
 
 def find_mimic(folder: Path, what: str) -> Path | None:
@@ -77,24 +86,52 @@ def find_mimic(folder: Path, what: str) -> Path | None:
 
 def mimic_cxr(folder: Path) -> CsvTable:
     """Return the images of MIMIC-CXR-JPG's metadata with the labels of their studies."""
-    paths = [
-        refuse_absent(find_mimic(folder, what), f"table mimic-cxr-...-{what}.csv.gz", folder)
-        for what in ("metadata", "chexpert", "split")
-    ]
-    metadata, labels, parts = (read_table(path) for path in paths)
-    for raw, path in zip((metadata, labels, parts), paths, strict=True):
-        for name in ("subject_id", "study_id"):
-            need_column(raw, (name,), path, "Use MIMIC-CXR-JPG's own tables.")
-    keys = ["subject_id", "study_id"]
-    raw = metadata.merge(labels, on=keys, how="inner", validate="many_to_one")
-    raw = raw.merge(parts[["dicom_id", "split"]], on="dicom_id", how="left").fillna("")
-    raw["@part"] = raw["split"].map(MIMIC_PARTS).fillna("")
+    metadata, labels, parts = (
+        _mimic_table(folder, what, columns)
+        for what, columns in (
+            ("metadata", ("dicom_id", *STUDY)),
+            ("chexpert", STUDY),
+            ("split", ("dicom_id", "split")),
+        )
+    )
+    raw = metadata.raw.merge(labels.raw, on=list(STUDY), how="left", indicator="@labels")
+    labelled = (raw["@labels"] == "both").to_numpy()
+    raw = (
+        raw[labelled]
+        .drop(columns="@labels")
+        .merge(parts.raw[["dicom_id", "split"]], on="dicom_id", how="left")
+    )
+    raw = raw.fillna("").assign(**{"@part": raw["split"].map(MIMIC_PARTS).fillna("")})
+    left = {"studies without labels": int((~labelled).sum()),
+            f"no part in {parts.path.name}": int((raw["@part"] == "").sum())}  # fmt: skip
     return CsvTable(
-        "mimic-cxr", "MIMIC-CXR-JPG", raw, paths[0], tuple(paths), folder,
+        "mimic-cxr", "MIMIC-CXR-JPG", raw, metadata.path,
+        tuple(table.path for table in (metadata, labels, parts)), folder,
         names="dicom_id", paths="dicom_id", patients="subject_id",
         labels=tuple(name for name in STATES if name in raw.columns), blank="zero",
         own_scheme="official", parts="@part",
+        warnings=tuple(f"{n:,} images of {why} are left out." for why, n in left.items() if n),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _MimicTable:
+    path: Path
+    raw: pd.DataFrame
+
+
+def _mimic_table(folder: Path, what: str, columns: tuple[str, ...]) -> _MimicTable:
+    """Return one of the tables, a row for each of the values of its first column, or its study."""
+    path = refuse_absent(find_mimic(folder, what), f"table mimic-cxr-...-{what}.csv.gz", folder)
+    raw = read_table(path)
+    for name in columns:
+        need_column(raw, (name,), path, "Use MIMIC-CXR-JPG's own tables.")
+        refuse_blank(raw[name], path)
+        if name in STUDY:  # numbers, whatever their zeros
+            raw[name] = raw[name].str.lstrip("0")
+    key = raw["dicom_id"] if "dicom_id" in columns else raw["subject_id"] + "/" + raw["study_id"]
+    refuse_repeated(key, path)
+    return _MimicTable(path, raw)
 
 
 def find_padchest(folder: Path) -> Path | None:
@@ -127,14 +164,10 @@ def padchest(folder: Path) -> CsvTable:
 
 def _terms(text: str) -> frozenset[str] | None:
     """Return the findings in a cell such as `['cardiomegaly', ' nodule']`; None: no labels."""
-    try:
-        terms = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
+    terms = {(one or other).strip().lower() for one, other in QUOTED.findall(text)}
+    if not terms - NO_READING:
         return None
-    if not isinstance(terms, list):
-        return None
-    plain = [str(term).strip().lower() for term in terms]
-    return frozenset(PADCHEST_KINDS.get(term, finding_name(term)) for term in plain if term)
+    return frozenset(PADCHEST_KINDS.get(term, finding_name(term)) for term in terms)
 
 
 def _cell(found: frozenset[str] | None, finding: str) -> str:

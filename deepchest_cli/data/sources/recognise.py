@@ -3,12 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.finding_images import find_images
-from deepchest_cli.data.images import Images, choose_keys
+from deepchest_cli.data.images import Images
+from deepchest_cli.data.matching import Matcher
 from deepchest_cli.data.sources.base import FRONTAL, Source, keep_rows
 from deepchest_cli.data.sources.chestmnist import ArrayStream, find_npz, read_chestmnist
-from deepchest_cli.data.sources.labels_csv import generic_table, read_labels
+from deepchest_cli.data.sources.label_values import nearly_labels
+from deepchest_cli.data.sources.labels_csv import SPLITS, generic_table, read_labels
 from deepchest_cli.data.sources.nih import read_nih
 from deepchest_cli.data.sources.presets import (
     chexpert,
@@ -24,20 +28,30 @@ from deepchest_cli.errors import UsageError
 VINDR_MARK, CHEXPERT_MARK = "rad_id", "Frontal/Lateral"  # columns of their train.csv
 
 
-def recognise(source: Path, config: PrepareConfig) -> str:
-    """Return the kind of a source: what --layout names, or what its files look like."""
+def recognise(source: Path, config: PrepareConfig) -> tuple[str, Path]:
+    """Return the kind of a source, by --layout or by its files, and the folder that has them."""
     if config.layout != "auto":
-        return config.layout
-    header = _first_line(source / "train.csv")
+        return config.layout, source
+    if config.labels_csv is not None:
+        return "csv", source
+    below = sorted(path for path in source.glob("*") if path.is_dir()) if source.is_dir() else []
+    for folder in (source, *below):  # archives unpack into a folder of their own
+        kind = _kind_of(folder)
+        if kind is not None:
+            return kind, folder
+    return "nih", source
+
+
+def _kind_of(folder: Path) -> str | None:
+    header = _first_line(folder / "train.csv")
     signs = {
-        "csv": config.labels_csv is not None,
-        "chestmnist": find_npz(source) is not None,
-        "mimic-cxr": find_mimic(source, "chexpert") is not None,
-        "padchest": find_padchest(source) is not None,
+        "chestmnist": find_npz(folder) is not None,
+        "mimic-cxr": find_mimic(folder, "chexpert") is not None,
+        "padchest": find_padchest(folder) is not None,
         "vindr": VINDR_MARK in header,
         "chexpert": CHEXPERT_MARK in header,
     }
-    return next((kind for kind, there in signs.items() if there), "nih")
+    return next((kind for kind, there in signs.items() if there), None)
 
 
 def _first_line(path: Path) -> str:
@@ -49,18 +63,22 @@ def _first_line(path: Path) -> str:
 
 def read_source(source: Path, config: PrepareConfig) -> Source:
     """Read the tables of a source; `UsageError` says what is wrong with them."""
-    kind = recognise(source, config)
+    kind, source = recognise(source, config)
     _refuse_needless(kind, config)
     if kind != "nih" and not source.exists():
         raise UsageError(
             f"There is no file or folder {source}.", "Name the folder of the images: --source"
         )
     read = _read(kind, source, config)
+    rows = np.arange(len(read.table))
+    read = replace(
+        read, all_paths=tuple(read.table["path"]), table=read.table.assign(source_row=rows)
+    )
     if config.views == "all":
         return read
     frontal = read.table["view"].isin(FRONTAL).to_numpy()
     others = int((~frontal).sum())
-    note = f"{others} images that are not frontal are left out; --views all takes them."
+    note = f"{others:,} images that are not frontal are left out; --views all takes them."
     return keep_rows(read, frontal, note)
 
 
@@ -90,11 +108,20 @@ def _read_csv(source: Path, config: PrepareConfig) -> Source:
     if config.label_columns:
         return read
     found = f"Findings, by the columns with 1, 0, -1 or blank: {', '.join(read.findings)}."
-    return replace(read, notes=(*read.notes, found))
+    columns = [c for c in raw.columns if c in SPLITS and config.split_scheme is None]
+    parts = tuple(
+        f"Column {column!r} is not used; --split-scheme {config.labels_csv} takes it."
+        for column in columns
+    )
+    return replace(read, notes=(*read.notes, found, *nearly_labels(raw), *parts))
 
 
 def _refuse_needless(kind: str, config: PrepareConfig) -> None:
     """A flag that would do nothing was meant to do something."""
+    if config.labels_csv is not None and kind != "csv":
+        raise UsageError(f"--labels-csv has no meaning for --layout {kind}.", "Leave one out.")
+    if config.readers is not None and kind != "vindr":
+        raise UsageError("--readers is about VinDr-CXR.", "Leave it out.")
     given = {
         "--path-column": config.path_column,
         "--patient-column": config.patient_column,
@@ -111,7 +138,7 @@ def _refuse_needless(kind: str, config: PrepareConfig) -> None:
 
 def find_source_images(source: Source) -> Images:
     """Return where the images of a source lie."""
-    keys = choose_keys(list(source.table["path"]))
+    paths = list(source.all_paths)
     if source.kind == "chestmnist":
-        return Images(keys, streams=[ArrayStream(source.images)])
-    return find_images(source.images, keys)
+        return Images(source.images, Matcher(paths), streams=[ArrayStream(source.images)])
+    return find_images(source.images, paths)

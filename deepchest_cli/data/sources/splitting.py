@@ -35,6 +35,7 @@ class Division:
     parts: NDArray[np.str_]
     scheme: str
     hashed: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -56,7 +57,7 @@ def divide(source: Source, config: PrepareConfig) -> Division:
         own = _file_parts(source, Path(scheme))
         scheme = "file"
     parts = listed_split(own.parts, patients, labels, config.validation_fraction, config.seed)
-    return Division(parts, scheme, own.hashed, own.notes)
+    return Division(parts, scheme, own.hashed, own.warnings, own.notes)
 
 
 def _random_notes(source: Source) -> tuple[str, ...]:
@@ -68,9 +69,10 @@ def _random_notes(source: Source) -> tuple[str, ...]:
         )
     if source.has_patients:
         return ()
+    remedy = " --patient-column names a column that knows." if source.kind == "csv" else ""
     return (
         "The source does not name patients: each image counts as a patient of its own, and images "
-        "of one patient may come into two parts. --patient-column names a column that knows.",
+        f"of one patient may come into two parts.{remedy}",
     )
 
 
@@ -104,11 +106,13 @@ def _file_parts(source: Source, path: Path) -> OwnParts:
     part_of = dict(zip(names, texts.map(SPELLINGS), strict=True))
     table = source.table
     listed = table["image_index"].map(part_of).fillna(table["path"].map(part_of)).fillna("")
-    notes = []
+    warnings, notes = [], []
     if (listed == "").any():
         left = table["image_index"][(listed == "").to_numpy()]
-        notes.append(f"{len(left)} images, without a part in {path}, are left out: {few(left)}.")
+        warnings.append(
+            f"{len(left):,} images, without a part in {path}, are left out: {few(left)}."
+        )
     rowless = len(set(names) - set(table["image_index"]) - set(table["path"]))
     if rowless:
-        notes.append(f"{rowless} names in {path} are no images of the source.")
-    return OwnParts(listed.to_numpy(dtype="<U10"), (path,), tuple(notes))
+        notes.append(f"{rowless:,} names in {path} are no images of the source.")
+    return OwnParts(listed.to_numpy(dtype="<U10"), (path,), tuple(notes), tuple(warnings))

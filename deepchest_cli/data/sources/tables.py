@@ -30,13 +30,13 @@ def read_table(path: Path) -> pd.DataFrame:
         names.pop()
     if not rows:
         raise UsageError(f"{path} has a header and no rows.", AGAIN)
-    repeated = [name for name in names if names.count(name) > 1]
+    repeated = [name for name in names if name and names.count(name) > 1]
     if repeated:
         raise UsageError(f"{path} has two columns {repeated[0]!r}.", "Rename one of them.")
     if {len(row) for row in rows} != {len(names)}:
         _refuse_uneven(rows, names, path)
-    columns = zip(names, zip(*rows, strict=False), strict=False)
-    return pd.DataFrame({name: [cell.strip() for cell in cells] for name, cells in columns})
+    named = [(name, cells) for name, cells in zip(names, zip(*rows, strict=False), strict=False)]
+    return pd.DataFrame({name: [cell.strip() for cell in cells] for name, cells in named if name})
 
 
 def _refuse_uneven(rows: list[list[str]], names: list[str], path: Path) -> None:
@@ -115,8 +115,8 @@ def refuse_blank(column: "pd.Series[str]", path: Path) -> None:
 
 def refuse_names(names: "pd.Series[str]", width: int, path: Path) -> None:
     """Raise `UsageError` for image names that a shard cannot keep apart in `width` bytes."""
-    lengths, ascii_only = names.str.len(), names.map(str.isascii)
-    wrong = np.flatnonzero((lengths > width) | ~ascii_only.astype(bool))
+    plain = [name.isascii() and name.isprintable() and len(name) <= width for name in names]
+    wrong = np.flatnonzero(~np.array(plain, dtype=bool))
     if len(wrong):
         raise UsageError(
             f"{path}, row {wrong[0] + 2}: image name {names.iloc[wrong[0]]!r} is not plain ASCII "

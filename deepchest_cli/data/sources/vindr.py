@@ -10,12 +10,19 @@ import numpy as np
 import pandas as pd
 
 from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.shards import LONGEST_NAME
 from deepchest_cli.data.sources.base import BOX_COLUMNS, Source, blank_table
-from deepchest_cli.data.sources.label_values import is_healthy, name_findings
-from deepchest_cli.data.sources.people import patient_numbers
-from deepchest_cli.data.sources.tables import read_table
+from deepchest_cli.data.sources.label_values import check_no_finding, is_healthy, name_findings
+from deepchest_cli.data.sources.people import patient_numbers, whole_numbers
+from deepchest_cli.data.sources.tables import (
+    need_column,
+    read_table,
+    refuse_blank,
+    refuse_names,
+)
 from deepchest_cli.errors import UsageError
 
+MAJORITY = 2  # of three readers
 COLUMNS = ("image_id", "class_name", "class_id", "rad_id", "x_min", "y_min", "x_max", "y_max")
 
 
@@ -23,16 +30,15 @@ def vindr(folder: Path, config: PrepareConfig) -> Source:
     """Return the images of train.csv with the findings that enough readers agree on."""
     file = folder / "train.csv"
     raw = read_table(file)
-    missing = [name for name in COLUMNS if name not in raw.columns]
-    if missing:
-        raise UsageError(f"{file} has no column {missing[0]!r}. Found: {', '.join(raw.columns)}.")
+    _check(raw, file)
     names = np.unique(raw["image_id"].to_numpy(dtype=str))
     reported = raw[~raw["class_name"].map(is_healthy).to_numpy(dtype=bool)]
     number_of = dict(zip(reported["class_name"], pd.to_numeric(reported["class_id"]), strict=True))
     classes = sorted(number_of, key=lambda name: float(number_of[name]))
     findings = name_findings(classes, file)
+    check_no_finding(findings, file)
     readers = reported.groupby(["image_id", "class_name"])["rad_id"].nunique()
-    agreed = readers[readers >= config.readers].index
+    agreed = readers[readers >= (config.readers or MAJORITY)].index
     labels = np.zeros((len(names), len(classes)), dtype=np.uint8)
     rows = np.searchsorted(names, agreed.get_level_values(0).to_numpy(dtype=str))
     labels[rows, [classes.index(name) for name in agreed.get_level_values(1)]] = 1
@@ -50,8 +56,17 @@ def vindr(folder: Path, config: PrepareConfig) -> Source:
         hashed=(file,),
         boxes=_boxes(reported, set(agreed), renamed, file),
         has_patients=False,
-        policies={"readers": str(config.readers)},
+        policies={"readers": str(config.readers or MAJORITY)},
     )
+
+
+def _check(raw: pd.DataFrame, file: Path) -> None:
+    for name in COLUMNS:
+        need_column(raw, (name,), file, "Use the challenge's own train.csv.")
+    for name in ("image_id", "class_name", "class_id", "rad_id"):
+        refuse_blank(raw[name], file)
+    refuse_names(raw["image_id"], LONGEST_NAME, file)
+    whole_numbers(raw["class_id"], file)
 
 
 def _boxes(
@@ -61,9 +76,14 @@ def _boxes(
     pairs = zip(reported["image_id"], reported["class_name"], strict=True)
     kept = reported[[pair in agreed for pair in pairs]]
     corners = kept[["x_min", "y_min", "x_max", "y_max"]].apply(pd.to_numeric, errors="coerce")
-    wrong = np.flatnonzero(corners.isna().any(axis=1).to_numpy())
+    given = corners.to_numpy(dtype=np.float64)
+    ordered = (given[:, :2] >= 0).all(axis=1) & (given[:, 2:] > given[:, :2]).all(axis=1)
+    wrong = np.flatnonzero(~ordered)  # NaN is never larger
     if len(wrong):
-        raise UsageError(f"{file}, row {kept.index[wrong[0]] + 2}: a box has no four numbers.")
+        raise UsageError(
+            f"{file}, row {kept.index[wrong[0]] + 2}: a box needs x_min < x_max and y_min < y_max, "
+            f"from 0. Found {given[wrong[0]].tolist()}."
+        )
     boxes = pd.DataFrame(
         {
             "image_index": kept["image_id"],

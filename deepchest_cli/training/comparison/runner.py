@@ -15,9 +15,9 @@ import torch
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.workers import CONTEXT, begin_worker
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
+from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.training.comparison.jobs import Job
 from deepchest_cli.training.comparison.run import RunRecord, kept_record, run_job
-from deepchest_cli.training.interruption import stop_on_signal
 from deepchest_cli.training.observers import Observers
 from deepchest_cli.training.progress import EpochReport, StepReport
 

@@ -106,6 +106,7 @@ def test_patients_that_are_numbers_stay_numbers(tmp_path):
         (TABLE.replace("Lung Opacity", "é"), {}, "not plain ASCII"),
         ("Path,patient\na.png,A\n", {}, "no column of labels"),
         (TABLE.replace("a/2.png", "é.png"), {}, "row 4: image name 'é.png'"),
+        (TABLE.replace("a/2.png", '"a\n2.png"'), {}, "row 4: image name"),
     ],
 )
 def test_bad_tables_are_refused_with_row_and_column(tmp_path, text, settings, message):
@@ -120,3 +121,61 @@ def test_flags_that_would_do_nothing_are_refused(nih_folder, tmp_path):
         read_source(nih_folder, PrepareConfig(uncertain="one"))
     with pytest.raises(UsageError, match="There is no table"):
         read_source(tmp_path, PrepareConfig(labels_csv=tmp_path / "none.csv"))
+
+
+def test_what_a_few_cells_keep_from_being_labels_is_named(tmp_path):
+    rows = "".join(f"{n}.png,P{n},{n % 2},{n % 2}\n" for n in range(20))
+    text = "Path,patient,Mass,Edema\n" + rows.replace("3.png,P3,1,1", "3.png,P3,1,o")
+    source = read(tmp_path, text)
+    assert source.findings == ("Mass",)
+    assert any("Column 'Edema' is not taken: row 5 holds 'o'" in note for note in source.notes)
+
+
+def test_yes_and_no_are_labels(tmp_path):
+    source = read(tmp_path, "Path,patient,Mass\na.png,A,Y\nb.png,B,No\n")
+    assert source.labels[:, 0].tolist() == [1, 0]
+
+
+def test_an_index_without_a_name_is_no_finding(tmp_path):
+    source = read(tmp_path, ",Path,patient,Mass\n0,a.png,A,1\n1,b.png,B,0\n")
+    assert source.findings == ("Mass",)
+
+
+def test_a_column_of_parts_that_is_not_used_is_named(tmp_path):
+    source = read(tmp_path, "Path,patient,Mass,split\na.png,A,1,test\n")
+    assert any("Column 'split' is not used; --split-scheme" in note for note in source.notes)
+
+
+def test_devices_may_be_there_beside_no_finding(tmp_path):
+    text = (
+        "Path,patient,No Finding,Mass,Support Devices\na.png,A,1,,\nb.png,B,1,1,1\nc.png,C,0,0,0\n"
+    )
+    source = read(tmp_path, text)
+    assert [cells(source, "a.png", name) for name in ("Mass", "Support Devices")] == [0, None]
+    assert any("1 images have both 'No Finding' and a finding" in w for w in source.warnings)
+
+
+def test_chexperts_lateral_views_are_known_in_any_table(tmp_path):
+    text = "Path,patient,Frontal/Lateral,AP/PA,Mass\na.png,A,Lateral,,1\nb.png,B,Frontal,AP,1\n"
+    assert list(read(tmp_path, text).table["view"]) == ["L", "AP"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sex"), [("Missing", ""), ("male", "M"), ("F", "F"), ("Mujer", "")]
+)
+def test_sexes_are_whole_words(tmp_path, text, sex):
+    assert list(read(tmp_path, f"Path,patient,Sex,Mass\na.png,A,{text},1\n").table["sex"]) == [sex]
+
+
+def test_zeros_before_a_number_do_not_make_another_patient(tmp_path):
+    source = read(tmp_path, "Path,patient,Mass\na.png,7,1\nb.png,007,0\nc.png,X,0\n")
+    assert source.table["patient_id"][0] == source.table["patient_id"][1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"layout": "nih"}, "--labels-csv has no meaning"), ({"readers": 3}, "is about VinDr-CXR")],
+)
+def test_a_table_that_would_not_be_read_is_refused(tmp_path, settings, message):
+    with pytest.raises(UsageError, match=message):
+        read(tmp_path, **settings)

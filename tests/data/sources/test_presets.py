@@ -159,14 +159,19 @@ def test_vindr_counts_readers_and_keeps_the_boxes_that_count(tmp_path, readers, 
 
 def test_a_vindr_box_without_numbers_names_its_row(tmp_path):
     (tmp_path / "train.csv").write_text(VINDR.replace("12,22,112,222", "12,22,,222"))
-    with pytest.raises(UsageError, match="row 3: a box has no four numbers"):
+    with pytest.raises(UsageError, match=r"row 3: a box needs x_min < x_max"):
         read_source(tmp_path, PrepareConfig())
 
 
 def test_kinds_are_recognised_and_may_be_named(chexpert, tmp_path):
-    assert recognise(chexpert, PrepareConfig()) == "chexpert"
-    assert recognise(chexpert, PrepareConfig(layout="nih")) == "nih"
-    assert recognise(tmp_path / "none", PrepareConfig()) == "nih"
+    assert recognise(chexpert, PrepareConfig()) == ("chexpert", chexpert)
+    assert recognise(chexpert, PrepareConfig(layout="nih"))[0] == "nih"
+    assert recognise(tmp_path / "none", PrepareConfig())[0] == "nih"
+    inside = tmp_path / "above" / "CheXpert-v1.0-small"
+    inside.mkdir(parents=True)
+    (chexpert / "train.csv").rename(inside / "train.csv")
+    assert recognise(tmp_path / "above", PrepareConfig()) == ("chexpert", inside)
+    (inside / "train.csv").rename(chexpert / "train.csv")
     with pytest.raises(UsageError, match="no column 'image_id'"):
         read_source(chexpert, PrepareConfig(layout="vindr"))
 
@@ -175,3 +180,68 @@ def test_kinds_are_recognised_and_may_be_named(chexpert, tmp_path):
 def test_a_folder_without_the_tables_that_are_named(nih_folder, layout):
     with pytest.raises(UsageError):
         read_source(nih_folder, PrepareConfig(layout=layout))
+
+
+def test_mimic_cxr_says_what_it_leaves_out(mimic):
+    source = read_source(mimic, PrepareConfig())
+    assert any("1 images of studies without labels are left out" in w for w in source.warnings)
+    path = mimic / "mimic-cxr-2.0.0-split.csv.gz"
+    text = gzip.decompress(path.read_bytes()).decode().replace("d3,2,11,test\n", "")
+    path.write_bytes(gzip.compress(text.encode()))
+    source = read_source(mimic, PrepareConfig())
+    assert any("1 images of no part in mimic-cxr-2.0.0-split" in w for w in source.warnings)
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("chexpert", ("11,2,", "10,1,"), "image '10/1' stands in rows 2, 3"),
+        ("metadata", ("dicom_id", "id"), "no column 'dicom_id'"),
+        ("split", (",split", ",part"), "no column 'split'"),
+    ],
+)
+def test_bad_mimic_tables(mimic, table, change, message):
+    path = mimic / f"mimic-cxr-2.0.0-{table}.csv.gz"
+    path.write_bytes(
+        gzip.compress(gzip.decompress(path.read_bytes()).replace(*(c.encode() for c in change)))
+    )
+    with pytest.raises(UsageError, match=message):
+        read_source(mimic, PrepareConfig())
+
+
+@pytest.mark.parametrize(
+    "cell", ["['exclude']", "['suboptimal study']", "['unchanged']", "[]", "['']", "{[]: 1}"]
+)
+def test_padchest_cells_that_say_nothing_are_unknown(padchest, cell):
+    path = padchest / "PADCHEST_chest_x_ray_images_labels_160K.csv"
+    path.write_text(path.read_text().replace("AP_horizontal,['normal']", f"AP,{cell}"))
+    assert label(read_source(padchest, PrepareConfig()), "b.png", "Mass") is None
+
+
+def test_padchest_terms_without_commas_between_them(padchest):
+    path = padchest / "PADCHEST_chest_x_ray_images_labels_160K.csv"
+    path.write_text(path.read_text().replace("['normal']", "['infiltrates' 'nodule']"))
+    source = read_source(padchest, PrepareConfig())
+    assert label(source, "b.png", "Infiltration") == label(source, "b.png", "Nodule") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("i1,Cardiomegaly,3", ",Cardiomegaly,3"), "row 5: column 'image_id' is empty"),
+        (("i1,Cardiomegaly", "é,Cardiomegaly"), "row 5: image name"),
+        (("Cardiomegaly,3", "Cardiomegaly,abc"), "row 5: column 'class_id' should be a whole"),
+        (("10,20,110,220", "110,20,10,220"), "row 2: a box needs x_min < x_max"),
+    ],
+)
+def test_bad_vindr_rows_are_named(tmp_path, change, message):
+    (tmp_path / "train.csv").write_text(VINDR.replace(*change))
+    with pytest.raises(UsageError, match=message):
+        read_source(tmp_path, PrepareConfig())
+
+
+def test_a_chexpert_path_without_a_patient_names_its_file_and_row(chexpert):
+    path = chexpert / "valid.csv"
+    path.write_text(path.read_text().replace("patient64541/", ""))
+    with pytest.raises(UsageError, match=r"valid.csv, row 2: .* names no patient"):
+        read_source(chexpert, PrepareConfig())

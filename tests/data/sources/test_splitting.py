@@ -36,7 +36,7 @@ def test_a_file_gives_each_image_its_part_and_validation_is_carved_by_patient(tm
     assert list(found.parts[38:]) == ["", ""]
     assert (found.parts == "validation").sum() == 8
     assert np.array_equal(found.parts[10:38:2], found.parts[11:38:2])
-    assert any("2 images, without a part in" in note for note in found.notes)
+    assert any("2 images, without a part in" in warning for warning in found.warnings)
     assert any("1 names in" in note for note in found.notes)
 
 
@@ -82,7 +82,7 @@ def test_a_split_that_the_source_does_not_have_is_refused():
 
 def test_without_patients_a_random_split_is_warned_about_and_refused_for_chestmnist():
     found = divide(source(has_patients=False), PrepareConfig())
-    assert "does not name patients" in found.notes[0]
+    assert "does not name patients" in found.warnings[0]
     mnist = source(["train"] * 40, kind="chestmnist", own_scheme="chestmnist", has_patients=False)
     with pytest.raises(UsageError, match="does not say which images are of one patient"):
         divide(mnist, PrepareConfig(split_scheme="random"))

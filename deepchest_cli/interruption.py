@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM as a request to stop at the next step instead of a sudden end."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,6 +21,19 @@ class StopRequest:
         if self.exit_code is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.exit_code = EXIT_CODES[signal.Signals(number)]
+
+    def heeded(self, progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
+        """Return a callback that raises `KeyboardInterrupt` once a signal has come.
+
+        Raised by a handler, it could come to light where Python or a library swallows it.
+        """
+
+        def look(done: int, total: int) -> None:
+            if self.exit_code is not None:
+                raise KeyboardInterrupt
+            progress(done, total)
+
+        return look
 
 
 @contextmanager

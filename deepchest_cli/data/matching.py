@@ -1,0 +1,73 @@
+"""Which row of a table an image file belongs to, by the part of its path that both have."""
+
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from deepchest_cli.data.radiograph import SUFFIXES
+from deepchest_cli.errors import UsageError
+
+SEVERAL = -1
+
+
+def stem_of(path: str) -> str:
+    """Return a path with `/` between its parts, without `./` and without an image's suffix."""
+    plain = path.replace("\\", "/").lstrip("/").removeprefix("./")
+    stem, dot, suffix = plain.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in SUFFIXES else plain
+
+
+class Matcher:
+    """Finds the row of a file: their paths agree from the end as far as the shorter of them goes.
+
+    So `images_001/images/00000001_000.png` belongs to the row `00000001_000.png`, and
+    `train/patient1/view1.jpg` to `CheXpert/train/patient1/view1.jpg`, but `val/3.png` not to
+    `train/3.png`. A path that agrees as a whole is preferred.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        stems = [stem_of(path) for path in paths]
+        self.rows = {stem: row for row, stem in enumerate(stems)}
+        if len(self.rows) < len(stems):
+            repeated = pd.Series(stems).loc[lambda s: s.duplicated()].iloc[0]
+            raise UsageError(
+                f"Two rows of the table are about one image, {repeated}.",
+                "Each image has one row; remove the other.",
+            )
+        self.endings: dict[str, int] = {}  # of rows with folders in their paths
+        for row, stem in enumerate(stems):
+            for start in _starts(stem):
+                ending = stem[start:]
+                self.endings[ending] = SEVERAL if ending in self.endings else row
+
+    def find(self, path: str) -> tuple[int, bool] | None:
+        """Return the row of a file below the source, and whether all of the path agrees.
+
+        Raises `UsageError` for a file that could be the image of several rows.
+        """
+        stem = stem_of(path)
+        row = self.rows.get(stem)
+        if row is not None:
+            return row, True
+        for start in _starts(stem):
+            row = self.rows.get(stem[start:])
+            if row is not None:
+                return row, False
+        row = self.endings.get(stem)
+        if row == SEVERAL:
+            raise UsageError(
+                f"{path} could be the image of several rows of the table.",
+                "Keep the folders that tell them apart, or name the one above them: --source",
+            )
+        return None if row is None else (row, False)
+
+
+def _starts(stem: str) -> list[int]:
+    """Return where the endings of a path begin, the longest ending first."""
+    return [place + 1 for place, sign in enumerate(stem) if sign == "/"]
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its name; a Mac's hidden twins (`._x.png`) are not."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
