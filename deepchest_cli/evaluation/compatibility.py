@@ -7,6 +7,7 @@ from deepchest_cli.data.sources.nih_layout import SPLIT_LISTS
 from deepchest_cli.errors import UsageError
 
 # settings that decide which patient stands in which part
+FAMILY = {"chestmnist": "nih"}  # made from NIH's radiographs: the same patients
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
 
 
@@ -17,7 +18,7 @@ def refuse_unfit_data(origin: dict[str, Any], dataset: RadiographDataset, part: 
     split of the same source, NIH's official test part, and another kind of source.
     """
     trained, found = origin["source"], dataset.manifest["source"]
-    if (trained["kind"], trained["synthetic"]) != (found["kind"], found["synthetic"]):
+    if _family(trained) != _family(found):
         return
     settings = dataset.manifest["settings"]
     official = origin["settings"]["split_scheme"] == settings["split_scheme"] == "official"
@@ -34,3 +35,8 @@ def refuse_unfit_data(origin: dict[str, Any], dataset: RadiographDataset, part: 
             f"({', '.join(changed)}): its {part} part may hold trained patients.",
             "Evaluate on data of the split that the model was trained on.",
         )
+
+
+def _family(source: dict[str, Any]) -> tuple[str, bool]:
+    """Return whose patients a source has, and whether they are synthetic."""
+    return FAMILY.get(source["kind"], source["kind"]), source["synthetic"]
