@@ -9,7 +9,7 @@ from deepchest_cli.evaluation.metrics import METRICS, THRESHOLD, macro, per_find
 from deepchest_cli.evaluation.predictions import Predictions
 
 # a gate is a floor; for these a lower figure is better, or it says nothing of the model
-NO_GATES = ("loss", "loss_ratio", "prevalence", "accuracy_of_nothing")
+NO_GATES = ("loss", "loss_ratio", "prevalence", "accuracy_of_nothing", "brier")
 GATES = tuple(name for name in METRICS if name not in NO_GATES)
 
 
