@@ -6,6 +6,7 @@ together: in NIH's official test part a tenth of the patients holds more than ha
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,28 @@ class Resampling:
         """Return the patients of some images, by their rows (n,)."""
         return Owners(self.rows[images], self.counts.shape[1])
 
-    def applied(self, measure: Measure) -> Floats:
-        """Return a measure's figure in each replicate (B,)."""
-        chunks = [
-            measure(np.ascontiguousarray(self.counts[first : first + CHUNK].T, dtype=np.float64))
+    @cached_property
+    def _weights(self) -> list[Floats]:
+        """The counts as they are multiplied, (P, b) each."""
+        return [
+            np.ascontiguousarray(self.counts[first : first + CHUNK].T, dtype=np.float64)
             for first in range(0, len(self.counts), CHUNK)
         ]
-        return np.concatenate(chunks) if chunks else np.empty(0)
+
+    def applied(self, measure: Measure) -> Floats:
+        """Return a measure's figure in each replicate (B,)."""
+        return np.concatenate([measure(weights) for weights in self._weights])
+
+    def ratios(self, images: NDArray[np.int64], parts: Floats, wholes: Floats) -> Floats:
+        """Return sums of `parts` over sums of `wholes` in each replicate (B, m); NaN over nothing.
+
+        Both are given for some images, by their rows (n,), and m ratios: (n, m).
+        """
+        sums = self.owners(images).table_sums(np.concatenate([parts, wholes], axis=1))  # (P, 2 m)
+        found = np.concatenate([weights.T @ sums for weights in self._weights])
+        part, whole = found[:, : parts.shape[1]], found[:, parts.shape[1] :]
+        undefined = np.full_like(part, np.nan)
+        return np.asarray(np.divide(part, whole, out=undefined, where=whole > 0))
 
     def image_weights(self) -> Iterator[Floats]:
         """Yield the weights (b, N) of the images, some replicates at a time."""

@@ -28,6 +28,14 @@ class Owners:
         """Return the sum of an image's values (n,) for each patient (P,)."""
         return np.asarray(np.bincount(self.rows, values, self.patients), dtype=np.float64)
 
+    def table_sums(self, values: Floats) -> Floats:
+        """Return the sums of a table of images (n, m) for each patient (P, m)."""
+        images = np.arange(len(self.rows))
+        belongs = csr_array(
+            (np.ones(len(images)), (self.rows, images)), shape=(self.patients, len(images))
+        )
+        return np.asarray(belongs @ values)
+
     def counted(self, places: Places, rows: Places, length: int) -> csr_array:
         """Return how many images of each patient stand at each place, (length, P)."""
         ones = np.ones(len(places))
