@@ -40,7 +40,7 @@ class Resampling:
 
     def applied(self, measure: Measure) -> Floats:
         """Return a measure's figure in each replicate (B,)."""
-        return np.concatenate([measure(weights) for weights in self._weights])
+        return np.concatenate([np.empty(0), *(measure(weights) for weights in self._weights)])
 
     def ratios(self, images: NDArray[np.int64], parts: Floats, wholes: Floats) -> Floats:
         """Return sums of `parts` over sums of `wholes` in each replicate (B, m); NaN over nothing.
@@ -48,7 +48,8 @@ class Resampling:
         Both are given for some images, by their rows (n,), and m ratios: (n, m).
         """
         sums = self.owners(images).table_sums(np.concatenate([parts, wholes], axis=1))  # (P, 2 m)
-        found = np.concatenate([weights.T @ sums for weights in self._weights])
+        empty = np.empty((0, sums.shape[1]))
+        found = np.concatenate([empty, *(weights.T @ sums for weights in self._weights)])
         part, whole = found[:, : parts.shape[1]], found[:, parts.shape[1] :]
         undefined = np.full_like(part, np.nan)
         return np.asarray(np.divide(part, whole, out=undefined, where=whole > 0))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.reading.tables import image_key
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Cases:
     """N images of a part of some data."""
 
     predictions: Predictions
-    image_index: NDArray[np.str_]  # (N,)
+    image_index: NDArray[np.str_]  # (N,), without folder and ending
     age: NDArray[np.float64]  # (N,), years, NaN: unknown
     sex: NDArray[np.str_]  # (N,), F, M or empty
     view: NDArray[np.str_]  # (N,), PA, AP or others, or empty
@@ -45,5 +46,6 @@ def cases_of(
 ) -> Cases:
     """Return the predictions for `rows` of a data set with what it says of them."""
     columns = {name: dataset.columns[name][rows] for name in ("image_index", "age", "sex", "view")}
-    age = columns.pop("age").astype(np.float64)
-    return Cases(predictions, columns["image_index"], age, columns["sex"], columns["view"])
+    names = np.array([image_key(name) for name in columns["image_index"].tolist()], dtype=str)
+    age = columns["age"].astype(np.float64)
+    return Cases(predictions, names, age, columns["sex"], columns["view"])

@@ -103,14 +103,18 @@ def image_column(table: pd.DataFrame, path: Path) -> str:
     return column
 
 
+def image_key(name: str) -> str:
+    """Return an image's name without folder and ending, as it is matched."""
+    return re.sub(r"\.(png|jpe?g|dcm|npy)$", "", re.split(r"[/\\]", name.strip())[-1], flags=re.I)
+
+
 def image_keys(names: Sequence[str], path: Path, first_row: int = 2) -> NDArray[np.str_]:
     """Return images' names without folder and ending, as they are matched.
 
     Raises `UsageError` for an empty name and for an image that stands there twice. The rows of a
     message are counted as an editor does, the table's first being `first_row`.
     """
-    keys = np.array([re.split(r"[/\\]", name.strip())[-1] for name in names], dtype=str)
-    keys = np.array([re.sub(r"\.(png|jpe?g|dcm|npy)$", "", key, flags=re.I) for key in keys])
+    keys = np.array([image_key(name) for name in names], dtype=str)
     empty = np.flatnonzero(keys == "")
     if len(empty):
         raise UsageError(f"{path}, row {empty[0] + first_row}: the image has no name.")
