@@ -94,13 +94,9 @@ def _subject(document: Document) -> str:
 
 
 def _undefined(document: Document) -> list[str]:
-    names = sorted({entry["finding"] for entry in document["undefined"]})
-    if not names:
-        return []
-    return [
-        f"Undefined (–), for want of positives or negatives, and not in the means: "
-        f"{', '.join(names)}"
-    ]
+    from deepchest_cli.evaluation.output import words
+
+    return [said for said in (words.undefined(document), words.few_patients(document)) if said]
 
 
 def _summary(document: Document) -> list[str]:

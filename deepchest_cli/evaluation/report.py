@@ -36,6 +36,7 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
         "findings": {
             finding: {
                 "positives": int(positives[column]),
+                "positive_patients": _patients(predictions, column),
                 "known": int(predictions.known[:, column].sum()),
                 **{metric: float(values[column]) for metric, values in table.items()},
                 "intervals": {m: _interval(drawn[:, column]) for m, drawn in replicates.items()},
@@ -54,6 +55,11 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
             for column in np.flatnonzero(np.isnan(values))
         ],
     }
+
+
+def _patients(predictions: Predictions, column: int) -> int:
+    ill = (predictions.known[:, column] == 1) & (predictions.labels[:, column] == 1)
+    return len(np.unique(predictions.patient_id[ill]))
 
 
 def _interval(replicates: Floats) -> dict[str, Any]:

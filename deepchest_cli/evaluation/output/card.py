@@ -121,8 +121,9 @@ def _results(document: Document) -> Iterator[str]:
         for name, values in document["findings"].items()
     ]
     yield from _table([*columns, "ECE", "ECE calibrated"], rows)
-    if words.undefined(document):
-        yield from (words.undefined(document), "")
+    for said in (words.undefined(document), words.few_patients(document)):
+        if said:
+            yield from (said, "")
 
 
 def _thresholds(document: Document) -> Iterator[str]:

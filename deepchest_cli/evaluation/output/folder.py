@@ -67,6 +67,7 @@ def _draw(folder: Path, figures: "dict[str, Callable[[], Figure]]") -> dict[str,
             figure.savefig(raster, format="png", metadata={"Software": None})
             with replacing(folder / f"{name}.png") as temporary:
                 temporary.write_bytes(raster.getvalue())
+            figure.set_layout_engine("none")  # it is laid out by now
             if name not in PHOTOGRAPHS:
                 figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
             carried[name] = vector.getvalue() or raster.getvalue()

@@ -72,6 +72,7 @@ def _findings(document: Document, pictures: Pictures) -> str:
     return (
         table(columns, rows)
         + paragraph(words.undefined(document), "soft")
+        + paragraph(words.few_patients(document), "soft")
         + paragraph(
             "In brackets 95 % intervals by resampled patients. Lift: average precision over the "
             "prevalence, which chance gives. Accuracy and F1 at 0.5; 'of nothing' is the accuracy "
@@ -188,7 +189,7 @@ def _calibration(document: Document, pictures: Pictures) -> str:
     found = document["calibration"]
     columns = ["Finding", "Prevalence", "Mean before", "after", "ECE before", "ECE after"]
     columns += ["Brier skill before", "skill after", "Slope before", "Intercept before"]
-    columns += ["Slope after", "Intercept after", "Left, because"]
+    columns += ["Slope after", "Intercept after"]
     rows = []
     for name, entry in found["findings"].items():
         before, after = entry["before"], entry["after"] or {}
@@ -197,14 +198,15 @@ def _calibration(document: Document, pictures: Pictures) -> str:
             row += [shown(before[key], digits), shown(after.get(key), digits)]
         row += [shown(before[key], 2) for key in ("slope", "intercept")]
         row += [shown(after.get(key), 2) for key in ("slope", "intercept")]
-        rows.append([*row, entry["uncalibrated"] or ""])
-    method = (
-        f"{found['method']} scaling by finding, fitted on validation." if found["method"] else ""
-    )
+        rows.append(row)
+    left = [f"{n} ({e['uncalibrated']})" for n, e in found["findings"].items() if e["uncalibrated"]]
+    method = found["method"] or ""
+    caption = "Reliability; orange: as predicted, blue: calibrated on validation"
     return (
-        paragraph(method)
-        + picture(pictures.get("reliability"), "Reliability in ten bins of equal mass")
-        + table(columns, rows, texts=("Left, because",))
+        paragraph(method and f"{method.capitalize()} scaling by finding, fitted on validation.")
+        + picture(pictures.get("reliability"), caption)
+        + table(columns, rows)
+        + paragraph(f"Left as they are: {'; '.join(left)}." if left else "", "soft")
         + paragraph(
             "Calibrated probabilities have ECE 0, slope 1 and intercept 0. ECE is small for every "
             "rare finding: read it beside the prevalence. Brier skill: 0 is always giving the "

@@ -127,8 +127,7 @@ def reliability_figure(document: Document) -> "Figure":
         axes.plot([0, limit], [0, limit], color=GREY, linewidth=0.6, linestyle=":")
 
     names = tuple(findings)
-    up = "share of positives (orange: as predicted; blue: calibrated on validation)"
-    return _panels(names, draw, "mean probability in bins of equal mass", up)
+    return _panels(names, draw, "mean probability in bins of equal mass", "share of positives")
 
 
 def confusion_figure(document: Document) -> "Figure":

@@ -7,6 +7,7 @@ from typing import Any
 from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.nih import WHOLE_TABLE
 from deepchest_cli.evaluation.references import OFFICIAL
+from deepchest_cli.evaluation.subgroups import FEWEST_PATIENTS
 
 Document = Mapping[str, Any]
 NOT_CLINICAL = "For research; not for clinical use."
@@ -60,6 +61,21 @@ def result(document: Document) -> str:
     if worst["finding"] is not None:
         text += f"; lowest: {worst['finding']}, AUROC {shown(worst['value'])}"
     return text + "."
+
+
+def few_patients(document: Document) -> str:
+    """Return which findings too few patients have for an interval that holds what it says."""
+    scarce = [
+        f"{name} ({values['positive_patients']})"
+        for name, values in document["findings"].items()
+        if 0 < values["positive_patients"] < FEWEST_PATIENTS
+    ]
+    if not scarce:
+        return ""
+    return (
+        f"Fewer than {FEWEST_PATIENTS} patients have {', '.join(scarce)}: resampling so few gives "
+        "intervals that are too narrow."
+    )
 
 
 def undefined(document: Document) -> str:
