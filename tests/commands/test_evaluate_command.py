@@ -2,16 +2,17 @@ import csv
 import io
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from tests_support import rows_of, valid
 
+from deepchest_cli.commands.evaluate import evaluate as score
+from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist
+from deepchest_cli.terminal import Terminal
 
 QUICK = ("--replicates", 20)
 
@@ -239,10 +240,10 @@ def reported(trained, shards, tmp_path_factory):
     """The folder of a report with everything, made once."""
     root = tmp_path_factory.mktemp("reported")
     run = shutil.copytree(trained, root / "run")
-    words = ["evaluate", "--model", run, "--data", shards, "--report", root / "report", *QUICK]
-    words += ["--against", run, "--seed", 3]
-    command = [sys.executable, "-m", "deepchest_cli", *map(str, words)]
-    subprocess.run(command, check=True, capture_output=True)
+    config = EvaluateConfig(
+        (str(run),), shards, report=root / "report", against=run, seed=3, replicates=20
+    )
+    score(config, Terminal(quiet=True))
     return root
 
 
