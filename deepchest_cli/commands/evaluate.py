@@ -42,7 +42,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
         terminal.note(note)
     against = None
     if config.against is not None:
-        scores = _other_scores(config, config.against, terminal)
+        scores = _other_scores(config, config.against, material, terminal)
         against = paired_with(material.cases, scores, (material.name, str(config.against)))
     located, why = _locate(config, material, terminal)
     extras = Extras(
@@ -78,9 +78,15 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
         folder = getattr(config, name)
         if folder is not None and folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file.", f"Name a folder with --{name}.")
-    for path in (config.out, None if config.report is None else config.report / "report.html"):
-        if path is not None and path.exists() and not config.force:
-            raise UsageError(f"{path} exists already.", "Replace it with --force.")
+    if config.out is not None and config.out.exists() and not config.force:
+        raise UsageError(f"{config.out} exists already.", "Replace it with --force.")
+    kept = config.report if config.report is not None and not config.force else None
+    if kept is not None and kept.is_dir() and any(kept.iterdir()):
+        raise UsageError(f"{kept} is not empty.", "Name another folder, or replace with --force.")
+    for name in ("against", "relabels"):
+        path = getattr(config, name)
+        if path is not None and not path.exists():
+            raise UsageError(f"--{name}: {path} is not there.", "Check the path.")
 
 
 def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
@@ -130,8 +136,11 @@ def _gather_models(
         return gather_models(request, progress)
 
 
-def _other_scores(config: EvaluateConfig, path: Path, terminal: Terminal) -> "Scores":
+def _other_scores(
+    config: EvaluateConfig, path: Path, material: "Material", terminal: Terminal
+) -> "Scores":
     """Return the scores of the model or of the file that is compared with."""
+    from deepchest_cli.evaluation.material.files import medmnist_names
     from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 
     if path.is_dir() or path.suffix == ".pt":
@@ -141,6 +150,9 @@ def _other_scores(config: EvaluateConfig, path: Path, terminal: Terminal) -> "Sc
     scores = read_scores(path, config.logits).of_part(config.split)
     if scores is None:
         raise UsageError(f"{path} has no images of the {config.split} part.")
+    if material.medmnist:
+        images = medmnist_names(scores.images, material.description["split"])
+        return replace(scores, images=images)
     return scores
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 
 from deepchest_cli.evaluation.calibration import Method, Scaling, fit_scaling
-from deepchest_cli.evaluation.metrics import Floats
+from deepchest_cli.evaluation.metrics import Floats, prevalence
 from deepchest_cli.evaluation.operating_points import choose_thresholds
 from deepchest_cli.evaluation.predictions import Predictions
 
@@ -20,6 +20,7 @@ class Choices:
     patients: int
     method: Method
     positives: dict[str, int]
+    prevalence: dict[str, float]  # over the known labels; NaN without one
     thresholds: dict[str, dict[str, float]]  # finding, rule; NaN where there is none
     scalings: dict[str, Scaling | None]
     uncalibrated: dict[str, str]  # finding: why
@@ -51,6 +52,7 @@ class Choices:
             "findings": {
                 finding: {
                     "positives": self.positives[finding],
+                    "prevalence": self.prevalence[finding],
                     "operating_points": dict(self.thresholds[finding]),
                     "calibration": None
                     if (scaling := self.scalings[finding]) is None
@@ -71,6 +73,7 @@ class Choices:
             values["patients"],
             cast(Method, values["calibration_method"]),
             {name: entry["positives"] for name, entry in findings.items()},
+            {name: entry["prevalence"] for name, entry in findings.items()},
             {name: dict(entry["operating_points"]) for name, entry in findings.items()},
             {
                 name: None if entry["calibration"] is None else Scaling(**entry["calibration"])
@@ -82,12 +85,13 @@ class Choices:
 
 def choose(validation: Predictions, method: Method, source: str) -> Choices:
     """Return the thresholds and the calibration that follow from a validation part."""
-    positives, thresholds, scalings, reasons = {}, {}, {}, {}
+    positives, shares, thresholds, scalings, reasons = {}, {}, {}, {}, {}
     for column, finding in enumerate(validation.findings):
         known = validation.known[:, column] == 1
         labels = validation.labels[known, column]
         probabilities = validation.probabilities[known, column]
         positives[finding] = int(labels.sum())
+        shares[finding] = prevalence(labels, probabilities)
         thresholds[finding] = choose_thresholds(labels, probabilities)
         scaling = fit_scaling(labels, probabilities, method)
         scalings[finding] = None if isinstance(scaling, str) else scaling
@@ -99,6 +103,7 @@ def choose(validation: Predictions, method: Method, source: str) -> Choices:
         len(np.unique(validation.patient_id)),
         method,
         positives,
+        shares,
         thresholds,
         scalings,
         reasons,

@@ -61,6 +61,7 @@ def calibration(table: Predictions, choices: Choices | None) -> dict[str, Any]:
             "scaling": None
             if scaling is None
             else {"slope": scaling.slope, "intercept": scaling.intercept},
+            "validation_prevalence": None if choices is None else choices.prevalence.get(finding),
             "uncalibrated": None if choices is None else choices.uncalibrated.get(finding),
             "before": calibration_figures(labels, table.probabilities[rows, column]),
             "after": None if scaling is None else calibration_figures(labels, scaled[rows, column]),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.calibration import Method
@@ -60,11 +61,16 @@ def gather_files(request: FileRequest) -> Material:
     )
 
 
+def medmnist_names(images: NDArray[np.str_], part: str) -> NDArray[np.str_]:
+    """Return names that tell MedMNIST's parts apart, which all count from 0."""
+    return np.array([f"{part}-{name}" for name in images.tolist()], dtype=str)
+
+
 def _named(cases: Cases, part: str, labels: Labels) -> Cases:
     """Return cases of MedMNIST's, whose parts all count from 0, under names of their own."""
     if labels.path.suffix != ".npz":
         return cases
-    names = np.array([f"{part}-{name}" for name in cases.image_index.tolist()])
+    names = medmnist_names(cases.image_index, part)
     shift = 0 if part == "test" else 10**9
     table = cases.predictions
     moved = replace(table, patient_id=table.patient_id + shift)

@@ -127,7 +127,7 @@ def _choices(
     if request.part == "validation":
         return models, None, "The scored part is the one that they would be chosen on.", ()
     alone = len(models) == 1
-    kept = None if models[0].choices is None else Choices.from_plain(models[0].choices)
+    kept = _kept(models[0])
     if alone and kept is not None and kept.method == request.method:
         return models, kept, f"Chosen on validation and kept in {models[0].path}.", ()
     rows = dataset.rows("validation")
@@ -139,6 +139,14 @@ def _choices(
     if not alone or not request.store:
         return models, choices, "Chosen on validation; not stored.", ()
     return _stored(models[0], choices)
+
+
+def _kept(model: LoadedModel) -> Choices | None:
+    """Return the choices in a checkpoint; None without any that this version understands."""
+    try:
+        return None if model.choices is None else Choices.from_plain(model.choices)
+    except (KeyError, TypeError):
+        return None
 
 
 def _stored(

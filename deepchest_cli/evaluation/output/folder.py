@@ -16,7 +16,7 @@ from deepchest_cli.evaluation.output.pictures import (
     roc_figure,
     subgroups_figure,
 )
-from deepchest_cli.evaluation.output.tables import tables
+from deepchest_cli.evaluation.output.tables import PREDICTIONS, TABLES, tables
 from deepchest_cli.files import replacing, write_json, write_text
 from deepchest_cli.schemas import versioned
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REPORT, RESULTS, CARD = "report.html", "results.json", "model-card.md"
+NAMES = (REPORT, RESULTS, CARD, PREDICTIONS, *TABLES)
+PICTURES = ("roc", "precision-recall", "reliability", "subgroups", "confusion", "errors")
 PHOTOGRAPHS = ("errors",)  # would be larger as SVG
 STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest"}  # the same figure is the same file
 
@@ -31,6 +33,8 @@ STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest"}  # the same figure is the 
 def write_report(folder: Path, document: dict[str, Any], material: Material) -> None:
     """Write everything into a folder, the page last; every file is whole or not there."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (*NAMES, *(f"{picture}.png" for picture in PICTURES)):
+        (folder / name).unlink(missing_ok=True)  # what an earlier report had and this one has not
     for name, text in tables(document, material.cases).items():
         write_text(folder / name, text)
     write_json(folder / RESULTS, versioned(document))

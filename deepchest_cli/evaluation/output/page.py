@@ -187,13 +187,21 @@ def _points(document: Document, pictures: Pictures) -> str:
 
 def _calibration(document: Document, pictures: Pictures) -> str:
     found = document["calibration"]
-    columns = ["Finding", "Prevalence", "Mean before", "after", "ECE before", "ECE after"]
+    columns = [
+        "Finding",
+        "Prevalence",
+        "on validation",
+        "Mean before",
+        "after",
+        "ECE before",
+        "ECE after",
+    ]
     columns += ["Brier skill before", "skill after", "Slope before", "Intercept before"]
     columns += ["Slope after", "Intercept after"]
     rows = []
     for name, entry in found["findings"].items():
         before, after = entry["before"], entry["after"] or {}
-        row = [name, shown(before["prevalence"])]
+        row = [name, shown(before["prevalence"]), shown(entry["validation_prevalence"])]
         for key, digits in (("mean_predicted", 3), ("ece", 4), ("brier_skill", 3)):
             row += [shown(before[key], digits), shown(after.get(key), digits)]
         row += [shown(before[key], 2) for key in ("slope", "intercept")]
@@ -211,7 +219,8 @@ def _calibration(document: Document, pictures: Pictures) -> str:
             "Calibrated probabilities have ECE 0, slope 1 and intercept 0. ECE is small for every "
             "rare finding: read it beside the prevalence. Brier skill: 0 is always giving the "
             "prevalence, 1 is perfect. Weighting of tasks or positives moves probabilities, which "
-            "AUROC does not see.",
+            "AUROC does not see. Where a finding is rarer or more frequent here than on "
+            "validation, what validation fitted cannot hold here.",
             "soft",
         )
     )

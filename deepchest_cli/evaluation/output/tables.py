@@ -1,6 +1,6 @@
 """The CSV tables of an evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from deepchest_cli.evaluation.cases import Cases
@@ -8,20 +8,13 @@ from deepchest_cli.evaluation.operating_points import RATES, RULES
 from deepchest_cli.files import to_csv
 
 Document = dict[str, Any]
+PREDICTIONS = "predictions.csv"
 
 
 def tables(document: Document, cases: Cases) -> dict[str, str]:
     """Return the tables by their file's name; those without a row are left out."""
-    rows = {
-        "findings.csv": list(finding_rows(document)),
-        "operating-points.csv": list(_points(document)),
-        "calibration.csv": list(_calibration(document)),
-        "reliability.csv": list(_reliability(document)),
-        "subgroups.csv": list(_groups(document)),
-        "localisation.csv": list(_localisation(document)),
-        "differences.csv": list(_differences(document)),
-        "predictions.csv": list(_predictions(document, cases)),
-    }
+    rows = {name: list(make(document)) for name, make in TABLES.items()}
+    rows[PREDICTIONS] = list(_predictions(document, cases))
     return {name: to_csv(list(found[0]), found) for name, found in rows.items() if found}
 
 
@@ -104,6 +97,17 @@ def _differences(document: Document) -> Iterator[Document]:
         for name, entry in [*against["findings"].items(), ("macro", against["macro"])]:
             for metric, found in entry.items():
                 yield {"finding": name, "metric": metric, **found}
+
+
+TABLES: dict[str, Callable[[Document], Iterator[Document]]] = {
+    "findings.csv": finding_rows,
+    "operating-points.csv": _points,
+    "calibration.csv": _calibration,
+    "reliability.csv": _reliability,
+    "subgroups.csv": _groups,
+    "localisation.csv": _localisation,
+    "differences.csv": _differences,
+}
 
 
 def _predictions(document: Document, cases: Cases) -> Iterator[Document]:

@@ -51,10 +51,10 @@ def read_labels(path: Path, part: str = "test") -> Labels:
     """
     if path.suffix == ".npz":
         return _of_arrays(path, read_medmnist_labels(path, part))
-    table = read_table(path)
-    if "findinglabels" in {plain(str(column)) for column in table.columns}:
+    columns = read_table(path, rows=1).columns
+    if "findinglabels" in {plain(str(column)) for column in columns}:
         return _of_metadata(path)
-    return _of_columns(table, path)
+    return _of_columns(read_table(path), path)
 
 
 def _of_arrays(path: Path, labels: NDArray[np.uint8]) -> Labels:

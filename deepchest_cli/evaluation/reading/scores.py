@@ -23,7 +23,10 @@ from deepchest_cli.evaluation.reading.tables import (
 )
 
 # columns of a metadata table that may stand beside the scores, and are no findings
-OTHERS = {"findinglabels", "followup", plain(NO_FINDING), "originalimagewidth", "height"}
+OTHERS = {
+    "findinglabels", "followup", plain(NO_FINDING), "originalimagewidth", "height",
+    "originalimageheight", "originalimagepixelspacingx", "originalimagepixelspacingy", "y",
+}  # fmt: skip
 PART_NAMES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
 
 

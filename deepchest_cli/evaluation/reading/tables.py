@@ -47,8 +47,8 @@ def few(names: Iterable[object]) -> str:
     return ", ".join(listed[:SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def read_table(path: Path, header: bool = True) -> pd.DataFrame:
-    """Return a CSV table, its cells as text; `-` is standard input.
+def read_table(path: Path, header: bool = True, rows: int | None = None) -> pd.DataFrame:
+    """Return a CSV table, or its first `rows`, its cells as text; `-` is standard input.
 
     Raises `UsageError` where there is no file, no row, or no table.
     """
@@ -62,6 +62,7 @@ def read_table(path: Path, header: bool = True) -> pd.DataFrame:
             index_col=False,
             encoding="utf-8-sig",
             header=0 if header else None,
+            nrows=rows,
         )
     except (ValueError, OSError, csv.Error) as error:
         reason = str(error).splitlines()[0].rstrip(".")
