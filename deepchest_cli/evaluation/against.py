@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.bootstrap import LEVEL, Resampling, interval, resampled
+from deepchest_cli.evaluation.bootstrap import LEVEL, Resampling, interval, rarer, resampled
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.comparison.scores import mean_of_defined
 from deepchest_cli.evaluation.comparison.statistic import holm
@@ -66,12 +66,13 @@ def compare(cases: Cases, other: Cases, resampling: Resampling) -> dict[str, Any
     for metric in METRICS:
         values = per_finding(metric, one) - per_finding(metric, two)
         replicates = resampled(metric, one, resampling) - resampled(metric, two, resampling)
-        rows = _tested(values, replicates, _enough(one))
+        carriers = [rarer(one, column) for column in range(len(findings))]
+        rows = _tested(values, replicates, carriers)
         for name, row in zip(findings, rows, strict=True):
             document["findings"][name][metric] = row
-        whole = _tested(
-            np.array([mean_of_defined(values)]), mean_of_defined(replicates)[:, None], [True]
-        )
+        means = mean_of_defined(replicates)[:, None]
+        patients = len(np.unique(one.patient_id))
+        whole = _tested(np.array([mean_of_defined(values)]), means, [patients])
         document["macro"][metric] = whole[0]
     return document
 
@@ -87,26 +88,17 @@ def _columns(table: Predictions, findings: list[str]) -> Predictions:
     )
 
 
-def _enough(table: Predictions) -> list[bool]:
-    """Whether enough patients have, and have not, each finding for a test of it alone."""
-    return [
-        all(
-            len(np.unique(table.patient_id[(table.known[:, i] == 1) & (table.labels[:, i] == v)]))
-            >= FEWEST_PATIENTS
-            for v in (0, 1)
-        )
-        for i in range(len(table.findings))
-    ]
-
-
-def _tested(values: Floats, replicates: Floats, enough: list[bool]) -> list[dict[str, Any]]:
+def _tested(values: Floats, replicates: Floats, patients: list[int]) -> list[dict[str, Any]]:
+    """Return differences with p-values; those that too few patients carry are not tested."""
     raw = [
-        _p_value(replicates[:, i]) if enough[i] and np.isfinite(values[i]) else None
+        _p_value(replicates[:, i])
+        if patients[i] >= FEWEST_PATIENTS and np.isfinite(values[i])
+        else None
         for i in range(len(values))
     ]
     rows = []
     for i, (p, corrected) in enumerate(zip(raw, holm(raw), strict=True)):
-        found = interval(replicates[:, i])
+        found = interval(replicates[:, i], patients[i])
         told = corrected is not None and corrected < LEVEL
         rows.append(
             {

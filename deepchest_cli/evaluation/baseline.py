@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.evaluation.bootstrap import Resampling, resampled
+from deepchest_cli.evaluation.bootstrap import Resampling, rarer, resampled
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.comparison.scores import mean_of_defined
 from deepchest_cli.evaluation.figures import figure
@@ -65,9 +65,13 @@ def metadata_baseline(learnt: Cases, cases: Cases, resampling: Resampling) -> di
     return {
         "images": len(learnt),
         "patients": len(np.unique(learnt.predictions.patient_id)),
-        "macro_auroc": figure(float(mean_of_defined(values)), mean_of_defined(replicates)),
+        "macro_auroc": figure(
+            float(mean_of_defined(values)),
+            mean_of_defined(replicates),
+            len(np.unique(table.patient_id)),
+        ),
         "findings": {
-            name: figure(values[column], replicates[:, column])
+            name: figure(values[column], replicates[:, column], rarer(table, column))
             for column, name in enumerate(table.findings)
         },
     }

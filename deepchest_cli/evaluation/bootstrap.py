@@ -7,9 +7,11 @@ together: in NIH's official test part a tenth of the patients holds more than ha
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from deepchest_cli.evaluation.metrics import Floats
 from deepchest_cli.evaluation.predictions import Predictions
@@ -90,11 +92,31 @@ def resampled(metric: str, predictions: Predictions, resampling: Resampling) -> 
     return np.stack(columns, axis=1)
 
 
-def interval(replicates: Floats, level: float = LEVEL) -> Interval:
-    """Return the percentile interval of a figure's replicates (B,), of coverage 1 - `level`."""
+def interval(replicates: Floats, patients: int, level: float = LEVEL) -> Interval:
+    """Return the expanded percentile interval of a figure's replicates (B,).
+
+    patients: how many carry the figure; of a ranking metric the rarer of those with and without
+    the finding. Percentiles of few patients are too near each other, by what Student's t and a
+    variance over n - 1 make up: the level of the lower one is Phi(-sqrt(n / (n - 1)) t) instead of
+    `level` / 2, and the upper one likewise (Hesterberg 2015, The American Statistician 69). Not
+    defined for fewer than two patients.
+    """
     defined = replicates[np.isfinite(replicates)]
     undefined = len(replicates) - len(defined)
-    if len(defined) < 2:
+    if len(defined) < 2 or patients < 2:
         return Interval(np.nan, np.nan, undefined)
-    low, high = np.quantile(defined, [level / 2, 1 - level / 2])
+    reach = np.sqrt(patients / (patients - 1)) * special.stdtrit(patients - 1, 1 - level / 2)
+    low, high = np.quantile(defined, [special.ndtr(-reach), special.ndtr(reach)])
     return Interval(float(low), float(high), undefined)
+
+
+def patients_with(marks: NDArray[Any], patient_id: NDArray[np.int64]) -> int:
+    """Return how many patients have an image that is marked (N,)."""
+    return len(np.unique(patient_id[np.asarray(marks, dtype=bool)]))
+
+
+def rarer(predictions: Predictions, column: int) -> int:
+    """Return the number of patients with or without a finding, whichever is smaller."""
+    known, labels = predictions.known[:, column] == 1, predictions.labels[:, column]
+    sides = (known & (labels == value) for value in (0, 1))
+    return min(patients_with(side, predictions.patient_id) for side in sides)

@@ -4,15 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.evaluation.bootstrap import Interval, Resampling, interval
-from deepchest_cli.evaluation.metrics import Floats, Labels, auroc
+from deepchest_cli.evaluation.bootstrap import Interval, Resampling, interval, patients_with
+from deepchest_cli.evaluation.metrics import Floats, Labels
 from deepchest_cli.evaluation.operating_points import RATES, rate_parts
 from deepchest_cli.evaluation.weighted import WEIGHTED, Places
 
 
-def figure(value: float, replicates: Floats) -> dict[str, float]:
-    """Return a value with the percentile interval of its replicates (B,)."""
-    found = interval(replicates) if np.isfinite(value) else Interval(np.nan, np.nan)
+def figure(value: float, replicates: Floats, patients: int) -> dict[str, float]:
+    """Return a value with the interval of its replicates (B,), which so many patients carry."""
+    found = interval(replicates, patients) if np.isfinite(value) else Interval(np.nan, np.nan)
     return {"value": float(value), "low": found.low, "high": found.high}
 
 
@@ -26,16 +26,6 @@ def auroc_replicates(
     return resampling.applied(WEIGHTED["auroc"](labels, probabilities, resampling.owners(images)))
 
 
-def auroc_figure(
-    labels: Labels, probabilities: Floats, images: Places, resampling: Resampling
-) -> dict[str, float]:
-    """Return the AUROC of some images, by their rows (n,), with its interval."""
-    value = auroc(labels, probabilities)
-    if np.isnan(value):
-        return dict(NOTHING)
-    return figure(value, auroc_replicates(labels, probabilities, images, resampling))
-
-
 def ratio_figures(
     parts: Floats, wholes: Floats, images: Places, resampling: Resampling
 ) -> list[dict[str, float]]:
@@ -43,7 +33,11 @@ def ratio_figures(
     part, whole = parts.sum(axis=0), wholes.sum(axis=0)
     values = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
     replicates = resampling.ratios(images, parts, wholes)
-    return [figure(value, replicates[:, i]) for i, value in enumerate(values)]
+    owners = resampling.rows[images]
+    return [
+        figure(value, replicates[:, i], patients_with(wholes[:, i], owners))
+        for i, value in enumerate(values)
+    ]
 
 
 def rate_figures(

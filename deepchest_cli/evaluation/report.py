@@ -5,8 +5,14 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.errors import GateError, UsageError, unknown_name
-from deepchest_cli.evaluation.bootstrap import Resampling, interval, resampled
-from deepchest_cli.evaluation.comparison.scores import mean_of_defined
+from deepchest_cli.evaluation.bootstrap import (
+    Resampling,
+    interval,
+    patients_with,
+    rarer,
+    resampled,
+)
+from deepchest_cli.evaluation.comparison.scores import OF_POSITIVES, mean_of_defined
 from deepchest_cli.evaluation.metrics import METRICS, THRESHOLD, Floats, macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.weighted import WEIGHTED
@@ -25,27 +31,34 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
     With `resampling`, of the same patients, there are intervals, too.
     """
     table = {metric: per_finding(metric, predictions) for metric in METRICS}
-    positives = (predictions.labels * predictions.known).sum(axis=0)
+    ill = predictions.labels * predictions.known
+    positives, patients = ill.sum(axis=0), len(np.unique(predictions.patient_id))
     replicates = {}
     if resampling is not None:
         replicates = {metric: resampled(metric, predictions, resampling) for metric in WEIGHTED}
     return {
         "images": len(predictions.probabilities),
-        "patients": len(np.unique(predictions.patient_id)),
+        "patients": patients,
         "threshold": THRESHOLD,
         "findings": {
             finding: {
                 "positives": int(positives[column]),
-                "positive_patients": _patients(predictions, column),
+                "positive_patients": patients_with(ill[:, column], predictions.patient_id),
                 "known": int(predictions.known[:, column].sum()),
                 **{metric: float(values[column]) for metric, values in table.items()},
-                "intervals": {m: _interval(drawn[:, column]) for m, drawn in replicates.items()},
+                "intervals": {
+                    metric: _interval(drawn[:, column], _carriers(predictions, column, metric))
+                    for metric, drawn in replicates.items()
+                },
             }
             for column, finding in enumerate(predictions.findings)
         },
         "macro": {
             **{metric: macro(values) for metric, values in table.items()},
-            "intervals": {m: _interval(mean_of_defined(drawn)) for m, drawn in replicates.items()},
+            "intervals": {
+                metric: _interval(mean_of_defined(drawn), patients)
+                for metric, drawn in replicates.items()
+            },
             "scored_findings": {m: int(np.isfinite(table[m]).sum()) for m in RANKING},
         },
         "worst": {metric: _worst(predictions.findings, table[metric]) for metric in MEANS},
@@ -57,13 +70,15 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
     }
 
 
-def _patients(predictions: Predictions, column: int) -> int:
-    ill = (predictions.known[:, column] == 1) & (predictions.labels[:, column] == 1)
-    return len(np.unique(predictions.patient_id[ill]))
+def _carriers(predictions: Predictions, column: int, metric: str) -> int:
+    """Return how many patients a metric rests on."""
+    if metric in OF_POSITIVES:
+        return rarer(predictions, column)
+    return patients_with(predictions.known[:, column], predictions.patient_id)
 
 
-def _interval(replicates: Floats) -> dict[str, Any]:
-    found = interval(replicates)
+def _interval(replicates: Floats, patients: int) -> dict[str, Any]:
+    found = interval(replicates, patients)
     return {"low": found.low, "high": found.high, "undefined_replicates": found.undefined}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.evaluation.bootstrap import Resampling
+from deepchest_cli.evaluation.bootstrap import Resampling, patients_with
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.choices import Choices
 from deepchest_cli.evaluation.comparison.scores import mean_of_defined
@@ -100,15 +100,16 @@ def _group(
     ranked = _aurocs(group, table, resampling)
     values = np.array([value for value, _ in ranked])
     replicates = np.stack([column for _, column in ranked], axis=1)
-    entry["macro_auroc"] = figure(float(mean_of_defined(values)), mean_of_defined(replicates))
+    means = mean_of_defined(replicates)
+    entry["macro_auroc"] = figure(float(mean_of_defined(values)), means, patients)
     entry["scored_findings"] = int(np.isfinite(values).sum())
     rates, entry["underdiagnosis"] = _rates(group, table, called, resampling)
     for column, finding in enumerate(table.findings):
-        ill, well, _ = _sides(group, table, column)
+        ill, well, counts = _sides(group, table, column)
         entry["findings"][finding] = {
             "positives": int(ill.sum()),
             "negatives": int(well.sum()),
-            "auroc": figure(values[column], replicates[:, column]),
+            "auroc": figure(values[column], replicates[:, column], min(counts)),
             **rates[column],
         }
     return entry
@@ -116,20 +117,19 @@ def _group(
 
 def _sides(
     group: Group, table: Predictions, column: int
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[bool, bool]]:
-    """Return which images have a finding and which have not, and whether enough patients do."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[int, int]]:
+    """Return which images have a finding and which have not, and how many patients do."""
     labels, known = table.labels[group.rows, column], table.known[group.rows, column] == 1
     patients = table.patient_id[group.rows]
     ill, well = known & (labels == 1), known & (labels == 0)
-    some, others = (len(np.unique(patients[side])) >= FEWEST_PATIENTS for side in (ill, well))
-    return ill, well, (some, others)
+    return ill, well, (patients_with(ill, patients), patients_with(well, patients))
 
 
 def _aurocs(group: Group, table: Predictions, resampling: Resampling) -> list[tuple[float, Floats]]:
     found = []
     for column in range(len(table.findings)):
-        _, _, enough = _sides(group, table, column)
-        if not all(enough):
+        _, _, counts = _sides(group, table, column)
+        if min(counts) < FEWEST_PATIENTS:
             found.append((np.nan, np.full(len(resampling.counts), np.nan)))
             continue
         rows = group.rows[table.known[group.rows, column] == 1]
@@ -157,8 +157,8 @@ def _rates(
     counted, among = (np.stack(side, axis=1).astype(np.float64) for side in (parts, wholes))
     found = ratio_figures(counted, among, group.rows, resampling)
     patients = len(np.unique(table.patient_id[group.rows][some]))
-    for column, (_, _, enough) in enumerate(sides):
-        for name, place, holds in zip(("fnr", "fpr"), (1, 2), enough, strict=True):
-            if holds:
+    for column, (_, _, counts) in enumerate(sides):
+        for name, place, count_of in zip(("fnr", "fpr"), (1, 2), counts, strict=True):
+            if count_of >= FEWEST_PATIENTS:
                 nothing[column][name] = found[2 * column + place]
     return nothing, found[0] if patients >= FEWEST_PATIENTS else dict(NOTHING)

@@ -20,7 +20,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.evaluation.bootstrap import interval, resample_patients, resampled
+from deepchest_cli.evaluation.bootstrap import interval, rarer, resample_patients, resampled
 from deepchest_cli.evaluation.predictions import Predictions
 
 SIGNAL = 1.1  # deviations between images with and without a finding
@@ -101,9 +101,8 @@ def covered(sizes: np.ndarray, repetitions: int, by_patient: bool) -> float:
         labels = ill[:, None]
         scores = (1 / (1 + np.exp(-logit)))[:, None]
         table = Predictions(("a",), scores, labels, np.ones_like(labels), groups)
-        found = interval(
-            resampled("auroc", table, resample_patients(groups, 300, repetition))[:, 0]
-        )
+        draws = resample_patients(groups, 300, repetition)
+        found = interval(resampled("auroc", table, draws)[:, 0], rarer(table, 0))
         held += found.low <= truth <= found.high
     return held / repetitions
 

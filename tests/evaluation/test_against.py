@@ -48,7 +48,7 @@ def test_pairing_tells_what_separate_intervals_cannot(make_cases):
     assert row["verdict"] == "better"
     assert 0 < row["low"] < row["difference"] < row["high"]
     alone = [
-        interval(resampled("auroc", c.predictions, draws).mean(axis=1)) for c in (cases, worse)
+        interval(resampled("auroc", c.predictions, draws).mean(axis=1), 200) for c in (cases, worse)
     ]
     assert alone[0].low < alone[1].high  # unpaired, they overlap
 

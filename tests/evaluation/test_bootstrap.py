@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from deepchest_cli.evaluation.bootstrap import interval, resample_patients, resampled
+from deepchest_cli.evaluation.bootstrap import interval, rarer, resample_patients, resampled
 from deepchest_cli.evaluation.predictions import Predictions
 
 SECOND_OPINION = {
@@ -40,8 +40,18 @@ def test_replicates_without_a_positive_are_left_out_and_counted():
     found = resampled("auroc", table, draws)[:, 0]
     without = (draws.counts[:, 0] == 0) | (draws.counts[:, 1:].sum(axis=1) == 0)
     assert np.array_equal(np.isnan(found), without)
-    assert interval(found).undefined == without.sum() > 0
-    assert 0 <= interval(found).low <= interval(found).high <= 1
+    held = interval(found, patients=20)
+    assert held.undefined == without.sum() > 0
+    assert 0 <= held.low <= held.high <= 1
+
+
+def test_many_patients_have_plain_percentiles_and_few_have_wider_ones():
+    values = np.random.default_rng(0).normal(size=10_000)
+    many, few = interval(values, 10**6), interval(values, 5)
+    assert (many.low, many.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), 1e-3)
+    reach = np.sqrt(5 / 4) * t.ppf(0.975, 4)
+    expected = np.quantile(values, norm.cdf([-reach, reach]))
+    assert (few.low, few.high) == pytest.approx(tuple(expected))
 
 
 def test_unknown_labels_have_no_weight():
@@ -57,8 +67,9 @@ def test_unknown_labels_have_no_weight():
         assert found[replicate, 0] == pytest.approx(expected, rel=0, abs=1e-12)
 
 
-def test_no_interval_without_two_replicates():
-    assert np.isnan(interval(np.array([0.5, np.nan])).low)
+def test_no_interval_without_two_replicates_and_two_patients():
+    assert np.isnan(interval(np.array([0.5, np.nan]), 9).low)
+    assert np.isnan(interval(np.array([0.5, 0.6]), 1).low)
 
 
 def coverage(patients_of, repetitions=300, patients=120):
@@ -74,7 +85,7 @@ def coverage(patients_of, repetitions=300, patients=120):
         scores = 1 / (1 + np.exp(-shift))[:, None]
         table = Predictions(("a",), scores, labels, np.ones_like(labels), patients_of(owner))
         draws = resample_patients(table.patient_id, 200, seed=repetition)
-        found = interval(resampled("auroc", table, draws)[:, 0])
+        found = interval(resampled("auroc", table, draws)[:, 0], rarer(table, 0))
         held += found.low <= TRUE <= found.high
     return held / repetitions
 

@@ -17,7 +17,7 @@ UNKNOWN = "not known"
 def model_card(document: Document, origins: Sequence[Mapping[str, Any]]) -> str:
     """Return the card; `origins` are those of the models' checkpoints, none for foreign ones."""
     parts = (
-        ["# Model card", "", f"{words.NOT_CLINICAL} {words.caution(document)}", ""],
+        ["# Model card", "", words.caution(document), ""],
         _details(document, origins),
         _use(),
         _training(origins),

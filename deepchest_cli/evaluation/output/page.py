@@ -329,9 +329,10 @@ def _design(document: Document) -> str:
         ("Recognised as", document["split_title"] or "no published test part"),
         (
             "Intervals",
-            f"95 %, percentiles of {document['replicates']:,} resamplings of the patients (all "
-            f"images of a patient come and go together), seed {document['seed']}; a replicate "
-            "without a positive or a negative is left out and counted",
+            f"95 %, expanded percentiles (Hesterberg 2015) of {document['replicates']:,} "
+            f"resamplings of the patients, all images of a patient together, seed "
+            f"{document['seed']}; a replicate without a positive or a negative is left out and "
+            "counted",
         ),
         ("Labels without predictions", f"{document['labels_without_predictions']:,}"),
     ]

@@ -73,8 +73,8 @@ def few_patients(document: Document) -> str:
     if not scarce:
         return ""
     return (
-        f"Fewer than {FEWEST_PATIENTS} patients have {', '.join(scarce)}: resampling so few gives "
-        "intervals that are too narrow."
+        f"Fewer than {FEWEST_PATIENTS} patients have {', '.join(scarce)}: intervals that rest on "
+        "so few are rough."
     )
 
 
