@@ -138,11 +138,14 @@ def references_for(split: str | None, wanted: tuple[str, ...] = ()) -> list[dict
             here = "no test part that is known" if split is None else SPLITS[split]
             raise UsageError(
                 f"--reference {name}: {reference.title} was scored on {SPLITS[reference.split]}; "
-                f"the images here are {here}. Figures of different splits do not compare.",
-                WHY,
+                f"the images here are {here}. Figures of different splits do not compare: {WHY}",
+                f"Known for these images: {', '.join(_names(split)) or 'none'}.",
             )
-    names = wanted or tuple(n for n, r in REFERENCES.items() if r.split == split)
-    return [_plain(name, REFERENCES[name]) for name in names]
+    return [_plain(name, REFERENCES[name]) for name in wanted or _names(split)]
+
+
+def _names(split: str | None) -> tuple[str, ...]:
+    return tuple(name for name, one in REFERENCES.items() if one.split == split)
 
 
 def _plain(name: str, reference: Reference) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from tests_support import rows_of, valid
 from deepchest_cli.commands.evaluate import evaluate as score
 from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.data.dataset import open_dataset
-from deepchest_cli.evaluation.reading.medmnist import read_medmnist
+from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.evaluation.reading.medmnist import read_medmnist, write_medmnist
 from deepchest_cli.terminal import Terminal
 
 QUICK = ("--replicates", 20)
@@ -439,3 +441,35 @@ def test_a_single_model_may_be_named_in_a_file(deepchest, run, shards, tmp_path)
     (tmp_path / "c.toml").write_text(f'model = "{run}"\ndata = "{shards}"\nreplicates = 5\n')
     outcome = deepchest("evaluate", "--config", tmp_path / "c.toml", "--json")
     assert json.loads(outcome.out)["replicates"] == 5
+
+
+def test_predictions_from_standard_input(deepchest, files, monkeypatch):
+    named = deepchest("evaluate", "--predictions", files[0], "--labels", files[1], *QUICK, "--json")
+    stream = io.TextIOWrapper(io.BytesIO(files[0].read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stream)
+    piped = deepchest("evaluate", "--predictions", "-", "--labels", files[1], *QUICK, "--json")
+    assert json.loads(piped.out)["findings"] == json.loads(named.out)["findings"]
+
+
+def test_medmnists_parts_are_told_apart(deepchest, tmp_path):
+    """The parts count from 0 each, and are other images."""
+    chance = np.random.default_rng(0)
+    labels = {part: (chance.random((60, 14)) < 0.3).astype(np.uint8) for part in ("val", "test")}
+    np.savez(tmp_path / "chestmnist.npz", **{f"{part}_labels": v for part, v in labels.items()})
+    paths = {}
+    for part, values in labels.items():
+        paths[part] = tmp_path / f"chestmnist_{part}_[AUC]0.500_[ACC]0.500@x.csv"
+        write_medmnist(paths[part], FINDINGS, chance.random((60, 14)) * 0.5 + 0.3 * values)
+    words = ("--predictions", paths["test"], "--labels", tmp_path / "chestmnist.npz", *QUICK)
+    more = ("--validation", paths["val"], "--against", paths["test"], "--json")
+    outcome = deepchest("evaluate", *words, *more)
+    document = valid(json.loads(outcome.out), "evaluate")
+    assert document["choices"]["images"] == 60
+    assert document["against"]["macro"]["auroc"]["difference"] == 0
+    assert document["label_version"] == "2017"
+
+
+@pytest.mark.parametrize("flag", ["--against", "--relabels"])
+def test_what_is_compared_with_has_to_be_there(evaluate, tmp_path, flag):
+    refused = evaluate(flag, tmp_path / "none")
+    assert (refused.code, f"{flag}: " in refused.err) == (2, True)

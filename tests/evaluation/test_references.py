@@ -58,7 +58,8 @@ def test_results_on_the_same_images_are_offered():
 def test_results_on_other_images_are_refused_with_the_reason(split, name):
     with pytest.raises(UsageError, match=f"{name}.*do not compare") as error:
         references_for(split, (name,))
-    assert "9.2 images a patient" in error.value.hint
+    assert "9.2 images a patient" in error.value.message
+    assert "Known for these images:" in error.value.hint
 
 
 def test_an_unknown_name_is_suggested():

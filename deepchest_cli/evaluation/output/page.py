@@ -13,8 +13,17 @@ from deepchest_cli.evaluation.comparison.markup import (
     table,
 )
 from deepchest_cli.evaluation.comparison.page import HASH, shown
-from deepchest_cli.evaluation.operating_points import RATES, RULES
 from deepchest_cli.evaluation.output import words
+from deepchest_cli.evaluation.output.page_decisions import (
+    calibration_section,
+    points_section,
+    references_section,
+)
+from deepchest_cli.evaluation.output.page_groups import (
+    localisation_section,
+    relabels_section,
+    subgroups_section,
+)
 
 Document = Mapping[str, Any]
 Pictures = Mapping[str, bytes]
@@ -32,12 +41,12 @@ def report_page(document: Document, pictures: Pictures) -> str:
         caution=paragraph(words.caution(document), "caution"),
         findings=_findings(document, pictures),
         differences=_differences(document),
-        references=_references(document),
-        points=_points(document, pictures),
-        calibration=_calibration(document, pictures),
-        subgroups=_subgroups(document, pictures),
-        localisation=_localisation(document),
-        relabels=_relabels(document),
+        references=references_section(document),
+        points=points_section(document, pictures),
+        calibration=calibration_section(document, pictures),
+        subgroups=subgroups_section(document, pictures),
+        localisation=localisation_section(document),
+        relabels=relabels_section(document),
         errors=picture(
             pictures.get("errors"),
             "Furthest from the threshold, in logits, on its wrong side: missed, then false alarms",
@@ -112,202 +121,6 @@ def _differences(document: Document) -> str:
             "Both models are scored on the same resampled patients; p-values are corrected by Holm "
             "over the findings. A finding that fewer than ten patients have, or have not, is not "
             "tested.",
-            "soft",
-        )
-    )
-
-
-def _references(document: Document) -> str:
-    baseline, references = document["baseline"], document["references"]
-    text = ""
-    if baseline:
-        text += paragraph(
-            f"Age, sex and view alone, by logistic regression on {baseline['images']:,} images of "
-            f"other patients: macro AUROC {words.with_interval(baseline['macro_auroc'])}."
-        )
-    names = list(document["findings"])
-    columns = ["Finding", "Here", *(["Age, sex, view"] if baseline else [])]
-    columns += [row["title"] for row in references["rows"]]
-    rows = []
-    for name in [*names, "Macro mean"]:
-        whole = name == "Macro mean"
-        here = document["macro"] if whole else document["findings"][name]
-        cells = [name, words.metric(here, "auroc")]
-        if baseline:
-            found = baseline["macro_auroc"] if whole else baseline["findings"][name]
-            cells.append(words.with_interval(found))
-        for row in references["rows"]:
-            value = row["macro_auroc"] if whole else (row["findings"] or {}).get(name)
-            cells.append(shown(value))
-        rows.append(cells)
-    text += table(columns, rows)
-    if references["rows"]:
-        sources = "; ".join(f"{row['title']}: {row['source']}" for row in references["rows"])
-        text += paragraph(f"Sources: {sources}.", "soft")
-    else:
-        text += paragraph("No published result on these very images is known here.", "soft")
-    return text + paragraph(
-        f"Results on other splits are not shown and are refused. {references['other_splits']}",
-        "soft",
-    )
-
-
-def _points(document: Document, pictures: Pictures) -> str:
-    points, choices = document["operating_points"], document["choices"]
-    text = paragraph(choices["note"])
-    if not points["findings"]:
-        return text
-    columns = ["Finding", "Validation positives", "Rule", "Threshold"]
-    columns += ["Sensitivity", "Specificity", "PPV", "NPV"]
-    rows = [
-        [
-            finding,
-            str(entry["validation_positives"]),
-            RULES[rule].title,
-            *(
-                [f"{point['threshold']:.4g}", *(words.with_interval(point[r]) for r in RATES)]
-                if (point := entry[rule])
-                else ["–"] * 5
-            ),
-        ]
-        for finding, entry in points["findings"].items()
-        for rule in RULES
-    ]
-    caption = (
-        f"Confusion at the shared operating point ({RULES[points['shared_rule']].title}): images, "
-        "and shares of those without and with the finding"
-    )
-    return (
-        text
-        + paragraph(choices["caution"], "caution")
-        + picture(pictures.get("confusion"), caption)
-        + table(columns, rows)
-    )
-
-
-def _calibration(document: Document, pictures: Pictures) -> str:
-    found = document["calibration"]
-    columns = [
-        "Finding",
-        "Prevalence",
-        "on validation",
-        "Mean before",
-        "after",
-        "ECE before",
-        "ECE after",
-    ]
-    columns += ["Brier skill before", "skill after", "Slope before", "Intercept before"]
-    columns += ["Slope after", "Intercept after"]
-    rows = []
-    for name, entry in found["findings"].items():
-        before, after = entry["before"], entry["after"] or {}
-        row = [name, shown(before["prevalence"]), shown(entry["validation_prevalence"])]
-        for key, digits in (("mean_predicted", 3), ("ece", 4), ("brier_skill", 3)):
-            row += [shown(before[key], digits), shown(after.get(key), digits)]
-        row += [shown(before[key], 2) for key in ("slope", "intercept")]
-        row += [shown(after.get(key), 2) for key in ("slope", "intercept")]
-        rows.append(row)
-    left = [f"{n} ({e['uncalibrated']})" for n, e in found["findings"].items() if e["uncalibrated"]]
-    method = found["method"] or ""
-    caption = "Reliability; orange: as predicted, blue: calibrated on validation"
-    return (
-        paragraph(method and f"{method.capitalize()} scaling by finding, fitted on validation.")
-        + picture(pictures.get("reliability"), caption)
-        + table(columns, rows)
-        + paragraph(f"Left as they are: {'; '.join(left)}." if left else "", "soft")
-        + paragraph(
-            "Calibrated probabilities have ECE 0, slope 1 and intercept 0. ECE is small for every "
-            "rare finding: read it beside the prevalence. Brier skill: 0 is always giving the "
-            "prevalence, 1 is perfect. Weighting of tasks or positives moves probabilities, which "
-            "AUROC does not see. Where a finding is rarer or more frequent here than on "
-            "validation, what validation fitted cannot hold here.",
-            "soft",
-        )
-    )
-
-
-def _subgroups(document: Document, pictures: Pictures) -> str:
-    found = document["subgroups"]
-    rows = [
-        [
-            group["attribute"],
-            group["group"],
-            f"{group['images']:,}",
-            f"{group['patients']:,}",
-            str(group["scored_findings"]),
-            "suppressed" if group["suppressed"] else words.with_interval(group["macro_auroc"]),
-            words.with_interval(group["underdiagnosis"]),
-        ]
-        for group in found["groups"]
-    ]
-    columns = ["Group by", "Group", "Images", "Patients", "Findings", "Macro AUROC"]
-    return (
-        picture(pictures.get("subgroups"), "Subgroups, in brackets images and scored findings")
-        + table([*columns, "Underdiagnosis"], rows)
-        + paragraph(
-            f"{found['rule']} Macro means of groups with other findings scored do not compare. "
-            "Underdiagnosis: the share of images with a finding that are called free of all. "
-            "False negative and false positive rates by finding are in subgroups.csv.",
-            "soft",
-        )
-    )
-
-
-def _localisation(document: Document) -> str:
-    found = document["localisation"]
-    if not found:
-        return paragraph(document["localisation_note"] or "Not scored.", "soft")
-    kinds = list(found["maps"])
-    names = {"grad_cam": "Grad-CAM", "cam": "CAM", "random": "Noise"}
-    entries = [*found["chance"]["findings"], "all"]
-    rows = []
-    for name in entries:
-        shares = {
-            kind: found["maps"][kind]["findings"].get(name, found["maps"][kind]["all"])
-            for kind in kinds
-        }
-        chance = found["chance"]["findings"].get(name, found["chance"]["all"])
-        row = [name, str(shares[kinds[0]]["boxes"]), shown(chance)]
-        row += [words.with_interval(shares[kind]["pointing"]) for kind in kinds]
-        row += [shown(shares["grad_cam"][f"iou_{level}"]["value"]) for level in (0.1, 0.3, 0.5)]
-        row += [shown(shares["grad_cam"][f"iobb_{level}"]["value"]) for level in (0.1, 0.25, 0.5)]
-        rows.append(row)
-    columns = ["Finding", "Boxes", "Chance by area", *(f"{names[k]}: points" for k in kinds)]
-    columns += [f"IoU ≥ {level}" for level in (0.1, 0.3, 0.5)]
-    columns += [f"IoBB ≥ {level}" for level in (0.1, 0.25, 0.5)]
-    cells = " × ".join(map(str, found["cells"]))
-    without = f" No CAM: {found['without_cam']}." if found["without_cam"] else ""
-    return table(columns, rows) + paragraph(
-        f"Maps of {cells} cells. Points: the middle of the highest cell lies in the box. IoU and "
-        f"IoBB of Grad-CAM's region at half of its range.{without} {found['left_out']:,} boxes are "
-        "of images that are not scored or of findings that are not predicted.",
-        "soft",
-    )
-
-
-def _relabels(document: Document) -> str:
-    found = document["relabels"]
-    if not found:
-        return ""
-    rows = [
-        [
-            name,
-            f"{entry['images']:,}",
-            f"{entry['positives']:,}",
-            words.with_interval(entry["auroc"]),
-            words.with_interval(entry["average_precision"]),
-            words.with_interval(entry["nih_ppv"]),
-            words.with_interval(entry["nih_sensitivity"]),
-        ]
-        for name, entry in found["findings"].items()
-    ]
-    columns = ["Finding", "Images", "Positives", "AUROC", "Average precision"]
-    return (
-        "<h2>By radiologists' labels</h2>"
-        + table([*columns, "PPV of NIH's label", "Its sensitivity"], rows)
-        + paragraph(
-            "Labels by radiologists (Majkowska et al. 2020) of an enriched sample, which is no "
-            "population. Several findings under one label count by the highest probability.",
             "soft",
         )
     )

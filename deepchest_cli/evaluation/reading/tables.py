@@ -56,7 +56,7 @@ def read_table(path: Path, header: bool = True, rows: int | None = None) -> pd.D
         _refuse_no_table(path)
     try:
         table = pd.read_csv(
-            sys.stdin if path == STANDARD_INPUT else path,
+            sys.stdin.buffer if path == STANDARD_INPUT else path,
             dtype=str,
             keep_default_na=False,
             index_col=False,
