@@ -15,9 +15,11 @@ COLUMNS = {  # heading: metric
     "(of nothing)": "accuracy_of_nothing",
     "F1": "f1",
     "F1 macro": "f1_macro",
+    "(nothing's)": "f1_macro_of_nothing",
     "F1 micro": "f1_micro",
     "F1 weighted": "f1_weighted",
     "loss": "loss",
+    "(prevalence's)": "loss_of_prevalence",
 }
 WITH_INTERVAL = ("auroc", "average_precision")
 ATTRIBUTES = ("sex", "age", "view")  # crossings are in the other outputs

@@ -18,7 +18,10 @@ from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.weighted import WEIGHTED
 
 # a gate is a floor; for these a lower figure is better, or it says nothing of the model
-NO_GATES = ("loss", "loss_ratio", "prevalence", "accuracy_of_nothing", "brier")
+NO_GATES = (
+    "loss", "loss_of_prevalence", "loss_ratio", "prevalence", "accuracy_of_nothing",
+    "f1_macro_of_nothing", "f1_weighted_of_nothing", "brier",
+)  # fmt: skip
 WORST = "worst_"  # before a metric: that of the finding where it is lowest
 MEANS = tuple(name for name in METRICS if name not in NO_GATES)
 GATES = (*MEANS, *(WORST + name for name in MEANS))

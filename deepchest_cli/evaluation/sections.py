@@ -14,9 +14,9 @@ from deepchest_cli.evaluation.predictions import Predictions
 
 SUMMED = ("ece", "brier", "brier_skill")  # have a macro mean
 SHARED_VALIDATION = (
-    "The validation part chose the epoch of the model, the thresholds and the calibration: all "
-    "three rest on the same patients, so that figures on validation itself would flatter. What is "
-    "reported is on other patients."
+    "The validation part chose the thresholds and the calibration, and as a rule the epoch of the "
+    "model: all three rest on the same patients, so that figures on validation itself would "
+    "flatter. What is reported is on other patients."
 )
 
 

@@ -62,7 +62,7 @@ def _findings(document: Document, pictures: Pictures) -> str:
     entries.append(("Macro mean", "", document["macro"]))
     columns = [
         "Finding", "Positives", "Prevalence", "AUROC", "Average precision", "Lift", "Accuracy",
-        "of nothing", "F1", "F1 macro", "Loss", "over prevalence's",
+        "of nothing", "F1", "F1 macro", "of nothing ", "Loss", "of prevalence",
     ]  # fmt: skip
     rows = [
         [
@@ -73,8 +73,7 @@ def _findings(document: Document, pictures: Pictures) -> str:
             words.metric(v, "average_precision"),
             shown(v["lift"], 1),
             *(shown(v[key]) for key in ("accuracy", "accuracy_of_nothing", "f1", "f1_macro")),
-            shown(v["loss"]),
-            shown(v["loss_ratio"]),
+            *(shown(v[key]) for key in ("f1_macro_of_nothing", "loss", "loss_of_prevalence")),
         ]
         for name, positives, v in entries
     ]
@@ -85,8 +84,8 @@ def _findings(document: Document, pictures: Pictures) -> str:
         + paragraph(
             "In brackets 95 % intervals by resampled patients. Lift: average precision over the "
             "prevalence, which chance gives. Accuracy and F1 at 0.5; 'of nothing' is the accuracy "
-            "of never calling the finding. A loss over that of always giving the prevalence of 1 "
-            "knows nothing more than how often the finding occurs.",
+            "or macro F1 of never calling the finding; 'of prevalence' is the loss of always "
+            "giving it, which knows no more than how often the finding occurs.",
             "soft",
         )
         + picture(pictures.get("roc"), "ROC curves with AUROC; the point is the threshold in use")
