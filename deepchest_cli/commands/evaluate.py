@@ -12,6 +12,7 @@ from deepchest_cli.schemas import versioned
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from deepchest_cli.evaluation.document import Extras
     from deepchest_cli.evaluation.localisation import Located
     from deepchest_cli.evaluation.material.material import Material
     from deepchest_cli.evaluation.reading.scores import Scores
@@ -28,8 +29,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
     deepchest evaluate --format json --fail-under auroc=0.75,worst_auroc=0.6
     """
-    from deepchest_cli.evaluation.against import paired_with
-    from deepchest_cli.evaluation.document import Extras, build_document
+    from deepchest_cli.evaluation.document import build_document
     from deepchest_cli.evaluation.report import check_gates, parse_gates
 
     gates = [gate for text in config.fail_under for gate in parse_gates(text)]
@@ -40,12 +40,22 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
         terminal.warning(warning)
     for note in material.notes:
         terminal.note(note)
+    document = build_document(material, _extras(config, material, terminal))
+    _write(config, document, material, terminal)
+    render(document, "json" if terminal.json else config.format, terminal)
+    check_gates(document, gates)
+
+
+def _extras(config: EvaluateConfig, material: "Material", terminal: Terminal) -> "Extras":
+    from deepchest_cli.evaluation.against import paired_with
+    from deepchest_cli.evaluation.document import Extras
+
     against = None
     if config.against is not None:
         scores = _other_scores(config, config.against, material, terminal)
         against = paired_with(material.cases, scores, (material.name, str(config.against)))
     located, why = _locate(config, material, terminal)
-    extras = Extras(
+    return Extras(
         config.replicates,
         config.seed,
         config.reference,
@@ -55,10 +65,6 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
         located,
         why,
     )
-    document = build_document(material, extras)
-    _write(config, document, material, terminal)
-    render(document, "json" if terminal.json else config.format, terminal)
-    check_gates(document, gates)
 
 
 def _refuse_clashes(config: EvaluateConfig) -> None:

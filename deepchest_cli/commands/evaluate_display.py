@@ -133,18 +133,16 @@ def _points(document: Document) -> list[str]:
 
 
 def _calibration(document: Document) -> list[str]:
-    macro = document["calibration"]["macro"]
-    if not macro["after"]:
+    found = document["calibration"]
+    before, after = found["macro"]["before"], found["macro"]["after"]
+    if not after:
         return []
-    ece, skill = (
-        (f"{number(macro[k]['ece'], 4)}" for k in ("before", "after")),
-        (f"{number(macro[k]['brier_skill'])}" for k in ("before", "after")),
-    )
-    left = len(document["findings"]) - macro["calibrated_findings"]
+    scaled = found["macro"]["calibrated_findings"]
     return [
-        f"Calibration ({document['calibration']['method']}), {macro['calibrated_findings']} "
-        f"findings, {left} left as they are: ECE {' to '.join(ece)}, Brier skill "
-        f"{' to '.join(skill)}"
+        f"Calibration ({found['method']}), {scaled} findings, "
+        f"{len(document['findings']) - scaled} left as they are: "
+        f"ECE {number(before['ece'], 4)} to {number(after['ece'], 4)}, "
+        f"Brier skill {number(before['brier_skill'])} to {number(after['brier_skill'])}"
     ]
 
 
