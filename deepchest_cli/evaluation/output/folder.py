@@ -50,8 +50,9 @@ def _figures(document: dict[str, Any], material: Material) -> "dict[str, Callabl
         "roc": lambda: roc_figure(document, table),
         "precision-recall": lambda: precision_recall_figure(document, table),
         "reliability": lambda: reliability_figure(document),
-        "subgroups": lambda: subgroups_figure(document),
     }
+    if any(not group["suppressed"] for group in document["subgroups"]["groups"]):
+        figures["subgroups"] = lambda: subgroups_figure(document)
     if document["operating_points"]["findings"]:
         figures["confusion"] = lambda: confusion_figure(document)
     errors = confident_errors(material) if material.dataset is not None else []

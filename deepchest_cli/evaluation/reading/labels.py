@@ -13,6 +13,7 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.nih import read_metadata
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
 from deepchest_cli.evaluation.reading.tables import (
+    OTHERS,
     find_column,
     image_column,
     image_keys,
@@ -99,7 +100,7 @@ def _of_columns(table: pd.DataFrame, path: Path) -> Labels:
     known_names = {plain_finding(name): name for name in FINDINGS}
     labels, known, findings = [], [], []
     for column in map(str, table.columns):
-        if column in taken or plain(column).startswith("unnamed"):
+        if column in taken or plain(column) in OTHERS or plain(column).startswith("unnamed"):
             continue
         cells = table[column].str.strip().str.lower()
         strange = ~cells.isin(PRESENT | ABSENT | UNKNOWN)

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepchest_cli.data.findings import FINDINGS, NO_FINDING
+from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.splits import PARTS
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.reading.medmnist import is_medmnist, read_medmnist
 from deepchest_cli.evaluation.reading.tables import (
     ALIASES,
+    OTHERS,
     find_column,
     image_column,
     image_keys,
@@ -22,11 +23,6 @@ from deepchest_cli.evaluation.reading.tables import (
     read_table,
 )
 
-# columns of a metadata table that may stand beside the scores, and are no findings
-OTHERS = {
-    "findinglabels", "followup", plain(NO_FINDING), "originalimagewidth", "height",
-    "originalimageheight", "originalimagepixelspacingx", "originalimagepixelspacingy", "y",
-}  # fmt: skip
 PART_NAMES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
 
 

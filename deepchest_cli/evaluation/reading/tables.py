@@ -26,6 +26,11 @@ ALIASES = {
     "sex": ("patientgender", "patientsex", "gender", "sex"),
     "view": ("viewposition", "view"),
 }  # fmt: skip
+# columns of a metadata table that may stand beside scores or labels, and are no findings
+OTHERS = {
+    "findinglabels", "followup", "nofinding", "originalimagewidth", "height",
+    "originalimageheight", "originalimagepixelspacingx", "originalimagepixelspacingy", "y",
+}  # fmt: skip
 # other spellings of findings: MedMNIST's
 FINDING_ALIASES = {"pleural": "pleuralthickening", "infiltrate": "infiltration"}
 
