@@ -490,3 +490,9 @@ def test_labels_that_know_nothing_of_the_patients(deepchest, tmp_path):
     assert document["baseline"] is None
     assert not (tmp_path / "r" / "subgroups.png").exists()
     assert "Spine" in deepchest("evaluate", *words, *QUICK).out.split("Undefined")[1]
+
+
+def test_choices_that_cannot_be_read_are_made_anew(evaluate, run):
+    content = torch.load(run / "best.pt", weights_only=True)
+    torch.save({**content, "choices": {"of": "another version"}}, run / "best.pt")
+    assert "now stored" in json.loads(evaluate("--json").out)["choices"]["note"]
