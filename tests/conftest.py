@@ -167,3 +167,26 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("DEEPCHEST_TEST_DATA names no folder of real radiographs")
     return Path(folder)
+
+
+@pytest.fixture
+def make_cases() -> Callable[..., object]:
+    """Make up scored cases: 400 images of 200 patients, two findings, all metadata."""
+    from deepchest_cli.evaluation.cases import Cases
+    from deepchest_cli.evaluation.predictions import Predictions
+
+    def make(images: int = 400, seed: int = 0, signal: float = 1.0, **columns: object) -> Cases:
+        chance = np.random.default_rng(seed)
+        labels = (chance.random((images, 2)) < (0.3, 0.15)).astype(np.uint8)
+        scores = 1 / (1 + np.exp(-chance.normal(signal * labels - 1, 1)))
+        patients = np.arange(images) // 2
+        table = Predictions(("Mass", "Edema"), scores, labels, np.ones_like(labels), patients)
+        parts = {
+            "image_index": np.array([f"{i // 2:08d}_{i % 2:03d}" for i in range(images)]),
+            "age": chance.uniform(0, 90, images // 2).repeat(2),
+            "sex": np.array(["F", "M"])[patients % 2],
+            "view": np.array(["AP", "PA"])[chance.integers(0, 2, images)],
+        }
+        return Cases(table, **{**parts, **columns})
+
+    return make

@@ -66,8 +66,30 @@ def loss_ratio(labels: Labels, probabilities: Floats) -> float:
     """
     if not _both_classes(labels):
         return np.nan
-    share = labels.mean()
-    return loss(labels, probabilities) / loss(labels, np.full(len(labels), share))
+    return loss(labels, probabilities) / loss_of_prevalence(labels, probabilities)
+
+
+def lift(labels: Labels, probabilities: Floats) -> float:
+    """Return the average precision over the prevalence, which is what chance gives."""
+    if not labels.any():
+        return np.nan
+    return average_precision(labels, probabilities) / prevalence(labels, probabilities)
+
+
+def brier(labels: Labels, probabilities: Floats) -> float:
+    """Return the Brier score, the mean squared error of the probabilities."""
+    return float(np.mean((probabilities - labels) ** 2)) if len(labels) else np.nan
+
+
+def brier_skill(labels: Labels, probabilities: Floats) -> float:
+    """Return the share of the Brier score of always giving the prevalence that is done away with.
+
+    NaN unless there are both classes; at most 1, below 0 for a model worse than the prevalence.
+    """
+    if not _both_classes(labels):
+        return np.nan
+    share = prevalence(labels, probabilities)
+    return 1 - brier(labels, probabilities) / (share * (1 - share))
 
 
 def f1(labels: Labels, probabilities: Floats) -> float:
@@ -90,6 +112,21 @@ def f1_weighted(labels: Labels, probabilities: Floats) -> float:
     return _f1(labels, probabilities, "weighted") if _both_classes(labels) else np.nan
 
 
+def f1_macro_of_nothing(labels: Labels, probabilities: Floats) -> float:
+    """Return the macro F1 score of never predicting the finding."""
+    return f1_macro(labels, np.zeros(len(labels)))
+
+
+def f1_weighted_of_nothing(labels: Labels, probabilities: Floats) -> float:
+    """Return the weighted F1 score of never predicting the finding."""
+    return f1_weighted(labels, np.zeros(len(labels)))
+
+
+def loss_of_prevalence(labels: Labels, probabilities: Floats) -> float:
+    """Return the loss of always giving the prevalence; NaN without an image."""
+    return loss(labels, np.full(len(labels), prevalence(labels, probabilities)))
+
+
 def _f1(labels: Labels, probabilities: Floats, average: str) -> float:
     predicted = probabilities > THRESHOLD
     return float(f1_score(labels, predicted, average=average, zero_division=0))
@@ -104,10 +141,16 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
     "f1": f1,
     "f1_macro": f1_macro,
     "f1_micro": f1_micro,
+    "f1_macro_of_nothing": f1_macro_of_nothing,
     "f1_weighted": f1_weighted,
+    "f1_weighted_of_nothing": f1_weighted_of_nothing,
     "loss": loss,
+    "loss_of_prevalence": loss_of_prevalence,
     "loss_ratio": loss_ratio,
     "prevalence": prevalence,
+    "lift": lift,
+    "brier": brier,
+    "brier_skill": brier_skill,
 }
 
 

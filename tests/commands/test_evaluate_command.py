@@ -2,15 +2,32 @@ import csv
 import io
 import json
 import shutil
+import sys
 
+import numpy as np
 import pytest
 import torch
-from tests_support import valid
+from tests_support import rows_of, valid
+
+from deepchest_cli.commands.evaluate import evaluate as score
+from deepchest_cli.config import EvaluateConfig
+from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.evaluation.reading.medmnist import read_medmnist, write_medmnist
+from deepchest_cli.terminal import Terminal
+
+QUICK = ("--replicates", 20)
 
 
 @pytest.fixture
-def evaluate(deepchest, trained, shards):
-    return lambda *more: deepchest("evaluate", "--model", trained, "--data", shards, *more)
+def run(trained, tmp_path):
+    """A run of its own, whose checkpoint may be written into."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+@pytest.fixture
+def evaluate(deepchest, run, shards):
+    return lambda *more: deepchest("evaluate", "--model", run, "--data", shards, *QUICK, *more)
 
 
 def test_table(evaluate):
@@ -21,10 +38,12 @@ def test_table(evaluate):
 
 
 def test_json_validates_and_agrees_with_csv(evaluate):
+    evaluate()  # stores its thresholds, which the others say
     document = valid(json.loads(evaluate("--format", "json").out), "evaluate")
     assert json.loads(evaluate("--json").out) == document
     rows = list(csv.DictReader(io.StringIO(evaluate("--format", "csv").out)))
     assert [row["finding"] for row in rows] == [*document["findings"], "macro"]
+    assert rows[-1]["auroc_low"]
     for row in rows[:-1]:
         figure = document["findings"][row["finding"]]["auroc"]
         assert row["auroc"] == ("" if figure is None else str(figure))
@@ -48,6 +67,13 @@ def test_gates(evaluate):
     assert evaluate("--fail-under", "auroc").code == 2
 
 
+def test_several_gates_and_the_worst_finding(evaluate):
+    assert evaluate("--fail-under", "auroc=0.0,worst_auroc=0").code == 0
+    missed = evaluate("--fail-under", "auroc=0,worst-auroc=1.5")
+    assert missed.code == 3
+    assert "worst_auroc (" in missed.err
+
+
 def test_out_is_not_overwritten(evaluate, tmp_path):
     path = tmp_path / "deep" / "results.json"
     assert evaluate("--out", path).code == 0
@@ -56,36 +82,36 @@ def test_out_is_not_overwritten(evaluate, tmp_path):
     assert evaluate("--out", path, "--force").code == 0
 
 
-def test_missing_model_and_data(deepchest, trained, shards, tmp_path):
+def test_missing_model_and_data(deepchest, run, shards, tmp_path):
     no_model = deepchest("evaluate", "--model", tmp_path / "x", "--data", shards)
     assert (no_model.code, "deepchest train" in no_model.err) == (2, True)
-    no_data = deepchest("evaluate", "--model", trained, "--data", tmp_path / "x")
+    no_data = deepchest("evaluate", "--model", run, "--data", tmp_path / "x")
     assert (no_data.code, "deepchest prepare" in no_data.err) == (2, True)
 
 
-def test_splits_are_not_mixed(deepchest, trained, nih_folder, tmp_path):
+def test_splits_are_not_mixed(deepchest, run, nih_folder, tmp_path):
     arguments = ("--source", nih_folder, "--data", tmp_path / "r", "--size", 32)
     assert deepchest("prepare", *arguments, "--split-scheme", "random").code == 0
-    outcome = deepchest("evaluate", "--model", trained, "--data", tmp_path / "r")
+    outcome = deepchest("evaluate", "--model", run, "--data", tmp_path / "r")
     assert outcome.code == 2
     assert "may hold trained patients" in outcome.err
 
 
-def test_seeds_of_a_split_are_not_mixed(deepchest, trained, nih_folder, tmp_path):
+def test_seeds_of_a_split_are_not_mixed(deepchest, run, nih_folder, tmp_path):
     """NIH's test part is the same under every seed; the parts carved from the rest are not."""
     arguments = ("--source", nih_folder, "--data", tmp_path / "r", "--size", 32, "--seed", 5)
     assert deepchest("prepare", *arguments).code == 0
-    evaluate = ("evaluate", "--model", trained, "--data", tmp_path / "r", "--split")
+    evaluate = ("evaluate", "--model", run, "--data", tmp_path / "r", *QUICK, "--split")
     assert deepchest(*evaluate, "test").code == 0
     refused = deepchest(*evaluate, "validation")
     assert refused.code == 2
     assert "seed" in refused.err
 
 
-def test_data_of_another_size_are_refused(deepchest, trained, nih_folder, tmp_path):
+def test_data_of_another_size_are_refused(deepchest, run, nih_folder, tmp_path):
     arguments = ("--source", nih_folder, "--data", tmp_path / "s", "--size", 48)
     assert deepchest("prepare", *arguments).code == 0
-    outcome = deepchest("evaluate", "--model", trained, "--data", tmp_path / "s")
+    outcome = deepchest("evaluate", "--model", run, "--data", tmp_path / "s")
     assert outcome.code == 2
     assert "--size 32" in outcome.err
 
@@ -120,7 +146,353 @@ def test_synthetic_and_real_are_told_apart(
     manifest = json.loads((data / "manifest.json").read_text())
     manifest["source"]["synthetic"] = not model_is_synthetic
     (data / "manifest.json").write_text(json.dumps(manifest))
-    outcome = deepchest("evaluate", "--model", tmp_path / "model.pt", "--data", data)
+    outcome = deepchest("evaluate", "--model", tmp_path / "model.pt", "--data", data, *QUICK)
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("Warning") == 1
     assert warning in outcome.err
+
+
+def test_thresholds_and_calibration_are_stored_once(evaluate, run):
+    before = (run / "best.pt").read_bytes()
+    unstored = json.loads(evaluate("--json", "--no-store").out)
+    assert "not stored" in unstored["choices"]["note"]
+    assert (run / "best.pt").read_bytes() == before
+    first = json.loads(evaluate("--json").out)
+    assert "now stored" in first["choices"]["note"]
+    stored = (run / "best.pt").read_bytes()
+    assert stored != before
+    second = json.loads(evaluate("--json").out)
+    assert "kept in" in second["choices"]["note"]
+    assert (run / "best.pt").read_bytes() == stored
+    assert second["model"]["sha256"] == first["model"]["sha256"] != unstored["model"]["sha256"]
+    assert second["operating_points"] == first["operating_points"] == unstored["operating_points"]
+    other = json.loads(evaluate("--json", "--calibration", "temperature").out)
+    assert "now stored" in other["choices"]["note"]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_warning(evaluate, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "best.pt")
+
+    monkeypatch.setattr("deepchest_cli.evaluation.material.models.store_choices", full)
+    outcome = evaluate()
+    assert outcome.code == 0
+    assert "could not be stored" in outcome.err
+
+
+def test_nothing_is_chosen_on_the_part_that_is_scored(evaluate):
+    document = json.loads(evaluate("--json", "--split", "validation").out)
+    assert document["operating_points"]["findings"] == {}
+    assert "would be chosen on" in document["choices"]["note"]
+    assert "No operating points" in evaluate("--split", "validation").out
+
+
+def test_thresholds_of_other_data_are_not_made_up(deepchest, run, nih_folder, tmp_path):
+    """NIH's test part fits a model of another seed; that seed's validation part does not."""
+    arguments = ("--source", nih_folder, "--data", tmp_path / "r", "--size", 32, "--seed", 5)
+    assert deepchest("prepare", *arguments).code == 0
+    outcome = deepchest("evaluate", "--model", run, "--data", tmp_path / "r", *QUICK, "--json")
+    document = json.loads(outcome.out)
+    assert "not what the model was trained on" in document["choices"]["note"]
+    assert document["calibration"]["macro"]["after"] is None
+
+
+def test_several_models_are_averaged(deepchest, run, shards, tmp_path):
+    other = torch.load(run / "best.pt", weights_only=True)
+    other["tensors"] = {
+        k: v * 0.9 if v.is_floating_point() else v for k, v in other["tensors"].items()
+    }
+    torch.save(other, tmp_path / "other.pt")
+    tables = []
+    for models in ([run], [tmp_path / "other.pt"], [run, tmp_path / "other.pt"]):
+        named = [word for model in models for word in ("--model", model)]
+        folder = tmp_path / f"scores-{len(tables)}"
+        more = ("--data", shards, *QUICK, "--no-store", "--medmnist", folder)
+        outcome = deepchest("evaluate", *named, *more, "--out", tmp_path / "out.json", "--force")
+        assert outcome.code == 0, outcome.err
+        tables.append(read_medmnist(next(folder.iterdir()))[1])
+    assert "mean of models" in outcome.out
+    one, two, mean = tables
+    np.testing.assert_allclose(mean, (one + two) / 2, rtol=0, atol=1e-15)
+    document = valid(json.loads((tmp_path / "out.json").read_text()), "evaluate")
+    assert document["model"] is None
+    assert len(document["models"]) == 2
+    assert "not stored" in document["choices"]["note"]
+
+
+def test_models_of_other_findings_make_no_ensemble(deepchest, run, shards, tmp_path):
+    content = torch.load(run / "best.pt", weights_only=True)
+    content["architecture"]["findings"][0] = "Fracture"
+    torch.save(content, tmp_path / "other.pt")
+    models = ("--model", run, "--model", tmp_path / "other.pt")
+    refused = deepchest("evaluate", *models, "--data", shards)
+    assert (refused.code, "other findings" in refused.err) == (2, True)
+
+
+FILES = (
+    "calibration.csv", "confusion.png", "differences.csv", "errors.png", "findings.csv",
+    "localisation.csv", "model-card.md", "operating-points.csv", "precision-recall.png",
+    "predictions.csv", "reliability.csv", "reliability.png", "report.html", "results.json",
+    "roc.png", "subgroups.csv", "subgroups.png",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def reported(trained, shards, tmp_path_factory):
+    """The folder of a report with everything, made once."""
+    root = tmp_path_factory.mktemp("reported")
+    run = shutil.copytree(trained, root / "run")
+    config = EvaluateConfig(
+        (str(run),), shards, report=root / "report", against=run, seed=3, replicates=20
+    )
+    score(config, Terminal(quiet=True))
+    return root
+
+
+def test_a_report_is_complete_and_stands_alone(reported):
+    folder = reported / "report"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    document = valid(json.loads((folder / "results.json").read_text()), "evaluate")
+    assert document["against"]["macro"]["auroc"]["difference"] == 0
+    assert document["localisation"]["boxes"] == 1
+    page = (folder / "report.html").read_text()
+    assert page.count("<img") == 6
+    assert 'src="http' not in page and "href=" not in page
+    assert "$" not in page.split("</style>")[1].split("data:image")[0]
+    assert "not recognised as a whole published test part" in page
+    card = (folder / "model-card.md").read_text()
+    assert "mobilenet_v2" in card
+    assert "not for clinical use" in card
+    assert "nan" not in card.lower().replace("finding", "")
+
+
+def test_a_report_is_not_overwritten(deepchest, reported, shards):
+    words = ("evaluate", "--model", reported / "run", "--data", shards, *QUICK)
+    refused = deepchest(*words, "--report", reported / "report")
+    assert (refused.code, "--force" in refused.err) == (2, True)
+
+
+def test_a_models_own_predictions_from_a_file_score_the_same(deepchest, reported, nih_folder):
+    """The labels come from NIH's table, the scores from the report: order and form are others."""
+    folder = reported / "report"
+    labels = nih_folder / "Data_Entry_2017_v2020.csv"
+    words = ("--predictions", folder / "predictions.csv", "--labels", labels, "--seed", 3, *QUICK)
+    outcome = deepchest("evaluate", *words, "--json")
+    assert outcome.code == 0, outcome.err
+    document = valid(json.loads(outcome.out), "evaluate")
+    expected = json.loads((folder / "results.json").read_text())
+    assert document["findings"] == expected["findings"]
+    assert document["macro"] == expected["macro"]
+    assert document["labels_without_predictions"] == 60
+    assert document["choices"]["note"].startswith("There are no predictions for a validation part")
+    assert document["baseline"]["images"] == 60
+    assert "60 images of" in outcome.err
+
+
+@pytest.fixture
+def files(tmp_path, nih_folder):
+    """Made-up scores for all of NIH's rows, in parts by patient, and their labels."""
+    labels = nih_folder / "Data_Entry_2017_v2020.csv"
+    chance, lines = np.random.default_rng(0), ["split,Mass,Image Index,Effusion"]
+    for row in rows_of(labels):
+        part = "test" if int(row["Patient ID"]) % 2 else "validation"
+        mass, effusion = (0.3 * (f in row["Finding Labels"]) for f in ("Mass", "Effusion"))
+        scores = chance.random(2) * 0.7 + (mass, effusion)
+        lines.append(f"{part},{scores[0]},{row['Image Index']},{scores[1]}")
+    (tmp_path / "scores.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "scores.csv", labels
+
+
+def test_a_file_with_a_column_of_parts(deepchest, files):
+    outcome = deepchest("evaluate", "--predictions", files[0], "--labels", files[1], "--json")
+    document = valid(json.loads(outcome.out), "evaluate")
+    assert document["images"] == 40
+    assert document["choices"]["images"] == 40
+    point = document["operating_points"]["findings"]["Effusion"]["sensitivity_90"]
+    assert point["tp"] + point["fn"] == document["findings"]["Effusion"]["positives"]
+    assert document["findings"].keys() == {"Mass", "Effusion"}
+
+
+def test_a_report_of_a_file(deepchest, files, tmp_path):
+    words = ("--predictions", files[0], "--labels", files[1], "--report", tmp_path / "report")
+    assert deepchest("evaluate", *words, *QUICK).code == 0
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert names == set(FILES) - {"errors.png", "differences.csv", "localisation.csv"}
+    assert "the model is not known" in (tmp_path / "report" / "model-card.md").read_text()
+
+
+def test_patients_in_two_parts_are_refused(deepchest, files):
+    text = files[0].read_text().splitlines()
+    for number, line in enumerate(text):
+        if line.startswith("test") and "_001" in line:
+            text[number] = line.replace("test", "validation", 1)
+    files[0].write_text("\n".join(text))
+    refused = deepchest("evaluate", "--predictions", files[0], "--labels", files[1])
+    assert refused.code == 2
+    assert "20 patients are in both" in refused.err
+    assert "Split by patient" in refused.err
+
+
+def test_a_file_of_validation(deepchest, files, tmp_path):
+    lines = files[0].read_text().splitlines()
+    for part in ("test", "validation"):
+        kept = [line.split(",", 1)[1] for line in lines if line.startswith((part, "split"))]
+        (tmp_path / f"{part}.csv").write_text("\n".join(kept))
+    words = ("--predictions", tmp_path / "test.csv", "--labels", files[1], *QUICK, "--json")
+    apart = json.loads(
+        deepchest("evaluate", *words, "--validation", tmp_path / "validation.csv").out
+    )
+    whole = json.loads(deepchest("evaluate", "--predictions", files[0], *words[2:]).out)
+    assert apart["operating_points"] == whole["operating_points"]
+    assert apart["calibration"] == whole["calibration"]
+
+
+def test_two_files_are_compared(deepchest, files, tmp_path):
+    lines = files[0].read_text().splitlines()
+    worse = [
+        lines[0],
+        *(f"{line.rpartition(',')[0]},0.5" for line in lines[1:]),
+    ]
+    (tmp_path / "worse.csv").write_text("\n".join(worse))
+    words = ("evaluate", "--predictions", files[0], "--labels", files[1])
+    outcome = deepchest(*words, "--against", tmp_path / "worse.csv")
+    assert "Minus" in outcome.out
+    document = json.loads(deepchest(*words, "--against", tmp_path / "worse.csv", "--json").out)
+    found = document["against"]["findings"]
+    auroc = document["findings"]["Effusion"]["auroc"]
+    assert found["Effusion"]["auroc"]["difference"] == pytest.approx(auroc - 0.5, abs=1e-12)
+    assert found["Mass"]["auroc"] == {  # without a positive
+        "difference": None, "low": None, "high": None, "p": None, "p_holm": None,
+        "verdict": "cannot be told",
+    }  # fmt: skip
+
+
+def test_differences_across_images_are_refused(deepchest, files, tmp_path):
+    lines = files[0].read_text().splitlines()
+    (tmp_path / "fewer.csv").write_text("\n".join(lines[:-3]))
+    words = ("evaluate", "--predictions", files[0], "--labels", files[1])
+    refused = deepchest(*words, "--against", tmp_path / "fewer.csv")
+    assert refused.code == 2
+    assert "not on the same images" in refused.err
+
+
+def test_published_results_of_another_split_are_refused(evaluate):
+    refused = evaluate("--reference", "chexnet")
+    assert refused.code == 2
+    assert "random split" in refused.err
+    assert "do not compare" in refused.err
+    assert "0.818" in refused.err
+    assert "Did you mean 'chexnet'" in evaluate("--reference", "chexnot").err
+
+
+def test_medmnists_layout_is_written_and_read_again(evaluate, deepchest, shards, tmp_path):
+    document = json.loads(evaluate("--json", "--medmnist", tmp_path / "m").out)
+    (path,) = (tmp_path / "m").iterdir()
+    auroc, accuracy = (document["macro"][metric] for metric in ("auroc", "accuracy"))
+    assert path.name == (f"chestxray14_test_[AUC]{auroc:.3f}_[ACC]{accuracy:.3f}@deepchest.csv")
+    assert evaluate("--medmnist", tmp_path / "m").code == 2
+    dataset = open_dataset(shards)
+    labels = dataset.labels[dataset.rows("test")]
+    np.savez(tmp_path / "chestmnist.npz", test_labels=labels)
+    words = ("--predictions", path, "--labels", tmp_path / "chestmnist.npz", *QUICK, "--json")
+    outcome = deepchest("evaluate", *words)
+    again = json.loads(outcome.out)
+    assert again["macro"]["auroc"] == auroc
+    assert again["patients"] == again["images"] == 20
+    assert "every image counts as a patient of its own" in outcome.err
+    assert "claims" not in outcome.err
+    path.rename(tmp_path / "chestmnist_test_[AUC]0.999_[ACC]0.900@x.csv")
+    claimed = tmp_path / "chestmnist_test_[AUC]0.999_[ACC]0.900@x.csv"
+    outcome = deepchest("evaluate", "--predictions", claimed, *words[2:])
+    assert "claims auroc 0.999" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--predictions", "a.csv"), "needs --labels"),
+        (("--predictions", "a.csv", "--labels", "b.csv", "--model", "c"), "both given"),
+        (("--labels", "b.csv"), "goes with --predictions"),
+        (("--validation", "b.csv"), "goes with --predictions"),
+        (("--logits",), "goes with --predictions"),
+        (("--predictions", "a.csv", "--labels", "b.csv"), "a.csv is not there"),
+    ],
+)
+def test_flags_that_do_not_go_together(deepchest, words, message):
+    refused = deepchest("evaluate", *words)
+    assert (refused.code, message in refused.err) == (2, True)
+
+
+def test_without_replicates_there_are_no_intervals(evaluate):
+    outcome = evaluate("--replicates", 0)
+    assert outcome.code == 0, outcome.err
+    assert "95 % interval" not in outcome.out
+
+
+def test_the_seed_fixes_every_interval(evaluate):
+    one, same, other = (evaluate("--json", "--seed", seed).out for seed in (1, 1, 2))
+    one, same, other = map(json.loads, (one, same, other))
+    for document in (one, same, other):  # what the first evaluation stored
+        document.pop("choices"), document.pop("model"), document.pop("models")
+    assert one == same != other
+
+
+def test_a_single_model_may_be_named_in_a_file(deepchest, run, shards, tmp_path):
+    (tmp_path / "c.toml").write_text(f'model = "{run}"\ndata = "{shards}"\nreplicates = 5\n')
+    outcome = deepchest("evaluate", "--config", tmp_path / "c.toml", "--json")
+    assert json.loads(outcome.out)["replicates"] == 5
+
+
+def test_predictions_from_standard_input(deepchest, files, monkeypatch):
+    named = deepchest("evaluate", "--predictions", files[0], "--labels", files[1], *QUICK, "--json")
+    stream = io.TextIOWrapper(io.BytesIO(files[0].read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stream)
+    piped = deepchest("evaluate", "--predictions", "-", "--labels", files[1], *QUICK, "--json")
+    assert json.loads(piped.out)["findings"] == json.loads(named.out)["findings"]
+
+
+def test_medmnists_parts_are_told_apart(deepchest, tmp_path):
+    """The parts count from 0 each, and are other images."""
+    chance = np.random.default_rng(0)
+    labels = {part: (chance.random((60, 14)) < 0.3).astype(np.uint8) for part in ("val", "test")}
+    np.savez(tmp_path / "chestmnist.npz", **{f"{part}_labels": v for part, v in labels.items()})
+    paths = {}
+    for part, values in labels.items():
+        paths[part] = tmp_path / f"chestmnist_{part}_[AUC]0.500_[ACC]0.500@x.csv"
+        write_medmnist(paths[part], FINDINGS, chance.random((60, 14)) * 0.5 + 0.3 * values)
+    words = ("--predictions", paths["test"], "--labels", tmp_path / "chestmnist.npz", *QUICK)
+    more = ("--validation", paths["val"], "--against", paths["test"], "--json")
+    outcome = deepchest("evaluate", *words, *more)
+    document = valid(json.loads(outcome.out), "evaluate")
+    assert document["choices"]["images"] == 60
+    assert document["against"]["macro"]["auroc"]["difference"] == 0
+    assert document["label_version"] == "2017"
+
+
+@pytest.mark.parametrize("flag", ["--against", "--relabels"])
+def test_what_is_compared_with_has_to_be_there(evaluate, tmp_path, flag):
+    refused = evaluate(flag, tmp_path / "none")
+    assert (refused.code, f"{flag}: " in refused.err) == (2, True)
+
+
+def test_labels_that_know_nothing_of_the_patients(deepchest, tmp_path):
+    """No patients, no metadata, one image without a known label, a finding without a positive."""
+    (tmp_path / "scores.csv").write_text("id,Rib,Spine\na,0.9,0.1\nb,0.2,0.2\nc,0.4,0.3\n")
+    (tmp_path / "labels.csv").write_text("id,Spine,Rib,No Finding\na,0,1,0\nb,0,0,1\nc,0,,1\n")
+    words = ("--predictions", tmp_path / "scores.csv", "--labels", tmp_path / "labels.csv")
+    outcome = deepchest("evaluate", *words, *QUICK, "--report", tmp_path / "r", "--json")
+    assert outcome.code == 0, outcome.err
+    document = valid(json.loads(outcome.out), "evaluate")
+    assert document["findings"]["Rib"]["auroc"] == 1
+    assert document["findings"]["Rib"]["known"] == 2
+    assert document["findings"]["Spine"]["auroc"] is None
+    assert document["subgroups"]["groups"] == []
+    assert document["baseline"] is None
+    assert not (tmp_path / "r" / "subgroups.png").exists()
+    assert "Spine" in deepchest("evaluate", *words, *QUICK).out.split("Undefined")[1]
+
+
+def test_choices_that_cannot_be_read_are_made_anew(evaluate, run):
+    content = torch.load(run / "best.pt", weights_only=True)
+    torch.save({**content, "choices": {"of": "another version"}}, run / "best.pt")
+    assert "now stored" in json.loads(evaluate("--json").out)["choices"]["note"]

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from deepchest_cli.evaluation.choices import choose
+from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.output.contact_sheet import EACH, confident_errors
+
+
+@pytest.fixture
+def material(make_cases):
+    choices = choose(make_cases(seed=1).predictions, "platt", "x")
+    return Material(make_cases(), {}, choices, "", None)
+
+
+def test_errors_are_errors_and_the_furthest_first(material):
+    table, errors = material.cases.predictions, confident_errors(material)
+    assert [error.kind for error in errors] == ["missed"] * EACH + ["false alarm"] * EACH
+    for error in errors:
+        column = table.findings.index(error.finding)
+        assert error.probability == table.probabilities[error.place, column]
+        assert error.threshold == material.choices.threshold(error.finding, "youden")
+        ill = table.labels[error.place, column] == 1
+        assert ill == (error.kind == "missed") == (error.probability < error.threshold)
+        assert error.image == material.cases.image_index[error.place]
+    for kind in ("missed", "false alarm"):
+        places = [error.place for error in errors if error.kind == kind]
+        assert len(set(places)) == EACH
+        logit = lambda p: np.log(p / (1 - p))  # noqa: E731
+        away = [abs(logit(e.probability) - logit(e.threshold)) for e in errors if e.kind == kind]
+        assert away == sorted(away, reverse=True)
+
+
+def test_unknown_labels_are_no_errors(material):
+    material.cases.predictions.known[:, 0] = 0
+    assert {error.finding for error in confident_errors(material)} == {"Edema"}
+
+
+def test_without_thresholds_there_are_no_errors(make_cases):
+    assert confident_errors(Material(make_cases(), {}, None, "", None)) == []
