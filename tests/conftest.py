@@ -1,5 +1,6 @@
 """Shared material: a small NIH folder, prepared shards, a trained run, and the command line."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,13 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collection() -> None:
+    """Keep what is there already, imported modules above all, out of every search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

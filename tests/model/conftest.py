@@ -1,7 +1,5 @@
 """Networks without numbers: their shapes are true and their weights cost nothing."""
 
-import gc
-
 import pytest
 import torch
 from torchvision.models.regnet import BlockParams
@@ -11,16 +9,8 @@ from deepchest_cli.model.backbones import build_trunk
 LARGE = 100e6  # parameters; more are left without memory
 
 
-@pytest.fixture(scope="module")
-def quick_collection():
-    """Keep what torch made at its import out of every search for garbage: a third of the time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture
-def shapes_only(quick_collection, monkeypatch):
+def shapes_only(monkeypatch):
     """Build a trunk on the meta device, which knows shapes and no values."""
     plan = BlockParams.from_init_params
 
