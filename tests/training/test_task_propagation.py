@@ -104,7 +104,8 @@ def same(found, expected, share=1e-5):
 def test_the_sum_of_task_gradients_is_plain_back_propagation(shards, backbone, level):
     weighter = Seen(torch.ones(3), FEW)
     by_task = setup_of(shards, weighter, backbone, gradient_level=level)
-    plain = setup_of(shards, build_weighter("equal", FEW), backbone)
+    # the very same model, which a step in training mode does not change: some are large
+    plain = replace(by_task, weighter=build_weighter("equal", FEW))
     expected, found = gradients(plain), gradients(by_task)
     assert torch.equal(found[0].logits, expected[0].logits)
     assert torch.allclose(found[0].losses.values, expected[0].losses.values)
