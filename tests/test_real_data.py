@@ -58,7 +58,8 @@ def test_the_official_split_of_the_sample(prepared):
 
 
 def test_a_model_learns_from_it(prepared, tmp_path, recorder):
-    config = TrainConfig(data=prepared[0], out=tmp_path / "run", **{**QUICK, "epochs": 3})
+    small = {**QUICK, "backbone": "small_cnn", "image_size": 32, "epochs": 3}
+    config = TrainConfig(data=prepared[0], out=tmp_path / "run", **small)
     Trainer(set_up(config), create_run(config), recorder).fit()
     losses = [report.macro("training", "loss") for report in recorder.epochs]
     assert losses[2] < losses[1] < losses[0]
