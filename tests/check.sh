@@ -5,4 +5,6 @@ cd "$(dirname "$0")/.."
 ruff format --check .
 ruff check .
 mypy
-pytest --numprocesses 2
+# a file's tests share what one of its fixtures has trained; the order of collection starts the long
+# files first
+pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
