@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.bootstrap import LEVEL, Resampling, interval, rarer, resampled
+from deepchest_cli.evaluation.bootstrap import (
+    LEVEL,
+    Resampling,
+    carriers,
+    effective_patients,
+    interval,
+    patients_with,
+    resampled,
+)
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.comparison.scores import mean_of_defined
 from deepchest_cli.evaluation.comparison.statistic import holm
@@ -66,13 +74,13 @@ def compare(cases: Cases, other: Cases, resampling: Resampling) -> dict[str, Any
     for metric in METRICS:
         values = per_finding(metric, one) - per_finding(metric, two)
         replicates = resampled(metric, one, resampling) - resampled(metric, two, resampling)
-        carriers = [rarer(one, column) for column in range(len(findings))]
-        rows = _tested(values, replicates, carriers)
+        carrying = [carriers(one, column) for column in range(len(findings))]
+        rows = _tested(values, replicates, carrying, _enough(one))
         for name, row in zip(findings, rows, strict=True):
             document["findings"][name][metric] = row
         means = mean_of_defined(replicates)[:, None]
-        patients = len(np.unique(one.patient_id))
-        whole = _tested(np.array([mean_of_defined(values)]), means, [patients])
+        patients = effective_patients(np.ones(len(one.patient_id)), one.patient_id)
+        whole = _tested(np.array([mean_of_defined(values)]), means, [patients], [True])
         document["macro"][metric] = whole[0]
     return document
 
@@ -88,12 +96,20 @@ def _columns(table: Predictions, findings: list[str]) -> Predictions:
     )
 
 
-def _tested(values: Floats, replicates: Floats, patients: list[int]) -> list[dict[str, Any]]:
-    """Return differences with p-values; those that too few patients carry are not tested."""
+def _enough(table: Predictions) -> list[bool]:
+    """Whether enough patients have, and have not, each finding for a test of it alone."""
+    sides = [(table.known == 1) & (table.labels == value) for value in (0, 1)]
+    return [
+        all(patients_with(side[:, i], table.patient_id) >= FEWEST_PATIENTS for side in sides)
+        for i in range(len(table.findings))
+    ]
+
+
+def _tested(
+    values: Floats, replicates: Floats, patients: list[float], enough: list[bool]
+) -> list[dict[str, Any]]:
     raw = [
-        _p_value(replicates[:, i])
-        if patients[i] >= FEWEST_PATIENTS and np.isfinite(values[i])
-        else None
+        _p_value(replicates[:, i]) if enough[i] and np.isfinite(values[i]) else None
         for i in range(len(values))
     ]
     rows = []

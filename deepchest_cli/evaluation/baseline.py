@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.evaluation.bootstrap import Resampling, rarer, resampled
+from deepchest_cli.evaluation.bootstrap import Resampling, carriers, effective_patients, resampled
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.comparison.scores import mean_of_defined
 from deepchest_cli.evaluation.figures import figure
@@ -68,10 +68,10 @@ def metadata_baseline(learnt: Cases, cases: Cases, resampling: Resampling) -> di
         "macro_auroc": figure(
             float(mean_of_defined(values)),
             mean_of_defined(replicates),
-            len(np.unique(table.patient_id)),
+            effective_patients(np.ones(len(table.patient_id)), table.patient_id),
         ),
         "findings": {
-            name: figure(values[column], replicates[:, column], rarer(table, column))
+            name: figure(values[column], replicates[:, column], carriers(table, column))
             for column, name in enumerate(table.findings)
         },
     }

@@ -92,14 +92,14 @@ def resampled(metric: str, predictions: Predictions, resampling: Resampling) -> 
     return np.stack(columns, axis=1)
 
 
-def interval(replicates: Floats, patients: int, level: float = LEVEL) -> Interval:
+def interval(replicates: Floats, patients: float, level: float = LEVEL) -> Interval:
     """Return the expanded percentile interval of a figure's replicates (B,).
 
-    patients: how many carry the figure; of a ranking metric the rarer of those with and without
-    the finding. Percentiles of few patients are too near each other, by what Student's t and a
-    variance over n - 1 make up: the level of the lower one is Phi(-sqrt(n / (n - 1)) t) instead of
-    `level` / 2, and the upper one likewise (Hesterberg 2015, The American Statistician 69). Not
-    defined for fewer than two patients.
+    patients: how many effectively carry the figure; of a ranking metric the fewer of those with and
+    without the finding. Percentiles of few patients are too near each other, by what Student's t
+    and a variance over n - 1 make up: the level of the lower one is Phi(-sqrt(n / (n - 1)) t)
+    instead of `level` / 2, and the upper one likewise (Hesterberg 2015, The American Statistician
+    69). Not defined for fewer than two patients.
     """
     defined = replicates[np.isfinite(replicates)]
     undefined = len(replicates) - len(defined)
@@ -115,8 +115,17 @@ def patients_with(marks: NDArray[Any], patient_id: NDArray[np.int64]) -> int:
     return len(np.unique(patient_id[np.asarray(marks, dtype=bool)]))
 
 
-def rarer(predictions: Predictions, column: int) -> int:
-    """Return the number of patients with or without a finding, whichever is smaller."""
+def effective_patients(marks: NDArray[Any], patient_id: NDArray[np.int64]) -> float:
+    """Return how many patients of equally many marked images (N,) would vary as much (Kish 1965).
+
+    Where a few patients have most of the images, that is far fewer than there are.
+    """
+    images = np.unique(patient_id[np.asarray(marks, dtype=bool)], return_counts=True)[1]
+    return float(images.sum() ** 2 / (images**2).sum()) if len(images) else 0.0
+
+
+def carriers(predictions: Predictions, column: int) -> float:
+    """Return the effective patients with or without a finding, whichever are fewer."""
     known, labels = predictions.known[:, column] == 1, predictions.labels[:, column]
     sides = (known & (labels == value) for value in (0, 1))
-    return min(patients_with(side, predictions.patient_id) for side in sides)
+    return min(effective_patients(side, predictions.patient_id) for side in sides)

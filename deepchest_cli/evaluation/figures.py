@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.evaluation.bootstrap import Interval, Resampling, interval, patients_with
+from deepchest_cli.evaluation.bootstrap import Interval, Resampling, effective_patients, interval
 from deepchest_cli.evaluation.metrics import Floats, Labels
 from deepchest_cli.evaluation.operating_points import RATES, rate_parts
 from deepchest_cli.evaluation.weighted import WEIGHTED, Places
 
 
-def figure(value: float, replicates: Floats, patients: int) -> dict[str, float]:
+def figure(value: float, replicates: Floats, patients: float) -> dict[str, float]:
     """Return a value with the interval of its replicates (B,), which so many patients carry."""
     found = interval(replicates, patients) if np.isfinite(value) else Interval(np.nan, np.nan)
     return {"value": float(value), "low": found.low, "high": found.high}
@@ -35,7 +35,7 @@ def ratio_figures(
     replicates = resampling.ratios(images, parts, wholes)
     owners = resampling.rows[images]
     return [
-        figure(value, replicates[:, i], patients_with(wholes[:, i], owners))
+        figure(value, replicates[:, i], effective_patients(wholes[:, i], owners))
         for i, value in enumerate(values)
     ]
 

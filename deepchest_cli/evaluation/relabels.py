@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.bootstrap import Resampling, rarer, resampled
+from deepchest_cli.evaluation.bootstrap import Resampling, carriers, resampled
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.figures import figure, ratio_figures
 from deepchest_cli.evaluation.metrics import per_finding
@@ -95,7 +95,7 @@ def _finding(
             metric: figure(
                 float(per_finding(metric, scored)[0]),
                 resampled(metric, scored, resampling)[:, 0],
-                rarer(scored, 0),
+                carriers(scored, 0),
             )
             for metric in ("auroc", "average_precision")
         },

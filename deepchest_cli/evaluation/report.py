@@ -7,9 +7,10 @@ import numpy as np
 from deepchest_cli.errors import GateError, UsageError, unknown_name
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
+    carriers,
+    effective_patients,
     interval,
     patients_with,
-    rarer,
     resampled,
 )
 from deepchest_cli.evaluation.comparison.scores import OF_POSITIVES, mean_of_defined
@@ -36,6 +37,7 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
     table = {metric: per_finding(metric, predictions) for metric in METRICS}
     ill = predictions.labels * predictions.known
     positives, patients = ill.sum(axis=0), len(np.unique(predictions.patient_id))
+    everybody = effective_patients(np.ones(len(ill)), predictions.patient_id)
     replicates = {}
     if resampling is not None:
         replicates = {metric: resampled(metric, predictions, resampling) for metric in WEIGHTED}
@@ -59,7 +61,7 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
         "macro": {
             **{metric: macro(values) for metric, values in table.items()},
             "intervals": {
-                metric: _interval(mean_of_defined(drawn), patients)
+                metric: _interval(mean_of_defined(drawn), everybody)
                 for metric, drawn in replicates.items()
             },
             "scored_findings": {m: int(np.isfinite(table[m]).sum()) for m in RANKING},
@@ -73,14 +75,14 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
     }
 
 
-def _carriers(predictions: Predictions, column: int, metric: str) -> int:
-    """Return how many patients a metric rests on."""
+def _carriers(predictions: Predictions, column: int, metric: str) -> float:
+    """Return how many patients a metric effectively rests on."""
     if metric in OF_POSITIVES:
-        return rarer(predictions, column)
-    return patients_with(predictions.known[:, column], predictions.patient_id)
+        return carriers(predictions, column)
+    return effective_patients(predictions.known[:, column], predictions.patient_id)
 
 
-def _interval(replicates: Floats, patients: int) -> dict[str, Any]:
+def _interval(replicates: Floats, patients: float) -> dict[str, Any]:
     found = interval(replicates, patients)
     return {"low": found.low, "high": found.high, "undefined_replicates": found.undefined}
 

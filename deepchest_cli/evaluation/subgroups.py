@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.evaluation.bootstrap import Resampling, patients_with
+from deepchest_cli.evaluation.bootstrap import Resampling, effective_patients, patients_with
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.choices import Choices
 from deepchest_cli.evaluation.comparison.scores import mean_of_defined
@@ -101,15 +101,18 @@ def _group(
     values = np.array([value for value, _ in ranked])
     replicates = np.stack([column for _, column in ranked], axis=1)
     means = mean_of_defined(replicates)
-    entry["macro_auroc"] = figure(float(mean_of_defined(values)), means, patients)
+    owners = table.patient_id[group.rows]
+    everybody = effective_patients(np.ones(len(owners)), owners)
+    entry["macro_auroc"] = figure(float(mean_of_defined(values)), means, everybody)
     entry["scored_findings"] = int(np.isfinite(values).sum())
     rates, entry["underdiagnosis"] = _rates(group, table, called, resampling)
     for column, finding in enumerate(table.findings):
-        ill, well, counts = _sides(group, table, column)
+        ill, well, _ = _sides(group, table, column)
+        carrying = min(effective_patients(side, owners) for side in (ill, well))
         entry["findings"][finding] = {
             "positives": int(ill.sum()),
             "negatives": int(well.sum()),
-            "auroc": figure(values[column], replicates[:, column], min(counts)),
+            "auroc": figure(values[column], replicates[:, column], carrying),
             **rates[column],
         }
     return entry

@@ -3,7 +3,14 @@ import pytest
 from scipy.stats import norm, t
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from deepchest_cli.evaluation.bootstrap import interval, rarer, resample_patients, resampled
+from deepchest_cli.evaluation.bootstrap import (
+    carriers,
+    effective_patients,
+    interval,
+    patients_with,
+    resample_patients,
+    resampled,
+)
 from deepchest_cli.evaluation.predictions import Predictions
 
 SECOND_OPINION = {
@@ -67,6 +74,15 @@ def test_unknown_labels_have_no_weight():
         assert found[replicate, 0] == pytest.approx(expected, rel=0, abs=1e-12)
 
 
+def test_patients_with_most_of_the_images_count_for_what_they_vary():
+    owners = np.array([0, 0, 1, 1, 2, 2])
+    everything, some = np.ones(6), np.array([1, 1, 1, 0, 0, 0])
+    assert effective_patients(everything, owners) == patients_with(everything, owners) == 3
+    assert effective_patients(some, owners) == pytest.approx(9 / 5)
+    assert patients_with(some, owners) == 2
+    assert effective_patients(np.zeros(6), owners) == 0
+
+
 def test_no_interval_without_two_replicates_and_two_patients():
     assert np.isnan(interval(np.array([0.5, np.nan]), 9).low)
     assert np.isnan(interval(np.array([0.5, 0.6]), 1).low)
@@ -85,7 +101,7 @@ def coverage(patients_of, repetitions=300, patients=120):
         scores = 1 / (1 + np.exp(-shift))[:, None]
         table = Predictions(("a",), scores, labels, np.ones_like(labels), patients_of(owner))
         draws = resample_patients(table.patient_id, 200, seed=repetition)
-        found = interval(resampled("auroc", table, draws)[:, 0], rarer(table, 0))
+        found = interval(resampled("auroc", table, draws)[:, 0], carriers(table, 0))
         held += found.low <= TRUE <= found.high
     return held / repetitions
 
