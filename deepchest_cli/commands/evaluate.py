@@ -1,129 +1,185 @@
-"""`deepchest evaluate`: how good a model is on a part of the data."""
+"""`deepchest evaluate`: how good a model is, how sure that is, and for whom it fails."""
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.config import EvaluateConfig, find_data, parse_assignment
+from deepchest_cli.commands.evaluate_display import render
+from deepchest_cli.config import DEFAULT_MODEL, EvaluateConfig, find_data
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import to_csv, write_json
+from deepchest_cli.files import write_json
 from deepchest_cli.schemas import versioned
-from deepchest_cli.terminal import Terminal, number, table_of
+from deepchest_cli.terminal import Terminal
 
-COLUMNS = {  # heading: metric
-    "AUROC": "auroc",
-    "AP": "average_precision",
-    "accuracy": "accuracy",
-    "(of nothing)": "accuracy_of_nothing",
-    "F1": "f1",
-    "F1 macro": "f1_macro",
-    "F1 micro": "f1_micro",
-    "F1 weighted": "f1_weighted",
-    "loss": "loss",
-    "prevalence": "prevalence",
-}
+if TYPE_CHECKING:
+    from deepchest_cli.evaluation.localisation import Located
+    from deepchest_cli.evaluation.material.material import Material
+    from deepchest_cli.evaluation.reading.scores import Scores
 
 
 def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
-    """Score a model on a part of the data, finding by finding.
+    """Score models, or anybody's predictions: figures with intervals, and for whom they hold.
 
-    Examples:  deepchest evaluate
+    Examples:  deepchest evaluate --report reports/mine
 
-    deepchest evaluate --format json --fail-under auroc=0.75
+    deepchest evaluate --model runs/a --model runs/b --against runs/c
+
+    deepchest evaluate --predictions theirs.csv --labels Data_Entry_2017_v2020.csv
+
+    deepchest evaluate --format json --fail-under auroc=0.75,worst_auroc=0.6
     """
-    from deepchest_cli.evaluation.report import build_report, check_gates, parse_gate
+    from deepchest_cli.evaluation.against import paired_with
+    from deepchest_cli.evaluation.document import Extras, build_document
+    from deepchest_cli.evaluation.report import check_gates, parse_gates
 
-    gates = [parse_gate(*parse_assignment(text, "--fail-under")) for text in config.fail_under]
+    gates = [gate for text in config.fail_under for gate in parse_gates(text)]
+    _refuse_clashes(config)
+    config = _with_data(config, terminal)
+    material = _gather(config, terminal)
+    for warning in material.warnings:
+        terminal.warning(warning)
+    for note in material.notes:
+        terminal.note(note)
+    against = None
+    if config.against is not None:
+        scores = _other_scores(config, config.against, terminal)
+        against = paired_with(material.cases, scores, (material.name, str(config.against)))
+    located, why = _locate(config, material, terminal)
+    extras = Extras(
+        config.replicates,
+        config.seed,
+        config.reference,
+        config.relabels,
+        against,
+        str(config.against or ""),
+        located,
+        why,
+    )
+    document = build_document(material, extras)
+    _write(config, document, material, terminal)
+    render(document, "json" if terminal.json else config.format, terminal)
+    check_gates(document, gates)
+
+
+def _refuse_clashes(config: EvaluateConfig) -> None:
+    if config.predictions is not None and config.labels is None:
+        raise UsageError(
+            "--predictions needs --labels.", "Name NIH's metadata table, or a table of labels."
+        )
+    if config.predictions is not None and config.model:
+        raise UsageError("--model and --predictions are both given.", "Drop one of the two.")
+    for name in ("labels", "validation", "logits"):
+        given = getattr(config, name)
+        if config.predictions is None and given and not (name == "logits" and config.against):
+            raise UsageError(f"--{name} goes with --predictions.", f"Drop --{name}.")
     if config.out is not None and config.out.is_dir():
         raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
-    if config.out is not None and config.out.exists() and not config.force:
-        raise UsageError(f"{config.out} exists already.", "Replace it with --force.")
+    for name in ("report", "medmnist"):
+        folder = getattr(config, name)
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file.", f"Name a folder with --{name}.")
+    for path in (config.out, None if config.report is None else config.report / "report.html"):
+        if path is not None and path.exists() and not config.force:
+            raise UsageError(f"{path} exists already.", "Replace it with --force.")
+
+
+def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
+    """Return the configuration with the model and the data that are meant."""
+    if config.predictions is not None:
+        return config
     data, note = find_data(config.data)
     if note:
         terminal.note(note)
-    model, predictions = _predict(replace(config, data=data), terminal)
-    report = {
-        "model": model,
-        "data": str(data),
-        "split": config.split,
-        **build_report(predictions),
-    }
-    if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(config.out, versioned(report))
-    _render(report, "json" if terminal.json else config.format, terminal)
-    check_gates(report, gates)
+    return replace(config, data=data, model=config.model or (str(DEFAULT_MODEL),))
 
 
-def _predict(config: EvaluateConfig, terminal: Terminal) -> tuple[dict[str, Any], Any]:
-    from deepchest_cli.data.dataset import open_dataset
-    from deepchest_cli.data.reader import ImageReader
-    from deepchest_cli.evaluation.compatibility import refuse_unfit_data
-    from deepchest_cli.evaluation.predictions import predict_rows
-    from deepchest_cli.model.checkpoint import load_model
+def _gather(config: EvaluateConfig, terminal: Terminal) -> "Material":
+    if config.predictions is None:
+        return _gather_models(config, [Path(path) for path in config.model], terminal)
+    from deepchest_cli.evaluation.material.files import FileRequest, gather_files
+
+    assert config.labels is not None
+    return gather_files(
+        FileRequest(
+            config.predictions,
+            config.labels,
+            config.split,
+            config.validation,
+            config.logits,
+            config.calibration,
+        )
+    )
+
+
+def _gather_models(
+    config: EvaluateConfig, models: list[Path], terminal: Terminal, store: bool = True
+) -> "Material":
+    from deepchest_cli.evaluation.material.models import Request, gather_models
     from deepchest_cli.training.device import resolve_device
 
-    device = resolve_device(config.device)
-    dataset = open_dataset(config.data)
-    model = load_model(config.model, device)
-    stored, expected = dataset.size, model.classifier.architecture.stored_size
-    if stored != expected:
-        raise UsageError(
-            f"{config.data} holds images of {stored} px; the model was trained on {expected} px.",
-            f"Prepare the data at that size: deepchest prepare --size {expected} --data FOLDER",
-        )
-    refuse_unfit_data(model.origin, dataset, config.split)
-    _warn_of_differences(model.identity, dataset.manifest["source"], terminal)
-    rows = dataset.rows(config.split)
-    if not len(rows):
-        raise UsageError(f"{config.data} has no {config.split} part.", "Choose another --split.")
+    request = Request(
+        models,
+        config.data,
+        config.split,
+        resolve_device(config.device),
+        config.batch_size,
+        config.calibration,
+        config.store and store,
+    )
     with terminal.progress("Scoring") as progress:
-        reader = ImageReader(dataset, device)
-        predictions = predict_rows(model.classifier, reader, rows, config.batch_size, progress)
-    return model.identity, predictions
+        return gather_models(request, progress)
 
 
-def _warn_of_differences(model: dict[str, Any], source: dict[str, Any], terminal: Terminal) -> None:
-    if model["label_version"] != source["label_version"]:
-        terminal.warning("The model was trained on another version of the labels.")
-    if model["synthetic"] != source["synthetic"]:
-        ours, theirs = ("synthetic", "real") if model["synthetic"] else ("real", "synthetic")
-        terminal.warning(f"The model was trained on {ours} radiographs; these are {theirs}.")
+def _other_scores(config: EvaluateConfig, path: Path, terminal: Terminal) -> "Scores":
+    """Return the scores of the model or of the file that is compared with."""
+    from deepchest_cli.evaluation.reading.scores import Scores, read_scores
+
+    if path.is_dir() or path.suffix == ".pt":
+        found = _gather_models(config, [path], terminal, store=False)
+        table = found.cases.predictions
+        return Scores(path, found.cases.image_index, table.findings, table.probabilities)
+    scores = read_scores(path, config.logits).of_part(config.split)
+    if scores is None:
+        raise UsageError(f"{path} has no images of the {config.split} part.")
+    return scores
 
 
-def _render(report: dict[str, Any], form: str, terminal: Terminal) -> None:
-    if form == "json":
-        terminal.document(report)
-    elif form == "csv":
-        terminal.text(_csv(report))
-    else:
-        terminal.table(table_of(["Finding", "n+", *COLUMNS], _rows(report)))
-        terminal.line("")
-        terminal.line(
-            f"{report['split']}: {report['images']:,} images of {report['patients']:,} patients"
-            f"; model {report['model']['path']}, epoch {report['model']['epoch']}"
-        )
-        _render_undefined(report, terminal)
+def _locate(
+    config: EvaluateConfig, material: "Material", terminal: Terminal
+) -> tuple["Located | None", str]:
+    """Return the scores of maps against boxes, or why there are none."""
+    from deepchest_cli.evaluation.localisation import locate
+    from deepchest_cli.training.device import resolve_device
+
+    if not config.localisation:
+        return None, "Left out (--no-localisation)."
+    if len(material.models) != 1 or material.dataset is None:
+        return None, "Maps are those of one model."
+    if (material.description["split_scheme"], config.split) != ("official", "test"):
+        return None, "Boxes are scored on NIH's official test part alone, where all of them are."
+    device = resolve_device(config.device)
+    classifier = material.models[0].classifier
+    try:
+        with terminal.progress("Locating") as progress:
+            found = locate(classifier, material.dataset, material.rows, device, progress)
+    except UsageError as error:  # a backbone without maps is no reason to give no figures
+        return None, error.message
+    return found, "" if found else "The scored images have no boxes."
 
 
-def _rows(report: dict[str, Any]) -> list[list[str]]:
-    entries = [(name, str(v["positives"]), v) for name, v in report["findings"].items()]
-    entries.append(("Macro mean", "", report["macro"]))
-    return [
-        [name, positives, *(number(values[metric]) for metric in COLUMNS.values())]
-        for name, positives, values in entries
-    ]
+def _write(
+    config: EvaluateConfig, document: dict[str, Any], material: "Material", terminal: Terminal
+) -> None:
+    if config.medmnist is not None:
+        from deepchest_cli.evaluation.output.medmnist import write_for_medmnist
 
+        path = write_for_medmnist(config.medmnist, document, material, config.force)
+        terminal.note(f"Predictions in MedMNIST's layout: {path}")
+    if config.report is not None:
+        from deepchest_cli.evaluation.output.folder import write_report
 
-def _render_undefined(report: dict[str, Any], terminal: Terminal) -> None:
-    names = sorted({entry["finding"] for entry in report["undefined"]})
-    if names:
-        terminal.line(
-            f"Undefined (–), for want of positives or negatives, and not in the means: "
-            f"{', '.join(names)}"
-        )
-
-
-def _csv(report: dict[str, Any]) -> str:
-    rows = [{"finding": name, **values} for name, values in report["findings"].items()]
-    macro = {"finding": "macro", "positives": None, "known": None, **report["macro"]}
-    return to_csv(list(macro), [*rows, macro])
+        write_report(config.report, document, material)
+        terminal.note(f"Report: {config.report / 'report.html'}")
+    if config.out is not None:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(config.out, versioned(document))

@@ -18,6 +18,7 @@ from deepchest_cli.config.flags import (
 )
 
 Layout = Literal["auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"]
+COMPARED, HOW, OUTPUTS = "What it is compared with", "How", "Results"  # headings of the help
 
 
 @dataclass(frozen=True)
@@ -123,18 +124,82 @@ class PrepareConfig:
 class EvaluateConfig:
     """Which model is scored on what."""
 
-    model: Model = DEFAULT_MODEL
-    data: Data = DEFAULT_DATA
-    split: Annotated[Part, Flag("Part of the data to score.")] = "test"
-    format: Annotated[Format, Flag("What to write to standard output.")] = "table"
-    out: Annotated[Path | None, Flag("Also write the results, as JSON, to this file.")] = None
+    model: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Run folder or checkpoint; several are averaged. [runs/latest]",
+            metavar="PATH",
+            panel="What is scored",
+        ),
+    ] = ()
+    data: Annotated[Path, Flag("Folder of prepared shards.", panel="What is scored")] = DEFAULT_DATA
+    split: Annotated[Part, Flag("Part of the data to score.", panel="What is scored")] = "test"
+    predictions: Annotated[
+        Path | None,
+        Flag("Any model's predictions: an image column, a column a finding.", panel="Files"),
+    ] = None
+    labels: Annotated[
+        Path | None,
+        Flag("Their labels: NIH's metadata, a column a finding, or chestmnist.npz.", panel="Files"),
+    ] = None
+    validation: Annotated[
+        Path | None,
+        Flag("Predictions on validation, for thresholds and calibration.", panel="Files"),
+    ] = None
+    logits: Annotated[bool, Flag("The files hold logits, not probabilities.", panel="Files")] = (
+        False
+    )
+    against: Annotated[
+        Path | None,
+        Flag("Run, checkpoint or predictions to compare with, on the same images.", panel=COMPARED),
+    ] = None
+    reference: Annotated[
+        tuple[str, ...],
+        Flag("Published result to stand beside; may be repeated. [same split]", panel=COMPARED),
+    ] = ()
+    relabels: Annotated[
+        Path | None, Flag("Google's radiologist labels, as a second truth.", panel=COMPARED)
+    ] = None
+    calibration: Annotated[
+        Literal["platt", "temperature"], Flag("What is fitted on validation.", panel=HOW)
+    ] = "platt"
+    store: Annotated[
+        bool, Flag("Keep thresholds and calibration in the checkpoint, once.", panel=HOW)
+    ] = True
+    localisation: Annotated[
+        bool, Flag("Score class activation maps against NIH's boxes.", panel=HOW)
+    ] = True
+    replicates: Annotated[
+        int, Flag("Resamplings of the patients; 0: no intervals.", minimum=0, panel=HOW)
+    ] = 1000
+    seed: Annotated[
+        int, Flag("Seed of the resampling.", minimum=0, maximum=2**32 - 1, panel=HOW)
+    ] = 0
+    batch_size: Annotated[int, Flag("Radiographs at a time.", minimum=1, panel=HOW)] = 64
+    device: Annotated[
+        str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.", panel=HOW)
+    ] = "auto"
+    format: Annotated[Format, Flag("What to write to standard output.", panel=OUTPUTS)] = "table"
+    out: Annotated[
+        Path | None, Flag("Also write the results, as JSON, to this file.", panel=OUTPUTS)
+    ] = None
+    report: Annotated[
+        Path | None,
+        Flag("Folder for report.html, pictures, tables and a model card.", panel=OUTPUTS),
+    ] = None
+    medmnist: Annotated[
+        Path | None,
+        Flag("Folder for the predictions in MedMNIST's layout.", panel=OUTPUTS),
+    ] = None
     fail_under: Annotated[
         tuple[str, ...],
-        Flag("Exit with 3 when a macro mean is lower; may be repeated.", metavar="METRIC=VALUE"),
+        Flag(
+            "Exit with 3 when a macro mean, or worst_METRIC, is lower.",
+            metavar="METRIC=VALUE,...",
+            panel=OUTPUTS,
+        ),
     ] = ()
-    batch_size: Annotated[int, Flag("Radiographs at a time.", minimum=1)] = 64
-    device: Device = "auto"
-    force: Annotated[bool, Flag("Replace the file named by --out.")] = False
+    force: Annotated[bool, Flag("Replace what is there already.", panel=OUTPUTS)] = False
 
 
 @dataclass(frozen=True)

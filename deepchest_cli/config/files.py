@@ -34,6 +34,8 @@ def _checked(value: Any, annotation: Any, where: str) -> Any:
     if get_origin(kind) is tuple:
         if isinstance(value, dict):
             return [f"{name}={entry}" for name, entry in value.items()]
+        if isinstance(value, str):
+            return [value]
         if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
             return value
         raise UsageError(f"{where} should be a list of strings. Found {value!r}.")

@@ -70,6 +70,29 @@ def loss_ratio(labels: Labels, probabilities: Floats) -> float:
     return loss(labels, probabilities) / loss(labels, np.full(len(labels), share))
 
 
+def lift(labels: Labels, probabilities: Floats) -> float:
+    """Return the average precision over the prevalence, which is what chance gives."""
+    if not labels.any():
+        return np.nan
+    return average_precision(labels, probabilities) / prevalence(labels, probabilities)
+
+
+def brier(labels: Labels, probabilities: Floats) -> float:
+    """Return the Brier score, the mean squared error of the probabilities."""
+    return float(np.mean((probabilities - labels) ** 2)) if len(labels) else np.nan
+
+
+def brier_skill(labels: Labels, probabilities: Floats) -> float:
+    """Return the share of the Brier score of always giving the prevalence that is done away with.
+
+    NaN unless there are both classes; at most 1, below 0 for a model worse than the prevalence.
+    """
+    if not _both_classes(labels):
+        return np.nan
+    share = prevalence(labels, probabilities)
+    return 1 - brier(labels, probabilities) / (share * (1 - share))
+
+
 def f1(labels: Labels, probabilities: Floats) -> float:
     """Return the F1 score of the finding being present at 0.5; NaN without a positive."""
     return _f1(labels, probabilities, "binary") if labels.any() else np.nan
@@ -108,6 +131,9 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
     "loss": loss,
     "loss_ratio": loss_ratio,
     "prevalence": prevalence,
+    "lift": lift,
+    "brier": brier,
+    "brier_skill": brier_skill,
 }
 
 

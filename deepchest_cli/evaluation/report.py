@@ -1,22 +1,34 @@
-"""The results of an evaluation as one document: per finding, macro means, what is undefined."""
+"""The figures of a table of predictions: per finding, macro means, what is undefined, gates."""
 
 from typing import Any
 
 import numpy as np
 
 from deepchest_cli.errors import GateError, UsageError, unknown_name
-from deepchest_cli.evaluation.metrics import METRICS, THRESHOLD, macro, per_finding
+from deepchest_cli.evaluation.bootstrap import Resampling, interval, resampled
+from deepchest_cli.evaluation.comparison.scores import mean_of_defined
+from deepchest_cli.evaluation.metrics import METRICS, THRESHOLD, Floats, macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.weighted import WEIGHTED
 
 # a gate is a floor; for these a lower figure is better, or it says nothing of the model
-NO_GATES = ("loss", "loss_ratio", "prevalence", "accuracy_of_nothing")
-GATES = tuple(name for name in METRICS if name not in NO_GATES)
+NO_GATES = ("loss", "loss_ratio", "prevalence", "accuracy_of_nothing", "brier")
+WORST = "worst_"  # before a metric: that of the finding where it is lowest
+MEANS = tuple(name for name in METRICS if name not in NO_GATES)
+GATES = (*MEANS, *(WORST + name for name in MEANS))
+RANKING = ("auroc", "average_precision")  # also have a worst finding
 
 
-def build_report(predictions: Predictions) -> dict[str, Any]:
-    """Return counts, per-finding figures, macro means and the list of undefined figures."""
+def build_report(predictions: Predictions, resampling: Resampling | None = None) -> dict[str, Any]:
+    """Return counts, per-finding figures, macro means and the list of undefined figures.
+
+    With `resampling`, of the same patients, there are intervals, too.
+    """
     table = {metric: per_finding(metric, predictions) for metric in METRICS}
     positives = (predictions.labels * predictions.known).sum(axis=0)
+    replicates = {}
+    if resampling is not None:
+        replicates = {metric: resampled(metric, predictions, resampling) for metric in WEIGHTED}
     return {
         "images": len(predictions.probabilities),
         "patients": len(np.unique(predictions.patient_id)),
@@ -26,16 +38,45 @@ def build_report(predictions: Predictions) -> dict[str, Any]:
                 "positives": int(positives[column]),
                 "known": int(predictions.known[:, column].sum()),
                 **{metric: float(values[column]) for metric, values in table.items()},
+                "intervals": {m: _interval(drawn[:, column]) for m, drawn in replicates.items()},
             }
             for column, finding in enumerate(predictions.findings)
         },
-        "macro": {metric: macro(values) for metric, values in table.items()},
+        "macro": {
+            **{metric: macro(values) for metric, values in table.items()},
+            "intervals": {m: _interval(mean_of_defined(drawn)) for m, drawn in replicates.items()},
+            "scored_findings": {m: int(np.isfinite(table[m]).sum()) for m in RANKING},
+        },
+        "worst": {metric: _worst(predictions.findings, table[metric]) for metric in MEANS},
         "undefined": [
             {"finding": predictions.findings[column], "metric": metric}
             for metric, values in table.items()
             for column in np.flatnonzero(np.isnan(values))
         ],
     }
+
+
+def _interval(replicates: Floats) -> dict[str, Any]:
+    found = interval(replicates)
+    return {"low": found.low, "high": found.high, "undefined_replicates": found.undefined}
+
+
+def _worst(findings: tuple[str, ...], values: Floats) -> dict[str, Any]:
+    if np.isnan(values).all():
+        return {"finding": None, "value": np.nan}
+    column = int(np.nanargmin(values))
+    return {"finding": findings[column], "value": float(values[column])}
+
+
+def parse_gates(text: str) -> list[tuple[str, float]]:
+    """Return the quality gates of `auroc=0.75,worst_auroc=0.6`."""
+    gates = []
+    for part in text.split(","):
+        metric, separator, value = part.partition("=")
+        if not separator or not metric.strip() or not value.strip():
+            raise UsageError(f"--fail-under takes METRIC=VALUE. Found {part!r}.")
+        gates.append(parse_gate(metric.strip().replace("-", "_"), value.strip()))
+    return gates
 
 
 def parse_gate(metric: str, value: str) -> tuple[str, float]:
@@ -52,11 +93,15 @@ def parse_gate(metric: str, value: str) -> tuple[str, float]:
 
 
 def check_gates(report: dict[str, Any], gates: list[tuple[str, float]]) -> None:
-    """Raise `GateError` naming every gate that a macro mean misses; an undefined one misses."""
-    missed = [
-        f"macro {metric} is {report['macro'][metric]:.4f}, below {floor:g}"
-        for metric, floor in gates
-        if not report["macro"][metric] >= floor
-    ]
+    """Raise `GateError` naming every gate that is missed; an undefined figure misses its gate."""
+    missed = []
+    for metric, floor in gates:
+        if metric.startswith(WORST):
+            worst = report["worst"][metric.removeprefix(WORST)]
+            value, title = worst["value"], f"{metric} ({worst['finding']})"
+        else:
+            value, title = report["macro"][metric], f"macro {metric}"
+        if not value >= floor:
+            missed.append(f"{title} is {value:.4f}, below {floor:g}")
     if missed:
         raise GateError(f"The quality gate was not met: {'; '.join(missed)}.")

@@ -1,14 +1,14 @@
 """One file of tensors and plain values that holds all that prediction needs."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import replacing
+from deepchest_cli.files import replacing, sha256_of
 from deepchest_cli.model.checkpoint_format import (
     FORMAT,
     FORMAT_VERSION,
@@ -28,6 +28,7 @@ class LoadedModel:
     origin: dict[str, Any]  # weighter, epoch, source and settings of the data, configuration
     path: Path
     sha256: str  # of the file that was loaded
+    choices: dict[str, Any] | None = None  # thresholds and calibration, once they are chosen
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -65,6 +66,20 @@ def save_checkpoint(
     # into a file of Python's: given a path, torch loses the system's word for a full disk
     with replacing(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
+
+
+def store_choices(model: LoadedModel, choices: dict[str, Any]) -> LoadedModel | None:
+    """Write thresholds and calibration into a model's checkpoint; return the model as it is now.
+
+    None where the file is no longer the one that was loaded: its owner goes on training. Raises
+    `OSError` where it cannot be written.
+    """
+    content, digest = _read(model.path)
+    if digest != model.sha256:
+        return None
+    with replacing(model.path) as temporary, temporary.open("wb") as file:
+        torch.save({**content, "choices": choices}, file)
+    return replace(model, choices=choices, sha256=sha256_of(model.path))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -126,4 +141,5 @@ def load_model(model: Path, device: torch.device) -> LoadedModel:
     except (KeyError, TypeError, RuntimeError) as error:
         raise DeepChestError(f"The checkpoint {path} is damaged: {error}.") from error
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return LoadedModel(classifier.eval(), content["origin"], path, digest)
+    choices = content.get("choices")
+    return LoadedModel(classifier.eval(), content["origin"], path, digest, choices)

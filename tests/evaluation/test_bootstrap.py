@@ -1,14 +1,16 @@
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from scipy.stats import norm
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from deepchest_cli.evaluation.bootstrap import resample_patients, resampled
+from deepchest_cli.evaluation.bootstrap import interval, resample_patients, resampled
 from deepchest_cli.evaluation.predictions import Predictions
 
 SECOND_OPINION = {
     "auroc": roc_auc_score,
     "average_precision": average_precision_score,
     "f1": lambda labels, found: f1_score(labels, found > 0.5),
+    "brier": brier_score_loss,
     "accuracy": lambda labels, found: np.mean((found > 0.5) == labels),
 }
 
@@ -27,4 +29,60 @@ def test_a_weighted_metric_is_that_of_the_table_drawn_again(metric):
     for replicate, counts in enumerate(weights):
         again = np.repeat(np.arange(200), counts)
         expected = [SECOND_OPINION[metric](labels[again, i], tied[again, i]) for i in range(3)]
-        np.testing.assert_allclose(found[replicate], expected)
+        np.testing.assert_allclose(found[replicate], expected, rtol=0, atol=1e-12)
+
+
+def test_replicates_without_a_positive_are_left_out_and_counted():
+    labels = np.array([[1], [0], [0], [0]], np.uint8)
+    scores = np.array([[0.9], [0.8], [0.1], [0.95]])
+    table = Predictions(("a",), scores, labels, np.ones_like(labels), np.arange(4))
+    draws = resample_patients(table.patient_id, 200, seed=0)
+    found = resampled("auroc", table, draws)[:, 0]
+    without = (draws.counts[:, 0] == 0) | (draws.counts[:, 1:].sum(axis=1) == 0)
+    assert np.array_equal(np.isnan(found), without)
+    assert interval(found).undefined == without.sum() > 0
+    assert 0 <= interval(found).low <= interval(found).high <= 1
+
+
+def test_unknown_labels_have_no_weight():
+    random = np.random.default_rng(1)
+    labels = (random.random((100, 1)) < 0.4).astype(np.uint8)
+    known = (random.random((100, 1)) < 0.7).astype(np.uint8)
+    scores, patients = random.random((100, 1)), random.integers(0, 30, 100)
+    draws = resample_patients(patients, 20, seed=0)
+    found = resampled("auroc", Predictions(("a",), scores, labels, known, patients), draws)
+    for replicate, counts in enumerate(np.concatenate(list(draws.image_weights())).astype(int)):
+        again = np.repeat(np.arange(100), counts * known[:, 0])
+        expected = roc_auc_score(labels[again, 0], scores[again, 0])
+        assert found[replicate, 0] == pytest.approx(expected, rel=0, abs=1e-12)
+
+
+def test_no_interval_without_two_replicates():
+    assert np.isnan(interval(np.array([0.5, np.nan])).low)
+
+
+def coverage(patients_of, repetitions=300, patients=120):
+    """Return how often the interval holds the true AUROC: patients with few or many images."""
+    chance, held = np.random.default_rng(7), 0
+    for repetition in range(repetitions):
+        sizes = chance.geometric(0.2, patients)
+        owner = np.repeat(np.arange(patients), sizes)
+        # a patient is ill or not, and easy or hard to read, on all images
+        labels = (chance.random(patients) < 0.4)[owner].astype(np.uint8)[:, None]
+        effect = chance.normal(0, 1, patients)[owner]
+        shift = 0.8 * labels[:, 0] + effect + chance.normal(0, 0.3, len(owner))
+        scores = 1 / (1 + np.exp(-shift))[:, None]
+        table = Predictions(("a",), scores, labels, np.ones_like(labels), patients_of(owner))
+        draws = resample_patients(table.patient_id, 200, seed=repetition)
+        found = interval(resampled("auroc", table, draws)[:, 0])
+        held += found.low <= TRUE <= found.high
+    return held / repetitions
+
+
+# of two normal variables 0.8 apart, each with variance 1 + 0.3 ** 2
+TRUE = norm.cdf(0.8 / np.sqrt(2 * 1.09))
+
+
+def test_intervals_by_patients_cover_and_intervals_by_images_do_not():
+    assert 0.92 <= coverage(lambda owner: owner) <= 0.98
+    assert coverage(lambda owner: np.arange(len(owner))) < 0.6

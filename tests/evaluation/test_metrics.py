@@ -2,6 +2,15 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    f1_score,
+    log_loss,
+    roc_auc_score,
+)
 
 from deepchest_cli.evaluation.metrics import METRICS, macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
@@ -34,6 +43,9 @@ BY_HAND = {
     "loss": -(math.log(0.9) + math.log(0.4) + math.log(0.4) + math.log(0.9)) / 4,
     "loss_ratio": -(math.log(0.9) + math.log(0.4)) / 2 / math.log(2),
     "prevalence": 0.5,
+    "lift": (0.5 * 1 + 0.5 * 2 / 3) / 0.5,
+    "brier": (0.01 + 0.36 + 0.36 + 0.01) / 4,
+    "brier_skill": 1 - 0.185 / 0.25,
 }
 
 
@@ -62,10 +74,38 @@ def test_f1_of_unequal_classes():
 
 def test_without_positives_ranking_is_undefined_and_never_zero():
     table = predictions([[0], [0]], [[0.9], [0.1]])
-    undefined = ("auroc", "average_precision", "f1", "f1_macro", "balanced_accuracy", "loss_ratio")
+    undefined = (
+        "auroc", "average_precision", "f1", "f1_macro", "balanced_accuracy", "loss_ratio", "lift",
+        "brier_skill",
+    )  # fmt: skip
     for metric in undefined:
         assert np.isnan(per_finding(metric, table)[0])
     assert per_finding("accuracy", table)[0] == 0.5
+
+
+SECOND_OPINION = {
+    "auroc": roc_auc_score,
+    "average_precision": average_precision_score,
+    "accuracy": lambda labels, p: accuracy_score(labels, p > 0.5),
+    "balanced_accuracy": lambda labels, p: balanced_accuracy_score(labels, p > 0.5),
+    "f1": lambda labels, p: f1_score(labels, p > 0.5),
+    "f1_macro": lambda labels, p: f1_score(labels, p > 0.5, average="macro"),
+    "f1_micro": lambda labels, p: f1_score(labels, p > 0.5, average="micro"),
+    "f1_weighted": lambda labels, p: f1_score(labels, p > 0.5, average="weighted"),
+    "loss": log_loss,
+    "brier": brier_score_loss,
+    "brier_skill": lambda labels, p: 1 - brier_score_loss(labels, p) / np.var(labels),
+}
+
+
+@pytest.mark.parametrize("metric", SECOND_OPINION)
+@pytest.mark.parametrize("digits", [2, 17])
+def test_scikit_learn_agrees(metric, digits):
+    random = np.random.default_rng(3)
+    labels = (random.random((500, 1)) < 0.1).astype(np.uint8)
+    table = predictions(labels, np.round(random.beta(1, 8, (500, 1)), digits).clip(0.001, 0.999))
+    expected = SECOND_OPINION[metric](labels[:, 0], table.probabilities[:, 0])
+    assert per_finding(metric, table)[0] == pytest.approx(expected, rel=0, abs=1e-12)
 
 
 def test_without_negatives_auroc_is_undefined():

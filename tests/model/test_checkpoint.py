@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.model.checkpoint import load_model, read_checkpoint, save_checkpoint
+from deepchest_cli.model.checkpoint import (
+    load_model,
+    read_checkpoint,
+    save_checkpoint,
+    store_choices,
+)
 from deepchest_cli.model.classifier import Architecture, Classifier
 
 CPU = torch.device("cpu")
@@ -118,3 +123,23 @@ def test_a_full_disk_is_named_with_the_file(checkpoint):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert info.value.filename == str(path)
     assert path.read_bytes() == before
+
+
+def test_choices_are_added_and_nothing_else_changes(checkpoint):
+    path, classifier = checkpoint
+    model = load_model(path, CPU)
+    assert model.choices is None
+    stored = store_choices(model, {"images": 3})
+    again = load_model(path, CPU)
+    assert again.choices == stored.choices == {"images": 3}
+    assert again.sha256 == stored.sha256 != model.sha256
+    for name, tensor in classifier.state_dict().items():
+        assert torch.equal(tensor, again.classifier.state_dict()[name])
+
+
+def test_a_checkpoint_that_was_written_anew_meanwhile_is_left(checkpoint):
+    path, classifier = checkpoint
+    model = load_model(path, CPU)
+    save_checkpoint(path, classifier, {**ORIGIN, "epoch": 9})
+    assert store_choices(model, {"images": 3}) is None
+    assert load_model(path, CPU).choices is None

@@ -3,10 +3,16 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
+from importlib.resources import files
 
 from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE
 
 MARKED = (BETTER, WORSE, "holds", "does not hold")
+
+
+def page_style() -> str:
+    """Return the style that all reports share."""
+    return files("deepchest_cli").joinpath("evaluation", "page.css").read_text("utf-8")
 
 
 def cell(value: str, text: bool = False) -> str:
@@ -31,11 +37,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence
     return f'<div class="wide"><table>{inside}</table></div>'
 
 
-def picture(svg: bytes | None, caption: str) -> str:
-    """Return a picture that the page carries with it; nothing without one."""
-    if svg is None:
+def picture(content: bytes | None, caption: str) -> str:
+    """Return a picture, SVG or PNG, that the page carries with it; nothing without one."""
+    if content is None:
         return ""
-    source = f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
+    kind = "png" if content.startswith(b"\x89PNG") else "svg+xml"
+    source = f"data:image/{kind};base64,{b64encode(content).decode()}"
     alternative = escape(caption, quote=True)
     return (
         f'<figure class="wide"><img src="{source}" alt="{alternative}">'

@@ -8,7 +8,13 @@ from string import Template
 from typing import Any
 
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
-from deepchest_cli.evaluation.comparison.markup import definitions, paragraph, picture, table
+from deepchest_cli.evaluation.comparison.markup import (
+    definitions,
+    page_style,
+    paragraph,
+    picture,
+    table,
+)
 from deepchest_cli.evaluation.comparison.method import FOLDS_TEXT, METHOD_TEXT
 from deepchest_cli.evaluation.comparison.summary import shortened
 
@@ -22,6 +28,7 @@ def report_page(results: Results, pictures: Mapping[str, bytes], environment: st
     template = files("deepchest_cli").joinpath("evaluation", "comparison", "page.html")
     data, design = results["data"], results["design"]
     return Template(template.read_text("utf-8")).substitute(
+        style=page_style(),
         title="Comparison of task weighters",
         subtitle=f"deepchest {results['deepchest']}; {len(design['weighters'])} weighters, "
         f"{len(design['seeds'])} seeds, {data['tested_images']:,} test radiographs",

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.evaluation.bootstrap import WEIGHTED, Resampling, resampled
+from deepchest_cli.evaluation.bootstrap import Resampling, resampled
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 
-METRICS = tuple(WEIGHTED)
+METRICS = ("auroc", "average_precision", "accuracy", "f1", "loss")
 LOWER_IS_BETTER = ("loss",)
 OF_POSITIVES = ("auroc", "average_precision", "f1")  # undefined without any
 

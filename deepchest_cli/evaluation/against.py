@@ -1,0 +1,129 @@
+"""Two models on the same patients: differences with paired intervals, corrected by Holm.
+
+Both models are scored on the same resampled patients, so that what patients do to both cancels. The
+p-value is the bootstrap's: twice the share of replicates on the lesser side of zero, at least
+2 / (B + 1) for B replicates.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.bootstrap import LEVEL, Resampling, interval, resampled
+from deepchest_cli.evaluation.cases import Cases
+from deepchest_cli.evaluation.comparison.scores import mean_of_defined
+from deepchest_cli.evaluation.comparison.statistic import holm
+from deepchest_cli.evaluation.comparison.tables import BETTER, FEWEST_PATIENTS, OPEN, WORSE
+from deepchest_cli.evaluation.metrics import Floats, per_finding
+from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.reading.scores import Scores
+
+METRICS = ("auroc", "average_precision")
+
+
+def paired_with(cases: Cases, scores: Scores, names: tuple[str, str]) -> Cases:
+    """Return the same cases, in the same order, with another model's scores.
+
+    Raises `UsageError` unless both models were given the same images and share a finding.
+    """
+    mine, theirs = set(cases.image_index.tolist()), set(scores.images.tolist())
+    if mine != theirs:
+        raise UsageError(
+            f"{names[0]} and {names[1]} are not on the same images: {len(mine & theirs):,} are "
+            f"in both, {len(mine - theirs):,} and {len(theirs - mine):,} in one. Differences "
+            "across splits would compare patients, not models.",
+            "Predict the same images with both models.",
+        )
+    findings = tuple(f for f in cases.predictions.findings if f in scores.findings)
+    if not findings:
+        raise UsageError(
+            f"{names[0]} and {names[1]} have no finding in common.",
+            "Compare models of the same findings.",
+        )
+    place = {name: row for row, name in enumerate(scores.images.tolist())}
+    rows = [place[name] for name in cases.image_index.tolist()]
+    here = [cases.predictions.findings.index(name) for name in findings]
+    table = replace(
+        cases.predictions,
+        findings=findings,
+        probabilities=scores.probabilities[rows][:, [scores.findings.index(f) for f in findings]],
+        labels=cases.predictions.labels[:, here],
+        known=cases.predictions.known[:, here],
+    )
+    return replace(cases, predictions=table)
+
+
+def compare(cases: Cases, other: Cases, resampling: Resampling) -> dict[str, Any]:
+    """Return the differences, first minus other, by finding and over the findings of both.
+
+    other: from `paired_with`; resampling: of the patients of `cases`.
+    """
+    findings = list(other.predictions.findings)
+    one, two = _columns(cases.predictions, findings), other.predictions
+    document: dict[str, Any] = {"findings": {name: {} for name in findings}, "macro": {}}
+    for metric in METRICS:
+        values = per_finding(metric, one) - per_finding(metric, two)
+        replicates = resampled(metric, one, resampling) - resampled(metric, two, resampling)
+        rows = _tested(values, replicates, _enough(one))
+        for name, row in zip(findings, rows, strict=True):
+            document["findings"][name][metric] = row
+        whole = _tested(
+            np.array([mean_of_defined(values)]), mean_of_defined(replicates)[:, None], [True]
+        )
+        document["macro"][metric] = whole[0]
+    return document
+
+
+def _columns(table: Predictions, findings: list[str]) -> Predictions:
+    columns = [table.findings.index(name) for name in findings]
+    return replace(
+        table,
+        findings=tuple(findings),
+        probabilities=table.probabilities[:, columns],
+        labels=table.labels[:, columns],
+        known=table.known[:, columns],
+    )
+
+
+def _enough(table: Predictions) -> list[bool]:
+    """Whether enough patients have, and have not, each finding for a test of it alone."""
+    return [
+        all(
+            len(np.unique(table.patient_id[(table.known[:, i] == 1) & (table.labels[:, i] == v)]))
+            >= FEWEST_PATIENTS
+            for v in (0, 1)
+        )
+        for i in range(len(table.findings))
+    ]
+
+
+def _tested(values: Floats, replicates: Floats, enough: list[bool]) -> list[dict[str, Any]]:
+    raw = [
+        _p_value(replicates[:, i]) if enough[i] and np.isfinite(values[i]) else None
+        for i in range(len(values))
+    ]
+    rows = []
+    for i, (p, corrected) in enumerate(zip(raw, holm(raw), strict=True)):
+        found = interval(replicates[:, i])
+        told = corrected is not None and corrected < LEVEL
+        rows.append(
+            {
+                "difference": float(values[i]),
+                "low": found.low,
+                "high": found.high,
+                "p": p,
+                "p_holm": corrected,
+                "verdict": (BETTER if values[i] > 0 else WORSE) if told else OPEN,
+            }
+        )
+    return rows
+
+
+def _p_value(replicates: Floats) -> float | None:
+    defined = replicates[np.isfinite(replicates)]
+    if len(defined) < 2:
+        return None
+    least = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return min(1.0, 2 * (least + 1) / (len(defined) + 1))

@@ -1,0 +1,147 @@
+"""Whether probabilities mean what they say, and how they are mended.
+
+Task weighting, weights of positives and resampling move probabilities away from prevalence, which
+no ranking metric sees. Platt 1999 fits `sigmoid(a x + b)` to the logits x; temperature scaling (Guo
+et al. 2017) has b = 0. Slope and intercept as in Van Calster et al. 2016: the slope is that of a
+logistic regression on the logits, the intercept that of one whose slope is held at 1.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from deepchest_cli.evaluation.metrics import SMALLEST, Floats, Labels, brier, brier_skill
+
+Method = Literal["platt", "temperature"]
+BINS = 10  # of equal mass
+FEWEST_POSITIVES = 10  # on validation, and as many negatives; below them nothing is fitted
+STEPS = 100
+LARGEST = 100.0  # slope or intercept: beyond it the classes are all but separated
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The map of a probability: sigmoid(slope * logit + intercept)."""
+
+    slope: float
+    intercept: float
+
+    def applied(self, probabilities: Floats) -> Floats:
+        """Return the calibrated probabilities (n,)."""
+        return _sigmoid(self.slope * logits_of(probabilities) + self.intercept)
+
+
+def logits_of(probabilities: Floats) -> Floats:
+    """Return the logits (n,) of probabilities, finite also for 0 and 1."""
+    inside = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))
+
+
+def _fit(columns: Floats, offset: Floats, labels: Labels) -> Floats | None:
+    """Return the coefficients (k,) of a logistic regression by Newton's method.
+
+    columns: (n, k), beside a fixed `offset` (n,). None where they run away: separated classes.
+    """
+    coefficients = np.zeros(columns.shape[1])
+    for _ in range(STEPS):
+        found = _sigmoid(offset + columns @ coefficients)
+        gradient = columns.T @ (labels - found)
+        curvature = (columns * (found * (1 - found))[:, None]).T @ columns
+        try:
+            step = np.linalg.solve(curvature, gradient)
+        except np.linalg.LinAlgError:
+            return None
+        # far from the solution a whole step may overshoot
+        coefficients = coefficients + step * min(1.0, 4 / max(np.abs(step).max(), 1e-300))
+        if not np.isfinite(coefficients).all() or np.abs(coefficients).max() > LARGEST:
+            return None
+        if np.abs(step).max() < 1e-12:
+            break
+    return np.asarray(coefficients)
+
+
+def fit_scaling(labels: Labels, probabilities: Floats, method: Method) -> Scaling | str:
+    """Return the scaling of a finding, or why there is none."""
+    positives = int(labels.sum())
+    if min(positives, len(labels) - positives) < FEWEST_POSITIVES:
+        return (
+            f"{positives} positives and {len(labels) - positives} negatives on validation, fewer "
+            f"than {FEWEST_POSITIVES} of either"
+        )
+    logits = logits_of(probabilities)
+    columns = logits[:, None] if method == "temperature" else _with_one(logits)
+    found = _fit(columns, np.zeros(len(labels)), labels)
+    if found is None:
+        return "no finite fit on validation: its classes are all but separated"
+    if found[0] <= 0:
+        return "higher scores are no likelier to be positive on validation"
+    return Scaling(float(found[0]), float(found[1]) if method == "platt" else 0.0)
+
+
+def _with_one(logits: Floats) -> Floats:
+    return np.stack([logits, np.ones(len(logits))], axis=1)
+
+
+def slope_and_intercept(labels: Labels, probabilities: Floats) -> tuple[float, float]:
+    """Return the calibration slope (1: right) and intercept (0: right); NaN where undefined."""
+    if not 0 < labels.sum() < len(labels):
+        return np.nan, np.nan
+    logits = logits_of(probabilities)
+    joint = _fit(_with_one(logits), np.zeros(len(labels)), labels)
+    large = _fit(np.ones((len(labels), 1)), logits, labels)
+    return (
+        np.nan if joint is None else float(joint[0]),
+        np.nan if large is None else float(large[0]),
+    )
+
+
+def reliability(labels: Labels, probabilities: Floats, bins: int = BINS) -> list[dict[str, Any]]:
+    """Return the bins of equal mass that hold images: mean probability, share of positives, count.
+
+    Equal probabilities share a bin, so that bins may be fewer or uneven.
+    """
+    if not len(labels):
+        return []
+    edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1))
+    place = np.searchsorted(edges[1:-1], probabilities)
+    count = np.bincount(place, minlength=bins)
+    predicted = np.bincount(place, probabilities, bins)
+    observed = np.bincount(place, labels, bins)
+    return [
+        {
+            "predicted": float(predicted[i] / count[i]),
+            "observed": float(observed[i] / count[i]),
+            "images": int(count[i]),
+        }
+        for i in np.flatnonzero(count)
+    ]
+
+
+def expected_calibration_error(bins: list[dict[str, Any]]) -> float:
+    """Return the mean distance of predicted and observed over the images of the bins."""
+    images = sum(one["images"] for one in bins)
+    if not images:
+        return np.nan
+    total = sum(one["images"] * abs(one["predicted"] - one["observed"]) for one in bins)
+    return float(total / images)
+
+
+def calibration_figures(labels: Labels, probabilities: Floats) -> dict[str, Any]:
+    """Return all figures of a finding's calibration, its reliability bins among them."""
+    bins = reliability(labels, probabilities)
+    slope, intercept = slope_and_intercept(labels, probabilities)
+    return {
+        "ece": expected_calibration_error(bins),
+        "brier": brier(labels, probabilities),
+        "brier_skill": brier_skill(labels, probabilities),
+        "slope": slope,
+        "intercept": intercept,
+        "mean_predicted": float(probabilities.mean()) if len(labels) else np.nan,
+        "prevalence": float(labels.mean()) if len(labels) else np.nan,
+        "bins": bins,
+    }

@@ -1,0 +1,82 @@
+"""Everything that an evaluation finds out, in plain values: what all outputs are made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepchest_cli import __version__
+from deepchest_cli.evaluation.against import compare
+from deepchest_cli.evaluation.baseline import metadata_baseline
+from deepchest_cli.evaluation.bootstrap import Resampling, resample_patients
+from deepchest_cli.evaluation.cases import Cases
+from deepchest_cli.evaluation.localisation import Located, localisation
+from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.references import SPLITS, WHY, recognise, references_for
+from deepchest_cli.evaluation.relabels import clean_labels, read_relabels
+from deepchest_cli.evaluation.report import build_report
+from deepchest_cli.evaluation.sections import SHARED_VALIDATION, calibration, operating_points
+from deepchest_cli.evaluation.subgroups import subgroups
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What may be asked for beside the figures themselves."""
+
+    replicates: int = 1000
+    seed: int = 0
+    references: tuple[str, ...] = ()
+    relabels: Path | None = None
+    against: Cases | None = None  # on the same images
+    against_name: str = ""
+    located: Located | None = None
+    localisation_note: str = ""  # why there is none
+
+
+def build_document(material: Material, extras: Extras) -> dict[str, Any]:
+    """Return the document of an evaluation; the same material and seed give the same.
+
+    Raises `UsageError` for references on other images, and for second labels or another model
+    that have nothing in common with what is scored.
+    """
+    cases, choices = material.cases, material.choices
+    split_name = recognise(cases, material.medmnist)
+    references = references_for(split_name, extras.references)
+    table = cases.predictions
+    resampling = resample_patients(table.patient_id, extras.replicates, extras.seed)
+    return {
+        "deepchest": __version__,
+        **material.description,
+        "split_name": split_name,
+        "split_title": None if split_name is None else SPLITS[split_name],
+        "replicates": extras.replicates,
+        "seed": extras.seed,
+        **build_report(table, resampling),
+        "choices": {
+            "note": material.choices_note,
+            "images": None if choices is None else choices.images,
+            "patients": None if choices is None else choices.patients,
+            "caution": None if choices is None else SHARED_VALIDATION,
+        },
+        "operating_points": operating_points(table, choices, resampling),
+        "calibration": calibration(table, choices),
+        "subgroups": subgroups(cases, resampling, choices),
+        "localisation": None
+        if extras.located is None
+        else localisation(extras.located, resampling),
+        "localisation_note": extras.localisation_note,
+        "baseline": _baseline(material, resampling),
+        "references": {"rows": references, "other_splits": WHY},
+        "relabels": None
+        if extras.relabels is None
+        else clean_labels(read_relabels(extras.relabels), cases, resampling),
+        "against": None
+        if extras.against is None
+        else {"other": extras.against_name, **compare(cases, extras.against, resampling)},
+        "notes": list(material.notes),
+    }
+
+
+def _baseline(material: Material, resampling: Resampling) -> dict[str, Any] | None:
+    if material.learnt is None:
+        return None
+    return metadata_baseline(material.learnt, material.cases, resampling)

@@ -1,0 +1,1 @@
+"""What an evaluation is made of: from checkpoints and shards, or from files."""

@@ -1,0 +1,110 @@
+"""Where to set the threshold: chosen on validation, applied to what is scored.
+
+A radiograph is called positive at a probability of at least the threshold. Each rule looks at the
+probabilities that occur, and takes the highest threshold among equals. Youden 1950, "Index for
+rating diagnostic tests", Cancer 3: sensitivity + specificity - 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.evaluation.metrics import Floats, Labels
+
+WANTED = 0.90  # sensitivity or specificity, on validation
+ROUNDING = 1e-12  # of sums of rates that are equal
+SHARED_RULE = "youden"  # of subgroups, confusions and errors
+RATES = ("sensitivity", "specificity", "ppv", "npv")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Rates at each of K thresholds, ascending."""
+
+    thresholds: Floats  # (K,), the probabilities that occur
+    sensitivity: Floats
+    specificity: Floats
+    f1: Floats
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a threshold is chosen."""
+
+    title: str
+    choose: Callable[[Curve], float]  # NaN where no threshold will do
+
+
+def _highest(curve: Curve, quality: Floats) -> float:
+    equals = np.flatnonzero(quality >= quality.max() - ROUNDING)
+    return float(curve.thresholds[equals[-1]])
+
+
+def _youden(curve: Curve) -> float:
+    return _highest(curve, curve.sensitivity + curve.specificity)
+
+
+def _best_f1(curve: Curve) -> float:
+    return _highest(curve, curve.f1)
+
+
+def _sensitivity(curve: Curve) -> float:
+    return float(curve.thresholds[np.flatnonzero(curve.sensitivity >= WANTED)[-1]])
+
+
+def _specificity(curve: Curve) -> float:
+    enough = np.flatnonzero(curve.specificity >= WANTED)
+    return float(curve.thresholds[enough[0]]) if len(enough) else np.nan
+
+
+RULES: dict[str, Rule] = {
+    "youden": Rule("Youden", _youden),
+    "sensitivity_90": Rule("sensitivity 0.90", _sensitivity),
+    "specificity_90": Rule("specificity 0.90", _specificity),
+    "best_f1": Rule("best F1", _best_f1),
+}
+
+
+def rate_curve(labels: Labels, probabilities: Floats) -> Curve:
+    """Return the rates at every threshold that occurs; both classes have to be there."""
+    thresholds, place = np.unique(probabilities, return_inverse=True)
+    place = place.reshape(-1)
+    positives = np.bincount(place[labels == 1], minlength=len(thresholds)).astype(np.float64)
+    negatives = np.bincount(place[labels == 0], minlength=len(thresholds)).astype(np.float64)
+    hits = np.cumsum(positives[::-1])[::-1]
+    alarms = np.cumsum(negatives[::-1])[::-1]
+    return Curve(
+        thresholds,
+        hits / positives.sum(),
+        1 - alarms / negatives.sum(),
+        2 * hits / (hits + alarms + positives.sum()),
+    )
+
+
+def choose_thresholds(labels: Labels, probabilities: Floats) -> dict[str, float]:
+    """Return the threshold of each rule; NaN unless both classes are there."""
+    if not 0 < labels.sum() < len(labels):
+        return dict.fromkeys(RULES, np.nan)
+    curve = rate_curve(labels, probabilities)
+    return {name: rule.choose(curve) for name, rule in RULES.items()}
+
+
+def confusion(labels: Labels, positive: NDArray[np.bool_]) -> dict[str, int]:
+    """Return true and false positives and negatives of a decision (n,)."""
+    ill = labels == 1
+    return {
+        "tp": int((ill & positive).sum()),
+        "fp": int((~ill & positive).sum()),
+        "fn": int((ill & ~positive).sum()),
+        "tn": int((~ill & ~positive).sum()),
+    }
+
+
+def rate_parts(labels: Labels, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return what is counted and what it is a share of, by image and rate: (n, 4) each."""
+    ill, called = labels == 1, positive
+    parts = (ill & called, ~ill & ~called, ill & called, ~ill & ~called)
+    wholes = (ill, ~ill, called, ~called)
+    return np.stack(parts, axis=1).astype(np.float64), np.stack(wholes, axis=1).astype(np.float64)

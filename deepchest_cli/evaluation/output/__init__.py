@@ -1,0 +1,1 @@
+"""What an evaluation leaves behind: report, pictures, tables, model card."""

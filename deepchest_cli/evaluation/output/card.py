@@ -1,0 +1,171 @@
+"""A model card in Markdown, filled from what is known; what is not known is said.
+
+Headings follow Mitchell et al. 2019, "Model cards for model reporting".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from deepchest_cli.evaluation.comparison.page import shown
+from deepchest_cli.evaluation.operating_points import RATES
+from deepchest_cli.evaluation.output import words
+
+Document = Mapping[str, Any]
+UNKNOWN = "not known"
+
+
+def model_card(document: Document, origins: Sequence[Mapping[str, Any]]) -> str:
+    """Return the card; `origins` are those of the models' checkpoints, none for foreign ones."""
+    parts = (
+        ["# Model card", "", f"{words.NOT_CLINICAL} {words.caution(document)}", ""],
+        _details(document, origins),
+        _use(),
+        _training(origins),
+        _evaluation(document),
+        _results(document),
+        _thresholds(document),
+        _groups(document),
+        _limits(document),
+    )
+    return "\n".join(line for part in parts for line in part) + "\n"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(columns) + " |"
+    yield "|" + "---|" * len(columns)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+    yield ""
+
+
+def _details(document: Document, origins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from ("## Model details", "")
+    if not document["models"]:
+        yield from (f"Predictions in `{document['predictions']}`; the model is {UNKNOWN}.", "")
+    for model, origin in zip(document["models"], origins, strict=True):
+        yield (
+            f"- `{model['path']}`: {model['backbone']} at {model['image_size']} px, task weighting "
+            f"{model['weighter']}, epoch {model['epoch']}, trained by deepchest "
+            f"{origin.get('deepchest', UNKNOWN)}; SHA-256 `{model['sha256']}`"
+        )
+    yield f"- Findings: {', '.join(document['findings'])}"
+    yield f"- Evaluated by deepchest {document['deepchest']}"
+    yield ""
+
+
+def _use() -> Iterator[str]:
+    yield from (
+        "## Intended use", "",
+        "Research on multi-label classification of frontal chest radiographs. Out of scope: any "
+        "decision about a patient, lateral views, children where the data have few.", "",
+    )  # fmt: skip
+
+
+def _training(origins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from ("## Training", "")
+    if not origins:
+        yield from (f"Data and procedure are {UNKNOWN}.", "")
+    for origin in origins:
+        source, settings = origin.get("source", {}), origin.get("settings", {})
+        config = origin.get("config", {})
+        yield (
+            f"- Data: source {source.get('kind', UNKNOWN)}, labels of version "
+            f"{source.get('label_version', UNKNOWN)}"
+            f"{', synthetic radiographs' if source.get('synthetic') else ''}; split "
+            f"{settings.get('split_scheme', UNKNOWN)} by patient; manifest SHA-256 "
+            f"`{origin.get('data_sha256', UNKNOWN)}`"
+        )
+        chosen = (
+            "epochs",
+            "batch_size",
+            "optimizer",
+            "learning_rate",
+            "augment",
+            "seed",
+            "weights",
+        )
+        said = [f"{key} {config[key]}" for key in chosen if key in config]
+        yield f"- Procedure: {', '.join(said) or UNKNOWN}"
+    yield ""
+
+
+def _evaluation(document: Document) -> Iterator[str]:
+    scheme = document["split_scheme"] or UNKNOWN
+    yield from ("## Evaluation data", "")
+    yield (
+        f"{document['images']:,} radiographs of {document['patients']:,} patients, part "
+        f"{document['split']}, split scheme {scheme}, labels of version "
+        f"{document['label_version']}. Recognised as: "
+        f"{document['split_title'] or 'no published test part'}."
+    )
+    yield ""
+
+
+def _results(document: Document) -> Iterator[str]:
+    yield from ("## Results", "", words.result(document), "")
+    if document["baseline"]:
+        found = words.with_interval(document["baseline"]["macro_auroc"])
+        yield from (f"Age, sex and view alone reach a macro AUROC of {found}.", "")
+    columns = ("Finding", "Positives", "Prevalence", "AUROC (95 %)", "Average precision (95 %)")
+    calibrated = document["calibration"]["findings"]
+    rows = [
+        [
+            name,
+            str(values["positives"]),
+            shown(values["prevalence"]),
+            words.metric(values, "auroc"),
+            words.metric(values, "average_precision"),
+            shown(calibrated[name]["before"]["ece"], 4),
+            shown((calibrated[name]["after"] or {}).get("ece"), 4),
+        ]
+        for name, values in document["findings"].items()
+    ]
+    yield from _table([*columns, "ECE", "ECE calibrated"], rows)
+    if words.undefined(document):
+        yield from (words.undefined(document), "")
+
+
+def _thresholds(document: Document) -> Iterator[str]:
+    yield from ("## Operating points", "", document["choices"]["note"], "")
+    points = document["operating_points"]
+    if not points["findings"]:
+        return
+    yield from (document["choices"]["caution"], "")
+    rows = []
+    for name, entry in points["findings"].items():
+        point = entry[points["shared_rule"]]
+        cells = ["–"] * 5
+        if point:
+            cells = [f"{point['threshold']:.4g}", *(words.with_interval(point[r]) for r in RATES)]
+        rows.append([name, *cells])
+    columns = ("Finding", f"Threshold ({points['shared_rule']})", "Sensitivity", "Specificity")
+    yield from _table([*columns, "PPV", "NPV"], rows)
+
+
+def _groups(document: Document) -> Iterator[str]:
+    yield from ("## Subgroups", "", document["subgroups"]["rule"], "")
+    rows = [
+        [
+            f"{g['attribute']}: {g['group']}",
+            f"{g['images']:,}",
+            "suppressed" if g["suppressed"] else words.with_interval(g["macro_auroc"]),
+            str(g["scored_findings"]),
+            words.with_interval(g["underdiagnosis"]),
+        ]
+        for g in document["subgroups"]["groups"]
+        if " and " not in g["attribute"]
+    ]
+    yield from _table(("Group", "Images", "Macro AUROC", "Findings", "Underdiagnosis"), rows)
+
+
+def _limits(document: Document) -> Iterator[str]:
+    yield from ("## Limitations", "")
+    for note in document["notes"]:
+        yield f"- {note}"
+    if document["synthetic"] is not True:
+        yield (
+            "- Labels of NIH ChestX-ray14 were read out of reports by a program. Against "
+            "radiologists' labels of an enriched sample, its Pneumothorax had a PPV of 46 %."
+        )
+    yield "- View, drains and markers go with findings: a model may read those instead."
+    yield "- External validation: " + ("see relabels" if document["relabels"] else "none here.")

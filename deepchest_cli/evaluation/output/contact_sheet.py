@@ -1,0 +1,84 @@
+"""The most confident errors as a sheet of radiographs: a look at what figures cannot say."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepchest_cli.evaluation.comparison.pictures import new_figure
+from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.operating_points import SHARED_RULE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ACROSS, EACH = 6, 12  # radiographs in a row, and of either kind of error
+
+
+@dataclass(frozen=True)
+class ConfidentError:
+    """A decision that was far on the wrong side."""
+
+    place: int  # among the cases
+    image: str
+    finding: str
+    kind: str  # missed or false alarm
+    probability: float
+    threshold: float
+
+
+def confident_errors(material: Material) -> list[ConfidentError]:
+    """Return the errors furthest from their threshold, one an image and kind, missed ones first.
+
+    Distances are in logits, which compare rare findings with common ones; without thresholds of
+    validation there is no error.
+    """
+    table, choices = material.cases.predictions, material.choices
+    if choices is None:
+        return []
+    found: list[tuple[float, ConfidentError]] = []
+    for column, finding in enumerate(table.findings):
+        threshold = choices.threshold(finding, SHARED_RULE)
+        if not np.isfinite(threshold):
+            continue
+        scores, labels = table.probabilities[:, column], table.labels[:, column]
+        wrong = (table.known[:, column] == 1) & ((scores >= threshold) != (labels == 1))
+        distance = np.abs(_logit(scores) - _logit(np.array([threshold])))
+        furthest = np.flatnonzero(wrong)[np.argsort(-distance[wrong], kind="stable")][: 2 * EACH]
+        for place in furthest.tolist():
+            kind = "missed" if labels[place] else "false alarm"
+            name = str(material.cases.image_index[place])
+            error = ConfidentError(place, name, finding, kind, float(scores[place]), threshold)
+            found.append((float(distance[place]), error))
+    found.sort(key=lambda pair: -pair[0])
+    chosen = []
+    for kind in ("missed", "false alarm"):
+        first = {error.place: error for _, error in reversed(found) if error.kind == kind}
+        ordered = [e for _, e in found if e.kind == kind and first[e.place] is e]
+        chosen += ordered[:EACH]
+    return chosen
+
+
+def _logit(values: Any) -> Any:
+    inside = np.clip(values, 1e-12, 1 - 1e-12)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def contact_sheet(errors: list[ConfidentError], material: Material) -> "Figure":
+    """Return the radiographs of errors with the finding and its probability."""
+    assert material.dataset is not None
+    rows = -(-len(errors) // ACROSS)
+    figure = new_figure(1.75 * ACROSS, 2.1 * rows)
+    grid = figure.subplots(rows, ACROSS, squeeze=False)
+    places = np.array([error.place for error in errors])
+    images = material.dataset.gather(material.rows[places])
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, error, image in zip(grid.flat, errors, images, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(
+            f"{error.kind}: {error.finding}\n{error.probability:.3f} (cut {error.threshold:.3f})"
+            f"\n{error.image}",
+            fontsize=6,
+        )
+    return figure

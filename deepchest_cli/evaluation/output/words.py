@@ -1,0 +1,73 @@
+"""Figures in words, as the page and the model card share them."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from deepchest_cli.evaluation.comparison.page import shown
+from deepchest_cli.evaluation.nih import WHOLE_TABLE
+from deepchest_cli.evaluation.references import OFFICIAL
+
+Document = Mapping[str, Any]
+NOT_CLINICAL = "For research; not for clinical use."
+
+
+def with_interval(found: Document, digits: int = 3) -> str:
+    """Return `value (low to high)`; a dash where it is undefined."""
+    value = shown(found["value"], digits)
+    if math.isnan(found["low"]):
+        return value
+    return f"{value} ({shown(found['low'], digits)} to {shown(found['high'], digits)})"
+
+
+def metric(values: Document, name: str, digits: int = 3) -> str:
+    """Return a metric of a finding or of the means with its interval."""
+    found = values["intervals"].get(name, {"low": math.nan, "high": math.nan})
+    return with_interval({"value": values[name], **found}, digits)
+
+
+def subject(document: Document) -> str:
+    """Return what was scored."""
+    if not document["models"]:
+        return str(document["predictions"])
+    paths = [model["path"] for model in document["models"]]
+    return paths[0] if len(paths) == 1 else f"the mean of {len(paths)} models"
+
+
+def caution(document: Document) -> str:
+    """Return what nobody should take the figures for."""
+    if document["synthetic"]:
+        return f"Synthetic radiographs: nothing here says anything about patients. {NOT_CLINICAL}"
+    if document["split_name"] == OFFICIAL:
+        return f"These are all images of NIH's official test list. {NOT_CLINICAL}"
+    if document["images"] >= WHOLE_TABLE:
+        return f"All radiographs of the data set were scored, trained ones too. {NOT_CLINICAL}"
+    return (
+        f"{document['images']:,} radiographs were scored, which are not recognised as a whole "
+        f"published test part: these figures are no performance on any such part. {NOT_CLINICAL}"
+    )
+
+
+def result(document: Document) -> str:
+    """Return the result in one sentence."""
+    macro = document["macro"]
+    scored = macro["scored_findings"]["auroc"]
+    worst = document["worst"]["auroc"]
+    text = (
+        f"Macro AUROC {metric(macro, 'auroc')} over {scored} findings, average precision "
+        f"{metric(macro, 'average_precision')}"
+    )
+    if worst["finding"] is not None:
+        text += f"; lowest: {worst['finding']}, AUROC {shown(worst['value'])}"
+    return text + "."
+
+
+def undefined(document: Document) -> str:
+    """Return which findings have undefined figures; nothing where none has."""
+    names = sorted({entry["finding"] for entry in document["undefined"]})
+    if not names:
+        return ""
+    return (
+        f"Undefined for want of positives or negatives (–), and left out of the means: "
+        f"{', '.join(names)}."
+    )

@@ -1,0 +1,1 @@
+"""Predictions and labels from files that anybody wrote."""

@@ -1,0 +1,171 @@
+"""Labels as NIH's metadata table, as one column for each finding, or as MedMNIST's arrays."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.nih import read_metadata
+from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
+from deepchest_cli.evaluation.reading.tables import (
+    find_column,
+    image_column,
+    image_keys,
+    plain,
+    plain_finding,
+    read_table,
+)
+
+PRESENT = {"1", "1.0", "yes", "true", "y"}
+ABSENT = {"0", "0.0", "no", "false", "n"}
+UNKNOWN = {"", "nan", "na", "none", "null", "-1", "-1.0"}  # not mentioned, or uncertain
+NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # the patient and the follow-up
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of M images."""
+
+    path: Path
+    images: NDArray[np.str_]  # (M,), without folder and ending
+    findings: tuple[str, ...]
+    labels: NDArray[np.uint8]  # (M, T)
+    known: NDArray[np.uint8]  # (M, T)
+    patient_id: NDArray[np.int64] | None  # (M,)
+    age: NDArray[np.float64]
+    sex: NDArray[np.str_]
+    view: NDArray[np.str_]
+    label_version: str = "unknown"
+    notes: tuple[str, ...] = ()
+
+
+def read_labels(path: Path, part: str = "test") -> Labels:
+    """Read a file of labels; `part` says which of MedMNIST's arrays.
+
+    Raises `UsageError`, naming row and column, for whatever is no label.
+    """
+    if path.suffix == ".npz":
+        return _of_arrays(path, read_medmnist_labels(path, part))
+    table = read_table(path)
+    if "findinglabels" in {plain(str(column)) for column in table.columns}:
+        return _of_metadata(path)
+    return _of_columns(table, path)
+
+
+def _of_arrays(path: Path, labels: NDArray[np.uint8]) -> Labels:
+    empty = np.full(len(labels), "")
+    return Labels(
+        path,
+        np.arange(len(labels)).astype(str),
+        FINDINGS,
+        labels,
+        np.ones_like(labels),
+        None,
+        np.full(len(labels), np.nan),
+        empty,
+        empty,
+        "2017",
+    )
+
+
+def _of_metadata(path: Path) -> Labels:
+    metadata = read_metadata(path)
+    table = metadata.table
+    labels = table[list(FINDINGS)].to_numpy(dtype=np.uint8)
+    return Labels(
+        path,
+        image_keys(list(table["image_index"]), path),
+        FINDINGS,
+        labels,
+        np.ones_like(labels),
+        table["patient_id"].to_numpy(dtype=np.int64),
+        table["age"].to_numpy(dtype=np.float64),
+        table["sex"].to_numpy(dtype=str),
+        table["view"].to_numpy(dtype=str),
+        metadata.label_version,
+        metadata.warnings,
+    )
+
+
+def _of_columns(table: pd.DataFrame, path: Path) -> Labels:
+    images = image_keys(list(table[image_column(table, path)]), path)
+    roles = {role: find_column(table, role) for role in ("patient", "age", "sex", "view", "split")}
+    taken = {image_column(table, path), *roles.values()}
+    known_names = {plain_finding(name): name for name in FINDINGS}
+    labels, known, findings = [], [], []
+    for column in map(str, table.columns):
+        if column in taken or plain(column).startswith("unnamed"):
+            continue
+        cells = table[column].str.strip().str.lower()
+        strange = ~cells.isin(PRESENT | ABSENT | UNKNOWN)
+        if strange.all():
+            continue  # something else than labels: dates, sizes, names
+        if strange.any():
+            row = int(np.flatnonzero(strange)[0])
+            raise UsageError(
+                f"{path}, row {row + 2}, column {column!r}: found {table[column].iloc[row]!r}.",
+                "Labels are 0 or 1; an empty cell or -1 is unknown. Remove columns that are none.",
+            )
+        findings.append(known_names.get(plain_finding(column), column))
+        labels.append(cells.isin(PRESENT).to_numpy(dtype=np.uint8))
+        known.append((~cells.isin(UNKNOWN)).to_numpy(dtype=np.uint8))
+    if not findings:
+        raise UsageError(
+            f"{path} has no column of labels.",
+            "Give NIH's metadata table, or a column of 0 and 1 for each finding.",
+        )
+    return Labels(
+        path,
+        images,
+        tuple(findings),
+        np.stack(labels, axis=1),
+        np.stack(known, axis=1),
+        _patients(table, roles["patient"]),
+        _ages(table, roles["age"]),
+        _text(table, roles["sex"], 1),
+        _text(table, roles["view"], 4),
+    )
+
+
+def _patients(table: pd.DataFrame, column: str | None) -> NDArray[np.int64] | None:
+    if column is None:
+        return None
+    codes = np.unique(table[column].str.strip().to_numpy(dtype=str), return_inverse=True)[1]
+    return np.asarray(codes.reshape(-1), dtype=np.int64)
+
+
+def _ages(table: pd.DataFrame, column: str | None) -> NDArray[np.float64]:
+    if column is None:
+        return np.full(len(table), np.nan)
+    years = pd.to_numeric(table[column].str.strip().str.rstrip("Yy"), errors="coerce")
+    return years.where(years.between(0, 120)).to_numpy(dtype=np.float64)
+
+
+def _text(table: pd.DataFrame, column: str | None, width: int) -> NDArray[np.str_]:
+    if column is None:
+        return np.full(len(table), "")
+    return table[column].str.strip().str.upper().str[:width].to_numpy(dtype=str)
+
+
+def patients_of(labels: Labels) -> tuple[NDArray[np.int64], str]:
+    """Return the patient of each image (M,), and how it is known where no column says.
+
+    NIH's file names begin with the patient's number. Without that, every image is a patient of its
+    own, and intervals are too narrow if it is not.
+    """
+    if labels.patient_id is not None:
+        return labels.patient_id, ""
+    matches = [NIH_NAME.fullmatch(name) for name in labels.images.tolist()]
+    if all(matches):
+        return np.array([int(m[1]) for m in matches if m], dtype=np.int64), (
+            f"{labels.path} has no column of patients: they are taken from NIH's file names."
+        )
+    return np.arange(len(labels.images)), (
+        f"{labels.path} has no column of patients: every image counts as a patient of its own, and "
+        "intervals are too narrow where patients have several."
+    )

@@ -1,0 +1,94 @@
+"""Predictions and labels brought together: scored is what stands in both."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.cases import Cases
+from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.reading.labels import Labels, patients_of
+from deepchest_cli.evaluation.reading.scores import Scores
+from deepchest_cli.evaluation.reading.tables import few
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What is scored, and what was left over."""
+
+    cases: Cases
+    labels_without_predictions: int
+    findings_without_predictions: tuple[str, ...]
+
+
+def pair(scores: Scores, labels: Labels, patients: NDArray[np.int64] | None = None) -> Paired:
+    """Return the cases that both files have; labels without predictions are counted.
+
+    patients: (M,), of the labels' images, where they were worked out already. Raises `UsageError`
+    for images and findings that are predicted and have no labels.
+    """
+    rows = _rows(scores, labels)
+    columns = _columns(scores, labels)
+    order = np.argsort(scores.images, kind="stable")  # a file's order changes no figure
+    rows, owners = rows[order], patients_of(labels)[0] if patients is None else patients
+    known = labels.known[rows][:, columns]
+    predictions = Predictions(
+        scores.findings,
+        scores.probabilities[order],
+        labels.labels[rows][:, columns],
+        known,
+        owners[rows],
+    )
+    return Paired(
+        Cases(
+            predictions, scores.images[order], labels.age[rows], labels.sex[rows], labels.view[rows]
+        ),
+        len(labels.images) - len(rows),
+        tuple(name for name in labels.findings if name not in scores.findings),
+    )
+
+
+def _rows(scores: Scores, labels: Labels) -> NDArray[np.int64]:
+    """Return where each prediction's image stands among the labels (N,)."""
+    place = {name: row for row, name in enumerate(labels.images.tolist())}
+    missing = [name for name in scores.images.tolist() if name not in place]
+    if missing:
+        raise UsageError(
+            f"{len(missing):,} of {len(scores.images):,} images of {scores.path} have no label in "
+            f"{labels.path}: {few(missing)}.",
+            f"Add their labels, or take them out of {scores.path}.",
+        )
+    return np.array([place[name] for name in scores.images.tolist()], dtype=np.int64)
+
+
+def _columns(scores: Scores, labels: Labels) -> list[int]:
+    missing = [name for name in scores.findings if name not in labels.findings]
+    if len(missing) == len(scores.findings):
+        raise UsageError(
+            f"{labels.path} labels none of the findings of {scores.path}: it has "
+            f"{few(labels.findings)}, and predicted are {few(missing)}.",
+            "Give the labels of these findings.",
+        )
+    if missing:
+        raise UsageError(
+            f"{labels.path} has no labels for {few(missing)}, which {scores.path} predicts.",
+            "Add their labels, or take these columns out of the predictions.",
+        )
+    return [labels.findings.index(name) for name in scores.findings]
+
+
+def refuse_shared_patients(one: Cases, other: Cases, names: tuple[str, str]) -> None:
+    """Raise `UsageError` where a patient stands in two parts, which are named."""
+    images = np.intersect1d(one.image_index, other.image_index)
+    patients = np.intersect1d(one.predictions.patient_id, other.predictions.patient_id)
+    if len(images):
+        raise UsageError(
+            f"{len(images):,} images are in both {names[0]} and {names[1]}: {few(images)}.",
+            "Parts may share no image.",
+        )
+    if len(patients):
+        raise UsageError(
+            f"{len(patients):,} patients are in both {names[0]} and {names[1]}: {few(patients)}.",
+            "Split by patient: what is chosen on a patient may not be tested on the same.",
+        )

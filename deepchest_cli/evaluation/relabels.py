@@ -1,0 +1,102 @@
+"""Second labels by radiologists: Google's for NIH ChestX-ray14, as a clean-label evaluation.
+
+Majkowska et al. 2020, Radiology 294: 4,376 images read by several radiologists for four findings.
+Two of them have a counterpart among NIH's; airspace opacity and fracture have none.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.bootstrap import Resampling, resampled
+from deepchest_cli.evaluation.cases import Cases
+from deepchest_cli.evaluation.figures import figure, ratio_figures
+from deepchest_cli.evaluation.metrics import per_finding
+from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.reading.tables import image_column, image_keys, plain, read_table
+
+# the radiologists' finding: those of NIH's that it covers, whose highest probability counts
+COVERED = {"Pneumothorax": ("Pneumothorax",), "Nodule or mass": ("Nodule", "Mass")}
+ANSWERS = {"yes": 1, "no": 0}
+
+
+def read_relabels(path: Path) -> dict[str, dict[str, int]]:
+    """Return the labels by finding and image; raises `UsageError` for another file."""
+    table = read_table(path)
+    images = image_keys(list(table[image_column(table, path)]), path).tolist()
+    columns = {plain(str(column)): str(column) for column in table.columns}
+    missing = [name for name in COVERED if plain(name) not in columns]
+    if missing:
+        raise UsageError(
+            f"{path} has no column {missing[0]!r}.",
+            "Give Google's file of labels for NIH's test images, with YES and NO.",
+        )
+    found = {}
+    for name in COVERED:
+        cells = table[columns[plain(name)]].str.strip().str.lower()
+        wrong = np.flatnonzero(~cells.isin([*ANSWERS, ""]))
+        if len(wrong):
+            raise UsageError(
+                f"{path}, row {wrong[0] + 2}, column {columns[plain(name)]!r}: should be YES or "
+                f"NO. Found {cells.iloc[wrong[0]]!r}."
+            )
+        found[name] = {
+            image: ANSWERS[cell] for image, cell in zip(images, cells, strict=True) if cell
+        }
+    return found
+
+
+def clean_labels(
+    relabels: dict[str, dict[str, int]], cases: Cases, resampling: Resampling
+) -> dict[str, Any]:
+    """Return the model's and NIH's own agreement with the radiologists, where images have both.
+
+    Raises `UsageError` where no scored image has a second label.
+    """
+    names = cases.image_index.tolist()
+    findings = {}
+    for name, covered in COVERED.items():
+        if set(covered) <= set(cases.predictions.findings):
+            clean = relabels[name]
+            rows = np.array([i for i, image in enumerate(names) if image in clean], dtype=np.int64)
+            if len(rows):
+                labels = np.array([clean[names[row]] for row in rows], dtype=np.uint8)
+                findings[name] = _finding(cases, covered, rows, labels, resampling)
+    if not findings:
+        raise UsageError(
+            "None of the scored images has a second label for a finding that is predicted.",
+            "Leave --relabels out, or score the images that it is about.",
+        )
+    return {"findings": findings}
+
+
+def _finding(
+    cases: Cases, covered: tuple[str, ...], rows: Any, labels: Any, resampling: Resampling
+) -> dict[str, Any]:
+    table = cases.predictions
+    columns = [table.findings.index(name) for name in covered]
+    # images without a second label are there and unknown, so that rows and patients stay the same
+    clean, known = (np.zeros((len(cases), 1), np.uint8) for _ in range(2))
+    clean[rows, 0], known[rows, 0] = labels, 1
+    scores = table.probabilities[:, columns].max(axis=1, keepdims=True)
+    scored = Predictions((covered[0],), scores, clean, known, table.patient_id)
+    theirs = table.labels[rows][:, columns].any(axis=1)
+    parts = np.stack([theirs & (labels == 1)] * 2, axis=1).astype(np.float64)
+    wholes = np.stack([theirs, labels == 1], axis=1).astype(np.float64)
+    ppv, sensitivity = ratio_figures(parts, wholes, rows, resampling)
+    return {
+        "covers": list(covered),
+        "images": len(rows),
+        "positives": int(labels.sum()),
+        "nih_positives": int(theirs.sum()),
+        **{
+            metric: figure(
+                float(per_finding(metric, scored)[0]), resampled(metric, scored, resampling)[:, 0]
+            )
+            for metric in ("auroc", "average_precision")
+        },
+        "nih_ppv": ppv,
+        "nih_sensitivity": sensitivity,
+    }

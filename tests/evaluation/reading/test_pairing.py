@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.reading.labels import read_labels
+from deepchest_cli.evaluation.reading.pairing import pair, refuse_shared_patients
+from deepchest_cli.evaluation.reading.scores import read_scores
+
+LABELS = "image,Patient ID,Mass,Edema\na,1,1,0\nb,1,0,1\nc,2,1,1\nd,3,0,0\n"
+
+
+@pytest.fixture
+def files(tmp_path):
+    def read(scores, labels=LABELS):
+        (tmp_path / "scores.csv").write_text(scores)
+        (tmp_path / "labels.csv").write_text(labels)
+        return read_scores(tmp_path / "scores.csv"), read_labels(tmp_path / "labels.csv")
+
+    return read
+
+
+def test_scored_is_what_stands_in_both(files):
+    found = pair(*files("Edema,image\n0.3,c.png\n0.1,a.png\n"))
+    table = found.cases.predictions
+    assert found.cases.image_index.tolist() == ["a", "c"]
+    assert table.probabilities.tolist() == [[0.1], [0.3]]
+    assert table.labels.tolist() == [[0], [1]]
+    assert table.patient_id.tolist() == [0, 1]
+    assert found.labels_without_predictions == 2
+    assert found.findings_without_predictions == ("Mass",)
+
+
+def test_order_changes_nothing(files):
+    one = pair(*files("image,Mass,Edema\na,0.1,0.2\nb,0.3,0.4\n")).cases
+    other = pair(*files("Edema,image,Mass\n0.4,b,0.3\n0.2,a,0.1\n")).cases
+    columns = [other.predictions.findings.index(name) for name in one.predictions.findings]
+    assert np.array_equal(
+        one.predictions.probabilities, other.predictions.probabilities[:, columns]
+    )
+    assert one.image_index.tolist() == other.image_index.tolist()
+
+
+def test_predictions_without_labels_are_named(files):
+    with pytest.raises(UsageError, match="2 of 3 images.*no label in.*labels.csv: x, y"):
+        pair(*files("image,Mass\nx,0.1\na,0.2\ny,0.3\n"))
+
+
+def test_labels_for_other_findings(files):
+    with pytest.raises(UsageError, match="labels none.*it has Mass, Edema, and predicted are Rib"):
+        pair(*files("image,Rib\na,0.1\n"))
+    with pytest.raises(UsageError, match="no labels for Rib"):
+        pair(*files("image,Rib,Mass\na,0.1,0.2\n"))
+
+
+def test_patients_in_two_parts(files):
+    one = pair(*files("image,Mass\na,0.1\n")).cases
+    with pytest.raises(UsageError, match="1 images are in both V and T: a"):
+        refuse_shared_patients(one, one, ("V", "T"))
+    with pytest.raises(UsageError, match="1 patients are in both V and T"):
+        refuse_shared_patients(one, pair(*files("image,Mass\nb,0.1\n")).cases, ("V", "T"))
+    refuse_shared_patients(one, pair(*files("image,Mass\nc,0.1\n")).cases, ("V", "T"))

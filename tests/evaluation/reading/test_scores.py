@@ -1,0 +1,97 @@
+import re
+
+import pytest
+
+from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.reading.scores import read_scores
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="scores.csv"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_columns_in_any_order_and_spelling(write):
+    scores = read_scores(
+        write("Edema,pleural thickening,Image Index,Patient ID,No Finding\n0.25,1e-3,a.png,7,0.5\n")
+    )
+    assert scores.findings == ("Edema", "Pleural_Thickening")
+    assert scores.images.tolist() == ["a"]
+    assert scores.probabilities.tolist() == [[0.25, 0.001]]
+
+
+@pytest.mark.parametrize("heading", ["Image Index", "image", "path", "File Name", "image_id", "id"])
+def test_aliases_of_the_image_column(write, heading):
+    scores = read_scores(write(f"{heading},Mass\nimages/001/00000001_000.PNG,0.5\n"))
+    assert scores.images.tolist() == ["00000001_000"]
+
+
+def test_a_tables_index_without_a_heading(write):
+    assert read_scores(write(",Mass\na,0.5\nb,0.1\n")).images.tolist() == ["a", "b"]
+
+
+def test_every_digit_counts(write):
+    assert read_scores(write("image,Mass\na,0.1234567890123456\n")).probabilities[0, 0] == (
+        0.1234567890123456
+    )
+
+
+def test_a_column_of_parts(write):
+    scores = read_scores(write("image,Mass,split\na,0.1,val\nb,0.2,Test\nc,0.3,test\n"))
+    assert scores.of_part("test").images.tolist() == ["b", "c"]
+    assert scores.of_part("validation").probabilities.tolist() == [[0.1]]
+    assert scores.of_part("train") is None
+
+
+def test_logits_are_turned_into_probabilities(write):
+    scores = read_scores(write("image,Mass\na,0\nb,-800\n"), logits=True)
+    assert scores.probabilities[:, 0].tolist() == [0.5, 0.0]
+
+
+REFUSED = {
+    "image,Mass\na,0.5\nb,nan\n": "row 3: the score for Mass is nan.*finite",
+    "image,Mass\na,inf\nb,inf\n": "row 2: the score for Mass is inf; 1 other scores",
+    "image,Mass\na,0.5\nb,1.5\n": "row 3: the score for Mass is 1.5, outside 0 to 1.*--logits",
+    "image,Mass\na,-0.1\n": "row 2.*outside 0 to 1.*--logits",
+    "image,Mass\na,0.5\nb,\n": "row 3, column 'Mass': should be a number. Found ''",
+    "image,Mass\na,high\n": "Found 'high'",
+    "image,Mass\na,0.5\nb,0.5\na.png,0.5\n": "image 'a' stands in rows 2, 4.*one row",
+    "image,Mass\n ,0.5\n": "row 2: the image has no name",
+    "Mass\n0.5\n": "no column of image names. Found: Mass",
+    "image,split\na,test\n": "no column of scores",
+    "image,Mass,mass\na,0.5,0.5\n": "'Mass' and 'mass' are both Mass",
+    "image,Mass,split\na,0.5,holdout\n": "found 'holdout'.*train, validation, test",
+    "image,Mass\n": "has no rows",
+    "": "no readable CSV table",
+    "version https://git-lfs.github.com/spec/v1\n": "Git LFS pointer",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_is_wrong_is_said_and_where(write, text):
+    with pytest.raises(UsageError) as error:
+        read_scores(write(text))
+    message = f"{error.value.message} {error.value.hint}"
+    assert "scores.csv" in message
+    assert re.search(REFUSED[text], message), message
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UsageError, match="is not there"):
+        read_scores(tmp_path / "none.csv")
+
+
+def test_medmnists_layout(write):
+    row = ",".join(["0.5"] * 13 + ["0.25"])
+    scores = read_scores(
+        write(f"0,{row}\n1,{row}\n", "chestmnist_test_[AUC]0.780_[ACC]0.947@r.csv")
+    )
+    assert scores.findings == FINDINGS
+    assert scores.images.tolist() == ["0", "1"]
+    assert scores.probabilities[0, FINDINGS.index("Hernia")] == 0.25
