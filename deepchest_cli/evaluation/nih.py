@@ -1,6 +1,6 @@
 """What evaluation knows of NIH's own files; the one place where their modules are named."""
 
-from deepchest_cli.data.nih_layout import BOX_FRAME, BOX_SPELLINGS, BOXED_FINDINGS
+from deepchest_cli.data.sources.nih_layout import BOX_FRAME, BOX_SPELLINGS, BOXED_FINDINGS
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE, Metadata, read_metadata
 
 __all__ = [
