@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepchest_cli.data.digests import digest_of
 from deepchest_cli.data.images import Place
 from deepchest_cli.data.radiograph import decode, fit
-from deepchest_cli.data.shards import digest_of
 from deepchest_cli.errors import UnreadableRadiographError
 
 Payload = Place | bytes | NDArray[np.uint8] | None

@@ -1,0 +1,51 @@
+"""Whether a model knows such pictures, or this very one."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.model.reference import Reference
+from deepchest_cli.prediction.knowledge import Knowledge
+from deepchest_cli.prediction.oddities import Oddity
+
+SEEN = {
+    "train": "was in the model's training data: its answer is remembered, not predicted",
+    "validation": "was in the validation data that the model was chosen by",
+    "name": "a file of this name was in the model's training data",
+}
+
+
+def distance_of(reference: Reference, features: NDArray[np.float32]) -> dict[str, float]:
+    """Return how far an image's features (D,) are from the training radiographs'."""
+    return {
+        "value": float(reference.distances(features[None])[0]),
+        "threshold": reference.threshold,
+        "false_warning_rate": reference.false_warnings,
+    }
+
+
+def familiarity(
+    knowledge: Knowledge, pixels: NDArray[np.uint8], distance: dict[str, float] | None, name: str
+) -> list[Oddity]:
+    """Return what is odd about stored pixels (S, S) in the eyes of a model."""
+    found = []
+    reference = knowledge.reference
+    if reference is not None and distance is not None and distance["value"] > reference.threshold:
+        found.append(Oddity("unlike-training", _unlike(reference, distance["value"])))
+    if reference is not None and (likeness := reference.correlation(pixels)) < reference.likeness:
+        text = (
+            f"bright where chest radiographs are dark (correlation {likeness:.2f} with their "
+            "mean): inverted, turned, or none"
+        )
+        found.append(Oddity("inverted", text))
+    seen = "" if knowledge.seen is None else knowledge.seen.find(pixels, name)
+    if seen:
+        code = "seen-name" if seen == "name" else f"seen-{seen}"
+        found.append(Oddity(code, SEEN[seen]))
+    return found
+
+
+def _unlike(reference: Reference, value: float) -> str:
+    return (
+        f"unlike the training radiographs: distance {value:.2f}, above {reference.threshold:.2f}, "
+        f"which at most {reference.false_warnings:.1%} of radiographs like those exceed"
+    )
