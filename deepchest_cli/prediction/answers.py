@@ -22,7 +22,7 @@ def sigmoid(logits: Floats) -> Floats:
 
 def logit(probabilities: Floats) -> Floats:
     """Return the inverse of `sigmoid`, finite also for 0 and 1."""
-    inside = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
+    inside = np.clip(np.nan_to_num(probabilities), SMALLEST, 1 - SMALLEST)
     return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
@@ -59,7 +59,9 @@ def scale_of(knowledge: Knowledge, threshold: str) -> Scale:
         return Scale(findings, slope, intercept, shared, calibrated, f"--threshold {fixed:g}")
     chosen = [entries.get(name, {}).get("operating_points", {}) for name in findings]
     raw = np.array([_finite(points.get(threshold)) for points in chosen])
-    thresholds = sigmoid(logit(raw) * slope + intercept)
+    known = np.isfinite(raw)
+    thresholds = np.full(len(findings), np.nan)
+    thresholds[known] = sigmoid(logit(raw) * slope + intercept)[known]
     return Scale(findings, slope, intercept, thresholds, calibrated, _source(knowledge, threshold))
 
 
