@@ -22,9 +22,10 @@ def explain(predictor: "Predictor", terminal: Terminal) -> None:
         if knowledge.identity["synthetic"]:
             terminal.warning(f"{path} was trained on synthetic radiographs; it knows no patients.")
         if knowledge.choices is None:
+            flags = ", and nothing is flagged" if predictor.flags_nothing else ""
             terminal.warning(
-                f"{path} has no operating points and no calibration: probabilities are raw, and "
-                "nothing is flagged without --threshold NUMBER. deepchest evaluate stores them."
+                f"{path} has no calibration and no operating points: probabilities are raw{flags}. "
+                "deepchest evaluate chooses them on validation and stores them."
             )
         if knowledge.reference is None:
             terminal.warning(

@@ -23,6 +23,7 @@ TAGS = (
     "ProtocolName",
 )
 INSTALL = "pip install 'deepchest[dicom]'"
+UNPACK = " (export it uncompressed: gdcmconv --raw)"
 
 
 def is_dicom(data: bytes) -> bool:
@@ -70,8 +71,9 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
 
 def _reason(error: Exception) -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
-    lacks = "plugins" in reason or "decompress" in reason or "decoder" in reason.lower()
-    return f"DICOM: {reason}" + (f" (to read compressed pixels: {INSTALL})" if lacks else "")
+    if "plugins" in reason:  # each of which it names
+        return f"DICOM: {reason} ({INSTALL})"
+    return f"DICOM: {reason}" + (UNPACK if "not supported" in reason else "")
 
 
 def _refuse_pictureless(dataset: Any, largest: int) -> None:

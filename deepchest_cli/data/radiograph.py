@@ -1,7 +1,6 @@
 """From an image file of any mode, depth and size to a greyscale radiograph of 8 bits."""
 
 import io
-import os
 import struct
 import warnings
 import zlib
@@ -62,20 +61,6 @@ class Placement:
     top: int
     width: int
     height: int
-
-
-def find_radiographs(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted; linked folders count, each folder once."""
-    found, seen = [], set()
-    for place, below, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link back to where we have been
-            below.clear()
-            continue
-        seen.add(real)
-        paths = (Path(place, name) for name in names)
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
-    return sorted(found)
 
 
 def read_radiograph(path: Path, size: int) -> NDArray[np.uint8]:

@@ -46,7 +46,7 @@ class Reference:
         """Return the distance (N,) of features (N, D); about 1 for a training radiograph."""
         centred = features.astype(np.float64) - self.mean
         along = centred @ self.axes.T
-        beyond = np.maximum((centred**2).sum(axis=1) - (along**2).sum(axis=1), 0.0)
+        beyond = ((centred - along @ self.axes) ** 2).sum(axis=1)
         squares = (along**2 / self.variances).sum(axis=1) + beyond / self.rest
         return np.asarray(np.sqrt(squares / len(self.mean)))
 
@@ -55,12 +55,8 @@ class Reference:
         return correlation_of(thumbnail(pixels), self.picture)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return arrays in single precision and numbers."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            key: value.astype(np.float32) if isinstance(value, np.ndarray) else value
-            for key, value in values.items()
-        }
+        """Return arrays and numbers."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "Reference":

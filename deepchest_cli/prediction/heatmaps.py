@@ -23,6 +23,8 @@ from deepchest_cli.prediction.torch_network import TorchNetwork
 UNFIT = re.compile(r"[^\w.-]+")  # in the name of a picture
 LONGEST = 80  # letters of an image's name in it
 Floats = NDArray[np.float64]
+CAM = "Class activation map: red raises the score most, clear no more than the average place"
+GRAD_CAM = "Grad-CAM: red is what the score hangs on most, clear is nothing"
 
 
 class HeatMaps:
@@ -36,7 +38,7 @@ class HeatMaps:
         for name in findings:
             if name not in predictor.findings:
                 raise unknown_name("finding", name, predictor.findings)
-        if not findings and np.isnan(list(predictor.thresholds.values())).all():
+        if not findings and predictor.flags_nothing:
             raise UsageError(
                 "--heatmap draws flagged findings, and without operating points nothing is.",
                 "Name them with --finding, or flag with --threshold NUMBER.",
@@ -84,9 +86,11 @@ class HeatMaps:
             columns.to(self.network.device),
             self.layer,
         )
-        values = (found.grad_cam if found.cam is None else found.cam.relu()).double().cpu().numpy()
-        within = [self._over_picture(one, image) for one in values]
-        return within, "Grad-CAM" if found.cam is None else "class activation map"
+        chosen = found.grad_cam
+        if found.cam is not None:  # of a rare finding all places may lower the score
+            chosen = (found.cam - found.cam.mean(dim=(1, 2), keepdim=True)).relu()
+        within = [self._over_picture(one, image) for one in chosen.double().cpu().numpy()]
+        return within, GRAD_CAM if found.cam is None else CAM
 
     def _over_picture(self, values: Floats, image: Image.Image) -> Floats:
         """Return a map of the square (h, w) as one of the picture (H, W), its highest value 1."""

@@ -21,7 +21,7 @@ class Legend:
     finding: str
     probability: float
     threshold: float  # NaN where there is none
-    method: str
+    method: str  # with the meaning of its colours
     name: str  # of the image's file
 
     @property
@@ -30,7 +30,7 @@ class Legend:
         cut = "" if math.isnan(self.threshold) else f", flagged from {self.threshold:.3f}"
         return (
             f"{self.finding}: probability {self.probability:.3f}{cut}",
-            f"{self.method}: what raised the score; red is this picture's highest, clear is none",
+            self.method,
             f"{self.name}; for research, not for clinical use",
         )
 
@@ -44,7 +44,7 @@ def draw_beside(image: Image.Image, values: Floats, legend: Legend) -> Image.Ima
     longest = max(font.getlength(line) for line in legend.lines)
     bar = 8 * size
     across = max(2 * width + gap, math.ceil(longest) + bar + 3 * gap)
-    sheet = Image.new("RGB", (across, height + 2 * gap + 4 * size + gap), PAPER)
+    sheet = Image.new("RGB", (across, height + 2 * gap + 4 * size), PAPER)
     sheet.paste(image.convert("RGB"), (0, 0))
     sheet.paste(Image.fromarray(blend(np.asarray(image), values)), (width + gap, 0))
     draw = ImageDraw.Draw(sheet)
@@ -82,4 +82,4 @@ def _colour_bar(
     sheet.paste(Image.fromarray(blend(np.full((height, width), 110, np.uint8), steps)), place)
     below = place[1] + round(1.15 * height)
     draw.text((place[0], below), "none", FAINT, font)
-    draw.text((place[0] + width, below), "highest", FAINT, font, anchor="ra")
+    draw.text((place[0] + width, below), "most", FAINT, font, anchor="ra")

@@ -46,6 +46,11 @@ class Predictor:
         self.seen_size = max(knowledge.image_size for knowledge in known)
         self.thresholds, self.source = self._thresholds()
 
+    @property
+    def flags_nothing(self) -> bool:
+        """Whether no finding has a threshold."""
+        return bool(np.isnan(list(self.thresholds.values())).all())
+
     def predict(self, found: Iterable[Found], workers: int | None = None) -> Iterator[Answer]:
         """Yield an answer for each file, in order; files are decoded ahead of the networks."""
         read = read_ahead(found, lambda one: read_file(one, self.frames, self.seen_size), workers)
