@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from prediction_models import CPU, chest_like, make_model
+from torch import nn
 from torchvision.models import (
     VGG,
     DenseNet,
@@ -20,6 +21,13 @@ from torchvision.models import (
     VisionTransformer,
 )
 from torchvision.models.efficientnet import MBConvConfig
+from torchvision.models.inception import (
+    BasicConv2d,
+    InceptionA,
+    InceptionB,
+    InceptionC,
+    InceptionD,
+)
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import make_layers
 
@@ -29,10 +37,26 @@ from deepchest_cli.prediction.export import export_model, exporting
 from deepchest_cli.prediction.onnx_network import open_onnx
 from deepchest_cli.prediction.torch_network import open_checkpoint
 
+
+def small_vgg():
+    network = VGG(make_layers([8, "M", 16, "M"]), init_weights=False)
+    network.classifier = nn.Sequential(
+        nn.Linear(16 * 49, 32), nn.ReLU(True), nn.Dropout(), nn.Linear(32, 9)
+    )
+    return network
+
+
+def small_inception():
+    blocks = InceptionA(8, 4), InceptionB(228), InceptionC(708, 8), InceptionD(768)
+    stem, pool = BasicConv2d(3, 8, kernel_size=3, stride=2), nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(stem, *blocks, pool, nn.Flatten(), nn.Dropout(), nn.Linear(1280, 9))
+
+
 MBCONV = partial(MBConvConfig, width_mult=1.0, depth_mult=1.0)
 # the smallest network of each family: all its operations, few of its layers
 SMALL = {
-    "vgg16": lambda: VGG(make_layers([8, "M", 16, "M"])),
+    "vgg16": small_vgg,
+    "inception_v3": small_inception,
     "resnet50": lambda: ResNet(BasicBlock, [1, 1, 1, 1]),
     "efficientnet_b0": lambda: EfficientNet([MBCONV(4, 3, 2, 8, 16, num_layers=2)], 0.2),
     "densenet121": lambda: DenseNet(8, (1, 1), 16),
@@ -62,9 +86,11 @@ def exported(tmp_path_factory):
 
 @pytest.mark.parametrize("backbone", ["small_cnn", *SMALL])
 def test_every_family_agrees_as_onnx(small_families, tmp_path, backbone):
-    folder = make_model(tmp_path / "run", known=False, backbone=backbone)
+    size = 80 if backbone == "inception_v3" else 32
+    settings = {"backbone": backbone, "stored_size": size, "image_size": size}
+    folder = make_model(tmp_path / "run", known=False, **settings)
     path = export_model(folder, "onnx", None, False).path
-    images = chest_like(5, seed=4)
+    images = chest_like(5, size, seed=4)
     wanted = open_checkpoint(folder, CPU, 5)(images)
     for batch_size in (1, 5):
         network = open_onnx(path, "cpu", batch_size)

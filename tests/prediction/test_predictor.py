@@ -41,7 +41,7 @@ def test_an_answer_says_what_it_rests_on(model, paths):
     assert answer.threshold_source == "youden on 150 validation images, kept in the model"
     assert np.isnan(answer.thresholds["Edema"])
     assert answer.models == (model.predictor.networks[0].knowledge.identity["sha256"],)
-    assert 0 < answer.distance["value"]
+    assert answer.distance["value"] > 0
     assert answer.distance["false_warning_rate"] == pytest.approx(1 / 51)
 
 
