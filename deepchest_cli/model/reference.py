@@ -5,7 +5,8 @@ detecting out-of-distribution samples"), with the covariance of probabilistic PC
 Bishop 1999): the first axes have their own variances, all others share one. The distance above
 which a picture is called unlike them is the quantile of validation radiographs that split conformal
 prediction takes (Vovk et al. 2005), so that the rate of false warnings among radiographs like those
-is at most the stated one.
+is at most the stated one. The same holds for the correlation with their mean picture, which
+falls for pictures that are turned, inverted or of something else even where features do not tell.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -19,12 +20,11 @@ from numpy.typing import NDArray
 from deepchest_cli.data.digests import digest_of
 
 Floats = NDArray[np.float64]
-FALSE_WARNINGS = 0.01  # wanted share of radiographs like the training ones that are warned of
+FALSE_WARNINGS = 0.02  # wanted share of radiographs like the training ones that are warned of
 AXES = 64
 IMAGES_PER_AXIS = 5  # training images at least
 SMALLEST = 1e-12  # variance, relative to the total
 THUMBNAIL = 32  # pixels of the mean radiograph
-LARGEST_LIKENESS = 0.0  # no picture that resembles the mean is called inverted
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Reference:
     training_images: int
     validation_images: int
     picture: Floats  # (32, 32), grey values
-    likeness: float  # correlation with the picture below which one is inverted or turned
+    likeness: float  # least correlation with the picture, exceeded at the same rate
 
     def distances(self, features: NDArray[Any]) -> Floats:
         """Return the distance (N,) of features (N, D); about 1 for a training radiograph."""
@@ -105,9 +105,7 @@ def fit_reference(
     draft = Reference(mean, axes, along, rest, np.inf, 0.0, *counts, picture, 0.0)
     threshold, rate = _conformal(draft.distances(validation))
     likeness = -_conformal(-correlations)[0]
-    return replace(
-        draft, threshold=threshold, false_warnings=rate, likeness=min(likeness, LARGEST_LIKENESS)
-    )
+    return replace(draft, threshold=threshold, false_warnings=rate, likeness=likeness)
 
 
 def _conformal(scores: Floats) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from deepchest_cli.model.reference import Reference
 from deepchest_cli.prediction.knowledge import Knowledge
 from deepchest_cli.prediction.oddities import Oddity
 
+INVERTED = -0.3  # correlation with the mean radiograph; upright ones that are not have above 0.3
 SEEN = {
     "train": "was in the model's training data: its answer is remembered, not predicted",
     "validation": "was in the validation data that the model was chosen by",
@@ -31,12 +32,8 @@ def familiarity(
     reference = knowledge.reference
     if reference is not None and distance is not None and distance["value"] > reference.threshold:
         found.append(Oddity("unlike-training", _unlike(reference, distance["value"])))
-    if reference is not None and (likeness := reference.correlation(pixels)) < reference.likeness:
-        text = (
-            f"bright where chest radiographs are dark (correlation {likeness:.2f} with their "
-            "mean): inverted, turned, or none"
-        )
-        found.append(Oddity("inverted", text))
+    if reference is not None:
+        found += _shape(reference, reference.correlation(pixels))
     seen = "" if knowledge.seen is None else knowledge.seen.find(pixels, name)
     if seen:
         code = "seen-name" if seen == "name" else f"seen-{seen}"
@@ -49,3 +46,18 @@ def _unlike(reference: Reference, value: float) -> str:
         f"unlike the training radiographs: distance {value:.2f}, above {reference.threshold:.2f}, "
         f"which at most {reference.false_warnings:.1%} of radiographs like those exceed"
     )
+
+
+def _shape(reference: Reference, correlation: float) -> list[Oddity]:
+    """Return what a correlation with the mean training radiograph says."""
+    if correlation >= reference.likeness:
+        return []
+    if correlation < INVERTED:
+        text = f"bright where chest radiographs are dark (correlation {correlation:.2f}): inverted?"
+        return [Oddity("inverted", text)]
+    text = (
+        f"not the shape of the training radiographs (correlation {correlation:.2f} with their "
+        f"mean, which at most {reference.false_warnings:.1%} of radiographs like those have below "
+        f"{reference.likeness:.2f}): turned, cropped, another view, or no chest?"
+    )
+    return [Oddity("unlike-mean", text)]

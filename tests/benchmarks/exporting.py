@@ -59,8 +59,8 @@ def difference(backbone: str, size: int, folder: Path) -> str:
     scale = max(float(np.abs(wanted).max()), 1.0)
     onnx_difference = float(np.abs(found - wanted).max()) / scale
     return (
-        f"ONNX {onnx_difference:.1e}, torch file {torch_file.difference / scale:.1e} of the largest "
-        f"logit ({scale:,.3g}); ONNX written in {seconds:.0f} s"
+        f"ONNX {onnx_difference:.1e}, torch file {torch_file.difference / scale:.1e} of the "
+        f"largest logit ({scale:,.3g}); ONNX written in {seconds:.0f} s"
     )
 
 

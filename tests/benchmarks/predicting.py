@@ -70,9 +70,9 @@ def cold_start(run: Path, path: Path) -> None:
     bare, whole = times.values()
     over = [b - a for a, b in zip(bare, whole, strict=True)]
     print(
-        f"cold start: imports {statistics.median(bare):.2f} s, one PNG {statistics.median(whole):.2f}"
-        f" s, over the imports median {statistics.median(over):.2f} ({min(over):.2f} to "
-        f"{max(over):.2f}) s"
+        f"cold start: imports {statistics.median(bare):.2f} s, one PNG "
+        f"{statistics.median(whole):.2f} s, over the imports median {statistics.median(over):.2f} "
+        f"({min(over):.2f} to {max(over):.2f}) s"
     )
 
 
@@ -142,8 +142,8 @@ def false_warnings(model: Model, data: Path) -> None:
         unlike = reference.distances(features) > reference.threshold
         turned = np.array([reference.correlation(one) < reference.likeness for one in found])
         print(
-            f"  {name}: {len(found)} pictures, unlike {unlike.mean():.1%}, inverted or turned "
-            f"{turned.mean():.1%}, either {(unlike | turned).mean():.1%}"
+            f"  {name}: {len(found)} pictures, by features {unlike.mean():.1%}, by shape "
+            f"{turned.mean():.1%}, by either {(unlike | turned).mean():.1%}"
         )
 
 

@@ -237,15 +237,17 @@ def test_pictures_that_are_no_radiographs_are_warned_of(model, write):
     grey = chest_like(1, 48, seed=5)[0]
     chance = np.random.default_rng(0)
     assert codes(model.predict(write("a.png", grey))[0]) == []
-    inverted, noise, tinted = model.predict(
+    inverted, noise, turned, tinted = model.predict(
         [
             write("inverted.png", 255 - grey),
             write("noise.png", chance.integers(0, 256, (48, 48), dtype=np.uint8)),
+            write("turned.png", np.rot90(grey).copy()),
             write("tinted.png", np.stack([grey, grey // 2, grey // 2], axis=-1)),
         ]
     )
     assert {"inverted", "unlike-training"} <= set(codes(inverted))
     assert "unlike-training" in codes(noise)
+    assert "unlike-mean" in codes(turned)
     assert "colourful" in codes(tinted)
 
 
