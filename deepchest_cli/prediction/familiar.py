@@ -53,11 +53,14 @@ def _shape(reference: Reference, correlation: float) -> list[Oddity]:
     if correlation >= reference.likeness:
         return []
     if correlation < INVERTED:
-        text = f"bright where chest radiographs are dark (correlation {correlation:.2f}): inverted?"
+        text = (
+            f"bright where chest radiographs are dark (correlation {correlation:.2f} with their "
+            "mean): probably inverted"
+        )
         return [Oddity("inverted", text)]
     text = (
         f"not the shape of the training radiographs (correlation {correlation:.2f} with their "
         f"mean, which at most {reference.false_warnings:.1%} of radiographs like those have below "
-        f"{reference.likeness:.2f}): turned, cropped, another view, or no chest?"
+        f"{reference.likeness:.2f}): turned, cropped, another view, or no chest"
     )
     return [Oddity("unlike-mean", text)]

@@ -90,7 +90,8 @@ class HeatMaps:
         if found.cam is not None:  # of a rare finding all places may lower the score
             chosen = (found.cam - found.cam.mean(dim=(1, 2), keepdim=True)).relu()
         within = [self._over_picture(one, image) for one in chosen.double().cpu().numpy()]
-        return within, GRAD_CAM if found.cam is None else CAM
+        cells = " by ".join(str(side) for side in chosen.shape[1:])
+        return within, f"{GRAD_CAM if found.cam is None else CAM} ({cells} cells)"
 
     def _over_picture(self, values: Floats, image: Image.Image) -> Floats:
         """Return a map of the square (h, w) as one of the picture (H, W), its highest value 1."""
