@@ -184,7 +184,7 @@ def test_a_reader_that_has_had_enough_ends_the_work(known):
     model, images = known
     python = f"{sys.executable} -m deepchest_cli"
     command = (
-        f"for i in $(seq 2000); do find {images} -name '*.png'; done | "
+        f"for i in $(seq 500); do find {images} -name '*.png'; done | "
         f"{python} predict - --model {model} --format jsonl --device cpu | head -1; "
         "echo ${PIPESTATUS[1]}"
     )
