@@ -66,7 +66,7 @@ class HeatMaps:
                 finding,
                 answer.probabilities[finding],
                 answer.thresholds[finding],
-                method,
+                method if values.any() else f"{method}: here nothing does",
                 Path(answer.path).name,
             )
             paths[finding] = str(self._write(draw_beside(image, values, legend), answer, finding))

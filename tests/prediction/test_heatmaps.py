@@ -16,13 +16,13 @@ def draw(model, folder, path, findings=("Mass",), force=False):
 
 @pytest.mark.parametrize("backbone", ["small_cnn", "resnet18"])
 def test_the_original_stands_untouched_beside_its_map(tmp_path, write, backbone):
-    folder = make_model(tmp_path / "model", backbone=backbone)
+    folder = make_model(tmp_path / "model", backbone=backbone, stored_size=64, image_size=64)
     grey = chest_like(1, 300, seed=2)[0][:200]
     paths = draw(load_model(folder, device="cpu"), tmp_path / "maps", write("a.png", grey))
     sheet = np.asarray(Image.open(paths["Mass"]))
     original = sheet[:200, :300]
     assert np.array_equal(original, np.stack([grey] * 3, axis=-1))
-    beside = sheet[:200, 306:606]
+    beside = sheet[:200, 307:607]
     assert sheet.shape[0] > 200
     assert (np.ptp(beside.astype(int), axis=-1) > 20).any()  # colour
 
