@@ -1,3 +1,18 @@
 """Train, compare and ship multi-label chest X-ray classifiers."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepchest_cli.library import load_model
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what takes long when it is asked for."""
+    if name == "load_model":
+        from deepchest_cli.library import load_model
+
+        return load_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from deepchest_cli.commands import (
     compare_weighters,
     doctor,
     evaluate,
+    export,
     predict,
     prepare,
     train,
@@ -22,6 +23,7 @@ from deepchest_cli.config import (
     CompareConfig,
     DoctorConfig,
     EvaluateConfig,
+    ExportConfig,
     PredictConfig,
     PrepareConfig,
     TrainConfig,
@@ -44,6 +46,7 @@ bind(application, "train", TrainConfig, train.train)
 bind(application, "evaluate", EvaluateConfig, evaluate.evaluate)
 bind(application, "compare-weighters", CompareConfig, compare_weighters.compare_weighters)
 bind(application, "predict", PredictConfig, predict.predict)
+bind(application, "export", ExportConfig, export.export)
 bind(application, "weighters", WeightersConfig, weighters.weighters)
 bind(application, "doctor", DoctorConfig, doctor.doctor)
 

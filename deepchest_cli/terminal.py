@@ -32,15 +32,17 @@ def _error_console() -> Console:
     return PatientConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
-def _write(text: str) -> None:
-    """Write to standard output; a reader who has had enough (`| head`) is no failure."""
+def _write(text: str) -> bool:
+    """Write to standard output; False when its reader has had enough (`| head`): no failure."""
     if sys.stdout is None:  # closed by the caller
-        return
+        return False
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 class Terminal:
@@ -57,13 +59,13 @@ class Terminal:
         """Whether bars and live displays may move on standard error."""
         return self.errors.is_terminal and not (self.json or self.quiet)
 
-    def line(self, text: str) -> None:
-        """Write one line of result as it stands, without markup or wrapping."""
-        _write(f"{text}\n")
+    def line(self, text: str) -> bool:
+        """Write one line of result as it stands; whether anybody still reads."""
+        return _write(f"{text}\n")
 
-    def text(self, text: str) -> None:
-        """Write finished text, line ends included."""
-        _write(text)
+    def text(self, text: str) -> bool:
+        """Write finished text, line ends included; whether anybody still reads."""
+        return _write(text)
 
     def document(self, content: Mapping[str, Any]) -> None:
         """Write one JSON document with the version of its schema."""

@@ -12,13 +12,14 @@ from deepchest_cli.errors import ExitCode
 from deepchest_cli.terminal import Terminal, table_of
 
 PACKAGE = Path(deepchest_cli.__file__).parent
-CORE = ("data", "model", "weighting", "training", "evaluation")
+CORE = ("data", "model", "weighting", "training", "evaluation", "prediction")
 COMMANDS = (
     "prepare",
     "train",
     "evaluate",
     "compare-weighters",
     "predict",
+    "export",
     "weighters",
     "doctor",
 )
@@ -124,6 +125,7 @@ def test_dependencies_point_one_way():
         "data": {"data"},
         "model": {"model", "data"},
         "weighting": {"weighting", "data"},
+        "prediction": {"prediction", "model", "data"},
         "evaluation": {"evaluation", "model", "weighting", "data"},
         "training": {"training", "evaluation", "model", "weighting", "data"},
     }

@@ -1,84 +1,136 @@
-"""`deepchest predict`: probabilities for image files."""
+"""`deepchest predict`: from image files to answers."""
 
+import os
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
+from deepchest_cli.commands.predict_display import Writer, explain
 from deepchest_cli.config import PredictConfig
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import to_csv, to_json
-from deepchest_cli.terminal import Terminal, number, table_of
+from deepchest_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from deepchest_cli.prediction.answers import Answer
+    from deepchest_cli.prediction.inputs import Found
+    from deepchest_cli.prediction.predictor import Predictor
 
 DISCLAIMER = "For research; not for clinical use."
+STDIN = "-"
+NAMED = 10  # images whose warnings are spelt out below a table
 
 
 def predict(config: PredictConfig, terminal: Terminal) -> None:
-    """Predict the findings of radiographs in PNG or JPEG files.
+    """Predict the findings of radiographs in image files, DICOM among them.
+
+    Values of more than 8 bits are scaled by 65535, or by 4095 where none is larger.
 
     Examples:  deepchest predict image.png
 
-    find . -name '*.png' | deepchest predict - --format jsonl
-    """
-    from deepchest_cli.evaluation.files import predict_files
-    from deepchest_cli.model.checkpoint import load_model
-    from deepchest_cli.training.device import resolve_device
+    deepchest predict folder '**/*.dcm' --format csv > predictions.csv
 
-    device = resolve_device(config.device)
-    model = load_model(config.model, device)
-    paths = list(_paths(config.images))
-    if not paths:
-        raise UsageError("There is no image to predict.", "Name PNG or JPEG files or a folder.")
-    if model.identity["synthetic"]:
-        terminal.warning("This model was trained on synthetic radiographs; it knows no patients.")
+    find . -name '*.png' | deepchest predict - --format jsonl
+
+    deepchest predict image.png --heatmap maps --finding Mass
+    """
+    from deepchest_cli.library import open_predictor
+
+    if not config.images:
+        raise UsageError("There is no image to predict.", "Name image files or a folder.")
+    predictor = open_predictor(
+        config.model, config.device, config.batch_size, config.threshold, config.tta
+    )
+    draw = _drawer(config, predictor)
+    explain(predictor, terminal)
     form = "json" if terminal.json else config.format
-    images, failed = [], []
+    writer = Writer(predictor, form, config.top, terminal)
+    failed: list[Answer] = []
+    odd: list[Answer] = []
+    done = 0
     with terminal.progress("Predicting") as progress:
-        for result in predict_files(model.classifier, paths, config.batch_size, device, progress):
-            if result.error is not None:
-                failed.append(f"  {result.path}: {result.error}")
+        for answer in _answers(config, predictor, progress):
+            if answer.problem:
+                failed.append(answer)
                 continue
-            image = {"path": str(result.path), "probabilities": result.probabilities}
-            if form == "jsonl":
-                terminal.line(to_json(image))
-            else:
-                images.append(image)
-    _render(images, model.identity, form, terminal)
+            done += 1
+            if answer.oddities:
+                odd.append(answer)
+            if not writer.add(answer, draw(answer)):
+                return  # nobody reads any more
+    _refuse_nothing(done, failed)
+    writer.end(failed)
+    _say_oddities(odd, done, form, terminal)
     terminal.note(DISCLAIMER)
     if failed:
-        listed = "\n".join(failed)
-        raise DeepChestError(f"{len(failed)} of {len(paths)} files could not be read:\n{listed}")
+        listed = "\n".join(f"  {answer.path}: {answer.problem}" for answer in failed)
+        total = done + len(failed)
+        raise DeepChestError(f"{len(failed)} of {total} files could not be read:\n{listed}")
 
 
-def _paths(arguments: tuple[str, ...]) -> Iterator[Path]:
-    """Yield files as named; a folder stands for its images, sorted, and - for lines of stdin."""
-    from deepchest_cli.data.radiograph import find_radiographs
+def _answers(
+    config: PredictConfig, predictor: "Predictor", progress: Callable[[int, int], None]
+) -> Iterator["Answer"]:
+    """Yield answers; the files are counted first, unless their names come through a pipe."""
+    files = _files(config)
+    total = 0
+    if STDIN not in config.images:
+        known = list(files)
+        files, total = iter(known), len(known)
+    for number, answer in enumerate(predictor.predict(files, config.workers), start=1):
+        yield answer
+        progress(number, max(total, number))
 
-    for argument in arguments:
-        if argument == "-":
-            yield from (Path(line.strip()) for line in sys.stdin if line.strip())
-        elif Path(argument).is_dir():
-            yield from find_radiographs(Path(argument))
-        else:
-            yield Path(argument)
+
+def _files(config: PredictConfig) -> Iterator["Found"]:
+    from deepchest_cli.prediction.inputs import find_inputs
+
+    return find_inputs(config.images, _lines(b"\0" if config.null else b"\n"))
 
 
-def _render(
-    images: list[dict[str, Any]], model: dict[str, Any], form: str, terminal: Terminal
-) -> None:
-    if form == "json":
-        terminal.document({"model": model, "images": images})
-    elif form == "csv":
-        probabilities = ({"path": image["path"], **image["probabilities"]} for image in images)
-        terminal.text(to_csv(["path", *model["findings"]], probabilities))
-    elif form == "table" and images:
-        names = [Path(image["path"]).name for image in images]
-        rows = [
-            [finding, *(number(image["probabilities"][finding]) for image in images)]
-            for finding in model["findings"]
-        ]
-        if len(images) <= 4:
-            terminal.table(table_of(["Finding", *names], rows))
-        else:
-            transposed = [list(row) for row in zip(names, *(r[1:] for r in rows), strict=True)]
-            terminal.table(table_of(["Image", *model["findings"]], transposed))
+def _lines(end: bytes) -> Iterator[str]:
+    """Yield the paths on standard input; its bytes, because names need not be UTF-8."""
+    import io
+
+    from deepchest_cli.prediction.inputs import split_paths
+
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None:  # closed by the caller, or text without bytes below
+        stream = io.BytesIO(os.fsencode(sys.stdin.read()) if sys.stdin else b"")
+    yield from split_paths(stream, end)
+
+
+def _refuse_nothing(done: int, failed: list["Answer"]) -> None:
+    """Raise `UsageError` when no file was meant at all."""
+    from deepchest_cli.prediction.inputs import NOTHING_IN_FOLDER, NOTHING_MATCHES
+
+    if done or not all(one.problem in (NOTHING_IN_FOLDER, NOTHING_MATCHES) for one in failed):
+        return
+    listed = "".join(f"\n  {one.path}: {one.problem}" for one in failed)
+    raise UsageError(f"There is no image to predict.{listed}", "Name image files or a folder.")
+
+
+def _drawer(
+    config: PredictConfig, predictor: "Predictor"
+) -> Callable[["Answer"], dict[str, str] | None]:
+    """Return what draws an image's maps and names the files; None each without --heatmap."""
+    if config.heatmap is None:
+        if config.finding:
+            raise UsageError("--finding names what --heatmap draws.", "Add --heatmap FOLDER.")
+        return lambda answer: None
+    from deepchest_cli.prediction.heatmaps import HeatMaps
+
+    maps = HeatMaps(predictor, config.heatmap, config.finding, config.force)
+    return maps.draw
+
+
+def _say_oddities(odd: list["Answer"], done: int, form: str, terminal: Terminal) -> None:
+    """Spell warnings out for a person; count them where a program reads them."""
+    if form == "table":
+        for answer in odd[:NAMED]:
+            for oddity in answer.oddities:
+                terminal.warning(f"{answer.path}: {oddity.message}.")
+    if odd[NAMED:] or (odd and form != "table"):
+        codes = Counter(oddity.code for answer in odd for oddity in answer.oddities)
+        counted = ", ".join(f"{code} {count:,}" for code, count in codes.most_common())
+        terminal.warning(f"{len(odd):,} of {done:,} images have warnings: {counted}.")

@@ -7,6 +7,7 @@ from the command line, over a TOML file, over a recipe, over the defaults of the
 from deepchest_cli.config.commands import (
     DoctorConfig,
     EvaluateConfig,
+    ExportConfig,
     PredictConfig,
     PrepareConfig,
     WeightersConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "CompareConfig",
     "DoctorConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "Flag",
     "PredictConfig",
     "PrepareConfig",

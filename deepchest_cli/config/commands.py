@@ -9,7 +9,6 @@ from deepchest_cli.config.flags import (
     DEFAULT_MODEL,
     NIH_SOURCE,
     Data,
-    Device,
     Flag,
     Format,
     Model,
@@ -18,7 +17,12 @@ from deepchest_cli.config.flags import (
 )
 
 Layout = Literal["auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"]
-COMPARED, HOW, OUTPUTS = "What it is compared with", "How", "Results"  # headings of the help
+COMPARED, HOW, OUTPUTS, MAPS = (
+    "What it is compared with",
+    "How",
+    "Results",
+    "Heat maps",
+)  # headings of the help
 
 
 @dataclass(frozen=True)
@@ -211,14 +215,67 @@ class PredictConfig:
     """Which radiographs are read by which model."""
 
     images: Annotated[
-        tuple[str, ...], Flag("Image files or folders; - reads paths from stdin.", positional=True)
+        tuple[str, ...],
+        Flag(
+            "Images (PNG, JPEG, TIFF, WebP, DICOM), folders or patterns; - reads paths from stdin.",
+            positional=True,
+        ),
     ]
-    model: Model = DEFAULT_MODEL
+    model: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Run folder, checkpoint or ONNX file; several are averaged. [runs/latest]",
+            metavar="PATH",
+        ),
+    ] = ()
     format: Annotated[
         Literal["table", "json", "jsonl", "csv"], Flag("What to write to standard output.")
     ] = "table"
-    batch_size: Annotated[int, Flag("Radiographs at a time.", minimum=1)] = 16
-    device: Device = "auto"
+    top: Annotated[int | None, Flag("Name the most probable findings of each.", minimum=1)] = None
+    threshold: Annotated[
+        str,
+        Flag(
+            "What is flagged: a probability, or youden, sensitivity_90, specificity_90, best_f1.",
+            metavar="RULE|NUMBER",
+        ),
+    ] = "youden"
+    tta: Annotated[bool, Flag("Average over five views: the whole and four corners.")] = False
+    heatmap: Annotated[
+        Path | None,
+        Flag("Folder for pictures of where the model looks, of flagged findings.", panel=MAPS),
+    ] = None
+    finding: Annotated[
+        tuple[str, ...],
+        Flag("Draw this finding and not the flagged ones; may be repeated.", panel=MAPS),
+    ] = ()
+    force: Annotated[bool, Flag("Replace pictures that are there already.", panel=MAPS)] = False
+    null: Annotated[
+        bool, Flag("Paths on stdin end in NUL, not in a line break (find -print0).", panel=HOW)
+    ] = False
+    batch_size: Annotated[
+        int | None, Flag("Radiographs at a time. [4, on a GPU 32]", minimum=1, panel=HOW)
+    ] = None
+    workers: Annotated[
+        int | None, Flag("Decoding threads. [one per core]", minimum=1, panel=HOW)
+    ] = None
+    device: Annotated[
+        str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.", panel=HOW)
+    ] = "auto"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Which model becomes which file for other programs."""
+
+    model: Model = DEFAULT_MODEL
+    format: Annotated[
+        Literal["onnx", "torch"],
+        Flag("onnx, or torch (a torch.export program; loads with torch alone)."),
+    ] = "onnx"
+    out: Annotated[
+        Path | None, Flag("File to write. [model.onnx or model.pt2 beside the checkpoint]")
+    ] = None
+    force: Annotated[bool, Flag("Replace a file that is there.")] = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class RadiographDataset:
     labels: NDArray[np.uint8]
     known: NDArray[np.uint8]
     columns: dict[str, NDArray[Any]]
+    digest: NDArray[np.bytes_]  # (N,), of the stored pixels
     shards: tuple[NDArray[np.uint8], ...]  # mapped images of each shard
     starts: NDArray[np.int64]  # first row of each shard
     boxes: Boxes
@@ -113,6 +114,7 @@ def open_manifest(folder: Path, manifest: dict[str, Any]) -> RadiographDataset:
             name: np.concatenate([content.columns[name] for content in contents])
             for name in contents[0].columns
         },
+        digest=np.concatenate([content.digest for content in contents]),
         # plain views: a memmap's own indexing takes three times as long as the copy
         shards=tuple(np.asarray(content.images) for content in contents),
         starts=starts,

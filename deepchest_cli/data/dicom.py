@@ -13,9 +13,29 @@ PREAMBLE = 128  # bytes before the mark
 MARK = b"DICM"
 
 
+# what may tell that a picture is no frontal chest radiograph
+TAGS = (
+    "Modality",
+    "BodyPartExamined",
+    "ViewPosition",
+    "SeriesDescription",
+    "StudyDescription",
+    "ProtocolName",
+)
+INSTALL = "pip install 'deepchest[dicom]'"
+UNPACK = " (export it uncompressed: gdcmconv --raw)"
+
+
 def is_dicom(data: bytes) -> bool:
-    """Whether a file begins as DICOM's part 10 says."""
-    return data[PREAMBLE : PREAMBLE + len(MARK)] == MARK
+    """Whether a file begins as DICOM's part 10 says, or with a data set without that beginning."""
+    return data[PREAMBLE : PREAMBLE + len(MARK)] == MARK or _is_bare(data)
+
+
+def _is_bare(data: bytes) -> bool:
+    """Whether a file begins with an element of group 2 or 8, as old archives wrote them."""
+    explicit = data[4:6] in (b"UL", b"UI", b"CS", b"OB", b"SH")
+    implicit = data[4:8] in (b"\x04\0\0\0", b"\x0a\0\0\0")
+    return data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0" and (explicit or implicit)
 
 
 def read_dicom(data: bytes, largest: int) -> Image.Image:
@@ -27,21 +47,33 @@ def read_dicom(data: bytes, largest: int) -> Image.Image:
     Raises `UnreadableRadiographError`: without pydicom, without pixels, with several frames, or
     compressed in a way that no package here can decode.
     """
+    return open_dicom(data, largest)[0]
+
+
+def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[str, str]]:
+    """Return the picture as `read_dicom`, whether it is in colour, 1 frame, and its `TAGS`."""
     try:
         import pydicom
     except ImportError as error:
-        raise UnreadableRadiographError(
-            "reading DICOM needs pydicom: pip install 'deepchest[dicom]'"
-        ) from error
+        raise UnreadableRadiographError(f"reading DICOM needs pydicom: {INSTALL}") from error
     try:
-        dataset = pydicom.dcmread(io.BytesIO(data))
+        dataset = pydicom.dcmread(io.BytesIO(data), force=_is_bare(data))
         _refuse_pictureless(dataset, largest)
-        return Image.fromarray(_grey(dataset))
+        picture = Image.fromarray(_grey(dataset))
     except UnreadableRadiographError:
         raise
     except Exception as error:  # pydicom raises anything at all on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableRadiographError(f"DICOM: {reason}") from error
+        raise UnreadableRadiographError(_reason(error)) from error
+    found = {name: str(dataset.get(name) or "").strip() for name in TAGS}
+    tags = {name: value for name, value in found.items() if value}
+    return picture, int(dataset.get("SamplesPerPixel", 1)) > 1, 1, tags
+
+
+def _reason(error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if "plugins" in reason:  # each of which it names
+        return f"DICOM: {reason} ({INSTALL})"
+    return f"DICOM: {reason}" + (UNPACK if "not supported" in reason else "")
 
 
 def _refuse_pictureless(dataset: Any, largest: int) -> None:

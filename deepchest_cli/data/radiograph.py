@@ -1,11 +1,11 @@
 """From an image file of any mode, depth and size to a greyscale radiograph of 8 bits."""
 
 import io
-import os
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from deepchest_cli.data.dicom import is_dicom, read_dicom
+from deepchest_cli.data.dicom import is_dicom, open_dicom
 from deepchest_cli.errors import UnreadableRadiographError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
@@ -36,6 +36,23 @@ BROKEN = (
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
+# of a colour's three values, in grey levels, and the share of pixels that may differ by more:
+# a tint and a photograph count, a coloured mark does not
+COLOUR_SPREAD, COLOUR_SHARE = 24, 0.05
+COLOUR_SAMPLE = 128  # pixels of the side that is looked at
+GREY_MODES = ("1", "L", "LA", "La", "F")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture as mode L at its own size, and what its file says about it."""
+
+    image: Image.Image
+    is_colourful: bool = False
+    frames: int = 1  # of which the first was read
+    tags: Mapping[str, str] = field(default_factory=dict)  # of DICOM, by keyword, as far as known
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where a picture lies within the stored square, in stored pixels."""
@@ -44,20 +61,6 @@ class Placement:
     top: int
     width: int
     height: int
-
-
-def find_radiographs(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted; linked folders count, each folder once."""
-    found, seen = [], set()
-    for place, below, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link back to where we have been
-            below.clear()
-            continue
-        seen.add(real)
-        paths = (Path(place, name) for name in names)
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
-    return sorted(found)
 
 
 def read_radiograph(path: Path, size: int) -> NDArray[np.uint8]:
@@ -79,26 +82,35 @@ def decode(data: bytes) -> Image.Image:
     """Return the bytes of an image file as mode L, at its own size.
 
     Alpha is dropped and not composited. Depths over 8 bits are scaled by 65535, or by 4095 where
-    no value is larger (12 bits kept in 16). Raises `UnreadableRadiographError`.
+    no value is larger (12 bits kept in 16); floating-point values up to 1 are scaled by 1. Raises
+    `UnreadableRadiographError`.
     """
+    return open_image(data).image
+
+
+def open_image(data: bytes) -> Opened:
+    """Return the bytes of an image file as a picture and what the file says; as `decode`."""
     if data.startswith(LFS_POINTER):
         raise UnreadableRadiographError("a Git LFS pointer, not the image (run: git lfs pull)")
+    if not data:
+        raise UnreadableRadiographError("the file is empty (0 bytes); fetch it again")
     if is_dicom(data):
-        shown = read_dicom(data, LARGEST_PIXELS)
-        refuse_constant(shown)
+        shown = Opened(*open_dicom(data, LARGEST_PIXELS))
+        refuse_constant(shown.image)
         return shown
     try:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > LARGEST_PIXELS:
             raise ValueError(f"{image.width} × {image.height} pixels are too many")
+        frames = getattr(image, "n_frames", 1)
         ImageOps.exif_transpose(image, in_place=True)
-        grey = _to_grey(image)
+        opened = Opened(_to_grey(image), _is_colourful(image), frames)
     except UnidentifiedImageError as error:
         raise UnreadableRadiographError("cannot identify it as an image") from error
     except BROKEN as error:
         raise UnreadableRadiographError(str(error) or type(error).__name__) from error
-    refuse_constant(grey)
-    return grey
+    refuse_constant(opened.image)
+    return opened
 
 
 def refuse_constant(image: Image.Image) -> None:
@@ -139,12 +151,23 @@ def fit(image: Image.Image, size: int, pad: bool = False) -> NDArray[np.uint8]:
 def _to_grey(image: Image.Image) -> Image.Image:
     """Return mode L; Pillow's own conversion would clip deep pixels at 255."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_eight_bits(np.asarray(image)))
+        values = np.asarray(image)
+        share = image.mode == "F" and values.size and values.max() <= 1
+        return Image.fromarray(to_eight_bits(values * SIXTEEN_BITS if share else values))
     image.load()
     return image if image.mode == "L" else image.convert("L")
 
 
-def _to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _is_colourful(image: Image.Image) -> bool:
+    """Whether a picture has colours that matter; looked at in a sample of its pixels."""
+    if image.mode in GREY_MODES or image.mode.startswith("I"):
+        return False
+    side = (COLOUR_SAMPLE, COLOUR_SAMPLE)
+    sample = np.asarray(image.resize(side, Image.Resampling.NEAREST).convert("RGB"), dtype=np.int16)
+    return bool((np.ptp(sample, axis=2) > COLOUR_SPREAD).mean() > COLOUR_SHARE)
+
+
+def to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return deep grey values from 0 to 65535 as 8 bits, by the rule of `decode`."""
     low, high = float(pixels.min()), float(pixels.max())
     if not 0 <= low <= high <= SIXTEEN_BITS:  # NaN neither

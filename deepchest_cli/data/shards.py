@@ -3,7 +3,6 @@
 Images are contiguous and uncompressed so that a reader maps the file instead of decoding it.
 """
 
-import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -58,11 +57,6 @@ class ShardContent:
     box_finding: NDArray[np.bytes_]  # (B,)
     box: NDArray[np.float32]  # (B, 4), x, y, width, height in stored pixels
     findings: tuple[str, ...]
-
-
-def digest_of(pixels: NDArray[np.uint8]) -> bytes:
-    """Return 32 hexadecimal digits that equal pixels share, and no others."""
-    return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest().encode()
 
 
 def shard_name(number: int) -> str:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepchest_cli.data.augmentation import normalise, to_grey
 from deepchest_cli.data.batches import ahead, batches
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import DivergedError, UsageError
 from deepchest_cli.model.classifier import Classifier
+from deepchest_cli.model.forward import outputs_of
 
 
 @dataclass(frozen=True)
@@ -83,24 +83,13 @@ def _refuse_non_finite(logits: NDArray[np.float32], findings: tuple[str, ...]) -
         )
 
 
-@torch.inference_mode()
 def probabilities_of(
     classifier: Classifier, images: torch.Tensor, batch_size: int, device: torch.device
 ) -> NDArray[np.float64]:
-    """Return the probabilities (B, T) for stored images (B, S, S) of at most `batch_size`.
-
-    The batch is filled up to `batch_size`, because kernels chosen by the shape of a batch would
-    let an image's probabilities depend on its neighbours.
-    """
-    filled = images.new_zeros((batch_size, *images.shape[1:]))
-    filled[: len(images)] = images
-    architecture = classifier.architecture
-    grey = to_grey(filled.to(device), architecture.image_size)
-    # TF32 would cost the fifth digit on recent GPUs, and other algorithms the last ones
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
-        _, logits = classifier(normalise(grey, architecture.normalisation))
-    found = logits[: len(images)].cpu().numpy()
-    _refuse_non_finite(found, architecture.findings)
+    """Return the probabilities (B, T) for stored images (B, S, S) of at most `batch_size`."""
+    _, logits = outputs_of(classifier, images, batch_size, device)
+    found = logits.cpu().numpy()
+    _refuse_non_finite(found, classifier.architecture.findings)
     return _sigmoid(found)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
@@ -29,6 +30,8 @@ class LoadedModel:
     path: Path
     sha256: str  # of the file that was loaded
     choices: dict[str, Any] | None = None  # thresholds and calibration, once they are chosen
+    reference: dict[str, Any] | None = None  # what its training radiographs look like to it
+    seen: dict[str, Any] | None = None  # which images it was made with
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -74,12 +77,37 @@ def store_choices(model: LoadedModel, choices: dict[str, Any]) -> LoadedModel | 
     None where the file is no longer the one that was loaded: its owner goes on training. Raises
     `OSError` where it cannot be written.
     """
+    if not _add(model, {"choices": choices}):
+        return None
+    return replace(model, choices=choices, sha256=sha256_of(model.path))
+
+
+def store_reference(model: LoadedModel, reference: dict[str, Any], seen: dict[str, Any]) -> bool:
+    """Write what is known of a model's training images into its checkpoint, as `store_choices`.
+
+    Arrays become tensors, which load safely.
+    """
+    parts = {"reference": reference, "seen": seen}
+    plain = {name: {k: _as_tensor(v) for k, v in part.items()} for name, part in parts.items()}
+    return _add(model, plain)
+
+
+def _as_tensor(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+def _as_array(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else value
+
+
+def _add(model: LoadedModel, parts: dict[str, Any]) -> bool:
+    """Write a checkpoint again with more parts; not where the file is another one by now."""
     content, digest = _read(model.path)
     if digest != model.sha256:
-        return None
+        return False
     with replacing(model.path) as temporary, temporary.open("wb") as file:
-        torch.save({**content, "choices": choices}, file)
-    return replace(model, choices=choices, sha256=sha256_of(model.path))
+        torch.save({**content, **parts}, file)
+    return True
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -142,4 +170,9 @@ def load_model(model: Path, device: torch.device) -> LoadedModel:
         raise DeepChestError(f"The checkpoint {path} is damaged: {error}.") from error
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     choices = content.get("choices")
-    return LoadedModel(classifier.eval(), content["origin"], path, digest, choices)
+    known = [_arrays(content.get(part)) for part in ("reference", "seen")]
+    return LoadedModel(classifier.eval(), content["origin"], path, digest, choices, *known)
+
+
+def _arrays(part: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if part is None else {key: _as_array(value) for key, value in part.items()}

@@ -18,6 +18,7 @@ from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.model.state_dicts import fingerprint
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.failures import explain
+from deepchest_cli.training.familiarity import describe_training_images
 from deepchest_cli.training.position import Position, restore
 from deepchest_cli.training.progress import EpochReport, Observer, StepReport
 from deepchest_cli.training.propagation import Outcome
@@ -105,6 +106,9 @@ class Trainer:
             self._train_epoch(stop, clock)
             images = (self.position.step - first) * self.setup.config.batch_size
             self._end_epoch(images, clock)
+        if self.setup.ranks.is_first:
+            describe_training_images(self.setup, self.folder)
+        self.setup.ranks.wait()
         position = self.position
         return TrainingSummary(
             run=self.folder,

@@ -42,7 +42,9 @@ def material(images: int, size: int) -> Iterator[Material]:
         source, shards = Path(folder) / "nih", Path(folder) / "shards"
         originals, origin = _originals(Path(folder))
         _write(source, originals, images)
-        config = PrepareConfig(size=str(size), split_scheme="random", test_fraction=0.05)
+        config = PrepareConfig(
+            size=str(size), split_scheme="random", test_fraction=0.05, allow_duplicates=True
+        )
         run_preparation(plan_preparation(config, source), config, shards, lambda *_: None)
         yield Material(source, shards, origin)
 

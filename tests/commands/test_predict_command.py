@@ -1,10 +1,15 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from prediction_models import FINDINGS, chest_like, make_model
 from tests_support import valid
 
 
@@ -30,6 +35,7 @@ def test_formats_agree(predict, images):
     document = valid(json.loads(predict(*images[:5], "--format", "json").out), "predictions")
     assert [image["path"] for image in document["images"]] == [str(path) for path in images[:5]]
     assert json.loads(predict(*images[:5], "--json").out) == document
+    assert document["failed"] == []
     lines = predict(*images[:5], "--format", "jsonl").out.splitlines()
     assert [json.loads(line) for line in lines] == document["images"]
     rows = list(csv.DictReader(io.StringIO(predict(*images[:5], "--format", "csv").out)))
@@ -73,7 +79,9 @@ def test_bad_files_do_not_stop_the_others(predict, images, tmp_path):
         images[0], tmp_path / "broken.png", tmp_path / "none.png", images[1], "--json"
     )
     assert outcome.code == 1
-    assert len(json.loads(outcome.out)["images"]) == 2
+    document = valid(json.loads(outcome.out), "predictions")
+    assert len(document["images"]) == 2
+    assert [Path(one["path"]).name for one in document["failed"]] == ["broken.png", "none.png"]
     assert "broken.png" in outcome.err
     assert "none.png: the file is missing" in outcome.err
 
@@ -85,3 +93,124 @@ def test_without_images_or_model(deepchest, predict, tmp_path, images):
     missing = deepchest("predict", images[0], "--model", tmp_path / "none")
     assert missing.code == 2
     assert "deepchest train" in missing.err
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """A model with operating points and calibration, and four pictures."""
+    root = tmp_path_factory.mktemp("known")
+    (root / "images").mkdir()
+    for number, image in enumerate(chest_like(4, 48, seed=7)):
+        Image.fromarray(image).save(root / "images" / f"{number}.png")
+    return make_model(root / "run"), root / "images"
+
+
+def test_what_is_said_of_a_model_that_knows_little(predict, images):
+    outcome = predict(images[0])
+    assert "probabilities are raw, and nothing is flagged" in outcome.err
+    assert "evaluate" in outcome.err
+    flagged = predict(images[0], "--threshold", "0")
+    assert "nothing is flagged" not in flagged.err
+    assert flagged.out.count("*") == 14
+
+
+def test_the_table_says_what_it_rests_on(deepchest, known):
+    model, images = known
+    outcome = deepchest("predict", "--model", model, images / "0.png")
+    assert outcome.code == 0
+    assert "2 of 3 findings calibrated" in outcome.err
+    assert "youden on 150 validation images" in outcome.err
+    assert outcome.err.count("not for clinical use") == 1
+
+
+def test_top_names_the_most_probable(deepchest, known):
+    model, images = known
+    command = ("predict", "--model", model, images, "--top", "2")
+    for image in json.loads(deepchest(*command, "--json").out)["images"]:
+        ordered = sorted(FINDINGS, key=lambda name: -image["probabilities"][name])
+        assert image["top"] == ordered[:2]
+    rows = csv.DictReader(io.StringIO(deepchest(*command, "--format", "csv").out))
+    assert all(row["top"].count("|") == 1 for row in rows)
+    assert "3.png" in deepchest(*command).out
+
+
+def test_warnings_are_spelt_out_for_people_and_counted_for_programs(deepchest, known, tmp_path):
+    model, images = known
+    picture = np.asarray(Image.open(images / "0.png"))
+    Image.fromarray(255 - picture).save(tmp_path / "inverted.png")
+    table = deepchest("predict", "--model", model, tmp_path / "inverted.png")
+    assert "bright where chest radiographs are dark" in table.err
+    assert "unlike the training radiographs" in table.err
+    outcome = deepchest("predict", "--model", model, tmp_path / "inverted.png", "--json")
+    assert "1 of 1 images have warnings" in outcome.err
+    document = valid(json.loads(outcome.out), "predictions")
+    codes = [warning["code"] for warning in document["images"][0]["warnings"]]
+    assert {"inverted", "unlike-training"} <= set(codes)
+
+
+def test_an_ensemble_and_views(deepchest, known, tmp_path):
+    model, images = known
+    other = make_model(tmp_path / "other", seed=2)
+    outcome = deepchest("predict", "--model", model, "--model", other, "--tta", images, "--json")
+    document = valid(json.loads(outcome.out), "predictions")
+    assert document["model"] is None
+    assert len(document["models"]) == 2
+    assert all(len(image["models"]) == 2 for image in document["images"])
+
+
+def test_heat_maps_are_named_in_the_document(deepchest, known, tmp_path):
+    model, images = known
+    flags = ("--heatmap", tmp_path / "maps", "--finding", "Mass")
+    outcome = deepchest("predict", "--model", model, images / "0.png", *flags, "--json")
+    document = valid(json.loads(outcome.out), "predictions")
+    assert Path(document["images"][0]["heatmaps"]["Mass"]).is_file()
+    assert deepchest("predict", "--model", model, images, *flags).code == 2
+    assert "--heatmap" in deepchest("predict", "--model", model, images, "--finding", "Mass").err
+
+
+def test_odd_names_on_stdin(deepchest, known, tmp_path, monkeypatch):
+    model, images = known
+    names = [tmp_path / name for name in ("with space.png", "line\nbreak.png", "胸部.png")]
+    for name in names:
+        name.write_bytes((images / "0.png").read_bytes())
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{name}\0" for name in names)))
+    outcome = deepchest("predict", "-", "--null", "--model", model, "--format", "jsonl")
+    assert outcome.code == 0, outcome.err
+    found = [json.loads(line)["path"] for line in outcome.out.splitlines()]
+    assert found == [str(name) for name in names]
+
+
+def test_a_reader_that_has_had_enough_ends_the_work(known):
+    model, images = known
+    python = f"{sys.executable} -m deepchest_cli"
+    command = (
+        f"for i in $(seq 500); do find {images} -name '*.png'; done | "
+        f"{python} predict - --model {model} --format jsonl --device cpu | head -1; "
+        "echo ${PIPESTATUS[1]}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120
+    )
+    line, code = done.stdout.splitlines()
+    assert json.loads(line)["path"].endswith(".png")
+    assert code == "0"
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_newest_run(deepchest, known, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = deepchest("predict", known[1] / "0.png")
+    assert outcome.code == 2
+    assert os.path.join("runs", "latest") in outcome.err  # noqa: PTH118
+    assert "deepchest train" in outcome.err
+
+
+def test_export_gives_the_path(deepchest, known, tmp_path):
+    pytest.importorskip("onnxruntime")
+    outcome = deepchest("export", "--model", known[0], "--out", tmp_path / "m.onnx", "--json")
+    assert outcome.code == 0, outcome.err
+    document = valid(json.loads(outcome.out), "export")
+    assert document["path"] == str(tmp_path / "m.onnx")
+    assert document["difference"] < 1e-4
+    assert deepchest("export", "--model", known[0], "--out", tmp_path / "m.onnx").code == 2
+    assert deepchest("export", "--model", tmp_path / "none").code == 2

@@ -5,7 +5,6 @@ import torch
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.files import predict_files
 from deepchest_cli.evaluation.predictions import predict_rows
 from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.model.classifier import Architecture, Classifier
@@ -40,15 +39,6 @@ def test_batch_sizes_agree(model, dataset, batch_size):
     rows = np.arange(20)
     one, other = (predict_rows(model, ImageReader(dataset, CPU), rows, b) for b in (16, batch_size))
     assert np.abs(one.probabilities - other.probabilities).max() < 1e-5
-
-
-def test_files_and_shards_give_the_same(model, dataset, nih_folder):
-    names = dataset.columns["image_index"][:5]
-    from_shards = predict_rows(model, ImageReader(dataset, CPU), np.arange(5), 4).probabilities
-    paths = [nih_folder / "images" / name for name in names]
-    results = list(predict_files(model, paths, 4, CPU, lambda *_: None))
-    from_files = [list(result.probabilities.values()) for result in results]
-    assert np.array_equal(from_shards, np.array(from_files))
 
 
 def test_findings_are_matched_by_name_and_not_by_position(dataset):

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepchest_cli.data.digests import digest_of
 from deepchest_cli.data.images import Place
 from deepchest_cli.data.radiograph import decode, fit, refuse_constant
-from deepchest_cli.data.shards import digest_of
 from deepchest_cli.errors import UnreadableRadiographError
 
 MISSING = "the file is missing"

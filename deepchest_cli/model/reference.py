@@ -1,0 +1,160 @@
+"""What a model's training radiographs look like to it, and which they were.
+
+Distance is Mahalanobis' in the space of features (Lee et al. 2018, "A simple unified framework for
+detecting out-of-distribution samples"), with the covariance of probabilistic PCA (Tipping and
+Bishop 1999): the first axes have their own variances, all others share one. The distance above
+which a picture is called unlike them is the quantile of validation radiographs that split conformal
+prediction takes (Vovk et al. 2005), so that the rate of false warnings among radiographs like those
+is at most the stated one. The same holds for the correlation with their mean picture, which
+falls for pictures that are turned, inverted or of something else even where features do not tell.
+"""
+
+from dataclasses import dataclass, fields, replace
+from hashlib import blake2b
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.data.digests import digest_of
+
+Floats = NDArray[np.float64]
+FALSE_WARNINGS = 0.02  # wanted share of radiographs like the training ones that are warned of
+AXES = 64
+IMAGES_PER_AXIS = 5  # training images at least
+SMALLEST = 1e-12  # variance, relative to the total
+THUMBNAIL = 32  # pixels of the mean radiograph
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The training radiographs in a model's feature space (D), and their mean picture."""
+
+    mean: Floats  # (D,)
+    axes: Floats  # (K, D), orthonormal
+    variances: Floats  # (K,)
+    rest: float  # variance along every other direction
+    threshold: float  # distance
+    false_warnings: float  # share of validation-like radiographs beyond it, at most
+    training_images: int
+    validation_images: int
+    picture: Floats  # (32, 32), grey values
+    likeness: float  # least correlation with the picture, exceeded at the same rate
+
+    def distances(self, features: NDArray[Any]) -> Floats:
+        """Return the distance (N,) of features (N, D); about 1 for a training radiograph."""
+        centred = features.astype(np.float64) - self.mean
+        along = centred @ self.axes.T
+        beyond = ((centred - along @ self.axes) ** 2).sum(axis=1)
+        squares = (along**2 / self.variances).sum(axis=1) + beyond / self.rest
+        return np.asarray(np.sqrt(squares / len(self.mean)))
+
+    def correlation(self, pixels: NDArray[np.uint8]) -> float:
+        """Return the correlation of stored pixels (S, S) with the mean picture; 0 for a blank."""
+        return correlation_of(thumbnail(pixels), self.picture)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return arrays and numbers."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @staticmethod
+    def from_plain(values: dict[str, Any]) -> "Reference":
+        """Return what `to_plain` gave."""
+        arrays = {"mean", "axes", "variances", "picture"}
+        read: dict[str, Any] = {
+            key: np.asarray(value, dtype=np.float64) if key in arrays else value
+            for key, value in values.items()
+        }
+        return Reference(**read)
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> Floats:
+    """Return stored pixels (S, S) as means of (32, 32) cells, which may overlap by rounding."""
+    edges = np.linspace(0, len(pixels), THUMBNAIL + 1)
+    starts = np.minimum(edges[:-1].astype(int), len(pixels) - 1)
+    sums = np.add.reduceat(np.add.reduceat(pixels.astype(np.float64), starts, 0), starts, 1)
+    sizes = np.maximum(np.diff([*starts.tolist(), len(pixels)]), 1)
+    return np.asarray(sums / np.outer(sizes, sizes))
+
+
+def correlation_of(one: Floats, other: Floats) -> float:
+    """Return the correlation of two pictures of one shape; 0 where one has a single value."""
+    centred = one - one.mean(), other - other.mean()
+    scale = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
+    return float((centred[0] * centred[1]).sum()) / scale if scale else 0.0
+
+
+def fit_reference(
+    training: NDArray[Any], validation: NDArray[Any], picture: Floats, correlations: Floats
+) -> Reference:
+    """Return the reference of features of training (N, D) and validation (M, D) radiographs.
+
+    picture: (32, 32), mean of the training radiographs; correlations: (M,), of validation with it.
+    """
+    values = training.astype(np.float64)
+    count, width = values.shape
+    mean = values.mean(axis=0)
+    _, singular, directions = np.linalg.svd(values - mean, full_matrices=False)
+    variances = singular**2 / max(count - 1, 1)
+    floor = max(SMALLEST * float(variances.sum()), float(np.finfo(np.float32).tiny))
+    kept = max(1, min(AXES, count // IMAGES_PER_AXIS, width - 1, len(variances)))
+    rest = max(float(variances[kept:].sum()) / max(width - kept, 1), floor)
+    axes, along = directions[:kept], np.maximum(variances[:kept], floor)
+    counts = count, len(validation)
+    draft = Reference(mean, axes, along, rest, np.inf, 0.0, *counts, picture, 0.0)
+    threshold, rate = _conformal(draft.distances(validation))
+    likeness = -_conformal(-correlations)[0]
+    return replace(draft, threshold=threshold, false_warnings=rate, likeness=likeness)
+
+
+def _conformal(scores: Floats) -> tuple[float, float]:
+    """Return the score that a new one of the same kind exceeds at most at a rate, and the rate."""
+    count = len(scores)
+    if not count:
+        return np.inf, 0.0
+    place = min(int(np.ceil((count + 1) * (1 - FALSE_WARNINGS))), count)
+    return float(np.sort(scores)[place - 1]), max(FALSE_WARNINGS, 1 / (count + 1))
+
+
+@dataclass(frozen=True)
+class SeenImages:
+    """Which images a model was made with: sorted numbers of their stored pixels and of names."""
+
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    names: NDArray[np.int64]  # of training files, without folders and suffix
+
+    def find(self, pixels: NDArray[np.uint8], name: str) -> str:
+        """Return in which way a picture (S, S) was there: pixels' part, name, or nothing."""
+        number = number_of(digest_of(pixels))
+        if _contains(self.training, number):
+            return "train"
+        if _contains(self.validation, number):
+            return "validation"
+        return "name" if _contains(self.names, number_of_name(name)) else ""
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the arrays."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @staticmethod
+    def from_plain(values: dict[str, Any]) -> "SeenImages":
+        """Return what `to_plain` gave."""
+        return SeenImages(**{k: np.asarray(v, dtype=np.int64) for k, v in values.items()})
+
+
+def _contains(numbers: NDArray[np.int64], number: int) -> bool:
+    place = int(np.searchsorted(numbers, number))
+    return place < len(numbers) and int(numbers[place]) == number
+
+
+def number_of(digest: bytes) -> int:
+    """Return the first 64 bits of a hexadecimal digest, signed as tensors hold them."""
+    return int.from_bytes(bytes.fromhex(digest[:16].decode()), "big", signed=True)
+
+
+def number_of_name(name: str) -> int:
+    """Return 64 bits of an image file's name, whatever its folder and suffix."""
+    stem = PurePosixPath(name).stem.encode(errors="surrogateescape")
+    return int.from_bytes(blake2b(stem, digest_size=8).digest(), "big", signed=True)

@@ -1,0 +1,112 @@
+"""Which files are meant: named ones, those of folders and globs, and lines of standard input."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from deepchest_cli.data.dicom import is_dicom
+from deepchest_cli.data.radiograph import LFS_POINTER, SUFFIXES
+
+# how files of images begin; WebP names itself behind the length of its container
+BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")
+HEAD = 160  # bytes that tell
+CHUNK = 1 << 16
+NOTHING_IN_FOLDER = "there is no image in this folder"
+NOTHING_MATCHES = "no file matches this pattern"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file to read, or why an argument yields none."""
+
+    path: Path
+    problem: str = ""
+
+
+def find_inputs(arguments: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Found]:
+    """Yield the files of arguments in order; a folder's are sorted, and - stands for `listed`.
+
+    A pattern that is no file's name is matched as the shell does, with ** for folders below.
+    """
+    for argument in arguments:
+        if argument == "-":
+            yield from (_listed(Path(name)) for name in listed)
+        elif Path(argument).is_dir():
+            yield from _in_folder(Path(argument))
+        elif glob.has_magic(argument) and not Path(argument).exists():
+            yield from _matching(argument)
+        else:
+            yield Found(Path(argument))
+
+
+def split_paths(stream: BinaryIO, end: bytes) -> Iterator[str]:
+    """Yield the paths of a stream as they come, each ended by a line break or by a NUL byte."""
+    rest = b""
+    read = getattr(stream, "read1", stream.read)  # what is there, not what fills the chunk
+    while chunk := read(CHUNK):
+        *whole, rest = (rest + chunk).split(end)
+        yield from (_decoded(name) for name in whole if name.strip(b"\r"))
+    if rest.strip(b"\r\n"):
+        yield _decoded(rest)
+
+
+def _decoded(name: bytes) -> str:
+    return os.fsdecode(name.removesuffix(b"\r"))
+
+
+def _listed(path: Path) -> Found:
+    return Found(path, "a folder, not an image (list files: find -type f)" if path.is_dir() else "")
+
+
+def _in_folder(folder: Path) -> Iterator[Found]:
+    some = False
+    for path in images_below(folder):
+        some = True
+        yield Found(path)
+    if not some:
+        yield Found(folder, NOTHING_IN_FOLDER)
+
+
+def _matching(pattern: str) -> Iterator[Found]:
+    names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  (absolute patterns too)
+    if not names:
+        yield Found(Path(pattern), NOTHING_MATCHES)
+    below_folders = "**" in pattern  # whose files are matched themselves
+    for name in names:
+        if not Path(name).is_dir():
+            yield Found(Path(name))
+        elif not below_folders:
+            yield from _in_folder(Path(name))
+
+
+def images_below(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Yield the images below a folder by name, told by suffix or content; hidden ones are not.
+
+    Linked folders count, unless a link leads back.
+    """
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    for name in names:
+        path = folder / name
+        if path.is_dir():
+            yield from images_below(path, seen | {real})
+        elif path.suffix.lower() in SUFFIXES or _begins_as_image(path):
+            yield path
+
+
+def _begins_as_image(path: Path) -> bool:
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return webp or head.startswith((*BEGINNINGS, LFS_POINTER)) or is_dicom(head)

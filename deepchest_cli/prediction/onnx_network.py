@@ -1,0 +1,87 @@
+"""An exported ONNX file as a network, through onnxruntime and without torch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.files import sha256_of
+from deepchest_cli.prediction.knowledge import Knowledge
+from deepchest_cli.prediction.network import Outputs, filled
+
+METADATA = "deepchest"  # key of the document in the file
+INPUT, FEATURES, LOGITS = "images", "features", "logits"
+BATCH = 4
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxNetwork:
+    """A session of onnxruntime."""
+
+    def __init__(self, session: Any, knowledge: Knowledge, batch_size: int | None) -> None:
+        self.session = session
+        self.knowledge = knowledge
+        self.batch_size = batch_size or BATCH
+
+    def __call__(self, images: NDArray[np.uint8]) -> Outputs:
+        """Return what the model says to stored images (B, S, S)."""
+        given = {INPUT: filled(images, self.batch_size)}
+        features, logits = self.session.run([FEATURES, LOGITS], given)
+        return Outputs(features[: len(images)], logits[: len(images)])
+
+
+def open_onnx(path: Path, device: str, batch_size: int | None) -> OnnxNetwork:
+    """Return the network of a file that `deepchest export` wrote.
+
+    Raises `UsageError` without the file, the package or the device, and `DeepChestError` for a
+    file that is damaged or of another program.
+    """
+    if not path.is_file():
+        raise UsageError(f"There is no model {path}.", "Make it: deepchest export --format onnx")
+    session = _session(path, device)
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    if text is None:
+        raise DeepChestError(
+            f"{path} does not say which findings it predicts or how its input is made: another "
+            "program wrote it.",
+            "Use a file of deepchest export.",
+        )
+    identity = {"path": str(path), "sha256": sha256_of(path), "format": "onnx"}
+    return OnnxNetwork(session, Knowledge.from_json(text, identity, path), batch_size)
+
+
+def _session(path: Path, device: str) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UsageError(
+            f"Predicting with {path.name} needs onnxruntime.", "pip install 'deepchest[onnx]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # what it warns of has no remedy
+    try:
+        return onnxruntime.InferenceSession(
+            path, options, providers=_providers(device, onnxruntime.get_available_providers())
+        )
+    except UsageError:
+        raise
+    except Exception as error:  # of many types, which the package does not name
+        raise DeepChestError(
+            f"{path} is no ONNX model, or is damaged or cut short.",
+            "Export it again: deepchest export --format onnx",
+        ) from error
+
+
+def _providers(device: str, available: list[str]) -> list[str]:
+    """Return the providers to use; `auto` takes the GPU where this onnxruntime has it."""
+    cpu, cuda = PROVIDERS["cpu"], PROVIDERS["cuda"]
+    if device == "cpu":
+        return [cpu]
+    if device == "auto" or (device == "cuda" and cuda in available):
+        return [name for name in (cuda, cpu) if name in available]
+    raise UsageError(
+        f"--device {device}: this onnxruntime computes on {', '.join(available)}.",
+        "Use --device auto or cpu, or pip install onnxruntime-gpu.",
+    )

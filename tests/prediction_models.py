@@ -1,0 +1,89 @@
+"""Untrained models with all that a finished and evaluated one has, made in no time."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deepchest_cli.model.checkpoint import load_model, save_checkpoint, store_choices
+from deepchest_cli.model.checkpoint import store_reference as store
+from deepchest_cli.model.classifier import Architecture, Classifier
+from deepchest_cli.model.forward import outputs_of
+from deepchest_cli.model.reference import (
+    SeenImages,
+    correlation_of,
+    fit_reference,
+    number_of_name,
+    thumbnail,
+)
+
+CPU = torch.device("cpu")
+FINDINGS = ("Mass", "Hernia", "Edema")
+SIZE = 32
+
+
+def chest_like(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:
+    """Return pictures (N, S, S) that share a structure: two dark fields and grain."""
+    chance = np.random.default_rng(seed)
+    y, x = np.mgrid[0:size, 0:size] / size
+    fields = sum(np.exp(-(((x - at) / 0.14) ** 2) - ((y - 0.5) / 0.3) ** 2) for at in (0.28, 0.72))
+    grain = chance.normal(0, 6, (count, size, size)) + chance.normal(0, 12, (count, 1, 1))
+    return (190 - 130 * fields + grain).clip(0, 255).astype(np.uint8)
+
+
+def choices(findings=FINDINGS) -> dict:
+    """Return thresholds and calibration as `evaluate` stores them; the last has neither."""
+    entries = {}
+    for number, name in enumerate(findings):
+        last = number == len(findings) - 1
+        points = dict.fromkeys(
+            ("youden", "sensitivity_90", "specificity_90", "best_f1"),
+            float("nan") if last else 0.4 + 0.1 * number,
+        )
+        calibration = None if last else {"slope": 0.8, "intercept": -0.5}
+        entries[name] = {
+            "positives": 20,
+            "operating_points": points,
+            "calibration": calibration,
+            "uncalibrated": "too few" if last else None,
+        }
+    return {
+        "source": "0" * 64,
+        "images": 150,
+        "patients": 100,
+        "calibration_method": "platt",
+        "findings": entries,
+    }
+
+
+def make_model(folder: Path, known: bool = True, seed: int = 0, **architecture) -> Path:
+    """Write an untrained model; `known`: with choices, reference and seen images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    settings = {"backbone": "small_cnn", "findings": FINDINGS, "image_size": SIZE}
+    settings |= {"head": "linear", "stored_size": SIZE, **architecture}
+    pad = settings.pop("pad", False)
+    classifier = Classifier(Architecture(**settings)).eval()
+    origin = {
+        "weighter": "equal",
+        "epoch": 1,
+        "settings": {"split_scheme": "official", "pad": pad},
+        "source": {"label_version": "2020", "synthetic": False},
+    }
+    save_checkpoint(folder / "best.pt", classifier, origin)
+    if known:
+        _add_knowledge(folder, classifier)
+    return folder
+
+
+def _add_knowledge(folder: Path, classifier: Classifier) -> None:
+    stored = classifier.architecture.stored_size
+    images = chest_like(150, stored)
+    features = outputs_of(classifier, torch.from_numpy(images), 150, CPU)[0].numpy()
+    picture = np.mean([thumbnail(image) for image in images[:100]], axis=0)
+    likeness = np.array([correlation_of(thumbnail(i), picture) for i in images[100:]])
+    reference = fit_reference(features[:100], features[100:], picture, likeness)
+    none = np.array([], dtype=np.int64)
+    seen = SeenImages(none, none, np.array([number_of_name("seen.png")]))
+    store(load_model(folder, CPU), reference.to_plain(), seen.to_plain())
+    store_choices(load_model(folder, CPU), choices(classifier.architecture.findings))

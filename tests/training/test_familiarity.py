@@ -1,0 +1,45 @@
+import json
+
+import numpy as np
+import torch
+
+from deepchest_cli import load_model
+from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.model import checkpoint
+from deepchest_cli.model.reference import Reference
+
+
+def test_a_run_leaves_what_it_knows_of_its_images(trained, shards):
+    loaded = checkpoint.load_model(trained, torch.device("cpu"))
+    dataset = open_dataset(shards)
+    reference = Reference.from_plain(loaded.reference)
+    assert reference.training_images == len(dataset.rows("train"))
+    assert reference.validation_images == len(dataset.rows("validation"))
+    assert np.isfinite(reference.threshold)
+    assert len(loaded.seen["names"]) == len(dataset.rows("train"))
+
+
+def test_images_of_training_and_validation_are_recognised(trained, shards):
+    source = shards.parent / "nih" / "images"
+    dataset = open_dataset(shards)
+    model = load_model(trained, device="cpu")
+    for part, code in (("train", "seen-train"), ("validation", "seen-validation"), ("test", "")):
+        name = str(dataset.columns["image_index"][dataset.rows(part)[0]])
+        (answer,) = model.predict(source / name)
+        codes = [oddity.code for oddity in answer.oddities if oddity.code.startswith("seen")]
+        assert codes == ([code] if code else []), part
+
+
+def test_files_and_shards_give_the_same(trained, shards):
+    from deepchest_cli.data.reader import ImageReader
+    from deepchest_cli.evaluation.predictions import predict_rows
+
+    dataset, cpu = open_dataset(shards), torch.device("cpu")
+    names = dataset.columns["image_index"][:5]
+    classifier = checkpoint.load_model(trained, cpu).classifier
+    stored = predict_rows(classifier, ImageReader(dataset, cpu), np.arange(5), 4).probabilities
+    answers = load_model(trained, device="cpu", batch_size=4).predict(
+        shards.parent / "nih" / "images" / name for name in names
+    )
+    assert np.array_equal(stored, [list(answer.probabilities.values()) for answer in answers])
+    assert json.dumps([answer.to_plain() for answer in answers])
