@@ -56,7 +56,9 @@ def choices(findings=FINDINGS) -> dict:
     }
 
 
-def make_model(folder: Path, known: bool = True, seed: int = 0, **architecture) -> Path:
+def make_model(
+    folder: Path, known: bool = True, seed: int = 0, settled: bool = True, **architecture
+) -> Path:
     """Write an untrained model; `known`: with choices, reference and seen images."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -64,7 +66,9 @@ def make_model(folder: Path, known: bool = True, seed: int = 0, **architecture) 
     settings |= {"head": "linear", "stored_size": SIZE, **architecture}
     pad = settings.pop("pad", False)
     classifier = Classifier(Architecture(**settings))
-    _settle(classifier)
+    if settled:
+        _settle(classifier)
+    classifier.eval()
     origin = {
         "weighter": "equal",
         "epoch": 1,
