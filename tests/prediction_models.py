@@ -56,14 +56,19 @@ def choices(findings=FINDINGS) -> dict:
     }
 
 
-def make_model(folder: Path, known: bool = True, seed: int = 0, **architecture) -> Path:
+def make_model(
+    folder: Path, known: bool = True, seed: int = 0, settled: bool = True, **architecture
+) -> Path:
     """Write an untrained model; `known`: with choices, reference and seen images."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     settings = {"backbone": "small_cnn", "findings": FINDINGS, "image_size": SIZE}
     settings |= {"head": "linear", "stored_size": SIZE, **architecture}
     pad = settings.pop("pad", False)
-    classifier = Classifier(Architecture(**settings)).eval()
+    classifier = Classifier(Architecture(**settings))
+    if settled:
+        _settle(classifier)
+    classifier.eval()
     origin = {
         "weighter": "equal",
         "epoch": 1,
@@ -74,6 +79,21 @@ def make_model(folder: Path, known: bool = True, seed: int = 0, **architecture) 
     if known:
         _add_knowledge(folder, classifier)
     return folder
+
+
+@torch.no_grad()
+def _settle(classifier: Classifier) -> None:
+    """Give batch norm the statistics of some pictures: else deep networks see all images alike."""
+    norms = [m for m in classifier.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    if norms:
+        size = classifier.architecture.image_size
+        pictures = torch.from_numpy(chest_like(4, size, seed=8)).unsqueeze(1) / 255
+        classifier.train()(4 * (pictures - 0.5))
+    for norm in norms:
+        norm.momentum = 0.1
+    classifier.eval()
 
 
 def _add_knowledge(folder: Path, classifier: Classifier) -> None:
