@@ -146,13 +146,15 @@ def _other_scores(
     config: EvaluateConfig, path: Path, material: "Material", terminal: Terminal
 ) -> "Scores":
     """Return the scores of the model or of the file that is compared with."""
-    from deepchest_cli.evaluation.material.files import medmnist_names
+    from deepchest_cli.evaluation.material.files import medmnist_names, refuse_other_part
     from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 
     if path.is_dir() or path.suffix == ".pt":
         found = _gather_models(config, [path], terminal, store=False)
         table = found.cases.predictions
         return Scores(path, found.cases.image_index, table.findings, table.probabilities)
+    if material.medmnist:
+        refuse_other_part(path, material.description["split"], "--against")
     scores = read_scores(path, config.logits).of_part(config.split)
     if scores is None:
         raise UsageError(f"{path} has no images of the {config.split} part.")

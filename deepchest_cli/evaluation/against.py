@@ -27,6 +27,7 @@ from deepchest_cli.evaluation.comparison.tables import BETTER, FEWEST_PATIENTS, 
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.scores import Scores
+from deepchest_cli.evaluation.reading.tables import match_images
 
 METRICS = ("auroc", "average_precision")
 
@@ -36,12 +37,14 @@ def paired_with(cases: Cases, scores: Scores, names: tuple[str, str]) -> Cases:
 
     Raises `UsageError` unless both models were given the same images and share a finding.
     """
-    mine, theirs = set(cases.image_index.tolist()), set(scores.images.tolist())
-    if mine != theirs:
+    mine, theirs = cases.image_index.tolist(), scores.images.tolist()
+    found = match_images(theirs, mine, scores.path)
+    place = {row: number for number, row in enumerate(found) if row is not None}
+    if not len(place) == len(mine) == len(theirs):
         raise UsageError(
-            f"{names[0]} and {names[1]} are not on the same images: {len(mine & theirs):,} are "
-            f"in both, {len(mine - theirs):,} and {len(theirs - mine):,} in one. Differences "
-            "across splits would compare patients, not models.",
+            f"{names[0]} and {names[1]} are not on the same images: {len(place):,} are "
+            f"in both, {len(mine) - len(place):,} and {len(theirs) - len(place):,} in one. "
+            "Differences across splits would compare patients, not models.",
             "Predict the same images with both models.",
         )
     findings = tuple(f for f in cases.predictions.findings if f in scores.findings)
@@ -50,8 +53,7 @@ def paired_with(cases: Cases, scores: Scores, names: tuple[str, str]) -> Cases:
             f"{names[0]} and {names[1]} have no finding in common.",
             "Compare models of the same findings.",
         )
-    place = {name: row for row, name in enumerate(scores.images.tolist())}
-    rows = [place[name] for name in cases.image_index.tolist()]
+    rows = [place[row] for row in range(len(mine))]
     here = [cases.predictions.findings.index(name) for name in findings]
     table = replace(
         cases.predictions,

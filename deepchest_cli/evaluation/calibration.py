@@ -17,6 +17,7 @@ Method = Literal["platt", "temperature"]
 BINS = 10  # of equal mass
 FEWEST_POSITIVES = 10  # on validation, and as many negatives; below them nothing is fitted
 STEPS = 100
+SAME = 1e-9  # logits nearer to each other are equal
 LARGEST = 100.0  # slope or intercept: beyond it the classes are all but separated
 
 
@@ -74,6 +75,8 @@ def fit_scaling(labels: Labels, probabilities: Floats, method: Method) -> Scalin
             f"than {FEWEST_POSITIVES} of either"
         )
     logits = logits_of(probabilities)
+    if np.ptp(logits) < SAME:
+        return "all scores are equal on validation"
     columns = logits[:, None] if method == "temperature" else _with_one(logits)
     found = _fit(columns, np.zeros(len(labels)), labels)
     if found is None:
@@ -92,6 +95,8 @@ def slope_and_intercept(labels: Labels, probabilities: Floats) -> tuple[float, f
     if not 0 < labels.sum() < len(labels):
         return np.nan, np.nan
     logits = logits_of(probabilities)
+    if np.ptp(logits) < SAME:
+        return np.nan, np.nan  # one score says nothing about a slope
     joint = _fit(_with_one(logits), np.zeros(len(labels)), labels)
     large = _fit(np.ones((len(labels), 1)), logits, labels)
     return (

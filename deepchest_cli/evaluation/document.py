@@ -5,13 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from deepchest_cli import __version__
+from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.against import compare
 from deepchest_cli.evaluation.baseline import metadata_baseline
 from deepchest_cli.evaluation.bootstrap import Resampling, resample_patients
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.localisation import Located, localisation
 from deepchest_cli.evaluation.material.material import Material
-from deepchest_cli.evaluation.references import SPLITS, WHY, recognise, references_for
+from deepchest_cli.evaluation.references import (
+    SPLITS,
+    WHY,
+    is_whole,
+    recognise,
+    references_for,
+)
 from deepchest_cli.evaluation.relabels import clean_labels, read_relabels
 from deepchest_cli.evaluation.report import build_report
 from deepchest_cli.evaluation.sections import SHARED_VALIDATION, calibration, operating_points
@@ -40,8 +47,16 @@ def build_document(material: Material, extras: Extras) -> dict[str, Any]:
     """
     cases, choices = material.cases, material.choices
     split_name = recognise(cases, material.medmnist)
-    references = references_for(split_name, extras.references)
     table = cases.predictions
+    references = references_for(split_name, extras.references)
+    if not is_whole(table):
+        references = []
+    if extras.references and not references:
+        raise UsageError(
+            "--reference: published means are over NIH's fourteen findings, each with positives; "
+            f"scored are {len(table.findings)}.",
+            "Score all fourteen, or leave --reference out.",
+        )
     resampling = resample_patients(table.patient_id, extras.replicates, extras.seed)
     return {
         "deepchest": __version__,

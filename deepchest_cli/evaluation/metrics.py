@@ -11,7 +11,7 @@ from deepchest_cli.evaluation.predictions import Predictions
 Floats = NDArray[np.float64]
 Labels = NDArray[np.uint8]
 THRESHOLD = 0.5
-SMALLEST = 1e-12  # keeps the logarithm of a probability finite
+SMALLEST = float(np.finfo(np.float64).eps)  # keeps logarithms finite, as scikit-learn does
 
 
 def _both_classes(labels: Labels) -> bool:

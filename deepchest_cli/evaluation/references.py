@@ -12,6 +12,7 @@ from typing import Any
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.evaluation.cases import Cases
+from deepchest_cli.evaluation.predictions import Predictions
 
 OFFICIAL, CHEXNET, CHESTMNIST, OWN = "official", "chexnet", "chestmnist", "own"
 SPLITS = {
@@ -113,16 +114,24 @@ def recognise(cases: Cases, medmnist: bool = False) -> str | None:
     medmnist: whether the labels are those of chestmnist.npz.
     """
     count, digest = OFFICIAL_TEST
-    names = "\n".join(sorted(cases.image_index.tolist()))
+    names = "\n".join(sorted(name.rsplit("/", 1)[-1] for name in cases.image_index.tolist()))
     if len(cases) == count and sha256(names.encode()).hexdigest() == digest:
         return OFFICIAL
     positives = cases.predictions.labels.sum(axis=0)
     columns = {name: int(n) for name, n in zip(cases.predictions.findings, positives, strict=True)}
     expected = dict(zip(FINDINGS, CHEXNET_TEST[1], strict=True))
-    alike = columns and all(expected.get(name) == number for name, number in columns.items())
+    alike = len(columns) == len(FINDINGS) and all(
+        expected.get(name) == number for name, number in columns.items()
+    )
     if len(cases) == CHEXNET_TEST[0] and alike:
         return CHESTMNIST if medmnist else CHEXNET
     return None
+
+
+def is_whole(table: Predictions) -> bool:
+    """Whether all fourteen findings are scored: a published mean is over these."""
+    positives = dict(zip(table.findings, (table.labels * table.known).sum(axis=0), strict=True))
+    return all(positives.get(finding, 0) > 0 for finding in FINDINGS)
 
 
 def references_for(split: str | None, wanted: tuple[str, ...] = ()) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ def clean_labels(
 
     Raises `UsageError` where no scored image has a second label.
     """
-    names = cases.image_index.tolist()
+    names = [name.rsplit("/", 1)[-1] for name in cases.image_index.tolist()]  # NIH's are flat
     findings = {}
     for name, covered in COVERED.items():
         if set(covered) <= set(cases.predictions.findings):

@@ -128,6 +128,7 @@ def check_gates(report: dict[str, Any], gates: list[tuple[str, float]]) -> None:
         else:
             value, title = report["macro"][metric], f"macro {metric}"
         if not value >= floor:
-            missed.append(f"{title} is {value:.4f}, below {floor:g}")
+            found = "undefined" if np.isnan(value) else f"{value:.4f}, below {floor:g}"
+            missed.append(f"{title} is {found}")
     if missed:
         raise GateError(f"The quality gate was not met: {'; '.join(missed)}.")

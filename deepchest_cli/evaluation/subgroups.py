@@ -74,14 +74,23 @@ def subgroups(cases: Cases, resampling: Resampling, choices: Choices | None) -> 
     }
 
 
-def calls(table: Predictions, choices: Choices) -> NDArray[np.bool_]:
-    """Return which findings are called at the shared operating point (N, T); none without one."""
+@dataclass(frozen=True)
+class Calls:
+    """What is called at the shared operating point."""
+
+    positive: NDArray[np.bool_]  # (N, T)
+    possible: NDArray[np.bool_]  # (T,), whether the finding has a threshold at all
+
+
+def calls(table: Predictions, choices: Choices) -> Calls:
+    """Return which findings are called at the shared operating point."""
     limits = np.array([choices.threshold(name, SHARED_RULE) for name in table.findings])
-    return np.asarray(table.probabilities >= np.where(np.isnan(limits), np.inf, limits))
+    possible = np.isfinite(limits)
+    return Calls(table.probabilities >= np.where(possible, limits, np.inf), possible)
 
 
 def _group(
-    group: Group, table: Predictions, called: NDArray[np.bool_] | None, resampling: Resampling
+    group: Group, table: Predictions, called: Calls | None, resampling: Resampling
 ) -> dict[str, Any]:
     patients = len(np.unique(table.patient_id[group.rows]))
     entry: dict[str, Any] = {
@@ -142,16 +151,19 @@ def _aurocs(group: Group, table: Predictions, resampling: Resampling) -> list[tu
 
 
 def _rates(
-    group: Group, table: Predictions, called: NDArray[np.bool_] | None, resampling: Resampling
+    group: Group, table: Predictions, called: Calls | None, resampling: Resampling
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Return false negative and false positive rates by finding, and the underdiagnosis."""
     count = len(table.findings)
     nothing = [{"fnr": dict(NOTHING), "fpr": dict(NOTHING)} for _ in range(count)]
     if called is None:
         return nothing, dict(NOTHING)
-    mine = called[group.rows]
+    mine = called.positive[group.rows]
     sides = [_sides(group, table, column) for column in range(count)]
-    some = np.stack([ill for ill, _, _ in sides]).any(axis=0)
+    # a finding without a threshold is never called: it can be no underdiagnosis either
+    some = np.stack(
+        [ill & can for (ill, _, _), can in zip(sides, called.possible, strict=True)]
+    ).any(axis=0)
     parts = [some & ~mine.any(axis=1)]
     wholes = [some]
     for column, (ill, well, _) in enumerate(sides):
@@ -162,6 +174,6 @@ def _rates(
     patients = len(np.unique(table.patient_id[group.rows][some]))
     for column, (_, _, counts) in enumerate(sides):
         for name, place, count_of in zip(("fnr", "fpr"), (1, 2), counts, strict=True):
-            if count_of >= FEWEST_PATIENTS:
+            if count_of >= FEWEST_PATIENTS and called.possible[column]:
                 nothing[column][name] = found[2 * column + place]
     return nothing, found[0] if patients >= FEWEST_PATIENTS else dict(NOTHING)

@@ -496,3 +496,68 @@ def test_choices_that_cannot_be_read_are_made_anew(evaluate, run):
     content = torch.load(run / "best.pt", weights_only=True)
     torch.save({**content, "choices": {"of": "another version"}}, run / "best.pt")
     assert "now stored" in json.loads(evaluate("--json").out)["choices"]["note"]
+
+
+def test_a_report_that_cannot_be_drawn_leaves_the_earlier_one(
+    deepchest, files, tmp_path, monkeypatch
+):
+    words = (
+        "evaluate",
+        "--predictions",
+        files[0],
+        "--labels",
+        files[1],
+        "--report",
+        tmp_path / "r",
+    )
+    assert deepchest(*words).code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+
+    def broken(*arguments):
+        raise OSError("no fonts")
+
+    monkeypatch.setattr("deepchest_cli.evaluation.output.folder.roc_figure", broken)
+    assert deepchest(*words, "--force").code == 1
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+
+
+def test_a_findings_name_is_no_formula(deepchest, tmp_path):
+    rows = [f"{n},0.{n % 9 + 1}" for n in range(40)]
+    (tmp_path / "p.csv").write_text("image,a$x^$b\n" + "\n".join(rows))
+    labels = [f"{n},{n % 2}" for n in range(40)]
+    (tmp_path / "l.csv").write_text("image,a$x^$b\n" + "\n".join(labels))
+    words = ("evaluate", "--predictions", tmp_path / "p.csv", "--labels", tmp_path / "l.csv")
+    outcome = deepchest(*words, "--report", tmp_path / "r", "--replicates", "5")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "r" / "report.html").is_file()
+
+
+def test_parts_of_medmnist_are_told_by_their_names(deepchest, tmp_path):
+    import numpy as np
+
+    chance = np.random.default_rng(0)
+    labels = {f"{p}_labels": chance.integers(0, 2, (30, 14)) for p in ("train", "val", "test")}
+    np.savez(tmp_path / "chestmnist.npz", **labels)
+    rows = "".join(",".join([str(n), *["0.5"] * 14]) + "\n" for n in range(30))
+    name = "chestmnist_{}_[AUC]0.500_[ACC]0.500@x.csv"
+    for part in ("val", "test"):
+        (tmp_path / name.format(part)).write_text(rows)
+    test, validation = (tmp_path / name.format(part) for part in ("test", "val"))
+    words = (
+        "evaluate",
+        "--predictions",
+        test,
+        "--labels",
+        tmp_path / "chestmnist.npz",
+        "--replicates",
+        "2",
+    )
+    for flag, path in (("--validation", test), ("--against", validation)):
+        refused = deepchest(*words, flag, path)
+        assert refused.code == 2 and "by its name" in refused.err
+    assert deepchest(*words, "--validation", validation).code == 0
+
+
+def test_published_means_do_not_stand_beside_fewer_findings(deepchest, files):
+    outcome = deepchest("evaluate", "--predictions", files[0], "--labels", files[1], "--json")
+    assert json.loads(outcome.out)["references"]["rows"] == []

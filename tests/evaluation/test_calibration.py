@@ -112,3 +112,10 @@ def test_without_a_positive_slope_and_skill_are_undefined():
     found = calibration_figures(np.zeros(5, np.uint8), np.full(5, 0.1))
     assert np.isnan([found["slope"], found["intercept"], found["brier_skill"]]).all()
     assert found["ece"] == pytest.approx(0.1)
+
+
+def test_scores_that_are_all_equal_have_no_slope():
+    labels = np.tile([0, 1], 20).astype(np.uint8)
+    slope, intercept = slope_and_intercept(labels, np.full(40, 0.3))
+    assert np.isnan(slope) and np.isnan(intercept)
+    assert fit_scaling(labels, np.full(40, 0.3), "platt") == "all scores are equal on validation"

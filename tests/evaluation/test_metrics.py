@@ -134,3 +134,10 @@ def test_the_loss_of_a_certain_error_is_finite():
 def test_the_macro_mean_leaves_out_what_is_undefined():
     assert macro(np.array([0.5, np.nan, 0.7])) == pytest.approx(0.6)
     assert np.isnan(macro(np.array([np.nan])))
+
+
+def test_the_loss_of_certain_scores_is_scikit_learns():
+    labels = np.array([[1], [1], [0], [0]], dtype=np.uint8)
+    table = predictions(labels, np.array([[1.0], [0.0], [0.0], [1.0]]))
+    expected = log_loss(labels[:, 0], table.probabilities[:, 0])
+    assert per_finding("loss", table)[0] == pytest.approx(expected, rel=0, abs=1e-12)

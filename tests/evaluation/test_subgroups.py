@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -35,7 +37,7 @@ def test_bands_of_age_begin_where_they_say(make_cases):
 def test_figures_are_those_of_the_images_alone(make_cases):
     cases = make_cases()
     choices = choose(make_cases(seed=1).predictions, "platt", "x")
-    table, called = cases.predictions, calls(cases.predictions, choices)
+    table, called = cases.predictions, calls(cases.predictions, choices).positive
     women = np.flatnonzero(cases.sex == "F")
     group = table_of(cases, choices)["sex", "F"]
     assert (group["images"], group["patients"]) == (200, 100)
@@ -83,3 +85,18 @@ def test_without_thresholds_there_are_no_rates(make_cases):
     assert np.isfinite(group["macro_auroc"]["value"])
     assert np.isnan(group["underdiagnosis"]["value"])
     assert np.isnan(group["findings"]["Mass"]["fnr"]["value"])
+
+
+def test_a_finding_without_a_threshold_has_no_rates_and_is_no_underdiagnosis(make_cases):
+    cases = make_cases()
+    choices = choose(cases.predictions, "platt", "x")
+    finding = cases.predictions.findings[0]
+    without = replace(choices, thresholds={**choices.thresholds, finding: {"youden": np.nan}})
+    group = table_of(cases, without)["sex", "F"]
+    assert np.isnan(group["findings"][finding]["fnr"]["value"])
+    assert np.isnan(group["findings"][finding]["fpr"]["value"])
+    women, table = np.flatnonzero(cases.sex == "F"), cases.predictions
+    called = calls(table, choices).positive[women][:, 1:]
+    ill = (table.labels * table.known)[women][:, 1:].any(axis=1)
+    missed = ill & ~called.any(axis=1)
+    assert group["underdiagnosis"]["value"] == pytest.approx(missed.sum() / ill.sum(), abs=1e-12)

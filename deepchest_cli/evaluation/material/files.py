@@ -61,6 +61,15 @@ def gather_files(request: FileRequest) -> Material:
     )
 
 
+def refuse_other_part(path: Path, part: str, flag: str) -> None:
+    """Raise `UsageError` where the name of a file of MedMNIST's says that it is of another part."""
+    if is_medmnist(path) and part_of(path) != part:
+        raise UsageError(
+            f"{flag}: {path} is of the {part_of(path)} part by its name, not of {part}.",
+            "Name the file of that part.",
+        )
+
+
 def medmnist_names(images: NDArray[np.str_], part: str) -> NDArray[np.str_]:
     """Return names that tell MedMNIST's parts apart, which all count from 0."""
     return np.array([f"{part}-{name}" for name in images.tolist()], dtype=str)
@@ -71,7 +80,7 @@ def _named(cases: Cases, part: str, labels: Labels) -> Cases:
     if labels.path.suffix != ".npz":
         return cases
     names = medmnist_names(cases.image_index, part)
-    shift = 0 if part == "test" else 10**9
+    shift = {"test": 0, "validation": 10**9, "train": 2 * 10**9}[part]
     table = cases.predictions
     moved = replace(table, patient_id=table.patient_id + shift)
     return replace(cases, image_index=names, predictions=moved)
@@ -86,6 +95,7 @@ def _validation(
         kept = None if scores.parts is None else scores.of_part("validation")
         found = None if kept is None else pair(kept, labels, patients).cases
     else:
+        refuse_other_part(request.validation, "validation", "--validation")
         others = read_scores(request.validation, request.logits)
         if labels.path.suffix == ".npz":
             labels, patients = read_labels(labels.path, "validation"), None

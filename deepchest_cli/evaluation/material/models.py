@@ -134,7 +134,13 @@ def _choices(
     own = all(model.origin["data_sha256"] == dataset.sha256 for model in models)
     if not own or not len(rows):
         reason = "has no validation part" if own else "is not what the model was trained on"
-        return models, None, f"{request.data} {reason}, and the checkpoint keeps none.", ()
+        if alone and kept is not None:  # by the other method of calibration
+            note = (
+                f"Chosen on validation and kept in {models[0].path}, with {kept.method} scaling: "
+            )
+            return models, kept, f"{note}{request.data} {reason}.", ()
+        keeper = "the checkpoint keeps none" if alone else "of several models none is kept"
+        return models, None, f"{request.data} {reason}, and {keeper}.", ()
     choices = choose(mean.of(rows), request.method, dataset.sha256)
     if not alone or not request.store:
         return models, choices, "Chosen on validation; not stored.", ()
@@ -144,9 +150,14 @@ def _choices(
 def _kept(model: LoadedModel) -> Choices | None:
     """Return the choices in a checkpoint; None without any that this version understands."""
     try:
-        return None if model.choices is None else Choices.from_plain(model.choices)
-    except (KeyError, TypeError):
+        if model.choices is None:
+            return None
+        choices = Choices.from_plain(model.choices)
+        if not choices.covers(tuple(model.identity["findings"])):
+            return None
+    except (KeyError, TypeError, AttributeError, ValueError):
         return None
+    return choices
 
 
 def _stored(

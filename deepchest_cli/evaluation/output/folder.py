@@ -27,11 +27,13 @@ REPORT, RESULTS, CARD = "report.html", "results.json", "model-card.md"
 NAMES = (REPORT, RESULTS, CARD, PREDICTIONS, *TABLES)
 PICTURES = ("roc", "precision-recall", "reliability", "subgroups", "confusion", "errors")
 PHOTOGRAPHS = ("errors",)  # would be larger as SVG
-STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest"}  # the same figure is the same file
+# the same figure is the same file; a finding's name is no formula
+STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest", "text.parse_math": False}
 
 
 def write_report(folder: Path, document: dict[str, Any], material: Material) -> None:
     """Write everything into a folder, the page last; every file is whole or not there."""
+    pictures = _draw(_figures(document, material))  # before an earlier report is touched
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*NAMES, *(f"{picture}.png" for picture in PICTURES)):
         (folder / name).unlink(missing_ok=True)  # what an earlier report had and this one has not
@@ -40,8 +42,11 @@ def write_report(folder: Path, document: dict[str, Any], material: Material) -> 
     write_json(folder / RESULTS, versioned(document))
     origins = [model.origin for model in material.models]
     write_text(folder / CARD, model_card(document, origins))
-    pictures = _draw(folder, _figures(document, material))
-    write_text(folder / REPORT, report_page(document, pictures))
+    for name, (raster, _) in pictures.items():
+        with replacing(folder / f"{name}.png") as temporary:
+            temporary.write_bytes(raster)
+    carried = {name: vector or raster for name, (raster, vector) in pictures.items()}
+    write_text(folder / REPORT, report_page(document, carried))
 
 
 def _figures(document: dict[str, Any], material: Material) -> "dict[str, Callable[[], Figure]]":
@@ -61,19 +66,17 @@ def _figures(document: dict[str, Any], material: Material) -> "dict[str, Callabl
     return figures
 
 
-def _draw(folder: Path, figures: "dict[str, Callable[[], Figure]]") -> dict[str, bytes]:
-    """Write each figure as PNG; return what the page carries of it."""
+def _draw(figures: "dict[str, Callable[[], Figure]]") -> dict[str, tuple[bytes, bytes]]:
+    """Return each figure as PNG and as SVG; the latter is empty for photographs."""
     from matplotlib import rc_context
 
-    carried = {}
+    drawn = {}
     for name, draw in figures.items():
         with rc_context(STYLE):
             figure, raster, vector = draw(), io.BytesIO(), io.BytesIO()
             figure.savefig(raster, format="png", metadata={"Software": None})
-            with replacing(folder / f"{name}.png") as temporary:
-                temporary.write_bytes(raster.getvalue())
             figure.set_layout_engine("none")  # it is laid out by now
             if name not in PHOTOGRAPHS:
                 figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
-            carried[name] = vector.getvalue() or raster.getvalue()
-    return carried
+            drawn[name] = raster.getvalue(), vector.getvalue()
+    return drawn

@@ -30,6 +30,5 @@ def write_for_medmnist(
     path = folder / name
     if path.exists() and not force:
         raise UsageError(f"{path} exists already.", "Replace it with --force.")
-    folder.mkdir(parents=True, exist_ok=True)
     write_medmnist(path, table.findings, table.probabilities)
     return path

@@ -14,6 +14,7 @@ from deepchest_cli.evaluation.nih import read_metadata
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
 from deepchest_cli.evaluation.reading.tables import (
     OTHERS,
+    STANDARD_INPUT,
     find_column,
     image_column,
     image_keys,
@@ -22,8 +23,8 @@ from deepchest_cli.evaluation.reading.tables import (
     read_table,
 )
 
-PRESENT = {"1", "1.0", "yes", "true", "y"}
-ABSENT = {"0", "0.0", "no", "false", "n"}
+PRESENT = {"1", "1.0", "yes", "true", "y", "positive", "present"}
+ABSENT = {"0", "0.0", "no", "false", "n", "negative", "absent"}
 UNKNOWN = {"", "nan", "na", "none", "null", "-1", "-1.0"}  # not mentioned, or uncertain
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # the patient and the follow-up
 
@@ -50,6 +51,8 @@ def read_labels(path: Path, part: str = "test") -> Labels:
 
     Raises `UsageError`, naming row and column, for whatever is no label.
     """
+    if path == STANDARD_INPUT:
+        raise UsageError("--labels cannot be read from standard input.", "Name a file.")
     if path.suffix == ".npz":
         return _of_arrays(path, read_medmnist_labels(path, part))
     columns = read_table(path, rows=1).columns
@@ -112,7 +115,10 @@ def _of_columns(table: pd.DataFrame, path: Path) -> Labels:
                 f"{path}, row {row + 2}, column {column!r}: found {table[column].iloc[row]!r}.",
                 "Labels are 0 or 1; an empty cell or -1 is unknown. Remove columns that are none.",
             )
-        findings.append(known_names.get(plain_finding(column), column))
+        finding = known_names.get(plain_finding(column), column)
+        if finding in findings:
+            raise UsageError(f"{path} has two columns about {finding!r}.", "Keep one of them.")
+        findings.append(finding)
         labels.append(cells.isin(PRESENT).to_numpy(dtype=np.uint8))
         known.append((~cells.isin(UNKNOWN)).to_numpy(dtype=np.uint8))
     if not findings:
@@ -126,16 +132,22 @@ def _of_columns(table: pd.DataFrame, path: Path) -> Labels:
         tuple(findings),
         np.stack(labels, axis=1),
         np.stack(known, axis=1),
-        _patients(table, roles["patient"]),
+        _patients(table, roles["patient"], path),
         _ages(table, roles["age"]),
         _text(table, roles["sex"], 1),
         _text(table, roles["view"], 4),
     )
 
 
-def _patients(table: pd.DataFrame, column: str | None) -> NDArray[np.int64] | None:
+def _patients(table: pd.DataFrame, column: str | None, path: Path) -> NDArray[np.int64] | None:
     if column is None:
         return None
+    blank = np.flatnonzero((table[column].str.strip() == "").to_numpy(dtype=bool))
+    if len(blank):
+        raise UsageError(
+            f"{path}, row {blank[0] + 2}: column {column!r} is empty.",
+            "Name every image's patient, or remove the column: then each image is one of its own.",
+        )
     codes = np.unique(table[column].str.strip().to_numpy(dtype=str), return_inverse=True)[1]
     return np.asarray(codes.reshape(-1), dtype=np.int64)
 
@@ -161,7 +173,7 @@ def patients_of(labels: Labels) -> tuple[NDArray[np.int64], str]:
     """
     if labels.patient_id is not None:
         return labels.patient_id, ""
-    matches = [NIH_NAME.fullmatch(name) for name in labels.images.tolist()]
+    matches = [NIH_NAME.fullmatch(name.rsplit("/", 1)[-1]) for name in labels.images.tolist()]
     if all(matches):
         return np.array([int(m[1]) for m in matches if m], dtype=np.int64), (
             f"{labels.path} has no column of patients: they are taken from NIH's file names."

@@ -6,7 +6,6 @@ NIH's order. Yang et al. 2023, MedMNIST v2, Scientific Data 10:41.
 """
 
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,8 +52,8 @@ def read_medmnist(path: Path) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
             f"{len(FINDINGS)} scores.",
             "Give a file of chestmnist, or rename it and add a header.",
         )
-    images = image_keys(list(table[0]), path, first_row=1)
-    scores = [numbers(table[i + 1], name, path, 1) for i, name in enumerate(FINDINGS)]
+    images = image_keys(list(table["0"]), path, first_row=1)
+    scores = [numbers(table[str(i + 1)], name, path, 1) for i, name in enumerate(FINDINGS)]
     return images, np.stack(scores, axis=1)
 
 
@@ -64,7 +63,7 @@ def read_medmnist_labels(path: Path, part: str) -> NDArray[np.uint8]:
     try:
         with np.load(path) as arrays:
             labels = np.asarray(arrays[key])
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile and zlib each have their own
         raise UsageError(
             f"{path} has no readable array {key!r}.", "Give MedMNIST's chestmnist.npz."
         ) from error
@@ -94,4 +93,5 @@ def write_medmnist(path: Path, findings: Sequence[str], probabilities: NDArray[n
     columns = [list(findings).index(name) for name in FINDINGS]
     rows = probabilities[:, columns].tolist()
     lines = [",".join([str(i), *map(repr, row)]) for i, row in enumerate(rows)]
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, "\n".join(lines) + "\n")

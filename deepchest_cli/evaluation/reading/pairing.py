@@ -10,7 +10,7 @@ from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of
 from deepchest_cli.evaluation.reading.scores import Scores
-from deepchest_cli.evaluation.reading.tables import few
+from deepchest_cli.evaluation.reading.tables import few, match_images
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def pair(scores: Scores, labels: Labels, patients: NDArray[np.int64] | None = No
     )
     return Paired(
         Cases(
-            predictions, scores.images[order], labels.age[rows], labels.sex[rows], labels.view[rows]
+            predictions, labels.images[rows], labels.age[rows], labels.sex[rows], labels.view[rows]
         ),
         len(labels.images) - len(rows),
         tuple(name for name in labels.findings if name not in scores.findings),
@@ -51,15 +51,15 @@ def pair(scores: Scores, labels: Labels, patients: NDArray[np.int64] | None = No
 
 def _rows(scores: Scores, labels: Labels) -> NDArray[np.int64]:
     """Return where each prediction's image stands among the labels (N,)."""
-    place = {name: row for row, name in enumerate(labels.images.tolist())}
-    missing = [name for name in scores.images.tolist() if name not in place]
+    rows = match_images(scores.images.tolist(), labels.images.tolist(), scores.path)
+    missing = [name for name, row in zip(scores.images, rows, strict=True) if row is None]
     if missing:
         raise UsageError(
             f"{len(missing):,} of {len(scores.images):,} images of {scores.path} have no label in "
             f"{labels.path}: {few(missing)}.",
             f"Add their labels, or take them out of {scores.path}.",
         )
-    return np.array([place[name] for name in scores.images.tolist()], dtype=np.int64)
+    return np.array(rows, dtype=np.int64)
 
 
 def _columns(scores: Scores, labels: Labels) -> list[int]:

@@ -120,7 +120,9 @@ def _probabilities(
             "Scores have to be finite: look for what the model could not compute.",
         )
     if logits:
-        return np.asarray(np.exp(-np.logaddexp(0.0, -scores)))
+        probabilities = np.asarray(np.exp(-np.logaddexp(0.0, -scores)))
+        _refuse_saturation(scores, probabilities, findings, path)
+        return probabilities
     outside = np.argwhere((scores < 0) | (scores > 1))
     if len(outside):
         row, column = outside[0]
@@ -130,6 +132,22 @@ def _probabilities(
             "If these are logits, say so: --logits. Otherwise scale them to probabilities.",
         )
     return scores
+
+
+def _refuse_saturation(
+    scores: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    findings: tuple[str, ...],
+    path: Path,
+) -> None:
+    """Logits above about 37 all give 1: a ranking by probabilities would tie them."""
+    for column, finding in enumerate(findings):
+        if len(np.unique(probabilities[:, column])) < len(np.unique(scores[:, column])):
+            raise UsageError(
+                f"{path}: logits for {finding} of up to {scores[:, column].max():g} are too large "
+                "to be told apart as probabilities.",
+                "Divide them by a number that keeps them below 30, or give other scores.",
+            )
 
 
 def _others(count: int) -> str:

@@ -1,6 +1,7 @@
 """CSV tables as text, and their columns by whatever name they go."""
 
 import csv
+import io
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepchest_cli.data.matching import Matcher, stem_of
+from deepchest_cli.data.sources.tables import read_text
 from deepchest_cli.errors import UsageError
 
 STANDARD_INPUT = Path("-")
@@ -37,7 +40,7 @@ FINDING_ALIASES = {"pleural": "pleuralthickening", "infiltrate": "infiltration"}
 
 def plain(name: str) -> str:
     """Return a name without case, spaces and signs, as names are compared."""
-    return re.sub(r"[^0-9a-z]", "", name.lower())
+    return re.sub(r"[\W_]", "", name.lower())  # letters of any script
 
 
 def plain_finding(name: str) -> str:
@@ -57,36 +60,45 @@ def read_table(path: Path, header: bool = True, rows: int | None = None) -> pd.D
 
     Raises `UsageError` where there is no file, no row, or no table.
     """
-    if path != STANDARD_INPUT:
-        _refuse_no_table(path)
+    if path != STANDARD_INPUT and not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise UsageError(f"{path} {what}.", "Name a CSV file.")
     try:
-        table = pd.read_csv(
-            sys.stdin.buffer if path == STANDARD_INPUT else path,
-            dtype=str,
-            keep_default_na=False,
-            index_col=False,
-            encoding="utf-8-sig",
-            header=0 if header else None,
-            nrows=rows,
-        )
-    except (ValueError, OSError, csv.Error) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        text = sys.stdin.read() if path == STANDARD_INPUT else read_text(path)
+        found = [row for row in csv.reader(io.StringIO(text.lstrip("\ufeff")), strict=True) if row]
+    except (csv.Error, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} is no readable CSV table: {reason}.", "Give a table with commas, in UTF-8."
+            f"{path} is no readable CSV table: {error}.", "Give a table with commas, in UTF-8."
         ) from error
-    if table.empty:
+    first = 1 if header else 0
+    if len(found) <= first:
         raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
-    return table
+    names = _names(found[0], path) if header else list(map(str, range(len(found[0]))))
+    _refuse_uneven(found, len(names), path)
+    body = found[first:] if rows is None else found[first : first + rows]
+    columns = zip(names, zip(*body, strict=True), strict=True)
+    return pd.DataFrame({name: np.array(cells, dtype=object) for name, cells in columns})
 
 
-def _refuse_no_table(path: Path) -> None:
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "is not there"
-        raise UsageError(f"{path} {found}.", "Name a CSV file.")
-    with path.open("rb") as file:
-        start = file.read(64)
-    if start.startswith(b"version https://git-lfs"):
-        raise UsageError(f"{path} is a Git LFS pointer, not the table.", "Run: git lfs pull")
+def _names(header: list[str], path: Path) -> list[str]:
+    """Return the columns' names, one for a nameless one too; the same name twice is an error."""
+    names = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise UsageError(f"{path} has two columns {repeated[0]!r}.", "Keep one of them.")
+    return names
+
+
+def _refuse_uneven(rows: list[list[str]], width: int, path: Path) -> None:
+    """Raise for a row that is cut or has too many cells, as decimal commas make them."""
+    for number, row in enumerate(rows, start=1):
+        while len(row) > width and not row[-1]:
+            row.pop()  # a comma at the end
+        if len(row) != width:
+            raise UsageError(
+                f"{path}, row {number}: {len(row)} cells, where the first row has {width}.",
+                "The file is cut short, or its numbers have decimal commas: write 0.5, not 0,5.",
+            )
 
 
 def find_column(table: pd.DataFrame, role: str) -> str | None:
@@ -110,12 +122,33 @@ def image_column(table: pd.DataFrame, path: Path) -> str:
 
 
 def image_key(name: str) -> str:
-    """Return an image's name without folder and ending, as it is matched."""
-    return re.sub(r"\.(png|jpe?g|dcm|npy)$", "", re.split(r"[/\\]", name.strip())[-1], flags=re.I)
+    """Return an image's name without ending, as it is matched; folders stay."""
+    return stem_of(re.sub(r"\.npy$", "", name.strip(), flags=re.I))
+
+
+def match_images(names: Sequence[str], there: Sequence[str], path: Path) -> list[int | None]:
+    """Return where each image stands among those that are there; None: nowhere.
+
+    Names agree from the end as far as both have folders. Raises `UsageError` where two of them are
+    the same image.
+    """
+    matcher = Matcher(list(there))
+    found = [matcher.find(name) for name in names]
+    rows = [None if one is None else one[0] for one in found]
+    seen: dict[int, str] = {}
+    for name, row in zip(names, rows, strict=True):
+        if row is not None and row in seen:
+            raise UsageError(
+                f"{path}: {seen[row]!r} and {name!r} would both be {there[row]!r}.",
+                "Give the folders in both files, or in neither.",
+            )
+        if row is not None:
+            seen[row] = name
+    return rows
 
 
 def image_keys(names: Sequence[str], path: Path, first_row: int = 2) -> NDArray[np.str_]:
-    """Return images' names without folder and ending, as they are matched.
+    """Return images' names without ending, as they are matched.
 
     Raises `UsageError` for an empty name and for an image that stands there twice. The rows of a
     message are counted as an editor does, the table's first being `first_row`.

@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,29 @@ def test_medmnists_arrays(tmp_path):
 def test_what_is_no_label(write, text, message):
     with pytest.raises(UsageError, match=message):
         read_labels(write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,effusion,Effusion\na,1,0\n", "two columns about 'Effusion'"),
+        ("image,Mass,Mass\na,1,0\n", "two columns 'Mass'"),
+        ("image,Patient ID,Mass\na,1,0\nb,,1\n", "row 3: column 'Patient ID' is empty"),
+        ("image,Mass\na,0,344\n", "row 2: 3 cells, where the first row has 2"),
+        ("image,Mass,Edema\na,1\n", "row 2: 2 cells, where the first row has 3"),
+    ],
+)
+def test_what_would_be_misread_is_refused(tmp_path, text, message):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_labels(tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("name", ["labels.csv.gz", "labels.csv", "labels.npz"])
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_files_that_are_empty_or_cut_are_named(tmp_path, name, share):
+    data = gzip.compress(b"image,Mass\n" + b"a,1\n" * 50)
+    path = tmp_path / name
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(UsageError, match=name):
+        read_labels(path)

@@ -59,3 +59,24 @@ def test_patients_in_two_parts(files):
     with pytest.raises(UsageError, match="1 patients are in both V and T"):
         refuse_shared_patients(one, pair(*files("image,Mass\nb,0.1\n")).cases, ("V", "T"))
     refuse_shared_patients(one, pair(*files("image,Mass\nc,0.1\n")).cases, ("V", "T"))
+
+
+def test_folders_agree_as_far_as_both_files_have_them(files):
+    labels = "image,Mass\nsiteB/x/1.png,1\nsiteA/x/1.png,0\n"
+    found = pair(*files("image,Mass\nx/siteA/x/1.png,0.1\n", labels)).cases
+    assert found.image_index.tolist() == ["siteA/x/1"]
+    assert found.predictions.labels.tolist() == [[0]]
+    with pytest.raises(UsageError, match="no label in"):
+        pair(*files("image,Mass\nsiteC/x/1.png,0.1\n", labels))
+    with pytest.raises(UsageError, match="could be the image of several rows"):
+        pair(*files("image,Mass\n1.png,0.1\n", labels))
+
+
+def test_two_predictions_for_one_image_are_refused(files):
+    with pytest.raises(UsageError, match="'one/a' and 'two/a' would both be 'a'"):
+        pair(*files("image,Mass\none/a.png,0.1\ntwo/a.png,0.2\n"))
+
+
+def test_findings_of_any_script(files):
+    found = pair(*files("image,気胸\na,0.1\nb,0.2\n", "image,気胸\na,1\nb,0\n"))
+    assert found.cases.predictions.findings == ("気胸",)

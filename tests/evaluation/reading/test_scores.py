@@ -29,7 +29,7 @@ def test_columns_in_any_order_and_spelling(write):
 @pytest.mark.parametrize("heading", ["Image Index", "image", "path", "File Name", "image_id", "id"])
 def test_aliases_of_the_image_column(write, heading):
     scores = read_scores(write(f"{heading},Mass\nimages/001/00000001_000.PNG,0.5\n"))
-    assert scores.images.tolist() == ["00000001_000"]
+    assert scores.images.tolist() == ["images/001/00000001_000"]
 
 
 def test_a_tables_index_without_a_heading(write):
@@ -68,7 +68,7 @@ REFUSED = {
     "image,Mass,mass\na,0.5,0.5\n": "'Mass' and 'mass' are both Mass",
     "image,Mass,split\na,0.5,holdout\n": "found 'holdout'.*train, validation, test",
     "image,Mass\n": "has no rows",
-    "": "no readable CSV table",
+    "": "is empty",
     "version https://git-lfs.github.com/spec/v1\n": "Git LFS pointer",
 }
 
@@ -95,3 +95,9 @@ def test_medmnists_layout(write):
     assert scores.findings == FINDINGS
     assert scores.images.tolist() == ["0", "1"]
     assert scores.probabilities[0, FINDINGS.index("Hernia")] == 0.25
+
+
+def test_logits_that_no_probability_tells_apart_are_refused(write):
+    with pytest.raises(UsageError, match="logits for Mass of up to 60 are too large"):
+        read_scores(write("image,Mass\na,60\nb,50\n"), logits=True)
+    assert read_scores(write("image,Mass\na,30\nb,-50\n"), logits=True).probabilities[0] > 0.999
