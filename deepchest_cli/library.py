@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepchest_cli.config import DEFAULT_MODEL
+from deepchest_cli.errors import UsageError
 from deepchest_cli.prediction.answers import Answer
 from deepchest_cli.prediction.inputs import find_inputs
 from deepchest_cli.prediction.network import open_network
@@ -56,6 +57,8 @@ def open_predictor(
     models: Sequence[str], device: str, batch_size: int | None, threshold: str, tta: bool
 ) -> Predictor:
     """Return the predictor of the paths given, or of the newest run."""
+    if "" in models:
+        raise UsageError("--model is empty: is a variable of the shell unset?")
     paths = [Path(name) for name in models] or [DEFAULT_MODEL]
     networks = [open_network(path, device, batch_size, _resolve) for path in paths]
     return Predictor(networks, threshold, tta)

@@ -22,6 +22,7 @@ TAGS = (
     "StudyDescription",
     "ProtocolName",
 )
+COLOUR_SPREAD, COLOUR_SHARE = 24, 0.01  # of 256 levels, and of the pixels
 INSTALL = "pip install 'deepchest[dicom]'"
 UNPACK = " (export it uncompressed: gdcmconv --raw)"
 
@@ -43,7 +44,8 @@ def read_dicom(data: bytes, largest: int) -> Image.Image:
 
     Modality and VOI lookups are applied in this order; then the lowest value of the picture
     becomes 0 and the highest 255, but 8 bits without lookups stay as they are, as in the PNG made
-    from them. MONOCHROME1 and an inverse presentation are inverted.
+    from them. Padding is black and counts for nothing. MONOCHROME1 and an inverse presentation are
+    inverted; a palette and colours become grey.
     Raises `UnreadableRadiographError`: without pydicom, without pixels, with several frames, or
     compressed in a way that no package here can decode.
     """
@@ -59,14 +61,14 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=_is_bare(data))
         _refuse_pictureless(dataset, largest)
-        picture = Image.fromarray(_grey(dataset))
+        picture, colourful = Image.fromarray(_grey(dataset)), _is_colourful(dataset)
     except UnreadableRadiographError:
         raise
     except Exception as error:  # pydicom raises anything at all on damaged files
         raise UnreadableRadiographError(_reason(error)) from error
     found = {name: str(dataset.get(name) or "").strip() for name in TAGS}
     tags = {name: value for name, value in found.items() if value}
-    return picture, int(dataset.get("SamplesPerPixel", 1)) > 1, 1, tags
+    return picture, colourful, 1, tags
 
 
 def _reason(error: Exception) -> str:
@@ -87,17 +89,37 @@ def _refuse_pictureless(dataset: Any, largest: int) -> None:
 
 
 def _grey(dataset: Any) -> NDArray[np.uint8]:
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
     stored = dataset.pixel_array
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        stored = apply_color_lut(stored, dataset)
     if stored.ndim == 3:  # colour: what Pillow calls grey
-        return np.asarray(Image.fromarray(stored.astype(np.uint8)).convert("L"), dtype=np.uint8)
+        bytes_of = stored >> (8 * (stored.dtype.itemsize - 1))
+        return np.asarray(Image.fromarray(bytes_of.astype(np.uint8)).convert("L"), dtype=np.uint8)
+    for name, neutral in (("RescaleSlope", 1), ("RescaleIntercept", 0)):
+        if name in dataset and dataset.get(name) in (None, ""):
+            setattr(dataset, name, neutral)  # there, and empty
+    if dataset.get("WindowCenter") in (None, "") and "WindowCenter" in dataset:
+        del dataset.WindowCenter
+    padding = _padding(dataset, stored)
     shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
-    low, high = _range(dataset, shown)
+    low, high = _range(dataset, shown if padding.all() else shown[~padding])
     grey = np.clip((shown - low) * (255.0 / max(high - low, 1e-9)), 0, 255)
     inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
     inverted |= dataset.get("PresentationLUTShape") == "INVERSE"
-    return np.asarray(np.rint(255.0 - grey if inverted else grey), dtype=np.uint8)
+    grey = 255.0 - grey if inverted else grey
+    return np.asarray(np.rint(np.where(padding, 0.0, grey)), dtype=np.uint8)
+
+
+def _padding(dataset: Any, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which pixels lie outside the picture: they are black and stretch nothing."""
+    value = dataset.get("PixelPaddingValue")
+    if value in (None, ""):
+        return np.zeros(stored.shape, dtype=bool)
+    other = dataset.get("PixelPaddingRangeLimit", value)
+    low, high = sorted((int(value), int(value if other in (None, "") else other)))
+    return np.asarray((stored >= low) & (stored <= high))
 
 
 def _range(dataset: Any, shown: NDArray[np.float32]) -> tuple[float, float]:
@@ -108,3 +130,12 @@ def _range(dataset: Any, shown: NDArray[np.float32]) -> tuple[float, float]:
     if bits == 8 and plain and not has_window and dataset.get("PixelRepresentation", 0) == 0:
         return 0.0, 255.0  # as the PNG made from it
     return float(shown.min()), float(shown.max())
+
+
+def _is_colourful(dataset: Any) -> bool:
+    """Whether the channels of a picture differ by more than compression makes them."""
+    if int(dataset.get("SamplesPerPixel", 1)) < 2:
+        return False
+    sample = np.asarray(dataset.pixel_array)[::8, ::8].astype(np.int64)
+    largest = 256**dataset.pixel_array.dtype.itemsize
+    return bool((np.ptp(sample, axis=2) > COLOUR_SPREAD * largest / 256).mean() > COLOUR_SHARE)

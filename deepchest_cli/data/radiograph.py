@@ -18,6 +18,7 @@ from deepchest_cli.errors import UnreadableRadiographError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
 RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
+PHOTOMETRIC = 262  # the TIFF tag; 0: white is zero
 TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0
 LFS_POINTER = b"version https://git-lfs"
 # a file of some kilobytes can unpack to gigabytes
@@ -82,7 +83,8 @@ def decode(data: bytes) -> Image.Image:
     """Return the bytes of an image file as mode L, at its own size.
 
     Alpha is dropped and not composited. Depths over 8 bits are scaled by 65535, or by 4095 where
-    no value is larger (12 bits kept in 16); floating-point values up to 1 are scaled by 1. Raises
+    no value is larger (12 bits kept in 16; of several channels Pillow gives the upper 8 bits);
+    floating-point values up to 1 are scaled by 1. Raises
     `UnreadableRadiographError`.
     """
     return open_image(data).image
@@ -153,9 +155,15 @@ def _to_grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         share = image.mode == "F" and values.size and values.max() <= 1
-        return Image.fromarray(to_eight_bits(values * SIXTEEN_BITS if share else values))
+        grey = to_eight_bits(values * SIXTEEN_BITS if share else values)
+        return Image.fromarray(255 - grey if _is_white_zero(image) else grey)
     image.load()
     return image if image.mode == "L" else image.convert("L")
+
+
+def _is_white_zero(image: Image.Image) -> bool:
+    """Whether a TIFF counts from white; Pillow itself turns those of 8 bits only."""
+    return getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
 
 
 def _is_colourful(image: Image.Image) -> bool:

@@ -47,7 +47,9 @@ class HeatMaps:
         size = self.network.knowledge.image_size
         blank = torch.zeros(1, 1, size, size, device=self.network.device)
         self.layer = map_layer(self.network.model.classifier, blank)
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not force):
+        if folder.is_file():
+            raise UsageError(f"{folder} is a file.", "Name a folder with --heatmap.")
+        if folder.is_dir() and any(folder.iterdir()) and not force:
             raise UsageError(
                 f"{folder} holds something already.", "Name another folder, or add --force."
             )

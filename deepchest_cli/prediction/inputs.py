@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from deepchest_cli.data.dicom import is_dicom
 from deepchest_cli.data.radiograph import LFS_POINTER, SUFFIXES
+from deepchest_cli.errors import UsageError
 
 # how files of images begin; WebP names itself behind the length of its container
 BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")
@@ -32,6 +33,8 @@ def find_inputs(arguments: Iterable[str], listed: Iterable[str] = ()) -> Iterato
     A pattern that is no file's name is matched as the shell does, with ** for folders below.
     """
     for argument in arguments:
+        if not argument:
+            raise UsageError("An image has an empty name: is a variable of the shell unset?")
         if argument == "-":
             yield from (_listed(Path(name)) for name in listed)
         elif Path(argument).is_dir():

@@ -70,6 +70,7 @@ class Knowledge:
                     "Export the checkpoint again: deepchest export",
                 )
             shape, reference, seen = (document[k] for k in ("preprocessing", "reference", "seen"))
+            _refuse_other_types(document, shape)
             return Knowledge(
                 {**document["identity"], **identity},
                 tuple(document["findings"]),
@@ -81,11 +82,21 @@ class Knowledge:
                 None if reference is None else Reference.from_plain(reference),
                 None if seen is None else SeenImages.from_plain(seen),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DeepChestError(
                 f"What {where} says about itself is damaged: {error!r}.",
                 "Export the checkpoint again: deepchest export",
             ) from error
+
+
+def _refuse_other_types(document: dict[str, Any], shape: dict[str, Any]) -> None:
+    """Raise for values that would only be stumbled over later."""
+    if not {"synthetic", "findings"} <= document["identity"].keys():
+        raise KeyError("identity")
+    if not all(isinstance(shape[name], int) for name in ("image_size", "stored_size")):
+        raise TypeError("preprocessing")
+    if not isinstance(document["choices"], dict | None):
+        raise TypeError("choices")
 
 
 def _array(value: Any) -> dict[str, Any]:

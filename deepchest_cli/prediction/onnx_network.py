@@ -28,8 +28,20 @@ class OnnxNetwork:
     def __call__(self, images: NDArray[np.uint8]) -> Outputs:
         """Return what the model says to stored images (B, S, S)."""
         given = {INPUT: filled(images, self.batch_size)}
-        features, logits = self.session.run([FEATURES, LOGITS], given)
+        try:
+            features, logits = self.session.run([FEATURES, LOGITS], given)
+        except Exception as error:  # of many types, which the package does not name
+            raise _foreign(self.knowledge.identity["path"]) from error
+        if logits.shape[1] != len(self.knowledge.findings):
+            raise _foreign(self.knowledge.identity["path"])
         return Outputs(features[: len(images)], logits[: len(images)])
+
+
+def _foreign(path: str) -> DeepChestError:
+    return DeepChestError(
+        f"What {path} says about itself does not fit the network in it.",
+        "Export the checkpoint again: deepchest export",
+    )
 
 
 def open_onnx(path: Path, device: str, batch_size: int | None) -> OnnxNetwork:

@@ -139,6 +139,9 @@ class Predictor:
         tables = [dict(zip(s.findings, s.thresholds.tolist(), strict=True)) for s in self.scales]
         mean = {name: float(np.mean([table[name] for table in tables])) for name in self.findings}
         source = self.scales[0].source
+        without = [bool(np.isnan(scale.thresholds).all()) for scale in self.scales]
+        if any(without) and not all(without):
+            return mean, "none: not every model of the ensemble has operating points"
         if len(tables) > 1 and not source.startswith("--"):
             source = f"mean of the models' own, not chosen for them together ({source})"
         return mean, source

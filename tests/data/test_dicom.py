@@ -5,7 +5,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from deepchest_cli.data.radiograph import decode, read_radiograph
+from deepchest_cli.data.radiograph import decode, open_image, read_radiograph
 from deepchest_cli.errors import UnreadableRadiographError
 
 GREY = np.linspace(0, 255, 40 * 30).reshape(40, 30).astype(np.uint8)
@@ -91,3 +91,34 @@ def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     with pytest.raises(UnreadableRadiographError, match=r"pip install 'deepchest\[dicom\]'"):
         decode(data)
+
+
+def test_padding_is_black_and_stretches_nothing(tmp_path):
+    deep = np.rint(GREY * (4000 / 255)).astype(np.int64) + 50
+    padded = deep.copy()
+    padded[:5] = 60_000
+    path = write_dicom(tmp_path / "a.dcm", padded, bits=16, PixelPaddingValue=60_000)
+    found = np.asarray(decode(path.read_bytes())).astype(int)
+    expected = (deep - deep[5:].min()) / (deep[5:].max() - deep[5:].min()) * 255
+    assert not found[:5].any()
+    assert np.abs(found[5:] - expected[5:]).max() <= 1
+
+
+def test_tags_that_are_there_and_empty_say_nothing(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", GREY, RescaleSlope=None, RescaleIntercept=None,
+                       WindowCenter=None, WindowWidth=None)  # fmt: skip
+    assert np.array_equal(np.asarray(decode(path.read_bytes())), GREY)
+
+
+def test_grey_in_three_channels_is_no_colour(tmp_path):
+    grey = np.stack([GREY] * 3, axis=-1)
+    path = write_dicom(tmp_path / "a.dcm", GREY)
+    dataset = pydicom.dcmread(path)
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
+    dataset.PlanarConfiguration, dataset.PixelData = 0, grey.tobytes()
+    dataset.save_as(path)
+    opened = open_image(path.read_bytes())
+    assert not opened.is_colourful and np.array_equal(np.asarray(opened.image), GREY)
+    dataset.PixelData = np.stack([GREY, GREY // 2, GREY // 3], axis=-1).tobytes()
+    dataset.save_as(path)
+    assert open_image(path.read_bytes()).is_colourful

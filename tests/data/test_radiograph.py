@@ -142,3 +142,10 @@ def test_a_large_deep_picture_takes_little_more_than_its_own_room(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 * 3000**2  # bytes; floats would take that alone
+
+
+def test_a_deep_tiff_that_counts_from_white_is_turned(tmp_path):
+    values = (255 - GREY).astype(np.uint16) * 257
+    path = tmp_path / "image.tif"
+    Image.fromarray(values).save(path, tiffinfo={262: 0})
+    assert np.abs(read_radiograph(path, 64).astype(int) - GREY).max() <= 1

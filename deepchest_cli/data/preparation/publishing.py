@@ -51,6 +51,12 @@ def publish(
     try:
         if manifest["left_out"] and not config.allow_missing:
             raise _left_out_error(manifest["left_out"])
+        if plan.damaged and not config.allow_missing:
+            raise DeepChestError(
+                f"{few(plan.damaged)}: damaged, so that nothing in it can be relied on; nothing is "
+                "published.",
+                "Download it again, or go on with what could be read: --allow-missing",
+            )
         if not config.allow_duplicates:
             refuse_leaks(duplicates)
     except DeepChestError:

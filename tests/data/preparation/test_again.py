@@ -8,7 +8,7 @@ from test_layouts import pack_tar, pack_zip, prepare, shards
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import DeepChestError, UsageError
 
 HEAD = "Path,patient,family,Effusion,Pleural Effusion\n"
 
@@ -91,7 +91,9 @@ def test_an_archive_that_was_damaged_is_read_again_though_its_length_is_the_same
     allowed = PrepareConfig(size="32", workers=2, allow_missing=True)
     manifest = prepare(nih_folder, tmp_path / "out", allowed).manifest
     assert manifest["damaged_archives"] == ["images_001.tar.gz"]
-    assert "images_001.tar.gz is damaged" in manifest["left_out"][0]["reason"]
+    assert manifest["left_out"]
+    with pytest.raises(DeepChestError):  # not without leave
+        prepare(nih_folder, tmp_path / "out")
     path.write_bytes(whole)
     assert prepare(nih_folder, tmp_path / "out").manifest["counts"]["all"]["images"] == 80
     assert shards(tmp_path / "out") == shards(tmp_path / "undisturbed")
