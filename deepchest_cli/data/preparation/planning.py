@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Plan:
     warnings: tuple[str, ...]
     damaged: list[str] = field(default_factory=list)  # archives, as they are read
 
-    @property
+    @cached_property
     def source_rows(self) -> NDArray[np.int64]:
         """Where the candidates stand among all rows of the source (N,)."""
         return self.source.table["source_row"].to_numpy()
