@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepchest_cli.data.picture import is_colourful
 from deepchest_cli.errors import UnreadableRadiographError
 
 PREAMBLE = 128  # bytes before the mark
@@ -22,7 +23,6 @@ TAGS = (
     "StudyDescription",
     "ProtocolName",
 )
-COLOUR_SPREAD, COLOUR_SHARE = 24, 0.01  # of 256 levels, and of the pixels
 INSTALL = "pip install 'deepchest[dicom]'"
 UNPACK = " (export it uncompressed: gdcmconv --raw)"
 
@@ -39,21 +39,16 @@ def _is_bare(data: bytes) -> bool:
     return data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0" and (explicit or implicit)
 
 
-def read_dicom(data: bytes, largest: int) -> Image.Image:
-    """Return the picture of a DICOM file of at most `largest` pixels as mode L, black to white.
+def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[str, str]]:
+    """Return the picture as mode L, black to white; whether it is in colour; 1 frame; its `TAGS`.
 
     Modality and VOI lookups are applied in this order; then the lowest value of the picture
     becomes 0 and the highest 255, but 8 bits without lookups stay as they are, as in the PNG made
     from them. Padding is black and counts for nothing. MONOCHROME1 and an inverse presentation are
     inverted; a palette and colours become grey.
-    Raises `UnreadableRadiographError`: without pydicom, without pixels, with several frames, or
-    compressed in a way that no package here can decode.
+    Raises `UnreadableRadiographError`: without pydicom, without pixels, with several frames, of
+    more than `largest` pixels, or compressed in a way that no package here can decode.
     """
-    return open_dicom(data, largest)[0]
-
-
-def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[str, str]]:
-    """Return the picture as `read_dicom`, whether it is in colour, 1 frame, and its `TAGS`."""
     try:
         import pydicom
     except ImportError as error:
@@ -136,6 +131,6 @@ def _is_colourful(dataset: Any) -> bool:
     """Whether the channels of a picture differ by more than compression makes them."""
     if int(dataset.get("SamplesPerPixel", 1)) < 2:
         return False
-    sample = np.asarray(dataset.pixel_array)[::8, ::8].astype(np.int64)
-    largest = 256**dataset.pixel_array.dtype.itemsize
-    return bool((np.ptp(sample, axis=2) > COLOUR_SPREAD * largest / 256).mean() > COLOUR_SHARE)
+    pixels = dataset.pixel_array
+    shift = 8 * (pixels.dtype.itemsize - 1)
+    return is_colourful((pixels[::8, ::8] >> shift).astype(np.int16))

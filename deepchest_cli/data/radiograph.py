@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deepchest_cli.data.dicom import is_dicom, open_dicom
+from deepchest_cli.data.picture import LFS_POINTER, is_colourful
 from deepchest_cli.errors import UnreadableRadiographError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
 RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
 PHOTOMETRIC = 262  # the TIFF tag; 0: white is zero
 TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0
-LFS_POINTER = b"version https://git-lfs"
 # a file of some kilobytes can unpack to gigabytes
 LARGEST_PIXELS = 2**26  # 8192 × 8192
 BROKEN = (
@@ -37,10 +37,7 @@ BROKEN = (
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-# of a colour's three values, in grey levels, and the share of pixels that may differ by more:
-# a tint and a photograph count, a coloured mark does not
-COLOUR_SPREAD, COLOUR_SHARE = 24, 0.05
-COLOUR_SAMPLE = 128  # pixels of the side that is looked at
+COLOUR_SAMPLE = 128  # pixels of the side that is looked at for colour
 GREY_MODES = ("1", "L", "LA", "La", "F")
 
 
@@ -172,7 +169,7 @@ def _is_colourful(image: Image.Image) -> bool:
         return False
     side = (COLOUR_SAMPLE, COLOUR_SAMPLE)
     sample = np.asarray(image.resize(side, Image.Resampling.NEAREST).convert("RGB"), dtype=np.int16)
-    return bool((np.ptp(sample, axis=2) > COLOUR_SPREAD).mean() > COLOUR_SHARE)
+    return is_colourful(sample)
 
 
 def to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 SHOWN = 5  # names listed in a message before it says how many more there are
 
 
-def few(names: Iterable[str]) -> str:
+def few(names: Iterable[object]) -> str:
     """Return the first few of many names and how many more there are."""
-    listed = list(names)
+    listed = list(map(str, names))
     shown = ", ".join(listed[:SHOWN])
-    return shown if len(listed) <= SHOWN else f"{shown} and {len(listed) - SHOWN} more"
+    return shown if len(listed) <= SHOWN else f"{shown} and {len(listed) - SHOWN:,} more"
 
 
 def size_of(number: float) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deepchest_cli.data.dicom import is_dicom
-from deepchest_cli.data.radiograph import LFS_POINTER, SUFFIXES
+from deepchest_cli.data.picture import LFS_POINTER
+from deepchest_cli.data.radiograph import SUFFIXES
 from deepchest_cli.errors import UsageError
 
 # how files of images begin; WebP names itself behind the length of its container

@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.picture import NEARLY_CONSTANT
 from deepchest_cli.data.radiograph import Opened
 
-# grey levels: the standard deviation of a radiograph is 25 to 85, that of a blank plate below 10
-NEARLY_CONSTANT = 10.0
 # width over height; NIH's originals are from 0.54 to 1.79
 NARROWEST, WIDEST = 0.5, 2.0
 RADIOGRAPHY = ("CR", "DX", "DR", "RG", "RF", "PX", "XA", "OT", "SC")

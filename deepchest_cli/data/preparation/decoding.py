@@ -8,14 +8,11 @@ from PIL import Image
 
 from deepchest_cli.data.digests import digest_of
 from deepchest_cli.data.images import Place
+from deepchest_cli.data.picture import NEARLY_CONSTANT
 from deepchest_cli.data.radiograph import decode, fit, refuse_constant
 from deepchest_cli.errors import UnreadableRadiographError
 
 MISSING = "the file is missing"
-
-
-# grey levels: the standard deviation of a radiograph is 25 to 85, that of a blank plate below 10
-NEARLY_CONSTANT = 10.0
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from deepchest_cli.data.picture import LFS_POINTER
 from deepchest_cli.errors import UsageError
 
-LFS_POINTER = b"version https://git-lfs"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 AGAIN = "Download it again."
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ACROSS = 5  # panels beside each other
 PANEL = 2.1  # inches
 POINTS = 300  # of a curve; more cannot be seen
-BLUE, ORANGE, GREY, RED = "#2a6fdb", "#e06c00", "#57606a", "#b3261e"
+BLUE, ORANGE, GREY = "#2a6fdb", "#e06c00", "#57606a"
 ROW = 0.24  # inches for a subgroup
 
 Document = Mapping[str, Any]

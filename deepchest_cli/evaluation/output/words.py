@@ -27,14 +27,6 @@ def metric(values: Document, name: str, digits: int = 3) -> str:
     return with_interval({"value": values[name], **found}, digits)
 
 
-def subject(document: Document) -> str:
-    """Return what was scored."""
-    if not document["models"]:
-        return str(document["predictions"])
-    paths = [model["path"] for model in document["models"]]
-    return paths[0] if len(paths) == 1 else f"the mean of {len(paths)} models"
-
-
 def caution(document: Document) -> str:
     """Return what nobody should take the figures for."""
     if document["synthetic"]:

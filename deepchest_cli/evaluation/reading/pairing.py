@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of
 from deepchest_cli.evaluation.reading.scores import Scores
-from deepchest_cli.evaluation.reading.tables import few, match_images
+from deepchest_cli.evaluation.reading.tables import match_images
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.matching import Matcher, stem_of
 from deepchest_cli.data.sources.tables import read_text
+from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 
 STANDARD_INPUT = Path("-")
-SHOWN = 5  # names listed in a message before it says how many more there are
 # our name: spellings, as `plain` leaves them
 ALIASES = {
     "image": (
@@ -46,13 +46,6 @@ def plain(name: str) -> str:
 def plain_finding(name: str) -> str:
     """Return a finding's name as findings are compared."""
     return FINDING_ALIASES.get(plain(name), plain(name))
-
-
-def few(names: Iterable[object]) -> str:
-    """Return the first few of many names and how many more there are."""
-    listed = [str(name) for name in names]
-    rest = len(listed) - SHOWN
-    return ", ".join(listed[:SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def read_table(path: Path, header: bool = True, rows: int | None = None) -> pd.DataFrame:
