@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,17 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_precision_everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let `auto` mean fp32 on every processor; nothing is kept in the cache of whoever tests."""
+    from deepchest_cli.training import precision
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "measure_rates", lambda *_: precision.Rates(2.0, 1.0))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.compare_display import ComparisonDisplay, cost_rows, render_results
+from deepchest_cli.commands.user_cache import kept_rates
 from deepchest_cli.config import CompareConfig, find_data
 from deepchest_cli.errors import GateError, UsageError
 from deepchest_cli.terminal import Terminal, table_of
@@ -50,7 +51,7 @@ def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any],
 
     with terminal.progress("Training") as move:
         display = ComparisonDisplay(terminal, move)
-        with compared(config, display, display.on_scored) as found:
+        with compared(config, display, display.on_scored, kept_rates()) as found:
             return _evaluated(found, terminal), found.folder
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepchest_cli.commands.processes import processes, undisturbed_end
+from deepchest_cli.commands.user_cache import kept_rates
 from deepchest_cli.config import TrainConfig, find_data
 from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal, number
@@ -63,7 +64,7 @@ def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSu
     if config.tensorboard:
         find_writer()  # refuses before there is a run
     resumed = folder is not None and (folder / LAST).is_file()
-    setup = set_up(replace(config, data=data), ranks, resumed)
+    setup = set_up(replace(config, data=data), ranks, resumed, kept_rates=kept_rates())
     if folder is None and ranks.is_first:
         folder = create_run(setup.config)
     folder = ranks.from_first(folder)
@@ -103,6 +104,11 @@ def _introduce(setup: "Setup", folder: Path, terminal: Terminal) -> None:
         f"{f'{processes} processes, ' if processes > 1 else ''}{setup.device.type}, "
         f"{setup.precision}, {setup.total_steps:,} steps"
     )
+    if setup.rates is not None:
+        terminal.detail(
+            f"--precision auto: {setup.rates.fp32:.3g} images/s in fp32, "
+            f"{setup.rates.bf16:.3g} in bf16, as measured on one core of this machine"
+        )
     parameters = sum(parameter.numel() for parameter in setup.classifier.parameters())
     terminal.detail(
         f"{parameters:,} parameters; {len(setup.validation_rows):,} validation radiographs; "

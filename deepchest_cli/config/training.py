@@ -150,7 +150,7 @@ class RunConfig:
     device: Device = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
-        Flag("auto: bf16 where the device computes it fast.", panel=HARDWARE),
+        Flag("auto: bf16 where it is faster; on a CPU that is measured.", panel=HARDWARE),
     ] = "auto"
     cache: Annotated[
         Literal["auto", "device", "host", "none"],

@@ -1,17 +1,12 @@
-"""Devices and the precision that they compute fast."""
+"""Devices by their names."""
 
 import re
-from typing import Literal
 
 import torch
 
 from deepchest_cli.errors import UsageError
 
-Precision = Literal["fp32", "bf16", "fp16"]
-
 NAMES = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
-# processor features with which bf16 is faster than fp32; without them it is many times slower
-FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
@@ -54,22 +49,3 @@ def _refuse_absent_gpu(name: str, index: int) -> None:
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices.",
             "They count from cuda:0.",
         )
-
-
-def computes_bf16_fast(device: torch.device) -> bool:
-    """Whether bf16 is worth its rounding on this device."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(feature) for feature in FAST_BF16)
-
-
-def resolve_precision(
-    name: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device
-) -> Precision:
-    """Return fp32 or bf16 for `auto`; any other name as it is."""
-    if name == "auto":
-        return "bf16" if computes_bf16_fast(device) else "fp32"
-    return name

@@ -75,7 +75,7 @@ def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _features(setup: Setup, classifier: Classifier, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return features (N, D) of rows."""
-    size = max(setup.config.batch_size // (setup.config.accumulate * setup.ranks.count), 1)
+    size = setup.micro_batch
     parts = [
         outputs_of(classifier, setup.reader.read(rows[at : at + size]), size, setup.device)[0]
         for at in range(0, len(rows), size)

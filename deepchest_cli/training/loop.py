@@ -204,9 +204,7 @@ class Trainer:
         ranks.same_buffers(setup.judged)
         rows = setup.validation_rows
         mine = np.array_split(rows, ranks.count)[ranks.rank]
-        # as much at once as a process trains on
-        size = max(setup.config.batch_size // (setup.config.accumulate * ranks.count), 1)
-        found = predict_rows(setup.judged, setup.reader, mine, size)
+        found = predict_rows(setup.judged, setup.reader, mine, setup.micro_batch)
         return found.joined(ranks.gather_table)
 
     def _stop_where_asked(self, stop: StopRequest) -> None:

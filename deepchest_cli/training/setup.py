@@ -24,7 +24,7 @@ from deepchest_cli.training.checks import (
     refuse_unfit_parts,
     refuse_unfit_weighter,
 )
-from deepchest_cli.training.device import Precision, resolve_device, resolve_precision
+from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.long_tail import balanced_chances, build_loss, counts_of
 from deepchest_cli.training.losses import LabelLoss
 from deepchest_cli.training.optimisation import build_average, build_optimizer
@@ -34,6 +34,7 @@ from deepchest_cli.training.parts import (
     choose_augmentation,
     choose_kernels,
 )
+from deepchest_cli.training.precision import Choice, Precision, Rates, choose_precision
 from deepchest_cli.training.ranks import Ranks
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 
@@ -51,6 +52,7 @@ class Setup:
     chances: NDArray[np.float64] | None  # of the training rows, under class-balanced sampling
     device: torch.device
     precision: Precision
+    rates: Rates | None  # by which the precision was chosen, where that was measured
     augmentation: Augmentation | None
     classifier: Classifier
     average: AveragedModel | None  # of the classifier's weights over the steps
@@ -69,6 +71,11 @@ class Setup:
         """Steps that the run is planned for."""
         planned = self.steps_per_epoch * self.config.epochs
         return min(planned, self.config.max_steps or planned)
+
+    @property
+    def micro_batch(self) -> int:
+        """Radiographs that this process's device computes at a time."""
+        return micro_batch(self.config, self.ranks)
 
     @property
     def judged(self) -> Classifier:
@@ -95,24 +102,29 @@ class Setup:
         }
 
 
+def micro_batch(config: TrainConfig, ranks: Ranks) -> int:
+    """Return how many radiographs of a step one device computes at a time."""
+    return max(config.batch_size // (config.accumulate * ranks.count), 1)
+
+
 def set_up(
     config: TrainConfig,
     ranks: Ranks | None = None,
     resumed: bool = False,
     dataset: RadiographDataset | None = None,
+    kept_rates: Path | None = None,
 ) -> Setup:
     """Build a run's parts; the seed fixes the initial weights, unless a run is to be `resumed`.
 
     `dataset` stands in the place of the one in `config.data`, for other parts or fewer findings.
+    `kept_rates` is a file of measured rates, by which the precision `auto` is chosen on a CPU.
     Raises `UsageError` for whatever in the configuration does not fit data or machine.
     """
     ranks = ranks or Ranks()
     device = resolve_device(config.device, ranks.local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what asks for no device by its number then means this one
-    precision = resolve_precision(config.precision, device)
-    # with what was chosen here, so that another machine computes the same
-    config = replace(config, backbone=resolve_backbone(config.backbone), precision=precision)
+    config = replace(config, backbone=resolve_backbone(config.backbone))
     refuse_unfit_device(config, ranks, device)
     refuse_unfit_batch(config, ranks)
     refuse_absent_weights(config.backbone, config.weights)
@@ -132,6 +144,15 @@ def set_up(
     initial = replace(config, weights="none") if resumed else config
     classifier = build_classifier(initial, dataset, device)
     refuse_unfit_weighter(config, weighter, classifier)
+    choice = Choice("fp32")
+    if ranks.is_first:  # processes that measure beside each other would disturb each other
+        batch = micro_batch(config, ranks)
+        choice = choose_precision(
+            config.precision, device, classifier.architecture, batch, kept_rates
+        )
+    choice = ranks.from_first(choice)
+    # with what was chosen here, so that another machine computes the same
+    config = replace(config, precision=choice.precision)
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
     return Setup(
@@ -143,12 +164,13 @@ def set_up(
         validation_rows=rows["validation"],
         chances=chances,
         device=device,
-        precision=precision,
+        precision=choice.precision,
+        rates=choice.rates,
         augmentation=choose_augmentation(config),
         classifier=classifier,
         average=build_average(classifier, config.ema),
         label_loss=build_loss(config, positives, negatives, device),
         weighter=weighter,
         optimizer=build_optimizer(classifier, weighter, config),
-        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
+        scaler=torch.amp.GradScaler(device.type, enabled=choice.precision == "fp16"),
     )

@@ -16,6 +16,7 @@ from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.terminal import Terminal
+from deepchest_cli.training import precision
 from deepchest_cli.training.comparison.comparison import compared
 from deepchest_cli.training.comparison.fairness import common_starts
 from deepchest_cli.training.comparison.folder import opened
@@ -427,6 +428,20 @@ def test_a_run_that_cannot_begin_is_reported_and_the_others_go_on(
     assert results["weighters"]["dwa"]["status"] == "failed"
     assert results["weighters"]["dwa"]["runs"][0]["error"] == "out of memory"
     assert list(results["costs"]) == ["equal", "rlw"]
+
+
+def test_all_runs_take_one_precision_whatever_later_measurements_say(
+    deepchest, shards, tmp_path, monkeypatch
+):
+    found = iter([precision.Rates(1.0, 2.0)])  # the first says bf16, all later ones fp32
+    monkeypatch.setattr(
+        precision, "measure_rates", lambda *_: next(found, precision.Rates(2.0, 1.0))
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert run(deepchest, shards, tmp_path / "c", arms="rlw", seeds=2).code == 0
+    assert 'precision = "bf16"' in (tmp_path / "c" / "config.toml").read_text()
+    records = [json.loads(path.read_text()) for path in (tmp_path / "c").rglob("run.json")]
+    assert [record["precision"] for record in records] == ["bf16"] * 4
 
 
 def test_costs_alone(deepchest, shards):

@@ -23,6 +23,21 @@ def test_doctor_on_a_bare_machine(deepchest, tmp_path, monkeypatch):
         assert command in outcome.out
 
 
+def test_doctor_shows_both_rates_of_this_processor(deepchest, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    document = valid(json.loads(deepchest("doctor", "--json").out), "doctor")
+    assert document["precision"] == "fp32"
+    assert document["rates"] == [
+        {
+            "network": "resnet50, linear head, 224 px, batch 32",
+            "fp32": 2.0,
+            "bf16": 1.0,
+            "auto": "fp32",
+        }
+    ]
+    assert "2 images/s in fp32, 1 in bf16 on one core" in deepchest("doctor").out
+
+
 def test_doctor_with_data_and_model(deepchest, shards, trained):
     outcome = deepchest("doctor", "--data", shards, "--model", trained, "--json")
     document = valid(json.loads(outcome.out), "doctor")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.training.device import resolve_device, resolve_precision
+from deepchest_cli.training.device import resolve_device
 
 
 @pytest.fixture
@@ -31,11 +31,3 @@ def test_a_gpu_that_is_not_there(monkeypatch):
 def test_unknown_names(name):
     with pytest.raises(UsageError, match="Unknown device"):
         resolve_device(name)
-
-
-@pytest.mark.parametrize(("fast", "precision"), [(True, "bf16"), (False, "fp32")])
-def test_auto_precision_is_what_the_processor_computes_fast(monkeypatch, fast, precision):
-    capabilities = {"avx2": True, "avx512_bf16": fast}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert resolve_precision("auto", torch.device("cpu")) == precision
-    assert resolve_precision("fp32", torch.device("cpu")) == "fp32"

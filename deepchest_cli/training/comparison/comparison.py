@@ -62,8 +62,14 @@ def finished(runs: Runs) -> bool:
     return bool(runs) and all(record.status == "finished" for _, record in runs)
 
 
-def plan(config: CompareConfig) -> tuple[RadiographDataset, tuple[Arm, ...]]:
-    """Return data and arms; raises `UsageError` for whatever would fail only after hours."""
+def plan(
+    config: CompareConfig, kept_rates: Path | None = None
+) -> tuple[CompareConfig, RadiographDataset, tuple[Arm, ...]]:
+    """Return the configuration with the one precision of all runs, data and arms.
+
+    kept_rates: a file of measured rates, by which `auto` is chosen. Raises `UsageError` for
+    whatever would fail only after hours.
+    """
     if config.folds is not None and config.tune_learning_rate:
         raise UsageError(
             "--tune-learning-rate does not go with --folds: it would choose by patients whom other "
@@ -77,7 +83,10 @@ def plan(config: CompareConfig) -> tuple[RadiographDataset, tuple[Arm, ...]]:
     for job in (baseline, *others):
         _refuse_unfit_view(job, dataset)
     view = baseline.view(dataset)
-    setup = set_up(replace(baseline.config, device=devices_of(config)[0]), dataset=view)
+    first = replace(baseline.config, device=devices_of(config)[0])
+    setup = set_up(first, dataset=view, kept_rates=kept_rates)
+    if config.resume is None:  # a folder to go on with has it in its configuration
+        config = replace(config, precision=setup.precision)
     prevalence = torch.from_numpy(view.labels.mean(axis=0))
     for arm in arms:
         train = train_config(config, arm, 0)
@@ -87,7 +96,7 @@ def plan(config: CompareConfig) -> tuple[RadiographDataset, tuple[Arm, ...]]:
         refuse_unfit_weighter(train, weighter, setup.classifier)
     del setup
     release()
-    return dataset, arms
+    return config, dataset, arms
 
 
 def _refuse_unfit_view(job: Job, dataset: RadiographDataset) -> None:
@@ -111,15 +120,19 @@ def devices_of(config: CompareConfig) -> list[str]:
 
 @contextmanager
 def compared(
-    config: CompareConfig, observer: ComparisonObserver, progress: Callable[[int, int], None]
+    config: CompareConfig,
+    observer: ComparisonObserver,
+    progress: Callable[[int, int], None],
+    kept_rates: Path | None = None,
 ) -> Iterator[Comparison]:
     """Train what is missing, then let each finished run predict the test part, once.
 
-    config: to go on with a folder, as `widened` gives it. The folder is held until the caller has
-    done with the comparison. Raises `UsageError` before anything is trained, `InterruptedRunError`
-    with all state saved, and `DeepChestError` where no weighter has finished all its runs.
+    config: to go on with a folder, as `widened` gives it. kept_rates: as for `plan`. The folder is
+    held until the caller has done with the comparison. Raises `UsageError` before anything is
+    trained, `InterruptedRunError` with all state saved, and `DeepChestError` where no weighter has
+    finished all its runs.
     """
-    dataset, arms = plan(config)
+    config, dataset, arms = plan(config, kept_rates)
     with opened(config) as folder:
         yield _compare(config, arms, dataset, folder, observer, progress)
 
