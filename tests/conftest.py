@@ -21,11 +21,11 @@ HEADER = (
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
+def few_threads() -> None:
     """Let tests that run beside each other not wait for each other's threads."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("DEEPCHEST_TEST_THREADS", "1")))
 
 
 @pytest.fixture(scope="session", autouse=True)
