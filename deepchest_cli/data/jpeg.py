@@ -11,7 +11,7 @@ START = b"\xff\xd8\xff"
 MARKER = re.compile(rb"\xff+([^\x00\xff])")
 AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # a first byte alone is found fast
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # the last is JPEG-LS's
 SEQUENTIAL = (0xC0, 0xC1)  # frames that are coded in one pass, by Huffman's codes
 ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 DRI, SOS, EOI = 0xDD, 0xDA, 0xD9
@@ -24,6 +24,7 @@ class Layout:
     """What the markers up to the first scan say."""
 
     frame: int  # the marker that says how the image is coded
+    precision: int  # bits
     width: int
     height: int
     channels: int
@@ -62,7 +63,9 @@ def _layout(kind: int, segment: bytes, interval: int, scanned: int, scan: int) -
     sampling = [divmod(value, 16) for value in segment[7 : 6 + 3 * channels : 3]]
     across, down = map(max, zip(*sampling, strict=True)) if channels > 1 else (1, 1)
     units = -(-width // (8 * max(across, 1))) * -(-height // (8 * max(down, 1)))
-    return Layout(kind, width, height, channels, units, interval, scanned == channels, scan)
+    return Layout(
+        kind, segment[0], width, height, channels, units, interval, scanned == channels, scan
+    )
 
 
 class JpegFile(io.BytesIO):
