@@ -1,18 +1,27 @@
 """DICOM files as radiographs, through pydicom (the extra `dicom`)."""
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepchest_cli.data.picture import is_colourful
+from deepchest_cli.data.dicom_elements import number_of, refused, required
+from deepchest_cli.data.dicom_grey import to_grey
+from deepchest_cli.data.dicom_pixels import stored_pixels, syntax_of
+from deepchest_cli.data.picture import damaged, is_colourful
+from deepchest_cli.data.quiet import silence
 from deepchest_cli.errors import UnreadableRadiographError
 
 PREAMBLE = 128  # bytes before the mark
 MARK = b"DICM"
-
+PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # the tag in either order of bytes
+# value representations (PS3.5 6.2); the length of the long ones takes four bytes
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+LONGEST_START = 1024  # bytes of an element at the beginning of a data set
 
 # what may tell that a picture is no frontal chest radiograph
 TAGS = (
@@ -23,8 +32,15 @@ TAGS = (
     "StudyDescription",
     "ProtocolName",
 )
+NEEDED = (
+    *("Rows", "Columns", "SamplesPerPixel"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
+)
+COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+PALETTE = "PALETTE COLOR"
+GREYS = ("MONOCHROME1", "MONOCHROME2")
 INSTALL = "pip install 'deepchest[dicom]'"
-UNPACK = " (export it uncompressed: gdcmconv --raw)"
+UNPACK = "export it uncompressed: gdcmconv --raw"
 
 
 def is_dicom(data: bytes) -> bool:
@@ -33,104 +49,136 @@ def is_dicom(data: bytes) -> bool:
 
 
 def _is_bare(data: bytes) -> bool:
-    """Whether a file begins with an element of group 2 or 8, as old archives wrote them."""
-    explicit = data[4:6] in (b"UL", b"UI", b"CS", b"OB", b"SH")
-    implicit = data[4:8] in (b"\x04\0\0\0", b"\x0a\0\0\0")
-    return data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0" and (explicit or implicit)
+    """Whether a file begins with elements of group 2 or 8 in their order, as old archives wrote."""
+    for order in "<>":
+        tag, end = _element(data, 0, order)
+        if tag[0] in (2, 8) and tag[1] < 0x100:
+            following, _ = _element(data, end, order)
+            return end + 8 > len(data) or tag < following < (0x0030, 0)
+    return False
+
+
+def _element(data: bytes, at: int, order: str) -> tuple[tuple[int, int], int]:
+    """Return the tag of an element and where it ends; zeros where there cannot be one."""
+    if at + 8 > len(data):
+        return (0, 0), 0
+    vr = data[at + 4 : at + 6]
+    if vr in SHORT_VRS:
+        start, length = at + 8, struct.unpack_from(f"{order}H", data, at + 6)[0]
+    elif vr in LONG_VRS and at + 12 <= len(data):
+        start, length = at + 12, struct.unpack_from(f"{order}I", data, at + 8)[0]
+    elif order == "<":  # without its representation
+        start, length = at + 8, struct.unpack_from("<I", data, at + 4)[0]
+    else:
+        return (0, 0), 0
+    if length % 2 or length > LONGEST_START:
+        return (0, 0), 0
+    return struct.unpack_from(f"{order}HH", data, at), start + length
 
 
 def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[str, str]]:
     """Return the picture as mode L, black to white; whether it is in colour; 1 frame; its `TAGS`.
 
-    Modality and VOI lookups are applied in this order; then the lowest value of the picture
-    becomes 0 and the highest 255, but 8 bits without lookups stay as they are, as in the PNG made
-    from them. Padding is black and counts for nothing. MONOCHROME1 and an inverse presentation are
-    inverted; a palette and colours become grey.
+    Grey is made by `to_grey`; a palette and colours become grey. A file that names no transfer
+    syntax is read in the encoding that pydicom finds.
     Raises `UnreadableRadiographError`: without pydicom, without pixels, with several frames, of
-    more than `largest` pixels, or compressed in a way that no package here can decode.
+    more than `largest` pixels, compressed in a way that no package here can decode, damaged, or
+    with elements that contradict each other; the reason names them.
     """
     try:
         import pydicom
     except ImportError as error:
         raise UnreadableRadiographError(f"reading DICOM needs pydicom: {INSTALL}") from error
+    silence("pydicom")
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=_is_bare(data))
-        _refuse_pictureless(dataset, largest)
-        picture, colourful = Image.fromarray(_grey(dataset)), _is_colourful(dataset)
-    except UnreadableRadiographError:
+        _refuse_pictureless(dataset, data, largest)
+        pixels = _decoded(dataset)
+        picture, colourful = _picture(dataset, pixels)
+        found = {name: str(dataset.get(name) or "").strip() for name in TAGS}
+    except (UnreadableRadiographError, MemoryError):
         raise
     except Exception as error:  # pydicom raises anything at all on damaged files
-        raise UnreadableRadiographError(_reason(error)) from error
-    found = {name: str(dataset.get(name) or "").strip() for name in TAGS}
-    tags = {name: value for name, value in found.items() if value}
-    return picture, colourful, 1, tags
+        raise refused(_words(error)) from error
+    return picture, colourful, 1, {name: value for name, value in found.items() if value}
 
 
-def _reason(error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if "plugins" in reason:  # each of which it names
-        return f"DICOM: {reason} ({INSTALL})"
-    return f"DICOM: {reason}" + (UNPACK if "not supported" in reason else "")
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
-def _refuse_pictureless(dataset: Any, largest: int) -> None:
+def _refuse_pictureless(dataset: Any, data: bytes, largest: int) -> None:
+    """Raise where there is no single image; the elements that pydicom reads again are put right."""
+    for floating in ("FloatPixelData", "DoubleFloatPixelData"):
+        if floating in dataset:
+            raise refused(f"pixels in floating point ({floating}) are not read")
     if "PixelData" not in dataset:
+        if any(tag in data for tag in PIXEL_DATA):
+            raise damaged("the file is truncated within its pixel data")
         raise UnreadableRadiographError("a DICOM file without pixels")
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    frames = int(number_of(dataset, "NumberOfFrames") or 1)
     if frames > 1:
         raise UnreadableRadiographError(f"a DICOM file of {frames} frames, not one radiograph")
-    if dataset.Rows * dataset.Columns > largest:
-        raise UnreadableRadiographError(f"{dataset.Columns} × {dataset.Rows} pixels are too many")
+    dataset.pop("NumberOfFrames", None)  # whose text pydicom would read once more
+    shades = str(dataset.get("PhotometricInterpretation") or "")
+    dataset.PhotometricInterpretation = shades.strip(" \0").upper()
+    rows, columns, *_ = (required(dataset, keyword) for keyword in NEEDED)
+    if rows * columns > largest:
+        raise UnreadableRadiographError(f"{columns} × {rows} pixels are too many")
 
 
-def _grey(dataset: Any) -> NDArray[np.uint8]:
-    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+def _decoded(dataset: Any) -> NDArray[Any]:
+    """Return the pixels as stored; tells a decoder that is missing from data that are damaged."""
+    from pydicom.pixels.decoders.base import get_decoder
 
-    stored = dataset.pixel_array
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+    syntax = syntax_of(dataset)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        raise _unread(syntax) from error
+    if not decoder.is_available:
+        by_gdcm = any("gdcm" in each for each in decoder.missing_dependencies)
+        mend = INSTALL if by_gdcm else UNPACK
+        raise refused(f"no decoder for pixels compressed as {_name_of(syntax)} is there ({mend})")
+    try:
+        return stored_pixels(dataset, decoder)
+    except (UnreadableRadiographError, MemoryError):
+        raise
+    except Exception as error:
+        words = _words(error)
+        if "(0028," in words or not decoder.UID.is_encapsulated:
+            raise refused(words) from error  # pydicom names the element
+        if "not support" in words:
+            bits = required(dataset, "BitsStored")
+            raise _unread(syntax, f" with {bits} bits") from error
+        raise damaged(f"its pixel data ({_name_of(syntax)}) cannot be decoded") from error
+
+
+def _unread(syntax: str, more: str = "") -> UnreadableRadiographError:
+    return refused(f"pixels compressed as {_name_of(syntax)}{more} are not read ({UNPACK})")
+
+
+def _name_of(syntax: str) -> str:
+    from pydicom.uid import UID
+
+    return UID(syntax).name
+
+
+def _picture(dataset: Any, stored: NDArray[Any]) -> tuple[Image.Image, bool]:
+    """Return the image as mode L, and whether its colors differ by more than compression makes."""
+    from pydicom.pixels.processing import apply_color_lut
+
+    shades = dataset.PhotometricInterpretation
+    channels = stored.shape[2] if stored.ndim == 3 else 1
+    if shades in GREYS and channels == 1:
+        return Image.fromarray(to_grey(dataset, stored)), False
+    if shades == PALETTE and channels == 1:
         stored = apply_color_lut(stored, dataset)
-    if stored.ndim == 3:  # colour: what Pillow calls grey
-        bytes_of = stored >> (8 * (stored.dtype.itemsize - 1))
-        return np.asarray(Image.fromarray(bytes_of.astype(np.uint8)).convert("L"), dtype=np.uint8)
-    for name, neutral in (("RescaleSlope", 1), ("RescaleIntercept", 0)):
-        if name in dataset and dataset.get(name) in (None, ""):
-            setattr(dataset, name, neutral)  # there, and empty
-    if dataset.get("WindowCenter") in (None, "") and "WindowCenter" in dataset:
-        del dataset.WindowCenter
-    padding = _padding(dataset, stored)
-    shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
-    low, high = _range(dataset, shown if padding.all() else shown[~padding])
-    grey = np.clip((shown - low) * (255.0 / max(high - low, 1e-9)), 0, 255)
-    inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
-    inverted |= dataset.get("PresentationLUTShape") == "INVERSE"
-    grey = 255.0 - grey if inverted else grey
-    return np.asarray(np.rint(np.where(padding, 0.0, grey)), dtype=np.uint8)
-
-
-def _padding(dataset: Any, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which pixels lie outside the picture: they are black and stretch nothing."""
-    value = dataset.get("PixelPaddingValue")
-    if value in (None, ""):
-        return np.zeros(stored.shape, dtype=bool)
-    other = dataset.get("PixelPaddingRangeLimit", value)
-    low, high = sorted((int(value), int(value if other in (None, "") else other)))
-    return np.asarray((stored >= low) & (stored <= high))
-
-
-def _range(dataset: Any, shown: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the values that become black and white."""
-    has_window = "WindowCenter" in dataset or "VOILUTSequence" in dataset
-    bits = int(dataset.get("BitsStored", 8))
-    plain = float(dataset.get("RescaleSlope", 1)) == 1 and not dataset.get("RescaleIntercept", 0)
-    if bits == 8 and plain and not has_window and dataset.get("PixelRepresentation", 0) == 0:
-        return 0.0, 255.0  # as the PNG made from it
-    return float(shown.min()), float(shown.max())
-
-
-def _is_colourful(dataset: Any) -> bool:
-    """Whether the channels of a picture differ by more than compression makes them."""
-    if int(dataset.get("SamplesPerPixel", 1)) < 2:
-        return False
-    pixels = dataset.pixel_array
-    shift = 8 * (pixels.dtype.itemsize - 1)
-    return is_colourful((pixels[::8, ::8] >> shift).astype(np.int16))
+        bits = 16 if stored.max() > 255 else 8  # some put 8 bits into entries of 16
+    elif shades in COLORS and channels == 3:
+        bits = required(dataset, "BitsStored")
+    else:
+        raise refused(f"PhotometricInterpretation is {shades!r} with SamplesPerPixel {channels}")
+    eight = (stored >> max(0, bits - 8)).astype(np.uint8)
+    picture = Image.fromarray(eight)  # (H, W, 3)
+    return picture.convert("L"), channels == 3 and is_colourful(eight[::8, ::8].astype(np.int16))

@@ -13,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from deepchest_cli.data import jpeg, png
 from deepchest_cli.data.dicom import is_dicom, open_dicom
-from deepchest_cli.data.picture import LFS_POINTER, is_colourful
+from deepchest_cli.data.jpeg import JpegFile
+from deepchest_cli.data.picture import LARGEST_PIXELS, LFS_POINTER, is_colourful
+from deepchest_cli.data.png import unpack_png
+from deepchest_cli.data.tiff import refuse_wrong_checksums
 from deepchest_cli.errors import UnreadableRadiographError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
 RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
 PHOTOMETRIC = 262  # the TIFF tag; 0: white is zero
 TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0
-# a file of some kilobytes can unpack to gigabytes
-LARGEST_PIXELS = 2**26  # 8192 × 8192
 BROKEN = (
     OSError,
     ValueError,
@@ -98,18 +100,29 @@ def open_image(data: bytes) -> Opened:
         refuse_constant(shown.image)
         return shown
     try:
-        image = Image.open(io.BytesIO(data))
+        file = _file(data)
+        image = Image.open(file)
         if image.width * image.height > LARGEST_PIXELS:
             raise ValueError(f"{image.width} × {image.height} pixels are too many")
+        refuse_wrong_checksums(image, data)
         frames = getattr(image, "n_frames", 1)
         ImageOps.exif_transpose(image, in_place=True)
         opened = Opened(_to_grey(image), _is_colourful(image), frames)
+        if isinstance(file, JpegFile):
+            file.refuse_misfit()
     except UnidentifiedImageError as error:
         raise UnreadableRadiographError("cannot identify it as an image") from error
     except BROKEN as error:
         raise UnreadableRadiographError(str(error) or type(error).__name__) from error
     refuse_constant(opened.image)
     return opened
+
+
+def _file(data: bytes) -> io.BytesIO:
+    """Return what Pillow is to read, where the format shows damage that Pillow passes over."""
+    if data.startswith(png.SIGNATURE):
+        return io.BytesIO(unpack_png(data))
+    return JpegFile(data) if data.startswith(jpeg.START) else io.BytesIO(data)
 
 
 def refuse_constant(image: Image.Image) -> None:

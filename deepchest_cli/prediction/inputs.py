@@ -15,6 +15,7 @@ from deepchest_cli.errors import UsageError
 # how files of images begin; WebP names itself behind the length of its container
 BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")
 HEAD = 160  # bytes that tell
+DICOM_INDEX = "DICOMDIR"  # PS3.10 8.6: the name of the file that lists those of a disc
 CHUNK = 1 << 16
 NOTHING_IN_FOLDER = "there is no image in this folder"
 NOTHING_MATCHES = "no file matches this pattern"
@@ -89,7 +90,7 @@ def _matching(pattern: str) -> Iterator[Found]:
 def images_below(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Yield the images below a folder by name, told by suffix or content; hidden ones are not.
 
-    Linked folders count, unless a link leads back.
+    Linked folders count, unless a link leads back. The index of a DICOM medium is no image.
     """
     real = os.path.realpath(folder)
     if real in seen:
@@ -100,7 +101,7 @@ def images_below(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[P
         path = folder / name
         if path.is_dir():
             yield from images_below(path, seen | {real})
-        elif path.suffix.lower() in SUFFIXES or _begins_as_image(path):
+        elif name != DICOM_INDEX and (path.suffix.lower() in SUFFIXES or _begins_as_image(path)):
             yield path
 
 

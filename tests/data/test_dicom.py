@@ -1,9 +1,8 @@
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import dicom
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from deepchest_cli.data.radiograph import decode, open_image, read_radiograph
 from deepchest_cli.errors import UnreadableRadiographError
@@ -12,19 +11,7 @@ GREY = np.linspace(0, 255, 40 * 30).reshape(40, 30).astype(np.uint8)
 
 
 def write_dicom(path, pixels, bits=8, **tags):
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
-    dataset.Rows, dataset.Columns = pixels.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = 8 if bits == 8 else 16
-    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, 0
-    dataset.PixelData = pixels.astype(np.uint8 if bits == 8 else np.uint16).tobytes()
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.save_as(path, enforce_file_format=True)
+    path.write_bytes(dicom(pixels.astype(np.uint8 if bits == 8 else np.uint16), bits, **tags))
     return path
 
 
@@ -105,8 +92,8 @@ def test_padding_is_black_and_stretches_nothing(tmp_path):
 
 
 def test_tags_that_are_there_and_empty_say_nothing(tmp_path):
-    path = write_dicom(tmp_path / "a.dcm", GREY, RescaleSlope=None, RescaleIntercept=None,
-                       WindowCenter=None, WindowWidth=None)  # fmt: skip
+    path = write_dicom(tmp_path / "a.dcm", GREY, RescaleSlope="", RescaleIntercept="",
+                       WindowCenter="", WindowWidth="")  # fmt: skip
     assert np.array_equal(np.asarray(decode(path.read_bytes())), GREY)
 
 

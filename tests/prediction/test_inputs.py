@@ -45,6 +45,25 @@ def test_a_dicom_file_in_a_folder_is_known_by_its_content(folder):
     assert "b/scan" in names(find_inputs([str(folder)]), folder)
 
 
+def test_dicom_files_without_beginning_or_with_other_suffixes_are_known_by_their_content(tmp_path):
+    explicit = b"\x08\0\x05\0CS\n\0ISO_IR 100\x08\0\x16\0UI\x02\x001\0"
+    implicit = b"\x08\0\x05\0\n\0\0\0ISO_IR 100\x08\0\x16\0\x02\0\0\x001\0"
+    contents = {
+        "IM0000": explicit,
+        "scan.IMA": implicit,
+        "scan.dicom": implicit,
+        "1.2.840.113": bytes(128) + b"DICM",
+        "DICOMDIR": bytes(128) + b"DICM",  # lists the others
+        "notes": b"\x08\0\x05\0words",
+        "empty": b"",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    images = ["1.2.840.113", "IM0000", "scan.IMA", "scan.dicom"]
+    assert names(find_inputs([str(tmp_path)]), tmp_path) == images
+    assert names(find_inputs([f"{tmp_path}/*IM*0*"]), tmp_path) == ["IM0000"]
+
+
 def test_a_link_back_ends(folder):
     (folder / "b" / "up").symlink_to(folder)
     assert len(list(find_inputs([str(folder)]))) == 5

@@ -100,6 +100,19 @@ LAYOUTS = {
 }
 
 
+PLACES = ("nested", "tar.gz", "tar", "zip below data, as from Hugging Face")
+
+
+@pytest.mark.parametrize("layout", PLACES)
+def test_a_damaged_image_is_refused_whatever_it_lies_in(nih_folder, tmp_path, layout):
+    path = nih_folder / "images" / "00000003_000.png"
+    data = path.read_bytes()
+    path.write_bytes(data[:-14] + bytes(2) + data[-12:])  # the checksum of its pixels
+    LAYOUTS[layout](nih_folder)
+    with pytest.raises(DeepChestError, match="00000003_000.png: damaged: the checksum of its"):
+        prepare(nih_folder, tmp_path / "shards")
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_bytes(nih_folder, tmp_path, layout):
     one = prepare(nih_folder, tmp_path / "flat").manifest
