@@ -1,19 +1,15 @@
-"""The tables of CheXpert, MIMIC-CXR-JPG and PadChest, each brought to one row per image.
+"""The tables of CheXpert and MIMIC-CXR-JPG, each brought to one row per image.
 
-CheXpert: Irvin et al., AAAI 2019. MIMIC-CXR-JPG: Johnson et al., arXiv 1901.07042. PadChest:
-Bustos et al., Medical Image Analysis 2020. In the first two a blank says "not mentioned", which
-their authors take as absent; so do we unless `--blank` says otherwise.
+CheXpert: Irvin et al., AAAI 2019. MIMIC-CXR-JPG: Johnson et al., arXiv 1901.07042. A blank says
+"not mentioned", which their authors take as absent; so do we unless `--blank` says otherwise.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.sources.label_values import finding_name
 from deepchest_cli.data.sources.labels_csv import CsvTable, refuse_absent
 from deepchest_cli.data.sources.tables import need_column, read_table, refuse_blank, refuse_repeated
 from deepchest_cli.errors import UsageError
@@ -23,24 +19,7 @@ STATES = (
     "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion",
     "Pleural Other", "Fracture", "Support Devices",
 )  # fmt: skip
-# terms of PadChest's tree that are kinds of a finding
-PADCHEST_KINDS = {
-    "laminar atelectasis": "Atelectasis",
-    "lobar atelectasis": "Atelectasis",
-    "segmental atelectasis": "Atelectasis",
-    "total atelectasis": "Atelectasis",
-    "round atelectasis": "Atelectasis",
-    "atelectasis basal": "Atelectasis",
-    "loculated pleural effusion": "Effusion",
-    "multiple nodules": "Nodule",
-    "pulmonary mass": "Mass",
-    "atypical pneumonia": "Pneumonia",
-    "apical pleural thickening": "Pleural_Thickening",
-}
 STUDY = ("subject_id", "study_id")
-# terms of PadChest that say nothing about what is there
-NO_READING = frozenset({"", "exclude", "suboptimal study", "unchanged"})
-QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 MIMIC_PARTS = {"train": "train", "validate": "validation", "test": "test"}
 
 
@@ -132,43 +111,3 @@ def _mimic_table(folder: Path, what: str, columns: tuple[str, ...]) -> _MimicTab
     key = raw["dicom_id"] if "dicom_id" in columns else raw["subject_id"] + "/" + raw["study_id"]
     refuse_repeated(key, path)
     return _MimicTable(path, raw)
-
-
-def find_padchest(folder: Path) -> Path | None:
-    """Return PadChest's table."""
-    found = sorted(folder.glob("PADCHEST*.csv*"))
-    return found[0] if found else None
-
-
-def padchest(folder: Path) -> CsvTable:
-    """Return PadChest's rows with a column for each finding of NIH; other terms are not used."""
-    file = refuse_absent(find_padchest(folder), "table PADCHEST_....csv", folder)
-    raw = read_table(file)
-    for name in ("ImageID", "PatientID", "Labels"):
-        need_column(raw, (name,), file, "Use PadChest's own table.")
-    terms = {text: _terms(text) for text in raw["Labels"].unique()}
-    found = raw["Labels"].map(terms)
-    columns = {name: found.map(lambda of, name=name: _cell(of, name)) for name in FINDINGS}
-    raw = raw.assign(**columns)
-    if {"StudyDate_DICOM", "PatientBirth"} <= set(raw.columns):
-        years = pd.to_numeric(raw["StudyDate_DICOM"].str[:4], errors="coerce")
-        years -= pd.to_numeric(raw["PatientBirth"].str[:4], errors="coerce")
-        raw["Age"] = years.map(lambda age: "" if pd.isna(age) else f"{age:.0f}")
-    if "PatientSex_DICOM" in raw:
-        raw["Sex"] = raw["PatientSex_DICOM"]
-    return CsvTable(
-        "padchest", "PadChest", raw, file, (file,), folder,
-        names="ImageID", paths="ImageID", patients="PatientID", labels=FINDINGS,
-    )  # fmt: skip
-
-
-def _terms(text: str) -> frozenset[str] | None:
-    """Return the findings in a cell such as `['cardiomegaly', ' nodule']`; None: no labels."""
-    terms = {(one or other).strip().lower() for one, other in QUOTED.findall(text)}
-    if not terms - NO_READING:
-        return None
-    return frozenset(PADCHEST_KINDS.get(term, finding_name(term)) for term in terms)
-
-
-def _cell(found: frozenset[str] | None, finding: str) -> str:
-    return "" if found is None else str(int(finding in found))

@@ -14,13 +14,8 @@ from deepchest_cli.data.sources.chestmnist import ArrayStream, find_npz, read_ch
 from deepchest_cli.data.sources.label_values import nearly_labels
 from deepchest_cli.data.sources.labels_csv import SPLITS, generic_table, read_labels
 from deepchest_cli.data.sources.nih import read_nih
-from deepchest_cli.data.sources.presets import (
-    chexpert,
-    find_mimic,
-    find_padchest,
-    mimic_cxr,
-    padchest,
-)
+from deepchest_cli.data.sources.padchest import find_padchest, padchest
+from deepchest_cli.data.sources.presets import chexpert, find_mimic, mimic_cxr
 from deepchest_cli.data.sources.tables import read_table
 from deepchest_cli.data.sources.vindr import vindr
 from deepchest_cli.errors import UsageError
