@@ -1,18 +1,17 @@
 """One size's shards while they fill: rows come in any order, a complete shard is written."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.preparation.boxes import StoredBoxes
 from deepchest_cli.data.preparation.cutting import cut_shards
 from deepchest_cli.data.preparation.decoding import Decoded
 from deepchest_cli.data.preparation.keeping import Kept
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.preparation.scratch import Scratch
 from deepchest_cli.data.preparation.shard_folder import save_progress
-from deepchest_cli.data.radiograph import Placement, placement
 from deepchest_cli.data.shards import (
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
@@ -37,6 +36,7 @@ class Filling:
         self.digest = np.zeros(count, dtype="S32")
         self.length = np.zeros(count, dtype=np.int64)  # bytes of the file
         self.shape = np.zeros((count, 2), dtype=np.int32)  # width and height of the file
+        self.boxes = StoredBoxes(plan, size)
         self.scratch = Scratch(folder, size)
         self._shards = list(kept.shards.items())
         self._number = np.full(count, -1)  # (N,), of a row's shard in that list; -1: not known yet
@@ -54,13 +54,17 @@ class Filling:
             self.unreadable[row_of[loss["image"]]] = loss["reason"]
 
     def add(self, row: int, decoded: Decoded) -> None:
-        """Take an image, or the reason why there is none; write its shard when it is complete."""
+        """Take an image, or the reason why there is none; write its shard when it is complete.
+
+        Raises `UsageError` where a box leaves the image.
+        """
         if not self.pending[row]:
             return
         self.pending[row] = False
         if decoded.reason:
             self.unreadable[row] = decoded.reason
         else:
+            self.boxes.check(row, decoded.width, decoded.height)
             stored = decoded.stored[self.size]
             self.scratch.put(row, stored.pixels)
             self.digest[row], self.length[row] = stored.digest, decoded.length
@@ -125,7 +129,7 @@ class Filling:
             known = table[column].to_numpy()
             if plan.source.box_frame is None:  # a table without sizes: that of the file
                 table[column] = np.where(known < 0, self.shape[kept, side], known)
-        box_row, box_finding, box = self._boxes(kept)
+        box_row, box_finding, box = self.boxes.of(kept, self.shape)
         return ShardContent(
             images=images,
             labels=plan.source.labels[kept],
@@ -138,27 +142,6 @@ class Filling:
             box=box,
             findings=plan.source.findings,
         )
-
-    def _boxes(self, kept: NDArray[np.int64]) -> tuple[Any, Any, Any]:
-        """Return row within the shard (B,), finding (B,) and box in stored pixels (B, 4)."""
-        names = self.plan.table["image_index"].iloc[kept]
-        position = {name: place for place, name in enumerate(names)}
-        boxes = self.plan.source.boxes
-        boxes = boxes[boxes["image_index"].isin(list(position))]
-        rows = np.array([position[name] for name in boxes["image_index"]], dtype=np.int32)
-        given = boxes[["x", "y", "width", "height"]].to_numpy(dtype=np.float64)
-        stored = [self._moved(box, kept[row]) for box, row in zip(given, rows, strict=True)]
-        found = np.array(stored, dtype=np.float32).reshape(len(boxes), 4)
-        return rows, boxes["finding"].to_numpy(dtype="S32"), found
-
-    def _moved(self, box: NDArray[np.float64], row: np.int64) -> NDArray[np.float64]:
-        """Return a box where the picture lies in the stored square."""
-        width, height = (int(side) for side in self.shape[row])
-        place: Placement = placement(width, height, self.size, self.plan.pad)
-        frame = self.plan.source.box_frame
-        across, down = place.width / (frame or width), place.height / (frame or height)
-        x, y, w, h = box
-        return np.array([x * across + place.left, y * down + place.top, w * across, h * down])
 
     def close(self) -> None:
         """Give the scratch file up."""

@@ -15,6 +15,8 @@ from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.preparation.shard_folder import Entries, archives_of
 from deepchest_cli.files import sha256_of
 
+OUTSIDE = 1.01  # of an image's side; what is beyond is no rounding
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -93,6 +95,9 @@ def _sound(path: Path, entry: dict[str, Any], plan: Plan, row_of: dict[str, int]
         return None
     with h5py.File(path, "r") as file:
         names, lengths = file["image_index"][:].astype(str), file["file_bytes"][:]
+        boxes, size = file["box"][:], file["images"].shape[-1]
+    if len(boxes) and (boxes[:, :2] + boxes[:, 2:]).max() > size * OUTSIDE:
+        return None  # version 0.1 stored boxes outside their images
     rows = [row_of.get(name) for name in names.tolist()]
     for row, length in zip(rows, lengths.tolist(), strict=True):
         place = None if row is None else plan.place(row)

@@ -45,6 +45,7 @@ def read_nih(folder: Path) -> Source:
         hashed=(path,) if boxes is None else (path, boxes),
         label_version=metadata.label_version,
         boxes=read_boxes(boxes),
+        box_file=boxes,
         box_frame=BOX_FRAME,
         warnings=_stray_boxes(read_boxes(boxes), table["image_index"], labels),
         own_scheme="official",
