@@ -8,7 +8,7 @@ from pathlib import Path
 from deepchest_cli.data.archives import is_archive, is_streamed, list_archive
 from deepchest_cli.data.images import Images, LooseFile, Place, TarStream, twice
 from deepchest_cli.data.matching import Matcher, is_image_name
-from deepchest_cli.data.text import few
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import DeepChestError, UsageError
 
 REFUSED = "its member of the archive is a link, a device, larger than 268 MB, or leads outside"
@@ -116,14 +116,15 @@ class _Finding:
         """Say what was noticed."""
         notes = self.images.notes
         if self.surplus:
-            listed = few(self.surplus)
-            notes.append(f"{len(self.surplus):,} images have no row in the table: {listed}.")
+            number = count_of(len(self.surplus), "image has", "images have")
+            notes.append(f"{number} no row in the table: {few(self.surplus)}.")
         if self.twins:
-            notes.append(f"{self.twins} files are there twice with the same bytes; one is used.")
+            number = count_of(self.twins, "file is", "files are")
+            notes.append(f"{number} there twice with the same bytes; one is used.")
         if self.differing:
             notes.append(
-                f"{len(self.differing)} images lie unpacked and, with another length, in an "
-                f"archive; the unpacked files are used: {few(self.differing)}."
+                f"{count_of(len(self.differing), 'image lies', 'images lie')} unpacked and, with "
+                f"another length, in an archive; what is unpacked is used: {few(self.differing)}."
             )
 
 

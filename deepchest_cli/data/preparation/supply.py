@@ -9,7 +9,7 @@ from deepchest_cli.data.finding_images import REFUSED
 from deepchest_cli.data.images import Stream, twice
 from deepchest_cli.data.preparation.decoding import Payload
 from deepchest_cli.data.preparation.planning import Plan
-from deepchest_cli.data.text import few
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import DeepChestError, UsageError
 
 Say = Callable[[str], None]
@@ -50,8 +50,8 @@ class _Streaming:
                 self.damaged.append(self.plan.images.name_of(stream))
                 self.say(error.message)
         if self.surplus:
-            listed = few(self.surplus)
-            self.say(f"{len(self.surplus):,} images have no row in the table: {listed}.")
+            number = count_of(len(self.surplus), "image has", "images have")
+            self.say(f"{number} no row in the table: {few(self.surplus)}.")
         self.plan.streamed.damaged = self.damaged
         for row in self.waiting:
             self._give_up(row)

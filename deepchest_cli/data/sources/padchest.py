@@ -11,7 +11,7 @@ import pandas as pd
 
 from deepchest_cli.data.findings import FINDINGS, NO_FINDING
 from deepchest_cli.data.sources.labels_csv import CsvTable, refuse_absent
-from deepchest_cli.data.sources.tables import need_column, read_table
+from deepchest_cli.data.sources.tables import blank_rows, need_column, read_table
 
 # The terms of each finding of NIH: the finding's own, and all that stand below it in the tree.
 # Not `mass` as a whole: masses of the mediastinum, the pleura, the breast and soft tissue are none
@@ -62,6 +62,7 @@ def padchest(folder: Path) -> CsvTable:
     """Return PadChest's rows with a column for each finding of NIH; other terms are not used."""
     file = refuse_absent(find_padchest(folder), "table PADCHEST_....csv", folder)
     raw = read_table(file)
+    notes = blank_rows(raw, file)
     for name in ("ImageID", "PatientID", "Labels"):
         need_column(raw, (name,), file, "Use PadChest's own table.")
     cells = {text: cells_of_terms(text) for text in raw["Labels"].unique()}
@@ -75,7 +76,7 @@ def padchest(folder: Path) -> CsvTable:
         raw["Sex"] = raw["PatientSex_DICOM"]
     return CsvTable(
         "padchest", "PadChest", raw, file, (file,), folder,
-        names="ImageID", paths="ImageID", patients="PatientID", labels=FINDINGS,
+        names="ImageID", paths="ImageID", patients="PatientID", labels=FINDINGS, notes=notes,
     )  # fmt: skip
 
 

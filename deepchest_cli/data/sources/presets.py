@@ -10,8 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from deepchest_cli.data.sources.label_values import read_cells
 from deepchest_cli.data.sources.labels_csv import CsvTable, refuse_absent
-from deepchest_cli.data.sources.tables import need_column, read_table, refuse_blank, refuse_repeated
+from deepchest_cli.data.sources.tables import (
+    blank_rows,
+    need_column,
+    read_table,
+    refuse_blank,
+    refuse_repeated,
+    row_number,
+)
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 
 STATES = (
@@ -28,11 +37,13 @@ def chexpert(folder: Path) -> CsvTable:
     names = ("train", "valid", "test")
     files = [path for name in names if (path := folder / f"{name}.csv").is_file()]
     refuse_absent(files[0] if files else None, "table train.csv", folder)
-    raw = pd.concat([_chexpert_part(path, files[-1]) for path in files], ignore_index=True)
+    read = {path: _chexpert_part(path, files[-1]) for path in files}
+    raw = pd.concat(read.values(), ignore_index=True)
     return CsvTable(
         "chexpert", "CheXpert", raw.fillna(""), files[0], tuple(files), folder,
         names="@name", paths="Path", patients="@patient", labels=STATES, blank="zero",
         own_scheme="official", parts="@part",
+        notes=tuple(note for path, part in read.items() for note in blank_rows(part, path)),
     )  # fmt: skip
 
 
@@ -44,13 +55,16 @@ def _chexpert_part(path: Path, last: Path) -> pd.DataFrame:
     wrong = np.flatnonzero(patients.isna().to_numpy())
     if len(wrong):
         raise UsageError(
-            f"{path}, row {wrong[0] + 2}: {raw['Path'].iloc[wrong[0]]!r} names no patient.",
+            f"{path}, row {row_number(raw, wrong[0])}: {raw['Path'].iloc[wrong[0]]!r} names no "
+            "patient.",
             "CheXpert's paths are like train/patient00001/study1/view1_frontal.jpg.",
         )
     part = "train_val"
     if path.stem != "train":
         part = "test" if path == last else "validation"
     names = raw["Path"].str.split("/", n=1).str[-1]  # without the folder of all
+    for name in STATES:
+        read_cells(raw[name], path)  # an error names the row of this file
     raw["@name"], raw["@patient"], raw["@part"] = names, patients, part
     return raw
 
@@ -89,7 +103,14 @@ def mimic_cxr(folder: Path) -> CsvTable:
         names="dicom_id", paths="dicom_id", patients="subject_id",
         labels=tuple(name for name in STATES if name in raw.columns), blank="zero",
         own_scheme="official", parts="@part",
-        warnings=tuple(f"{n:,} images of {why} are left out." for why, n in left.items() if n),
+        notes=tuple(
+            note for read in (metadata, labels, parts) for note in blank_rows(read.raw, read.path)
+        ),
+        warnings=tuple(
+            f"{count_of(n, f'image of {why} is', f'images of {why} are')} left out."
+            for why, n in left.items()
+            if n
+        ),
     )  # fmt: skip
 
 
@@ -108,6 +129,8 @@ def _mimic_table(folder: Path, what: str, columns: tuple[str, ...]) -> _MimicTab
         refuse_blank(raw[name], path)
         if name in STUDY:  # numbers, whatever their zeros
             raw[name] = raw[name].str.lstrip("0")
+    for name in set(STATES) & set(raw.columns):
+        read_cells(raw[name], path)
     key = raw["dicom_id"] if "dicom_id" in columns else raw["subject_id"] + "/" + raw["study_id"]
     refuse_repeated(key, path)
     return _MimicTable(path, raw)

@@ -16,10 +16,12 @@ from deepchest_cli.data.sources.base import BOX_COLUMNS, BOX_SLACK, Source, blan
 from deepchest_cli.data.sources.label_values import check_no_finding, is_healthy, name_findings
 from deepchest_cli.data.sources.people import patient_numbers, whole_numbers
 from deepchest_cli.data.sources.tables import (
+    blank_rows,
     need_column,
     read_table,
     refuse_blank,
     refuse_names,
+    row_number,
 )
 from deepchest_cli.errors import UsageError
 
@@ -72,7 +74,7 @@ def vindr(folder: Path, config: PrepareConfig) -> Source:
         box_file=file,
         has_patients=False,
         policies={"readers": str(config.readers or MAJORITY)},
-        notes=() if sized else (UNSIZED,),
+        notes=(*blank_rows(raw, file), *((UNSIZED,) * (sized is None))),
     )
 
 
@@ -123,8 +125,8 @@ def _boxes(
         width, height = sizes[wrong[0]]
         within = f" of an image of {width:g} × {height:g} pixels" if width > 0 else ""
         raise UsageError(
-            f"{file}, row {kept.index[wrong[0]] + 2}: a box needs x_min < x_max and y_min < y_max, "
-            f"from 0{within}. Found {given[wrong[0]].tolist()}."
+            f"{file}, row {row_number(kept, wrong[0])}: a box needs x_min < x_max and y_min < "
+            f"y_max, from 0{within}. Found {given[wrong[0]].tolist()}."
         )
     boxes = pd.DataFrame(
         {

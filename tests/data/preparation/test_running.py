@@ -226,7 +226,7 @@ def test_nested_images_and_surplus_ones(nih_folder, tmp_path):
     Image.new("L", (5, 5)).save(nested / "99999999_000.png")
     plan = plan_preparation(CONFIG, nih_folder)
     assert all(plan.place(row) for row in range(len(plan.table)))
-    assert any("1 images have no row" in note for note in plan.notes)
+    assert any("1 image has no row" in note for note in plan.notes)
 
 
 def test_an_image_in_two_places_is_refused(nih_folder, tmp_path):

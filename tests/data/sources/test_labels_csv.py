@@ -70,7 +70,7 @@ def test_frontal_views_are_what_is_taken_unless_all_are_asked_for(tmp_path):
     source = read(tmp_path, views="frontal")
     assert list(source.table["image_index"]) == ["a/2.png", "b/1.png", "c/1.png"]
     assert len(source.labels) == len(source.known) == 3
-    assert any("1 images that are not frontal are left out" in note for note in source.notes)
+    assert any("1 image that is not frontal is left out (1 × L)" in note for note in source.notes)
 
 
 def test_the_findings_that_were_guessed_are_named_and_can_be_chosen(tmp_path):
@@ -152,7 +152,7 @@ def test_devices_may_be_there_beside_no_finding(tmp_path):
     )
     source = read(tmp_path, text)
     assert [cells(source, "a.png", name) for name in ("Mass", "Support Devices")] == [0, None]
-    assert any("1 images have both 'No Finding' and a finding" in w for w in source.warnings)
+    assert any("1 image has both 'No Finding' and a finding" in w for w in source.warnings)
 
 
 def test_chexperts_lateral_views_are_known_in_any_table(tmp_path):

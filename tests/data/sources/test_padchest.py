@@ -113,9 +113,7 @@ def test_a_normal_image_with_a_finding_is_said(padchest):
     )
     source = read_source(padchest, PrepareConfig())
     assert label(source, "b.png", "Nodule") == 1
-    assert source.warnings == (
-        "1 images have both 'No Finding' and a finding; the finding counts.",
-    )
+    assert source.warnings == ("1 image has both 'No Finding' and a finding; the finding counts.",)
 
 
 def test_every_finding_has_terms_and_no_term_stands_twice_in_one():

@@ -152,12 +152,12 @@ def test_a_folder_without_the_tables_that_are_named(nih_folder, layout):
 
 def test_mimic_cxr_says_what_it_leaves_out(mimic):
     source = read_source(mimic, PrepareConfig())
-    assert any("1 images of studies without labels are left out" in w for w in source.warnings)
+    assert any("1 image of studies without labels is left out" in w for w in source.warnings)
     path = mimic / "mimic-cxr-2.0.0-split.csv.gz"
     text = gzip.decompress(path.read_bytes()).decode().replace("d3,2,11,test\n", "")
     path.write_bytes(gzip.compress(text.encode()))
     source = read_source(mimic, PrepareConfig())
-    assert any("1 images of no part in mimic-cxr-2.0.0-split" in w for w in source.warnings)
+    assert any("1 image of no part in mimic-cxr-2.0.0-split" in w for w in source.warnings)
 
 
 @pytest.mark.parametrize(
