@@ -26,6 +26,9 @@ def find_images(root: Path, paths: list[str]) -> Images:
     for path, length in files:
         if is_image_name(path):
             finding.add(path, LooseFile(f"{root}/{path}", length))
+    for path, length in files:  # where no other file is the row's image
+        if not is_image_name(path) and images.matcher.is_wanted(path):
+            finding.add_unless_there(path, LooseFile(f"{root}/{path}", length))
     images.kinds["files"] = len(images.places)
     for path, _ in files:
         if is_archive(path):
@@ -79,6 +82,12 @@ class _Finding:
         if whole:
             self.whole.add(row)
 
+    def add_unless_there(self, name: str, place: LooseFile) -> None:
+        """Take a file that is no image by its name, if its row has no image yet."""
+        found = self.images.matcher.find(name)
+        if found is not None and not isinstance(self.images.places.get(found[0]), LooseFile):
+            self.add(name, place)
+
     def _replaces(self, row: int, whole: bool, name: str, place: Place, earlier: Place) -> bool:
         """Whether a second file of a row is the better one; raise where that cannot be said."""
         if isinstance(earlier, LooseFile) and not isinstance(place, LooseFile):
@@ -96,10 +105,10 @@ class _Finding:
     def add_archive(self, path: Path) -> None:
         """Take the members of an archive, or remember to read it; a broken one is only noted."""
         if is_streamed(path):
-            self.images.streams.append(TarStream(path))
+            self.images.streams.append(TarStream(path, self.images.matcher.is_wanted))
             return
         try:
-            members, refused = list_archive(path)
+            members, refused = list_archive(path, self.images.matcher.is_wanted)
         except UsageError:
             raise
         except DeepChestError as error:

@@ -131,6 +131,39 @@ def test_what_a_few_cells_keep_from_being_labels_is_named(tmp_path):
     assert any("Column 'Edema' is not taken: row 5 holds 'o'" in note for note in source.notes)
 
 
+def test_a_column_with_the_blanks_of_r_is_one_of_labels(tmp_path):
+    rows = "".join(f"{n}.png,P{n},{n % 2},{'NA' if n % 3 else n % 2}\n" for n in range(12))
+    source = read(tmp_path, "Path,patient,Mass,Edema\n" + rows)
+    assert source.findings == ("Mass", "Edema")
+    assert source.known[:, 1].sum() == 4
+
+
+def test_every_column_that_is_not_taken_is_named(tmp_path):
+    rows = "".join(f"{n}.png,P{n},{n % 2},ward {n},,{n},F\n" for n in range(12))
+    source = read(tmp_path, "Path,patient,Mass,Ward,Edema,Dose,Sex\n" + rows)
+    assert source.findings == ("Mass",)
+    assert (
+        "Columns that are not taken, since they hold no labels: Ward, Edema (empty), Dose."
+        in source.notes
+    )
+
+
+def test_a_table_of_excel_with_semicolons_and_rows_below_it(tmp_path):
+    text = "Path;patient;Age;Mass\na.png;A;58,5;1,0\nb.png;B;7;0,0\n;;;\n;;;\n"
+    source = read(tmp_path, text)
+    assert source.labels[:, 0].tolist() == [1, 0] and source.table["age"].tolist() == [58.5, 7]
+    assert "labels.csv: 2 rows have no values and are passed over." in source.notes
+
+
+def test_views_that_are_left_out_are_named_with_their_numbers(tmp_path):
+    views = ["PA", "AP SUPINE", "ANTEROPOSTERIOR", "LATERAL", "LL", "RAO", "NA"]
+    rows = "".join(f"{n}.png,P{n},{view},1\n" for n, view in enumerate(views))
+    source = read(tmp_path, "Path,patient,ViewPosition,Mass\n" + rows, views="frontal")
+    assert list(source.table["view"]) == ["PA", "AP", "AP", ""]
+    note = "3 images that are not frontal are left out (2 × L, 1 × RAO); --views all takes them."
+    assert note in source.notes
+
+
 def test_yes_and_no_are_labels(tmp_path):
     source = read(tmp_path, "Path,patient,Mass\na.png,A,Y\nb.png,B,No\n")
     assert source.labels[:, 0].tolist() == [1, 0]
