@@ -126,7 +126,7 @@ def name_findings(columns: list[str], path: Path) -> tuple[str, ...]:
             raise UsageError(
                 f"{path}: column {column!r} is not plain ASCII of at most {LONGEST_FINDING} "
                 "characters.",
-                "Rename it.",
+                "Rename it, or name the columns of labels: --label-columns A,B,C",
             )
     return tuple(names)
 

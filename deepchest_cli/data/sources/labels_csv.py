@@ -27,6 +27,7 @@ from deepchest_cli.data.sources.tables import (
     blank_rows,
     choose_column,
     need_column,
+    plain_name,
     refuse_blank,
     refuse_names,
     refuse_repeated,
@@ -42,7 +43,7 @@ SEXES = ("Sex", "sex", "Gender", "Patient Sex", "Patient Gender", "PatientSex")
 VIEWS = ("View", "view", "View Position", "ViewPosition", "Projection", "AP/PA")
 SPLITS = ("split", "Split", "part")
 SIDES = "Frontal/Lateral"  # of CheXpert, whose lateral views have a blank in AP/PA
-ROLES = frozenset({*AGES, *SEXES, *VIEWS, *SPLITS, *PATIENTS, *PATHS, SIDES})
+ROLES = frozenset(map(plain_name, (*AGES, *SEXES, *VIEWS, *SPLITS, *PATIENTS, *PATHS, SIDES)))
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,21 @@ def _label_columns(
         wanted = [name.strip() for name in config.label_columns.split(",") if name.strip()]
         hint = "--label-columns takes names of columns, separated by commas."
         return tuple(need_column(raw, (name,), file, hint) for name in wanted)
-    taken |= ROLES
-    return tuple(name for name in raw.columns if name not in taken and looks_like_labels(raw[name]))
+    return tuple(
+        name
+        for name in raw.columns
+        if name not in taken and plain_name(name) not in ROLES and looks_like_labels(raw[name])
+    )
 
 
 def unused_columns(raw: pd.DataFrame, table: CsvTable) -> tuple[str, ...]:
     """Return the columns of a table that nothing is made of."""
-    used = {table.paths, table.patients, *table.labels, *ROLES}
-    return tuple(name for name in raw.columns if name not in used and not is_healthy(name))
+    used = {table.paths, table.patients, *table.labels}
+    return tuple(
+        name
+        for name in raw.columns
+        if name not in used and plain_name(name) not in ROLES and not is_healthy(name)
+    )
 
 
 def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
@@ -179,7 +187,10 @@ def _describe_people(rows: pd.DataFrame, raw: pd.DataFrame) -> tuple[str, ...]:
     if view := choose_column(raw, VIEWS):
         views = read_views(raw[view])
         if SIDES in raw:
-            views = views.where(raw[SIDES].str.lower() != "lateral", "L")
+            sides = raw[SIDES].str.lower()
+            views = views.where(sides != "lateral", "L")
+            # 17 frontal images of CheXpert have LL or RL beside it
+            views = views.where((sides != "frontal") | views.isin(("PA", "AP")), "")
         rows["view"] = views.str[: TEXT_COLUMNS["view"]].to_numpy()
     return notes
 

@@ -121,15 +121,33 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def plain_name(name: str) -> str:
+    """Return a column's name without case, spaces and signs."""
+    return re.sub(r"[\W_]", "", name.lower())
+
+
 def choose_column(raw: pd.DataFrame, spellings: Iterable[str]) -> str | None:
-    """Return the first of the spellings that the table has."""
-    return next((name for name in spellings if name in raw.columns), None)
+    """Return the first of the spellings that the table has, or has in other letters and signs."""
+    wanted = list(spellings)
+    exact = next((name for name in wanted if name in raw.columns), None)
+    if exact is not None:
+        return exact
+    plain = {plain_name(str(name)): str(name) for name in reversed(raw.columns)}
+    return next((plain[plain_name(name)] for name in wanted if plain_name(name) in plain), None)
+
+
+def _exact(raw: pd.DataFrame, name: str) -> str | None:
+    return name if name in raw.columns else None
 
 
 def need_column(raw: pd.DataFrame, spellings: Iterable[str], path: Path, hint: str) -> str:
-    """Return the first of the spellings that the table has; raise naming what was there."""
+    """Return the first of the spellings that the table has; raise naming what was there.
+
+    Other letters and signs are accepted where there are several usual names, and not for one that
+    the user or the data set's authors gave.
+    """
     wanted = list(spellings)
-    found = choose_column(raw, wanted)
+    found = choose_column(raw, wanted) if len(wanted) > 1 else _exact(raw, wanted[0])
     if found is None:
         raise UsageError(
             f"{path} has no column {wanted[0]!r}. Found: {', '.join(raw.columns)}.", hint

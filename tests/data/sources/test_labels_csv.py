@@ -164,6 +164,15 @@ def test_views_that_are_left_out_are_named_with_their_numbers(tmp_path):
     assert note in source.notes
 
 
+def test_usual_names_of_columns_in_other_letters(tmp_path):
+    text = "FILE_NAME,Filename,patientId,PATIENT AGE,gender,View_Position,mass\n"
+    source = read(tmp_path, text + "1,a.png,A,7,f,ap,1\n1,b.png,A,8,m,pa,0\n", patient_column=None)
+    assert source.findings == ("FILE_NAME", "Mass") and source.has_patients
+    table = source.table
+    assert table["age"].tolist() == [7, 8] and table["patient_id"].nunique() == 1
+    assert table["sex"].tolist() == ["F", "M"] and table["view"].tolist() == ["AP", "PA"]
+
+
 def test_yes_and_no_are_labels(tmp_path):
     source = read(tmp_path, "Path,patient,Mass\na.png,A,Y\nb.png,B,No\n")
     assert source.labels[:, 0].tolist() == [1, 0]
@@ -190,7 +199,8 @@ def test_devices_may_be_there_beside_no_finding(tmp_path):
 
 def test_chexperts_lateral_views_are_known_in_any_table(tmp_path):
     text = "Path,patient,Frontal/Lateral,AP/PA,Mass\na.png,A,Lateral,,1\nb.png,B,Frontal,AP,1\n"
-    assert list(read(tmp_path, text).table["view"]) == ["L", "AP"]
+    text += "c.png,C,Frontal,LL,0\n"
+    assert list(read(tmp_path, text).table["view"]) == ["L", "AP", ""]
 
 
 @pytest.mark.parametrize(
