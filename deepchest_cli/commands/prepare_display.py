@@ -78,7 +78,9 @@ def render_estimate(plan: "Plan", found: "Estimate", terminal: Terminal) -> None
     terminal.table(table_of(["Part", "Images"], rows))
     terminal.line("")
     done = f", {found.done:,} of them done already" if found.done else ""
-    missing = f"; {count_of(found.missing, 'row')} without a file" if found.missing else ""
+    missing = (
+        f"; {count_of(found.missing, 'row has', 'rows have')} no file" if found.missing else ""
+    )
     terminal.line(f"Would convert {count_of(sum(found.images.values()), 'image')}{done}{missing}.")
     rate = f" ({found.seconds_per_image * 1e3:.1f} ms an image a core)"
     terminal.line(

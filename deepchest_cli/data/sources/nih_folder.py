@@ -16,6 +16,7 @@ from deepchest_cli.data.sources.nih_layout import (
     SPLIT_LISTS,
 )
 from deepchest_cli.data.sources.tables import read_text
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 
 
@@ -68,7 +69,8 @@ def read_split_lists(source: Path) -> tuple[dict[str, frozenset[str]], tuple[Pat
     both = sorted(lists["train_val"] & lists["test"])
     if both:
         raise UsageError(
-            f"{len(both)} images stand in both split lists, the first is {both[0]}.",
+            f"{count_of(len(both), 'image stands', 'images stand')} in both split lists, the first "
+            f"is {both[0]}.",
             "Restore NIH's own lists.",
         )
     return lists, tuple(paths)

@@ -165,9 +165,9 @@ def test_views_that_are_left_out_are_named_with_their_numbers(tmp_path):
 
 
 def test_usual_names_of_columns_in_other_letters(tmp_path):
-    text = "FILE_NAME,Filename,patientId,PATIENT AGE,gender,View_Position,mass\n"
-    source = read(tmp_path, text + "1,a.png,A,7,f,ap,1\n1,b.png,A,8,m,pa,0\n", patient_column=None)
-    assert source.findings == ("FILE_NAME", "Mass") and source.has_patients
+    text = "FILE NAME,patientId,PATIENT AGE,gender,View_Position,mass\n"
+    source = read(tmp_path, text + "a.png,A,7,f,ap,1\nb.png,A,8,m,pa,0\n", patient_column=None)
+    assert source.findings == ("Mass",) and source.has_patients
     table = source.table
     assert table["age"].tolist() == [7, 8] and table["patient_id"].nunique() == 1
     assert table["sex"].tolist() == ["F", "M"] and table["view"].tolist() == ["AP", "PA"]
