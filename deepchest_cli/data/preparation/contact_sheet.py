@@ -46,8 +46,8 @@ def _title(manifest: dict[str, Any]) -> str:
         "synthetic radiographs" if manifest["source"]["synthetic"] else manifest["source"]["kind"]
     )
     return (
-        f"{kind}: {count_of(counts['images'], 'image')} at {settings['size']} px; each row shows some images "
-        "with the finding, below them name and all findings"
+        f"{kind}: {count_of(counts['images'], 'image')} at {settings['size']} px; each row shows "
+        "some images with the finding, below them name and all findings"
     )
 
 
