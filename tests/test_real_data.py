@@ -55,7 +55,7 @@ def test_the_official_split_of_the_sample(prepared):
     assert counts["all"]["no_finding"] == 605
     assert counts["test"]["images"] == 229
     assert counts["train"]["images"] + counts["validation"]["images"] == 1387
-    assert not manifest["left_out"]
+    assert not manifest["excluded"]["images"]
     dataset = open_dataset(folder)
     parts = pd.Series(dataset.columns["split"]).groupby(dataset.columns["patient_id"]).nunique()
     assert (parts == 1).all()

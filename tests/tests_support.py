@@ -37,3 +37,10 @@ def valid(document: dict[str, Any], schema: str) -> dict[str, Any]:
     text = files("deepchest_cli").joinpath("schemas", f"{schema}.json").read_text("utf-8")
     jsonschema.validate(document, json.loads(text))
     return document
+
+
+def label(source: Any, image: str, finding: str) -> int | None:
+    """Return what a source says of a finding in an image; None: unknown."""
+    row = list(source.table["image_index"]).index(image)
+    column = source.findings.index(finding)
+    return int(source.labels[row, column]) if source.known[row, column] else None

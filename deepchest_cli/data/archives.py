@@ -67,23 +67,28 @@ def is_streamed(path: Path) -> bool:
     return path.name.lower().endswith(STREAMED)
 
 
-def list_archive(path: Path) -> tuple[list[tuple[str, Slice | ZipMember]], list[str]]:
+Names = Callable[[str], bool]  # whether a name is of an image
+Listed = tuple[list[tuple[str, Slice | ZipMember]], list[str]]
+
+
+def list_archive(path: Path, is_image: Names = is_image_name) -> Listed:
     """Return the images of a zip or tar file with their names, and the names that are refused.
 
     Raises `DeepChestError` where the archive is damaged.
     """
     try:
-        return _list_zip(path) if path.suffix.lower() == ".zip" else _list_tar(path)
+        read = _list_zip if path.suffix.lower() == ".zip" else _list_tar
+        return read(path, is_image)
     except Exception as error:  # what strangers' files raise is not to be foreseen
         raise _damaged(path, error) from error
 
 
-def _list_zip(path: Path) -> tuple[list[tuple[str, Slice | ZipMember]], list[str]]:
+def _list_zip(path: Path, is_image: Names) -> Listed:
     archive = zipfile.ZipFile(path)
     found: list[tuple[str, Slice | ZipMember]] = []
     refused = []
     for info in archive.infolist():
-        if not info.filename or info.is_dir() or not is_image_name(info.filename):
+        if not info.filename or info.is_dir() or not is_image(info.filename):
             continue
         kind = info.external_attr >> 28  # of the file, as Unix has it; 0 where another system wrote
         if kind in (0, 8) and info.file_size <= LARGEST_FILE and is_inside(info.filename):
@@ -93,14 +98,14 @@ def _list_zip(path: Path) -> tuple[list[tuple[str, Slice | ZipMember]], list[str
     return found, refused
 
 
-def _list_tar(path: Path) -> tuple[list[tuple[str, Slice | ZipMember]], list[str]]:
+def _list_tar(path: Path, is_image: Names) -> Listed:
     found: list[tuple[str, Slice | ZipMember]] = []
     refused = []
     with tarfile.open(path, "r:", tarinfo=StrictHeader) as archive:
         for member in archive:
-            if is_acceptable(member):
+            if is_acceptable(member, is_image):
                 found.append((member.name, Slice(path, member.offset_data, member.size)))
-            elif is_image_name(member.name):
+            elif is_image(member.name):
                 refused.append(member.name)
     return found, refused
 
@@ -118,7 +123,7 @@ class StrictHeader(tarfile.TarInfo):
 
 
 def stream_tar(
-    path: Path, wanted: Callable[[str], bool]
+    path: Path, wanted: Callable[[str], bool], is_image: Names = is_image_name
 ) -> Iterator[tuple[str, bytes | None, bool]]:
     """Yield name, bytes (None where not wanted) and acceptance of each image, in stored order.
 
@@ -132,12 +137,12 @@ def stream_tar(
             tarfile.open(fileobj=packed, mode="r:", tarinfo=StrictHeader) as archive,
         ):
             for member in archive:
-                if is_acceptable(member):
+                if is_acceptable(member, is_image):
                     data = packed.read(member.size) if wanted(member.name) else None
                     if data is not None and len(data) < member.size:
                         raise EOFError("it ends too early")
                     yield member.name, data, True
-                elif is_image_name(member.name):
+                elif is_image(member.name):
                     yield member.name, None, False
                 archive.members = []  # type: ignore[attr-defined]  # it would keep every header
             while packed.read(BLOCK):  # to the end, where the checksum is
@@ -151,10 +156,10 @@ def is_inside(name: str) -> bool:
     return not name.startswith(("/", "\\")) and ".." not in PurePosixPath(name).parts
 
 
-def is_acceptable(member: tarfile.TarInfo) -> bool:
+def is_acceptable(member: tarfile.TarInfo, is_image: Names = is_image_name) -> bool:
     """Whether a member is an image in a plain file: no link, no device, not outside, not huge."""
     return (
-        is_image_name(member.name)
+        is_image(member.name)
         and member.isreg()
         and is_inside(member.name)
         and member.size <= LARGEST_FILE

@@ -8,7 +8,7 @@ from pathlib import Path
 from deepchest_cli.data.archives import is_archive, is_streamed, list_archive
 from deepchest_cli.data.images import Images, LooseFile, Place, TarStream, twice
 from deepchest_cli.data.matching import Matcher, is_image_name
-from deepchest_cli.data.text import few
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import DeepChestError, UsageError
 
 REFUSED = "its member of the archive is a link, a device, larger than 268 MB, or leads outside"
@@ -26,6 +26,9 @@ def find_images(root: Path, paths: list[str]) -> Images:
     for path, length in files:
         if is_image_name(path):
             finding.add(path, LooseFile(f"{root}/{path}", length))
+    for path, length in files:  # where no other file is the row's image
+        if not is_image_name(path) and images.matcher.is_wanted(path):
+            finding.add_unless_there(path, LooseFile(f"{root}/{path}", length))
     images.kinds["files"] = len(images.places)
     for path, _ in files:
         if is_archive(path):
@@ -79,6 +82,12 @@ class _Finding:
         if whole:
             self.whole.add(row)
 
+    def add_unless_there(self, name: str, place: LooseFile) -> None:
+        """Take a file that is no image by its name, if its row has no image yet."""
+        found = self.images.matcher.find(name)
+        if found is not None and not isinstance(self.images.places.get(found[0]), LooseFile):
+            self.add(name, place)
+
     def _replaces(self, row: int, whole: bool, name: str, place: Place, earlier: Place) -> bool:
         """Whether a second file of a row is the better one; raise where that cannot be said."""
         if isinstance(earlier, LooseFile) and not isinstance(place, LooseFile):
@@ -96,10 +105,10 @@ class _Finding:
     def add_archive(self, path: Path) -> None:
         """Take the members of an archive, or remember to read it; a broken one is only noted."""
         if is_streamed(path):
-            self.images.streams.append(TarStream(path))
+            self.images.streams.append(TarStream(path, self.images.matcher.is_wanted))
             return
         try:
-            members, refused = list_archive(path)
+            members, refused = list_archive(path, self.images.matcher.is_wanted)
         except UsageError:
             raise
         except DeepChestError as error:
@@ -116,14 +125,15 @@ class _Finding:
         """Say what was noticed."""
         notes = self.images.notes
         if self.surplus:
-            listed = few(self.surplus)
-            notes.append(f"{len(self.surplus):,} images have no row in the table: {listed}.")
+            number = count_of(len(self.surplus), "image has", "images have")
+            notes.append(f"{number} no row in the table: {few(self.surplus)}.")
         if self.twins:
-            notes.append(f"{self.twins} files are there twice with the same bytes; one is used.")
+            number = count_of(self.twins, "file is", "files are")
+            notes.append(f"{number} there twice with the same bytes; one is used.")
         if self.differing:
             notes.append(
-                f"{len(self.differing)} images lie unpacked and, with another length, in an "
-                f"archive; the unpacked files are used: {few(self.differing)}."
+                f"{count_of(len(self.differing), 'image lies', 'images lie')} unpacked and, with "
+                f"another length, in an archive; what is unpacked is used: {few(self.differing)}."
             )
 
 

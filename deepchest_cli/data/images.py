@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.data.archives import Slice, ZipMember, stream_tar
-from deepchest_cli.data.matching import Matcher
+from deepchest_cli.data.matching import Matcher, is_image_name
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UnreadableRadiographError, UsageError
 
@@ -54,10 +54,11 @@ class TarStream:
     """A tar file packed as a whole: only reading it tells what it holds."""
 
     path: Path
+    is_image: Callable[[str], bool] = is_image_name  # by the name of a member
 
     def walk(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | None, bool]]:
         """Yield name, bytes (None where not wanted) and acceptance of each image."""
-        return stream_tar(self.path, wanted)
+        return stream_tar(self.path, wanted, self.is_image)
 
 
 @dataclass

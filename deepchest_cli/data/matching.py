@@ -12,7 +12,8 @@ SEVERAL = -1
 
 def stem_of(path: str) -> str:
     """Return a path with `/` between its parts, without `./` and without an image's suffix."""
-    plain = path.replace("\\", "/").lstrip("/").removeprefix("./")
+    parts = path.strip("\"'").replace("\\", "/").split("/")
+    plain = "/".join(part for part in parts if part not in ("", "."))
     stem, dot, suffix = plain.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in SUFFIXES else plain
 
@@ -61,6 +62,13 @@ class Matcher:
             )
         return None if row is None else (row, False)
 
+    def is_wanted(self, name: str) -> bool:
+        """Whether a file is an image: by its name, or since a row names it.
+
+        So DICOM files without a suffix, or with one that is not known, are found.
+        """
+        return is_image_name(name) or (not _is_hidden(name) and self.find(name) is not None)
+
 
 def _starts(stem: str) -> list[int]:
     """Return where the endings of a path begin, the longest ending first."""
@@ -69,5 +77,8 @@ def _starts(stem: str) -> list[int]:
 
 def is_image_name(name: str) -> bool:
     """Whether a file is an image by its name; a Mac's hidden twins (`._x.png`) are not."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not _is_hidden(name)
+
+
+def _is_hidden(name: str) -> bool:
+    return PurePosixPath(name).name.startswith("._")

@@ -21,7 +21,9 @@ from deepchest_cli.data.png import unpack_png
 from deepchest_cli.data.tiff import refuse_wrong_checksums
 from deepchest_cli.errors import UnreadableRadiographError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".ima"}
+)
 RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
 PHOTOMETRIC = 262  # the TIFF tag; 0: white is zero
 TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
 
 PARTS = ("train", "validation", "test")
@@ -120,7 +121,7 @@ def _refuse_shared_patients(listed: NDArray[np.str_], patient_ids: NDArray[np.in
         one, other = order[apart[0]], order[apart[0] + 1]
         patients = len(np.unique(patient_ids[order[apart]]))
         raise DeepChestError(
-            f"{patients} patients stand in two parts of the split; the first, "
-            f"{patient_ids[one]}, in {listed[one]} and in {listed[other]}.",
+            f"{count_of(patients, 'patient stands', 'patients stand')} in two parts of the split; "
+            f"the first, {patient_ids[one]}, in {listed[one]} and in {listed[other]}.",
             "Restore the lists, or split by patient at random: --split-scheme random",
         )

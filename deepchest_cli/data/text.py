@@ -5,10 +5,15 @@ from collections.abc import Iterable
 SHOWN = 5  # names listed in a message before it says how many more there are
 
 
-def few(names: Iterable[object]) -> str:
+def count_of(number: int, one: str, many: str = "") -> str:
+    """Return a number of things: `1 shard`, `2,000 shards`; one: `image is`, many: `images are`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def few(names: Iterable[object], between: str = ", ") -> str:
     """Return the first few of many names and how many more there are."""
     listed = list(map(str, names))
-    shown = ", ".join(listed[:SHOWN])
+    shown = between.join(listed[:SHOWN])
     return shown if len(listed) <= SHOWN else f"{shown} and {len(listed) - SHOWN:,} more"
 
 

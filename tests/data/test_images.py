@@ -62,7 +62,7 @@ def test_two_files_for_one_row_that_differ_are_refused_and_others_do_not_matter(
         (tmp_path / folder / "a.png").write_bytes(b"same")
     images = find_images(tmp_path, ["a.png"])
     assert images.places[0].read() == b"same"
-    assert any("1 files are there twice with the same bytes" in note for note in images.notes)
+    assert any("1 file is there twice with the same bytes" in note for note in images.notes)
     assert any("2 images have no row in the table" in note for note in images.notes)
     (tmp_path / "two" / "a.png").write_bytes(b"other")
     with pytest.raises(UsageError, match="a.png is there twice"):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepchest_cli.data.dataset import open_manifest
+from deepchest_cli.data.preparation.excluded import EXCLUDED, read_excluded
 from deepchest_cli.data.preparation.shard_folder import SHEET
 from deepchest_cli.data.shards import MANIFEST, read_manifest, read_shard
 from deepchest_cli.data.splits import PARTS
@@ -47,7 +48,9 @@ def _check(folder: Path, progress: Callable[[int, int], None]) -> Checked:
         progress(number, len(entries))
     if not problems:
         problems += _wrong_counts(folder, manifest)
-    listed = {entry["file"] for entry in entries} | {MANIFEST, SHEET}
+    if read_excluded(folder, manifest) is None and "excluded" in manifest:
+        problems.append(f"{folder / EXCLUDED} is missing or has other bytes than when written")
+    listed = {entry["file"] for entry in entries} | {MANIFEST, SHEET, EXCLUDED}
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in listed)
     problems += [f"{folder / name} is not in the manifest" for name in strangers]
     images = sum(entry["images"] for entry in entries)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from deepchest_cli.data.dataset import RadiographDataset, open_manifest
+from deepchest_cli.data.text import count_of
 from deepchest_cli.files import replacing
 
 EACH = 6  # images of a finding
@@ -28,7 +29,9 @@ def draw_contact_sheet(folder: Path, manifest: dict[str, Any], path: Path) -> No
     for number, (name, chosen, count) in enumerate(rows):
         top = 24 + number * step
         draw.text((GAP, top + TILE // 2 - 14), name, INK, ImageFont.load_default(12))
-        draw.text((GAP, top + TILE // 2), f"{count:,} images", FAINT, ImageFont.load_default(11))
+        draw.text(
+            (GAP, top + TILE // 2), count_of(count, "image"), FAINT, ImageFont.load_default(11)
+        )
         for place, row in enumerate(chosen):
             x = MARGIN + place * (TILE + GAP)
             _tile(sheet, x, top, dataset, int(row))
@@ -43,8 +46,8 @@ def _title(manifest: dict[str, Any]) -> str:
         "synthetic radiographs" if manifest["source"]["synthetic"] else manifest["source"]["kind"]
     )
     return (
-        f"{kind}: {counts['images']:,} images at {settings['size']} px; each row shows some images "
-        "with the finding, below them name and all findings"
+        f"{kind}: {count_of(counts['images'], 'image')} at {settings['size']} px; each row shows "
+        "some images with the finding, below them name and all findings"
     )
 
 

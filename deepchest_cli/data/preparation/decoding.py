@@ -15,14 +15,7 @@ from deepchest_cli.errors import UnreadableRadiographError
 MISSING = "the file is missing"
 
 
-@dataclass(frozen=True)
-class Lost:
-    """Why there is no image."""
-
-    reason: str
-
-
-Payload = Place | bytes | NDArray[np.uint8] | Lost
+Payload = Place | bytes | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -63,8 +56,6 @@ def _store(pixels: NDArray[np.uint8]) -> Stored:
 
 
 def _open(payload: Payload) -> tuple[Image.Image, int]:
-    if isinstance(payload, Lost):
-        raise UnreadableRadiographError(payload.reason)
     if isinstance(payload, np.ndarray):
         image = Image.fromarray(payload).convert("L")
         refuse_constant(image)

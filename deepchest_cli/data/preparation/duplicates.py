@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.data.preparation.shard_folder import Entries
+from deepchest_cli.data.text import SHOWN, count_of, few
 from deepchest_cli.errors import DeepChestError
 
 
@@ -40,13 +41,17 @@ def refuse_leaks(duplicates: list[dict[str, Any]]) -> None:
     if not across:
         return
     listed = "\n".join(
-        f"  {' = '.join(group['images'])}: in {' and '.join(group['parts'])}"
-        for group in across[:20]
+        f"  {equal_images(group)}: in {' and '.join(group['parts'])}" for group in across[:SHOWN]
     )
-    more = f"\n  and {len(across) - 20} more" if len(across) > 20 else ""
+    more = f"\n  and {len(across) - SHOWN:,} more" if len(across) > SHOWN else ""
     raise DeepChestError(
-        f"{len(across)} groups of images with the same pixels stand in two parts of the split; "
-        f"nothing is published:\n{listed}{more}",
+        f"Images with the same pixels stand in two parts of the split "
+        f"({count_of(len(across), 'group')}); nothing is published:\n{listed}{more}",
         "Take all but one of each out of the table, or publish them as they are with "
         "--allow-duplicates (what is done is kept).",
     )
+
+
+def equal_images(group: dict[str, Any]) -> str:
+    """Return the first names of a group of equal images and how many more there are."""
+    return few(group["images"], " = ")

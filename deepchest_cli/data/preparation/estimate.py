@@ -13,7 +13,7 @@ import numpy as np
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation.decoding import Payload, decode_payload
 from deepchest_cli.data.preparation.planning import Plan
-from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json, shard_name
+from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json
 from deepchest_cli.data.splits import PARTS
 from deepchest_cli.errors import DeepChestError, UsageError
 
@@ -40,19 +40,19 @@ def estimate(plan: Plan, config: PrepareConfig, data: Path) -> Estimate:
     """Decode a sample of the images and return what all of them would take."""
     workers = config.workers or os.cpu_count() or 1
     each = _seconds_per_image(plan)
-    total = len(plan.table)
+    candidates = plan.candidates()
+    total = int(candidates.sum())
     folders = [plan.folder(data, size) for size in plan.sizes]
     done = min(
         images_done(folder, plan, size) for folder, size in zip(folders, plan.sizes, strict=True)
     )
-    absent = sum(plan.place(row) is None for row in range(total))
     return Estimate(
-        images={part: int((plan.parts == part).sum()) for part in PARTS},
+        images={part: int((candidates & (plan.parts == part)).sum()) for part in PARTS},
         done=done,
-        missing=0 if plan.images.streams else absent,
+        missing=len(candidates) - total,
         workers=workers,
         seconds_per_image=each,
-        seconds=(total - done) * each / workers,
+        seconds=max(total - done, 0) * each / workers,
         bytes=sum(total * (size**2 + METADATA_BYTES) for size in plan.sizes),
         free=shutil.disk_usage(existing(data)).free,
         folders=tuple(map(str, folders)),
@@ -92,14 +92,7 @@ def images_done(folder: Path, plan: Plan, size: int) -> int:
             except UsageError:
                 return 0  # damaged: it will be said, or replaced
             if {key: found.get(key) for key in identity} == identity:
-                rows = identity["settings"]["rows_per_shard"]
-                names = {entry["file"] for entry in found["shards"]}
-                numbers = range(-(-len(plan.table) // rows))
-                return sum(
-                    min(rows, len(plan.table) - number * rows)
-                    for number in numbers
-                    if shard_name(number) in names
-                )
+                return sum(entry["images"] for entry in found["shards"])
     return 0
 
 

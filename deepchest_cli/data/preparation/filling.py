@@ -1,84 +1,122 @@
 """One size's shards while they fill: rows come in any order, a complete shard is written."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.preparation.boxes import StoredBoxes
+from deepchest_cli.data.preparation.cutting import cut_shards
 from deepchest_cli.data.preparation.decoding import Decoded
+from deepchest_cli.data.preparation.keeping import Kept
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.preparation.scratch import Scratch
-from deepchest_cli.data.preparation.shard_folder import Entries, save_progress
-from deepchest_cli.data.radiograph import Placement, placement
+from deepchest_cli.data.preparation.shard_folder import save_progress
 from deepchest_cli.data.shards import (
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
     ShardContent,
-    shard_name,
     write_shard,
 )
 from deepchest_cli.files import sha256_of
 
 
 class Filling:
-    """The shards of one size; those in `done` are complete already."""
+    """The shards of one size, with those that stay from an earlier run; N rows in the table."""
 
-    def __init__(self, plan: Plan, size: int, folder: Path, done: Entries) -> None:
-        self.plan, self.size, self.folder, self.done = plan, size, folder, done
-        self.rows = int(plan.identity(size)["settings"]["rows_per_shard"])
+    def __init__(self, plan: Plan, size: int, folder: Path, kept: Kept) -> None:
+        self.plan, self.size, self.folder, self.done = plan, size, folder, kept.entries
+        self.most = plan.rows_per_shard(size)
+        self.is_certain = plan.streamed.is_certain  # whether all candidates are there
+        self.candidates = kept.candidates
+        self.pending = kept.candidates.copy()  # (N,), rows that wait for their image
+        self.unreadable: dict[int, str] = {}  # row to reason
         count = len(plan.table)
-        self.left = {  # rows without an answer, of every shard that is not done
-            shard: min(self.rows, count - shard * self.rows)
-            for shard in range(-(-count // self.rows))
-            if shard_name(shard) not in done
-        }
-        self.lost: dict[int, str] = {}  # row to reason
         self.dull: set[int] = set()
         self.digest = np.zeros(count, dtype="S32")
         self.length = np.zeros(count, dtype=np.int64)  # bytes of the file
         self.shape = np.zeros((count, 2), dtype=np.int32)  # width and height of the file
-        self.scratch = Scratch(folder, self.rows, size)
+        self.boxes = StoredBoxes(plan, size)
+        self.scratch = Scratch(folder, size)
+        self._shards = list(kept.shards.items())
+        self._number = np.full(count, -1)  # (N,), of a row's shard in that list; -1: not known yet
+        self._waiting = [len(rows) for _, rows in self._shards]
+        for number, (name, rows) in enumerate(self._shards):
+            self._number[rows] = number
+            if name in self.done:
+                self._take_over(name, rows)
 
-    def wants(self, row: int) -> bool:
-        """Whether a row belongs to a shard that is not complete."""
-        return row // self.rows in self.left
+    def _take_over(self, name: str, rows: NDArray[np.int64]) -> None:
+        """Take note of a shard that stays."""
+        self.pending[rows] = False
+        row_of = {self.plan.table["image_index"][row]: row for row in rows.tolist()}
+        for loss in self.done[name]["left_out"]:
+            self.unreadable[row_of[loss["image"]]] = loss["reason"]
 
     def add(self, row: int, decoded: Decoded) -> None:
-        """Take an image, or the reason why there is none; write its shard when it is complete."""
-        shard = row // self.rows
-        if shard not in self.left:
+        """Take an image, or the reason why there is none; write its shard when it is complete.
+
+        Raises `UsageError` where a box leaves the image.
+        """
+        if not self.pending[row]:
             return
+        self.pending[row] = False
         if decoded.reason:
-            self.lost[row] = decoded.reason
+            self.unreadable[row] = decoded.reason
         else:
+            self.boxes.check(row, decoded.width, decoded.height)
             stored = decoded.stored[self.size]
-            self.scratch.put(shard, row % self.rows, stored.pixels)
+            self.scratch.put(row, stored.pixels)
             self.digest[row], self.length[row] = stored.digest, decoded.length
             self.shape[row] = decoded.width, decoded.height
             if stored.nearly_constant:
                 self.dull.add(row)
-        self.left[shard] -= 1
-        if not self.left[shard]:
-            del self.left[shard]
-            self._finish(shard)
+        number = self._number[row]
+        if number >= 0:
+            self._waiting[number] -= 1
+            if not self._waiting[number]:
+                self._finish(*self._shards[number])
 
-    def _finish(self, shard: int) -> None:
-        first = shard * self.rows
-        rows = np.arange(first, min(first + self.rows, len(self.plan.table)))
-        kept = np.array([row for row in rows.tolist() if row not in self.lost], dtype=np.int64)
-        path = self.folder / shard_name(shard)
-        write_shard(path, self._content(kept, self.scratch.take(shard, kept - first)))
-        names = self.plan.table["image_index"]
-        self.done[path.name] = {
-            "file": path.name,
+    def conclude(self) -> None:
+        """Write the shards of what archives turned out to hold; rows that still wait have none."""
+        lost = np.flatnonzero(self.pending)
+        if self.is_certain:  # it was there before, and falls out of its shard
+            for row in lost.tolist():
+                self.add(row, Decoded({}, 0, 0, 0, self.plan.reason(row)))
+            return
+        self.candidates[lost] = self.pending[lost] = False
+        for name, rows in cut_shards(self.candidates, self.most).items():
+            if name not in self.done:
+                self._finish(name, rows)
+
+    def excluded(self) -> dict[str, str]:
+        """Return image and reason of every row without an image, in the order of the table."""
+        reasons = {row: self.plan.reason(row) for row in np.flatnonzero(~self.candidates).tolist()}
+        names = self.plan.table["image_index"].to_numpy()
+        return {names[row]: why for row, why in sorted((reasons | self.unreadable).items())}
+
+    def stored(self) -> NDArray[np.bool_]:
+        """Return which rows (N,) have their images in shards."""
+        stored = self.candidates.copy()
+        stored[list(self.unreadable)] = False
+        return stored
+
+    def _finish(self, name: str, rows: NDArray[np.int64]) -> None:
+        """Write a shard, unless none of its images could be read."""
+        kept = np.array([row for row in rows.tolist() if row not in self.unreadable], np.int64)
+        if not len(kept):
+            return
+        path, names = self.folder / name, self.plan.table["image_index"]
+        write_shard(path, self._content(kept, self.scratch.take(kept)))
+        self.done[name] = {
+            "file": name,
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
             "images": len(kept),
             "left_out": [
-                {"image": names[row], "reason": self.lost[row]}
+                {"image": names[row], "reason": self.unreadable[row]}
                 for row in rows.tolist()
-                if row in self.lost
+                if row in self.unreadable
             ],
             "near_constant": [names[row] for row in kept.tolist() if row in self.dull],
         }
@@ -91,7 +129,7 @@ class Filling:
             known = table[column].to_numpy()
             if plan.source.box_frame is None:  # a table without sizes: that of the file
                 table[column] = np.where(known < 0, self.shape[kept, side], known)
-        box_row, box_finding, box = self._boxes(kept)
+        box_row, box_finding, box = self.boxes.of(kept, self.shape)
         return ShardContent(
             images=images,
             labels=plan.source.labels[kept],
@@ -104,27 +142,6 @@ class Filling:
             box=box,
             findings=plan.source.findings,
         )
-
-    def _boxes(self, kept: NDArray[np.int64]) -> tuple[Any, Any, Any]:
-        """Return row within the shard (B,), finding (B,) and box in stored pixels (B, 4)."""
-        names = self.plan.table["image_index"].iloc[kept]
-        position = {name: place for place, name in enumerate(names)}
-        boxes = self.plan.source.boxes
-        boxes = boxes[boxes["image_index"].isin(list(position))]
-        rows = np.array([position[name] for name in boxes["image_index"]], dtype=np.int32)
-        given = boxes[["x", "y", "width", "height"]].to_numpy(dtype=np.float64)
-        stored = [self._moved(box, kept[row]) for box, row in zip(given, rows, strict=True)]
-        found = np.array(stored, dtype=np.float32).reshape(len(boxes), 4)
-        return rows, boxes["finding"].to_numpy(dtype="S32"), found
-
-    def _moved(self, box: NDArray[np.float64], row: np.int64) -> NDArray[np.float64]:
-        """Return a box where the picture lies in the stored square."""
-        width, height = (int(side) for side in self.shape[row])
-        place: Placement = placement(width, height, self.size, self.plan.pad)
-        frame = self.plan.source.box_frame
-        across, down = place.width / (frame or width), place.height / (frame or height)
-        x, y, w, h = box
-        return np.array([x * across + place.left, y * down + place.top, w * across, h * down])
 
     def close(self) -> None:
         """Give the scratch file up."""

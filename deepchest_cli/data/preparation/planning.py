@@ -29,9 +29,19 @@ from deepchest_cli.files import sha256_of
 SMALLEST, LARGEST = 28, 1024  # pixels
 
 
+@dataclass
+class Streamed:
+    """What archives hold that only reading them tells, as far as it is known."""
+
+    rows: set[int]  # whose images may lie in one
+    is_certain: bool = False  # whether they do
+    reasons: dict[int, str] = field(default_factory=dict)  # why other rows have no image
+    damaged: list[str] = field(default_factory=list)  # archives
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What a preparation will do: N candidate rows, T findings, one data set for each size."""
+    """What a preparation will do: N rows of the table, T findings, one data set for each size."""
 
     source: Source
     parts: NDArray[np.str_]  # (N,)
@@ -41,24 +51,31 @@ class Plan:
     identity_but_size: dict[str, Any]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
-    damaged: list[str] = field(default_factory=list)  # archives, as they are read
+    streamed: Streamed
 
     @cached_property
     def source_rows(self) -> NDArray[np.int64]:
-        """Where the candidates stand among all rows of the source (N,)."""
+        """Where the rows stand among all rows of the source (N,)."""
         return self.source.table["source_row"].to_numpy()
 
     def place(self, row: int) -> Place | None:
-        """Return where the image of a candidate lies, if that is known."""
+        """Return where the image of a row lies, if that is known."""
         return self.images.places.get(int(self.source_rows[row]))
 
+    def candidates(self) -> NDArray[np.bool_]:
+        """Return which rows (N,) have an image, or may have one in an archive that is not read."""
+        rows = enumerate(self.source_rows.tolist())
+        places, streamed = self.images.places, self.streamed.rows
+        return np.array([r in places or n in streamed for n, r in rows], dtype=bool)
+
     def reason(self, row: int) -> str:
-        """Return why a candidate has no image."""
-        return self.images.refused.get(int(self.source_rows[row]), MISSING)
+        """Return why a row has no image."""
+        refused = self.images.refused.get(int(self.source_rows[row]), MISSING)
+        return self.streamed.reasons.get(row, refused)
 
     @property
     def table(self) -> pd.DataFrame:
-        """The candidate rows."""
+        """The rows."""
         return self.source.table
 
     def identity(self, size: int) -> dict[str, Any]:
@@ -68,6 +85,10 @@ class Plan:
             **self.identity_but_size,
             "settings": {**settings, **self.identity_but_size["settings"]},
         }
+
+    def rows_per_shard(self, size: int) -> int:
+        """Return how many images a shard of a size holds at most."""
+        return int(self.identity(size)["settings"]["rows_per_shard"])
 
     def folder(self, data: Path, size: int) -> Path:
         """Return where the shards of a size go: the folder itself, or one in it for each size."""
@@ -89,6 +110,7 @@ def plan_preparation(config: PrepareConfig, folder: Path) -> Plan:
             "The split names images otherwise than the table, or not at all; compare the two.",
         )
     images = find_source_images(source)
+    placeless = {n for n, r in enumerate(source.table["source_row"]) if r not in images.places}
     return Plan(
         source=source,
         parts=division.parts[division.parts != ""],
@@ -98,6 +120,7 @@ def plan_preparation(config: PrepareConfig, folder: Path) -> Plan:
         identity_but_size=_identity(config, source, division),
         notes=(*source.notes, *division.notes, *images.notes),
         warnings=(*source.warnings, *division.warnings),
+        streamed=Streamed(placeless if images.streams else set(), not images.streams),
     )
 
 

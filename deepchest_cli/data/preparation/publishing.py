@@ -7,13 +7,23 @@ from typing import Any
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation.contact_sheet import draw_contact_sheet
-from deepchest_cli.data.preparation.duplicates import find_duplicates, refuse_leaks
+from deepchest_cli.data.preparation.duplicates import (
+    equal_images,
+    find_duplicates,
+    refuse_leaks,
+)
+from deepchest_cli.data.preparation.excluded import EXCLUDED, summarize
 from deepchest_cli.data.preparation.filling import Filling
 from deepchest_cli.data.preparation.planning import Plan
-from deepchest_cli.data.preparation.shard_folder import SHEET, build_manifest, save_progress
+from deepchest_cli.data.preparation.shard_folder import (
+    SHEET,
+    build_manifest,
+    clear_shards,
+    save_progress,
+)
 from deepchest_cli.data.preparation.supply import Say
 from deepchest_cli.data.shards import MANIFEST, PROGRESS
-from deepchest_cli.data.text import SHOWN, few
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import write_json
 
@@ -39,33 +49,31 @@ def publish(
     Raises `DeepChestError`, and leaves no manifest, where images are missing or leak.
     """
     folder = filling.folder
-    duplicates = find_duplicates(folder, filling.done)
-    manifest = build_manifest(plan, filling.size, filling.done, duplicates)
-    if not manifest["counts"]["all"]["images"]:
+    excluded = filling.excluded()
+    if not filling.done:
         raise DeepChestError(
-            f"None of the images could be found and read ({_reasons(manifest['left_out'])}); "
-            "nothing is published.",
+            f"None of the images could be found and read ({_reasons(excluded)}); nothing is "
+            "published.",
             "Check --source: the image files lie in it, in folders below, or in zip, tar or tar.gz "
             "archives, under the names that the table has.",
         )
+    duplicates = find_duplicates(folder, filling.done)
     try:
-        if manifest["left_out"] and not config.allow_missing:
-            raise _left_out_error(manifest["left_out"])
-        if plan.damaged and not config.allow_missing:
-            raise DeepChestError(
-                f"{few(plan.damaged)}: damaged, so that nothing in it can be relied on; nothing is "
-                "published.",
-                "Download it again, or go on with what could be read: --allow-missing",
-            )
+        _refuse_losses(plan, config, folder, excluded)
         if not config.allow_duplicates:
             refuse_leaks(duplicates)
     except DeepChestError:
         save_progress(folder, plan.identity(filling.size), filling.done)
         (folder / MANIFEST).unlink(missing_ok=True)
         raise
+    summary = summarize(folder, excluded)
+    manifest = build_manifest(
+        plan, filling.size, filling.done, summary, filling.stored(), duplicates
+    )
     if manifest != published or not (folder / SHEET).is_file():
         draw_contact_sheet(folder, manifest, folder / SHEET)
     if manifest != published or not (folder / MANIFEST).exists():
+        clear_shards(folder, filling.done)
         write_json(folder / MANIFEST, manifest)
     (folder / PROGRESS).unlink(missing_ok=True)
     _say_remarks(manifest, say)
@@ -75,24 +83,41 @@ def publish(
 def _say_remarks(manifest: dict[str, Any], say: Say) -> None:
     dull = [name for shard in manifest["shards"] for name in shard["near_constant"]]
     if dull:
-        say(f"{len(dull)} images have almost one grey value; look at them: {few(dull)}.")
+        say(
+            f"{count_of(len(dull), 'image has', 'images have')} almost one grey value: {few(dull)}."
+        )
     groups = manifest["duplicates"]
     if groups:
-        listed = few(" = ".join(group["images"]) for group in groups)
-        say(f"Images with the same pixels: {listed}.")
+        listed = few(equal_images(group) for group in groups)
+        say(f"{count_of(len(groups), 'group')} of images with the same pixels: {listed}.")
 
 
-def _left_out_error(left_out: list[dict[str, str]]) -> DeepChestError:
-    listed = "\n".join(f"  {lost['image']}: {lost['reason']}" for lost in left_out[:SHOWN])
-    more = f"\n  and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
-    return DeepChestError(
-        f"{len(left_out)} images are missing or unreadable; nothing is published:\n{listed}{more}",
-        "Restore them and run the same command again (what is done is kept), "
-        "or go on without them: --allow-missing",
-    )
+def _refuse_losses(
+    plan: Plan, config: PrepareConfig, folder: Path, excluded: dict[str, str]
+) -> None:
+    """Raise `DeepChestError` where something is lost and that is not allowed."""
+    if config.allow_missing:
+        return
+    if excluded:
+        summary = summarize(folder, excluded)
+        first = "\n".join(f"  {name}: {excluded[name]}" for name in summary["first"])
+        more = len(excluded) - len(summary["first"])
+        raise DeepChestError(
+            f"{count_of(len(excluded), 'image is', 'images are')} missing or unreadable "
+            f"({_reasons(excluded)}); "
+            f"nothing is published:\n{first}" + (f"\n  and {more:,} more" if more else ""),
+            f"Restore them (all are listed in {folder / EXCLUDED}) and run the same command again "
+            "(what is done is kept), or go on without them: --allow-missing",
+        )
+    if plan.streamed.damaged:
+        raise DeepChestError(
+            f"{few(plan.streamed.damaged)}: damaged, so that nothing in it can be relied on; "
+            "nothing is published.",
+            "Download it again, or go on with what could be read: --allow-missing",
+        )
 
 
-def _reasons(left_out: list[dict[str, str]]) -> str:
+def _reasons(excluded: dict[str, str]) -> str:
     """Return the reasons and how often each, the most frequent first."""
-    counted = Counter(lost["reason"] for lost in left_out)
+    counted = Counter(excluded.values())
     return few(f"{number:,} × {reason}" for reason, number in counted.most_common())

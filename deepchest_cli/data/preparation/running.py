@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation.decoding import Decoded, decode_payload
 from deepchest_cli.data.preparation.estimate import METADATA_BYTES, existing, images_done
 from deepchest_cli.data.preparation.filling import Filling
+from deepchest_cli.data.preparation.keeping import keep_shards, settle_archives
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.preparation.publishing import Preparation, publish
-from deepchest_cli.data.preparation.shard_folder import (
-    enter,
-    save_progress,
-    trusted,
-)
+from deepchest_cli.data.preparation.shard_folder import enter, save_progress
 from deepchest_cli.data.preparation.supply import Say, supply
 from deepchest_cli.data.shards import MANIFEST, PROGRESS
 from deepchest_cli.data.text import size_of
@@ -53,7 +52,10 @@ def run_preparation(
             stack.enter_context(held(folder))
             works.append(_begin(plan, config, folder, size))
             stack.callback(works[-1].filling.close)
-        _convert(plan, [work.filling for work in works], config.workers, progress, say)
+        fillings = [work.filling for work in works]
+        _convert(plan, fillings, config.workers, progress, say)
+        for filling in fillings:
+            filling.conclude()
         return tuple(publish(plan, config, work.filling, work.published, say) for work in works)
 
 
@@ -67,8 +69,10 @@ def _begin(plan: Plan, config: PrepareConfig, folder: Path, size: int) -> _Work:
     identity = plan.identity(size)
     recorded = enter(folder, identity, config.force)
     published = recorded if (folder / MANIFEST).is_file() else None
-    filling = Filling(plan, size, folder, trusted(folder, plan, recorded, published is not None))
-    if filling.left or published is None:
+    settle_archives(plan, folder, published)
+    kept = keep_shards(folder, plan, recorded, plan.rows_per_shard(size))
+    filling = Filling(plan, size, folder, kept)
+    if filling.pending.any() or published is None:
         (folder / MANIFEST).unlink(missing_ok=True)
         save_progress(folder, identity, filling.done)
     return _Work(filling, published)
@@ -85,12 +89,12 @@ def _refuse_mixture(plan: Plan, data: Path) -> None:
 
 def _refuse_full_disk(plan: Plan, config: PrepareConfig, data: Path) -> None:
     """Say so before hours of work, and before anything is replaced."""
-    needed = 0
+    needed, candidates = 0, int(plan.candidates().sum())
     for size in plan.sizes:
         folder = plan.folder(data, size)
-        missing = len(plan.table) - images_done(folder, plan, size)
-        rows = int(plan.identity(size)["settings"]["rows_per_shard"])
-        needed += missing * (size**2 + METADATA_BYTES) + min(missing, 2 * rows) * size**2
+        left = max(candidates - images_done(folder, plan, size), 0)
+        scratch = min(left, 2 * plan.rows_per_shard(size))
+        needed += left * (size**2 + METADATA_BYTES) + scratch * size**2
         if config.force:  # what will be replaced makes room
             needed -= sum(path.stat().st_size for path in folder.glob("shard-*.h5"))
     free = shutil.disk_usage(existing(data)).free
@@ -104,12 +108,12 @@ def _refuse_full_disk(plan: Plan, config: PrepareConfig, data: Path) -> None:
 def _convert(
     plan: Plan, fillings: list[Filling], workers: int | None, progress: Progress, say: Say
 ) -> None:
-    """Decode every row that a shard waits for, at all sizes at once."""
-    total = len(plan.table)
-    wanted = {row for row in range(total) if any(filling.wants(row) for filling in fillings)}
-    if not wanted:
+    """Decode every row that is waited for, at all sizes at once."""
+    wanted = np.logical_or.reduce([filling.pending for filling in fillings])
+    if not wanted.any():
         return
-    done = total - len(wanted)
+    total = int(np.logical_or.reduce([filling.candidates for filling in fillings]).sum())
+    done = total - int(wanted.sum())
     count = workers or os.cpu_count() or 1
     pending: deque[tuple[int, Future[Decoded]]] = deque()
     with ThreadPoolExecutor(count) as pool:

@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli import __version__
+from deepchest_cli.data.preparation.excluded import EXCLUDED
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json
 from deepchest_cli.data.splits import PARTS
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import sha256_of, write_json
+from deepchest_cli.files import write_json
 
 SHEET = "contact-sheet.png"
 
@@ -22,7 +22,7 @@ Entries = dict[str, dict[str, Any]]  # a shard's file name to its entry in the m
 
 def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:
     """Accept an empty folder or one with the same preparation; return what it has recorded."""
-    for name in ("shard-*.h5", MANIFEST, PROGRESS, SHEET):
+    for name in ("shard-*.h5", MANIFEST, PROGRESS, SHEET, EXCLUDED):
         for left_behind in folder.glob(f".{name}.*.tmp"):  # by a process that was killed
             left_behind.unlink()
     for name in (MANIFEST, PROGRESS):
@@ -74,50 +74,16 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 def _clear(folder: Path) -> None:
     """Remove what a preparation writes, the manifest first, and nothing else."""
-    for name in (MANIFEST, PROGRESS, SHEET):
+    for name in (MANIFEST, PROGRESS, SHEET, EXCLUDED):
         (folder / name).unlink(missing_ok=True)
+    clear_shards(folder, {})
+
+
+def clear_shards(folder: Path, kept: Entries) -> None:
+    """Remove the shards that are not to be kept."""
     for path in folder.glob(f"shard-{'[0-9]' * 5}.h5"):
-        path.unlink()
-
-
-def trusted(folder: Path, plan: Plan, recorded: dict[str, Any] | None, published: bool) -> Entries:
-    """Return the entries of shards whose bytes are those that were recorded.
-
-    A shard is done again when it lacks an image which is there now, or may be, and when an image
-    of it has another length than the one it was made from.
-    """
-    if recorded is None:
-        return {}
-    rows = {name: row for row, name in enumerate(plan.table["image_index"])}
-    unread = bool(plan.images.streams) and not (
-        published
-        and recorded.get("archives") == archives_of(plan)
-        and not recorded.get("damaged_archives")
-    )
-
-    def may_be_there(lost: dict[str, str]) -> bool:
-        row = rows.get(lost["image"])
-        return unread or (row is not None and plan.place(row) is not None)
-
-    return {
-        entry["file"]: entry
-        for entry in recorded["shards"]
-        if (folder / entry["file"]).is_file()
-        and not any(map(may_be_there, entry["left_out"]))
-        and sha256_of(folder / entry["file"]) == entry["sha256"]
-        and not _is_outdated(folder / entry["file"], plan, rows)
-    }
-
-
-def _is_outdated(path: Path, plan: Plan, rows: dict[str, int]) -> bool:
-    """Whether a file of the source changed its length; one that is gone is not missed."""
-    with h5py.File(path, "r") as file:
-        names, lengths = file["image_index"][:].astype(str), file["file_bytes"][:]
-    places = (plan.place(rows[name]) for name in names)
-    return any(
-        place is not None and place.length != length
-        for place, length in zip(places, lengths.tolist(), strict=True)
-    )
+        if path.name not in kept:
+            path.unlink()
 
 
 def archives_of(plan: Plan) -> dict[str, int]:
@@ -133,22 +99,23 @@ def save_progress(folder: Path, identity: dict[str, Any], done: Entries) -> None
 
 
 def build_manifest(
-    plan: Plan, size: int, done: Entries, duplicates: list[dict[str, Any]]
+    plan: Plan,
+    size: int,
+    done: Entries,
+    excluded: dict[str, Any],
+    kept: NDArray[np.bool_],
+    duplicates: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return the manifest of a finished preparation of one size."""
-    shards = [done[name] for name in sorted(done)]
-    left_out = [lost for shard in shards for lost in shard["left_out"]]
-    lost_names = {lost["image"] for lost in left_out}
-    kept = (~plan.table["image_index"].isin(lost_names)).to_numpy()
+    """Return the manifest of a finished preparation of one size; kept: rows (N,) in its shards."""
     return {
         **plan.identity(size),
         "written_by": f"deepchest {__version__}",
         "archives": archives_of(plan),
-        "damaged_archives": list(plan.damaged),
+        "damaged_archives": list(plan.streamed.damaged),
         "counts": count_parts(plan, kept),
-        "left_out": left_out,
+        "excluded": excluded,
         "duplicates": duplicates,
-        "shards": shards,
+        "shards": [done[name] for name in sorted(done)],
     }
 
 

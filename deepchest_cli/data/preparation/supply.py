@@ -1,28 +1,31 @@
-"""What to decode for each row that a shard waits for: places by rows, then archives in order."""
+"""What to decode for each row that is waited for: places by rows, then archives in order."""
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deepchest_cli.data.finding_images import REFUSED
 from deepchest_cli.data.images import Stream, twice
-from deepchest_cli.data.preparation.decoding import MISSING, Lost, Payload
+from deepchest_cli.data.preparation.decoding import Payload
 from deepchest_cli.data.preparation.planning import Plan
-from deepchest_cli.data.text import few
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import DeepChestError, UsageError
 
 Say = Callable[[str], None]
 
 
-def supply(plan: Plan, wanted: set[int], say: Say) -> Iterator[tuple[int, Payload]]:
-    """Yield wanted rows with what to decode, or why there is nothing."""
-    waiting = []
-    for row in sorted(wanted):
+def supply(plan: Plan, wanted: NDArray[np.bool_], say: Say) -> Iterator[tuple[int, Payload]]:
+    """Yield wanted rows (N,) with what to decode; for a row that has nothing, the plan says why."""
+    waiting = set()
+    for row in np.flatnonzero(wanted).tolist():
         place = plan.place(row)
-        if place is None and plan.images.streams:
-            waiting.append(row)
+        if place is None:
+            waiting.add(row)
         else:
-            yield row, place or Lost(plan.reason(row))
+            yield row, place
     if waiting:
-        yield from _Streaming(plan, set(waiting), say).run()
+        yield from _Streaming(plan, waiting, say).run()
 
 
 class _Streaming:
@@ -37,7 +40,7 @@ class _Streaming:
         self.damaged: list[str] = []
 
     def run(self) -> Iterator[tuple[int, Payload]]:
-        """Yield the rows that wait with the bytes that archives have of them, then the others."""
+        """Yield the rows that wait with the bytes that archives have of them."""
         for stream in self.plan.images.streams:
             try:
                 yield from self._read(stream)
@@ -47,11 +50,11 @@ class _Streaming:
                 self.damaged.append(self.plan.images.name_of(stream))
                 self.say(error.message)
         if self.surplus:
-            listed = few(self.surplus)
-            self.say(f"{len(self.surplus):,} images have no row in the table: {listed}.")
-        self.plan.damaged[:] = self.damaged
-        for row in sorted(self.waiting):
-            yield row, Lost(self._reason(row))
+            number = count_of(len(self.surplus), "image has", "images have")
+            self.say(f"{number} no row in the table: {few(self.surplus)}.")
+        self.plan.streamed.damaged = self.damaged
+        for row in self.waiting:
+            self._give_up(row)
 
     def _read(self, stream: Stream) -> Iterator[tuple[int, Payload]]:
         title = self.plan.images.name_of(stream)
@@ -76,9 +79,9 @@ class _Streaming:
         found = self.plan.images.matcher.find(name)
         return found is not None and self.row_of.get(found[0]) in self.waiting
 
-    def _reason(self, row: int) -> str:
+    def _give_up(self, row: int) -> None:
+        """Say why no archive has the image of a row, where it is not merely missing."""
         if int(self.plan.source_rows[row]) in self.refused:
-            return REFUSED
-        if self.damaged:
-            return f"not found, and {', '.join(self.damaged)} is damaged"
-        return MISSING
+            self.plan.streamed.reasons[row] = REFUSED
+        elif self.damaged:
+            self.plan.streamed.reasons[row] = f"not found, and {', '.join(self.damaged)} is damaged"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.shards import NUMBER_COLUMNS, TEXT_COLUMNS
 
+BOX_SLACK = 1.0  # pixels by which rounding may put the end of a box outside its image
 BOX_COLUMNS = ("image_index", "finding", "x", "y", "width", "height")
 FRONTAL = frozenset({"PA", "AP", ""})  # views; an unknown one stays
 LARGEST_ID = 2**53  # beyond it a table read as numbers loses digits
@@ -45,8 +46,11 @@ class Source:
     images: Path  # folder below which the images lie, or an archive of arrays
     hashed: tuple[Path, ...]  # the files that the rows come from
     label_version: str = "unknown"
-    boxes: pd.DataFrame = field(default_factory=no_boxes)
-    box_frame: float | None = None  # pixels of the square that boxes are given on; None: the image
+    boxes: pd.DataFrame = field(default_factory=no_boxes)  # its index: the row in `box_file`
+    box_file: Path | None = None
+    # pixels of the square that boxes are given on; None: an image of original_width and _height,
+    # or of the file's size where these are not known
+    box_frame: float | None = None
     own_scheme: str = "random"
     own_parts: Callable[[], OwnParts] | None = None
     has_patients: bool = True  # whether it says which images are of one patient

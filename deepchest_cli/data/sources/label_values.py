@@ -1,5 +1,6 @@
-"""Cells of label tables: present, absent, uncertain or blank; and what findings are called."""
+"""Columns of labels: which they are, how doubtful cells are read, what findings are called."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,16 +9,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepchest_cli.data.cells import (
+    ABSENT,
+    BLANK,
+    PRESENT,
+    UNCERTAIN,
+    each_text,
+    label_state,
+)
 from deepchest_cli.data.findings import FINDINGS, NO_FINDING
+from deepchest_cli.data.sources.tables import row_number
 from deepchest_cli.errors import UsageError
 
-PRESENT, ABSENT, UNCERTAIN, BLANK = 1, 0, -1, -2
-CELLS = {
-    "1": PRESENT, "1.0": PRESENT, "true": PRESENT, "yes": PRESENT, "y": PRESENT,
-    "0": ABSENT, "0.0": ABSENT, "false": ABSENT, "no": ABSENT, "n": ABSENT,
-    "-1": UNCERTAIN, "-1.0": UNCERTAIN,
-    "": BLANK, "nan": BLANK,
-}  # fmt: skip
 # what other data sets call the findings of NIH, in small letters and without underscores
 SPELLINGS = {name.lower().replace("_", " "): name for name in FINDINGS} | {
     "pleural effusion": "Effusion",
@@ -55,34 +58,41 @@ def is_healthy(column: str) -> bool:
 
 def looks_like_labels(column: "pd.Series[str]") -> bool:
     """Whether every cell of a column is one of a label's, and some cell says something."""
-    cells = {str(text).strip().lower() for text in column.unique()}
-    return cells <= CELLS.keys() and bool(cells - {"", "nan"})
+    states = {label_state(str(text)) for text in column.unique()}
+    return None not in states and states != {BLANK}
 
 
-def nearly_labels(raw: pd.DataFrame) -> tuple[str, ...]:
-    """Return a note for each column that a few cells keep from being one of labels."""
-    notes = []
-    for name in raw.columns:
-        odd = ~raw[name].str.lower().isin(CELLS).to_numpy()
-        plain = raw[name][~odd]
-        if 0 < odd.sum() <= len(raw) / 10 and (plain != "").any():
+def not_taken(raw: pd.DataFrame, columns: Iterable[str]) -> tuple[str, ...]:
+    """Return a note for each column that few cells keep from being one of labels, and the others.
+
+    columns: those that are not taken and have no other meaning.
+    """
+    notes, others = [], []
+    for name in columns:
+        states = each_text(raw[name], label_state)
+        odd = states.isna().to_numpy()
+        some = states.isin((PRESENT, ABSENT, UNCERTAIN)).any()
+        if 0 < odd.sum() <= len(raw) / 10 and some:
             row = int(np.flatnonzero(odd)[0])
-            cell = raw[name].iloc[row]
-            notes.append(f"Column {name!r} is not taken: row {row + 2} holds {cell!r}.")
-    return tuple(notes)
+            number, cell = row_number(raw, row), raw[name].iloc[row]
+            notes.append(f"Column {name!r} is not taken: row {number} holds {cell!r}.")
+        else:
+            others.append(name if odd.any() else f"{name} (empty)")
+    listed = f"Columns that are not taken, since they hold no labels: {', '.join(others)}."
+    return (*notes, *(listed,) * bool(others))
 
 
 def read_cells(column: "pd.Series[str]", path: Path) -> NDArray[np.int8]:
     """Return PRESENT, ABSENT, UNCERTAIN or BLANK for each cell (N,); errors name the row."""
-    texts = column.str.strip().str.lower()
-    wrong = np.flatnonzero(~texts.isin(CELLS).to_numpy())
+    states = each_text(column, label_state)
+    wrong = np.flatnonzero(states.isna().to_numpy())
     if len(wrong):
         raise UsageError(
-            f"{path}, row {wrong[0] + 2}: column {column.name!r} should be 1, 0, -1 (uncertain) or "
-            f"blank. Found {column.iloc[wrong[0]]!r}.",
+            f"{path}, row {row_number(column, wrong[0])}: column {column.name!r} should be 1, 0, "
+            f"-1 (uncertain) or blank. Found {column.iloc[wrong[0]]!r}.",
             "--label-columns A,B,C names the columns of labels.",
         )
-    return np.asarray(texts.map(CELLS), dtype=np.int8)
+    return np.asarray(states, dtype=np.int8)
 
 
 def resolve(
@@ -116,7 +126,7 @@ def name_findings(columns: list[str], path: Path) -> tuple[str, ...]:
             raise UsageError(
                 f"{path}: column {column!r} is not plain ASCII of at most {LONGEST_FINDING} "
                 "characters.",
-                "Rename it.",
+                "Rename it, or name the columns of labels: --label-columns A,B,C",
             )
     return tuple(names)
 

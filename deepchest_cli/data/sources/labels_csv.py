@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.cells import read_ages, read_sexes, read_views
 from deepchest_cli.data.shards import LONGEST_NAME, TEXT_COLUMNS
 from deepchest_cli.data.sources.base import OwnParts, Source, blank_table
 from deepchest_cli.data.sources.label_values import (
@@ -21,14 +22,17 @@ from deepchest_cli.data.sources.label_values import (
     read_cells,
     resolve,
 )
-from deepchest_cli.data.sources.people import patient_numbers, read_ages, read_sexes
+from deepchest_cli.data.sources.people import patient_numbers
 from deepchest_cli.data.sources.tables import (
+    blank_rows,
     choose_column,
     need_column,
+    plain_name,
     refuse_blank,
     refuse_names,
     refuse_repeated,
 )
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 
 PATHS = ("Path", "path", "image_path", "filename", "file", "Image Index", "image", "ImageID",
@@ -39,7 +43,7 @@ SEXES = ("Sex", "sex", "Gender", "Patient Sex", "Patient Gender", "PatientSex")
 VIEWS = ("View", "view", "View Position", "ViewPosition", "Projection", "AP/PA")
 SPLITS = ("split", "Split", "part")
 SIDES = "Frontal/Lateral"  # of CheXpert, whose lateral views have a blank in AP/PA
-VIEW_SPELLINGS = {"AP_HORIZONTAL": "AP", "LATERAL": "L", "LL": "L", "RL": "L", "FRONTAL": ""}
+ROLES = frozenset(map(plain_name, (*AGES, *SEXES, *VIEWS, *SPLITS, *PATIENTS, *PATHS, SIDES)))
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def generic_table(raw: pd.DataFrame, file: Path, config: PrepareConfig, images: 
         paths=paths,
         patients=patients,
         labels=_label_columns(raw, file, config, {paths, patients}),
+        notes=blank_rows(raw, file),
     )
 
 
@@ -93,8 +98,21 @@ def _label_columns(
         wanted = [name.strip() for name in config.label_columns.split(",") if name.strip()]
         hint = "--label-columns takes names of columns, separated by commas."
         return tuple(need_column(raw, (name,), file, hint) for name in wanted)
-    taken |= {*AGES, *SEXES, *VIEWS, *SPLITS, *PATIENTS, *PATHS}
-    return tuple(name for name in raw.columns if name not in taken and looks_like_labels(raw[name]))
+    return tuple(
+        name
+        for name in raw.columns
+        if name not in taken and plain_name(name) not in ROLES and looks_like_labels(raw[name])
+    )
+
+
+def unused_columns(raw: pd.DataFrame, table: CsvTable) -> tuple[str, ...]:
+    """Return the columns of a table that nothing is made of."""
+    used = {table.paths, table.patients, *table.labels}
+    return tuple(
+        name
+        for name in raw.columns
+        if name not in used and plain_name(name) not in ROLES and not is_healthy(name)
+    )
 
 
 def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
@@ -155,9 +173,8 @@ def _contradictions(
 ) -> tuple[str, ...]:
     disease = np.array([name not in NO_DISEASE for name in findings])
     number = int((healthy & (labels[:, disease] == 1).any(axis=1)).sum())
-    return (f"{number} images have both 'No Finding' and a finding; the finding counts.",) * bool(
-        number
-    )
+    images = count_of(number, "image has", "images have")
+    return (f"{images} both 'No Finding' and a finding; the finding counts.",) * bool(number)
 
 
 def _describe_people(rows: pd.DataFrame, raw: pd.DataFrame) -> tuple[str, ...]:
@@ -168,10 +185,12 @@ def _describe_people(rows: pd.DataFrame, raw: pd.DataFrame) -> tuple[str, ...]:
     if sex := choose_column(raw, SEXES):
         rows["sex"] = read_sexes(raw[sex]).to_numpy()
     if view := choose_column(raw, VIEWS):
-        views = raw[view].str.upper().replace(VIEW_SPELLINGS)
-        views = views.where(views.map(str.isascii).astype(bool), "")
+        views = read_views(raw[view])
         if SIDES in raw:
-            views = views.where(raw[SIDES].str.lower() != "lateral", "L")
+            sides = raw[SIDES].str.lower()
+            views = views.where(sides != "lateral", "L")
+            # 17 frontal images of CheXpert have LL or RL beside it
+            views = views.where((sides != "frontal") | views.isin(("PA", "AP")), "")
         rows["view"] = views.str[: TEXT_COLUMNS["view"]].to_numpy()
     return notes
 

@@ -18,7 +18,7 @@ from deepchest_cli.data.sources.nih_folder import (
 )
 from deepchest_cli.data.sources.nih_layout import BOX_FILE, BOX_FRAME
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE, read_metadata
-from deepchest_cli.data.text import few
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 
 
@@ -45,6 +45,7 @@ def read_nih(folder: Path) -> Source:
         hashed=(path,) if boxes is None else (path, boxes),
         label_version=metadata.label_version,
         boxes=read_boxes(boxes),
+        box_file=boxes,
         box_frame=BOX_FRAME,
         warnings=_stray_boxes(read_boxes(boxes), table["image_index"], labels),
         own_scheme="official",
@@ -65,14 +66,18 @@ def _official_parts(folder: Path, names: "pd.Series[str]") -> OwnParts:
                 f"{path} names none of the {len(names):,} images of the table.",
                 "Restore NIH's list, or split by patient at random: --split-scheme random",
             )
-    unlisted = names[parts == ""]
+    unlisted, where = names[parts == ""], ", in neither split list,"
     warnings = (
-        (f"{len(unlisted):,} images, in neither split list, are left out: {few(unlisted)}.",)
+        (
+            f"{count_of(len(unlisted), f'image{where} is', f'images{where} are')} left out: "
+            f"{few(unlisted)}.",
+        )
         if len(unlisted)
         else ()
     )
     rowless = len((lists["train_val"] | lists["test"]) - set(names))
-    note = f"{rowless:,} names of the split lists have no row in the metadata."
+    number = count_of(rowless, "name of the split lists has", "names of the split lists have")
+    note = f"{number} no row in the metadata."
     return OwnParts(parts, paths, (note,) * bool(rowless), warnings)
 
 
@@ -87,6 +92,5 @@ def _stray_boxes(
         for image, finding in pairs
         if image in row_of and not labels[row_of[image], FINDINGS.index(finding)]
     ]
-    return (f"{len(stray)} boxes are of findings that their images lack: {few(stray)}.",) * bool(
-        stray
-    )
+    number = count_of(len(stray), "box is of a finding", "boxes are of findings")
+    return (f"{number} without a label in the table: {few(stray)}.",) * bool(stray)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.sources.base import BOX_COLUMNS, no_boxes
+from deepchest_cli.data.sources.base import BOX_COLUMNS, BOX_SLACK, no_boxes
 from deepchest_cli.data.sources.nih_layout import (
     BOX_FRAME,
     BOX_SPELLINGS,
@@ -16,6 +16,7 @@ from deepchest_cli.data.sources.nih_layout import (
     SPLIT_LISTS,
 )
 from deepchest_cli.data.sources.tables import read_text
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 
 
@@ -68,7 +69,8 @@ def read_split_lists(source: Path) -> tuple[dict[str, frozenset[str]], tuple[Pat
     both = sorted(lists["train_val"] & lists["test"])
     if both:
         raise UsageError(
-            f"{len(both)} images stand in both split lists, the first is {both[0]}.",
+            f"{count_of(len(both), 'image stands', 'images stand')} in both split lists, the first "
+            f"is {both[0]}.",
             "Restore NIH's own lists.",
         )
     return lists, tuple(paths)
@@ -98,17 +100,18 @@ def read_boxes(path: Path | None) -> pd.DataFrame:
     unknown = sorted(set(raw["finding"]) - set(FINDINGS))
     if unknown:
         raise UsageError(f"{path}: unknown finding {unknown[0]!r}.")
-    return raw.sort_values(["image_index", "finding"], ignore_index=True)
+    return raw.set_index(raw.index + 2).sort_values(["image_index", "finding"])
 
 
 def _refuse_impossible_boxes(boxes: pd.DataFrame, path: Path) -> None:
     frame = boxes[["x", "y", "width", "height"]].to_numpy(dtype=np.float64)
     ends = frame[:, :2] + frame[:, 2:]
-    possible = (frame >= 0).all(axis=1) & (ends <= BOX_FRAME + 1).all(axis=1)
+    possible = (frame >= 0).all(axis=1) & (frame[:, 2:] > 0).all(axis=1)
+    possible &= (ends <= BOX_FRAME + BOX_SLACK).all(axis=1)  # NaN is never smaller
     wrong = ~possible | boxes[["image_index", "finding"]].isna().any(axis=1).to_numpy()
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise UsageError(
             f"{path}, row {row + 2}: a box needs an image, a finding, and x, y, width and height "
-            f"within {BOX_FRAME:.0f} pixels. Found {boxes.iloc[row].tolist()}."
+            f"above 0 within {BOX_FRAME:.0f} pixels. Found {boxes.iloc[row].tolist()}."
         )

@@ -11,17 +11,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepchest_cli.data.cells import read_ages, read_sexes, read_views
 from deepchest_cli.data.findings import FINDINGS, parse_labels
-from deepchest_cli.data.shards import LONGEST_NAME
+from deepchest_cli.data.shards import LONGEST_NAME, TEXT_COLUMNS
 from deepchest_cli.data.sources.nih_layout import METADATA_FILES
-from deepchest_cli.data.sources.people import each_text, read_ages, read_sexes, whole_numbers
+from deepchest_cli.data.sources.people import whole_numbers
 from deepchest_cli.data.sources.tables import (
+    blank_rows,
     choose_column,
     need_column,
     read_table,
     refuse_blank,
     refuse_names,
     refuse_repeated,
+    row_number,
 )
 from deepchest_cli.errors import UsageError
 
@@ -58,7 +61,7 @@ class Metadata:
 
 def read_metadata(path: Path) -> Metadata:
     """Read a metadata table; errors name the row (the header is row 1) and the column."""
-    raw = _read_columns(path)
+    raw, notes = _read_columns(path)
     table = pd.DataFrame({"image_index": raw["image_index"]})
     refuse_names(table["image_index"], LONGEST_NAME, path)
     refuse_repeated(table["image_index"], path)
@@ -70,15 +73,16 @@ def read_metadata(path: Path) -> Metadata:
     ages, warnings = read_ages(raw["age"])
     table["age"] = ages
     table["sex"] = read_sexes(raw["sex"])
-    table["view"] = each_text(raw["view"], lambda text: text.upper()[:4] if text.isascii() else "")
+    table["view"] = read_views(raw["view"]).str[: TEXT_COLUMNS["view"]]
     positives = read_finding_labels(raw["labels"].rename("Finding Labels"), path)
     table[list(FINDINGS)] = positives
     version = _label_version(table, path)
-    return Metadata(table.sort_values("image_index", ignore_index=True), version, warnings)
+    ordered = table.sort_values("image_index", ignore_index=True)
+    return Metadata(ordered, version, (*warnings, *notes))
 
 
-def _read_columns(path: Path) -> pd.DataFrame:
-    """Return the known columns as text, under our names."""
+def _read_columns(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the known columns as text, under our names, and what was passed over."""
     raw = read_table(path)
     found: dict[str, pd.Series[str]] = {}
     for ours, spellings in REQUIRED.items():
@@ -88,7 +92,7 @@ def _read_columns(path: Path) -> pd.DataFrame:
     for ours, others in OPTIONAL.items():
         optional = choose_column(raw, others)
         found[ours] = raw[optional] if optional else pd.Series("", index=raw.index)
-    return pd.DataFrame(found)
+    return pd.DataFrame(found), blank_rows(raw, path)
 
 
 def read_finding_labels(column: "pd.Series[str]", path: Path) -> NDArray[np.uint8]:
@@ -100,7 +104,7 @@ def read_finding_labels(column: "pd.Series[str]", path: Path) -> NDArray[np.uint
             found = parse_labels(str(text))
         except ValueError as error:
             raise UsageError(
-                f"{path}, row {row + 2}: column {column.name!r}: {error}.",
+                f"{path}, row {row_number(column, row)}: column {column.name!r}: {error}.",
                 f"Known findings: {', '.join(FINDINGS)}.",
             ) from error
         codes[text] = [finding in found for finding in FINDINGS]

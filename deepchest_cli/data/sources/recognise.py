@@ -11,18 +11,19 @@ from deepchest_cli.data.images import Images
 from deepchest_cli.data.matching import Matcher
 from deepchest_cli.data.sources.base import FRONTAL, Source, keep_rows
 from deepchest_cli.data.sources.chestmnist import ArrayStream, find_npz, read_chestmnist
-from deepchest_cli.data.sources.label_values import nearly_labels
-from deepchest_cli.data.sources.labels_csv import SPLITS, generic_table, read_labels
-from deepchest_cli.data.sources.nih import read_nih
-from deepchest_cli.data.sources.presets import (
-    chexpert,
-    find_mimic,
-    find_padchest,
-    mimic_cxr,
-    padchest,
+from deepchest_cli.data.sources.label_values import not_taken
+from deepchest_cli.data.sources.labels_csv import (
+    SPLITS,
+    generic_table,
+    read_labels,
+    unused_columns,
 )
+from deepchest_cli.data.sources.nih import read_nih
+from deepchest_cli.data.sources.padchest import find_padchest, padchest
+from deepchest_cli.data.sources.presets import chexpert, find_mimic, mimic_cxr
 from deepchest_cli.data.sources.tables import read_table
 from deepchest_cli.data.sources.vindr import vindr
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 
 VINDR_MARK, CHEXPERT_MARK = "rad_id", "Frontal/Lateral"  # columns of their train.csv
@@ -77,8 +78,13 @@ def read_source(source: Path, config: PrepareConfig) -> Source:
     if config.views == "all":
         return read
     frontal = read.table["view"].isin(FRONTAL).to_numpy()
-    others = int((~frontal).sum())
-    note = f"{others:,} images that are not frontal are left out; --views all takes them."
+    named = few(
+        f"{number:,} × {view}"
+        for view, number in read.table["view"][~frontal].value_counts(sort=True).items()
+    )
+    one, many = "image that is not frontal is", "images that are not frontal are"
+    others = count_of(int((~frontal).sum()), one, many)
+    note = f"{others} left out ({named}); --views all takes them."
     return keep_rows(read, frontal, note)
 
 
@@ -104,16 +110,18 @@ def _read_csv(source: Path, config: PrepareConfig) -> Source:
     if not config.labels_csv.is_file():
         raise UsageError(f"There is no table {config.labels_csv}.", "Check --labels-csv.")
     raw = read_table(config.labels_csv)
-    read = read_labels(generic_table(raw, config.labels_csv, config, source), config)
+    table = generic_table(raw, config.labels_csv, config, source)
+    read = read_labels(table, config)
     if config.label_columns:
         return read
     found = f"Findings, by the columns with 1, 0, -1 or blank: {', '.join(read.findings)}."
+    unused = not_taken(raw, unused_columns(raw, table))
     columns = [c for c in raw.columns if c in SPLITS and config.split_scheme is None]
     parts = tuple(
         f"Column {column!r} is not used; --split-scheme {config.labels_csv} takes it."
         for column in columns
     )
-    return replace(read, notes=(*read.notes, found, *nearly_labels(raw), *parts))
+    return replace(read, notes=(*read.notes, found, *unused, *parts))
 
 
 def _refuse_needless(kind: str, config: PrepareConfig) -> None:

@@ -7,10 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.cells import each_text, is_blank
 from deepchest_cli.data.sources.base import OwnParts, Source
-from deepchest_cli.data.sources.tables import need_column, read_table, refuse_repeated
+from deepchest_cli.data.sources.tables import (
+    blank_rows,
+    need_column,
+    read_table,
+    refuse_repeated,
+    row_number,
+)
 from deepchest_cli.data.splits import listed_split, random_split
-from deepchest_cli.data.text import few
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError, unknown_name
 
 SCHEMES = ("official", "random", "chestmnist")
@@ -96,23 +103,25 @@ def _file_parts(source: Source, path: Path) -> OwnParts:
     hint = "The file needs a column of images and a column `split`: train, validation or test."
     names = raw[need_column(raw, NAME_COLUMNS, path, hint)]
     texts = raw[need_column(raw, SPLIT_COLUMNS, path, hint)].str.lower()
+    texts = texts.mask(each_text(texts, is_blank), "")
     refuse_repeated(names, path)
     wrong = np.flatnonzero(~texts.isin(SPELLINGS).to_numpy())
     if len(wrong):
         raise UsageError(
-            f"{path}, row {wrong[0] + 2}: {texts.iloc[wrong[0]]!r} is no part.",
+            f"{path}, row {row_number(texts, wrong[0])}: {texts.iloc[wrong[0]]!r} is no part.",
             f"Parts are {', '.join(filter(None, SPELLINGS))}, or nothing.",
         )
     part_of = dict(zip(names, texts.map(SPELLINGS), strict=True))
     table = source.table
     listed = table["image_index"].map(part_of).fillna(table["path"].map(part_of)).fillna("")
-    warnings, notes = [], []
+    warnings, notes = [], [*blank_rows(raw, path)]
     if (listed == "").any():
         left = table["image_index"][(listed == "").to_numpy()]
-        warnings.append(
-            f"{len(left):,} images, without a part in {path}, are left out: {few(left)}."
-        )
+        without = f", without a part in {path},"
+        number = count_of(len(left), f"image{without} is", f"images{without} are")
+        warnings.append(f"{number} left out: {few(left)}.")
     rowless = len(set(names) - set(table["image_index"]) - set(table["path"]))
     if rowless:
-        notes.append(f"{rowless:,} names in {path} are no images of the source.")
+        number = count_of(rowless, f"name in {path} is", f"names in {path} are")
+        notes.append(f"{number} no image of the source.")
     return OwnParts(listed.to_numpy(dtype="<U10"), (path,), tuple(notes), tuple(warnings))

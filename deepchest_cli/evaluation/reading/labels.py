@@ -8,6 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepchest_cli.data.cells import (
+    ABSENT,
+    PRESENT,
+    each_text,
+    is_blank,
+    label_state,
+    read_ages,
+    read_sexes,
+    read_views,
+)
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.nih import read_metadata
@@ -23,9 +33,6 @@ from deepchest_cli.evaluation.reading.tables import (
     read_table,
 )
 
-PRESENT = {"1", "1.0", "yes", "true", "y", "positive", "present"}
-ABSENT = {"0", "0.0", "no", "false", "n", "negative", "absent"}
-UNKNOWN = {"", "nan", "na", "none", "null", "-1", "-1.0"}  # not mentioned, or uncertain
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # the patient and the follow-up
 
 
@@ -105,8 +112,8 @@ def _of_columns(table: pd.DataFrame, path: Path) -> Labels:
     for column in map(str, table.columns):
         if column in taken or plain(column) in OTHERS or plain(column).startswith("unnamed"):
             continue
-        cells = table[column].str.strip().str.lower()
-        strange = ~cells.isin(PRESENT | ABSENT | UNKNOWN)
+        states = each_text(table[column], label_state)
+        strange = states.isna()
         if strange.all():
             continue  # something else than labels: dates, sizes, names
         if strange.any():
@@ -119,13 +126,15 @@ def _of_columns(table: pd.DataFrame, path: Path) -> Labels:
         if finding in findings:
             raise UsageError(f"{path} has two columns about {finding!r}.", "Keep one of them.")
         findings.append(finding)
-        labels.append(cells.isin(PRESENT).to_numpy(dtype=np.uint8))
-        known.append((~cells.isin(UNKNOWN)).to_numpy(dtype=np.uint8))
+        labels.append((states == PRESENT).to_numpy(dtype=np.uint8))
+        known.append(states.isin((PRESENT, ABSENT)).to_numpy(dtype=np.uint8))
     if not findings:
         raise UsageError(
             f"{path} has no column of labels.",
             "Give NIH's metadata table, or a column of 0 and 1 for each finding.",
         )
+    columns = {role: _text(table, column) for role, column in roles.items()}
+    ages, notes = read_ages(columns["age"])
     return Labels(
         path,
         images,
@@ -133,16 +142,17 @@ def _of_columns(table: pd.DataFrame, path: Path) -> Labels:
         np.stack(labels, axis=1),
         np.stack(known, axis=1),
         _patients(table, roles["patient"], path),
-        _ages(table, roles["age"]),
-        _text(table, roles["sex"], 1),
-        _text(table, roles["view"], 4),
+        ages,
+        read_sexes(columns["sex"]).to_numpy(dtype=str),
+        read_views(columns["view"]).to_numpy(dtype=str),
+        notes=notes,
     )
 
 
 def _patients(table: pd.DataFrame, column: str | None, path: Path) -> NDArray[np.int64] | None:
     if column is None:
         return None
-    blank = np.flatnonzero((table[column].str.strip() == "").to_numpy(dtype=bool))
+    blank = np.flatnonzero(each_text(table[column], is_blank).to_numpy(dtype=bool))
     if len(blank):
         raise UsageError(
             f"{path}, row {blank[0] + 2}: column {column!r} is empty.",
@@ -152,17 +162,9 @@ def _patients(table: pd.DataFrame, column: str | None, path: Path) -> NDArray[np
     return np.asarray(codes.reshape(-1), dtype=np.int64)
 
 
-def _ages(table: pd.DataFrame, column: str | None) -> NDArray[np.float64]:
-    if column is None:
-        return np.full(len(table), np.nan)
-    years = pd.to_numeric(table[column].str.strip().str.rstrip("Yy"), errors="coerce")
-    return years.where(years.between(0, 120)).to_numpy(dtype=np.float64)
-
-
-def _text(table: pd.DataFrame, column: str | None, width: int) -> NDArray[np.str_]:
-    if column is None:
-        return np.full(len(table), "")
-    return table[column].str.strip().str.upper().str[:width].to_numpy(dtype=str)
+def _text(table: pd.DataFrame, column: str | None) -> "pd.Series[str]":
+    """Return a column, or empty texts where there is none."""
+    return pd.Series([""] * len(table)) if column is None else table[column].str.strip()
 
 
 def patients_of(labels: Labels) -> tuple[NDArray[np.int64], str]:

@@ -91,7 +91,7 @@ def test_an_archive_that_was_damaged_is_read_again_though_its_length_is_the_same
     allowed = PrepareConfig(size="32", workers=2, allow_missing=True)
     manifest = prepare(nih_folder, tmp_path / "out", allowed).manifest
     assert manifest["damaged_archives"] == ["images_001.tar.gz"]
-    assert manifest["left_out"]
+    assert manifest["excluded"]["images"]
     with pytest.raises(DeepChestError):  # not without leave
         prepare(nih_folder, tmp_path / "out")
     path.write_bytes(whole)

@@ -248,6 +248,21 @@ def test_equal_pixels_in_two_parts_publish_nothing_unless_allowed(nih_folder, tm
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.h5")}
 
 
+def test_messages_name_a_few_of_many_equal_images(nih_folder, tmp_path):
+    images = sorted((nih_folder / "images").iterdir())
+    for path in images[1:]:
+        shutil.copy(images[0], path)
+    with pytest.raises(DeepChestError) as error:
+        prepare(nih_folder, tmp_path / "out")
+    assert error.value.message.count(".png") == 5 and "and 75 more" in error.value.message
+    said = []
+    allowed = PrepareConfig(size="32", workers=1, allow_duplicates=True)
+    (group,) = prepare(nih_folder, tmp_path / "out", allowed, said).manifest["duplicates"]
+    assert len(group["images"]) == 80
+    (text,) = [text for text in said if "the same pixels" in text]
+    assert text.count(".png") == 5 and text.startswith("1 group of images")
+
+
 def test_nearly_constant_images_are_kept_and_warned_about(nih_folder, tmp_path):
     grey = np.full((48, 48), 90, np.uint8)
     grey[:, 24:] += 8

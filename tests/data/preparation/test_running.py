@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from tests_support import rows_of
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
@@ -194,7 +195,11 @@ def test_lost_images_are_listed_and_not_turned_black(nih_folder, tmp_path):
     spoil(nih_folder)
     config = PrepareConfig(size="32", workers=1, allow_missing=True)
     manifest = prepare(nih_folder, tmp_path / "shards", config).manifest
-    assert len(manifest["left_out"]) == 4
+    assert manifest["excluded"]["images"] == 4
+    assert manifest["excluded"]["reasons"]["the file is missing"] == 1
+    listed = rows_of(tmp_path / "shards" / "excluded.csv")
+    assert listed[0] == {"image": "00000001_000.png", "reason": "the file is missing"}
+    assert [row["image"] for row in listed] == manifest["excluded"]["first"]
     assert manifest["counts"]["all"]["images"] == 76
     dataset = open_dataset(tmp_path / "shards")
     assert len(dataset.labels) == 76
@@ -221,7 +226,7 @@ def test_nested_images_and_surplus_ones(nih_folder, tmp_path):
     Image.new("L", (5, 5)).save(nested / "99999999_000.png")
     plan = plan_preparation(CONFIG, nih_folder)
     assert all(plan.place(row) for row in range(len(plan.table)))
-    assert any("1 images have no row" in note for note in plan.notes)
+    assert any("1 image has no row" in note for note in plan.notes)
 
 
 def test_an_image_in_two_places_is_refused(nih_folder, tmp_path):

@@ -70,7 +70,7 @@ def test_frontal_views_are_what_is_taken_unless_all_are_asked_for(tmp_path):
     source = read(tmp_path, views="frontal")
     assert list(source.table["image_index"]) == ["a/2.png", "b/1.png", "c/1.png"]
     assert len(source.labels) == len(source.known) == 3
-    assert any("1 images that are not frontal are left out" in note for note in source.notes)
+    assert any("1 image that is not frontal is left out (1 × L)" in note for note in source.notes)
 
 
 def test_the_findings_that_were_guessed_are_named_and_can_be_chosen(tmp_path):
@@ -131,6 +131,48 @@ def test_what_a_few_cells_keep_from_being_labels_is_named(tmp_path):
     assert any("Column 'Edema' is not taken: row 5 holds 'o'" in note for note in source.notes)
 
 
+def test_a_column_with_the_blanks_of_r_is_one_of_labels(tmp_path):
+    rows = "".join(f"{n}.png,P{n},{n % 2},{'NA' if n % 3 else n % 2}\n" for n in range(12))
+    source = read(tmp_path, "Path,patient,Mass,Edema\n" + rows)
+    assert source.findings == ("Mass", "Edema")
+    assert source.known[:, 1].sum() == 4
+
+
+def test_every_column_that_is_not_taken_is_named(tmp_path):
+    rows = "".join(f"{n}.png,P{n},{n % 2},ward {n},,{n},F\n" for n in range(12))
+    source = read(tmp_path, "Path,patient,Mass,Ward,Edema,Dose,Sex\n" + rows)
+    assert source.findings == ("Mass",)
+    assert (
+        "Columns that are not taken, since they hold no labels: Ward, Edema (empty), Dose."
+        in source.notes
+    )
+
+
+def test_a_table_of_excel_with_semicolons_and_rows_below_it(tmp_path):
+    text = "Path;patient;Age;Mass\na.png;A;58,5;1,0\nb.png;B;7;0,0\n;;;\n;;;\n"
+    source = read(tmp_path, text)
+    assert source.labels[:, 0].tolist() == [1, 0] and source.table["age"].tolist() == [58.5, 7]
+    assert "labels.csv: 2 rows have no values and are passed over." in source.notes
+
+
+def test_views_that_are_left_out_are_named_with_their_numbers(tmp_path):
+    views = ["PA", "AP SUPINE", "ANTEROPOSTERIOR", "LATERAL", "LL", "RAO", "NA"]
+    rows = "".join(f"{n}.png,P{n},{view},1\n" for n, view in enumerate(views))
+    source = read(tmp_path, "Path,patient,ViewPosition,Mass\n" + rows, views="frontal")
+    assert list(source.table["view"]) == ["PA", "AP", "AP", ""]
+    note = "3 images that are not frontal are left out (2 × L, 1 × RAO); --views all takes them."
+    assert note in source.notes
+
+
+def test_usual_names_of_columns_in_other_letters(tmp_path):
+    text = "FILE NAME,patientId,PATIENT AGE,gender,View_Position,mass\n"
+    source = read(tmp_path, text + "a.png,A,7,f,ap,1\nb.png,A,8,m,pa,0\n", patient_column=None)
+    assert source.findings == ("Mass",) and source.has_patients
+    table = source.table
+    assert table["age"].tolist() == [7, 8] and table["patient_id"].nunique() == 1
+    assert table["sex"].tolist() == ["F", "M"] and table["view"].tolist() == ["AP", "PA"]
+
+
 def test_yes_and_no_are_labels(tmp_path):
     source = read(tmp_path, "Path,patient,Mass\na.png,A,Y\nb.png,B,No\n")
     assert source.labels[:, 0].tolist() == [1, 0]
@@ -152,12 +194,13 @@ def test_devices_may_be_there_beside_no_finding(tmp_path):
     )
     source = read(tmp_path, text)
     assert [cells(source, "a.png", name) for name in ("Mass", "Support Devices")] == [0, None]
-    assert any("1 images have both 'No Finding' and a finding" in w for w in source.warnings)
+    assert any("1 image has both 'No Finding' and a finding" in w for w in source.warnings)
 
 
 def test_chexperts_lateral_views_are_known_in_any_table(tmp_path):
     text = "Path,patient,Frontal/Lateral,AP/PA,Mass\na.png,A,Lateral,,1\nb.png,B,Frontal,AP,1\n"
-    assert list(read(tmp_path, text).table["view"]) == ["L", "AP"]
+    text += "c.png,C,Frontal,LL,0\n"
+    assert list(read(tmp_path, text).table["view"]) == ["L", "AP", ""]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import gzip
 
-import numpy as np
 import pytest
+from tests_support import label
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.sources.presets import STATES
@@ -13,12 +13,6 @@ from deepchest_cli.errors import UsageError
 def states(**present):
     """Return cells in the order of STATES; names have underscores for blanks."""
     return ",".join(present.get(name.replace(" ", "_"), "") for name in STATES)
-
-
-def label(source, image, finding):
-    row = list(source.table["image_index"]).index(image)
-    column = source.findings.index(finding)
-    return int(source.labels[row, column]) if source.known[row, column] else None
 
 
 HEADER = f"Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,{','.join(STATES)}\n"
@@ -104,32 +98,6 @@ def test_mimic_cxr_without_one_of_its_tables(mimic):
         read_source(mimic, PrepareConfig())
 
 
-@pytest.fixture
-def padchest(tmp_path):
-    (tmp_path / "PADCHEST_chest_x_ray_images_labels_160K.csv").write_text(
-        "ImageID,ImageDir,StudyDate_DICOM,PatientID,PatientBirth,PatientSex_DICOM,Projection,Labels\n"
-        "a.png,0,20150101,839860488694292331637988235681460987,1950.0,M,PA,"
-        "\"['cardiomegaly', ' laminar atelectasis', 'scoliosis']\"\n"
-        "b.png,1,20150101,839860488694292331637988235681460987,1950.0,M,AP_horizontal,['normal']\n"
-        "c.png,1,20160101,1,,F,PA,\n"
-        "d.png,1,20160101,2,,F,L,['normal']\n"
-    )
-    return tmp_path
-
-
-def test_padchest_reads_lists_of_terms(padchest):
-    source = read_source(padchest, PrepareConfig())
-    assert source.kind == "padchest"
-    assert list(source.table["image_index"]) == ["a.png", "b.png", "c.png"]
-    found = {name for name in source.findings if label(source, "a.png", name)}
-    assert found == {"Cardiomegaly", "Atelectasis"}
-    assert label(source, "b.png", "Mass") == 0
-    assert label(source, "c.png", "Mass") is None  # no labels at all
-    assert list(source.table["view"]) == ["PA", "AP", "PA"]
-    assert source.table["age"][0] == 65 and np.isnan(source.table["age"][2])
-    assert source.table["patient_id"][0] == source.table["patient_id"][1]
-
-
 VINDR = """image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max
 i1,Pleural effusion,10,R1,10,20,110,220
 i1,Pleural effusion,10,R2,12,22,112,222
@@ -184,12 +152,12 @@ def test_a_folder_without_the_tables_that_are_named(nih_folder, layout):
 
 def test_mimic_cxr_says_what_it_leaves_out(mimic):
     source = read_source(mimic, PrepareConfig())
-    assert any("1 images of studies without labels are left out" in w for w in source.warnings)
+    assert any("1 image of studies without labels is left out" in w for w in source.warnings)
     path = mimic / "mimic-cxr-2.0.0-split.csv.gz"
     text = gzip.decompress(path.read_bytes()).decode().replace("d3,2,11,test\n", "")
     path.write_bytes(gzip.compress(text.encode()))
     source = read_source(mimic, PrepareConfig())
-    assert any("1 images of no part in mimic-cxr-2.0.0-split" in w for w in source.warnings)
+    assert any("1 image of no part in mimic-cxr-2.0.0-split" in w for w in source.warnings)
 
 
 @pytest.mark.parametrize(
@@ -207,22 +175,6 @@ def test_bad_mimic_tables(mimic, table, change, message):
     )
     with pytest.raises(UsageError, match=message):
         read_source(mimic, PrepareConfig())
-
-
-@pytest.mark.parametrize(
-    "cell", ["['exclude']", "['suboptimal study']", "['unchanged']", "[]", "['']", "{[]: 1}"]
-)
-def test_padchest_cells_that_say_nothing_are_unknown(padchest, cell):
-    path = padchest / "PADCHEST_chest_x_ray_images_labels_160K.csv"
-    path.write_text(path.read_text().replace("AP_horizontal,['normal']", f"AP,{cell}"))
-    assert label(read_source(padchest, PrepareConfig()), "b.png", "Mass") is None
-
-
-def test_padchest_terms_without_commas_between_them(padchest):
-    path = padchest / "PADCHEST_chest_x_ray_images_labels_160K.csv"
-    path.write_text(path.read_text().replace("['normal']", "['infiltrates' 'nodule']"))
-    source = read_source(padchest, PrepareConfig())
-    assert label(source, "b.png", "Infiltration") == label(source, "b.png", "Nodule") == 1
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_file_gives_each_image_its_part_and_validation_is_carved_by_patient(tm
     assert (found.parts == "validation").sum() == 8
     assert np.array_equal(found.parts[10:38:2], found.parts[11:38:2])
     assert any("2 images, without a part in" in warning for warning in found.warnings)
-    assert any("1 names in" in note for note in found.notes)
+    assert any("1 name in" in note for note in found.notes)
 
 
 def test_a_file_with_its_own_validation_part_is_obeyed(tmp_path):

@@ -2,7 +2,14 @@ import gzip
 
 import pytest
 
-from deepchest_cli.data.sources.tables import need_column, read_table, read_text
+from deepchest_cli.data.sources.tables import (
+    blank_rows,
+    need_column,
+    read_table,
+    read_text,
+    refuse_blank,
+    row_number,
+)
 from deepchest_cli.errors import UsageError
 
 PLAIN = "name,label\na.png,1\nb.png,0\n"
@@ -20,6 +27,13 @@ PLAIN = "name,label\na.png,1\nb.png,0\n"
         PLAIN.replace("name,label", "name,label,").encode(),
         PLAIN.replace("\n", ",\n").encode(),
         PLAIN.replace("1\n", "1,\n").replace("0\n", "0,\n").encode(),
+        PLAIN.replace(",", ";").encode("utf-8-sig"),  # Excel where commas are decimal
+        PLAIN.replace(",", "\t").encode("utf-16"),  # Excel's "Unicode text"
+        PLAIN.replace(",", ";").replace("\n", ";\r\n").encode(),
+        (PLAIN + ",\n,\n").encode(),  # Excel's rows below the last one
+        (PLAIN + ";;\n").replace(",", ";").encode(),
+        (PLAIN + ' ,""\n\n , ,,\n').encode(),
+        PLAIN.replace("b.png", ",\n\nb.png").encode(),
     ],
 )
 def test_every_form_of_one_table_reads_the_same(tmp_path, data):
@@ -29,10 +43,30 @@ def test_every_form_of_one_table_reads_the_same(tmp_path, data):
     assert table.to_numpy().tolist() == [["a.png", "1"], ["b.png", "0"]]
 
 
+def test_rows_without_values_are_counted_and_others_keep_their_numbers(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("name,label\na.png,1\n,\n,\nb.png,\n,\n")
+    table = read_table(path)
+    assert blank_rows(table, path) == ("t.csv: 3 rows have no values and are passed over.",)
+    assert row_number(table["label"], 1) == 5
+    with pytest.raises(UsageError, match="row 5: column 'label' is empty"):
+        refuse_blank(table["label"], path)
+    path.write_text(PLAIN)
+    assert blank_rows(read_table(path), path) == ()
+
+
+def test_a_blank_that_a_program_wrote_is_no_name(tmp_path):
+    (tmp_path / "t.csv").write_text("name,patient\na.png,NA\n")
+    with pytest.raises(UsageError, match=r"row 2: column 'patient' is empty \('NA'\)"):
+        refuse_blank(read_table(tmp_path / "t.csv")["patient"], tmp_path / "t.csv")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"", "is empty"),
+        (b"a,b\n,\n,\n", "no rows"),
+        (b"a,b\n1,2\n,\n3\n", "row 4: the row ends before column 'b'"),
         (b"a,b\n", "no rows"),
         (b"version https://git-lfs.github.com/spec/v1\noid 1\n", "Git LFS pointer"),
         (b"a,b\n1,2\n3,\xe9\n", "line 3: byte 0xe9 is not UTF-8"),
