@@ -9,6 +9,7 @@ from PIL import Image
 
 from deepchest_cli.data.picture import is_colourful
 from deepchest_cli.errors import UnreadableRadiographError
+from deepchest_cli.extras import install_hint
 
 PREAMBLE = 128  # bytes before the mark
 MARK = b"DICM"
@@ -23,7 +24,7 @@ TAGS = (
     "StudyDescription",
     "ProtocolName",
 )
-INSTALL = "pip install 'deepchest[dicom]'"
+EXTRA = "dicom"
 UNPACK = " (export it uncompressed: gdcmconv --raw)"
 
 
@@ -52,7 +53,9 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
     try:
         import pydicom
     except ImportError as error:
-        raise UnreadableRadiographError(f"reading DICOM needs pydicom: {INSTALL}") from error
+        raise UnreadableRadiographError(
+            f"reading DICOM needs pydicom ({install_hint(EXTRA)})"
+        ) from error
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=_is_bare(data))
         _refuse_pictureless(dataset, largest)
@@ -69,7 +72,7 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
 def _reason(error: Exception) -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
     if "plugins" in reason:  # each of which it names
-        return f"DICOM: {reason} ({INSTALL})"
+        return f"DICOM: {reason} ({install_hint(EXTRA)})"
     return f"DICOM: {reason}" + (UNPACK if "not supported" in reason else "")
 
 

@@ -10,6 +10,7 @@ from prediction_models import FINDINGS, chest_like, make_model
 
 from deepchest_cli import load_model
 from deepchest_cli.errors import UsageError
+from deepchest_cli.extras import install_hint
 
 UNREADABLE = {
     "empty.png": (b"", "0 bytes"),
@@ -206,7 +207,7 @@ def test_a_syntax_whose_decoder_is_missing_says_what_to_install(model, tmp_path,
         raise RuntimeError(words)
 
     monkeypatch.setattr("deepchest_cli.data.dicom._grey", fail)
-    assert model.predict(path)[0].problem == f"DICOM: {words} (pip install 'deepchest[dicom]')"
+    assert model.predict(path)[0].problem == f"DICOM: {words} ({install_hint('dicom')})"
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
