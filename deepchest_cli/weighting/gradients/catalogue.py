@@ -41,7 +41,7 @@ GRADIENT_WEIGHTERS = (
     WeighterInfo(
         "pcgrad",
         PCGradWeighter,
-        "frees each gradient of its conflicts with the others",
+        "frees each gradient of its conflicts with the others, one by one",
         "Yu et al. 2020, arXiv 2001.06782",
         GRADIENTS,
         kind=KIND,
