@@ -8,16 +8,17 @@ from gradients_problems import GRADIENT, LOSSES, build, conflicting, losses_of
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.weighting import Performance, build_weighter
+from deepchest_cli.weighting import WEIGHTERS, Performance, build_weighter
 from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import AggregatedWeighter, SolvedWeighter
 
 WITH_TORCHJD = [
     name
     for name in GRADIENT
-    if isinstance(build(name), AggregatedWeighter) and build(name).by_torchjd
+    if issubclass(WEIGHTERS[name].factory.load(), AggregatedWeighter)
+    and WEIGHTERS[name].factory.load().by_torchjd
 ]
-SOLVED = [name for name in GRADIENT if isinstance(build(name), SolvedWeighter)]
+SOLVED = [name for name in GRADIENT if issubclass(WEIGHTERS[name].factory.load(), SolvedWeighter)]
 
 
 @pytest.fixture
