@@ -6,6 +6,8 @@ from deepchest_cli.weighting import WEIGHTERS, Context, TaskLosses, build_weight
 from deepchest_cli.weighting.composite import UNFIT
 
 TASKS = ("a", "b", "c", "d")
+SPREADS = (1.0, 1e2, 1e3, 1e6)  # of the norms, the longest over the shortest
+KINDS = ("independent", "alike", "opposed", "dependent")
 GRADIENT = [name for name, info in WEIGHTERS.items() if info.kind == "gradient"]
 NAMES = [*GRADIENT, *(f"deepchest+{name}" for name in GRADIENT if name not in UNFIT)]
 LOSSES = [0.3, 1.0, 0.2, 0.5]
@@ -40,3 +42,30 @@ def direction_of(name, jacobian, known=None, **options):
     weighter = build(name, tasks, **options)
     losses = losses_of([0.5] * len(tasks), known)
     return weighter(losses, jacobian).tolist()
+
+
+def drawn(tasks, spread, kind, seed, numbers=200):
+    """Return gradients (T, K) in single precision, the longest `spread` times the shortest.
+
+    kind: independent; alike, all near one vector; opposed, near it or its opposite; dependent, of
+    half the rank, with one gradient twice, one beside its opposite, and one of zeros.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    shared, *rows = torch.randn(tasks + 1, numbers, generator=chance, dtype=torch.float64)
+    rows = torch.stack(rows)
+    if kind == "alike":
+        rows = shared + 0.1 * rows
+    elif kind == "opposed":
+        signs = torch.randint(2, (tasks, 1), generator=chance) * 2 - 1
+        rows = signs * shared + 0.1 * rows
+    elif kind == "dependent":
+        rank = max(tasks // 2, 1)
+        rows = torch.randn(tasks, rank, generator=chance, dtype=torch.float64) @ rows[:rank]
+        rows[-1] = rows[0]
+        if tasks > 4:
+            rows[1], rows[2] = 0, -rows[3]
+    exponents = torch.rand(tasks, 1, generator=chance, dtype=torch.float64)
+    exponents[0], exponents[-1] = 0, 1
+    lengths = spread ** -exponents[torch.randperm(tasks, generator=chance)]
+    units = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    return (lengths * units).float()

@@ -94,6 +94,29 @@ def test_slow_imports_wait_for_the_command_that_needs_them():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["weighters"], "raise_factor=1.1 cap=1.5"),
+        (["weighters", "--json"], '"raise_factor": 1.1'),
+        (["train", "--weighter", "depchest"], "Did you mean 'deepchest'?"),
+        (["train", "--weighter-option", "capp=2"], "Did you mean 'cap'?"),
+        (["train", "--weighter-option", "cap=high"], "should be of type float"),
+        (["compare-weighters", "--weighters", "dwa,deepchest+famoo"], "Did you mean 'famo'?"),
+    ],
+)
+def test_what_is_known_of_weighters_is_said_without_torch(arguments, words):
+    code = (
+        "import sys\nfrom deepchest_cli.app import main\ntry:\n    main()\nfinally:\n"
+        "    print(sorted({'torch', 'pandas', 'sklearn', 'h5py', 'numpy'} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert words in done.stdout + done.stderr
+    assert done.returncode == (0 if arguments[0] == "weighters" else ExitCode.WRONG_USE)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def _imports(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):

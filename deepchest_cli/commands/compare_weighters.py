@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.compare_display import ComparisonDisplay, cost_rows, render_results
 from deepchest_cli.commands.user_cache import kept_rates
-from deepchest_cli.config import CompareConfig, find_data
+from deepchest_cli.config import CompareConfig, find_data, parse_assignment
 from deepchest_cli.errors import GateError, UsageError
 from deepchest_cli.terminal import Terminal, table_of
 
@@ -28,6 +28,7 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
 
     deepchest compare-weighters --cost-only --cost-tasks 2,14,56 --cost-backbones resnet18,resnet50
     """
+    _refuse_unknown_weighters(config)
     data, note = find_data(config.data)
     if note:
         terminal.note(note)
@@ -44,6 +45,16 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
     else:
         render_results(results, folder, terminal)
     _check(results, gates)
+
+
+def _refuse_unknown_weighters(config: CompareConfig) -> None:
+    """Answer a misspelt name before torch is imported."""
+    from deepchest_cli.training.comparison.arms import parse_arms
+    from deepchest_cli.weighting.registry import read_weighter
+
+    for arm in parse_arms(config.weighters):
+        options = (parse_assignment(text, f"--weighters {arm.label}:") for text in arm.options)
+        read_weighter(arm.weighter, options)
 
 
 def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any], Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepchest_cli.commands.processes import processes, undisturbed_end
 from deepchest_cli.commands.user_cache import kept_rates
-from deepchest_cli.config import TrainConfig, find_data
+from deepchest_cli.config import TrainConfig, find_data, parse_assignment
 from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal, number
 
@@ -39,6 +39,11 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 
     torchrun --nproc-per-node 4 -m deepchest_cli train
     """
+    from deepchest_cli.weighting.registry import read_weighter
+
+    # a misspelt name is answered before torch is imported
+    options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
+    read_weighter(config.weighter, options)
     if config.deterministic:
         # cuBLAS reads this when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -14,6 +14,7 @@ from deepchest_cli.data.dicom_pixels import stored_pixels, syntax_of
 from deepchest_cli.data.picture import damaged, is_colourful
 from deepchest_cli.data.quiet import silence
 from deepchest_cli.errors import UnreadableRadiographError
+from deepchest_cli.extras import install_hint
 
 PREAMBLE = 128  # bytes before the mark
 MARK = b"DICM"
@@ -39,7 +40,7 @@ NEEDED = (
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PALETTE = "PALETTE COLOR"
 GREYS = ("MONOCHROME1", "MONOCHROME2")
-INSTALL = "pip install 'deepchest[dicom]'"
+EXTRA = "dicom"
 UNPACK = "export it uncompressed: gdcmconv --raw"
 
 
@@ -88,7 +89,9 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
     try:
         import pydicom
     except ImportError as error:
-        raise UnreadableRadiographError(f"reading DICOM needs pydicom: {INSTALL}") from error
+        raise UnreadableRadiographError(
+            f"reading DICOM needs pydicom: {install_hint(EXTRA)}"
+        ) from error
     silence("pydicom")
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=_is_bare(data))
@@ -138,7 +141,7 @@ def _decoded(dataset: Any) -> NDArray[Any]:
         raise _unread(syntax) from error
     if not decoder.is_available:
         by_gdcm = any("gdcm" in each for each in decoder.missing_dependencies)
-        mend = INSTALL if by_gdcm else UNPACK
+        mend = install_hint(EXTRA) if by_gdcm else UNPACK
         raise refused(f"no decoder for pixels compressed as {_name_of(syntax)} is there ({mend})")
     try:
         return stored_pixels(dataset, decoder)

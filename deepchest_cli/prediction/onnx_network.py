@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.extras import install_hint
 from deepchest_cli.files import sha256_of
 from deepchest_cli.prediction.knowledge import Knowledge
 from deepchest_cli.prediction.network import Outputs, filled
@@ -69,7 +70,7 @@ def _session(path: Path, device: str) -> Any:
         import onnxruntime
     except ImportError as error:
         raise UsageError(
-            f"Predicting with {path.name} needs onnxruntime.", "pip install 'deepchest[onnx]'"
+            f"Predicting with {path.name} needs onnxruntime.", install_hint("onnx")
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # what it warns of has no remedy

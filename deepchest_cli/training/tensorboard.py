@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
+from deepchest_cli.extras import install_hint
 from deepchest_cli.training.progress import EpochReport, StepReport
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ def find_writer() -> type["SummaryWriter"]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UsageError(
-            "TensorBoard is not installed.", "pip install 'deepchest[tensorboard]'"
-        ) from error
+        raise UsageError("TensorBoard is not installed.", install_hint("tensorboard")) from error
     return SummaryWriter
 
 

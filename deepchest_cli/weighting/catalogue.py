@@ -1,33 +1,19 @@
 """Every weighter by name: help, completion, documentation and comparison read this table."""
 
-from deepchest_cli.weighting.deepchest import DeepChestWeighter
 from deepchest_cli.weighting.deepchest_rare import rare_deepchest
-from deepchest_cli.weighting.dtp import DynamicTaskPriority
-from deepchest_cli.weighting.dwa import DynamicWeightAverage
-from deepchest_cli.weighting.equal import EqualWeighter
-from deepchest_cli.weighting.famo import FamoWeighter
-from deepchest_cli.weighting.fixed import FixedWeighter
-from deepchest_cli.weighting.gls import GeometricLossWeighter
-from deepchest_cli.weighting.go4align import Go4AlignWeighter
 from deepchest_cli.weighting.gradients.catalogue import GRADIENT_WEIGHTERS
-from deepchest_cli.weighting.imtl_l import ImpartialLossWeighter
 from deepchest_cli.weighting.info import WeighterInfo
-from deepchest_cli.weighting.inverse_loss import InverseLossWeighter
-from deepchest_cli.weighting.prevalence import PrevalenceWeighter
-from deepchest_cli.weighting.rarity import RarityWeighter
-from deepchest_cli.weighting.rlw import RandomLossWeighter
-from deepchest_cli.weighting.scale_invariant import ScaleInvariantWeighter
-from deepchest_cli.weighting.stch import SmoothTchebycheff
-from deepchest_cli.weighting.uncertainty import UncertaintyWeighter
-from deepchest_cli.weighting.uw_so import SoftOptimalUncertaintyWeighter
+from deepchest_cli.weighting.lazy import Lazy
 
 ONE_EACH = "one number a task"
 
 LOSS_WEIGHTERS = (
-    WeighterInfo("equal", EqualWeighter, "the plain sum of the task losses", "baseline"),
+    WeighterInfo(
+        "equal", Lazy("equal", "EqualWeighter"), "the plain sum of the task losses", "baseline"
+    ),
     WeighterInfo(
         "deepchest",
-        DeepChestWeighter,
+        Lazy("deepchest", "DeepChestWeighter"),
         "raises tasks below the mean training accuracy, lowers the others",
         "Mohamed et al. 2025, arXiv 2505.23595",
         "one number a task; a signal by ranking keeps the logits of an epoch",
@@ -39,76 +25,89 @@ LOSS_WEIGHTERS = (
         "ours",
         "one number a task, and the logits of an epoch",
     ),
-    WeighterInfo("fixed", FixedWeighter, "constant weights of your own", "baseline", ONE_EACH),
     WeighterInfo(
-        "prevalence", PrevalenceWeighter, "constant, the rarer the higher", "baseline", ONE_EACH
+        "fixed",
+        Lazy("fixed", "FixedWeighter"),
+        "constant weights of your own",
+        "baseline",
+        ONE_EACH,
+    ),
+    WeighterInfo(
+        "prevalence",
+        Lazy("prevalence", "PrevalenceWeighter"),
+        "constant, the rarer the higher",
+        "baseline",
+        ONE_EACH,
     ),
     WeighterInfo(
         "rarity",
-        RarityWeighter,
+        Lazy("rarity", "RarityWeighter"),
         "a prior by rarity, moved by what validation says (unproven)",
         "ours",
         "two numbers a task",
     ),
     WeighterInfo(
-        "inverse-loss", InverseLossWeighter, "every task contributes the same amount", "baseline"
+        "inverse-loss",
+        Lazy("inverse_loss", "InverseLossWeighter"),
+        "every task contributes the same amount",
+        "baseline",
     ),
     WeighterInfo(
         "scale-invariant",
-        ScaleInvariantWeighter,
+        Lazy("scale_invariant", "ScaleInvariantWeighter"),
         "the sum of the logarithms of the losses",
         "baseline of Navon et al. 2022, arXiv 2202.01017",
     ),
     WeighterInfo(
         "uncertainty",
-        UncertaintyWeighter,
+        Lazy("uncertainty", "UncertaintyWeighter"),
         "learns each task's uncertainty with the model",
         "Kendall et al. 2018, arXiv 1705.07115",
         "one learnt number a task",
     ),
     WeighterInfo(
         "uw-so",
-        SoftOptimalUncertaintyWeighter,
+        Lazy("uw_so", "SoftOptimalUncertaintyWeighter"),
         "softmax of the inverse losses",
         "Kirchdorfer et al. 2024, arXiv 2408.07985",
     ),
     WeighterInfo(
         "dwa",
-        DynamicWeightAverage,
+        Lazy("dwa", "DynamicWeightAverage"),
         "the slower an epoch's loss fell, the higher",
         "Liu et al. 2019, arXiv 1803.10704",
         "two numbers a task",
     ),
     WeighterInfo(
         "rlw",
-        RandomLossWeighter,
+        Lazy("rlw", "RandomLossWeighter"),
         "random weights at every step",
         "Lin et al. 2021, arXiv 2111.10603",
         "a random generator",
     ),
     WeighterInfo(
         "imtl-l",
-        ImpartialLossWeighter,
+        Lazy("imtl_l", "ImpartialLossWeighter"),
         "learns to bring all losses to one scale",
         "Liu et al. 2021, ICLR",
         "one learnt number a task",
     ),
     WeighterInfo(
         "gls",
-        GeometricLossWeighter,
+        Lazy("gls", "GeometricLossWeighter"),
         "the geometric mean of the losses",
         "Chennupati et al. 2019, arXiv 1904.08492",
     ),
     WeighterInfo(
         "stch",
-        SmoothTchebycheff,
+        Lazy("stch", "SmoothTchebycheff"),
         "a smooth maximum of the losses over those of the warm-up",
         "Lin et al. 2024, arXiv 2402.19078",
         ONE_EACH,
     ),
     WeighterInfo(
         "famo",
-        FamoWeighter,
+        Lazy("famo", "FamoWeighter"),
         "lets all losses fall at the same rate, looking again after the update",
         "Liu et al. 2023, arXiv 2306.03792",
         "four numbers a task",
@@ -116,14 +115,14 @@ LOSS_WEIGHTERS = (
     ),
     WeighterInfo(
         "go4align",
-        Go4AlignWeighter,
+        Lazy("go4align", "Go4AlignWeighter"),
         "one weight for each group of tasks alike",
         "Shen et al. 2024, arXiv 2404.06486",
         ONE_EACH,
     ),
     WeighterInfo(
         "dtp",
-        DynamicTaskPriority,
+        Lazy("dtp", "DynamicTaskPriority"),
         "the worse a task does, the higher, smoothly",
         "Guo et al. 2018, ECCV",
         "two numbers a task",

@@ -18,6 +18,8 @@ seeds): unproven. tests/benchmarks/RARE-FINDINGS.md has the protocol and all tha
 
 from functools import partial
 
-from deepchest_cli.weighting.deepchest import DeepChestWeighter
+from deepchest_cli.weighting.lazy import Lazy
 
-rare_deepchest = partial(DeepChestWeighter, signal="loss-ratio", floor=0.5, renormalise=True)
+rare_deepchest = partial(
+    Lazy("deepchest", "DeepChestWeighter"), signal="loss-ratio", floor=0.5, renormalise=True
+)

@@ -3,9 +3,10 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.weighting.base import Context, Weighter
+if TYPE_CHECKING:  # a list of weighters needs no torch
+    from deepchest_cli.weighting.base import Context, Weighter
 
 GIVEN = ("tasks", "context")  # by the run, not by the user
 
@@ -15,7 +16,7 @@ class WeighterInfo:
     """What a user wants to know before choosing a weighter."""
 
     name: str
-    factory: Callable[..., Weighter]
+    factory: Callable[..., "Weighter"]
     summary: str
     paper: str
     memory: str = "none"  # beyond that of equal weighting
@@ -28,7 +29,9 @@ class WeighterInfo:
         parameters = inspect.signature(self.factory).parameters.values()
         return {entry.name: entry.default for entry in parameters if entry.name not in GIVEN}
 
-    def build(self, tasks: Sequence[str], context: Context, values: Mapping[str, Any]) -> Weighter:
+    def build(
+        self, tasks: Sequence[str], context: "Context", values: Mapping[str, Any]
+    ) -> "Weighter":
         """Return the weighter; a factory that has a parameter `context` is given it."""
         if "context" in inspect.signature(self.factory).parameters:
             return self.factory(tasks, **values, context=context)

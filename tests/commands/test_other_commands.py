@@ -2,6 +2,7 @@ import json
 
 from tests_support import valid
 
+from deepchest_cli.extras import install_hint
 from deepchest_cli.weighting import WEIGHTERS
 
 
@@ -50,10 +51,10 @@ def test_doctor_with_data_and_model(deepchest, shards, trained):
 
 def test_doctor_names_the_extra_that_is_missing(deepchest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("deepchest_cli.weighting.gradients.adapter.EXTRA", ("torchjd", "absent"))
+    monkeypatch.setattr("deepchest_cli.weighting.gradients.adapter.TORCHJD", "absent")
     outcome = deepchest("doctor")
     assert "gradient: missing. Some weighters of task gradients need absent" in outcome.out
-    assert "pip install 'deepchest[gradient]'" in outcome.out
+    assert f"  {install_hint('gradient')}\n" in outcome.out
 
 
 def test_weighters_of_both_kinds_are_listed(deepchest):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from deepchest_cli.errors import UsageError
+from deepchest_cli.extras import install_hint
 from deepchest_cli.training.observers import Observers
 from deepchest_cli.training.progress import EpochReport, StepReport
 from deepchest_cli.training.tensorboard import TensorBoardLog
@@ -123,7 +124,7 @@ def test_a_missing_tensorboard_is_said_before_anything_is_written(monkeypatch, t
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(UsageError, match=r"^TensorBoard is not installed\.$") as error:
         TensorBoardLog(tmp_path, FINDINGS)
-    assert error.value.hint == "pip install 'deepchest[tensorboard]'"
+    assert error.value.hint == install_hint("tensorboard")
     assert list(tmp_path.iterdir()) == []
 
 

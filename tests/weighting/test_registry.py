@@ -1,9 +1,13 @@
 import dataclasses
+import inspect
+from functools import partial
 
 import pytest
 
+from deepchest_cli import weighting
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting import WEIGHTERS, EqualWeighter, build_weighter
+from deepchest_cli.weighting import WEIGHTERS, EqualWeighter, build_weighter, lazy, public
+from deepchest_cli.weighting.info import GIVEN
 
 
 def test_options_arrive_with_their_type():
@@ -23,6 +27,45 @@ def test_switches_are_read_as_words(monkeypatch, text, value):
     assert build_weighter("switched", ["a"], {"loud": text}).loud is value
     with pytest.raises(UsageError, match="type bool"):
         build_weighter("switched", ["a"], {"loud": "perhaps"})
+
+
+def factory_of(name):
+    """Return what is imported late, and the defaults that are not the class's own."""
+    factory = WEIGHTERS[name].factory
+    return (factory.func, factory.keywords) if isinstance(factory, partial) else (factory, {})
+
+
+@pytest.mark.parametrize("name", WEIGHTERS)
+def test_options_that_are_read_from_the_source_are_those_of_the_class(name):
+    factory, changed = factory_of(name)
+    actual = inspect.signature(factory.load()).parameters
+    read = inspect.signature(factory).parameters
+    assert list(read) == list(actual)
+    expected = {key: p.default for key, p in actual.items() if key not in GIVEN}
+    options = WEIGHTERS[name].options
+    assert options == {**expected, **changed}
+    assert [type(options[key]) for key in expected] == [type(v) for v in expected.values()]
+
+
+@pytest.mark.parametrize("name", ["pcgrad", "deepchest", "deepchest-rare"])
+def test_options_are_known_where_there_are_no_sources(name, monkeypatch):
+    expected = dict(WEIGHTERS[name].options)
+
+    def no_source(module):
+        raise OSError(module)
+
+    lazy._parameters.cache_clear()
+    monkeypatch.setattr(lazy, "_tree", no_source)
+    assert WEIGHTERS[name].options == expected
+
+
+def test_the_package_has_what_it_lists_and_nothing_else():
+    assert {"WEIGHTERS", "WeighterInfo"} < set(public.__all__)
+    assert all(getattr(weighting, name) is getattr(public, name) for name in public.__all__)
+    with pytest.raises(
+        AttributeError, match="'deepchest_cli.weighting' has no attribute 'nothing'"
+    ):
+        _ = weighting.nothing
 
 
 def test_a_misspelt_weighter_suggests_the_nearest():

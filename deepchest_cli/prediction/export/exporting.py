@@ -19,6 +19,7 @@ from PIL import Image
 from torch.export import Dim, ExportedProgram
 
 from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.extras import install_hint
 from deepchest_cli.files import replacing
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
 from deepchest_cli.prediction.export.module import Exportable
@@ -79,9 +80,7 @@ def refuse_without_packages() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # type: ignore[import-untyped, unused-ignore]  # noqa: F401
     except ImportError as error:
-        raise UsageError(
-            f"Exporting to ONNX needs {error.name}.", "pip install 'deepchest[onnx]'"
-        ) from error
+        raise UsageError(f"Exporting to ONNX needs {error.name}.", install_hint("onnx")) from error
 
 
 def trace(model: LoadedModel) -> ExportedProgram:

@@ -6,82 +6,46 @@ Gramians (m, m) are in double precision on the CPU, with a trace of one: several
 thresholds are absolute, and gradients of features are smaller than these.
 """
 
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
+from deepchest_cli.extras import install_hint
 
-EXTRA = ("torchjd", "quadprog", "qpsolvers", "cvxpy", "clarabel")  # where all of it is installed
 TORCHJD, SUPPORTED = "torchjd", "0.18."
-INSTALL = "Install it with: pip install 'deepchest[gradient]'"
-REGULARISER = 1e-7  # of a Gramian's diagonal; enough in double precision, little for a rare finding
-DEPENDENT = 1e-7  # share of the largest eigenvalue; of single precision the rest is rounding
-STATIONARY = 1e-7  # share of all gradients below which CAGrad's combination of them counts as zero
+EXTRA = "gradient"
 
 
 def find_packages() -> str:
     """Say what is installed of the extra; raises `UsageError` for what is not."""
-    require("Some weighters of task gradients need", EXTRA)
-    return f"{TORCHJD} {version(TORCHJD)}, solvers for all weighters of task gradients"
+    require("Some weighters of task gradients need")
+    return f"{TORCHJD} {version(TORCHJD)}, for all weighters of task gradients"
 
 
-def require(what: str, packages: Sequence[str]) -> None:
-    """Raise `UsageError` unless the packages are installed; `what` begins the sentence."""
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        are = "are" if len(missing) > 1 else "is"
-        raise UsageError(f"{what} {', '.join(missing)}, which {are} not installed.", INSTALL)
-    if TORCHJD in packages and not version(TORCHJD).startswith(SUPPORTED):
-        raise UsageError(f"{what} torchjd {SUPPORTED}x. Found {version(TORCHJD)}.", INSTALL)
+def require(what: str) -> None:
+    """Raise `UsageError` unless a version of torchjd that serves is installed.
+
+    what: the beginning of the sentence.
+    """
+    if find_spec(TORCHJD) is None:
+        raise UsageError(f"{what} {TORCHJD}, which is not installed.", install_hint(EXTRA))
+    if not version(TORCHJD).startswith(SUPPORTED):
+        raise UsageError(
+            f"{what} {TORCHJD} {SUPPORTED}x. Found {version(TORCHJD)}.", install_hint(EXTRA)
+        )
 
 
 def _aggregation() -> Any:
     return import_module("torchjd.aggregation")
 
 
-def _projector() -> Any:
-    return import_module("torchjd.linalg").QuadprogProjector(norm_eps=0.0, reg_eps=REGULARISER)
-
-
-def upgrad(gramian: Tensor) -> Tensor:
-    """Return the mean (m,) of the weights of each gradient's projection onto the dual cone."""
-    weights: Tensor = _aggregation().UPGradWeighting(projector=_projector())(gramian)
-    return weights
-
-
-def dualproj(gramian: Tensor) -> Tensor:
-    """Return the weights (m,) of the mean gradient's projection onto the dual cone."""
-    weights: Tensor = _aggregation().DualProjWeighting(projector=_projector())(gramian)
-    return weights
-
-
 def pcgrad(gramian: Tensor) -> Tensor:
     """Return the weights (m,) of the sum of deconflicted gradients; draws from torch's state."""
     weights: Tensor = _aggregation().PCGradWeighting()(gramian)
-    return weights
-
-
-def mgda(gramian: Tensor) -> Tensor:
-    """Return the weights (m,) of the shortest vector among the gradients' convex combinations."""
-    weights: Tensor = _aggregation().MGDAWeighting()(gramian)
-    return weights
-
-
-def cagrad(gramian: Tensor, c: float) -> Tensor:
-    """Return CAGrad's weights (m,); zeros where its combination of gradients vanishes."""
-    weights: Tensor = _aggregation().CAGradWeighting(c=c, norm_eps=STATIONARY)(gramian)
-    return weights
-
-
-def imtl_g(gramian: Tensor) -> Tensor:
-    """Return the weights (m,), of sum one, whose direction has the same projection on all."""
-    weights: Tensor = _aggregation().IMTLGWeighting()(gramian)
     return weights
 
 
@@ -97,14 +61,6 @@ def gradvac(gramian: Tensor, targets: Tensor, beta: float) -> tuple[Tensor, Tens
     weighting._phi_t, weighting._state_key = targets.clone(), (len(targets), targets.dtype)
     weights: Tensor = weighting(gramian)
     return weights, weighting._phi_t
-
-
-def config(gramian: Tensor) -> Tensor:
-    """Return the weights (m,) of ConFIG's direction, which is found in the gradients' own span."""
-    root = root_of(gramian)  # (m, r)
-    direction = _aggregation().ConFIG()(root)
-    weights: Tensor = torch.linalg.pinv(root.T) @ direction
-    return weights
 
 
 def graddrop(gradients: Tensor, leak: float) -> Tensor:
@@ -134,12 +90,3 @@ def excess_mtl(
     weighting._state_key = (*gradients.shape, gradients.dtype, gradients.device)
     found: Tensor = weighting(gradients)
     return found
-
-
-def root_of(gramian: Tensor) -> Tensor:
-    """Return a matrix (m, r) of full rank whose rows have these products with each other."""
-    lengths = gramian.diagonal().sqrt()
-    values, vectors = torch.linalg.eigh(gramian / lengths / lengths[:, None])
-    kept = values > values.max() * DEPENDENT
-    root: Tensor = lengths[:, None] * vectors[:, kept] * values[kept].sqrt()
-    return root

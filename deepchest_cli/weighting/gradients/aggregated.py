@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.weighting.base import Context, Performance, TaskLosses
-from deepchest_cli.weighting.gradients.adapter import TORCHJD, require
+from deepchest_cli.weighting.gradients.adapter import require
 from deepchest_cli.weighting.gradients.base import (
     GradientWeighter,
     gramian_of,
+    sum_of,
     tasks_with_gradient,
 )
 
@@ -28,11 +29,12 @@ class AggregatedWeighter(GradientWeighter):
     """
 
     name: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]] = (TORCHJD,)  # that it needs, beyond ours
+    by_torchjd: ClassVar[bool] = False  # whether torchjd computes it
 
     def __init__(self, tasks: Sequence[str], context: Context = NO_SEED_GIVEN) -> None:
         super().__init__(tasks)
-        require(f"The weighter {self.name!r} needs", self.packages)
+        if self.by_torchjd:
+            require(f"The weighter {self.name!r} needs")
         self.generator = torch.Generator().manual_seed(context.seed)
         self.last: Tensor | None = None
 
@@ -62,8 +64,7 @@ class AggregatedWeighter(GradientWeighter):
     def weighted(self, gradients: Tensor) -> Tensor:
         """Return the sum (K,) of the gradients (T, K) times the last weights."""
         assert self.last is not None
-        # the type first: Metal has no double precision
-        return self.last.to(gradients.dtype).to(gradients.device) @ gradients
+        return sum_of(self.last, gradients)
 
     @contextmanager
     def _own_draws(self, device: torch.device) -> Iterator[None]:

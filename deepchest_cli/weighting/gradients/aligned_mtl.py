@@ -4,6 +4,10 @@ Over the m tasks that take part, with G the products of their gradients, G = V d
     w = (1 / m) B 1,   B = sqrt(s) V diag(1 / sqrt(l)) V^T,   s the smallest of all l above zero
     direction = sum of w_i g_i
 The gradients are replaced by the nearest ones that are orthogonal and all as long as sqrt(s).
+
+Not guaranteed: that no loss is raised; d may conflict with the gradients as they are. Eigenvalues
+below 2e-16 m of the largest count as zero, which happens where norms spread over more than five
+decades.
 """
 
 from collections.abc import Sequence
@@ -25,6 +29,7 @@ class AlignedWeighter(SolvedWeighter):
     """
 
     name = "aligned-mtl"
+    by_torchjd = True
 
     def __init__(
         self, tasks: Sequence[str], scale: str = "min", context: Context = NO_SEED_GIVEN

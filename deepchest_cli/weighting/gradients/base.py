@@ -8,9 +8,9 @@ from torch import Tensor
 
 from deepchest_cli.weighting.base import TaskLosses, Weighter
 
-# a norm below this share of the largest is none: a Gramian of single precision ends there
-NO_GRADIENT = 1e-6
-AT_ONCE = 2**18  # columns of a jacobian that are turned to double precision as they are
+# a norm below this share of the largest is none: single precision ends there
+NO_GRADIENT = 1e-7
+AT_ONCE = 2**18  # columns of a jacobian that are turned to double precision, one copy at a time
 BLOCK = 2**12  # of more columns so many are added up in the gradients' own precision
 
 
@@ -55,6 +55,18 @@ def gramian_of(jacobian: Tensor) -> Tensor:
         )  # (blocks, T, BLOCK)
         total += torch.bmm(stacked, stacked.mT).sum(dim=0, dtype=torch.float64)
     return total.cpu()
+
+
+def sum_of(weights: Tensor, jacobian: Tensor) -> Tensor:
+    """Return the sum (K,) of the rows of a jacobian (T, K) times weights (T,) in double precision.
+
+    Where gradients cancel, their sum in single precision can lead elsewhere than the weights say:
+    it is in double precision where the products are, but for Metal, which has none.
+    """
+    large = jacobian.shape[1] > AT_ONCE or jacobian.device.type == "mps"
+    kind = jacobian.dtype if large else torch.float64
+    # the type first: Metal has no double precision
+    return (weights.to(kind).to(jacobian.device) @ jacobian.to(kind)).to(jacobian.dtype)
 
 
 def tasks_with_gradient(losses: TaskLosses, norms: Tensor) -> Tensor:

@@ -1,20 +1,7 @@
 """The weighters that need the gradients of single tasks."""
 
-from deepchest_cli.weighting.gradients.aligned_mtl import AlignedWeighter
-from deepchest_cli.weighting.gradients.cagrad import CAGradWeighter
-from deepchest_cli.weighting.gradients.config import ConFIGWeighter
-from deepchest_cli.weighting.gradients.dualproj import DualProjWeighter
-from deepchest_cli.weighting.gradients.excess_mtl import ExcessWeighter
-from deepchest_cli.weighting.gradients.fairgrad import FairGradWeighter
-from deepchest_cli.weighting.gradients.graddrop import GradDropWeighter
-from deepchest_cli.weighting.gradients.gradnorm import GradNormWeighter
-from deepchest_cli.weighting.gradients.gradvac import GradVacWeighter
-from deepchest_cli.weighting.gradients.imtl_g import ImpartialGradientWeighter
-from deepchest_cli.weighting.gradients.mgda import MGDAWeighter
-from deepchest_cli.weighting.gradients.nash_mtl import NashWeighter
-from deepchest_cli.weighting.gradients.pcgrad import PCGradWeighter
-from deepchest_cli.weighting.gradients.upgrad import UPGradWeighter
 from deepchest_cli.weighting.info import WeighterInfo
+from deepchest_cli.weighting.lazy import Lazy
 
 KIND = "gradient"
 # at the features; at the parameters T passes backward, and gradients as large as the model
@@ -23,7 +10,7 @@ GRADIENTS = "T gradients"
 GRADIENT_WEIGHTERS = (
     WeighterInfo(
         "gradnorm",
-        GradNormWeighter,
+        Lazy("gradients.gradnorm", "GradNormWeighter"),
         "brings the norms of the tasks' gradients together",
         "Chen et al. 2018, arXiv 1711.02257",
         GRADIENTS,
@@ -32,7 +19,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "upgrad",
-        UPGradWeighter,
+        Lazy("gradients.upgrad", "UPGradWeighter"),
         "the mean of the gradients, each projected onto what harms no task",
         "Quinton and Rey 2024, arXiv 2406.16232",
         GRADIENTS,
@@ -40,15 +27,15 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "pcgrad",
-        PCGradWeighter,
-        "frees each gradient of its conflicts with the others",
+        Lazy("gradients.pcgrad", "PCGradWeighter"),
+        "frees each gradient of its conflicts with the others, one by one",
         "Yu et al. 2020, arXiv 2001.06782",
         GRADIENTS,
         kind=KIND,
     ),
     WeighterInfo(
         "mgda",
-        MGDAWeighter,
+        Lazy("gradients.mgda", "MGDAWeighter"),
         "the shortest average of the gradients",
         "Sener and Koltun 2018, arXiv 1810.04650",
         GRADIENTS,
@@ -56,7 +43,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "cagrad",
-        CAGradWeighter,
+        Lazy("gradients.cagrad", "CAGradWeighter"),
         "helps the worst-off task, near the mean gradient",
         "Liu et al. 2021, arXiv 2110.14048",
         GRADIENTS,
@@ -64,7 +51,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "nash-mtl",
-        NashWeighter,
+        Lazy("gradients.nash_mtl", "NashWeighter"),
         "the bargain that no task would change",
         "Navon et al. 2022, arXiv 2202.01017",
         GRADIENTS,
@@ -72,7 +59,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "imtl-g",
-        ImpartialGradientWeighter,
+        Lazy("gradients.imtl_g", "ImpartialGradientWeighter"),
         "goes equally far along every gradient",
         "Liu et al. 2021, ICLR",
         GRADIENTS,
@@ -80,7 +67,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "aligned-mtl",
-        AlignedWeighter,
+        Lazy("gradients.aligned_mtl", "AlignedWeighter"),
         "makes the gradients orthogonal and equally long",
         "Senushkin et al. 2023, CVPR",
         GRADIENTS,
@@ -88,7 +75,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "graddrop",
-        GradDropWeighter,
+        Lazy("gradients.graddrop", "GradDropWeighter"),
         "lets one sign of each number count, at random",
         "Chen et al. 2020, arXiv 2010.06808",
         GRADIENTS,
@@ -96,7 +83,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "gradvac",
-        GradVacWeighter,
+        Lazy("gradients.gradvac", "GradVacWeighter"),
         "turns gradients towards those they were nearer to",
         "Wang et al. 2021, arXiv 2010.05874",
         GRADIENTS,
@@ -104,7 +91,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "fairgrad",
-        FairGradWeighter,
+        Lazy("gradients.fairgrad", "FairGradWeighter"),
         "shares a step's progress fairly",
         "Ban and Ji 2024, arXiv 2402.15638",
         GRADIENTS,
@@ -112,7 +99,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "config",
-        ConFIGWeighter,
+        Lazy("gradients.config", "ConFIGWeighter"),
         "the direction at the same angle to every gradient",
         "Liu et al. 2024, arXiv 2408.11104",
         GRADIENTS,
@@ -120,7 +107,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "dualproj",
-        DualProjWeighter,
+        Lazy("gradients.dualproj", "DualProjWeighter"),
         "the mean gradient, projected onto what harms no task",
         "Lopez-Paz and Ranzato 2017, NeurIPS",
         GRADIENTS,
@@ -128,7 +115,7 @@ GRADIENT_WEIGHTERS = (
     ),
     WeighterInfo(
         "excess-mtl",
-        ExcessWeighter,
+        Lazy("gradients.excess_mtl", "ExcessWeighter"),
         "the more a task could still gain, the higher",
         "He et al. 2024, ICML",
         "eight times T gradients",  # measured: sums of squares, and what comes of them in a step

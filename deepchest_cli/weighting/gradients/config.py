@@ -4,12 +4,15 @@ Over the tasks that take part, with g_i the gradient of task i and u_i = g_i / |
     v = the shortest vector with u_i . v = 1 for all i, and v / |v| its unit vector e
     direction = (sum of g_i . e) e
 The direction is a sum of w_i g_i; these weights are what the trace shows.
+
+Guaranteed where the gradients are linearly independent: the angle to all is the same, and no loss
+is raised. Otherwise v is the answer of least squares, and a loss may be raised.
 """
 
 from torch import Tensor
 
-from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
+from deepchest_cli.weighting.gradients.equal_angle import equal_angle
 
 
 class ConFIGWeighter(SolvedWeighter):
@@ -20,4 +23,6 @@ class ConFIGWeighter(SolvedWeighter):
 
     def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
         """Return the weights (m,) of the tasks that take part."""
-        return adapter.config(gramian)
+        weights = equal_angle(gramian)  # of v
+        products = gramian @ weights  # g_i . v
+        return weights * products.sum() / (weights @ products)

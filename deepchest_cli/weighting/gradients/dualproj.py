@@ -3,22 +3,24 @@ equation 11; named so by Quinton and Rey 2024, arXiv 2406.16232).
 
 Over the m tasks that take part, with g_i the gradient of task i and C the cone of all directions d
 that conflict with no task (g_j . d >= 0 for all j):
-    direction = the point of C nearest to the mean of all g_i
+    direction = the point of C nearest to the mean of all g_i, found exactly
+
+Guaranteed: what UPGrad guarantees.
 """
 
+import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.gradients import adapter
-from deepchest_cli.weighting.gradients.adapter import TORCHJD
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
+from deepchest_cli.weighting.gradients.nonnegative import projected
 
 
 class DualProjWeighter(SolvedWeighter):
     """Weights of the mean gradient, projected onto what harms no task."""
 
     name = "dualproj"
-    packages = (TORCHJD, "qpsolvers", "quadprog")
 
     def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
         """Return the weights (m,) of the tasks that take part."""
-        return adapter.dualproj(gramian)
+        size = len(gramian)
+        return projected(gramian, torch.full((1, size), 1 / size, dtype=gramian.dtype))[0]

@@ -6,6 +6,8 @@ squares so far (number by number), and e_i(0) the excess risk at a task's first 
     w_i <- w_i exp(step r_i), scaled to the sum 1
     direction = sum of w_i g_i
 The sums take as much memory as all tasks' gradients, and as much space in a checkpoint.
+
+Not guaranteed: that no loss is raised.
 """
 
 import math
@@ -31,6 +33,7 @@ class ExcessWeighter(AggregatedWeighter):
     """
 
     name = "excess-mtl"
+    by_torchjd = True
 
     def __init__(
         self, tasks: Sequence[str], step: float = 0.01, context: Context = NO_SEED_GIVEN

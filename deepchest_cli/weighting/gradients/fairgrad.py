@@ -4,6 +4,8 @@ Over the tasks that take part, with g_i the gradient of task i and G the product
     w = the weights above 0 with G w = w^(-1 / alpha)
     direction = sum of w_i g_i
 Where all gradients are f times as long, w is f^(-2 alpha / (1 + alpha)) times as large.
+
+Guaranteed: what Nash-MTL guarantees.
 """
 
 import math
@@ -25,7 +27,6 @@ class FairGradWeighter(SolvedWeighter):
     """
 
     name = "fairgrad"
-    packages = ()
 
     def __init__(
         self, tasks: Sequence[str], alpha: float = 1.0, context: Context = NO_SEED_GIVEN

@@ -11,6 +11,8 @@ which can end where some tasks gain several times what they should.)
 import torch
 from torch import Tensor
 
+from deepchest_cli.weighting.gradients.nonnegative import shortest_average, vanishes
+
 ITERATIONS = 200
 CLOSE = 1e-8  # relative, of both sides of the equation
 
@@ -20,6 +22,8 @@ def fair_weights(gramian: Tensor, alpha: float) -> Tensor:
 
     Raises `ArithmeticError` where there are none: no direction is good for all tasks.
     """
+    if vanishes(gramian, shortest_average(gramian)):
+        raise ArithmeticError("no direction is good for all tasks")
     # in units in which the weights are one where no two gradients have to do with each other
     units = gramian.diagonal() ** (-alpha / (1 + alpha))
     matrix, factors = units[:, None] * gramian * units, units ** (1 - 1 / alpha)

@@ -4,7 +4,7 @@ For each of the K numbers that the gradients have, over the tasks that take part
     P = (1 + sum of g_i / sum of |g_i|) / 2,   and U drawn evenly from 0 to 1
     P > U: only what is above zero counts; P < U: only what is below
     direction = the sum of what counts, and of a share `leak` of what does not
-No weights of tasks say what the direction is: the trace has none.
+No weights of tasks say what the direction is: the trace has none. A loss may be raised.
 
 The paper has one P and one U for a feature, from sums over the batch of the gradients times the
 features' signs. Here each image's features have their own, which is the same rule on more numbers.
@@ -27,6 +27,7 @@ class GradDropWeighter(AggregatedWeighter):
     """
 
     name = "graddrop"
+    by_torchjd = True
 
     def __init__(
         self, tasks: Sequence[str], leak: float = 0.0, context: Context = NO_SEED_GIVEN

@@ -5,6 +5,8 @@ cosine of p_i and g_j, and rho_ij the one that is expected of the two:
     where c < rho_ij:   p_i <- p_i + a g_j,   the a by which the cosine comes to rho_ij
     rho_ij <- (1 - beta) rho_ij + beta c,   0 at first
     direction = sum of p_i
+
+Not guaranteed: that no loss is raised.
 """
 
 from collections.abc import Sequence
@@ -28,6 +30,7 @@ class GradVacWeighter(SolvedWeighter):
     """
 
     name = "gradvac"
+    by_torchjd = True
     average = False
     expected: Tensor
 

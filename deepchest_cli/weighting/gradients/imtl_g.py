@@ -3,9 +3,12 @@
 Over the tasks that take part, with g_i the gradient of task i:
     w = the weights of sum 1 for which d . g_i / |g_i| is the same for all i,   d = sum of w_i g_i
     direction = d
-Weights may be negative. Gradients that depend on each other are solved in the least-squares sense.
-Where a short gradient lies between longer ones, these weights can lead uphill for every task, which
-the paper does not speak of: here that counts as a failure of the solver.
+Weights may be negative.
+
+Guaranteed where the gradients are linearly independent: no loss is raised, and all d . g_i / |g_i|
+are the same. Otherwise w is the answer of least squares, and a loss may be raised. Where a short
+gradient lies between longer ones, the weights of sum 1 can lead uphill for every task, which the
+paper does not speak of: here that counts as a failure of the solver.
 """
 
 import math
@@ -13,8 +16,9 @@ import math
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
+from deepchest_cli.weighting.gradients.equal_angle import equal_angle
+from deepchest_cli.weighting.gradients.nonnegative import VANISHING
 
 
 class ImpartialGradientWeighter(SolvedWeighter):
@@ -24,7 +28,8 @@ class ImpartialGradientWeighter(SolvedWeighter):
 
     def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
         """Return the weights (m,) of the tasks that take part."""
-        weights = adapter.imtl_g(gramian)
-        # of the sign of d . g_i / |g_i|, which is |d|^2 over this
-        downhill = weights @ gramian.diagonal().sqrt() > 0
-        return weights if downhill else torch.full_like(weights, math.nan)
+        weights = equal_angle(gramian)
+        total = weights.sum()
+        # before it is scaled to the sum 1 the direction goes downhill
+        downhill = total > VANISHING * weights.abs().sum()
+        return weights / total if downhill else torch.full_like(weights, math.nan)

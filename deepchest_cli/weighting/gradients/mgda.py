@@ -3,15 +3,20 @@ by the features as here by default).
 
 Over the tasks that take part, with g_i the gradient of task i:
     w = the weights, 0 or above and of sum 1, for which |sum of w_i g_i| is least
-    direction = sum of w_i g_i
-Found by their Frank-Wolfe algorithm, in at most 100 steps. The shortest gradient has the most
-weight; a task without any, for which the direction would be zero, does not take part.
+    direction = d = sum of w_i g_i
+The authors approach w by the Frank-Wolfe algorithm; here it is found exactly.
+
+Guaranteed: g_i . d >= |d|^2 for every task, so that no loss is raised; to 1e-6 |g_i| |d| for
+gradients by the features, to single precision of |g_i| (sum of w_j |g_j|) for more than 262,144
+numbers. Where some average is zero no direction lowers all losses, and d is zero. The shortest
+gradient has the most weight; a task without any does not take part, for d would always be zero.
 """
 
+import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
+from deepchest_cli.weighting.gradients.nonnegative import shortest_average, vanishes
 
 
 class MGDAWeighter(SolvedWeighter):
@@ -20,5 +25,6 @@ class MGDAWeighter(SolvedWeighter):
     name = "mgda"
 
     def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
-        """Return the weights (m,) of the tasks that take part."""
-        return adapter.mgda(gramian)
+        """Return the weights (m,) of the tasks that take part; zeros where nothing is good."""
+        weights = shortest_average(gramian)
+        return torch.zeros_like(weights) if vanishes(gramian, weights) else weights
