@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from deepchest_cli.config import (
     TrainConfig,
     find_data,
     parse_assignment,
+    parse_assignments,
     read_toml,
     to_toml,
 )
@@ -38,6 +40,30 @@ def test_keys_may_be_spelt_as_flags_and_options_as_a_table(tmp_path):
 def test_an_unknown_key_suggests_the_nearest(tmp_path):
     with pytest.raises(UsageError, match="batch_sise.*Did you mean 'batch_size'"):
         read_toml(written(tmp_path, "batch_sise = 8"), TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("lr = 0.1", "learning_rate"),
+        ("arch = 'resnet18'", "backbone"),
+        ("num_epochs = 3", "epochs"),
+        ("gpu = true", 'device = "cuda"'),
+    ],
+)
+def test_a_key_of_other_programs_is_answered_with_ours(tmp_path, text, meant):
+    with pytest.raises(UsageError, match=re.escape(f"Did you mean {meant!r}?")):
+        read_toml(written(tmp_path, text), TrainConfig)
+
+
+def test_a_key_in_two_spellings_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="key 'batch_size' is given twice"):
+        read_toml(written(tmp_path, "batch-size = 8\nbatch_size = 16"), TrainConfig)
+
+
+def test_an_unknown_choice_in_a_file_names_the_key_and_what_is_meant(tmp_path):
+    with pytest.raises(UsageError, match="key 'optimizer': Unknown value 'adam'.*mean 'adamw'"):
+        read_toml(written(tmp_path, "optimizer = 'adam'"), TrainConfig)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +111,9 @@ def test_the_demo_stands_in_for_missing_default_data(tmp_path, monkeypatch):
 def test_assignments_need_key_and_value(text):
     with pytest.raises(UsageError, match="KEY=VALUE"):
         parse_assignment(text, "--weighter-option")
+
+
+def test_an_option_given_twice_with_two_values_is_refused():
+    assert parse_assignments(["a=1", "b-c=2", "a=1"], "--x") == {"a": "1", "b_c": "2"}
+    with pytest.raises(UsageError, match="--x b_c is given twice: '2' and '3'"):
+        parse_assignments(["b-c=2", "b_c=3"], "--x")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from deepchest_cli.config import RUN_CONFIG, Flag, TrainConfig, find_recipe, read_toml
+from deepchest_cli.config import RUN_CONFIG, Flag, TrainConfig, find_recipe, flag_of, read_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 
@@ -48,8 +48,7 @@ def bind(
             if isinstance(value, list):
                 values[key] = tuple(value)
             if isinstance(value, float) and not math.isfinite(value):  # bounds let NaN pass
-                flag = f"--{key.replace('_', '-')}"
-                raise UsageError(f"{flag} should be a finite number. Found {value}.")
+                raise UsageError(f"{flag_of(key)} should be a finite number. Found {value}.")
         run(config_type(**values), Terminal(**presentation))
 
     parameters = [*_configuration_parameters(config_type), *_common_parameters(config_type)]
@@ -88,7 +87,7 @@ def _parameter(
         declaration = typer.Argument(**settings)
     elif kind is bool and default is False:
         # a switch that is off needs no --no- form
-        declaration = typer.Option(f"--{name.replace('_', '-')}", **settings)
+        declaration = typer.Option(flag_of(name), **settings)
     else:
         declaration = typer.Option(**settings)
     return inspect.Parameter(

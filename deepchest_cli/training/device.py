@@ -1,15 +1,14 @@
 """Devices and the precision that they compute fast."""
 
-import re
 from typing import Literal
 
 import torch
 
+from deepchest_cli.config import refuse_unknown_device
 from deepchest_cli.errors import UsageError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-NAMES = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 # processor features with which bf16 is faster than fp32; without them it is many times slower
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
@@ -24,8 +23,7 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
         if torch.cuda.is_available():
             return resolve_device("cuda", local_rank)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not NAMES.fullmatch(name):
-        raise UsageError(f"Unknown device {name!r}.", "Known: auto, cpu, cuda, cuda:N, mps.")
+    refuse_unknown_device(name)
     kind, _, index = name.partition(":")
     if kind == "cuda":
         number = int(index or local_rank)
