@@ -74,6 +74,13 @@ def test_a_wrong_type_names_the_key(tmp_path, text):
         read_toml(written(tmp_path, text), TrainConfig)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    path = tmp_path / "notepad.toml"
+    path.write_text("epochs = 1\r\n", encoding=encoding)
+    assert read_toml(path, TrainConfig) == {"epochs": 1}
+
+
 def test_a_broken_file_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="not valid TOML"):
         read_toml(written(tmp_path, "epochs ="), TrainConfig)

@@ -8,19 +8,13 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from deepchest_cli.config.flags import choices_of, flag_of
 from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.files import read_toml_file
 from deepchest_cli.synonyms import FLAGS, synonym
 
 
 def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
     """Return the values of a configuration file by field name; unknown keys are errors."""
-    import tomllib
-
-    if not path.is_file():
-        raise UsageError(f"There is no configuration file {path}.", "Check the path.")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    document = read_toml_file(path, "configuration file")
     types = get_type_hints(config_type, include_extras=True)
     values = {}
     for spelt, value in document.items():
