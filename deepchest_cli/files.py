@@ -83,7 +83,7 @@ def _encoding_of(data: bytes) -> str:
         return "utf-32"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    first, second = (byte == 0 for byte in (data + b"  ")[:2])
+    first, second = (byte == 0 for byte in (data[:2] + b"  ")[:2])
     if first != second:
         return "utf-16-be" if first else "utf-16-le"
     return "utf-8"
