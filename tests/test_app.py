@@ -157,3 +157,21 @@ def test_a_terminal_without_a_sign_gets_a_question_mark():
     assert b" ?" in done.stdout  # a dash, where there are no options
     assert done.stderr.isascii()
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("code", ["import deepchest_cli", "import deepchest_cli.app"])
+def test_onnxruntime_collects_nothing(tmp_path, code):
+    """Its usage data begin with a file in the home folder, unless a variable of a CI is there."""
+    pytest.importorskip("onnxruntime")
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
+    words = [sys.executable, "-c", f"{code}; import onnxruntime"]
+    subprocess.run(words, env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_whoever_wants_onnxruntimes_usage_data_has_them():
+    code = "import deepchest_cli, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {"ORT_DISABLE_TELEMETRY": "0", "PYTHONPATH": str(PACKAGE.parent)}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
