@@ -1,13 +1,16 @@
 import ast
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 import deepchest_cli
-from deepchest_cli import __version__
+from deepchest_cli import __version__, app
 from deepchest_cli.errors import ExitCode
 from deepchest_cli.terminal import Terminal, table_of
 
@@ -44,8 +47,19 @@ def test_help_of_a_command_shows_its_flags(deepchest, command):
     assert all(flag in outcome.out for flag in ("--config", "--json", "--quiet", "--debug"))
 
 
-def test_brackets_survive_in_help(deepchest):
-    assert "[data/nih]" in deepchest("prepare", "--help").out
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_bracket_survives_in_help(deepchest, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "500")  # no line is broken
+    configuration, run = app.COMMANDS[command]
+    hints = get_type_hints(configuration, include_extras=True)
+    texts = [run.__doc__ or "", *(get_args(hints[f.name])[1].help for f in fields(configuration))]
+    shown = deepchest(command, "--help").out
+    for bracketed in re.findall(r"\S*\[[^\]]*\]\S*", "\n".join(texts)):
+        assert bracketed in shown
+
+
+def test_the_example_with_options_can_be_copied_from_help(deepchest):
+    assert "'deepchest,deepchest[signal=auroc]'" in deepchest("compare-weighters", "--help").out
 
 
 @pytest.mark.parametrize(

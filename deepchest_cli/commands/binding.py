@@ -53,7 +53,7 @@ def bind(
 
     parameters = [*_configuration_parameters(config_type), *_common_parameters(config_type)]
     shell.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    shell.__doc__ = run.__doc__
+    shell.__doc__ = _without_markup(run.__doc__ or "")
     application.command(name, no_args_is_help=False)(shell)
 
 
@@ -73,9 +73,8 @@ def _parameter(
     if get_origin(kind) is tuple:
         kind, default = list[str], [] if default == () else default
     bounds = {"min": flag.minimum, "max": flag.maximum}
-    # markup would swallow [brackets]
     settings: dict[str, Any] = {
-        "help": flag.help.replace("[", "\\["),
+        "help": _without_markup(flag.help),
         "metavar": flag.metavar,
         "rich_help_panel": flag.panel,
         **bounds,
@@ -96,6 +95,11 @@ def _parameter(
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[kind, declaration],
     )
+
+
+def _without_markup(text: str) -> str:
+    """Return help whose [brackets] Rich shows, where it would swallow them as markup."""
+    return text.replace("[", "\\[")
 
 
 def _loader(config_type: type[Any], source: str) -> Loader:

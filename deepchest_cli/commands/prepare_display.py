@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.terminal import Terminal, table_of
 
@@ -32,7 +33,7 @@ def render_prepared(results: "Sequence[Preparation]", terminal: Terminal) -> Non
     if left_out:
         reasons = [lost["reason"] for lost in left_out]
         counted = ", ".join(f"{reasons.count(r)} × {r}" for r in sorted(set(reasons)))
-        terminal.line(f"Left out: {len(left_out)} images ({counted})")
+        terminal.line(f"Left out: {count_of(len(left_out), 'image')} ({counted})")
 
 
 def _describe(result: "Preparation") -> str:
@@ -43,7 +44,7 @@ def _describe(result: "Preparation") -> str:
     by = "by patient" if source["patients"] else "by image (patients are unknown)"
     return (
         f"{result.folder}: {settings['size']} px, split {settings['split_scheme']} {by}, "
-        f"{labels}{len(result.manifest['shards'])} shards, contact-sheet.png"
+        f"{labels}{count_of(len(result.manifest['shards']), 'shard')}, contact-sheet.png"
     )
 
 
@@ -79,10 +80,12 @@ def render_estimate(plan: "Plan", found: "Estimate", terminal: Terminal) -> None
     terminal.table(table_of(["Part", "Images"], rows))
     terminal.line("")
     done = f", {found.done:,} of them done already" if found.done else ""
-    missing = f"; {found.missing:,} have no file" if found.missing else ""
-    terminal.line(f"Would convert {len(plan.table):,} images{done}{missing}.")
+    missing = f"; {count_of(found.missing, 'has no file', 'have no file')}" if found.missing else ""
+    terminal.line(f"Would convert {count_of(len(plan.table), 'image')}{done}{missing}.")
     rate = f" ({found.seconds_per_image * 1e3:.1f} ms an image a core)"
-    terminal.line(f"Time: about {duration_of(found.seconds)} on {found.workers} cores{rate}.")
+    terminal.line(
+        f"Time: about {duration_of(found.seconds)} on {count_of(found.workers, 'core')}{rate}."
+    )
     terminal.line(
         f"Space: {size_of(found.bytes)} in {', '.join(found.folders)}; "
         f"{size_of(found.free)} are free."
@@ -100,12 +103,12 @@ def render_check(results: "Sequence[Checked]", terminal: Terminal) -> None:
     for result in results:
         if not result.problems and not terminal.json:
             terminal.line(
-                f"{result.folder}: {result.shards} shards with {result.images:,} images, "
-                "all as the manifest says"
+                f"{result.folder}: {count_of(result.shards, 'shard')} with "
+                f"{count_of(result.images, 'image')}, all as the manifest says"
             )
     wrong = [f"  {problem}" for result in results for problem in result.problems]
     if wrong:
         raise DeepChestError(
-            f"{len(wrong)} problems:\n" + "\n".join(wrong),
+            f"{count_of(len(wrong), 'problem')}:\n" + "\n".join(wrong),
             "Run the same deepchest prepare again; it mends what is damaged.",
         )

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from deepchest_cli.config import refuse_unknown_device
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -49,7 +50,8 @@ def _refuse_absent_gpu(name: str, index: int) -> None:
                 "Start one process for each device.",
             )
         raise UsageError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices.",
+            f"--device {name}: this machine has "
+            f"{count_of(torch.cuda.device_count(), 'CUDA device')}.",
             "They count from cuda:0.",
         )
 

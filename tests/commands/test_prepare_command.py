@@ -13,7 +13,7 @@ def test_summary_and_exit_codes(deepchest, nih_folder, tmp_path):
     again = deepchest(*arguments)
     assert again.code == 0
     assert "complete and unchanged" in again.err
-    other = deepchest(*arguments, "--size", 40)
+    other = deepchest(*arguments[:-1], 40)
     assert other.code == 2
     assert "--force" in other.err
     assert other.out == ""
@@ -35,7 +35,7 @@ def test_lost_images_exit_1_unless_allowed(deepchest, nih_folder, tmp_path):
     assert not (tmp_path / "s" / "manifest.json").exists()
     allowed = deepchest(*arguments, "--allow-missing")
     assert allowed.code == 0, allowed.err
-    assert "Left out: 1 images (1 × the file is missing)" in allowed.out
+    assert "Left out: 1 image (1 × the file is missing)" in allowed.out
 
 
 def test_a_missing_source_says_where_to_get_it(deepchest, tmp_path):
@@ -112,7 +112,7 @@ def test_several_sizes_give_a_data_set_each(deepchest, nih_folder, tmp_path):
 def test_check_finds_what_was_changed(deepchest, nih_folder, tmp_path):
     deepchest("prepare", "--source", nih_folder, "--data", tmp_path / "s", "--size", 32)
     good = deepchest("prepare", "--check", "--data", tmp_path / "s")
-    assert good.code == 0 and "1 shards with 80 images, all as the manifest says" in good.out
+    assert good.code == 0 and "1 shard with 80 images, all as the manifest says" in good.out
     path = tmp_path / "s" / "shard-00000.h5"
     path.write_bytes(path.read_bytes().replace(b"00000001_000", b"00000009_000"))
     bad = deepchest("prepare", "--check", "--data", tmp_path / "s")
