@@ -1,5 +1,6 @@
 """Train, compare and ship multi-label chest X-ray classifiers."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -7,6 +8,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_model"]
+
+# onnxruntime collects usage data, and leaves a device's number in the home folder, as soon as it is
+# imported. Whoever wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

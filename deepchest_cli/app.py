@@ -3,7 +3,8 @@
 import errno
 import io
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -18,6 +19,7 @@ from deepchest_cli.commands import (
     train,
     weighters,
 )
+from deepchest_cli.commands.arguments import check_arguments
 from deepchest_cli.commands.binding import bind
 from deepchest_cli.config import (
     CompareConfig,
@@ -30,7 +32,7 @@ from deepchest_cli.config import (
     WeightersConfig,
 )
 from deepchest_cli.errors import DeepChestError, ExitCode
-from deepchest_cli.terminal import render_error
+from deepchest_cli.terminal import Terminal, render_error
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -41,14 +43,19 @@ application = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-bind(application, "prepare", PrepareConfig, prepare.prepare)
-bind(application, "train", TrainConfig, train.train)
-bind(application, "evaluate", EvaluateConfig, evaluate.evaluate)
-bind(application, "compare-weighters", CompareConfig, compare_weighters.compare_weighters)
-bind(application, "predict", PredictConfig, predict.predict)
-bind(application, "export", ExportConfig, export.export)
-bind(application, "weighters", WeightersConfig, weighters.weighters)
-bind(application, "doctor", DoctorConfig, doctor.doctor)
+COMMANDS: dict[str, tuple[type[Any], Callable[[Any, Terminal], None]]] = {
+    "prepare": (PrepareConfig, prepare.prepare),
+    "train": (TrainConfig, train.train),
+    "evaluate": (EvaluateConfig, evaluate.evaluate),
+    "compare-weighters": (CompareConfig, compare_weighters.compare_weighters),
+    "predict": (PredictConfig, predict.predict),
+    "export": (ExportConfig, export.export),
+    "weighters": (WeightersConfig, weighters.weighters),
+    "doctor": (DoctorConfig, doctor.doctor),
+}
+CONFIGURATIONS = {name: config for name, (config, _) in COMMANDS.items()}
+for name, (config, run) in COMMANDS.items():
+    bind(application, name, config, run)
 
 
 def _show_version(wanted: bool) -> None:
@@ -72,6 +79,7 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the terminal lacks ends no work
         sys.stdout.reconfigure(errors="replace")
     try:
+        check_arguments(sys.argv[1:], CONFIGURATIONS)
         application()
     except DeepChestError as error:
         _fail(error)

@@ -60,10 +60,10 @@ class InterruptedRunError(DeepChestError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for a name that nothing goes by: what was given, the nearest, the rest."""
-    from difflib import get_close_matches
+    """Return the error for a name that nothing goes by: what was given, what is meant, the rest."""
+    from deepchest_cli.synonyms import nearest, synonym
 
     names = list(known)
-    nearest = get_close_matches(name, names, n=1)
-    suggestion = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    meant = synonym(name, names) or nearest(name, names)
+    suggestion = f" Did you mean {meant!r}?" if meant else ""
     return UsageError(f"Unknown {kind} {name!r}.{suggestion}", f"Known: {', '.join(names)}.")

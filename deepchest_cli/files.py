@@ -1,5 +1,6 @@
-"""Files that are either whole or not there."""
+"""Files: written whole or not at all, and text that people saved, in its usual encodings."""
 
+import codecs
 import csv
 import io
 import json
@@ -55,6 +56,49 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def read_text(path: Path) -> str:
+    """Return a text file in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
+
+    Raises `UsageError`, with the line, for bytes of another encoding.
+    """
+    return decode_text(path.read_bytes(), path)
+
+
+def decode_text(data: bytes, where: object) -> str:
+    """Return text from the bytes of a file, its line ends as line feeds; `where` names it."""
+    try:
+        text = data.decode(_encoding_of(data))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{data[error.start]:02x} is not {error.encoding.upper()}"
+        raise UsageError(f"{where}, line {line}: {found}.", "Save the file as UTF-8.") from error
+    return io.StringIO(text.removeprefix("\ufeff"), newline=None).read()
+
+
+def _encoding_of(data: bytes) -> str:
+    """Return an encoding by a file's mark, else by where a first letter of ASCII has its NULs."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    first, second = (byte == 0 for byte in (data[:2] + b"  ")[:2])
+    if first != second:
+        return "utf-16-be" if first else "utf-16-le"
+    return "utf-8"
+
+
+def read_toml_file(path: Path, what: str) -> dict[str, Any]:
+    """Return a TOML file that a person wrote; `what` says in the error what is missing."""
+    import tomllib
+
+    if not path.is_file():
+        raise UsageError(f"There is no {what} {path}.", "Check the path.")
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,13 +1,16 @@
 import ast
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 import deepchest_cli
-from deepchest_cli import __version__
+from deepchest_cli import __version__, app
 from deepchest_cli.errors import ExitCode
 from deepchest_cli.terminal import Terminal, table_of
 
@@ -44,8 +47,19 @@ def test_help_of_a_command_shows_its_flags(deepchest, command):
     assert all(flag in outcome.out for flag in ("--config", "--json", "--quiet", "--debug"))
 
 
-def test_brackets_survive_in_help(deepchest):
-    assert "[data/nih]" in deepchest("prepare", "--help").out
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_bracket_survives_in_help(deepchest, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "500")  # no line is broken
+    configuration, run = app.COMMANDS[command]
+    hints = get_type_hints(configuration, include_extras=True)
+    texts = [run.__doc__ or "", *(get_args(hints[f.name])[1].help for f in fields(configuration))]
+    shown = deepchest(command, "--help").out
+    for bracketed in re.findall(r"\S*\[[^\]]*\]\S*", "\n".join(texts)):
+        assert bracketed in shown
+
+
+def test_the_example_with_options_can_be_copied_from_help(deepchest):
+    assert "'deepchest,deepchest[signal=auroc]'" in deepchest("compare-weighters", "--help").out
 
 
 @pytest.mark.parametrize(
@@ -180,3 +194,21 @@ def test_a_terminal_without_a_sign_gets_a_question_mark():
     assert b" ?" in done.stdout  # a dash, where there are no options
     assert done.stderr.isascii()
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("code", ["import deepchest_cli", "import deepchest_cli.app"])
+def test_onnxruntime_collects_nothing(tmp_path, code):
+    """Its usage data begin with a file in the home folder, unless a variable of a CI is there."""
+    pytest.importorskip("onnxruntime")
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
+    words = [sys.executable, "-c", f"{code}; import onnxruntime"]
+    subprocess.run(words, env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_whoever_wants_onnxruntimes_usage_data_has_them():
+    code = "import deepchest_cli, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {"ORT_DISABLE_TELEMETRY": "0", "PYTHONPATH": str(PACKAGE.parent)}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from deepchest_cli.config import (
     TrainConfig,
     find_data,
     parse_assignment,
+    parse_assignments,
     read_toml,
     to_toml,
 )
@@ -41,11 +43,42 @@ def test_an_unknown_key_suggests_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("lr = 0.1", "learning_rate"),
+        ("arch = 'resnet18'", "backbone"),
+        ("num_epochs = 3", "epochs"),
+        ("gpu = true", 'device = "cuda"'),
+    ],
+)
+def test_a_key_of_other_programs_is_answered_with_ours(tmp_path, text, meant):
+    with pytest.raises(UsageError, match=re.escape(f"Did you mean {meant!r}?")):
+        read_toml(written(tmp_path, text), TrainConfig)
+
+
+def test_a_key_in_two_spellings_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="key 'batch_size' is given twice"):
+        read_toml(written(tmp_path, "batch-size = 8\nbatch_size = 16"), TrainConfig)
+
+
+def test_an_unknown_choice_in_a_file_names_the_key_and_what_is_meant(tmp_path):
+    with pytest.raises(UsageError, match="key 'optimizer': Unknown value 'adam'.*mean 'adamw'"):
+        read_toml(written(tmp_path, "optimizer = 'adam'"), TrainConfig)
+
+
+@pytest.mark.parametrize(
     "text", ["epochs = [1]", "flip = 1", "epochs = true", "weighter_option = 3"]
 )
 def test_a_wrong_type_names_the_key(tmp_path, text):
     with pytest.raises(UsageError, match=text.split()[0]):
         read_toml(written(tmp_path, text), TrainConfig)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    path = tmp_path / "notepad.toml"
+    path.write_text("epochs = 1\r\n", encoding=encoding)
+    assert read_toml(path, TrainConfig) == {"epochs": 1}
 
 
 def test_a_broken_file_is_an_error(tmp_path):
@@ -85,3 +118,9 @@ def test_the_demo_stands_in_for_missing_default_data(tmp_path, monkeypatch):
 def test_assignments_need_key_and_value(text):
     with pytest.raises(UsageError, match="KEY=VALUE"):
         parse_assignment(text, "--weighter-option")
+
+
+def test_an_option_given_twice_with_two_values_is_refused():
+    assert parse_assignments(["a=1", "b-c=2", "a=1"], "--x") == {"a": "1", "b_c": "2"}
+    with pytest.raises(UsageError, match="--x b_c is given twice: '2' and '3'"):
+        parse_assignments(["b-c=2", "b_c=3"], "--x")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import held, replacing, to_csv, to_json, write_json, write_text
+from deepchest_cli.files import held, read_text, replacing, to_csv, to_json, write_json, write_text
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -82,3 +82,42 @@ def test_written_files_are_utf_8_and_end_in_a_line_break(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == b"65 \xc2\xb5m"
     write_json(tmp_path / "a.json", {"a": NAN})
     assert (tmp_path / "a.json").read_bytes() == b'{\n  "a": null\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        ("", "utf-8"),
+        ("\ufeff", "utf-8"),
+        ("", "utf-16-le"),
+        ("\ufeff", "utf-16-le"),
+        ("", "utf-16-be"),
+        ("\ufeff", "utf-16-be"),
+        ("\ufeff", "utf-32-le"),
+        ("\ufeff", "utf-32-be"),
+    ],
+)
+def test_text_is_read_however_notepad_and_powershell_save_it(tmp_path, mark, encoding):
+    path = tmp_path / "a.toml"
+    path.write_bytes((mark + "a = 'µ'\r\nb = '胸'\r\n").encode(encoding))
+    assert read_text(path) == "a = 'µ'\nb = '胸'\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"a = 1\nb = '65 \xb5m'\n", "line 2: byte 0xb5 is not UTF-8"),
+        ("\ufeffa = 1\n".encode("utf-16-le")[:-1], "is not UTF-16"),
+    ],
+)
+def test_text_of_another_encoding_is_refused_with_its_line(tmp_path, data, message):
+    path = tmp_path / "a.toml"
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=message) as error:
+        read_text(path)
+    assert "UTF-8" in error.value.hint
+
+
+def test_an_empty_file_is_an_empty_text(tmp_path):
+    (tmp_path / "a.toml").touch()
+    assert read_text(tmp_path / "a.toml") == ""

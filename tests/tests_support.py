@@ -13,6 +13,12 @@ QUICK = {"backbone": "mobilenet_v2", "batch_size": 16, "epochs": 2, "learning_ra
 MEASURED = ("seconds", "images_per_second", "waiting", "peak_memory")
 
 
+def replaced(flags: Sequence[object], more: Sequence[object]) -> list[object]:
+    """Return flags with one value each, without those that `more` gives anew, and `more`."""
+    pairs = zip(flags[::2], flags[1::2], strict=True)
+    return [*(word for pair in pairs if pair[0] not in more for word in pair), *more]
+
+
 def weighter_options(name: str, tasks: Sequence[str]) -> dict[str, str]:
     """Return the options without which a weighter cannot be used in a run of two epochs."""
     below = name.removeprefix("deepchest+")

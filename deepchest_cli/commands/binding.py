@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from deepchest_cli.config import RUN_CONFIG, Flag, TrainConfig, find_recipe, read_toml
+from deepchest_cli.config import RUN_CONFIG, Flag, TrainConfig, find_recipe, flag_of, read_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 
@@ -48,13 +48,12 @@ def bind(
             if isinstance(value, list):
                 values[key] = tuple(value)
             if isinstance(value, float) and not math.isfinite(value):  # bounds let NaN pass
-                flag = f"--{key.replace('_', '-')}"
-                raise UsageError(f"{flag} should be a finite number. Found {value}.")
+                raise UsageError(f"{flag_of(key)} should be a finite number. Found {value}.")
         run(config_type(**values), Terminal(**presentation))
 
     parameters = [*_configuration_parameters(config_type), *_common_parameters(config_type)]
     shell.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    shell.__doc__ = run.__doc__
+    shell.__doc__ = _without_markup(run.__doc__ or "")
     application.command(name, no_args_is_help=False)(shell)
 
 
@@ -74,9 +73,8 @@ def _parameter(
     if get_origin(kind) is tuple:
         kind, default = list[str], [] if default == () else default
     bounds = {"min": flag.minimum, "max": flag.maximum}
-    # markup would swallow [brackets]
     settings: dict[str, Any] = {
-        "help": flag.help.replace("[", "\\["),
+        "help": _without_markup(flag.help),
         "metavar": flag.metavar,
         "rich_help_panel": flag.panel,
         **bounds,
@@ -88,7 +86,7 @@ def _parameter(
         declaration = typer.Argument(**settings)
     elif kind is bool and default is False:
         # a switch that is off needs no --no- form
-        declaration = typer.Option(f"--{name.replace('_', '-')}", **settings)
+        declaration = typer.Option(flag_of(name), **settings)
     else:
         declaration = typer.Option(**settings)
     return inspect.Parameter(
@@ -97,6 +95,11 @@ def _parameter(
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[kind, declaration],
     )
+
+
+def _without_markup(text: str) -> str:
+    """Return help whose [brackets] Rich shows, where it would swallow them as markup."""
+    return text.replace("[", "\\[")
 
 
 def _loader(config_type: type[Any], source: str) -> Loader:

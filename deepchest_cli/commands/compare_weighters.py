@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.commands.compare_display import ComparisonDisplay, cost_rows, render_results
 from deepchest_cli.commands.user_cache import kept_rates
 from deepchest_cli.config import CompareConfig, find_data, parse_assignment
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import GateError, UsageError
 from deepchest_cli.terminal import Terminal, table_of
 
@@ -94,7 +95,7 @@ def _only_costs(config: CompareConfig, terminal: Terminal) -> None:
         return
     for number, table in enumerate(tables):
         terminal.line("" if number else "Cost of a step, relative to equal weighting")
-        terminal.line(f"{table['backbone']}, {table['findings']} findings")
+        terminal.line(f"{table['backbone']}, {count_of(table['findings'], 'finding')}")
         columns = ["weighter", "step", "95 % interval", "images/s", "peak", "state", "passes"]
         terminal.table(table_of(columns, cost_rows(table["costs"])))
 

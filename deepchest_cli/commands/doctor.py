@@ -5,6 +5,7 @@ from typing import Any
 
 from deepchest_cli.commands.user_cache import kept_rates
 from deepchest_cli.config import DoctorConfig, PrepareConfig, TrainConfig, find_data
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.terminal import Terminal
 
@@ -66,7 +67,7 @@ def _check(look: Callable[[], str]) -> dict[str, Any]:
 
 
 def _describe(dataset: Any) -> str:
-    return f"{dataset.folder}: {len(dataset.labels):,} images, {dataset.size} px"
+    return f"{dataset.folder}: {count_of(len(dataset.labels), 'image')}, {dataset.size} px"
 
 
 def _origin(checkpoint: dict[str, Any]) -> str:

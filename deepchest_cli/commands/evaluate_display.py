@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.files import to_csv
 from deepchest_cli.terminal import Terminal, number, table_of
 
@@ -86,7 +87,8 @@ def _with_interval(found: Document) -> str:
 
 def _subject(document: Document) -> str:
     counted = (
-        f"{document['split']}: {document['images']:,} images of {document['patients']:,} patients"
+        f"{document['split']}: {count_of(document['images'], 'image')} of "
+        f"{count_of(document['patients'], 'patient')}"
     )
     models = document["models"]
     if not models:
@@ -139,8 +141,8 @@ def _calibration(document: Document) -> list[str]:
         return []
     scaled = found["macro"]["calibrated_findings"]
     return [
-        f"Calibration ({found['method']}), {scaled} findings, "
-        f"{len(document['findings']) - scaled} left as they are: "
+        f"Calibration ({found['method']}), {count_of(scaled, 'finding')}, "
+        f"{count_of(len(document['findings']) - scaled, 'left as it is', 'left as they are')}: "
         f"ECE {number(before['ece'], 4)} to {number(after['ece'], 4)}, "
         f"Brier skill {number(before['brier_skill'])} to {number(after['brier_skill'])}"
     ]
@@ -169,7 +171,7 @@ def _localisation(document: Document) -> list[str]:
         for kind, entry in found["maps"].items()
     )
     return [
-        f"Pointing game on {found['boxes']:,} boxes: {maps}; chance by area "
+        f"Pointing game on {count_of(found['boxes'], 'box')}: {maps}; chance by area "
         f"{number(found['chance']['all'])}"
     ]
 
@@ -179,9 +181,9 @@ def _relabels(document: Document) -> list[str]:
     if not found:
         return []
     return [
-        f"By radiologists' labels, {name} ({entry['images']:,} images, {entry['positives']:,} "
-        f"positive): AUROC {_with_interval(entry['auroc'])}; NIH's own label has PPV "
-        f"{number(entry['nih_ppv']['value'])}"
+        f"By radiologists' labels, {name} ({count_of(entry['images'], 'image')}, "
+        f"{entry['positives']:,} positive): AUROC {_with_interval(entry['auroc'])}; NIH's own "
+        f"label has PPV {number(entry['nih_ppv']['value'])}"
         for name, entry in found["findings"].items()
     ]
 

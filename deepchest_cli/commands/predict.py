@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deepchest_cli.commands.predict_display import Writer, explain
 from deepchest_cli.config import PredictConfig
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.terminal import Terminal
 
@@ -65,7 +66,9 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     if failed:
         listed = "\n".join(f"  {answer.path}: {answer.problem}" for answer in failed)
         total = done + len(failed)
-        raise DeepChestError(f"{len(failed)} of {total} files could not be read:\n{listed}")
+        raise DeepChestError(
+            f"{len(failed):,} of {count_of(total, 'file')} could not be read:\n{listed}"
+        )
 
 
 def _answers(
@@ -133,4 +136,5 @@ def _say_oddities(odd: list["Answer"], done: int, form: str, terminal: Terminal)
     if odd[NAMED:] or (odd and form != "table"):
         codes = Counter(oddity.code for answer in odd for oddity in answer.oddities)
         counted = ", ".join(f"{code} {count:,}" for code, count in codes.most_common())
-        terminal.warning(f"{len(odd):,} of {done:,} images have warnings: {counted}.")
+        of_all = f"{len(odd):,} of {count_of(done, 'image')}"
+        terminal.warning(f"{of_all} {'has' if len(odd) == 1 else 'have'} warnings: {counted}.")

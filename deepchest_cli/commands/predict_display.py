@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.files import to_csv, to_json
 from deepchest_cli.terminal import Terminal, number, table_of
 
@@ -116,8 +117,8 @@ class Writer:
             self.terminal.table(table_of(["Image", *self.findings], rows))
         calibrated = len(self.kept[0].calibrated)
         self.terminal.note(
-            f"Probabilities: {calibrated} of {len(self.findings)} findings calibrated, the others "
-            f"raw. Flagged (*) by: {self.source}."
+            f"Probabilities: {calibrated} of {count_of(len(self.findings), 'finding')} calibrated, "
+            f"the others raw. Flagged (*) by: {self.source}."
         )
 
     def _top_table(self, top: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deepchest_cli.commands.processes import processes, undisturbed_end
 from deepchest_cli.commands.user_cache import kept_rates
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal, number
 
@@ -104,10 +105,11 @@ def _draw(ranks: "Ranks", folder: Path, terminal: Terminal) -> None:
 def _introduce(setup: "Setup", folder: Path, terminal: Terminal) -> None:
     config, processes = setup.config, setup.ranks.count
     terminal.note(
-        f"{folder}: {config.backbone} with {config.weighter} on {len(setup.training_rows):,} "
-        f"radiographs of {setup.classifier.architecture.image_size} px, "
+        f"{folder}: {config.backbone} with {config.weighter} on "
+        f"{count_of(len(setup.training_rows), 'radiograph')} of "
+        f"{setup.classifier.architecture.image_size} px, "
         f"{f'{processes} processes, ' if processes > 1 else ''}{setup.device.type}, "
-        f"{setup.precision}, {setup.total_steps:,} steps"
+        f"{setup.precision}, {count_of(setup.total_steps, 'step')}"
     )
     if setup.rates is not None:
         terminal.detail(
@@ -116,7 +118,8 @@ def _introduce(setup: "Setup", folder: Path, terminal: Terminal) -> None:
         )
     parameters = sum(parameter.numel() for parameter in setup.classifier.parameters())
     terminal.detail(
-        f"{parameters:,} parameters; {len(setup.validation_rows):,} validation radiographs; "
+        f"{count_of(parameters, 'parameter')}; "
+        f"{count_of(len(setup.validation_rows), 'validation radiograph')}; "
         f"weighter options {' '.join(config.weighter_option) or 'as they are by default'}; "
         f"images kept: {setup.reader.place}"
     )
@@ -145,7 +148,8 @@ def _render(summary: "TrainingSummary", terminal: Terminal) -> None:
         return
     terminal.line(str(summary.run))
     terminal.line(
-        f"{summary.epochs} epochs{' (stopped early)' if summary.stopped_early else ''}, "
+        f"{count_of(summary.epochs, 'epoch')}"
+        f"{' (stopped early)' if summary.stopped_early else ''}, "
         f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
     )
 

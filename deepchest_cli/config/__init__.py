@@ -22,8 +22,12 @@ from deepchest_cli.config.flags import (
     NIH_SOURCE,
     RUN_CONFIG,
     Flag,
+    choices_of,
     find_data,
+    flag_of,
     parse_assignment,
+    parse_assignments,
+    refuse_unknown_device,
 )
 from deepchest_cli.config.recipes import RECIPES, find_recipe
 from deepchest_cli.config.training import RunConfig, TrainConfig
@@ -46,9 +50,13 @@ __all__ = [
     "RunConfig",
     "TrainConfig",
     "WeightersConfig",
+    "choices_of",
     "find_data",
     "find_recipe",
+    "flag_of",
     "parse_assignment",
+    "parse_assignments",
     "read_toml",
+    "refuse_unknown_device",
     "to_toml",
 ]

@@ -1,31 +1,42 @@
 """Configuration files: TOML with a command's flags as keys."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from deepchest_cli.config.flags import choices_of, flag_of
 from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.files import read_toml_file
+from deepchest_cli.synonyms import FLAGS, synonym
 
 
 def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
     """Return the values of a configuration file by field name; unknown keys are errors."""
-    import tomllib
-
-    if not path.is_file():
-        raise UsageError(f"There is no configuration file {path}.", "Check the path.")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    document = read_toml_file(path, "configuration file")
     types = get_type_hints(config_type, include_extras=True)
-    values = {key.replace("-", "_"): value for key, value in document.items()}
-    for key, value in values.items():
+    values = {}
+    for spelt, value in document.items():
+        key = spelt.replace("-", "_")
         if key not in types:
-            unknown = unknown_name("key", key, types)
-            raise UsageError(f"{path}: {unknown.message}", unknown.hint)
+            raise _unknown_key(path, key, types)
+        if key in values:  # TOML itself refuses the same spelling
+            raise UsageError(f"{path}: key {key!r} is given twice.", "Drop one of the two.")
         values[key] = _checked(value, types[key], f"{path}: key {key!r}")
     return values
+
+
+def _unknown_key(path: Path, key: str, known: Iterable[str]) -> UsageError:
+    flags = {flag_of(name): name for name in known}
+    meant = synonym(key, flags, FLAGS)
+    if meant is None:
+        unknown = unknown_name("key", key, flags.values())
+        return UsageError(f"{path}: {unknown.message}", unknown.hint)
+    flag, _, value = meant.partition(" ")
+    line = f'{flags[flag]} = "{value}"' if value else flags[flag]
+    known_keys = f"Known: {', '.join(flags.values())}."
+    return UsageError(f"{path}: Unknown key {key!r}. Did you mean {line!r}?", known_keys)
 
 
 def _checked(value: Any, annotation: Any, where: str) -> Any:
@@ -41,6 +52,10 @@ def _checked(value: Any, annotation: Any, where: str) -> Any:
         raise UsageError(f"{where} should be a list of strings. Found {value!r}.")
     if isinstance(value, bool) != (kind is bool) or isinstance(value, (list, dict)):
         raise UsageError(f"{where} should be of type {_readable(kind)}. Found {value!r}.")
+    choices = choices_of(kind)
+    if choices and value not in choices:
+        unknown = unknown_name("value", str(value), choices)
+        raise UsageError(f"{where}: {unknown.message}", unknown.hint)
     return value
 
 

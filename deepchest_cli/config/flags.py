@@ -1,10 +1,12 @@
 """What the configurations of several commands share: how a field becomes a flag, and paths."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import UsageError, unknown_name
 
 NIH_SOURCE = Path("data/nih")
 DEMO_SOURCE = Path("data/demo")
@@ -38,6 +40,30 @@ Seed = Annotated[
 Model = Annotated[Path, Flag("Run folder or checkpoint file.")]
 
 
+def flag_of(field: str) -> str:
+    """Return how a field is written on the command line."""
+    return f"--{field.replace('_', '-')}"
+
+
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """Return the values of a field that takes a few words only; nothing for any other."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return next((found for one in get_args(kind) if (found := choices_of(one))), ())
+
+
+def refuse_unknown_device(name: str) -> None:
+    """Raise `UsageError` for what is the name of no device anywhere; `gpu`, for instance."""
+    if name == "auto" or re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", name):
+        return
+    unknown = unknown_name("device", name, ("auto", "cpu", "cuda", "cuda:N", "mps"))
+    number = re.fullmatch(r"(?:gpu|cuda)?\W?([0-9]+)", name.lower())  # as other programs count
+    if number:
+        meant = f"Unknown device {name!r}. Did you mean 'cuda:{number[1]}'?"
+        raise UsageError(meant, unknown.hint)
+    raise unknown
+
+
 def find_data(data: Path) -> tuple[Path, str]:
     """Return the folder of shards to use and a note: without the default one, the demo's."""
     if data == DEFAULT_DATA and not data.exists() and DEMO_DATA.exists():
@@ -51,3 +77,15 @@ def parse_assignment(text: str, flag: str) -> tuple[str, str]:
     if not separator or not key.strip() or not value.strip():
         raise UsageError(f"{flag} takes KEY=VALUE. Found {text!r}.")
     return key.strip().replace("-", "_"), value.strip()
+
+
+def parse_assignments(texts: Iterable[str], flag: str) -> dict[str, str]:
+    """Return the values of a repeated option by key; one key with two values is an error."""
+    values: dict[str, str] = {}
+    for text in texts:
+        key, value = parse_assignment(text, flag)
+        if values.setdefault(key, value) != value:
+            raise UsageError(
+                f"{flag} {key} is given twice: {values[key]!r} and {value!r}.", "Drop one of them."
+            )
+    return values

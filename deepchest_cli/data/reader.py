@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 
 Place = Literal["device", "host", "none"]
@@ -47,8 +48,8 @@ class ImageReader:
             return kept.to(self.device)
         except torch.OutOfMemoryError as error:
             raise UsageError(
-                f"--cache device: {len(kept):,} images of {self.dataset.size} px do not fit on "
-                f"{self.device}.",
+                f"--cache device: {count_of(len(kept), 'image')} of {self.dataset.size} px do not "
+                f"fit on {self.device}.",
                 "Use --cache host, or --cache none.",
             ) from error
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.metrics import SMALLEST, Floats, Labels, brier, brier_skill
 
 Method = Literal["platt", "temperature"]
@@ -71,8 +72,9 @@ def fit_scaling(labels: Labels, probabilities: Floats, method: Method) -> Scalin
     positives = int(labels.sum())
     if min(positives, len(labels) - positives) < FEWEST_POSITIVES:
         return (
-            f"{positives} positives and {len(labels) - positives} negatives on validation, fewer "
-            f"than {FEWEST_POSITIVES} of either"
+            f"{count_of(positives, 'positive')} and "
+            f"{count_of(len(labels) - positives, 'negative')} on validation, fewer than "
+            f"{FEWEST_POSITIVES} of either"
         )
     logits = logits_of(probabilities)
     if np.ptp(logits) < SAME:

@@ -1,5 +1,6 @@
 """Where a trunk's first weights come from: nowhere, ImageNet, a state dict, or a checkpoint."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from deepchest_cli.data.augmentation import Normalisation
+from deepchest_cli.data.picture import LFS_POINTER
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.checkpoint_format import is_checkpoint, refuse_unusable
-from deepchest_cli.model.state_dicts import copy_state, current_names, refuse_other_keys
+from deepchest_cli.model.state_dicts import copy_state, find_state, refuse_other_keys
+from deepchest_cli.synonyms import synonym
 
+ALONE = "Save the tensors alone: torch.save(model.state_dict(), PATH)."
 NONE, IMAGENET = "none", "imagenet"
 WITHOUT_IMAGENET = ("small_cnn",)
 AUXILIARY_KEYS = ("AuxLogits.", "aux1.", "aux2.")
@@ -36,14 +40,19 @@ def load_weights(trunk: nn.Module, name: str, weights: str, classifier: str | No
     """Fill a one-channel trunk with `weights`: none (left as drawn), imagenet, or a path.
 
     `classifier` is the name of the layer that the trunk has lost, whose tensors are not wanted.
+    The path is that of a checkpoint, a state dict, or a file of another training program with one
+    in it, under whatever prefix; where it has averaged weights beside others, those are taken.
     Raises `UsageError` for a missing file or the checkpoint of another backbone and
     `DeepChestError` for tensors that do not fit.
     """
     if weights == NONE:
         return
-    state, where = _fetch(name) if weights == IMAGENET else (_read(Path(weights), name), weights)
+    content, where = _fetch(name) if weights == IMAGENET else (_read(Path(weights), name), weights)
     lost = AUXILIARY_KEYS if classifier is None else (*AUXILIARY_KEYS, f"{classifier}.")
-    state = {k: v for k, v in current_names(state).items() if not k.startswith(lost)}
+    state = find_state(content, trunk.state_dict())
+    if not state:
+        raise DeepChestError(f"{where} holds no tensors by name.", ALONE)
+    state = {k: v for k, v in state.items() if not k.startswith(lost)}
     scale = STEM_SCALE.get(name, 1.0) if weights == IMAGENET else 1.0
     state = _fit_positions(trunk, _fit_stem(trunk, state, scale))
     refuse_other_keys(trunk.state_dict(), state, where, name)
@@ -61,32 +70,50 @@ def _fetch(name: str) -> tuple[Mapping[str, Tensor], str]:
         ) from error
 
 
-def _read(path: Path, name: str) -> dict[str, Tensor]:
-    """Return the trunk's tensors of a weights file; code inside the file is never run."""
+def _read(path: Path, name: str) -> Any:
+    """Return the content of a weights file, of a checkpoint its trunk; its code is never run."""
     content = _load(path)
-    if is_checkpoint(content):
-        return _trunk_of(content, path, name)
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise DeepChestError(
-            f"{path} is no state dict of tensors.",
-            "Save the tensors alone: torch.save(model.state_dict(), PATH)",
-        )
-    return content
+    return _trunk_of(content, path, name) if is_checkpoint(content) else content
 
 
 def _load(path: Path) -> Any:
     if not path.is_file():
+        meant = synonym(str(path), (NONE, IMAGENET))
         raise UsageError(
-            f"There is no weights file {path}.",
+            f"There is no weights file {path}.{f' Did you mean {meant!r}?' if meant else ''}",
             "--weights takes none, imagenet, or the path of a file (of a run: its best.pt).",
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged and for unsafe files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DeepChestError(
-            f"{path} is no file of weights: {reason}", "Use a state dict saved with torch.save."
-        ) from error
+        raise _unreadable(path, str(error) or type(error).__name__) from error
+
+
+def _unreadable(path: Path, error: str) -> DeepChestError:
+    """Return what is wrong with a file, from its first bytes and from torch's long words for it."""
+    with path.open("rb") as file:
+        head = file.read(len(LFS_POINTER))
+    code = re.search(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)", error)
+    if head.startswith(LFS_POINTER):
+        return UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
+    if head[8:9] == b"{" or path.suffix == ".safetensors":
+        return UsageError(
+            f"{path} is a safetensors file, which this torch ({torch.__version__}) cannot read "
+            "as it is installed.",
+            "pip install safetensors, with torch 2.14 or newer. Or save it as a state dict: "
+            "torch.save(safetensors.torch.load_file(FILE), PATH)",
+        )
+    if code:
+        return DeepChestError(
+            f"{path} holds more than tensors ({code[1]}), and loading that could run code: it is "
+            "not loaded.",
+            f"{ALONE} Where you trust the file, torch.load(FILE, weights_only=False) gives you "
+            "what is in it.",
+        )
+    if "TorchScript" in error:
+        return DeepChestError(f"{path} is a TorchScript archive, not a file of weights.", ALONE)
+    reason = "" if "Weights only" in error else f": {error.splitlines()[0].rstrip('.')}"
+    return DeepChestError(f"{path} is no file of weights, or is damaged{reason}.", ALONE)
 
 
 def _trunk_of(content: dict[str, Any], path: Path, name: str) -> dict[str, Tensor]:

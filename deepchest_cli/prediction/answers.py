@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.prediction.knowledge import Knowledge
 from deepchest_cli.prediction.oddities import Oddity
 
@@ -72,7 +72,9 @@ def number_in(threshold: str) -> float | None:
     try:
         value = float(threshold)
     except ValueError:
-        value = np.nan
+        raise unknown_name(
+            "value of --threshold:", threshold, [*RULES, "a number from 0 to 1"]
+        ) from None
     if not 0 <= value <= 1:
         raise UsageError(
             f"--threshold takes a probability from 0 to 1 or a rule. Found {threshold!r}.",

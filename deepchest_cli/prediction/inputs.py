@@ -1,9 +1,12 @@
 """Which files are meant: named ones, those of folders and globs, and lines of standard input."""
 
+import codecs
 import glob
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +20,9 @@ BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+
 HEAD = 160  # bytes that tell
 DICOM_INDEX = "DICOMDIR"  # PS3.10 8.6: the name of the file that lists those of a disc
 CHUNK = 1 << 16
+NUL = b"\0"
+BLANK = " \t\r\ufeff"  # around a path; the last is a byte-order mark
+PRINT0 = "Add --null where paths end in NUL, as those of find -print0 do."
 NOTHING_IN_FOLDER = "there is no image in this folder"
 NOTHING_MATCHES = "no file matches this pattern"
 
@@ -48,18 +54,73 @@ def find_inputs(arguments: Iterable[str], listed: Iterable[str] = ()) -> Iterato
 
 
 def split_paths(stream: BinaryIO, end: bytes) -> Iterator[str]:
-    """Yield the paths of a stream as they come, each ended by a line break or by a NUL byte."""
-    rest = b""
+    """Yield the paths of a stream as they come, each ended by a line break or by a NUL byte.
+
+    Lines are read as the tools of Windows write them, too: in UTF-16, with byte-order marks, quotes
+    and blanks around a path and blank lines. Names that end in NUL are taken to the letter. Raises
+    `UsageError` for lines with NUL bytes and for UTF-16 that is cut short.
+    """
+    if end == NUL:
+        yield from map(os.fsdecode, filter(None, _ended(stream)))
+        return
+    for line in _lines(stream):
+        if "\0" in line:
+            raise UsageError("The paths on standard input hold NUL bytes.", PRINT0)
+        if line.strip(BLANK):
+            yield _named(line)
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
     read = getattr(stream, "read1", stream.read)  # what is there, not what fills the chunk
-    while chunk := read(CHUNK):
-        *whole, rest = (rest + chunk).split(end)
-        yield from (_decoded(name) for name in whole if name.strip(b"\r"))
-    if rest.strip(b"\r\n"):
-        yield _decoded(rest)
+    return iter(lambda: read(CHUNK), b"")
 
 
-def _decoded(name: bytes) -> str:
-    return os.fsdecode(name.removesuffix(b"\r"))
+def _ended(stream: BinaryIO) -> Iterator[bytes]:
+    rest = b""
+    for chunk in _chunks(stream):
+        *whole, rest = (rest + chunk).split(NUL)
+        yield from whole
+    yield rest
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    chunks, first = _chunks(stream), b""
+    for chunk in chunks:
+        first += chunk
+        if b"\n" in first:
+            break
+    decoder, rest = _decoder(first), ""
+    try:
+        for chunk in chain([first], chunks):
+            *whole, rest = (rest + decoder.decode(chunk)).split("\n")
+            yield from whole
+        yield rest + decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The paths on standard input are cut short: {error.reason}.") from error
+
+
+def _decoder(beginning: bytes) -> codecs.IncrementalDecoder:
+    """Return what reads a list that begins so: UTF-16 with or without a mark, or names of files.
+
+    A name may begin with the bytes of a mark, but has no NUL; a line of UTF-16 has one in its end.
+    """
+    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+    if NUL in beginning:
+        if beginning.startswith(codecs.BOM_UTF16_LE) or beginning[1:4:2] == b"\0\0":
+            encoding, errors = "utf-16-le", "surrogatepass"
+        elif beginning.startswith(codecs.BOM_UTF16_BE) or beginning[0:3:2] == b"\0\0":
+            encoding, errors = "utf-16-be", "surrogatepass"
+    return codecs.getincrementaldecoder(encoding)(errors)
+
+
+def _named(line: str) -> str:
+    """Return the path in a line: all of it where that is a file, else without what surrounds it."""
+    bare = line.strip(BLANK)
+    quoted = len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'"
+    plain = bare[1:-1] if quoted else bare
+    spellings = (line, line.removesuffix("\r"), bare, plain, plain.replace("\\", "/"))
+    # not Path.exists, which raises for what no file can be called
+    return next((name for name in spellings if os.path.exists(name)), plain)  # noqa: PTH110
 
 
 def _listed(path: Path) -> Found:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.config import refuse_unknown_device
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.extras import install_hint
 from deepchest_cli.files import sha256_of
@@ -89,6 +90,7 @@ def _session(path: Path, device: str) -> Any:
 
 def _providers(device: str, available: list[str]) -> list[str]:
     """Return the providers to use; `auto` takes the GPU where this onnxruntime has it."""
+    refuse_unknown_device(device)
     cpu, cuda = PROVIDERS["cpu"], PROVIDERS["cuda"]
     if device == "cpu":
         return [cpu]

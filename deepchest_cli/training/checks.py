@@ -7,10 +7,13 @@ from torch import nn
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.ranks import Ranks
 from deepchest_cli.weighting import GradientWeighter, Weighter
+
+SMALLEST_BATCH = 2  # batch norm needs two of everything
 
 
 def refuse_unfit_parts(
@@ -18,11 +21,17 @@ def refuse_unfit_parts(
 ) -> None:
     """Raise `UsageError` unless there are a batch to train on and labels to validate with."""
     images = len(rows["train"])
+    if images < SMALLEST_BATCH:
+        found = count_of(images, "image") if images else "no image"
+        raise UsageError(
+            f"The training split of {config.data} has {found}; a batch needs {SMALLEST_BATCH}.",
+            "Prepare more images, or another --split-scheme: deepchest prepare --force",
+        )
     if images < config.batch_size:
         raise UsageError(
             f"--batch-size {config.batch_size} is larger than the training part of {config.data} "
-            f"({images} images).",
-            f"Use --batch-size {max(images, 1)} or less, or prepare more images.",
+            f"({count_of(images, 'image')}).",
+            f"Use --batch-size {images} or less, or prepare more images.",
         )
     if not dataset.known[rows["validation"]].any():
         raise UsageError(
@@ -34,12 +43,11 @@ def refuse_unfit_parts(
 def refuse_unfit_batch(config: TrainConfig, ranks: Ranks) -> None:
     """Raise `UsageError` unless a batch divides evenly over the processes and the parts."""
     parts = ranks.count * config.accumulate
-    # batch norm needs two of everything
-    if config.batch_size % parts or config.batch_size < 2 * parts:
-        nearest = max(round(config.batch_size / parts), 2) * parts
+    if config.batch_size % parts or config.batch_size < SMALLEST_BATCH * parts:
+        nearest = max(round(config.batch_size / parts), SMALLEST_BATCH) * parts
         raise UsageError(
             f"--batch-size {config.batch_size} does not divide into {parts} parts of two or more "
-            f"({ranks.count} processes, --accumulate {config.accumulate}).",
+            f"({count_of(ranks.count, 'process')}, --accumulate {config.accumulate}).",
             f"Use --batch-size {nearest}.",
         )
 

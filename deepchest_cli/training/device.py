@@ -1,12 +1,10 @@
 """Devices by their names."""
 
-import re
-
 import torch
 
+from deepchest_cli.config import refuse_unknown_device
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
-
-NAMES = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
@@ -19,8 +17,7 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
         if torch.cuda.is_available():
             return resolve_device("cuda", local_rank)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not NAMES.fullmatch(name):
-        raise UsageError(f"Unknown device {name!r}.", "Known: auto, cpu, cuda, cuda:N, mps.")
+    refuse_unknown_device(name)
     kind, _, index = name.partition(":")
     if kind == "cuda":
         number = int(index or local_rank)
@@ -46,6 +43,7 @@ def _refuse_absent_gpu(name: str, index: int) -> None:
                 "Start one process for each device.",
             )
         raise UsageError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices.",
+            f"--device {name}: this machine has "
+            f"{count_of(torch.cuda.device_count(), 'CUDA device')}.",
             "They count from cuda:0.",
         )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepchest_cli.config import TrainConfig, parse_assignment
+from deepchest_cli.config import TrainConfig, parse_assignments
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.training.losses import (
     AsymmetricLoss,
@@ -56,7 +56,7 @@ def counts_of(
 
 
 def _base_loss(config: TrainConfig) -> LabelLoss:
-    options = dict(parse_assignment(text, "--loss-option") for text in config.loss_option)
+    options = parse_assignments(config.loss_option, "--loss-option")
     if config.loss not in LOSSES:
         if options:
             raise UsageError(

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli import __version__
-from deepchest_cli.config import TrainConfig, parse_assignment
+from deepchest_cli.config import TrainConfig, parse_assignments
 from deepchest_cli.data.augmentation import Augmentation
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader
@@ -131,7 +131,7 @@ def set_up(
     torch.manual_seed(config.seed)
     choose_kernels(config.deterministic)
     dataset = dataset or open_dataset(config.data)
-    options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
+    options = parse_assignments(config.weighter_option, "--weighter-option")
     rows = {part: dataset.rows(part) for part in ("train", "validation")}
     refuse_unfit_parts(dataset, rows, config)
     labels, known = dataset.labels[rows["train"]], dataset.known[rows["train"]]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.files import read_toml_file
 
 
 def read_weights(path: Path, tasks: Sequence[str]) -> Tensor:
@@ -15,15 +16,7 @@ def read_weights(path: Path, tasks: Sequence[str]) -> Tensor:
 
     Raises `UsageError` when there is no such file or it does not hold such a table.
     """
-    import tomllib
-
-    if not path.is_file():
-        raise UsageError(f"There is no file of weights {path}.", "Check the path.")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
-    return check_weights(document, tasks, str(path))
+    return check_weights(read_toml_file(path, "file of weights"), tasks, str(path))
 
 
 def check_weights(values: Mapping[str, object], tasks: Sequence[str], where: str) -> Tensor:

@@ -5,6 +5,7 @@ accuracies a_i, so that a task that fails alone begins at the cap and a perfect 
 """
 
 import csv
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.files import read_text
 from deepchest_cli.weighting.base import Context
 from deepchest_cli.weighting.given_weights import check_weights, read_weights
 from deepchest_cli.weighting.rule import refuse_unless_above
@@ -111,8 +113,7 @@ def _accuracies(path: Path) -> dict[str, float]:
 
 def _best_row(path: Path) -> dict[str, str]:
     """Return the last row marked as the best so far; the last one where none is marked."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, restkey=""))
+    rows = list(csv.DictReader(io.StringIO(read_text(path)), restkey=""))
     if not rows:
         raise ValueError("it has no row")
     return ([row for row in rows if float(row.get("best") or 0)] or rows)[-1]

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import (
     SMALLEST,
@@ -99,7 +100,7 @@ def _check(mu: float, warmup_epochs: int, epochs: int | None) -> None:
         )
     if epochs is not None and epochs <= warmup_epochs:
         raise UsageError(
-            f"Option 'warmup_epochs' of stch should be below the {epochs} epochs of the run, which "
-            f"would otherwise never leave the warm-up. Found {warmup_epochs}.",
+            f"Option 'warmup_epochs' of stch should be below the {count_of(epochs, 'epoch')} of "
+            f"the run, which would otherwise never leave the warm-up. Found {warmup_epochs}.",
             f"Set warmup_epochs to {epochs - 1} or less, or epochs to {warmup_epochs + 1} or more.",
         )

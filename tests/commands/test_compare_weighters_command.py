@@ -9,7 +9,7 @@ from html import unescape
 
 import numpy as np
 import pytest
-from tests_support import rows_of, valid
+from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.compare_weighters import compare_weighters
 from deepchest_cli.config import CompareConfig
@@ -33,7 +33,7 @@ ARMS = "equal,deepchest,uncertainty,deepchest+uncertainty"
 def run(deepchest, shards, out, *more, arms=ARMS, seeds=3):
     return deepchest(
         "compare-weighters", "--data", shards, "--out", out, "--weighters", arms,
-        "--seeds", seeds, *QUICK, *more,
+        "--seeds", seeds, *replaced(QUICK, more),
     )  # fmt: skip
 
 
@@ -381,7 +381,7 @@ def test_an_interruption_ends_all_that_works_side_by_side(shards, tmp_path):
     words = ("--devices", "cpu,cpu", "--seeds", "1", "--epochs", "500", "--patience", "0")
     process = subprocess.Popen(
         [sys.executable, "-m", "deepchest_cli", "compare-weighters", "--data", shards, "--out", out,
-         "--weighters", "dwa", *QUICK, *words],
+         "--weighters", "dwa", *replaced(QUICK, words)],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     begun = [out / "runs" / name / "seed-0" / "metrics.csv" for name in ("equal", "dwa")]

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests_support import rows_of, valid
+from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.evaluate import evaluate as score
 from deepchest_cli.config import EvaluateConfig
@@ -27,7 +27,8 @@ def run(trained, tmp_path):
 
 @pytest.fixture
 def evaluate(deepchest, run, shards):
-    return lambda *more: deepchest("evaluate", "--model", run, "--data", shards, *QUICK, *more)
+    words = ("evaluate", "--model", run, "--data", shards)
+    return lambda *more: deepchest(*words, *replaced(QUICK, more))
 
 
 def test_table(evaluate):

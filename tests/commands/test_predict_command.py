@@ -142,7 +142,7 @@ def test_warnings_are_spelt_out_for_people_and_counted_for_programs(deepchest, k
     assert "bright where chest radiographs are dark" in table.err
     assert "unlike the training radiographs" in table.err
     outcome = deepchest("predict", "--model", model, tmp_path / "inverted.png", "--json")
-    assert "1 of 1 images have warnings" in outcome.err
+    assert "1 of 1 image has warnings" in outcome.err
     document = valid(json.loads(outcome.out), "predictions")
     codes = [warning["code"] for warning in document["images"][0]["warnings"]]
     assert {"inverted", "unlike-training"} <= set(codes)

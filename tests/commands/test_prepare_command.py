@@ -13,7 +13,7 @@ def test_summary_and_exit_codes(deepchest, nih_folder, tmp_path):
     again = deepchest(*arguments)
     assert again.code == 0
     assert "complete and unchanged" in again.err
-    other = deepchest(*arguments, "--size", 40)
+    other = deepchest(*arguments[:-1], 40)
     assert other.code == 2
     assert "--force" in other.err
     assert other.out == ""

@@ -1,3 +1,8 @@
+import argparse
+import re
+import struct
+
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -97,7 +102,9 @@ def test_the_layer_for_other_classes_is_not_wanted(classes, saved):
 
 def test_weights_of_another_architecture_name_the_keys(saved):
     path = saved(network("mobilenet_v2").state_dict())
-    with pytest.raises(DeepChestError, match=r"not those of resnet18 \(missing: conv1.weight") as e:
+    with pytest.raises(
+        DeepChestError, match=r"of its 100 tensors fit \(missing: conv1.weight"
+    ) as e:
         build_trunk("resnet18", 64, path)
     assert "unknown: features.0.0.weight" in e.value.message
     assert path in e.value.message
@@ -112,15 +119,29 @@ def test_weights_of_a_wider_network_name_the_shapes(saved):
 
 
 def test_refused_weights_name_a_few_keys_only(saved):
-    with pytest.raises(DeepChestError, match=r"missing: \S+, \S+, \S+ \.\.\.\)") as error:
-        build_trunk("resnet18", 64, saved({}))
+    with pytest.raises(DeepChestError, match=r"missing: \S+, \S+, \S+ \.\.\.;") as error:
+        build_trunk("resnet18", 64, saved({"step": torch.ones(1)}))
     assert len(error.value.message) < 400
 
 
-def test_weights_may_come_from_data_parallel(saved):
+def test_weights_may_come_from_a_compiled_module_of_lightning(saved):
     state = network().state_dict()
-    trunk, _ = build_trunk("resnet18", 64, saved({f"module.{k}": v for k, v in state.items()}))
+    inside = {f"model._orig_mod.{key}": value for key, value in state.items()}
+    kept = {"state_dict": {**inside, "loss_fn.pos_weight": torch.ones(14)}, "epoch": 3}
+    trunk, _ = build_trunk("resnet18", 64, saved(kept))
     assert torch.equal(trunk.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+
+def test_refused_weights_say_how_many_fit(saved):
+    state = network("resnet34").state_dict()
+    with pytest.raises(DeepChestError, match="of resnet18: 100 of its 100 tensors fit") as error:
+        build_trunk("resnet18", 64, saved({"state_dict": state}))
+    assert "unknown: layer1.2.conv1.weight" in error.value.message
+    with pytest.raises(DeepChestError, match="of resnet18: 0 of its 100 tensors fit") as error:
+        build_trunk(
+            "resnet18", 64, saved({"step": torch.ones(1), "model": small_vit(64).state_dict()})
+        )
+    assert "unknown: class_token" in error.value.message
 
 
 def test_missing_weights(tmp_path):
@@ -129,17 +150,60 @@ def test_missing_weights(tmp_path):
     assert "best.pt" in error.value.hint
 
 
-@pytest.mark.parametrize("content", [b"nonsense", b""])
+@pytest.mark.parametrize(("given", "meant"), [("ImageNet", "imagenet"), ("pretrained", "imagenet")])
+def test_a_word_for_imagenet_is_answered_with_ours(given, meant):
+    with pytest.raises(UsageError, match=f"no weights file {given}. Did you mean '{meant}'?"):
+        build_trunk("resnet18", 64, given)
+
+
+@pytest.mark.parametrize("content", [b"nonsense", b"", b"PK\x03\x04", b"<!DOCTYPE html>"])
 def test_a_file_that_is_no_weights(tmp_path, content):
     (tmp_path / "weights.pth").write_bytes(content)
-    with pytest.raises(DeepChestError, match="no file of weights"):
+    with pytest.raises(DeepChestError, match="is no file of weights, or is damaged") as error:
         build_trunk("resnet18", 64, str(tmp_path / "weights.pth"))
+    assert "weights_only" not in error.value.message
 
 
-def test_a_file_of_more_than_tensors(saved):
-    with pytest.raises(DeepChestError, match="no state dict of tensors") as error:
-        build_trunk("resnet18", 64, saved({"state_dict": network().state_dict(), "epoch": 3}))
+def test_a_file_without_tensors_by_name(saved):
+    with pytest.raises(DeepChestError, match="holds no tensors by name") as error:
+        build_trunk("resnet18", 64, saved({"epoch": 3, "history": [torch.ones(1)]}))
     assert "model.state_dict()" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"state_dict": {}, "args": argparse.Namespace(lr=1)}, "argparse.Namespace"),
+        ({"best": np.float64(0.5)}, "numpy._core.multiarray.scalar"),
+        (nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
+    ],
+)
+def test_a_file_with_more_than_tensors_is_not_loaded(saved, content, named):
+    with pytest.raises(DeepChestError, match=re.escape(f"more than tensors ({named})")) as error:
+        build_trunk("resnet18", 64, saved(content))
+    assert "model.state_dict()" in error.value.hint
+
+
+def test_code_in_a_file_is_not_run(tmp_path, saved):
+    class Harmful:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    with pytest.raises(DeepChestError, match="could run code"):
+        build_trunk("resnet18", 64, saved({"state_dict": Harmful()}))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_files_of_other_kinds_are_called_by_their_names(tmp_path):
+    header = b'{"conv1.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    kinds = {
+        "model.safetensors": (struct.pack("<Q", len(header)) + header, "safetensors"),
+        "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+    }
+    for name, (data, words) in kinds.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UsageError, match=words):
+            build_trunk("resnet18", 64, str(tmp_path / name))
 
 
 def test_the_trunk_of_a_checkpoint_is_taken(checkpoint):

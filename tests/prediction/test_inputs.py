@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from deepchest_cli.errors import UsageError
 from deepchest_cli.prediction.inputs import (
     NOTHING_IN_FOLDER,
     NOTHING_MATCHES,
@@ -105,14 +106,82 @@ def test_listed_paths_keep_their_letters(end):
     assert list(split_paths(stream, end)) == given
 
 
+def listed(data, end=b"\n"):
+    return list(split_paths(io.BytesIO(data), end))
+
+
 def test_listed_paths_need_no_last_end_and_may_end_as_on_windows():
-    assert list(split_paths(io.BytesIO(b"a.png\r\n\n b.png \r\nc.png"), b"\n")) == [
-        "a.png",
-        " b.png ",
-        "c.png",
+    assert listed(b"a.png\r\n\n  \r\n b.png \r\nc.png") == ["a.png", "b.png", "c.png"]
+
+
+WINDOWS = "C:\\scans\\a b.png\r\n\r\n\"D:\\Röntgen 胸部.png\"\r\n  'e.png'  \r\n"
+READ = ["C:\\scans\\a b.png", "D:\\Röntgen 胸部.png", "e.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lists_of_powershell_are_read(encoding, mark):
+    assert listed((mark + WINDOWS).encode(encoding)) == READ
+    assert listed((mark + WINDOWS).rstrip().encode(encoding)) == READ
+
+
+def test_two_lists_with_marks_may_follow_each_other():
+    assert listed("\ufeffa.png\n\ufeffb.png\n".encode()) == ["a.png", "b.png"]
+
+
+def test_lines_come_as_they_are_written():
+    class Slow(io.RawIOBase):
+        def __init__(self, data):
+            self.bytes = [data[place : place + 1] for place in range(len(data))]
+
+        def read1(self, size):
+            return self.bytes.pop(0) if self.bytes else b""
+
+    slow = Slow("\ufeffa.png\r\n胸.png\r\n".encode("utf-16-le"))
+    lines = split_paths(slow, b"\n")
+    assert next(lines) == "a.png"
+    assert len(slow.bytes) > 10
+    assert list(lines) == ["胸.png"]
+
+
+@pytest.mark.parametrize("name", ['"quoted".png', '"a.png"', " a.png ", "a.png\r", "\ufeffa.png"])
+def test_a_file_of_that_very_name_is_meant(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").touch()
+    (tmp_path / name).touch()
+    assert listed(f"{name}\n".encode()) == [name]
+
+
+def test_backslashes_separate_folders_where_that_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans/a.png").touch()
+    assert listed(b'"scans\\a.png"\n.\\none.png') == ["scans/a.png", ".\\none.png"]
+
+
+def test_names_that_end_in_nul_are_taken_to_the_letter():
+    assert listed(b"'a.png'\0 b\r\n\0\0\xff\xfe.png", b"\0") == [
+        "'a.png'",
+        " b\r\n",
+        "\udcff\udcfe.png",
     ]
 
 
+def test_names_that_end_in_nul_without_the_flag_are_refused():
+    with pytest.raises(UsageError, match="hold NUL bytes") as error:
+        listed(b"scan-1.png\0scan-2.png\0")
+    assert "--null" in error.value.hint
+
+
+def test_half_a_letter_at_the_end_is_refused():
+    with pytest.raises(UsageError, match="cut short"):
+        listed("\ufeffa.png\n".encode("utf-16-le")[:-1])
+
+
 def test_a_name_that_is_not_utf8_comes_back_as_it_was():
-    (name,) = split_paths(io.BytesIO(b"\xff\xfe.png\n"), b"\n")
+    (name,) = listed(b"\xff\xfe.png\n")
     assert os.fsencode(Path(name)) == b"\xff\xfe.png"
+
+
+def test_a_name_that_no_file_can_have_is_left_to_be_reported():
+    assert listed(b"x" * 5000) == ["x" * 5000]

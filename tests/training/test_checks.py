@@ -1,11 +1,17 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import UsageError
-from deepchest_cli.training.checks import refuse_unfit_batch, refuse_unfit_device
+from deepchest_cli.training.checks import (
+    refuse_unfit_batch,
+    refuse_unfit_device,
+    refuse_unfit_parts,
+)
 from deepchest_cli.training.failures import explain
 from deepchest_cli.training.ranks import Ranks
 from deepchest_cli.training.watch import EVERY, LossWatch
@@ -30,6 +36,23 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_does(
         refuse_unfit_batch(config, four)
     assert error.value.hint == f"Use --batch-size {nearest}."
     refuse_unfit_batch(replace(config, batch_size=nearest), four)
+
+
+@pytest.mark.parametrize(
+    ("images", "message", "hint"),
+    [
+        (0, "The training split of data/shards has no image; a batch needs 2.", "Prepare more"),
+        (1, "The training split of data/shards has 1 image; a batch needs 2.", "Prepare more"),
+        (2, "--batch-size 32 is larger than the training part of data/shards (2 images).", "2 or"),
+    ],
+)
+def test_fewer_images_than_a_batch_say_what_can_be_done(images, message, hint):
+    dataset = SimpleNamespace(known=np.ones((3, 1), dtype=np.uint8))
+    rows = {"train": np.arange(images), "validation": np.arange(3)}
+    with pytest.raises(UsageError) as error:
+        refuse_unfit_parts(dataset, rows, CONFIG)
+    assert error.value.message == message
+    assert hint in error.value.hint
 
 
 def test_what_a_device_cannot_do_is_refused(four):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.scores import Quantity, Scores, mean_of_defined
 from deepchest_cli.evaluation.comparison.statistic import difference, half_width
 from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE, paired
@@ -139,7 +140,7 @@ def _losses(losses: Mapping[str, Mapping[str, Any]] | None) -> Claim:
     proven = [name for name, row in defined.items() if row["verdict"] == BETTER]
     higher = [name for name, row in defined.items() if row["verdict"] == WORSE]
     found = (
-        f"against equal weighting lower in {len(lower)} of {len(defined)} findings "
+        f"against equal weighting lower in {len(lower)} of {count_of(len(defined), 'finding')} "
         f"({len(proven)} beyond doubt), higher beyond doubt in {len(higher)}"
     )
     found += f" ({', '.join(higher)})" if higher else ""

@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
+from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.markup import (
     definitions,
     page_style,
@@ -30,8 +31,10 @@ def report_page(results: Results, pictures: Mapping[str, bytes], environment: st
     return Template(template.read_text("utf-8")).substitute(
         style=page_style(),
         title="Comparison of task weighters",
-        subtitle=f"deepchest {results['deepchest']}; {len(design['weighters'])} weighters, "
-        f"{len(design['seeds'])} seeds, {data['tested_images']:,} test radiographs",
+        subtitle=f"deepchest {results['deepchest']}; "
+        f"{count_of(len(design['weighters']), 'weighter')}, "
+        f"{count_of(len(design['seeds']), 'seed')}, "
+        f"{count_of(data['tested_images'], 'test radiograph')}",
         result="".join(paragraph(sentence, "result") for sentence in results["summary"]),
         caution=paragraph(_caution(data), "caution"),
         ranking=_ranking(results),
@@ -178,11 +181,15 @@ def _design(results: Results) -> str:
     entries = [
         ("Data", f"{data['folder']}, SHA-256 of the manifest {data['sha256'][:HASH]}…"),
         ("Split", f"{folds} folds by patient" if folds else f"{data['split_scheme']}, by patient"),
-        ("Training", f"{data['training_images']:,} radiographs" if not folds else "by fold"),
-        ("Validation", f"{data['validation_images']:,} radiographs" if not folds else "by fold"),
+        ("Training", count_of(data["training_images"], "radiograph") if not folds else "by fold"),
+        (
+            "Validation",
+            count_of(data["validation_images"], "radiograph") if not folds else "by fold",
+        ),
         (
             "Test",
-            f"{data['tested_images']:,} radiographs of {data['tested_patients']:,} patients, "
+            f"{count_of(data['tested_images'], 'radiograph')} of "
+            f"{count_of(data['tested_patients'], 'patient')}, "
             "predicted once by each run" + ("" if added else ", after all training"),
         ),
         ("Weighters", ", ".join(design["weighters"])),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.claims import METHOD, OPEN, UNMEASURED
 from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE
 
@@ -28,16 +29,17 @@ def _looks(results: Mapping[str, Any]) -> list[str]:
     if looks < 2:
         return []
     return [
-        f"Seeds or weighters were added after results had been seen, {looks - 1} "
-        f"time{'s' if looks > 2 else ''}: the p-values take no account of that."
+        f"Seeds or weighters were added after results had been seen, "
+        f"{count_of(looks - 1, 'time')}: the p-values take no account of that."
     ]
 
 
 def _first(results: Mapping[str, Any]) -> str:
     data, seeds = results["data"], len(results["design"]["seeds"])
+    kind = "synthetic " if data["synthetic"] else ""
     where = (
-        f"On {data['tested_images']:,} {'synthetic ' if data['synthetic'] else ''}test radiographs "
-        f"of {data['tested_patients']:,} patients, with {seeds} seed{'s' if seeds > 1 else ''}, "
+        f"On {count_of(data['tested_images'], f'{kind}test radiograph')} of "
+        f"{count_of(data['tested_patients'], 'patient')}, with {count_of(seeds, 'seed')}, "
     )
     entries = {
         label: entry for label, entry in results["weighters"].items() if entry["differences"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.calibration import Method
 from deepchest_cli.evaluation.cases import Cases
@@ -150,11 +151,10 @@ def _learnt(labels: Labels, patients: Any, cases: Cases, validation: Cases | Non
 
 def _left_over(found: Paired, request: FileRequest) -> list[str]:
     notes = []
-    if found.labels_without_predictions:
-        notes.append(
-            f"{found.labels_without_predictions:,} images of {request.labels} have no prediction "
-            "and are not scored."
-        )
+    without = found.labels_without_predictions
+    if without:
+        said = "has no prediction and is" if without == 1 else "have no prediction and are"
+        notes.append(f"{count_of(without, 'image')} of {request.labels} {said} not scored.")
     if found.findings_without_predictions:
         notes.append(f"Not predicted: {', '.join(found.findings_without_predictions)}.")
     return notes

@@ -6,6 +6,7 @@ Headings follow Mitchell et al. 2019, "Model cards for model reporting".
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.operating_points import RATES
 from deepchest_cli.evaluation.output import words
@@ -93,7 +94,8 @@ def _evaluation(document: Document) -> Iterator[str]:
     scheme = document["split_scheme"] or UNKNOWN
     yield from ("## Evaluation data", "")
     yield (
-        f"{document['images']:,} radiographs of {document['patients']:,} patients, part "
+        f"{count_of(document['images'], 'radiograph')} of "
+        f"{count_of(document['patients'], 'patient')}, part "
         f"{document['split']}, split scheme {scheme}, labels of version "
         f"{document['label_version']}. Recognised as: "
         f"{document['split_title'] or 'no published test part'}."

@@ -5,6 +5,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.markup import (
     definitions,
     page_style,
@@ -35,8 +36,9 @@ def report_page(document: Document, pictures: Pictures) -> str:
     return Template(template.read_text("utf-8")).substitute(
         style=page_style(),
         title="Evaluation",
-        subtitle=f"deepchest {document['deepchest']}; {document['split']}: {document['images']:,} "
-        f"radiographs of {document['patients']:,} patients",
+        subtitle=f"deepchest {document['deepchest']}; {document['split']}: "
+        f"{count_of(document['images'], 'radiograph')} of "
+        f"{count_of(document['patients'], 'patient')}",
         result=paragraph(words.result(document), "result"),
         caution=paragraph(words.caution(document), "caution"),
         findings=_findings(document, pictures),

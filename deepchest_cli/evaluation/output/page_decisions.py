@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.markup import paragraph, picture, table
 from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.operating_points import RATES, RULES
@@ -18,8 +19,9 @@ def references_section(document: Document) -> str:
     text = ""
     if baseline:
         text += paragraph(
-            f"Age, sex and view alone, by logistic regression on {baseline['images']:,} images of "
-            f"other patients: macro AUROC {words.with_interval(baseline['macro_auroc'])}."
+            "Age, sex and view alone, by logistic regression on "
+            f"{count_of(baseline['images'], 'image')} of other patients: macro AUROC "
+            f"{words.with_interval(baseline['macro_auroc'])}."
         )
     names = list(document["findings"])
     columns = ["Finding", "Here", *(["Age, sex, view"] if baseline else [])]

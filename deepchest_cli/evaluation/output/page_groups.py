@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.markup import paragraph, picture, table
 from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.output import words
@@ -66,7 +67,8 @@ def localisation_section(document: Document) -> str:
     without = f" No CAM: {found['without_cam']}." if found["without_cam"] else ""
     return table(columns, rows) + paragraph(
         f"Maps of {cells} cells. Points: the middle of the highest cell lies in the box. IoU and "
-        f"IoBB of Grad-CAM's region at half of its range.{without} {found['left_out']:,} boxes are "
+        f"IoBB of Grad-CAM's region at half of its range.{without} "
+        f"{count_of(found['left_out'], 'box is', 'boxes are')} "
         "of images that are not scored or of findings that are not predicted.",
         "soft",
     )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.nih import WHOLE_TABLE
 from deepchest_cli.evaluation.references import OFFICIAL
@@ -36,8 +37,9 @@ def caution(document: Document) -> str:
     if document["images"] >= WHOLE_TABLE:
         return f"All radiographs of the data set were scored, trained ones too. {NOT_CLINICAL}"
     return (
-        f"{document['images']:,} radiographs were scored, which are not recognised as a whole "
-        f"published test part: these figures are no performance on any such part. {NOT_CLINICAL}"
+        f"{count_of(document['images'], 'radiograph was', 'radiographs were')} scored, not "
+        "recognised as a whole published test part: these figures are no performance on any such "
+        f"part. {NOT_CLINICAL}"
     )
 
 
@@ -47,8 +49,8 @@ def result(document: Document) -> str:
     scored = macro["scored_findings"]["auroc"]
     worst = document["worst"]["auroc"]
     text = (
-        f"Macro AUROC {metric(macro, 'auroc')} over {scored} findings, average precision "
-        f"{metric(macro, 'average_precision')}"
+        f"Macro AUROC {metric(macro, 'auroc')} over {count_of(scored, 'finding')}, "
+        f"average precision {metric(macro, 'average_precision')}"
     )
     if worst["finding"] is not None:
         text += f"; lowest: {worst['finding']}, AUROC {shown(worst['value'])}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.text import few
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.predictions import Predictions
@@ -56,7 +56,8 @@ def _rows(scores: Scores, labels: Labels) -> NDArray[np.int64]:
     missing = [name for name, row in zip(scores.images, rows, strict=True) if row is None]
     if missing:
         raise UsageError(
-            f"{len(missing):,} of {len(scores.images):,} images of {scores.path} have no label in "
+            f"{len(missing):,} of {count_of(len(scores.images), 'image')} of {scores.path} "
+            f"{'has' if len(missing) == 1 else 'have'} no label in "
             f"{labels.path}: {few(missing)}.",
             f"Add their labels, or take them out of {scores.path}.",
         )
@@ -85,11 +86,13 @@ def refuse_shared_patients(one: Cases, other: Cases, names: tuple[str, str]) -> 
     patients = np.intersect1d(one.predictions.patient_id, other.predictions.patient_id)
     if len(images):
         raise UsageError(
-            f"{len(images):,} images are in both {names[0]} and {names[1]}: {few(images)}.",
+            f"{count_of(len(images), 'image is', 'images are')} in both {names[0]} and {names[1]}: "
+            f"{few(images)}.",
             "Parts may share no image.",
         )
     if len(patients):
         raise UsageError(
-            f"{len(patients):,} patients are in both {names[0]} and {names[1]}: {few(patients)}.",
+            f"{count_of(len(patients), 'patient is', 'patients are')} in both {names[0]} and "
+            f"{names[1]}: {few(patients)}.",
             "Split by patient: what is chosen on a patient may not be tested on the same.",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from deepchest_cli.config import CompareConfig, parse_assignment
+from deepchest_cli.config import CompareConfig, parse_assignments
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.splits import PARTS
 from deepchest_cli.errors import DeepChestError, UsageError
@@ -90,7 +90,7 @@ def plan(
     prevalence = torch.from_numpy(view.labels.mean(axis=0))
     for arm in arms:
         train = train_config(config, arm, 0)
-        options = [parse_assignment(text, f"--weighters {arm.label}:") for text in arm.options]
+        options = parse_assignments(arm.options, f"--weighters {arm.label}:")
         context = Context(0, prevalence, config.epochs)
         weighter = build_weighter(arm.weighter, dataset.findings, options, context)
         refuse_unfit_weighter(train, weighter, setup.classifier)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from deepchest_cli.data.text import count_of
 from deepchest_cli.weighting.base import Context, Performance, TaskLosses
 from deepchest_cli.weighting.gradients.adapter import require
 from deepchest_cli.weighting.gradients.base import (
@@ -134,7 +135,7 @@ class SolvedWeighter(AggregatedWeighter):
         failures, self.failures = self.failures, 0
         if not failures:
             return []
-        steps = "one step" if failures == 1 else f"{failures} steps"
+        steps = count_of(failures, "step")
         return [f"The solver of {self.name} failed in {steps}, which weighed all findings equally."]
 
     def get_extra_state(self) -> dict[str, Any]:

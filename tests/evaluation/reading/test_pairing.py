@@ -54,9 +54,9 @@ def test_labels_for_other_findings(files):
 
 def test_patients_in_two_parts(files):
     one = pair(*files("image,Mass\na,0.1\n")).cases
-    with pytest.raises(UsageError, match="1 images are in both V and T: a"):
+    with pytest.raises(UsageError, match="1 image is in both V and T: a"):
         refuse_shared_patients(one, one, ("V", "T"))
-    with pytest.raises(UsageError, match="1 patients are in both V and T"):
+    with pytest.raises(UsageError, match="1 patient is in both V and T"):
         refuse_shared_patients(one, pair(*files("image,Mass\nb,0.1\n")).cases, ("V", "T"))
     refuse_shared_patients(one, pair(*files("image,Mass\nc,0.1\n")).cases, ("V", "T"))
 

@@ -1,0 +1,132 @@
+"""What is wrong with a command line, before Typer reads it.
+
+Typer takes the last of several values without a word, and knows a flag or a value only by its
+spelling. Its own parser offers no place for this, so that the words are looked through beforehand.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, get_args, get_origin, get_type_hints
+
+from deepchest_cli.commands.binding import PRESENTATION
+from deepchest_cli.config import choices_of, flag_of
+from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.synonyms import FLAGS, nearest, synonym
+
+GLOBAL = ("--version", "--help", "-h", "--install-completion", "--show-completion")
+POSITIONAL = "IMAGE"  # stands among the flags of a command that takes words without one
+END = "--"  # of flags
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a flag is given."""
+
+    field: str
+    takes_value: bool = False
+    repeatable: bool = False
+    choices: tuple[str, ...] = ()
+
+
+Commands = Mapping[str, type[Any]]  # the configuration of each
+
+
+def check_arguments(arguments: Sequence[str], commands: Commands) -> None:
+    """Raise `UsageError` for an unknown command, flag or choice, and for flags that contradict."""
+    if not arguments or arguments[0] in (*GLOBAL, END):
+        return
+    command, *rest = arguments
+    if command.startswith("-"):
+        flag = command.partition("=")[0]
+        raise UsageError(
+            f"{flag} stands before the command.",
+            f"Flags follow it: deepchest COMMAND {flag}; deepchest --help lists the commands.",
+        )
+    if command not in commands:
+        raise unknown_name("command", command, commands)
+    forms = forms_of(commands[command])
+    given: dict[str, tuple[str, str]] = {}
+    for flag, value in _flags_in(rest, forms):
+        if flag not in forms:
+            raise _unknown_flag(command, flag, commands)
+        form = forms[flag]
+        if form.choices and value not in form.choices:
+            raise unknown_name(f"value of {flag}:", value, form.choices)
+        before = given.setdefault(form.field, (flag, value))
+        if not form.repeatable and before[1] != value:
+            raise _contradiction(before, (flag, value), form)
+    _refuse_two_forms(given, forms)
+
+
+def _flags_in(words: Sequence[str], forms: Mapping[str, Form]) -> Iterator[tuple[str, str]]:
+    """Yield each flag with its value; a switch is its own."""
+    rest = iter(words)
+    for word in rest:
+        if word == END:
+            return
+        if not word.startswith("-") or word == "-":  # that is standard input
+            continue
+        flag, equals, value = word.partition("=")
+        if flag in forms and forms[flag].takes_value:
+            following = value if equals else next(rest, None)
+            if following is None:  # Typer says so
+                return
+            yield flag, following
+        else:
+            yield flag, flag
+
+
+def _contradiction(before: tuple[str, str], now: tuple[str, str], form: Form) -> UsageError:
+    if not form.takes_value:
+        return UsageError(f"{before[0]} and {now[0]} are both given.", "Drop one of the two.")
+    return UsageError(
+        f"{now[0]} is given twice: {before[1]!r} and {now[1]!r}.",
+        "It takes one value: drop one of the two.",
+    )
+
+
+def _refuse_two_forms(given: Mapping[str, tuple[str, str]], forms: Mapping[str, Form]) -> None:
+    """Raise for --json beside a --format that is another one."""
+    form = given.get("format", ("", "json"))[1]
+    if "json" in given and form != "json" and "json" in forms["--format"].choices:
+        raise UsageError(f"--json and --format {form} are both given.", "Drop one of the two.")
+
+
+def forms_of(config: type[Any]) -> dict[str, Form]:
+    """Return the forms of a command's flags by how they are written."""
+    hints = get_type_hints(config, include_extras=True)
+    forms = {}
+    for field in fields(config):
+        kind, flag = get_args(hints[field.name])[:2]
+        if flag.positional:
+            forms[POSITIONAL] = Form(field.name)
+        elif kind is bool:
+            forms[flag_of(field.name)] = Form(field.name)
+            if field.default is True:
+                forms[flag_of(f"no_{field.name}")] = Form(field.name)
+        else:
+            forms[flag_of(field.name)] = Form(
+                field.name, True, get_origin(kind) is tuple, choices_of(kind)
+            )
+    switches = {f"--{name}": Form(name) for name, _ in PRESENTATION}
+    help_flags = {name: Form(name) for name in ("--help", "-h")}
+    return {**forms, "--config": Form("config", True), **switches, **help_flags}
+
+
+def _unknown_flag(command: str, flag: str, commands: Commands) -> UsageError:
+    """Return the error with what is meant: by its usual names, elsewhere, or by its spelling."""
+    known = forms_of(commands[command])
+    meant, other = synonym(flag, known, FLAGS), ""
+    if meant is None:
+        found = {name: synonym(flag, forms_of(commands[name]), FLAGS) for name in commands}
+        elsewhere = {name: theirs for name, theirs in found.items() if theirs}
+        if flag not in elsewhere.values():
+            meant = nearest(flag, known)
+        if meant is None and elsewhere:
+            theirs = next(iter(elsewhere.values()))
+            names = [name for name, same in elsewhere.items() if same == theirs]
+            other = f" {theirs} is a flag of {' and '.join(names)}."
+    return UsageError(
+        f"Unknown flag {flag!r} of {command}.{f' Did you mean {meant!r}?' if meant else other}",
+        f"deepchest {command} --help lists its flags.",
+    )

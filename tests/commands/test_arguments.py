@@ -1,0 +1,160 @@
+"""Command lines that are refused before anything is done."""
+
+import pytest
+
+from deepchest_cli.app import CONFIGURATIONS
+from deepchest_cli.commands.arguments import check_arguments
+from deepchest_cli.errors import UsageError
+
+
+def check(line):
+    check_arguments(line.split(), CONFIGURATIONS)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train --data A --data B", "--data is given twice: 'A' and 'B'"),
+        ("train --data=A --data B", "--data is given twice: 'A' and 'B'"),
+        ("train --data A --epochs 3 --data=B", "--data is given twice: 'A' and 'B'"),
+        ("train --epochs 1 --epochs 1 --epochs 2", "--epochs is given twice: '1' and '2'"),
+        ("train --seed 1 --seed 01", "--seed is given twice: '1' and '01'"),
+        ("train --config a.toml --config b.toml", "--config is given twice"),
+        ("train --recipe paper --recipe default", "--recipe is given twice"),
+        ("train --resume a --resume b", "--resume is given twice"),
+        ("train --optimizer sgd --optimizer adamw", "--optimizer is given twice"),
+        ("predict --device cpu x.png --device cuda", "--device is given twice"),
+        ("prepare --size 64 --size 128", "--size is given twice"),
+        ("export --out --force --out b", "--out is given twice: '--force' and 'b'"),
+        ("evaluate --store --no-store", "--store and --no-store are both given"),
+        ("evaluate --no-localisation --localisation", "--no-localisation and --localisation are"),
+        ("evaluate --json --format csv", "--json and --format csv are both given"),
+        ("predict --format jsonl x.png --json", "--json and --format jsonl are both given"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(line, message):
+    with pytest.raises(UsageError, match=message):
+        check(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "--version",
+        "train --data A --data A",
+        "train --compile --compile --quiet --quiet",
+        "train --weighter-option a=1 --weighter-option b=2 --loss-option gamma=1 --loss-option x=2",
+        "evaluate --model a --model b --fail-under auroc=0.7 --fail-under f1=0.2",
+        "predict a.png b.png a.png --finding Mass --finding Hernia",
+        "predict --model a -- --model b --nonsense",
+        "predict -",
+        "evaluate --json --format json",
+        "export --json --format onnx",
+        "train --data",
+        "train --help -h",
+    ],
+)
+def test_what_may_stand_together_is_let_through(line):
+    check(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("train --lr 1", "--learning-rate"),
+        ("train -lr 1", "--learning-rate"),
+        ("train --lr=1", "--learning-rate"),
+        ("train --lr-rate 1", "--learning-rate"),
+        ("train --bs 8", "--batch-size"),
+        ("train -b 8", "--batch-size"),
+        ("train --batch_size 8", "--batch-size"),
+        ("train --per_device_train_batch_size 8", "--batch-size"),
+        ("train --wd 0", "--weight-decay"),
+        ("train --epoch 3", "--epochs"),
+        ("train --max_epochs 3", "--epochs"),
+        ("train --model resnet18", "--backbone"),
+        ("train --arch resnet18", "--backbone"),
+        ("train --pretrained", "--weights imagenet"),
+        ("train --checkpoint best.pt", "--weights"),
+        ("train --gpu", "--device cuda"),
+        ("train --no-cuda", "--device cpu"),
+        ("train --img-size 64", "--image-size"),
+        ("train --size 64", "--image-size"),
+        ("train --output-dir x", "--out"),
+        ("train --amp", "--precision auto"),
+        ("train --fp16", "--precision fp16"),
+        ("train --gradient_accumulation_steps 2", "--accumulate"),
+        ("train --bacbone x", "--backbone"),
+        ("compare-weighters --seed 3", "--seeds"),
+        ("compare-weighters --weighter upgrad", "--weighters"),
+        ("predict --weights best.pt x.png", "--model"),
+        ("predict --input x.png", "IMAGE (no flag)"),
+        ("predict --output a.csv x.png", "--format csv > FILE"),
+        ("predict --num-workers 2 x.png", "--workers"),
+        ("prepare --output-dir x", "--data"),
+        ("prepare --val-split 0.1", "--validation-fraction"),
+        ("prepare --img-size 64", "--size"),
+        ("evaluate --checkpoint a", "--model"),
+        ("evaluate --bootstrap 100", "--replicates"),
+    ],
+)
+def test_a_flag_of_other_programs_is_answered_with_ours(line, meant):
+    with pytest.raises(UsageError, match="Unknown flag") as error:
+        check(line)
+    assert error.value.message.endswith(f" Did you mean {meant!r}?")
+    assert error.value.hint == f"deepchest {line.split()[0]} --help lists its flags."
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("evaluate --epochs 3", "--epochs is a flag of train and compare-weighters."),
+        ("evaluate --lr 3", "--learning-rate is a flag of train and compare-weighters."),
+        ("train --num-workers 3", "--workers is a flag of prepare and predict."),
+        ("train --xyzzy", "Unknown flag '--xyzzy' of train."),
+    ],
+)
+def test_a_flag_of_another_command_is_told_from_none(line, said):
+    with pytest.raises(UsageError) as error:
+        check(line)
+    assert error.value.message.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train --optimizer adam", "value of --optimizer: 'adam'. Did you mean 'adamw'"),
+        ("train --loss BCE", "value of --loss: 'BCE'. Did you mean 'bce'"),
+        ("train --precision=bfloat16", "value of --precision: 'bfloat16'. Did you mean 'bf16'"),
+        ("evaluate --split val", "value of --split: 'val'. Did you mean 'validation'"),
+        ("prepare --layout nih14", "value of --layout: 'nih14'. Did you mean 'nih'"),
+        ("prepare --blank nan", "value of --blank: 'nan'. Did you mean 'ignore'"),
+        ("export --format torchscript", "value of --format: 'torchscript'. Did you mean 'torch'"),
+    ],
+)
+def test_an_unknown_choice_is_answered_with_ours(line, message):
+    with pytest.raises(UsageError, match=message):
+        check(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [("tran", "train"), ("compare", "compare-weighters"), ("eval", "evaluate"), ("fit", "train")],
+)
+def test_an_unknown_command_is_answered_with_ours(line, meant):
+    with pytest.raises(UsageError, match=f"Did you mean '{meant}'"):
+        check(line)
+
+
+def test_a_flag_before_the_command_is_told_its_place():
+    with pytest.raises(UsageError, match="--quiet stands before the command"):
+        check("--quiet train")
+
+
+def test_the_program_refuses_before_it_begins(deepchest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = deepchest("train", "--data", "A", "--data", "B")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--data is given twice: 'A' and 'B'" in outcome.err
+    assert list(tmp_path.iterdir()) == []
