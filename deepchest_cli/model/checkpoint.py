@@ -26,7 +26,8 @@ class LoadedModel:
     """A classifier ready for prediction, in evaluation mode, and where it came from."""
 
     classifier: Classifier
-    origin: dict[str, Any]  # weighter, epoch, source and settings of the data, configuration
+    # weighter, epoch and step, source and settings of the data, configuration, how the run ended
+    origin: dict[str, Any]
     path: Path
     sha256: str  # of the file that was loaded
     choices: dict[str, Any] | None = None  # thresholds and calibration, once they are chosen
@@ -82,14 +83,17 @@ def store_choices(model: LoadedModel, choices: dict[str, Any]) -> LoadedModel | 
     return replace(model, choices=choices, sha256=sha256_of(model.path))
 
 
-def store_reference(model: LoadedModel, reference: dict[str, Any], seen: dict[str, Any]) -> bool:
-    """Write what is known of a model's training images into its checkpoint, as `store_choices`.
+def store_reference(
+    model: LoadedModel, reference: dict[str, Any], seen: dict[str, Any], run: dict[str, Any]
+) -> bool:
+    """Write what is known of a model's training images, and how its run ended, as `store_choices`.
 
-    Arrays become tensors, which load safely.
+    run: `epochs` and `steps` that were trained, and whether it `stopped_early`; it goes into the
+    origin. Arrays become tensors, which load safely.
     """
     parts = {"reference": reference, "seen": seen}
     plain = {name: {k: _as_tensor(v) for k, v in part.items()} for name, part in parts.items()}
-    return _add(model, plain)
+    return _add(model, {**plain, "origin": {**model.origin, "run": run}})
 
 
 def _as_tensor(value: Any) -> Any:

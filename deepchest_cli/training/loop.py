@@ -106,9 +106,16 @@ class Trainer:
             self._train_epoch(stop, clock)
             images = (self.position.step - first) * self.setup.config.batch_size
             self._end_epoch(images, clock)
+        summary = self._summary()
         if self.setup.ranks.is_first:
-            describe_training_images(self.setup, self.folder)
+            names = ("epochs", "steps", "stopped_early")
+            describe_training_images(
+                self.setup, self.folder, {name: getattr(summary, name) for name in names}
+            )
         self.setup.ranks.wait()
+        return summary
+
+    def _summary(self) -> TrainingSummary:
         position = self.position
         return TrainingSummary(
             run=self.folder,

@@ -39,8 +39,7 @@ class RunFiles:
             return
         if report.best:
             origin = {
-                **setup.origin(),
-                "epoch": report.epoch,
+                **self._origin(position),
                 "validation": {m: report.macro("validation", m) for m in VALIDATION_METRICS},
             }
             save_checkpoint(self.folder / BEST, setup.judged, origin)
@@ -52,9 +51,19 @@ class RunFiles:
     def save_last(self, position: Position, record: EpochRecord) -> None:
         """Write the state from which the run goes on."""
         if self.setup.ranks.is_first:
-            origin = {**self.setup.origin(), "epoch": position.epoch}
             state = snapshot(position, self.setup, record)
-            save_checkpoint(self.folder / LAST, self.setup.classifier, origin, state)
+            save_checkpoint(
+                self.folder / LAST, self.setup.classifier, self._origin(position), state
+            )
+
+    def _origin(self, position: Position) -> dict[str, Any]:
+        """Return where a model comes from, and after how many epochs and steps of its run."""
+        return {
+            **self.setup.origin(),
+            "epoch": position.epoch,
+            "step": position.step,
+            "steps_per_epoch": self.setup.steps_per_epoch,
+        }
 
     def _write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
         write_text(self.folder / name, to_csv(list(rows[0]), rows))

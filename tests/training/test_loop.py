@@ -156,6 +156,17 @@ def test_the_best_epoch_is_kept(config, recorder):
     assert summary.best_epoch == scores.index(max(scores)) + 1
 
 
+def test_a_checkpoint_says_what_was_run_and_not_what_was_planned(config, recorder):
+    fit(replace(config, epochs=15, max_steps=7, patience=0), recorder)
+    for name in (BEST, LAST):
+        origin = read_checkpoint(config.out / name)["origin"]
+        assert origin["config"]["epochs"] == 15
+        assert origin["steps_per_epoch"] == 3
+        assert origin["step"] == min(3 * origin["epoch"], 7)
+    origin = load_model(config.out, torch.device("cpu")).origin
+    assert origin["run"] == {"epochs": 3, "steps": 7, "stopped_early": False}
+
+
 def test_bf16_trains(config, recorder):
     fit(replace(config, precision="bf16", max_steps=2), recorder)
     assert torch.isfinite(recorder.steps[-1].losses).all()
