@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -153,14 +154,26 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 def find_checkpoint(model: Path) -> Path:
     """Return the checkpoint that a run folder or a file stands for."""
-    if model.is_dir():
-        return model / BEST
-    if not model.exists():
+    if model.is_dir() and not (model / BEST).is_file():
+        begun = (model / LAST).is_file()
         raise UsageError(
-            f"There is no model {model}.",
-            "Train one (deepchest train), or name a run folder or checkpoint with --model.",
+            f"There is no checkpoint {model / BEST}"
+            + (": no epoch of the run has ended yet." if begun else "."),
+            (f"Go on with: deepchest train --resume {quote(str(model))}\n" if begun else "")
+            + _other_model(model),
         )
-    return model
+    if not model.exists():
+        gone = f": it is a link to {model.readlink()}, which is gone" if model.is_symlink() else ""
+        raise UsageError(f"There is no model {model}{gone}.", _other_model(model))
+    return model / BEST if model.is_dir() else model
+
+
+def _other_model(model: Path) -> str:
+    """Say which model to take where there is none: the newest beside it, if there is any."""
+    others = sorted(model.parent.glob(f"*/{BEST}"), key=lambda path: path.stat().st_mtime)
+    if not others:
+        return "Train one (deepchest train), or name a run folder or checkpoint with --model."
+    return f"Name another run or checkpoint: --model {quote(str(others[-1].parent))}"
 
 
 def load_model(model: Path, device: torch.device) -> LoadedModel:

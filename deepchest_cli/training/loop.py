@@ -190,7 +190,9 @@ class Trainer:
             peak_memory=peak_memory(setup.device),
         )
         self._begin_record()
-        self.files.write_epoch(report, position, self.record)
+        warning = self.files.write_epoch(report, position, self.record)
+        if warning:
+            self.observer.on_warning(warning)
         self.observer.on_epoch(report)
 
     def _performance(self) -> Performance:

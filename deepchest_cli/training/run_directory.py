@@ -1,12 +1,12 @@
 """The folder of a run: created without collisions, written so that it is always whole."""
 
-import os
 import platform
 import sys
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from deepchest_cli import __version__
 from deepchest_cli.config import RUN_CONFIG, CompareConfig, TrainConfig, to_toml
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import write_json, write_text
+from deepchest_cli.files import replacing, write_json, write_text
 from deepchest_cli.model.weights import IMAGENET, NONE
 
 RUNS = Path("runs")
@@ -48,7 +48,6 @@ def create_run(config: TrainConfig) -> Path:
         folder = config.out
     else:
         folder = make_unique(RUNS, f"{now()}-{config.backbone}-{config.weighter}")
-        _point_latest(folder)
     fill_run(folder, config)
     return folder
 
@@ -87,12 +86,26 @@ def make_unique(parent: Path, name: str) -> Path:
             return folder
 
 
-def _point_latest(folder: Path) -> None:
-    """Let `runs/latest` name the newest run, replacing the link in one step."""
-    temporary = folder.parent / f".{LATEST}.{os.getpid()}"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(folder.name, target_is_directory=True)
-    temporary.replace(folder.parent / LATEST)
+def point_latest(folder: Path) -> str:
+    """Let `latest` beside a run name it, in one step; return why it cannot, empty where it does.
+
+    A run elsewhere than in `runs`, where there is no such link either, needs none.
+    """
+    link = folder.parent / LATEST
+    if not link.is_symlink() and folder.parent.resolve() != RUNS.resolve():
+        return ""
+    if link.exists() and link.samefile(folder):
+        return ""
+    if link.exists() and not link.is_symlink():
+        reason = f"is a {'folder' if link.is_dir() else 'file'} and not a link"
+    else:
+        try:
+            with replacing(link) as temporary:
+                temporary.symlink_to(folder.name, target_is_directory=True)
+            return ""
+        except OSError as error:  # no privilege, or a file system without links
+            reason = f"cannot be made ({error.strerror or error})"
+    return f"{link} {reason}: other commands find this run with --model {quote(str(folder))}"
 
 
 def describe_environment() -> dict[str, Any]:

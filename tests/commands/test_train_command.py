@@ -150,6 +150,22 @@ def test_data_without_a_validation_part_are_refused(deepchest, nih_folder, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_called_latest_is_warned_of_and_the_run_goes_on(
+    deepchest, shards, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/latest").mkdir(parents=True)
+    quick = ("--backbone", "small_cnn", "--max-steps", 2, "--quiet")
+    outcome = deepchest("train", "--data", shards, *quick)
+    assert outcome.code == 0
+    run = outcome.out.splitlines()[0]
+    assert outcome.err.startswith("Warning: runs/latest is a folder and not a link")
+    assert f"--model {run}" in outcome.err
+    evaluated = deepchest("evaluate", "--data", shards)
+    assert evaluated.code == 2
+    assert f"Name another run or checkpoint: --model {run}" in evaluated.err
+
+
 def test_verbose_says_more_and_quiet_nothing(deepchest, trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     plain, verbose, quiet = (

@@ -1,5 +1,6 @@
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -165,6 +166,26 @@ def test_a_checkpoint_says_what_was_run_and_not_what_was_planned(config, recorde
         assert origin["step"] == min(3 * origin["epoch"], 7)
     origin = load_model(config.out, torch.device("cpu")).origin
     assert origin["run"] == {"epochs": 3, "steps": 7, "stopped_early": False}
+
+
+def test_latest_moves_with_a_runs_first_best_checkpoint(config, recorder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = replace(config, backbone="small_cnn", max_steps=2)
+    first, second = (replace(config, out=Path("runs") / name) for name in ("first", "second"))
+    latest = Path("runs/latest")
+    fit(first, recorder)
+    assert latest.readlink() == Path("first")
+    with pytest.raises(InterruptedRunError):
+        fit(second, StopAt(1, signal.SIGTERM))
+    assert latest.readlink() == Path("first")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("deepchest_cli.training.saving.point_latest", lambda folder: 1 / 0)
+        resume(second, recorder)  # as if it were killed between the checkpoint and the link
+    assert (second.out / BEST).exists()
+    resume(second, recorder)
+    assert latest.readlink() == Path("second")
+    resume(first, recorder)  # finished: nothing is new
+    assert latest.readlink() == Path("second")
 
 
 def test_bf16_trains(config, recorder):

@@ -177,6 +177,7 @@ class _Notes:
         self.observer = observer
         self.texts: list[str] = []
         self.on_step, self.on_epoch = observer.on_step, observer.on_epoch
+        self.on_warning = observer.on_warning
 
     def on_note(self, text: str) -> None:
         """Keep a note and pass it on."""

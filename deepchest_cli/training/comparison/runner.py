@@ -75,6 +75,9 @@ class _Watch:
     def on_note(self, text: str) -> None:
         self.observer.on_note(text)
 
+    def on_warning(self, text: str) -> None:
+        self.observer.on_note(text)
+
 
 def _one_by_one(
     jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], watch: _Watch
