@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from deepchest_cli.errors import DeepChestError
+from deepchest_cli.interruption import WARNINGS
 
 if TYPE_CHECKING:
     from deepchest_cli.training.ranks import Ranks
@@ -50,4 +51,5 @@ def undisturbed_end(ranks: "Ranks") -> Iterator[None]:
         yield
     finally:
         if ranks.count > 1:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            for number in (signal.SIGTERM, *WARNINGS):
+                signal.signal(number, signal.SIG_IGN)

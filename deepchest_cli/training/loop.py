@@ -4,12 +4,13 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import torch
 
 from deepchest_cli.data.batches import ahead, batches, epoch_order
-from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
+from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import held
@@ -82,7 +83,7 @@ class Trainer:
     def fit(self) -> TrainingSummary:
         """Train until the last epoch, the last step, or until validation no longer improves.
 
-        Raises `InterruptedRunError` after SIGINT or SIGTERM in any process, with the state saved,
+        Raises `InterruptedRunError` after a signal to any process, with the state saved,
         `DivergedError` when a loss is not finite, and `DeepChestError` when memory runs out or a
         process is lost.
         """
@@ -229,8 +230,8 @@ class Trainer:
         ranks.wait()  # the launcher ends the others as soon as one has ended
         raise InterruptedRunError(
             f"Interrupted after step {self.position.step}; the state is saved.",
-            f"Go on with: deepchest train --resume {self.folder}",
-            ExitCode(code),
+            f"Go on with: deepchest train --resume {quote(str(self.folder))}",
+            code,
         )
 
 

@@ -1,4 +1,6 @@
 import json
+import math
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from deepchest_cli.commands.compare_weighters import compare_weighters
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
+from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.terminal import Terminal
 from deepchest_cli.training.comparison.comparison import compared
 from deepchest_cli.training.comparison.fairness import common_starts
@@ -154,12 +157,31 @@ def test_an_interrupted_comparison_goes_on_to_the_same_results(folder, deepchest
     assert not list(out.rglob(".*.tmp"))
 
 
-def test_an_interruption_after_training_says_how_to_go_on(shards, tmp_path):
+def test_a_signal_between_two_runs_is_not_lost(shards, tmp_path):
+    class StopAfter(StopAt):
+        def on_run(self, job, record, done, total):
+            signal.raise_signal(signal.SIGUSR2)
+
+    out = tmp_path / "c"
+    with (
+        pytest.raises(InterruptedRunError) as info,
+        compared(config_of(shards, out=out), StopAfter(math.inf), lambda *_: None),
+    ):
+        pass
+    assert info.value.exit_code == 128 + signal.SIGUSR2
+    assert len(list(out.rglob("run.json"))) == 1
+    assert not list(out.rglob("last.pt"))
+
+
+@pytest.mark.parametrize(
+    ("interruption", "code"), [(KeyboardInterrupt(), 130), (InterruptionError(129), 129)]
+)
+def test_an_interruption_after_training_says_how_to_go_on(shards, tmp_path, interruption, code):
     out = tmp_path / "a name with spaces"
     with pytest.raises(InterruptedRunError) as info, opened(config_of(shards, out=out)):
-        raise KeyboardInterrupt
+        raise interruption
     assert info.value.hint.endswith(f"--resume '{out}'")
-    assert info.value.exit_code == 130
+    assert info.value.exit_code == code
 
 
 def test_a_lost_checkpoint_names_the_run_to_begin_again(folder, deepchest, tmp_path):
@@ -381,16 +403,16 @@ def test_an_interruption_ends_all_that_works_side_by_side(shards, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "deepchest_cli", "compare-weighters", "--data", shards, "--out", out,
          "--weighters", "dwa", *QUICK, *words],
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     begun = [out / "runs" / name / "seed-0" / "metrics.csv" for name in ("equal", "dwa")]
     try:
         wait_until(lambda: all(path.is_file() for path in begun), process)
-        process.terminate()
+        os.killpg(process.pid, signal.SIGUSR1)  # as a batch system warns: all processes
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 143
+    assert process.returncode == 128 + signal.SIGUSR1
     assert f"deepchest compare-weighters --resume {out}" in said
     assert "Traceback" not in said
     assert len(list(out.rglob("last.pt"))) == 2  # both can go on

@@ -95,7 +95,7 @@ def has_saved(run: Path, epochs: int) -> bool:
 @pytest.mark.parametrize(
     # a killed process has nothing but what it saved before
     ("number", "code", "epochs"),
-    [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 0), (signal.SIGKILL, -9, 1)],
+    [(signal.SIGINT, 130, 0), (signal.SIGHUP, 129, 0), (signal.SIGKILL, -9, 1)],
 )
 def test_an_interrupted_process_goes_on(
     deepchest, shards, tmp_path, trained, monkeypatch, number, code, epochs

@@ -7,8 +7,9 @@ import torch
 from tests_support import QUICK, rows_of, untimed
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError, UsageError
+from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
 from deepchest_cli.files import held
+from deepchest_cli.interruption import SIGNALS
 from deepchest_cli.model.checkpoint import BEST, LAST, load_model, read_checkpoint
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run
@@ -82,16 +83,12 @@ def test_another_seed_gives_another_run(config, trained, recorder):
     assert untimed(config.out / "metrics.csv") != untimed(trained / "metrics.csv")
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 6])
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
-)
-def test_a_signal_saves_and_the_run_goes_on_exactly(config, trained, recorder, step, number, code):
+@pytest.mark.parametrize(("step", "number"), [*zip((1, 3, 4, 6, 2, 5), SIGNALS, strict=True)])
+def test_a_signal_saves_and_the_run_goes_on_exactly(config, trained, recorder, step, number):
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(InterruptedRunError) as error:
         fit(config, StopAt(step, number))
-    assert error.value.exit_code == code
+    assert error.value.exit_code == 128 + number
     assert f"deepchest train --resume {config.out}" in error.value.hint
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     torch.rand(17)  # whatever happens between does not matter

@@ -9,6 +9,7 @@ from shlex import quote
 from deepchest_cli.config import RUN_CONFIG, CompareConfig, to_toml
 from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.files import held, write_json, write_text
+from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.training.comparison.arms import joined
 from deepchest_cli.training.resume import refuse_changes, saved_config
 from deepchest_cli.training.run_directory import (
@@ -58,9 +59,10 @@ def opened(config: CompareConfig) -> Iterator[Path]:
             yield folder
         except InterruptedRunError as error:
             raise InterruptedRunError(error.message, _way_on(folder), error.exit_code) from error
-        except KeyboardInterrupt as error:  # after training, where no step is waited for
+        except (KeyboardInterrupt, InterruptionError) as error:  # where no step is waited for
             message = "Interrupted; what has finished is kept."
-            raise InterruptedRunError(message, _way_on(folder), ExitCode.INTERRUPTED) from error
+            code = getattr(error, "exit_code", ExitCode.INTERRUPTED)
+            raise InterruptedRunError(message, _way_on(folder), code) from error
 
 
 def _way_on(folder: Path) -> str:
