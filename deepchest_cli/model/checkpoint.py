@@ -1,6 +1,7 @@
 """One file of tensors and plain values that holds all that prediction needs."""
 
 import hashlib
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import replacing, sha256_of
+from deepchest_cli.files import replacing, sha256_of, sweep
 from deepchest_cli.model.checkpoint_format import (
     FORMAT,
     FORMAT_VERSION,
@@ -20,6 +21,7 @@ from deepchest_cli.model.checkpoint_format import (
 from deepchest_cli.model.classifier import Architecture, Classifier
 
 BEST, LAST = "best.pt", "last.pt"
+SHARED = (BEST, "model.onnx", "model.pt2")  # what other commands write into a run's folder, too
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,27 @@ def save_checkpoint(
         "tensors": classifier.state_dict(),
         "training": training,
     }
+    _write(path, content)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
     # into a file of Python's: given a path, torch loses the system's word for a full disk
     with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+        torch.save(_interned(content), file)
+
+
+def _interned(value: Any) -> Any:
+    """Return plain values in which equal texts are one object: pickle tells them from two.
+
+    Equal checkpoints are then equal files, whichever way their values have come.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:  # not the subclass that torch keeps tensors in
+        return {_interned(key): _interned(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_interned, value))
+    return value
 
 
 def store_choices(model: LoadedModel, choices: dict[str, Any]) -> LoadedModel | None:
@@ -110,8 +130,8 @@ def _add(model: LoadedModel, parts: dict[str, Any]) -> bool:
     content, digest = _read(model.path)
     if digest != model.sha256:
         return False
-    with replacing(model.path) as temporary, temporary.open("wb") as file:
-        torch.save({**content, **parts}, file)
+    sweep(model.path.parent, [model.path.name])
+    _write(model.path, {**content, **parts})
     return True
 
 

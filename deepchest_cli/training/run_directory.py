@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import torch
 
 from deepchest_cli import __version__
-from deepchest_cli.config import RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import replacing, write_json, write_text
+from deepchest_cli.files import replacing, sweep, write_json, write_text
 from deepchest_cli.model.weights import IMAGENET, NONE
 
 RUNS = Path("runs")
@@ -36,27 +37,21 @@ PACKAGES = (
 def create_run(config: TrainConfig) -> Path:
     """Make the folder of a new run with its configuration and environment.
 
-    Raises `UsageError` when `config.out` exists; a name of our own never collides.
+    Raises `UsageError` as `make_named` does; a name of our own never collides.
     """
     if config.out is not None:
-        try:
-            config.out.mkdir(parents=True)
-        except FileExistsError as error:
-            raise UsageError(
-                f"{config.out} exists already.", "Choose another folder with --out."
-            ) from error
-        folder = config.out
+        folder = make_named(config.out, config.resume == AUTO, "Choose another folder with --out.")
     else:
         folder = make_unique(RUNS, f"{now()}-{config.backbone}-{config.weighter}")
     fill_run(folder, config)
     return folder
 
 
-def fill_run(folder: Path, config: TrainConfig) -> None:
-    """Write a run's configuration and environment into its folder."""
+def fill_run(folder: Path, config: Config) -> None:
+    """Write a configuration and the environment into a folder: the former last, it is the mark."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / RUN_CONFIG, to_toml(repeatable(config)))
     write_json(folder / ENVIRONMENT, describe_environment())
+    write_text(folder / RUN_CONFIG, to_toml(repeatable(config)))
 
 
 def repeatable(config: Config) -> Config:
@@ -64,7 +59,25 @@ def repeatable(config: Config) -> Config:
     weights = config.weights
     if weights not in (NONE, IMAGENET):
         weights = str(Path(weights).resolve())  # runs/latest will soon name another run
-    return replace(config, out=None, recipe=None, weights=weights)
+    return replace(config, out=None, resume=None, recipe=None, weights=weights)
+
+
+def make_named(folder: Path, may_exist: bool, hint: str) -> Path:
+    """Make a folder that the user has named and return it.
+
+    may_exist: take one that is empty, or as a process left it that was killed as it began. Raises
+    `UsageError` for any other that exists.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        if not may_exist or not folder.is_dir():
+            raise UsageError(f"{folder} exists already.", hint) from error
+        sweep(folder, (RUN_CONFIG, ENVIRONMENT))
+        strangers = sorted({path.name for path in folder.iterdir()} - {ENVIRONMENT})
+        if strangers:
+            raise UsageError(f"{folder} holds other files ({few(strangers)}).", hint) from error
+    return folder
 
 
 def now() -> str:
@@ -100,6 +113,7 @@ def point_latest(folder: Path) -> str:
         reason = f"is a {'folder' if link.is_dir() else 'file'} and not a link"
     else:
         try:
+            sweep(link.parent, [LATEST])
             with replacing(link) as temporary:
                 temporary.symlink_to(folder.name, target_is_directory=True)
             return ""

@@ -11,6 +11,7 @@ from html import unescape
 
 import numpy as np
 import pytest
+from killing import KilledError, assert_equal_comparisons, killed_at
 from tests_support import rows_of, valid
 
 from deepchest_cli.commands.compare_weighters import compare_weighters
@@ -155,6 +156,33 @@ def test_an_interrupted_comparison_goes_on_to_the_same_results(folder, deepchest
     assert deepchest("compare-weighters", "--resume", out).code == 0
     assert same_results(results_in(out), results_in(folder))
     assert not list(out.rglob(".*.tmp"))
+
+
+def test_a_comparison_killed_again_and_again_ends_as_an_undisturbed_one(
+    deepchest, shards, tmp_path
+):
+    line = ("--weighters", "deepchest", "--seeds", 1, *QUICK, "--resume", "auto", "--out")
+    line = ("compare-weighters", "--data", shards, *line)
+    undisturbed = deepchest(*line, tmp_path / "undisturbed")
+    assert undisturbed.code == 0, undisturbed.err
+    out, kills = tmp_path / "killed", 0
+    for write in range(8, 100, 4):  # more and more: what is only drawn begins anew each time
+        try:
+            with killed_at(write):
+                ended = deepchest(*line, out)
+            break
+        except KilledError:
+            kills += 1
+    assert ended.code == 0
+    assert kills >= 3
+    assert_equal_comparisons(out, tmp_path / "undisturbed")
+    assert same_results(results_in(out), results_in(tmp_path / "undisturbed"))
+    assert not list(out.rglob(".*"))
+    copy = shutil.copytree(shards, tmp_path / "moved")
+    again = deepchest(*line, out, "--data", copy, "--json")
+    assert again.code == 0
+    assert f"{out} has finished: nothing is left to train." in again.err
+    assert json.loads(again.out)["data"]["folder"] == str(copy)
 
 
 def test_a_signal_between_two_runs_is_not_lost(shards, tmp_path):

@@ -16,6 +16,7 @@ from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.workers import CONTEXT, begin_worker, start_tracker
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.interruption import StopRequest, stop_on_signal
+from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.training.comparison.jobs import Job
 from deepchest_cli.training.comparison.run import RunRecord, kept_record, run_job
 from deepchest_cli.training.observers import Observers
@@ -50,6 +51,9 @@ def run_all(
     """
     records = {job.folder: kept_record(job, dataset) for job in jobs}
     waiting = [job for job in jobs if records[job.folder] is None]
+    for job in jobs:
+        if records[job.folder] is not None:  # it was killed just before it would have done this
+            (job.folder / LAST).unlink(missing_ok=True)
     count = len(jobs) - len(waiting)
     results = _one_by_one if len(devices) == 1 else _side_by_side
     for job, record in results(waiting, dataset, devices, _Watch(observer, count, len(jobs))):
