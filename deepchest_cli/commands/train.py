@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepchest_cli.commands.processes import processes, undisturbed_end
 from deepchest_cli.config import TrainConfig, find_data
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal, number
 
@@ -136,16 +137,21 @@ def _draw(ranks: "Ranks", folder: Path, terminal: Terminal) -> None:
 
 
 def _introduce(setup: "Setup", folder: Path, terminal: Terminal) -> None:
-    config, processes = setup.config, setup.ranks.count
+    config, processes, size = (
+        setup.config,
+        setup.ranks.count,
+        setup.classifier.architecture.image_size,
+    )
     terminal.note(
-        f"{folder}: {config.backbone} with {config.weighter} on {len(setup.training_rows):,} "
-        f"radiographs of {setup.classifier.architecture.image_size} px, "
+        f"{folder}: {config.backbone} with {config.weighter} on "
+        f"{count_of(len(setup.training_rows), 'radiograph')} of {size} px, "
         f"{f'{processes} processes, ' if processes > 1 else ''}{setup.device.type}, "
-        f"{setup.precision}, {setup.total_steps:,} steps"
+        f"{setup.precision}, {count_of(setup.total_steps, 'step')}"
     )
     parameters = sum(parameter.numel() for parameter in setup.classifier.parameters())
     terminal.detail(
-        f"{parameters:,} parameters; {len(setup.validation_rows):,} validation radiographs; "
+        f"{parameters:,} parameters; "
+        f"{count_of(len(setup.validation_rows), 'validation radiograph')}; "
         f"weighter options {' '.join(config.weighter_option) or 'as they are by default'}; "
         f"images kept: {setup.reader.place}"
     )
@@ -173,8 +179,8 @@ def _render(summary: "TrainingSummary", terminal: Terminal) -> None:
         terminal.document({**asdict(summary), "run": str(summary.run)})
         return
     terminal.line(str(summary.run))
+    early = " (stopped early)" if summary.stopped_early else ""
     terminal.line(
-        f"{summary.epochs} epoch{'' if summary.epochs == 1 else 's'}"
-        f"{' (stopped early)' if summary.stopped_early else ''}, "
+        f"{count_of(summary.epochs, 'epoch')}{early}, "
         f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
     )

@@ -109,6 +109,8 @@ def test_the_same_comparison_gives_the_same_results(folder, deepchest, shards, t
 def test_going_on_trains_only_what_is_new(folder, deepchest, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "c")
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("run.json")}
+    # of a process that was killed when a run's record was there and its state not yet removed
+    (next(iter(before)).parent / "last.pt").touch()
     outcome = deepchest("compare-weighters", "--resume", copy, "--weighters", "dwa", "--seeds", 1)
     assert outcome.code == 0
     assert "run 15/15  dwa, seed 2" in outcome.err
@@ -116,6 +118,7 @@ def test_going_on_trains_only_what_is_new(folder, deepchest, tmp_path):
     after = {path: path.stat().st_mtime_ns for path in copy.rglob("run.json")}
     assert before.items() <= after.items()
     assert len(after) == 15
+    assert not list(copy.rglob("last.pt"))
     old, new = results_in(folder), results_in(copy)
     assert new["weighters"]["deepchest"]["quality"] == old["weighters"]["deepchest"]["quality"]
     assert list(new["weighters"]) == [*ARMS.split(","), "dwa"]  # nothing is dropped
