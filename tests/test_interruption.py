@@ -12,6 +12,8 @@ from deepchest_cli.interruption import (
     stop_on_signal,
 )
 
+pytestmark = pytest.mark.usefixtures("signals_arrive")
+
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_noted_and_the_handler_before_comes_back(number):

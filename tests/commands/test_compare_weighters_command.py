@@ -188,6 +188,7 @@ def test_a_comparison_killed_again_and_again_ends_as_an_undisturbed_one(
     assert json.loads(again.out)["data"]["folder"] == str(copy)
 
 
+@pytest.mark.usefixtures("signals_arrive")
 def test_a_signal_between_two_runs_is_not_lost(shards, tmp_path):
     class StopAfter(StopAt):
         def on_run(self, job, record, done, total):
@@ -428,6 +429,7 @@ def test_runs_side_by_side_give_the_same(folder, deepchest, shards, tmp_path):
     assert beside == pytest.approx(alone, abs=0.02)  # by other numbers of threads
 
 
+@pytest.mark.usefixtures("signals_arrive")
 def test_an_interruption_ends_all_that_works_side_by_side(shards, tmp_path):
     out = tmp_path / "c"
     words = ("--devices", "cpu,cpu", "--seeds", "1", "--epochs", "500", "--patience", "0")

@@ -144,6 +144,7 @@ def has_saved(run: Path, epochs: int) -> bool:
     return metrics.exists() and last.stat().st_mtime_ns >= metrics.stat().st_mtime_ns
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(
     # a killed process has nothing but what it saved before
     ("number", "code", "epochs"),

@@ -83,6 +83,7 @@ def test_another_seed_gives_another_run(config, trained, recorder):
     assert untimed(config.out / "metrics.csv") != untimed(trained / "metrics.csv")
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(("step", "number"), [*zip((1, 3, 4, 6, 2, 5), SIGNALS, strict=True)])
 def test_a_signal_saves_and_the_run_goes_on_exactly(config, trained, recorder, step, number):
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
