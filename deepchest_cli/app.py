@@ -2,6 +2,7 @@
 
 import errno
 import io
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
@@ -31,7 +32,8 @@ from deepchest_cli.config import (
     TrainConfig,
     WeightersConfig,
 )
-from deepchest_cli.errors import DeepChestError, ExitCode
+from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
+from deepchest_cli.interruption import InterruptionError, end_on_signal
 from deepchest_cli.terminal import Terminal, render_error
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -78,11 +80,20 @@ def main() -> NoReturn:
     """Run the command line; an error that a person can act on has no traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the terminal lacks ends no work
         sys.stdout.reconfigure(errors="replace")
+    with end_on_signal():
+        _run()
+    sys.exit(ExitCode.DONE)
+
+
+def _run() -> None:
     try:
         check_arguments(sys.argv[1:], CONFIGURATIONS)
         application()
     except DeepChestError as error:
         _fail(error)
+    except InterruptionError as error:
+        name = signal.Signals(error.exit_code - 128).name
+        _fail(InterruptedRunError(f"Interrupted by {name}.", "", error.exit_code))
     except RuntimeError as error:
         # torch's own class for GPUs, which is not imported here, and its words for the CPU
         if type(error).__name__ != "OutOfMemoryError" and "allocate memory" not in str(error):
@@ -91,7 +102,6 @@ def main() -> NoReturn:
     except OSError as error:
         hint = "Free space, or choose another folder." if error.errno in FULL else ""
         _fail(DeepChestError(f"{error.strerror or error}: {error.filename or 'a file'}.", hint))
-    sys.exit(ExitCode.DONE)
 
 
 def _fail(error: DeepChestError) -> NoReturn:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What a shell sees: 128 + the signal's number for an interruption."""
+    """What a shell sees; any other signal gives 128 + its number, too."""
 
     DONE = 0
     FAILED = 1
@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
 class DeepChestError(Exception):
     """Something went wrong: what and where (`message`) and how to mend it (`hint`)."""
 
-    exit_code = ExitCode.FAILED
+    exit_code: int = ExitCode.FAILED
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class DivergedError(DeepChestError):
 class InterruptedRunError(DeepChestError):
     """A signal ended the work after it had been saved."""
 
-    def __init__(self, message: str, hint: str, exit_code: ExitCode) -> None:
+    def __init__(self, message: str, hint: str, exit_code: int) -> None:
         super().__init__(message, hint)
         self.exit_code = exit_code
 

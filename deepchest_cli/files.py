@@ -2,16 +2,21 @@
 
 import codecs
 import csv
+import errno
 import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from deepchest_cli.errors import UsageError
+
+TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp(\..+)?")
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has none
 
 
 @contextmanager
@@ -34,11 +39,57 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Remove what killed processes have left half-written in a folder: of any file, or of `names`.
+
+    What a process writes that lives on this machine stays.
+    """
+    wanted = None if names is None else set(names)
+    for path, name, process in _half_written(folder.glob(".*.tmp*")):
+        if (wanted is None or name in wanted) and not _lives(process):
+            path.unlink(missing_ok=True)
+
+
+def sweep_held(folder: Path, shared: Iterable[str]) -> None:
+    """Remove all that is half-written in a folder that is held, and below it: by nobody else.
+
+    shared: names of files that others write there, too; see `sweep`.
+    """
+    others = set(shared)
+    for path, name, process in _half_written(folder.rglob(".*.tmp*")):
+        if name not in others or not _lives(process):
+            path.unlink(missing_ok=True)
+
+
+def _half_written(paths: Iterable[Path]) -> Iterator[tuple[Path, str, int]]:
+    """Yield temporary paths with the name of the file that they were to become, and the writer."""
+    for path in paths:
+        found = TEMPORARY.fullmatch(path.name)
+        if found:
+            yield path, found[1], int(found[2])
+
+
+def _lives(process: int) -> bool:
+    """Whether a process may be there that is another one than this, which writes nothing now."""
+    if process == os.getpid():
+        return False
+    if os.name != "posix":  # to ask would be to interrupt it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep a folder for this process alone; the system lets go of it even when we are killed.
 
-    Raises `UsageError` when another process holds it. Without POSIX locks nothing is held.
+    Raises `UsageError` when another process holds it. On systems and file systems without POSIX
+    locks nothing is held.
     """
     try:
         import fcntl
@@ -53,6 +104,9 @@ def held(folder: Path) -> Iterator[None]:
             raise UsageError(
                 f"Another deepchest process is working in {folder}.", "Wait until it has ended."
             ) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
         yield
     finally:
         os.close(descriptor)
@@ -103,6 +157,7 @@ def read_toml_file(path: Path, what: str) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file or none."""
+    sweep(path.parent, [path.name])
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

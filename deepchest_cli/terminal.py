@@ -27,6 +27,13 @@ class PatientConsole(Console):
         """Go on without words: whoever closed the pipe did not ask to end the work."""
         self.quiet = True
 
+    def __exit__(self, *error: Any) -> None:
+        """Write what there is; a terminal that was closed takes nothing more (EIO)."""
+        try:
+            super().__exit__(*error)
+        except OSError:
+            self.quiet = True
+
 
 def _error_console() -> Console:
     return PatientConsole(stderr=True, highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from PIL import Image
 from tests_support import QUICK
 
 from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.interruption import WARNINGS
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -53,6 +55,15 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture
+def signals_arrive() -> Iterator[None]:
+    """Let signals arrive that are ignored here, as SIGHUP is where tests run under nohup."""
+    before = {n: signal.signal(n, signal.SIG_DFL) for n in WARNINGS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def write_nih_folder(folder: Path, patients: int = 40, size: int = 48, seed: int = 0) -> Path:

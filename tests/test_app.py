@@ -1,6 +1,9 @@
 import ast
+import errno
+import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -170,6 +173,24 @@ def test_dependencies_point_one_way():
         for path in (PACKAGE / part).rglob("*.py"):
             used = {n.split(".")[1] for n in _imports(path) if n.startswith("deepchest_cli.")}
             assert used & set(CORE) <= others, path
+
+
+def test_a_signal_ends_any_command_with_its_code(deepchest, monkeypatch):
+    monkeypatch.setattr("deepchest_cli.app.application", lambda: signal.raise_signal(15))
+    outcome = deepchest("predict", "image.png")
+    assert (outcome.code, outcome.err) == (143, "Error: Interrupted by SIGTERM.\n")
+
+
+def test_a_terminal_that_was_closed_disturbs_no_work(monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    terminal = Terminal()
+    terminal.note("epoch 1/2")
+    terminal.warning("is heard by nobody")
+    assert terminal.errors.quiet
 
 
 def test_a_reader_that_has_had_enough_is_no_failure():

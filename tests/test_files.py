@@ -1,10 +1,22 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import held, read_text, replacing, to_csv, to_json, write_json, write_text
+from deepchest_cli.files import (
+    held,
+    read_text,
+    replacing,
+    sweep,
+    sweep_held,
+    to_csv,
+    to_json,
+    write_json,
+    write_text,
+)
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -55,6 +67,65 @@ def test_an_error_within_a_held_folder_is_its_own_and_lets_go(tmp_path):
     assert raised.value is busy
     with held(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_holds_nothing(tmp_path, monkeypatch, number):
+    def refuse(descriptor, how):
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with held(tmp_path):
+        pass
+
+
+DEAD = 2**22 + 1  # no process has this number
+
+
+@pytest.fixture
+def left_behind(tmp_path):
+    """Half-written files of a dead process, of one that lives, and of this one's number."""
+    (tmp_path / "below").mkdir()
+    names = [
+        f".{name}.{process}.tmp"
+        for name in ("a.csv", "b.pt", "below/a.csv")
+        for process in (DEAD, os.getppid(), os.getpid())
+    ]
+    names = [name.replace(".below/", "below/.") for name in names]
+    for name in (*names, f".b.pt.{DEAD}.tmp.onnx", ".a.csv.tmp", "a.csv"):
+        (tmp_path / name).touch()
+
+    def remaining():
+        found = (str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+        return {name.replace(str(os.getppid()), "LIVES") for name in found}
+
+    return remaining
+
+
+ALWAYS = {".a.csv.tmp", "a.csv"}  # who knows whose that is
+
+
+def test_what_the_dead_left_of_a_file_goes(tmp_path, left_behind):
+    before = left_behind()
+    sweep(tmp_path, ["b.pt"])
+    gone = {f".b.pt.{DEAD}.tmp", f".b.pt.{DEAD}.tmp.onnx", f".b.pt.{os.getpid()}.tmp"}
+    assert left_behind() == before - gone
+    sweep(tmp_path)
+    assert {name for name in left_behind() if "below" not in name} == ALWAYS | {
+        ".a.csv.LIVES.tmp",
+        ".b.pt.LIVES.tmp",
+    }
+
+
+def test_in_a_held_folder_only_what_others_may_be_writing_stays(tmp_path, left_behind):
+    sweep_held(tmp_path, ["b.pt"])
+    assert left_behind() == ALWAYS | {".b.pt.LIVES.tmp"}
+
+
+def test_a_text_takes_with_it_what_was_left_of_it(tmp_path, left_behind):
+    write_text(tmp_path / "a.csv", "whole")
+    assert f".a.csv.{DEAD}.tmp" not in left_behind()
+    assert f".b.pt.{DEAD}.tmp" in left_behind()
 
 
 def test_json_has_null_for_what_is_no_number():

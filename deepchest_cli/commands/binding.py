@@ -9,7 +9,15 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from deepchest_cli.config import RUN_CONFIG, Flag, TrainConfig, find_recipe, flag_of, read_toml
+from deepchest_cli.config import (
+    AUTO,
+    RUN_CONFIG,
+    Flag,
+    TrainConfig,
+    find_recipe,
+    flag_of,
+    read_toml,
+)
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 
@@ -18,8 +26,8 @@ Loader = Callable[[typer.Context, Any], Any]
 
 # whose values win when several files are given, weakest first, and where each file is
 SOURCES: dict[str, Callable[[Any], Path]] = {
-    "recipe": find_recipe,
     "run": lambda folder: folder / RUN_CONFIG,
+    "recipe": find_recipe,
     "config": lambda file: file,
 }
 
@@ -106,13 +114,17 @@ def _loader(config_type: type[Any], source: str) -> Loader:
     """Return the callback of a flag that names a file whose values become the defaults."""
 
     def load(context: typer.Context, given: Any) -> Any:
-        if given is not None:
+        named = context.meta.setdefault("deepchest.named", {})
+        named[source] = given
+        kind = "run" if source == "out" else source
+        place = _begun(named) if kind == "run" else given
+        if place is not None:
             try:
-                values = _read(source, SOURCES[source](given), config_type)
+                values = _read(kind, SOURCES[kind](place), config_type)
             except UsageError as error:
                 raise typer.BadParameter(f"{error} {error.hint}".strip()) from error
             found = context.meta.setdefault("deepchest.values", {})
-            found[source] = values
+            found[kind] = values
             # click reads the flags in the order given, which is not the order of precedence
             context.default_map = {
                 key: value for name in SOURCES for key, value in found.get(name, {}).items()
@@ -120,6 +132,15 @@ def _loader(config_type: type[Any], source: str) -> Loader:
         return given
 
     return load
+
+
+def _begun(named: dict[str, Any]) -> Path | None:
+    """Return the folder whose values are the defaults, by what --resume and --out name so far."""
+    folder: Path | None = named.get("run")
+    if folder != AUTO:
+        return folder
+    out: Path | None = named.get("out")
+    return out if out is not None and (out / RUN_CONFIG).is_file() else None
 
 
 def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:

@@ -27,18 +27,21 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
 
     deepchest compare-weighters --resume comparisons/20260101-120000 --seeds 5
 
+    deepchest compare-weighters --seeds 5 --resume auto --out comparisons/mine
+
     deepchest compare-weighters --cost-only --cost-tasks 2,14,56 --cost-backbones resnet18,resnet50
     """
     _refuse_unknown_weighters(config)
-    data, note = find_data(config.data)
-    if note:
-        terminal.note(note)
-    config = replace(config, data=data)
+    from deepchest_cli.training.resume import folder_to_resume, resolve_auto
+
     if config.cost_only:
         _refuse_idle_flags(config)
-        _only_costs(config, terminal)
+        _only_costs(_with_data(config, terminal), terminal)
         return
     _refuse_lonely_cost_flags(config)
+    config = resolve_auto(config)
+    if folder_to_resume(config) is None:
+        config = _with_data(config, terminal)
     config, gates = _with_gates(config)
     results, folder = _compare(config, terminal)
     if terminal.json:
@@ -58,12 +61,21 @@ def _refuse_unknown_weighters(config: CompareConfig) -> None:
         read_weighter(arm.weighter, options)
 
 
+def _with_data(config: CompareConfig, terminal: Terminal) -> CompareConfig:
+    data, note = find_data(config.data)
+    if note:
+        terminal.note(note)
+    return replace(config, data=data)
+
+
 def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any], Path]:
     from deepchest_cli.training.comparison.comparison import compared
 
     with terminal.progress("Training") as move:
         display = ComparisonDisplay(terminal, move)
         with compared(config, display, display.on_scored, kept_rates()) as found:
+            if not found.trained:
+                terminal.note(f"{found.folder} has finished: nothing is left to train.")
             return _evaluated(found, terminal), found.folder
 
 

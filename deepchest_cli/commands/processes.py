@@ -2,14 +2,19 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from deepchest_cli.errors import DeepChestError
+from deepchest_cli.interruption import WARNINGS
 
 if TYPE_CHECKING:
     from deepchest_cli.training.ranks import Ranks
+
+LOOK = 0.5  # seconds between two looks whether the launcher is there
 
 
 @contextmanager
@@ -26,6 +31,8 @@ def processes(device: str) -> Iterator["Ranks"]:
         int(found.get(name, default))
         for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
+    if count > 1:
+        threading.Thread(target=end_with_launcher, args=(os.getppid(),), daemon=True).start()
     try:
         with joined(rank, count, local, resolve_device(device, local).type) as ranks:
             yield ranks
@@ -40,6 +47,16 @@ def processes(device: str) -> Iterator["Ranks"]:
         raise DeepChestError(text, "What it said stands above, or below.") from error
 
 
+def end_with_launcher(launcher: int) -> None:
+    """Ask this process to save and end once its launcher is gone: nobody else would end it.
+
+    A launcher passes on some signals, and dies of others (SIGUSR1, where it is not told to).
+    """
+    while os.getppid() == launcher:
+        time.sleep(LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @contextmanager
 def undisturbed_end(ranks: "Ranks") -> Iterator[None]:
     """Let this process finish speaking after the work, whatever became of it.
@@ -50,4 +67,5 @@ def undisturbed_end(ranks: "Ranks") -> Iterator[None]:
         yield
     finally:
         if ranks.count > 1:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            for number in (signal.SIGTERM, *WARNINGS):
+                signal.signal(number, signal.SIG_IGN)

@@ -15,7 +15,7 @@ from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal, number
 
 if TYPE_CHECKING:
-    from deepchest_cli.training.loop import TrainingSummary
+    from deepchest_cli.training.loop import Trainer, TrainingSummary
     from deepchest_cli.training.progress import Observer
     from deepchest_cli.training.ranks import Ranks
     from deepchest_cli.training.setup import Setup
@@ -36,7 +36,9 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 
     deepchest train --recipe paper
 
-    deepchest train --resume runs/latest
+    deepchest train --resume runs/20260101-120000-resnet50-deepchest
+
+    deepchest train --epochs 30 --resume auto --out runs/mine
 
     torchrun --nproc-per-node 4 -m deepchest_cli train
     """
@@ -59,18 +61,19 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSummary":
     from deepchest_cli.model.checkpoint import LAST
     from deepchest_cli.training.loop import Trainer
+    from deepchest_cli.training.resume import folder_to_resume, open_data_again, record_data
     from deepchest_cli.training.run_directory import create_run
     from deepchest_cli.training.setup import set_up
     from deepchest_cli.training.tensorboard import find_writer
 
-    folder = None if config.resume is None else _resumable(config)
-    data, note = find_data(config.data)
-    if note:
-        terminal.note(note)
+    # by the first alone: the others could come to look when it has begun already
+    config = ranks.from_first(_decided(config, terminal) if ranks.is_first else config)
     if config.tensorboard:
         find_writer()  # refuses before there is a run
-    resumed = folder is not None and (folder / LAST).is_file()
-    setup = set_up(replace(config, data=data), ranks, resumed, kept_rates=kept_rates())
+    folder = folder_to_resume(config)
+    dataset = open_data_again(config, folder) if folder else None
+    resumed = ranks.from_first(folder is not None and (folder / LAST).is_file())
+    setup = set_up(config, ranks, resumed, dataset, kept_rates())
     if folder is None and ranks.is_first:
         folder = create_run(setup.config)
     folder = ranks.from_first(folder)
@@ -78,9 +81,11 @@ def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSu
     _introduce(setup, folder, terminal)
     with _observer(setup, folder, terminal) as observer:
         trainer = Trainer(setup, folder, observer)
-        if config.resume is not None:
+        if dataset is not None:
             trainer.resume()
-            terminal.note(f"Resumed after step {trainer.position.step}.")
+            if ranks.is_first:
+                record_data(config.data, folder)
+            terminal.note(_state_of(trainer))
         try:
             with undisturbed_end(ranks):
                 summary = trainer.fit()
@@ -89,6 +94,41 @@ def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSu
             raise
         _draw(ranks, folder, terminal)
         return summary
+
+
+def _decided(config: TrainConfig, terminal: Terminal) -> TrainConfig:
+    """Return the configuration of a run that begins, or of one that goes on as it began.
+
+    Flags that contradict the run are errors.
+    """
+    from deepchest_cli.model.checkpoint import LAST
+    from deepchest_cli.training.resume import folder_to_resume, refuse_changes, resolve_auto
+
+    if folder_to_resume(config) is not None and config.recipe is not None:
+        raise UsageError(
+            "--recipe is for new runs: a resumed one has its values in its config.toml.",
+            "Leave --recipe or --resume out.",
+        )
+    config = resolve_auto(config)
+    folder = folder_to_resume(config)
+    if folder is None:
+        data, note = find_data(config.data)
+        if note:
+            terminal.note(note)
+        return replace(config, data=data)
+    if folder.is_symlink():  # runs/latest may name another run by the time this one saves
+        folder = folder.parent / folder.readlink()
+    # data elsewhere are compared with those of the checkpoint
+    free = FREE_ON_RESUME | ({"data"} if (folder / LAST).is_file() else set())
+    return replace(refuse_changes(config, folder, free), resume=folder)
+
+
+def _state_of(trainer: "Trainer") -> str:
+    if trainer.is_finished:
+        return f"{trainer.folder} has finished: nothing is left to train."
+    if not trainer.position.step:
+        return f"{trainer.folder} has no step yet: it begins anew."
+    return f"Resumed after step {trainer.position.step}."
 
 
 def _draw(ranks: "Ranks", folder: Path, terminal: Terminal) -> None:
@@ -103,11 +143,14 @@ def _draw(ranks: "Ranks", folder: Path, terminal: Terminal) -> None:
 
 
 def _introduce(setup: "Setup", folder: Path, terminal: Terminal) -> None:
-    config, processes = setup.config, setup.ranks.count
+    config, processes, size = (
+        setup.config,
+        setup.ranks.count,
+        setup.classifier.architecture.image_size,
+    )
     terminal.note(
         f"{folder}: {config.backbone} with {config.weighter} on "
-        f"{count_of(len(setup.training_rows), 'radiograph')} of "
-        f"{setup.classifier.architecture.image_size} px, "
+        f"{count_of(len(setup.training_rows), 'radiograph')} of {size} px, "
         f"{f'{processes} processes, ' if processes > 1 else ''}{setup.device.type}, "
         f"{setup.precision}, {count_of(setup.total_steps, 'step')}"
     )
@@ -147,25 +190,8 @@ def _render(summary: "TrainingSummary", terminal: Terminal) -> None:
         terminal.document({**asdict(summary), "run": str(summary.run)})
         return
     terminal.line(str(summary.run))
+    early = " (stopped early)" if summary.stopped_early else ""
     terminal.line(
-        f"{count_of(summary.epochs, 'epoch')}"
-        f"{' (stopped early)' if summary.stopped_early else ''}, "
+        f"{count_of(summary.epochs, 'epoch')}{early}, "
         f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
     )
-
-
-def _resumable(config: TrainConfig) -> Path:
-    """Return the folder of a run that goes on; flags that contradict the run are errors."""
-    from deepchest_cli.training.resume import refuse_changes
-
-    folder = config.resume
-    assert folder is not None
-    if config.recipe is not None:
-        raise UsageError(
-            "--recipe is for new runs: a resumed one has its values in its config.toml.",
-            "Leave --recipe or --resume out.",
-        )
-    if folder.is_symlink():  # runs/latest may name another run by the time this one saves
-        folder = folder.parent / folder.readlink()
-    refuse_changes(config, folder, FREE_ON_RESUME)
-    return folder

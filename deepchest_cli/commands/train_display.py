@@ -64,6 +64,10 @@ class Display:
         """Pass on what the training says."""
         self.terminal.note(text)
 
+    def on_warning(self, text: str) -> None:
+        """Pass on what the user should not miss."""
+        self.terminal.warning(text)
+
     def _table(self, weights: Tensor | None) -> Table:
         """Return losses, AUROC and weights per finding; a bar passes the mark above one."""
         used = [None] * len(self.findings) if weights is None else weights.tolist()

@@ -15,6 +15,7 @@ from deepchest_cli.config.commands import (
 from deepchest_cli.config.comparison import CompareConfig
 from deepchest_cli.config.files import read_toml, to_toml
 from deepchest_cli.config.flags import (
+    AUTO,
     DEFAULT_DATA,
     DEFAULT_MODEL,
     DEMO_DATA,
@@ -33,6 +34,7 @@ from deepchest_cli.config.recipes import RECIPES, find_recipe
 from deepchest_cli.config.training import RunConfig, TrainConfig
 
 __all__ = [
+    "AUTO",
     "DEFAULT_DATA",
     "DEFAULT_MODEL",
     "DEMO_DATA",

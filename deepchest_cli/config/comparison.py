@@ -29,14 +29,15 @@ class CompareConfig(RunConfig):
         int, Flag("The first of the seeds.", minimum=0, maximum=2**31, panel=COMPARISON)
     ] = 0
     out: Annotated[
-        Path | None, Flag("Folder of the comparison. [comparisons/<time>]", panel=COMPARISON)
+        Path | None,
+        Flag("Folder of the comparison. [comparisons/<time>]", values_from="out", panel=COMPARISON),
     ] = None
     resume: Annotated[
         Path | None,
         Flag(
             "Go on with a comparison; only what is new is trained, further --weighters and --seeds "
-            "too.",
-            metavar="FOLDER",
+            "too. auto: with that in --out, or begin it there.",
+            metavar="FOLDER|auto",
             values_from="run",
             panel=COMPARISON,
         ),

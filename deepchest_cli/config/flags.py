@@ -14,6 +14,7 @@ DEFAULT_DATA = Path("data/shards")
 DEMO_DATA = Path("data/demo-shards")
 DEFAULT_MODEL = Path("runs/latest")
 RUN_CONFIG = "config.toml"  # in a run's folder
+AUTO = Path("auto")  # of --resume: go on where there is something, begin where there is nothing
 
 Part = Literal["train", "validation", "test"]
 Format = Literal["table", "json", "csv"]
@@ -29,7 +30,8 @@ class Flag:
     metavar: str | None = None
     positional: bool = False
     panel: str | None = None  # heading that it stands under
-    values_from: Literal["run", "recipe"] | None = None  # what it names has values of other flags
+    # what it names has values of other flags; "out": only with --resume auto
+    values_from: Literal["run", "out", "recipe"] | None = None
 
 
 Data = Annotated[Path, Flag("Folder of prepared shards.")]

@@ -184,12 +184,16 @@ class RunConfig:
 class TrainConfig(RunConfig):
     """Everything that determines a training run; a run's `config.toml` is one of these."""
 
-    out: Annotated[Path | None, Flag("Run folder. [runs/<time>-<backbone>-<weighter>]")] = None
+    out: Annotated[
+        Path | None,
+        Flag("Run folder. [runs/<time>-<backbone>-<weighter>]", values_from="out"),
+    ] = None
     resume: Annotated[
         Path | None,
         Flag(
-            "Go on with an interrupted run, exactly where it ended.",
-            metavar="RUN",
+            "Go on with an interrupted run, exactly where it ended; auto: with that in --out, or "
+            "begin it there.",
+            metavar="RUN|auto",
             values_from="run",
         ),
     ] = None

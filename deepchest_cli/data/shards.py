@@ -137,9 +137,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 f"Name one: {' or '.join(f'--data {size}' for size in sizes)}",
             )
         begun = (folder / PROGRESS).is_file()
+        lost = not folder.is_absolute() and not folder.exists()
         raise UsageError(
             f"{folder} is not a prepared data set: it has no {MANIFEST}"
-            + (" (its preparation was not finished)." if begun else "."),
+            + (" (its preparation was not finished)" if begun else "")
+            + (f" (the working directory is {Path.cwd()})." if lost else "."),
             f"Run: deepchest prepare --data {folder}  (add --demo for synthetic radiographs)",
         )
     manifest = load_json(path)

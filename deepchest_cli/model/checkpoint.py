@@ -1,15 +1,17 @@
 """One file of tensors and plain values that holds all that prediction needs."""
 
 import hashlib
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import replacing, sha256_of
+from deepchest_cli.files import replacing, sha256_of, sweep
 from deepchest_cli.model.checkpoint_format import (
     FORMAT,
     FORMAT_VERSION,
@@ -19,6 +21,7 @@ from deepchest_cli.model.checkpoint_format import (
 from deepchest_cli.model.classifier import Architecture, Classifier
 
 BEST, LAST = "best.pt", "last.pt"
+SHARED = (BEST, "model.onnx", "model.pt2")  # what other commands write into a run's folder, too
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class LoadedModel:
     """A classifier ready for prediction, in evaluation mode, and where it came from."""
 
     classifier: Classifier
-    origin: dict[str, Any]  # weighter, epoch, source and settings of the data, configuration
+    # weighter, epoch and step, source and settings of the data, configuration, how the run ended
+    origin: dict[str, Any]
     path: Path
     sha256: str  # of the file that was loaded
     choices: dict[str, Any] | None = None  # thresholds and calibration, once they are chosen
@@ -66,9 +70,27 @@ def save_checkpoint(
         "tensors": classifier.state_dict(),
         "training": training,
     }
+    _write(path, content)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
     # into a file of Python's: given a path, torch loses the system's word for a full disk
     with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+        torch.save(_interned(content), file)
+
+
+def _interned(value: Any) -> Any:
+    """Return plain values in which equal texts are one object: pickle tells them from two.
+
+    Equal checkpoints are then equal files, whichever way their values have come.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:  # not the subclass that torch keeps tensors in
+        return {_interned(key): _interned(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_interned, value))
+    return value
 
 
 def store_choices(model: LoadedModel, choices: dict[str, Any]) -> LoadedModel | None:
@@ -82,14 +104,17 @@ def store_choices(model: LoadedModel, choices: dict[str, Any]) -> LoadedModel | 
     return replace(model, choices=choices, sha256=sha256_of(model.path))
 
 
-def store_reference(model: LoadedModel, reference: dict[str, Any], seen: dict[str, Any]) -> bool:
-    """Write what is known of a model's training images into its checkpoint, as `store_choices`.
+def store_reference(
+    model: LoadedModel, reference: dict[str, Any], seen: dict[str, Any], run: dict[str, Any]
+) -> bool:
+    """Write what is known of a model's training images, and how its run ended, as `store_choices`.
 
-    Arrays become tensors, which load safely.
+    run: `epochs` and `steps` that were trained, and whether it `stopped_early`; it goes into the
+    origin. Arrays become tensors, which load safely.
     """
     parts = {"reference": reference, "seen": seen}
     plain = {name: {k: _as_tensor(v) for k, v in part.items()} for name, part in parts.items()}
-    return _add(model, plain)
+    return _add(model, {**plain, "origin": {**model.origin, "run": run}})
 
 
 def _as_tensor(value: Any) -> Any:
@@ -105,8 +130,8 @@ def _add(model: LoadedModel, parts: dict[str, Any]) -> bool:
     content, digest = _read(model.path)
     if digest != model.sha256:
         return False
-    with replacing(model.path) as temporary, temporary.open("wb") as file:
-        torch.save({**content, **parts}, file)
+    sweep(model.path.parent, [model.path.name])
+    _write(model.path, {**content, **parts})
     return True
 
 
@@ -149,14 +174,26 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 def find_checkpoint(model: Path) -> Path:
     """Return the checkpoint that a run folder or a file stands for."""
-    if model.is_dir():
-        return model / BEST
-    if not model.exists():
+    if model.is_dir() and not (model / BEST).is_file():
+        begun = (model / LAST).is_file()
         raise UsageError(
-            f"There is no model {model}.",
-            "Train one (deepchest train), or name a run folder or checkpoint with --model.",
+            f"There is no checkpoint {model / BEST}"
+            + (": no epoch of the run has ended yet." if begun else "."),
+            (f"Go on with: deepchest train --resume {quote(str(model))}\n" if begun else "")
+            + _other_model(model),
         )
-    return model
+    if not model.exists():
+        gone = f": it is a link to {model.readlink()}, which is gone" if model.is_symlink() else ""
+        raise UsageError(f"There is no model {model}{gone}.", _other_model(model))
+    return model / BEST if model.is_dir() else model
+
+
+def _other_model(model: Path) -> str:
+    """Say which model to take where there is none: the newest beside it, if there is any."""
+    others = sorted(model.parent.glob(f"*/{BEST}"), key=lambda path: path.stat().st_mtime)
+    if not others:
+        return "Train one (deepchest train), or name a run folder or checkpoint with --model."
+    return f"Name another run or checkpoint: --model {quote(str(others[-1].parent))}"
 
 
 def load_model(model: Path, device: torch.device) -> LoadedModel:

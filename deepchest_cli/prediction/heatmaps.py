@@ -12,7 +12,7 @@ from PIL import Image
 from deepchest_cli.data.augmentation import normalise, to_grey
 from deepchest_cli.data.radiograph import fit, open_image, placement
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.files import replacing
+from deepchest_cli.files import replacing, sweep
 from deepchest_cli.model.attribution import attribution_maps, map_layer
 from deepchest_cli.prediction.answers import Answer
 from deepchest_cli.prediction.overlay import Legend, draw_beside
@@ -54,6 +54,7 @@ class HeatMaps:
                 f"{folder} holds something already.", "Name another folder, or add --force."
             )
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
 
     def draw(self, answer: Answer) -> dict[str, str]:
         """Write the pictures of an image; return their paths by finding."""

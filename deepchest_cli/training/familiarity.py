@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +24,18 @@ from deepchest_cli.training.setup import Setup
 MOST = 1024  # images of either part that are looked at again: a small share of one epoch
 
 
-def describe_training_images(setup: Setup, folder: Path) -> None:
+def describe_training_images(setup: Setup, folder: Path, run: dict[str, Any]) -> None:
     """Write into a run's best checkpoint how its training images look to it, and which they were.
 
-    Nothing is done where the checkpoint has that already, or is not there.
+    run: how the run ended, as `store_reference` takes it. Nothing is done where the checkpoint has
+    that already, or is not there.
     """
     if not (folder / BEST).is_file():
         return
     model = load_model(folder / BEST, setup.device)
     if model.reference is None:
         reference = look_again(setup, model.classifier)
-        store_reference(model, reference.to_plain(), seen_images(setup).to_plain())
+        store_reference(model, reference.to_plain(), seen_images(setup).to_plain(), run)
 
 
 def look_again(setup: Setup, classifier: Classifier) -> Reference:

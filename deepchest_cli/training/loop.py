@@ -4,17 +4,18 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import torch
 
 from deepchest_cli.data.batches import ahead, batches, epoch_order
-from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
+from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
-from deepchest_cli.files import held
+from deepchest_cli.files import held, sweep_held
 from deepchest_cli.interruption import StopRequest, stop_on_signal
-from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.model.checkpoint import LAST, SHARED
 from deepchest_cli.model.state_dicts import fingerprint
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.failures import explain
@@ -66,6 +67,15 @@ class Trainer:
         self.record = EpochRecord(len(findings), self.setup.device)
         self.watch = LossWatch(findings, self.setup.device)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        position, patience = self.position, self.setup.config.patience
+        if position.epoch_step:
+            return False  # an epoch under way is always brought to its end
+        waited = position.epoch - position.best_epoch
+        return position.step >= self.setup.total_steps or 0 < patience <= waited
+
     def resume(self) -> None:
         """Take up the folder's last checkpoint; the run goes on as if it had not ended."""
         training = load_state(self.setup, self.folder)
@@ -82,7 +92,7 @@ class Trainer:
     def fit(self) -> TrainingSummary:
         """Train until the last epoch, the last step, or until validation no longer improves.
 
-        Raises `InterruptedRunError` after SIGINT or SIGTERM in any process, with the state saved,
+        Raises `InterruptedRunError` after a signal to any process, with the state saved,
         `DivergedError` when a loss is not finite, and `DeepChestError` when memory runs out or a
         process is lost.
         """
@@ -98,17 +108,26 @@ class Trainer:
             raise explained from error
 
     def _fit(self, stop: StopRequest) -> TrainingSummary:
+        if self.setup.ranks.is_first:
+            sweep_held(self.folder, SHARED)
         if self.position.step == 0:
             self.position.initial_weights = fingerprint(self.setup.classifier.state_dict())
             self.files.save_last(self.position, self.record)
-        while not self._is_finished():
+        while not self.is_finished:
             first, clock = self.position.step, Clock()
             self._train_epoch(stop, clock)
             images = (self.position.step - first) * self.setup.config.batch_size
             self._end_epoch(images, clock)
+        summary = self._summary()
         if self.setup.ranks.is_first:
-            describe_training_images(self.setup, self.folder)
+            names = ("epochs", "steps", "stopped_early")
+            describe_training_images(
+                self.setup, self.folder, {name: getattr(summary, name) for name in names}
+            )
         self.setup.ranks.wait()
+        return summary
+
+    def _summary(self) -> TrainingSummary:
         position = self.position
         return TrainingSummary(
             run=self.folder,
@@ -121,13 +140,6 @@ class Trainer:
             initial_weights=position.initial_weights,
             batches=tuple(position.epoch_batches),
         )
-
-    def _is_finished(self) -> bool:
-        position, patience = self.position, self.setup.config.patience
-        if position.epoch_step:
-            return False  # an epoch under way is always brought to its end
-        waited = position.epoch - position.best_epoch
-        return position.step >= self.setup.total_steps or 0 < patience <= waited
 
     def _train_epoch(self, stop: StopRequest, clock: Clock) -> None:
         setup, position, size = self.setup, self.position, self.setup.config.batch_size
@@ -168,6 +180,7 @@ class Trainer:
         seconds, used = clock.seconds, self.record.mean_weights()
         performance = self._performance()
         for note in setup.weighter.end_epoch(performance):
+            position.notes.append(note)
             self.observer.on_note(note)
         position.end_epoch(*_score(performance))
         report = EpochReport(
@@ -183,7 +196,9 @@ class Trainer:
             peak_memory=peak_memory(setup.device),
         )
         self._begin_record()
-        self.files.write_epoch(report, position, self.record)
+        warning = self.files.write_epoch(report, position, self.record)
+        if warning:
+            self.observer.on_warning(warning)
         self.observer.on_epoch(report)
 
     def _performance(self) -> Performance:
@@ -218,8 +233,8 @@ class Trainer:
         ranks.wait()  # the launcher ends the others as soon as one has ended
         raise InterruptedRunError(
             f"Interrupted after step {self.position.step}; the state is saved.",
-            f"Go on with: deepchest train --resume {self.folder}",
-            ExitCode(code),
+            f"Go on with: deepchest train --resume {quote(str(self.folder))}",
+            code,
         )
 
 

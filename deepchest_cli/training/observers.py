@@ -23,3 +23,8 @@ class Observers:
         """Pass on what the user should be told."""
         for observer in self.observers:
             observer.on_note(text)
+
+    def on_warning(self, text: str) -> None:
+        """Pass on what the user should not miss."""
+        for observer in self.observers:
+            observer.on_warning(text)

@@ -26,6 +26,7 @@ class Position:
     initial_weights: str = ""  # SHA-256 of what the model began with
     batches: str = ""  # SHA-256 of the rows of all batches so far, one chained to the other
     epoch_batches: list[str] = field(default_factory=list)  # the same as each epoch ended
+    notes: list[str] = field(default_factory=list)  # what the weighter had to say
     metrics: list[dict[str, Any]] = field(default_factory=list)
     weights: list[dict[str, Any]] = field(default_factory=list)
 

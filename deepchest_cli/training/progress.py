@@ -53,3 +53,6 @@ class Observer(Protocol):
 
     def on_note(self, text: str) -> None:
         """Hear of something that the user should be told."""
+
+    def on_warning(self, text: str) -> None:
+        """Hear of something that the user should not miss."""

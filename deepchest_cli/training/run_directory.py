@@ -1,20 +1,21 @@
 """The folder of a run: created without collisions, written so that it is always whole."""
 
-import os
 import platform
 import sys
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import torch
 
 from deepchest_cli import __version__
-from deepchest_cli.config import RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import write_json, write_text
+from deepchest_cli.files import replacing, sweep, write_json, write_text
 from deepchest_cli.model.weights import IMAGENET, NONE
 
 RUNS = Path("runs")
@@ -36,28 +37,21 @@ PACKAGES = (
 def create_run(config: TrainConfig) -> Path:
     """Make the folder of a new run with its configuration and environment.
 
-    Raises `UsageError` when `config.out` exists; a name of our own never collides.
+    Raises `UsageError` as `make_named` does; a name of our own never collides.
     """
     if config.out is not None:
-        try:
-            config.out.mkdir(parents=True)
-        except FileExistsError as error:
-            raise UsageError(
-                f"{config.out} exists already.", "Choose another folder with --out."
-            ) from error
-        folder = config.out
+        folder = make_named(config.out, config.resume == AUTO, "Choose another folder with --out.")
     else:
         folder = make_unique(RUNS, f"{now()}-{config.backbone}-{config.weighter}")
-        _point_latest(folder)
     fill_run(folder, config)
     return folder
 
 
-def fill_run(folder: Path, config: TrainConfig) -> None:
-    """Write a run's configuration and environment into its folder."""
+def fill_run(folder: Path, config: Config) -> None:
+    """Write a configuration and the environment into a folder: the former last, it is the mark."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / RUN_CONFIG, to_toml(repeatable(config)))
     write_json(folder / ENVIRONMENT, describe_environment())
+    write_text(folder / RUN_CONFIG, to_toml(repeatable(config)))
 
 
 def repeatable(config: Config) -> Config:
@@ -65,7 +59,25 @@ def repeatable(config: Config) -> Config:
     weights = config.weights
     if weights not in (NONE, IMAGENET):
         weights = str(Path(weights).resolve())  # runs/latest will soon name another run
-    return replace(config, out=None, recipe=None, weights=weights)
+    return replace(config, out=None, resume=None, recipe=None, weights=weights)
+
+
+def make_named(folder: Path, may_exist: bool, hint: str) -> Path:
+    """Make a folder that the user has named and return it.
+
+    may_exist: take one that is empty, or as a process left it that was killed as it began. Raises
+    `UsageError` for any other that exists.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        if not may_exist or not folder.is_dir():
+            raise UsageError(f"{folder} exists already.", hint) from error
+        sweep(folder, (RUN_CONFIG, ENVIRONMENT))
+        strangers = sorted({path.name for path in folder.iterdir()} - {ENVIRONMENT})
+        if strangers:
+            raise UsageError(f"{folder} holds other files ({few(strangers)}).", hint) from error
+    return folder
 
 
 def now() -> str:
@@ -87,12 +99,27 @@ def make_unique(parent: Path, name: str) -> Path:
             return folder
 
 
-def _point_latest(folder: Path) -> None:
-    """Let `runs/latest` name the newest run, replacing the link in one step."""
-    temporary = folder.parent / f".{LATEST}.{os.getpid()}"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(folder.name, target_is_directory=True)
-    temporary.replace(folder.parent / LATEST)
+def point_latest(folder: Path) -> str:
+    """Let `latest` beside a run name it, in one step; return why it cannot, empty where it does.
+
+    A run elsewhere than in `runs`, where there is no such link either, needs none.
+    """
+    link = folder.parent / LATEST
+    if not link.is_symlink() and folder.parent.resolve() != RUNS.resolve():
+        return ""
+    if link.exists() and link.samefile(folder):
+        return ""
+    if link.exists() and not link.is_symlink():
+        reason = f"is a {'folder' if link.is_dir() else 'file'} and not a link"
+    else:
+        try:
+            sweep(link.parent, [LATEST])
+            with replacing(link) as temporary:
+                temporary.symlink_to(folder.name, target_is_directory=True)
+            return ""
+        except OSError as error:  # no privilege, or a file system without links
+            reason = f"cannot be made ({error.strerror or error})"
+    return f"{link} {reason}: other commands find this run with --model {quote(str(folder))}"
 
 
 def describe_environment() -> dict[str, Any]:

@@ -36,6 +36,7 @@ from deepchest_cli.training.parts import (
 )
 from deepchest_cli.training.precision import Choice, Precision, Rates, choose_precision
 from deepchest_cli.training.ranks import Ranks
+from deepchest_cli.training.run_directory import repeatable
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 
 
@@ -89,7 +90,8 @@ class Setup:
         """Return where a model of this run comes from, in values that a checkpoint can hold."""
         config = {
             key: str(value) if isinstance(value, Path) else value
-            for key, value in asdict(self.config).items()
+            # what it computes, and so the same for a run that was interrupted
+            for key, value in asdict(repeatable(self.config)).items()
         }
         manifest = self.dataset.manifest
         return {

@@ -54,6 +54,9 @@ class TensorBoardLog:
     def on_note(self, text: str) -> None:
         """Log nothing: notes are for the person who started the run."""
 
+    def on_warning(self, text: str) -> None:
+        """Log nothing: nor are warnings."""
+
     def close(self) -> None:
         """Write what is left and let go of the file."""
         self.writer.close()

@@ -1,4 +1,6 @@
 import json
+import math
+import os
 import shutil
 import signal
 import subprocess
@@ -9,12 +11,14 @@ from html import unescape
 
 import numpy as np
 import pytest
+from killing import KilledError, assert_equal_comparisons, killed_at
 from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.compare_weighters import compare_weighters
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
+from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.terminal import Terminal
 from deepchest_cli.training import precision
 from deepchest_cli.training.comparison.comparison import compared
@@ -106,6 +110,8 @@ def test_the_same_comparison_gives_the_same_results(folder, deepchest, shards, t
 def test_going_on_trains_only_what_is_new(folder, deepchest, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "c")
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("run.json")}
+    # of a process that was killed when a run's record was there and its state not yet removed
+    (next(iter(before)).parent / "last.pt").touch()
     outcome = deepchest("compare-weighters", "--resume", copy, "--weighters", "dwa", "--seeds", 1)
     assert outcome.code == 0
     assert "run 15/15  dwa, seed 2" in outcome.err
@@ -113,6 +119,7 @@ def test_going_on_trains_only_what_is_new(folder, deepchest, tmp_path):
     after = {path: path.stat().st_mtime_ns for path in copy.rglob("run.json")}
     assert before.items() <= after.items()
     assert len(after) == 15
+    assert not list(copy.rglob("last.pt"))
     old, new = results_in(folder), results_in(copy)
     assert new["weighters"]["deepchest"]["quality"] == old["weighters"]["deepchest"]["quality"]
     assert list(new["weighters"]) == [*ARMS.split(","), "dwa"]  # nothing is dropped
@@ -155,12 +162,59 @@ def test_an_interrupted_comparison_goes_on_to_the_same_results(folder, deepchest
     assert not list(out.rglob(".*.tmp"))
 
 
-def test_an_interruption_after_training_says_how_to_go_on(shards, tmp_path):
+def test_a_comparison_killed_again_and_again_ends_as_an_undisturbed_one(
+    deepchest, shards, tmp_path
+):
+    line = ("--weighters", "deepchest", "--seeds", 1, *QUICK, "--resume", "auto", "--out")
+    line = ("compare-weighters", "--data", shards, *line)
+    undisturbed = deepchest(*line, tmp_path / "undisturbed")
+    assert undisturbed.code == 0, undisturbed.err
+    out, kills = tmp_path / "killed", 0
+    for write in range(8, 100, 4):  # more and more: what is only drawn begins anew each time
+        try:
+            with killed_at(write):
+                ended = deepchest(*line, out)
+            break
+        except KilledError:
+            kills += 1
+    assert ended.code == 0
+    assert kills >= 3
+    assert_equal_comparisons(out, tmp_path / "undisturbed")
+    assert same_results(results_in(out), results_in(tmp_path / "undisturbed"))
+    assert not list(out.rglob(".*"))
+    copy = shutil.copytree(shards, tmp_path / "moved")
+    again = deepchest(*line, out, "--data", copy, "--json")
+    assert again.code == 0
+    assert f"{out} has finished: nothing is left to train." in again.err
+    assert json.loads(again.out)["data"]["folder"] == str(copy)
+
+
+@pytest.mark.usefixtures("signals_arrive")
+def test_a_signal_between_two_runs_is_not_lost(shards, tmp_path):
+    class StopAfter(StopAt):
+        def on_run(self, job, record, done, total):
+            signal.raise_signal(signal.SIGUSR2)
+
+    out = tmp_path / "c"
+    with (
+        pytest.raises(InterruptedRunError) as info,
+        compared(config_of(shards, out=out), StopAfter(math.inf), lambda *_: None),
+    ):
+        pass
+    assert info.value.exit_code == 128 + signal.SIGUSR2
+    assert len(list(out.rglob("run.json"))) == 1
+    assert not list(out.rglob("last.pt"))
+
+
+@pytest.mark.parametrize(
+    ("interruption", "code"), [(KeyboardInterrupt(), 130), (InterruptionError(129), 129)]
+)
+def test_an_interruption_after_training_says_how_to_go_on(shards, tmp_path, interruption, code):
     out = tmp_path / "a name with spaces"
     with pytest.raises(InterruptedRunError) as info, opened(config_of(shards, out=out)):
-        raise KeyboardInterrupt
+        raise interruption
     assert info.value.hint.endswith(f"--resume '{out}'")
-    assert info.value.exit_code == 130
+    assert info.value.exit_code == code
 
 
 def test_a_lost_checkpoint_names_the_run_to_begin_again(folder, deepchest, tmp_path):
@@ -376,22 +430,23 @@ def test_runs_side_by_side_give_the_same(folder, deepchest, shards, tmp_path):
     assert beside == pytest.approx(alone, abs=0.02)  # by other numbers of threads
 
 
+@pytest.mark.usefixtures("signals_arrive")
 def test_an_interruption_ends_all_that_works_side_by_side(shards, tmp_path):
     out = tmp_path / "c"
     words = ("--devices", "cpu,cpu", "--seeds", "1", "--epochs", "500", "--patience", "0")
     process = subprocess.Popen(
         [sys.executable, "-m", "deepchest_cli", "compare-weighters", "--data", shards, "--out", out,
          "--weighters", "dwa", *replaced(QUICK, words)],
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     begun = [out / "runs" / name / "seed-0" / "metrics.csv" for name in ("equal", "dwa")]
     try:
         wait_until(lambda: all(path.is_file() for path in begun), process)
-        process.terminate()
+        os.killpg(process.pid, signal.SIGUSR1)  # as a batch system warns: all processes
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 143
+    assert process.returncode == 128 + signal.SIGUSR1
     assert f"deepchest compare-weighters --resume {out}" in said
     assert "Traceback" not in said
     assert len(list(out.rglob("last.pt"))) == 2  # both can go on

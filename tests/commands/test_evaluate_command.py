@@ -562,3 +562,13 @@ def test_parts_of_medmnist_are_told_by_their_names(deepchest, tmp_path):
 def test_published_means_do_not_stand_beside_fewer_findings(deepchest, files):
     outcome = deepchest("evaluate", "--predictions", files[0], "--labels", files[1], "--json")
     assert json.loads(outcome.out)["references"]["rows"] == []
+
+
+def test_data_that_are_not_there_are_looked_for_where_the_model_was_trained(
+    deepchest, shards, trained, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    outcome = deepchest("evaluate", "--model", trained)
+    assert outcome.code == 2
+    assert f"(the working directory is {tmp_path})" in outcome.err
+    assert f"The model was trained on {shards}: --data {shards}" in outcome.err

@@ -83,6 +83,58 @@ def test_a_finished_run_resumes_to_its_summary(deepchest, trained, tmp_path):
     assert {path.name for path in run.glob("*.png")} == {"metrics.png", "weights.png"}
 
 
+def test_one_line_begins_a_run_goes_on_with_it_and_finds_it_finished(
+    deepchest, shards, tmp_path, trained
+):
+    run = tmp_path / "run"
+    run.mkdir()  # as a process leaves it that is killed as it begins
+    (run / "environment.json").write_text("{}")
+    line = ("train", "--data", shards, *QUICK, "--precision", "auto", "--recipe", "default")
+    line = (*line, "--resume", "auto", "--out", run)
+    begun = deepchest(*line)
+    assert begun.code == 0, begun.err
+    assert "Resumed" not in begun.err
+    assert untimed(run / "metrics.csv") == untimed(trained / "metrics.csv")
+    again = deepchest(*line)
+    assert (again.code, again.out) == (0, begun.out)
+    assert f"{run} has finished: nothing is left to train." in again.err
+    assert deepchest("train", "--resume", "auto", "--out", run).out == begun.out
+    for change in (("--epochs", 3), ("--recipe", "paper"), ("--data", tmp_path)):
+        assert deepchest(*line[:1], *line[5:], *change).code == 2
+
+
+def test_auto_needs_a_folder_that_is_its_own(deepchest, shards, trained, tmp_path):
+    without = deepchest("train", "--resume", "auto")
+    assert without.code == 2
+    assert "--resume auto --out FOLDER" in without.err
+    (tmp_path / "notes.txt").touch()
+    strange = deepchest("train", "--data", shards, *QUICK, "--resume", "auto", "--out", tmp_path)
+    assert strange.code == 2
+    assert "holds other files (notes.txt)" in strange.err
+    both = deepchest("train", "--resume", trained, "--out", tmp_path / "other")
+    assert both.code == 2
+    assert "--out names" in both.err
+
+
+def test_data_that_moved_are_named_anew(deepchest, shards, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(trained, tmp_path / "run")
+    text = (run / "config.toml").read_text().replace(str(shards), "data/mine")
+    (run / "config.toml").write_text(text)
+    lost = deepchest("train", "--resume", "run")
+    assert lost.code == 2
+    assert (
+        f"data/mine is not a prepared data set: it has no manifest.json (the working directory "
+        f"is {tmp_path})" in lost.err
+    )
+    assert "deepchest train --resume run --data FOLDER" in lost.err
+    found = deepchest("train", "--resume", "run", "--data", shards)
+    assert found.code == 0, found.err
+    assert (run / "config.toml").read_bytes() == (trained / "config.toml").read_bytes()
+    (run / "last.pt").unlink()  # with what the data could be compared
+    assert deepchest("train", "--resume", "run", "--data", tmp_path).code == 2
+
+
 def has_saved(run: Path, epochs: int) -> bool:
     """Whether a run has saved its state, before the first step or after the first epoch."""
     last, metrics = run / "last.pt", run / "metrics.csv"
@@ -92,10 +144,11 @@ def has_saved(run: Path, epochs: int) -> bool:
     return metrics.exists() and last.stat().st_mtime_ns >= metrics.stat().st_mtime_ns
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(
     # a killed process has nothing but what it saved before
     ("number", "code", "epochs"),
-    [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 0), (signal.SIGKILL, -9, 1)],
+    [(signal.SIGINT, 130, 0), (signal.SIGHUP, 129, 0), (signal.SIGKILL, -9, 1)],
 )
 def test_an_interrupted_process_goes_on(
     deepchest, shards, tmp_path, trained, monkeypatch, number, code, epochs
@@ -148,6 +201,22 @@ def test_data_without_a_validation_part_are_refused(deepchest, nih_folder, tmp_p
     assert "no labelled validation part" in outcome.err
     assert "--validation-fraction 0.1" in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_called_latest_is_warned_of_and_the_run_goes_on(
+    deepchest, shards, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/latest").mkdir(parents=True)
+    quick = ("--backbone", "small_cnn", "--max-steps", 2, "--quiet")
+    outcome = deepchest("train", "--data", shards, *quick)
+    assert outcome.code == 0
+    run = outcome.out.splitlines()[0]
+    assert outcome.err.startswith("Warning: runs/latest is a folder and not a link")
+    assert f"--model {run}" in outcome.err
+    evaluated = deepchest("evaluate", "--data", shards)
+    assert evaluated.code == 2
+    assert f"Name another run or checkpoint: --model {run}" in evaluated.err
 
 
 def test_verbose_says_more_and_quiet_nothing(deepchest, trained, tmp_path):

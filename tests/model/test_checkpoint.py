@@ -6,6 +6,9 @@ import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.checkpoint import (
+    BEST,
+    LAST,
+    find_checkpoint,
     load_model,
     read_checkpoint,
     save_checkpoint,
@@ -48,6 +51,24 @@ def test_missing(tmp_path):
         load_model(tmp_path / "none", CPU)
     with pytest.raises(UsageError, match="no checkpoint"):
         load_model(tmp_path, CPU)
+
+
+def test_a_link_whose_run_is_gone_is_said_with_the_newest_run_that_is_there(checkpoint, tmp_path):
+    runs = tmp_path / "the runs"
+    for name in ("a", "b", "c"):
+        (runs / name).mkdir(parents=True)
+    for name in "ba":
+        (runs / name / BEST).write_bytes(b"")
+    os.utime(runs / "b" / BEST, (1, 1))
+    (runs / "latest").symlink_to("gone")
+    with pytest.raises(UsageError, match="is a link to gone, which is gone") as info:
+        find_checkpoint(runs / "latest")
+    assert info.value.hint.endswith(f"--model '{runs / 'a'}'")
+    (runs / "c" / LAST).write_bytes(b"")
+    with pytest.raises(UsageError, match="no epoch of the run has ended yet") as info:
+        find_checkpoint(runs / "c")
+    assert f"--resume '{runs / 'c'}'" in info.value.hint
+    assert find_checkpoint(runs / "a") == runs / "a" / BEST
 
 
 def test_another_format_version(checkpoint):

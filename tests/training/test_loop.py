@@ -1,13 +1,15 @@
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from tests_support import QUICK, rows_of, untimed
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError, UsageError
+from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
 from deepchest_cli.files import held
+from deepchest_cli.interruption import SIGNALS
 from deepchest_cli.model.checkpoint import BEST, LAST, load_model, read_checkpoint
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run
@@ -81,16 +83,13 @@ def test_another_seed_gives_another_run(config, trained, recorder):
     assert untimed(config.out / "metrics.csv") != untimed(trained / "metrics.csv")
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 6])
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
-)
-def test_a_signal_saves_and_the_run_goes_on_exactly(config, trained, recorder, step, number, code):
+@pytest.mark.usefixtures("signals_arrive")
+@pytest.mark.parametrize(("step", "number"), [*zip((1, 3, 4, 6, 2, 5), SIGNALS, strict=True)])
+def test_a_signal_saves_and_the_run_goes_on_exactly(config, trained, recorder, step, number):
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(InterruptedRunError) as error:
         fit(config, StopAt(step, number))
-    assert error.value.exit_code == code
+    assert error.value.exit_code == 128 + number
     assert f"deepchest train --resume {config.out}" in error.value.hint
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     torch.rand(17)  # whatever happens between does not matter
@@ -154,6 +153,37 @@ def test_the_best_epoch_is_kept(config, recorder):
     assert summary.best_score == max(scores)
     assert load_model(config.out, torch.device("cpu")).origin["epoch"] == summary.best_epoch
     assert summary.best_epoch == scores.index(max(scores)) + 1
+
+
+def test_a_checkpoint_says_what_was_run_and_not_what_was_planned(config, recorder):
+    fit(replace(config, epochs=15, max_steps=7, patience=0), recorder)
+    for name in (BEST, LAST):
+        origin = read_checkpoint(config.out / name)["origin"]
+        assert origin["config"]["epochs"] == 15
+        assert origin["steps_per_epoch"] == 3
+        assert origin["step"] == min(3 * origin["epoch"], 7)
+    origin = load_model(config.out, torch.device("cpu")).origin
+    assert origin["run"] == {"epochs": 3, "steps": 7, "stopped_early": False}
+
+
+def test_latest_moves_with_a_runs_first_best_checkpoint(config, recorder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = replace(config, backbone="small_cnn", max_steps=2)
+    first, second = (replace(config, out=Path("runs") / name) for name in ("first", "second"))
+    latest = Path("runs/latest")
+    fit(first, recorder)
+    assert latest.readlink() == Path("first")
+    with pytest.raises(InterruptedRunError):
+        fit(second, StopAt(1, signal.SIGTERM))
+    assert latest.readlink() == Path("first")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("deepchest_cli.training.saving.point_latest", lambda folder: 1 / 0)
+        resume(second, recorder)  # as if it were killed between the checkpoint and the link
+    assert (second.out / BEST).exists()
+    resume(second, recorder)
+    assert latest.readlink() == Path("second")
+    resume(first, recorder)  # finished: nothing is new
+    assert latest.readlink() == Path("second")
 
 
 def test_bf16_trains(config, recorder):

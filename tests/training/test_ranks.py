@@ -11,6 +11,8 @@ import two_processes
 from tests_support import rows_of, untimed
 from two_processes import train_all, variants
 
+from deepchest_cli.commands.processes import end_with_launcher
+from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.training.ranks import Ranks
 
@@ -153,3 +155,13 @@ def test_the_death_of_one_process_is_said_and_leaves_a_state_to_go_on_from(launc
     assert "Another process of this run has ended" in err
     assert f"deepchest train --resume {run}" in err
     assert read_checkpoint(run / "last.pt")["training"]["position"]["epoch"] >= 1
+
+
+def test_a_process_ends_with_its_launcher(monkeypatch):
+    parents = [7, 7, 1]
+    monkeypatch.setattr("os.getppid", lambda: parents.pop(0))
+    monkeypatch.setattr("deepchest_cli.commands.processes.LOOK", 0)
+    with stop_on_signal() as stop:
+        end_with_launcher(7)
+        assert stop.exit_code == 143
+    assert not parents

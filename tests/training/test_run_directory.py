@@ -1,3 +1,4 @@
+import errno
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 
 from deepchest_cli.config import TrainConfig, read_toml
 from deepchest_cli.errors import UsageError
-from deepchest_cli.training.run_directory import create_run
+from deepchest_cli.training.run_directory import create_run, point_latest
 
 
 @pytest.fixture(autouse=True)
@@ -14,12 +15,54 @@ def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_name_says_backbone_and_weighter_and_latest_points_there():
-    first = create_run(TrainConfig())
-    assert first.name.endswith("-resnet50-deepchest")
-    second = create_run(TrainConfig(weighter="equal"))
-    assert Path("runs/latest").resolve() == second.resolve()
-    assert first.is_dir()
+def test_the_name_says_backbone_and_weighter():
+    folder = create_run(TrainConfig())
+    assert folder.is_dir()
+    assert folder.parent == Path("runs")
+    assert folder.name.endswith("-resnet50-deepchest")
+    assert not Path("runs/latest").is_symlink()  # there is nothing to evaluate yet
+
+
+def test_latest_names_the_last_run_that_was_pointed_at():
+    runs = [create_run(TrainConfig(out=Path("runs") / name)) for name in "ab"]
+    for run in (*runs, runs[0]):
+        assert point_latest(run) == ""
+        assert Path("runs/latest").readlink() == Path(run.name)
+    assert [path.name for path in Path("runs").iterdir() if "latest" in path.name] == ["latest"]
+
+
+def test_a_run_elsewhere_makes_no_link_and_moves_one_that_is_there(monkeypatch):
+    first, second = (create_run(TrainConfig(out=Path("there") / name)) for name in "ab")
+    assert point_latest(first) == ""
+    assert not Path("there/latest").is_symlink()
+    monkeypatch.chdir("there")  # and so seen from elsewhere
+    Path("latest").symlink_to("a")
+    assert point_latest(Path.cwd() / second.name) == ""
+    assert Path("latest").readlink() == Path("b")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_called_latest_and_is_no_link_stays(kind):
+    run, latest = create_run(TrainConfig()), Path("runs/latest")
+    latest.mkdir() if kind == "folder" else latest.write_text("mine")
+    warning = point_latest(run)
+    assert f"runs/latest is a {kind} and not a link" in warning
+    assert f"--model {run}" in warning
+    assert latest.is_dir() if kind == "folder" else latest.read_text() == "mine"
+    assert not list(Path("runs").glob(".*"))
+
+
+def test_a_run_that_is_itself_called_latest_needs_no_link():
+    assert point_latest(create_run(TrainConfig(out=Path("runs/latest")))) == ""
+
+
+def test_a_file_system_without_links_gives_a_warning(monkeypatch):
+    def refuse(self, target, target_is_directory=False):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    warning = point_latest(create_run(TrainConfig()))
+    assert "runs/latest cannot be made (Operation not permitted)" in warning
 
 
 def test_runs_of_the_same_second_do_not_collide(monkeypatch):
@@ -30,7 +73,6 @@ def test_runs_of_the_same_second_do_not_collide(monkeypatch):
 
 def test_runs_begun_at_once_do_not_collide(monkeypatch):
     monkeypatch.setattr("deepchest_cli.training.run_directory.now", lambda: "20260101-000000")
-    monkeypatch.setattr("deepchest_cli.training.run_directory._point_latest", lambda folder: None)
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda _: create_run(TrainConfig()), range(16)))
     assert len(set(folders)) == 16

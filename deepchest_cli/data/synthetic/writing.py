@@ -11,7 +11,7 @@ from deepchest_cli.data.synthetic.population import DEFAULT_IMAGES, Population, 
 from deepchest_cli.data.synthetic.rendering import render_radiograph
 from deepchest_cli.data.synthetic.specification import Box, RadiographSpec
 from deepchest_cli.data.synthetic.tables import box_rows, entry_rows, write_names, write_rows
-from deepchest_cli.data.workers import CONTEXT, begin_worker
+from deepchest_cli.data.workers import CONTEXT, begin_worker, start_tracker
 
 PICTURE_SIZE = 256
 _BATCH = 16
@@ -48,6 +48,7 @@ def _written(
     if workers <= 1:
         yield from map(_write_batch, batches, folders)
         return
+    start_tracker()
     with ProcessPoolExecutor(workers, CONTEXT, begin_worker) as pool:
         yield from pool.map(_write_batch, batches, folders)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,8 @@ def gather_models(request: Request, progress: Progress) -> Material:
     Raises `UsageError` for data that do not fit a model: another size, other findings, trained
     patients, and for models of different findings.
     """
-    dataset = open_dataset(request.data)
     models = [load_model(path, request.device) for path in request.models]
+    dataset = _open_data(request.data, models[0])
     _refuse_other_findings(models)
     warnings = tuple(w for model in models for w in _fit_for(model, dataset, request))
     rows = dataset.rows(request.part)
@@ -63,6 +64,17 @@ def gather_models(request: Request, progress: Progress) -> Material:
         rows=rows,
         models=tuple(models),
     )
+
+
+def _open_data(data: Path, model: LoadedModel) -> RadiographDataset:
+    try:
+        return open_dataset(data)
+    except UsageError as error:
+        known = model.origin.get("config", {}).get("data")
+        if known in (None, str(data)):
+            raise
+        hint = f"{error.hint}\nThe model was trained on {known}: --data {quote(known)}"
+        raise UsageError(error.message, hint) from error
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from deepchest_cli.evaluation.output.pictures import (
     subgroups_figure,
 )
 from deepchest_cli.evaluation.output.tables import PREDICTIONS, TABLES, tables
-from deepchest_cli.files import replacing, write_json, write_text
+from deepchest_cli.files import replacing, sweep, write_json, write_text
 from deepchest_cli.schemas import versioned
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def write_report(folder: Path, document: dict[str, Any], material: Material) -> 
     """Write everything into a folder, the page last; every file is whole or not there."""
     pictures = _draw(_figures(document, material))  # before an earlier report is touched
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     for name in (*NAMES, *(f"{picture}.png" for picture in PICTURES)):
         (folder / name).unlink(missing_ok=True)  # what an earlier report had and this one has not
     for name, text in tables(document, material.cases).items():

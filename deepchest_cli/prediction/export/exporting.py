@@ -20,7 +20,7 @@ from torch.export import Dim, ExportedProgram
 
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.files import replacing
+from deepchest_cli.files import replacing, sweep
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
 from deepchest_cli.prediction.export.module import Exportable
 from deepchest_cli.prediction.network import Outputs
@@ -62,6 +62,7 @@ def export_model(model: Path, form: Form, out: Path | None, force: bool) -> Expo
     if path.exists() and not force:
         raise UsageError(f"{path} exists already.", "Add --force, or choose another --out.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, [path.name])
     with replacing(path) as temporary:
         written = temporary.with_name(f"{temporary.name}{SUFFIX[form]}")
         try:

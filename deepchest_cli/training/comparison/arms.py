@@ -51,9 +51,10 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
 
 
 def joined(before: str, added: str) -> str:
-    """Return a list of weighters with those of another that it lacks."""
-    arms = {arm.label: arm for text in (before, added) for arm in parse_arms(text)}
-    return ",".join(arms)
+    """Return a list of weighters with those of another that it lacks; as it is if it lacks none."""
+    known = [arm.label for arm in parse_arms(before)]
+    new = [arm.label for arm in parse_arms(added) if arm.label not in known]
+    return ",".join([*known, *new]) if new else before
 
 
 def _parse(entry: str) -> Arm:

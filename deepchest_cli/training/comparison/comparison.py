@@ -27,6 +27,7 @@ from deepchest_cli.training.comparison.runner import ComparisonObserver, run_all
 from deepchest_cli.training.comparison.scoring import score_all
 from deepchest_cli.training.comparison.tuning import best_rates
 from deepchest_cli.training.device import resolve_device
+from deepchest_cli.training.resume import folder_to_resume, open_data_again
 from deepchest_cli.training.setup import set_up
 from deepchest_cli.weighting import Context, build_weighter
 
@@ -46,6 +47,7 @@ class Comparison:
     tuning: Runs
     rates: dict[str, float]  # learning rates by the arm's label
     starts: list[Start]
+    trained: int  # how many of the runs were trained now, and not before
 
     def runs_of(self, arm: Arm) -> Runs:
         """Return an arm's runs, seed by seed and fold by fold."""
@@ -76,7 +78,8 @@ def plan(
             "folds test on.",
             "Tune on a data set of its own, and give the rate with --learning-rate.",
         )
-    arms, dataset = parse_arms(config.weighters), open_dataset(config.data)
+    arms, begun = parse_arms(config.weighters), folder_to_resume(config)
+    dataset = open_data_again(config, begun) if begun else open_dataset(config.data)
     for device in devices_of(config):
         resolve_device(device)
     baseline, *others = compared_jobs(replace(config, seeds=1), arms[:1], Path(), {})
@@ -85,7 +88,7 @@ def plan(
     view = baseline.view(dataset)
     first = replace(baseline.config, device=devices_of(config)[0])
     setup = set_up(first, dataset=view, kept_rates=kept_rates)
-    if config.resume is None:  # a folder to go on with has it in its configuration
+    if begun is None:  # a folder to go on with has it in its configuration
         config = replace(config, precision=setup.precision)
     prevalence = torch.from_numpy(view.labels.mean(axis=0))
     for arm in arms:
@@ -149,15 +152,15 @@ def _compare(
     tuning, rates = _tune(config, arms, folder, dataset, observer)
     jobs = compared_jobs(config, arms, folder, rates)
     alone = single_task_jobs(config, dataset.findings, folder, rates) if config.single_task else []
-    for job in (*jobs, *alone):
-        kept_record(job, dataset)  # refuses other data before anything is written
+    # refuses other data before anything is written
+    left = [job for job in (*jobs, *alone) if kept_record(job, dataset) is None]
     record_configuration(config, folder)
     records = run_all([*jobs, *alone], dataset, devices, observer)
     runs = list(zip(jobs, records, strict=False))
     single = list(zip(alone, records[len(jobs) :], strict=True))
     starts = common_starts(jobs, records[: len(jobs)])
     used = {arm.label: rates.get(arm.label, config.learning_rate) for arm in arms}
-    found = Comparison(folder, config, dataset, arms, runs, single, tuning, used, starts)
+    found = Comparison(folder, config, dataset, arms, runs, single, tuning, used, starts, len(left))
     _refuse_nothing(found)
     whole = [job for job, record in [*runs, *single] if record.status == "finished"]
     score_all(whole, dataset, resolve_device(devices[0]), progress)

@@ -16,6 +16,7 @@ from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.training.comparison.arms import BASELINE, Arm
 from deepchest_cli.training.comparison.comparison import Comparison
 from deepchest_cli.training.comparison.jobs import needs_gradients
+from deepchest_cli.training.run_directory import repeatable
 
 RESULTS = "results.json"
 
@@ -71,7 +72,7 @@ def describe_design(
     found: Comparison, measured: tuple[Quantity, ...], rare: NDArray[np.int64]
 ) -> dict[str, Any]:
     """Return who was compared, how often, by what, and with which settings; `rare` are columns."""
-    config = found.config
+    config = repeatable(found.config)
     settings = {
         field.name: str(value) if isinstance(value, Path) else value
         for field in fields(RunConfig)

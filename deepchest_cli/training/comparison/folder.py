@@ -6,18 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from deepchest_cli.config import RUN_CONFIG, CompareConfig, to_toml
-from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
-from deepchest_cli.files import held, write_json, write_text
+from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
+from deepchest_cli.errors import ExitCode, InterruptedRunError
+from deepchest_cli.files import held, sweep_held
+from deepchest_cli.interruption import InterruptionError
+from deepchest_cli.model.checkpoint import SHARED
 from deepchest_cli.training.comparison.arms import joined
-from deepchest_cli.training.resume import refuse_changes, saved_config
-from deepchest_cli.training.run_directory import (
-    ENVIRONMENT,
-    describe_environment,
-    make_unique,
-    now,
-    repeatable,
-)
+from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
+from deepchest_cli.training.run_directory import fill_run, make_named, make_unique, now
 
 COMPARISONS = Path("comparisons")
 # these add runs, or change where and how they are computed and what is made of them
@@ -36,10 +32,11 @@ def widened(config: CompareConfig) -> CompareConfig:
     Seeds and weighters are added and never dropped: results are not to be chosen from. Raises
     `UsageError` for a folder from another configuration.
     """
-    if config.resume is None:
+    folder = folder_to_resume(config)
+    if folder is None:
         return config
-    refuse_changes(config, config.resume, FREE)
-    before = saved_config(config.resume, CompareConfig)
+    config = refuse_changes(config, folder, FREE)
+    before = saved_config(folder, CompareConfig)
     seeds = max(before.seeds, config.seeds)
     return replace(config, seeds=seeds, weighters=joined(before.weighters, config.weighters))
 
@@ -50,17 +47,20 @@ def opened(config: CompareConfig) -> Iterator[Path]:
 
     Raises `UsageError` for a folder that exists, or that another process holds.
     """
-    folder = config.resume or _begin(config.out)
+    begun = folder_to_resume(config)
+    folder = begun or _begin(config)
     with held(folder):
-        if config.resume is None:
+        sweep_held(folder, SHARED)
+        if begun is None:
             record_configuration(config, folder)
         try:
             yield folder
         except InterruptedRunError as error:
             raise InterruptedRunError(error.message, _way_on(folder), error.exit_code) from error
-        except KeyboardInterrupt as error:  # after training, where no step is waited for
+        except (KeyboardInterrupt, InterruptionError) as error:  # where no step is waited for
             message = "Interrupted; what has finished is kept."
-            raise InterruptedRunError(message, _way_on(folder), ExitCode.INTERRUPTED) from error
+            code = getattr(error, "exit_code", ExitCode.INTERRUPTED)
+            raise InterruptedRunError(message, _way_on(folder), code) from error
 
 
 def _way_on(folder: Path) -> str:
@@ -69,17 +69,12 @@ def _way_on(folder: Path) -> str:
 
 def record_configuration(config: CompareConfig, folder: Path) -> None:
     """Write what is compared, how, and on what machine."""
-    plain = replace(repeatable(config), resume=None, not_worse=())
-    write_text(folder / RUN_CONFIG, to_toml(plain))
-    write_json(folder / ENVIRONMENT, describe_environment())
+    fill_run(folder, replace(config, not_worse=()))
 
 
-def _begin(out: Path | None) -> Path:
+def _begin(config: CompareConfig) -> Path:
+    out = config.out
     if out is None:
         return make_unique(COMPARISONS, now())
-    try:
-        out.mkdir(parents=True)
-    except FileExistsError as error:
-        begun = f"{_way_on(out)}. Or choose" if (out / RUN_CONFIG).is_file() else "Choose"
-        raise UsageError(f"{out} exists already.", f"{begun} another --out.") from error
-    return out
+    begun = f"{_way_on(out)}. Or choose" if (out / RUN_CONFIG).is_file() else "Choose"
+    return make_named(out, config.resume == AUTO, f"{begun} another --out.")

@@ -107,15 +107,13 @@ def run_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunReco
 
 
 def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
-    for left_behind in job.folder.glob(".*.tmp"):  # by a process that was killed
-        left_behind.unlink()
     record = RunRecord("finished", dataset.sha256, job.config.learning_rate, job.settings)
-    notes, trainer = _Notes(observer), None
+    trainer = None
     try:
         resumed = (job.folder / LAST).is_file()
         setup = set_up(job.config, resumed=resumed, dataset=job.view(dataset))
         record = replace(record, device=setup.device.type, precision=setup.precision)
-        trainer = _begin(setup, job.folder, notes)
+        trainer = _begin(setup, job.folder, observer)
         summary = trainer.fit()
     except (InterruptedRunError, UsageError):
         raise
@@ -124,7 +122,7 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
         return replace(record, status=status, error=str(error), **_traces(trainer))
     finally:
         release()
-    return replace(record, **_figures(summary), notes=tuple(notes.texts))
+    return replace(record, **_figures(summary), notes=tuple(trainer.position.notes))
 
 
 def _begin(setup: Setup, folder: Path, observer: Observer) -> Trainer:
@@ -168,17 +166,3 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-class _Notes:
-    """Keeps what a weighter says, and passes all on."""
-
-    def __init__(self, observer: Observer) -> None:
-        self.observer = observer
-        self.texts: list[str] = []
-        self.on_step, self.on_epoch = observer.on_step, observer.on_epoch
-
-    def on_note(self, text: str) -> None:
-        """Keep a note and pass it on."""
-        self.texts.append(text)
-        self.observer.on_note(text)

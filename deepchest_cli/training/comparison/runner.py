@@ -13,9 +13,10 @@ from typing import Any, Protocol
 import torch
 
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
-from deepchest_cli.data.workers import CONTEXT, begin_worker
+from deepchest_cli.data.workers import CONTEXT, begin_worker, start_tracker
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
-from deepchest_cli.interruption import stop_on_signal
+from deepchest_cli.interruption import StopRequest, stop_on_signal
+from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.training.comparison.jobs import Job
 from deepchest_cli.training.comparison.run import RunRecord, kept_record, run_job
 from deepchest_cli.training.observers import Observers
@@ -50,6 +51,9 @@ def run_all(
     """
     records = {job.folder: kept_record(job, dataset) for job in jobs}
     waiting = [job for job in jobs if records[job.folder] is None]
+    for job in jobs:
+        if records[job.folder] is not None:  # it was killed just before it would have done this
+            (job.folder / LAST).unlink(missing_ok=True)
     count = len(jobs) - len(waiting)
     results = _one_by_one if len(devices) == 1 else _side_by_side
     for job, record in results(waiting, dataset, devices, _Watch(observer, count, len(jobs))):
@@ -75,19 +79,30 @@ class _Watch:
     def on_note(self, text: str) -> None:
         self.observer.on_note(text)
 
+    def on_warning(self, text: str) -> None:
+        self.observer.on_note(text)
+
 
 def _one_by_one(
     jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], watch: _Watch
 ) -> Any:
-    for job in jobs:
-        yield job, run_job(_on(job, devices[0]), dataset, watch)
-        watch.done += 1
+    with stop_on_signal() as stop:
+        for job in jobs:
+            _end_where_asked(stop)  # a signal may have come when the last run had nothing left
+            yield job, run_job(_on(job, devices[0]), dataset, watch)
+            watch.done += 1
+
+
+def _end_where_asked(stop: StopRequest) -> None:
+    if stop.exit_code is not None:
+        raise InterruptedRunError("Interrupted; the state is saved.", "", stop.exit_code)
 
 
 def _side_by_side(
     jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], watch: _Watch
 ) -> Any:
     """Give each device a process of its own, which takes one job after the other."""
+    start_tracker()
     free = CONTEXT.SimpleQueue()
     for device in devices:
         free.put(device)
@@ -103,11 +118,9 @@ def _side_by_side(
                     coming[pool.submit(_work, job, dataset.folder)] = job
                 for future in wait(coming, LOOK, FIRST_COMPLETED).done:
                     yield coming.pop(future), future.result()
-                if stop.exit_code is not None:
-                    raise InterruptedRunError(
-                        "Interrupted; the state is saved.", "", stop.exit_code
-                    )
+                _end_where_asked(stop)
         except BrokenProcessPool as error:
+            _end_where_asked(stop)  # a signal to all processes at once
             raise DeepChestError(
                 "A training process has ended all of a sudden: killed, perhaps for want of memory.",
                 "Go on with --resume, with fewer --devices or a smaller --batch-size.",
