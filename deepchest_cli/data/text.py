@@ -1,5 +1,6 @@
 """Words for people about many things at once."""
 
+import re
 from collections.abc import Iterable
 
 SHOWN = 5  # names listed in a message before it says how many more there are
@@ -10,6 +11,20 @@ def few(names: Iterable[object]) -> str:
     listed = list(map(str, names))
     shown = ", ".join(listed[:SHOWN])
     return shown if len(listed) <= SHOWN else f"{shown} and {len(listed) - SHOWN:,} more"
+
+
+def count_of(number: int, one: str, many: str = "") -> str:
+    """Return a number of things with their noun in agreement: 1 epoch, 1,200 epochs, 2 studies.
+
+    `one` may be a longer phrase; then `many` is its plural: count_of(n, "image is", "images are").
+    """
+    return f"{number:,} {one if number == 1 else many or _plural(one)}"
+
+
+def _plural(noun: str) -> str:
+    if re.search("(s|x|z|sh|[^o]ch)$", noun):  # an epoch is spoken with a k
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if re.search("[^aeiou]y$", noun) else f"{noun}s"
 
 
 def size_of(number: float) -> str:

@@ -1,0 +1,27 @@
+import pytest
+
+from deepchest_cli.data.text import count_of
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "expected"),
+    [
+        (1, "epoch", "1 epoch"),
+        (0, "epoch", "0 epochs"),
+        (1200, "radiograph", "1,200 radiographs"),
+        (2, "study", "2 studies"),
+        (2, "key", "2 keys"),
+        (2, "box", "2 boxes"),
+        (2, "batch", "2 batches"),
+        (2, "process", "2 processes"),
+        (1, "process", "1 process"),
+        (2, "training image", "2 training images"),
+    ],
+)
+def test_a_noun_agrees_with_its_number(number, noun, expected):
+    assert count_of(number, noun) == expected
+
+
+def test_a_phrase_agrees_with_its_number():
+    found = [count_of(number, "image has", "images have") for number in (1, 2)]
+    assert found == ["1 image has", "2 images have"]
