@@ -277,7 +277,9 @@ def test_padding_of_the_training_data_is_kept(tmp_path, write):
 def test_padding_is_known_by_what_prepare_writes(tmp_path, nih_folder):
     """The other tests make up a model's settings; these are those of a prepared data set."""
     settings = {
-        pad: plan_preparation(PrepareConfig(size="32", pad=pad), nih_folder).identity(32)["settings"]
+        pad: plan_preparation(PrepareConfig(size="32", pad=pad), nih_folder).identity(32)[
+            "settings"
+        ]
         for pad in (False, True)
     }
     loaded = load_checkpoint(make_model(tmp_path / "m", known=False), torch.device("cpu"))
