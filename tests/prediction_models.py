@@ -64,7 +64,7 @@ def make_model(
     torch.manual_seed(seed)
     settings = {"backbone": "small_cnn", "findings": FINDINGS, "image_size": SIZE}
     settings |= {"head": "linear", "stored_size": SIZE, **architecture}
-    pad = settings.pop("pad", False)
+    aspect = "pad" if settings.pop("pad", False) else "squash"
     classifier = Classifier(Architecture(**settings))
     if settled:
         _settle(classifier)
@@ -72,7 +72,7 @@ def make_model(
     origin = {
         "weighter": "equal",
         "epoch": 1,
-        "settings": {"split_scheme": "official", "pad": pad},
+        "settings": {"split_scheme": "official", "aspect": aspect},
         "source": {"label_version": "2020", "synthetic": False},
     }
     save_checkpoint(folder / "best.pt", classifier, origin)

@@ -50,9 +50,9 @@ def _extras(config: EvaluateConfig, material: "Material", terminal: Terminal) ->
     from deepchest_cli.evaluation.against import paired_with
     from deepchest_cli.evaluation.document import Extras
 
-    against = None
+    against, caution = None, ""
     if config.against is not None:
-        scores = _other_scores(config, config.against, material, terminal)
+        scores, caution = _other_scores(config, config.against, material, terminal)
         against = paired_with(material.cases, scores, (material.name, str(config.against)))
     located, why = _locate(config, material, terminal)
     return Extras(
@@ -62,6 +62,7 @@ def _extras(config: EvaluateConfig, material: "Material", terminal: Terminal) ->
         config.relabels,
         against,
         str(config.against or ""),
+        caution,
         located,
         why,
     )
@@ -119,6 +120,7 @@ def _gather(config: EvaluateConfig, terminal: Terminal) -> "Material":
             config.validation,
             config.logits,
             config.calibration,
+            config.allow_overlap,
         )
     )
 
@@ -137,6 +139,7 @@ def _gather_models(
         config.batch_size,
         config.calibration,
         config.store and store,
+        config.allow_overlap,
     )
     with terminal.progress("Scoring") as progress:
         return gather_models(request, progress)
@@ -144,15 +147,19 @@ def _gather_models(
 
 def _other_scores(
     config: EvaluateConfig, path: Path, material: "Material", terminal: Terminal
-) -> "Scores":
-    """Return the scores of the model or of the file that is compared with."""
+) -> tuple["Scores", str]:
+    """Return the scores of the model or file that is compared with, and what to say of them."""
     from deepchest_cli.evaluation.material.files import medmnist_names, refuse_other_part
+    from deepchest_cli.evaluation.overlap_text import statement
     from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 
     if path.is_dir() or path.suffix == ".pt":
         found = _gather_models(config, [path], terminal, store=False)
-        table = found.cases.predictions
-        return Scores(path, found.cases.image_index, table.findings, table.probabilities)
+        for warning in found.warnings:
+            terminal.warning(f"--against {path}: {warning}")
+        table, overlap = found.cases.predictions, found.description["overlap"]
+        said = statement(overlap, len(found.cases), config.split)
+        return Scores(path, found.cases.image_index, table.findings, table.probabilities), said
     if material.medmnist:
         refuse_other_part(path, material.description["split"], "--against")
     scores = read_scores(path, config.logits).of_part(config.split)
@@ -160,8 +167,8 @@ def _other_scores(
         raise UsageError(f"{path} has no images of the {config.split} part.")
     if material.medmnist:
         images = medmnist_names(scores.images, material.description["split"])
-        return replace(scores, images=images)
-    return scores
+        return replace(scores, images=images), ""
+    return scores, ""
 
 
 def _locate(

@@ -38,7 +38,7 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
     else:
         terminal.table(table_of(["Finding", "n+", *_headings(document)], _rows(document)))
         terminal.line("")
-        for line in (_subject(document), *_undefined(document), *_summary(document)):
+        for line in (_subject(document), *_cautions(document), *_summary(document)):
             terminal.line(line)
         if document["against"]:
             terminal.line("")
@@ -97,10 +97,11 @@ def _subject(document: Document) -> str:
     return f"{counted}; {'mean of models' if len(models) > 1 else 'model'} {named}"
 
 
-def _undefined(document: Document) -> list[str]:
+def _cautions(document: Document) -> list[str]:
     from deepchest_cli.evaluation.output import words
 
-    return [said for said in (words.undefined(document), words.few_patients(document)) if said]
+    cautions = (words.overlap, words.undefined, words.few_patients)
+    return [said for caution in cautions if (said := caution(document))]
 
 
 def _summary(document: Document) -> list[str]:

@@ -142,6 +142,13 @@ class EvaluateConfig:
     ] = ()
     data: Annotated[Path, Flag("Folder of prepared shards.", panel="What is scored")] = DEFAULT_DATA
     split: Annotated[Part, Flag("Part of the data to score.", panel="What is scored")] = "test"
+    allow_overlap: Annotated[
+        bool,
+        Flag(
+            "Also score images and patients that the model was trained on; all outputs say so.",
+            panel="What is scored",
+        ),
+    ] = False
     predictions: Annotated[
         Path | None,
         Flag("Any model's predictions: an image column, a column a finding.", panel="Files"),

@@ -1,42 +1,79 @@
-"""Whether a model may be scored on a part of a data set: trained patients must not be in it."""
+"""Whether two data sets are about the same patients, and whether they are split alike."""
 
 from typing import Any
 
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.sources.nih_layout import SPLIT_LISTS
-from deepchest_cli.errors import UsageError
 
-# settings that decide which patient stands in which part
 FAMILY = {"chestmnist": "nih"}  # made from NIH's radiographs: the same patients
+# settings that decide which patient stands in which split
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
 
+Source = dict[str, Any]  # of a manifest
 
-def refuse_unfit_data(origin: dict[str, Any], dataset: RadiographDataset, part: str) -> None:
-    """Raise `UsageError` where patients of `part` may have been trained on.
+
+def same_patients(one: Source, other: Source) -> bool:
+    """Whether two sources are about the same patients.
+
+    Tables of one's own and synthetic radiographs are so only where they share a file.
+    """
+    if (_family(one), one["synthetic"]) != (_family(other), other["synthetic"]):
+        return False
+    if one["kind"] != "csv" and not one["synthetic"]:
+        return True
+    return bool(set(one["sha256"].values()) & set(other["sha256"].values()))
+
+
+def same_numbers(one: Source, other: Source) -> bool:
+    """Whether two sources also number their patients alike."""
+    named = one.get("patients") and other.get("patients")
+    return bool(named) and one["kind"] == other["kind"] and same_patients(one, other)
+
+
+def may_share_images(one: Source, other: Source) -> bool:
+    """Whether an image of one source may be in the other: equal names then say something.
+
+    A table of one's own may hold anybody's images; synthetic ones are named as NIH's are.
+    """
+    synthetic = {is_synthetic(one), is_synthetic(other)}
+    return same_patients(one, other) or (
+        "csv" in (one["kind"], other["kind"]) and not {True, False} <= synthetic
+    )
+
+
+def is_synthetic(source: Source) -> bool | None:
+    """Whether a source's radiographs are synthetic; None: a table of one's own does not say."""
+    synthetic: bool = source["synthetic"]
+    return None if source["kind"] == "csv" and not synthetic else synthetic
+
+
+def split_changes(origin: dict[str, Any], dataset: RadiographDataset, split: str) -> list[str]:
+    """Return what makes the split of a data set another one than a model's; empty: it fits.
 
     `origin` is that of the checkpoint: the source and the settings of its data. Fit are the same
-    split of the same source, NIH's official test part, and another kind of source.
+    split of the same source, NIH's official test split, and the patients of another source.
     """
     trained, found = origin["source"], dataset.manifest["source"]
-    if _family(trained) != _family(found):
-        return
+    if not same_patients(trained, found):
+        return []
     settings = dataset.manifest["settings"]
     official = origin["settings"]["split_scheme"] == settings["split_scheme"] == "official"
     test_list = SPLIT_LISTS["test"]
     same_test = trained["sha256"].get(test_list) == found["sha256"].get(test_list)
-    if official and part == "test" and same_test:
-        return
+    if official and split == "test" and same_test:
+        return []
     changed = [key for key in SPLIT_SETTINGS if origin["settings"][key] != settings[key]]
-    if trained["sha256"] != found["sha256"]:
-        changed.append("source")
-    if changed:
-        raise UsageError(
-            f"{dataset.folder} is split otherwise than the data that the model was trained on "
-            f"({', '.join(changed)}): its {part} part may hold trained patients.",
-            "Evaluate on data of the split that the model was trained on.",
-        )
+    return [*changed, "source"] if trained["sha256"] != found["sha256"] else changed
 
 
-def _family(source: dict[str, Any]) -> tuple[str, bool]:
-    """Return whose patients a source has, and whether they are synthetic."""
-    return FAMILY.get(source["kind"], source["kind"]), source["synthetic"]
+def is_own(origin: dict[str, Any], dataset: RadiographDataset) -> bool:
+    """Whether a data set is the very one of a model, split the same way (folds differ)."""
+    settings = dataset.manifest["settings"]
+    alike = all(origin["settings"].get(key) == settings.get(key) for key in SPLIT_SETTINGS)
+    return alike and origin["data_sha256"] == dataset.sha256
+
+
+def _family(source: Source) -> str:
+    """Return whose patients a source has."""
+    kind: str = source["kind"]
+    return FAMILY.get(kind, kind)

@@ -35,6 +35,7 @@ class Extras:
     relabels: Path | None = None
     against: Cases | None = None  # on the same images
     against_name: str = ""
+    against_caution: str = ""  # which of the images it was made with
     located: Located | None = None
     localisation_note: str = ""  # why there is none
 
@@ -86,7 +87,11 @@ def build_document(material: Material, extras: Extras) -> dict[str, Any]:
         else clean_labels(read_relabels(extras.relabels), cases, resampling),
         "against": None
         if extras.against is None
-        else {"other": extras.against_name, **compare(cases, extras.against, resampling)},
+        else {
+            "other": extras.against_name,
+            "caution": extras.against_caution,
+            **compare(cases, extras.against, resampling),
+        },
         "notes": list(material.notes),
     }
 

@@ -25,6 +25,7 @@ AXES = 64
 IMAGES_PER_AXIS = 5  # training images at least
 SMALLEST = 1e-12  # variance, relative to the total
 THUMBNAIL = 32  # pixels of the mean radiograph
+MOSTLY = 0.9  # share of training images with names of their own, for names to tell images apart
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,13 @@ def _conformal(scores: Floats) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class SeenImages:
-    """Which images a model was made with: sorted numbers of their stored pixels and of names."""
+    """Which images a model was made with: sorted numbers of pixels, names and patients."""
 
-    training: NDArray[np.int64]
+    training: NDArray[np.int64]  # of stored pixels
     validation: NDArray[np.int64]
     names: NDArray[np.int64]  # of training files, without folders and suffix
+    # of training and validation; None: not kept (earlier versions), or not named by the source
+    patients: NDArray[np.int64] | None = None
 
     def find(self, pixels: NDArray[np.uint8], name: str) -> str:
         """Return in which way a picture (S, S) was there: pixels' part, name, or nothing."""
@@ -132,11 +135,18 @@ class SeenImages:
             return "train"
         if _contains(self.validation, number):
             return "validation"
-        return "name" if _contains(self.names, number_of_name(name)) else ""
+        named = self.names_differ and _contains(self.names, number_of_name(name))
+        return "name" if named else ""
+
+    @property
+    def names_differ(self) -> bool:
+        """Whether a name stands for one image: CheXpert calls most of its images alike."""
+        return len(self.names) >= MOSTLY * len(self.training)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the arrays."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "SeenImages":
@@ -154,7 +164,22 @@ def number_of(digest: bytes) -> int:
     return int.from_bytes(bytes.fromhex(digest[:16].decode()), "big", signed=True)
 
 
+def numbers_of(digests: NDArray[np.bytes_]) -> NDArray[np.int64]:
+    """Return `number_of` for digests (N,), all at once."""
+    first = b"".join(digest[:16] for digest in digests.tolist())
+    return np.frombuffer(bytes.fromhex(first.decode()), dtype=">i8").astype(np.int64)
+
+
 def number_of_name(name: str) -> int:
     """Return 64 bits of an image file's name, whatever its folder and suffix."""
-    stem = PurePosixPath(name).stem.encode(errors="surrogateescape")
-    return int.from_bytes(blake2b(stem, digest_size=8).digest(), "big", signed=True)
+    return _hashed(PurePosixPath(name).stem)
+
+
+def number_of_patient(patient: int) -> int:
+    """Return 64 bits of a patient's number, which a checkpoint should not carry as it is."""
+    return _hashed(f"patient {patient}")
+
+
+def _hashed(text: str) -> int:
+    digest = blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

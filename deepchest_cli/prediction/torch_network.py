@@ -46,7 +46,7 @@ def knowledge_of(model: LoadedModel) -> Knowledge:
         {**model.identity, "format": "checkpoint"},
         architecture.findings,
         architecture.image_size,
-        Frame(architecture.stored_size, bool(settings.get("pad", False))),
+        Frame(architecture.stored_size, settings.get("aspect") == "pad"),
         architecture.mean,
         architecture.deviation,
         model.choices,

@@ -15,8 +15,9 @@ from deepchest_cli.model.reference import (
     SeenImages,
     correlation_of,
     fit_reference,
-    number_of,
     number_of_name,
+    number_of_patient,
+    numbers_of,
     thumbnail,
 )
 from deepchest_cli.training.setup import Setup
@@ -56,11 +57,16 @@ def look_again(setup: Setup, classifier: Classifier) -> Reference:
 
 def seen_images(setup: Setup) -> SeenImages:
     """Return which images the model was trained on, and which it was chosen by."""
-    names = setup.dataset.columns["image_index"][setup.training_rows].tolist()
+    dataset, training = setup.dataset, setup.training_rows
+    names = dataset.columns["image_index"][training].tolist()
+    both = np.concatenate([training, setup.validation_rows])
+    patients = np.unique(dataset.columns["patient_id"][both]).tolist()
+    named = dataset.manifest["source"].get("patients")  # else each image is a patient of its own
     return SeenImages(
-        _numbers(number_of(digest) for digest in setup.dataset.digest[setup.training_rows]),
-        _numbers(number_of(digest) for digest in setup.dataset.digest[setup.validation_rows]),
+        np.unique(numbers_of(dataset.digest[training])),
+        np.unique(numbers_of(dataset.digest[setup.validation_rows])),
         _numbers(number_of_name(name) for name in names),
+        _numbers(number_of_patient(patient) for patient in patients) if named else None,
     )
 
 

@@ -3,6 +3,7 @@ import io
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ import torch
 from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.evaluate import evaluate as score
-from deepchest_cli.config import EvaluateConfig
+from deepchest_cli.config import EvaluateConfig, PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist, write_medmnist
+from deepchest_cli.model.checkpoint import load_model
+from deepchest_cli.model.reference import numbers_of
 from deepchest_cli.terminal import Terminal
 
 QUICK = ("--replicates", 20)
@@ -95,7 +99,8 @@ def test_splits_are_not_mixed(deepchest, run, nih_folder, tmp_path):
     assert deepchest("prepare", *arguments, "--split-scheme", "random").code == 0
     outcome = deepchest("evaluate", "--model", run, "--data", tmp_path / "r")
     assert outcome.code == 2
-    assert "may hold trained patients" in outcome.err
+    assert "is split otherwise (split_scheme, " in outcome.err
+    assert "are training images" in outcome.err
 
 
 def test_seeds_of_a_split_are_not_mixed(deepchest, run, nih_folder, tmp_path):
@@ -106,7 +111,82 @@ def test_seeds_of_a_split_are_not_mixed(deepchest, run, nih_folder, tmp_path):
     assert deepchest(*evaluate, "test").code == 0
     refused = deepchest(*evaluate, "validation")
     assert refused.code == 2
-    assert "seed" in refused.err
+    assert ", seed)" in refused.err
+
+
+@pytest.fixture(scope="module")
+def twin(shards, tmp_path_factory):
+    """The radiographs of the trained run again, under a table of one's own."""
+    root, nih = tmp_path_factory.mktemp("twin"), shards.parent / "nih"
+    lines = ["image,patient_id,Mass," + ",".join(FINDINGS[:4])]
+    for row in rows_of(nih / "Data_Entry_2017_v2020.csv"):
+        found = row["Finding Labels"].split("|")
+        cells = [str(int(name in found)) for name in ("Mass", *FINDINGS[:4])]
+        lines.append(",".join([row["Image Index"], row["Patient ID"], *cells]))
+    extra = [name for name in FINDINGS if name not in ("Mass", *FINDINGS[:4])]
+    lines = [lines[0] + "," + ",".join(extra), *(line + ",0" * len(extra) for line in lines[1:])]
+    (root / "twin.csv").write_text("\n".join(lines))
+    config = PrepareConfig(size="32", workers=1, labels_csv=root / "twin.csv", test_fraction=0.4)
+    plan = plan_preparation(config, nih / "images")
+    run_preparation(plan, config, root / "shards", lambda *_: None)
+    return root / "shards"
+
+
+def overlap_of(twin, run):
+    """Return how many test images of the twin are in the run's training and validation data."""
+    seen = load_model(run, torch.device("cpu")).seen
+    dataset = open_dataset(twin)
+    numbers = numbers_of(dataset.digest[dataset.rows("test")])
+    counts = [int(np.isin(numbers, seen[part]).sum()) for part in ("training", "validation")]
+    assert min(counts) > 0
+    return counts
+
+
+def test_training_images_under_another_table_are_refused(deepchest, run, twin):
+    training, validation = overlap_of(twin, run)
+    refused = deepchest("evaluate", "--model", run, "--data", twin, *QUICK)
+    assert refused.code == 2
+    assert f"{training} are training images (by pixel hash)" in refused.err
+    assert f"{validation} are validation images" in refused.err
+    assert "--allow-overlap" in refused.err
+
+
+def test_an_overlap_that_is_allowed_is_said_in_every_output(deepchest, run, twin, tmp_path):
+    training, validation = overlap_of(twin, run)
+    words = ("evaluate", "--model", run, "--data", twin, *QUICK, "--allow-overlap")
+    table = deepchest(*words, "--against", run, "--report", tmp_path / "r")
+    assert table.code == 0, table.err
+    said = f"{training} are training images"
+    for text in (table.out, table.err, *map(Path.read_text, (tmp_path / "r").glob("*.[mh][dt]*"))):
+        assert said in text
+    assert f"--against {run}: Overlap" in table.err
+    document = valid(json.loads((tmp_path / "r" / "results.json").read_text()), "evaluate")
+    found = document["overlap"]
+    assert (found["training"], found["validation"]) == (training, validation)
+    assert said in document["against"]["caution"]
+    assert document["source"] == "csv" and document["synthetic"] is None
+
+
+def test_the_other_model_of_a_comparison_may_not_have_seen_the_images(
+    deepchest, run, twin, tmp_path
+):
+    """The first model was trained elsewhere; the second one on just these."""
+    other = torch.load(run / "best.pt", weights_only=True)
+    other["seen"] = {name: values[:0] for name, values in other["seen"].items()}
+    torch.save(other, tmp_path / "other.pt")
+    words = ("evaluate", "--model", tmp_path / "other.pt", "--data", twin, *QUICK)
+    assert deepchest(*words).code == 0
+    for more in (("--against", run), ("--model", run)):
+        refused = deepchest(*words, *more)
+        assert (refused.code, "are training images" in refused.err) == (2, True)
+
+
+def test_the_models_own_training_images_are_called_so(evaluate):
+    for split in ("train", "validation"):
+        outcome = evaluate("--split", split)
+        assert outcome.code == 0
+        assert outcome.err.count("Warning") == 1
+    assert "optimistic" in outcome.out
 
 
 def test_data_of_another_size_are_refused(deepchest, run, nih_folder, tmp_path):

@@ -1,16 +1,22 @@
 """Answers: what they rest on, and that neither neighbours nor formats change them."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pydicom
 import pytest
+import torch
 from dicom_files import dicom
 from PIL import Image
 from prediction_models import FINDINGS, chest_like, make_model
 
 from deepchest_cli import load_model
+from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.preparation import plan_preparation
 from deepchest_cli.errors import UsageError
+from deepchest_cli.model.checkpoint import load_model as load_checkpoint
+from deepchest_cli.prediction.torch_network import knowledge_of
 
 UNREADABLE = {
     "empty.png": (b"", "0 bytes"),
@@ -247,6 +253,20 @@ def test_padding_of_the_training_data_is_kept(tmp_path, write):
     assert values([one]) == pytest.approx(values([other]), abs=1e-2)
     (third,) = load_model(squashed, device="cpu").predict(wide)
     assert abs(values([third]) - values([one])).max() > 1e-3
+
+
+def test_padding_is_known_by_what_prepare_writes(tmp_path, nih_folder):
+    """The other tests make up a model's settings; these are those of a prepared data set."""
+    settings = {
+        pad: plan_preparation(PrepareConfig(size="32", pad=pad), nih_folder).identity(32)[
+            "settings"
+        ]
+        for pad in (False, True)
+    }
+    loaded = load_checkpoint(make_model(tmp_path / "m", known=False), torch.device("cpu"))
+    for pad, found in settings.items():
+        origin = {**loaded.origin, "settings": found}
+        assert knowledge_of(replace(loaded, origin=origin)).frame.pad is pad
 
 
 def test_several_models_are_averaged_by_name_of_finding(tmp_path, model_folder, paths):

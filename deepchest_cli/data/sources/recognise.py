@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.demo import is_demo
 from deepchest_cli.data.finding_images import find_images
 from deepchest_cli.data.images import Images
 from deepchest_cli.data.matching import Matcher
@@ -112,6 +113,7 @@ def _read_csv(source: Path, config: PrepareConfig) -> Source:
     raw = read_table(config.labels_csv)
     table = generic_table(raw, config.labels_csv, config, source)
     read = read_labels(table, config)
+    read = replace(read, synthetic=is_demo(source) or is_demo(source.parent))
     if config.label_columns:
         return read
     found = f"Findings, by the columns with 1, 0, -1 or blank: {', '.join(read.findings)}."

@@ -14,11 +14,14 @@ from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.choices import Choices, choose
 from deepchest_cli.evaluation.material.material import Material
 from deepchest_cli.evaluation.metrics import macro, per_finding
+from deepchest_cli.evaluation.overlap import UNCHECKED
+from deepchest_cli.evaluation.overlap_text import ALLOW, comparison, counted, statement
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of, read_labels
 from deepchest_cli.evaluation.reading.medmnist import claimed, is_medmnist, part_of
 from deepchest_cli.evaluation.reading.pairing import Paired, pair, refuse_shared_patients
 from deepchest_cli.evaluation.reading.scores import Scores, read_scores
+from deepchest_cli.evaluation.reading.tables import match_images
 
 CLAIM = 0.0006  # how far a rounded figure in a file's name may be from the computed one
 
@@ -33,6 +36,7 @@ class FileRequest:
     validation: Path | None = None
     logits: bool = False
     method: Method = "platt"
+    allow_overlap: bool = False  # whether patients of the file's training rows are scored, too
 
 
 def gather_files(request: FileRequest) -> Material:
@@ -48,16 +52,22 @@ def gather_files(request: FileRequest) -> Material:
         )
     found = pair(mine, labels, patients)
     cases = _named(found.cases, part, labels)
+    overlap = _overlap(scores, labels, patients, cases, request)
+    said = statement(overlap, len(cases), part)
     validation = _validation(scores, labels, patients, part, request)
     choices, reason = _choices(cases, validation, part, request)
     return Material(
         cases,
-        _describe(request, part, labels, found),
+        {**_describe(request, part, labels, found), "overlap": overlap},
         choices,
         reason,
         _learnt(labels, patients, cases, validation),
-        (*((note,) if note else ()), *labels.notes, *_left_over(found, request)),
-        _claims(request.predictions, cases.predictions),
+        (
+            *filter(None, (note, "" if said else comparison(overlap, len(cases)))),
+            *labels.notes,
+            *_left_over(found, request),
+        ),
+        (*filter(None, [said]), *_claims(request.predictions, cases.predictions)),
         medmnist=request.labels.suffix == ".npz",
     )
 
@@ -85,6 +95,26 @@ def _named(cases: Cases, part: str, labels: Labels) -> Cases:
     table = cases.predictions
     moved = replace(table, patient_id=table.patient_id + shift)
     return replace(cases, image_index=names, predictions=moved)
+
+
+def _overlap(
+    scores: Scores, labels: Labels, patients: Any, cases: Cases, request: FileRequest
+) -> dict[str, Any]:
+    """Return what the training rows of a file tell, refused unless allowed."""
+    trained = None if scores.parts is None else scores.of_part("train")
+    if trained is None or request.part == "train":
+        return {**UNCHECKED, "own_data": trained is not None}
+    places = match_images(trained.images.tolist(), labels.images.tolist(), request.predictions)
+    rows = [place for place in places if place is not None]
+    shared = np.isin(cases.predictions.patient_id, patients[rows])
+    found = {**UNCHECKED, "patients": int(shared.sum())}
+    if shared.any() and not request.allow_overlap:
+        raise UsageError(
+            f"{request.predictions}: of {count_of(len(cases), 'image')} to score, "
+            f"{counted(found)}: rows that its split column calls train.",
+            f"Split by patient. {ALLOW}",
+        )
+    return found
 
 
 def _validation(
@@ -181,6 +211,7 @@ def _describe(request: FileRequest, part: str, labels: Labels, found: Paired) ->
         "split": part,
         "split_scheme": None,
         "label_version": labels.label_version,
+        "source": None,
         "synthetic": None,
         "labels_without_predictions": found.labels_without_predictions,
     }

@@ -16,8 +16,11 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.calibration import Method
 from deepchest_cli.evaluation.cases import cases_of
 from deepchest_cli.evaluation.choices import Choices, choose
-from deepchest_cli.evaluation.compatibility import refuse_unfit_data
+from deepchest_cli.evaluation.compatibility import is_own, is_synthetic
+from deepchest_cli.evaluation.differences import differences
 from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.overlap import find_overlap, joined, refuse_overlap
+from deepchest_cli.evaluation.overlap_text import comparison, statement
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.model.checkpoint import LoadedModel, load_model, store_choices
 
@@ -35,30 +38,38 @@ class Request:
     batch_size: int
     method: Method = "platt"
     store: bool = True  # whether choices may be written into the checkpoint
+    allow_overlap: bool = False  # whether images that a model was made with are scored, too
 
 
 def gather_models(request: Request, progress: Progress) -> Material:
     """Return the material of one model, or of the mean of several models' probabilities.
 
-    Raises `UsageError` for data that do not fit a model: another size, other findings, trained
-    patients, and for models of different findings.
+    Raises `UsageError` for data that do not fit a model: another size, other findings, images or
+    patients that it was made with, and for models of different findings.
     """
     models = [load_model(path, request.device) for path in request.models]
     dataset = _open_data(request.data, models[0])
     _refuse_other_findings(models)
-    warnings = tuple(w for model in models for w in _fit_for(model, dataset, request))
+    _refuse_other_sizes(models, dataset)
     rows = dataset.rows(request.part)
     if not len(rows):
         raise UsageError(f"{request.data} has no {request.part} part.", "Choose another --split.")
+    overlap = _overlap(models, dataset, rows, request)
+    said = statement(overlap, len(rows), request.part)
+    synthetic = _synthetic(models, dataset, overlap)
+    differing = [w for m in models for w in differences(m, dataset, rows, synthetic)]
+    warnings = [*filter(None, [said]), *differing]
+    clean = "" if said else comparison(overlap, len(rows))
     mean = _Mean(models, ImageReader(dataset, request.device), request.batch_size, progress)
     predictions = mean.of(rows)
     models, choices, note, warned = _choices(models, dataset, request, mean)
     return Material(
         cases_of(dataset, rows, predictions),
-        describe(models, dataset, request),
+        {**describe(models, dataset, request), "synthetic": synthetic, "overlap": overlap},
         choices,
         note,
         _learnt(dataset, predictions),
+        notes=(clean,) if clean else (),
         warnings=(*dict.fromkeys(warnings), *warned),
         dataset=dataset,
         rows=rows,
@@ -75,6 +86,20 @@ def _open_data(data: Path, model: LoadedModel) -> RadiographDataset:
             raise
         hint = f"{error.hint}\nThe model was trained on {known}: --data {quote(known)}"
         raise UsageError(error.message, hint) from error
+
+
+def _overlap(
+    models: list[LoadedModel],
+    dataset: RadiographDataset,
+    rows: NDArray[np.int64],
+    request: Request,
+) -> dict[str, Any]:
+    """Return how many of `rows` any of the models was made with, refused unless allowed."""
+    found = [find_overlap(model, dataset, rows, request.part) for model in models]
+    for one, model in zip(found, models, strict=True):
+        if not request.allow_overlap:
+            refuse_overlap(one, model, dataset)
+    return joined(found).to_plain()
 
 
 @dataclass(frozen=True)
@@ -97,16 +122,25 @@ class _Mean:
         return replace(first, probabilities=np.mean(probabilities, axis=0))
 
 
-def _fit_for(model: LoadedModel, dataset: RadiographDataset, request: Request) -> list[str]:
-    """Refuse data that do not fit a model; return what is odd about the two."""
-    stored, expected = dataset.size, model.classifier.architecture.stored_size
-    if stored != expected:
-        raise UsageError(
-            f"{request.data} holds images of {stored} px; the model was trained on {expected} px.",
-            f"Prepare the data at that size: deepchest prepare --size {expected} --data FOLDER",
-        )
-    refuse_unfit_data(model.origin, dataset, request.part)
-    return _differences(model.identity, dataset.manifest["source"])
+def _synthetic(
+    models: list[LoadedModel], dataset: RadiographDataset, overlap: dict[str, Any]
+) -> bool | None:
+    """Whether the radiographs are synthetic: as the data say, or as those that a model knows."""
+    known = overlap["training"] + overlap["validation"] > 0
+    if known and any(is_synthetic(model.origin["source"]) for model in models):
+        return True
+    return is_synthetic(dataset.manifest["source"])
+
+
+def _refuse_other_sizes(models: list[LoadedModel], dataset: RadiographDataset) -> None:
+    for model in models:
+        expected = model.classifier.architecture.stored_size
+        if dataset.size != expected:
+            raise UsageError(
+                f"{dataset.folder} holds images of {dataset.size} px; the model was trained on "
+                f"{expected} px.",
+                f"Prepare the data at that size: deepchest prepare --size {expected} --data FOLDER",
+            )
 
 
 def _refuse_other_findings(models: list[LoadedModel]) -> None:
@@ -118,16 +152,6 @@ def _refuse_other_findings(models: list[LoadedModel]) -> None:
             )
 
 
-def _differences(model: dict[str, Any], source: dict[str, Any]) -> list[str]:
-    found = []
-    if model["label_version"] != source["label_version"]:
-        found.append("The model was trained on another version of the labels.")
-    if model["synthetic"] != source["synthetic"]:
-        ours, theirs = ("synthetic", "real") if model["synthetic"] else ("real", "synthetic")
-        found.append(f"The model was trained on {ours} radiographs; these are {theirs}.")
-    return found
-
-
 def _choices(
     models: list[LoadedModel], dataset: RadiographDataset, request: Request, mean: _Mean
 ) -> tuple[list[LoadedModel], Choices | None, str, tuple[str, ...]]:
@@ -136,14 +160,14 @@ def _choices(
     It is chosen where the checkpoint has nothing by this method, on the validation part of the
     data that the models were trained on; it is stored where there is one model.
     """
-    if request.part == "validation":
+    own = all(is_own(model.origin, dataset) for model in models)
+    if own and request.part == "validation":
         return models, None, "The scored part is the one that they would be chosen on.", ()
     alone = len(models) == 1
     kept = _kept(models[0])
     if alone and kept is not None and kept.method == request.method:
         return models, kept, f"Chosen on validation and kept in {models[0].path}.", ()
     rows = dataset.rows("validation")
-    own = all(model.origin["data_sha256"] == dataset.sha256 for model in models)
     if not own or not len(rows):
         reason = "has no validation part" if own else "is not what the model was trained on"
         if alone and kept is not None:  # by the other method of calibration
@@ -213,6 +237,6 @@ def describe(
         "split": request.part,
         "split_scheme": settings["split_scheme"],
         "label_version": source["label_version"],
-        "synthetic": source["synthetic"],
+        "source": source["kind"],
         "labels_without_predictions": 0,
     }

@@ -10,9 +10,9 @@ from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.operating_points import RATES
 from deepchest_cli.evaluation.output import words
+from deepchest_cli.evaluation.output.card_training import UNKNOWN, training_section
 
 Document = Mapping[str, Any]
-UNKNOWN = "not known"
 
 
 def model_card(document: Document, origins: Sequence[Mapping[str, Any]]) -> str:
@@ -21,12 +21,12 @@ def model_card(document: Document, origins: Sequence[Mapping[str, Any]]) -> str:
         ["# Model card", "", words.caution(document), ""],
         _details(document, origins),
         _use(),
-        _training(origins),
+        training_section(origins),
         _evaluation(document),
         _results(document),
         _thresholds(document),
         _groups(document),
-        _limits(document),
+        _limits(document, origins),
     )
     return "\n".join(line for part in parts for line in part) + "\n"
 
@@ -62,42 +62,14 @@ def _use() -> Iterator[str]:
     )  # fmt: skip
 
 
-def _training(origins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from ("## Training", "")
-    if not origins:
-        yield from (f"Data and procedure are {UNKNOWN}.", "")
-    for origin in origins:
-        source, settings = origin.get("source", {}), origin.get("settings", {})
-        config = origin.get("config", {})
-        yield (
-            f"- Data: source {source.get('kind', UNKNOWN)}, labels of version "
-            f"{source.get('label_version', UNKNOWN)}"
-            f"{', synthetic radiographs' if source.get('synthetic') else ''}; split "
-            f"{settings.get('split_scheme', UNKNOWN)} by patient; manifest SHA-256 "
-            f"`{origin.get('data_sha256', UNKNOWN)}`"
-        )
-        chosen = (
-            "epochs",
-            "batch_size",
-            "optimizer",
-            "learning_rate",
-            "augment",
-            "seed",
-            "weights",
-        )
-        said = [f"{key} {config[key]}" for key in chosen if key in config]
-        yield f"- Procedure: {', '.join(said) or UNKNOWN}"
-    yield ""
-
-
 def _evaluation(document: Document) -> Iterator[str]:
     scheme = document["split_scheme"] or UNKNOWN
     yield from ("## Evaluation data", "")
+    images = count_of(document["images"], "radiograph")
     yield (
-        f"{count_of(document['images'], 'radiograph')} of "
-        f"{count_of(document['patients'], 'patient')}, part "
-        f"{document['split']}, split scheme {scheme}, labels of version "
-        f"{document['label_version']}. Recognised as: "
+        f"{images} of {count_of(document['patients'], 'patient')}, source "
+        f"{document['source'] or UNKNOWN}, part {document['split']}, split scheme {scheme}, labels "
+        f"of version {document['label_version']}. Recognised as: "
         f"{document['split_title'] or 'no published test part'}."
     )
     yield ""
@@ -161,14 +133,26 @@ def _groups(document: Document) -> Iterator[str]:
     yield from _table(("Group", "Images", "Macro AUROC", "Findings", "Underdiagnosis"), rows)
 
 
-def _limits(document: Document) -> Iterator[str]:
+def _limits(document: Document, origins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from ("## Limitations", "")
     for note in document["notes"]:
         yield f"- {note}"
-    if document["synthetic"] is not True:
+    if words.is_nih(document) and document["synthetic"] is not True:
         yield (
             "- Labels of NIH ChestX-ray14 were read out of reports by a program. Against "
             "radiologists' labels of an enriched sample, its Pneumothorax had a PPV of 46 %."
         )
     yield "- View, drains and markers go with findings: a model may read those instead."
-    yield "- External validation: " + ("see relabels" if document["relabels"] else "none here.")
+    yield f"- External validation: {_external(document, origins)}."
+
+
+def _external(document: Document, origins: Sequence[Mapping[str, Any]]) -> str:
+    """Return whether the scored images come from elsewhere than those of training."""
+    if document["relabels"]:
+        return "see relabels"
+    if not origins:
+        return f"what the model was trained on is {UNKNOWN}"
+    trained = {origin.get("source", {}).get("kind") for origin in origins}
+    if document["overlap"]["own_data"] or document["source"] in trained:
+        return "none here"
+    return f"these images are of source {document['source']}, those of training are not"

@@ -18,6 +18,7 @@ from deepchest_cli.evaluation.output.pictures import (
 )
 from deepchest_cli.evaluation.output.tables import PREDICTIONS, TABLES, tables
 from deepchest_cli.files import replacing, sweep, write_json, write_text
+from deepchest_cli.model.checkpoint import LoadedModel
 from deepchest_cli.schemas import versioned
 
 if TYPE_CHECKING:
@@ -41,13 +42,18 @@ def write_report(folder: Path, document: dict[str, Any], material: Material) -> 
     for name, text in tables(document, material.cases).items():
         write_text(folder / name, text)
     write_json(folder / RESULTS, versioned(document))
-    origins = [model.origin for model in material.models]
+    origins = [{**m.origin, "training_images": _trained_on(m)} for m in material.models]
     write_text(folder / CARD, model_card(document, origins))
     for name, (raster, _) in pictures.items():
         with replacing(folder / f"{name}.png") as temporary:
             temporary.write_bytes(raster)
     carried = {name: vector or raster for name, (raster, vector) in pictures.items()}
     write_text(folder / REPORT, report_page(document, carried))
+
+
+def _trained_on(model: LoadedModel) -> int | None:
+    """Return how many training images, of different pixels, a checkpoint keeps hashes of."""
+    return None if model.seen is None else len(model.seen["training"])
 
 
 def _figures(document: dict[str, Any], material: Material) -> "dict[str, Callable[[], Figure]]":

@@ -117,6 +117,7 @@ def _differences(document: Document) -> str:
     return (
         "<h2>Against another model</h2>"
         + paragraph(f"Differences: this one minus {against['other']}, on the same patients.")
+        + paragraph(against["caution"] and f"{against['other']}: {against['caution']}", "caution")
         + table(columns, rows)
         + paragraph(
             "Both models are scored on the same resampled patients; p-values are corrected by Holm "

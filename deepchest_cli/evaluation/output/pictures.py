@@ -7,7 +7,7 @@ import numpy as np
 
 from deepchest_cli.evaluation.comparison.pictures import new_figure
 from deepchest_cli.evaluation.metrics import Floats
-from deepchest_cli.evaluation.operating_points import rate_curve
+from deepchest_cli.evaluation.output.curves import precision_recall_curve, roc_curve
 from deepchest_cli.evaluation.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 ACROSS = 5  # panels beside each other
 PANEL = 2.1  # inches
-POINTS = 300  # of a curve; more cannot be seen
 BLUE, ORANGE, GREY = "#2a6fdb", "#e06c00", "#57606a"
 ROW = 0.24  # inches for a subgroup
 
@@ -44,12 +43,6 @@ def _panels(
     return figure
 
 
-def _thinned(*columns: Floats) -> list[Floats]:
-    """Return at most `POINTS` points of a curve, its ends among them."""
-    places = np.unique(np.linspace(0, len(columns[0]) - 1, POINTS).astype(np.int64))
-    return [column[places] for column in columns]
-
-
 def _known(table: Predictions, column: int) -> tuple[Any, Floats]:
     rows = table.known[:, column] == 1
     return table.labels[rows, column], table.probabilities[rows, column]
@@ -69,11 +62,7 @@ def roc_figure(document: Document, table: Predictions) -> "Figure":
         if not 0 < labels.sum() < len(labels):
             _nothing(axes)
             return
-        curve = rate_curve(labels, scores)
-        alarms, hits = _thinned(
-            np.append(1 - curve.specificity, 0), np.append(curve.sensitivity, 0)
-        )
-        axes.plot(alarms, hits, color=BLUE, linewidth=1.2)
+        axes.plot(*roc_curve(labels, scores).T, color=BLUE, linewidth=1.2)
         axes.set_title(f"  {document['findings'][table.findings[column]]['auroc']:.3f}")
         point = _shared_point(document, table.findings[column])
         if point:
@@ -97,11 +86,7 @@ def precision_recall_figure(document: Document, table: Predictions) -> "Figure":
         if not labels.any():
             _nothing(axes)
             return
-        order = np.argsort(-scores, kind="stable")
-        last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-        hits = np.cumsum(labels[order], dtype=np.float64)[last]
-        recall, precision = _thinned(hits / labels.sum(), hits / (last + 1))
-        axes.plot(recall, precision, color=BLUE, linewidth=1.2)
+        axes.plot(*precision_recall_curve(labels, scores).T, color=BLUE, linewidth=1.2)
         axes.axhline(labels.mean(), color=GREY, linewidth=0.6, linestyle=":")
         found = document["findings"][table.findings[column]]["average_precision"]
         axes.set_title(f"  {found:.3f}")

@@ -7,10 +7,12 @@ from typing import Any
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.nih import WHOLE_TABLE
+from deepchest_cli.evaluation.overlap_text import statement
 from deepchest_cli.evaluation.references import OFFICIAL
 from deepchest_cli.evaluation.subgroups import FEWEST_PATIENTS
 
 Document = Mapping[str, Any]
+NIH_KINDS = ("nih", "chestmnist")  # sources
 NOT_CLINICAL = "For research; not for clinical use."
 
 
@@ -28,19 +30,39 @@ def metric(values: Document, name: str, digits: int = 3) -> str:
     return with_interval({"value": values[name], **found}, digits)
 
 
+def overlap(document: Document) -> str:
+    """Return which scored images the model was made with; nothing where there is none."""
+    return statement(document["overlap"], document["images"], document["split"])
+
+
 def caution(document: Document) -> str:
     """Return what nobody should take the figures for."""
+    return " ".join(filter(None, [overlap(document), _about(document), NOT_CLINICAL]))
+
+
+def _about(document: Document) -> str:
+    """Return what the scored images are."""
     if document["synthetic"]:
-        return f"Synthetic radiographs: nothing here says anything about patients. {NOT_CLINICAL}"
+        return "Synthetic radiographs: nothing here says anything about patients."
+    if any(model["synthetic"] for model in document["models"]):
+        return (
+            "The model was trained on synthetic radiographs: it has learned nothing about patients."
+        )
     if document["split_name"] == OFFICIAL:
-        return f"These are all images of NIH's official test list. {NOT_CLINICAL}"
-    if document["images"] >= WHOLE_TABLE:
-        return f"All radiographs of the data set were scored, trained ones too. {NOT_CLINICAL}"
+        return "These are all images of NIH's official test list."
+    if is_nih(document) and document["images"] >= WHOLE_TABLE:
+        return "All radiographs of the data set were scored, trained ones too."
     return (
         f"{count_of(document['images'], 'radiograph was', 'radiographs were')} scored, not "
         "recognised as a whole published test part: these figures are no performance on any such "
-        f"part. {NOT_CLINICAL}"
+        "part."
     )
+
+
+def is_nih(document: Document) -> bool:
+    """Whether the labels are those of NIH ChestX-ray14, of a data set or of NIH's own table."""
+    of_table = document["source"] is None and document["label_version"] != "unknown"
+    return of_table or document["source"] in NIH_KINDS
 
 
 def result(document: Document) -> str:

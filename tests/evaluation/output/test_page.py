@@ -8,12 +8,13 @@ from deepchest_cli.evaluation.material.material import Material
 from deepchest_cli.evaluation.output.card import model_card
 from deepchest_cli.evaluation.output.page import report_page
 from deepchest_cli.evaluation.output.tables import tables
+from deepchest_cli.evaluation.overlap import UNCHECKED
 from deepchest_cli.files import to_json
 
 DESCRIPTION = {
     "model": None, "models": [], "predictions": "a<b>|c.csv", "labels": "l.csv", "data": None,
     "data_sha256": None, "split": "test", "split_scheme": None, "label_version": "2020",
-    "synthetic": None, "labels_without_predictions": 7,
+    "source": None, "synthetic": None, "labels_without_predictions": 7, "overlap": UNCHECKED,
 }  # fmt: skip
 
 
