@@ -10,7 +10,7 @@ from PIL import Image
 
 from deepchest_cli.data.dicom_elements import number_of, refused, required
 from deepchest_cli.data.dicom_grey import to_grey
-from deepchest_cli.data.dicom_pixels import stored_pixels, syntax_of
+from deepchest_cli.data.dicom_pixels import UNPACK, stored_pixels, syntax_of
 from deepchest_cli.data.picture import damaged, is_colourful
 from deepchest_cli.data.quiet import silence
 from deepchest_cli.errors import UnreadableRadiographError
@@ -41,7 +41,6 @@ COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PALETTE = "PALETTE COLOR"
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 EXTRA = "dicom"
-UNPACK = "export it uncompressed: gdcmconv --raw"
 
 
 def is_dicom(data: bytes) -> bool:
@@ -138,7 +137,7 @@ def _decoded(dataset: Any) -> NDArray[Any]:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
-        raise _unread(syntax) from error
+        raise refused(f"pixels compressed as {_name_of(syntax)} are not read ({UNPACK})") from error
     if not decoder.is_available:
         by_gdcm = any("gdcm" in each for each in decoder.missing_dependencies)
         mend = install_hint(EXTRA) if by_gdcm else UNPACK
@@ -151,14 +150,7 @@ def _decoded(dataset: Any) -> NDArray[Any]:
         words = _words(error)
         if "(0028," in words or not decoder.UID.is_encapsulated:
             raise refused(words) from error  # pydicom names the element
-        if "not support" in words:
-            bits = required(dataset, "BitsStored")
-            raise _unread(syntax, f" with {bits} bits") from error
         raise damaged(f"its pixel data ({_name_of(syntax)}) cannot be decoded") from error
-
-
-def _unread(syntax: str, more: str = "") -> UnreadableRadiographError:
-    return refused(f"pixels compressed as {_name_of(syntax)}{more} are not read ({UNPACK})")
 
 
 def _name_of(syntax: str) -> str:

@@ -8,11 +8,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepchest_cli.data.dicom_elements import refused, required
-from deepchest_cli.data.jpeg import SEQUENTIAL, JpegFile, layout_of
+from deepchest_cli.data.jpeg import JpegFile, Layout, layout_of
 from deepchest_cli.data.picture import damaged
 
 JPEG = b"\xff\xd8"
-JPEG_2000 = b"\xff\x4f\xff\x51"  # its first two markers
+JPEG_2000_START = b"\xff\x4f\xff\x51"
+EIGHT_BITS = (0xC0, 0xC1, 0xC2)  # sequential and progressive
+# what the data must be, by transfer syntax: damaged ones end the process in gdcm, so that it gets
+# only lossless JPEG and JPEG-LS, which Pillow does not read, and only with sound markers
+PROCESSES = {
+    "1.2.840.10008.1.2.4.50": EIGHT_BITS,
+    "1.2.840.10008.1.2.4.51": EIGHT_BITS,
+    "1.2.840.10008.1.2.4.57": (0xC3,),
+    "1.2.840.10008.1.2.4.70": (0xC3,),
+    "1.2.840.10008.1.2.4.80": (0xF7,),
+    "1.2.840.10008.1.2.4.81": (0xF7,),
+}
+JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+UNPACK = "export it uncompressed: gdcmconv --raw"
 
 
 def syntax_of(dataset: Any) -> str:
@@ -43,14 +56,17 @@ def stored_pixels(dataset: Any, decoder: Any) -> NDArray[Any]:
     plugin = ""  # pydicom's order
     if not decoder.UID.is_encapsulated:
         _refuse_other_length(dataset)
-    else:
+    elif (syntax := str(decoder.UID)) in PROCESSES:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        if frame.startswith(JPEG):
-            grey = _eight_bit_jpeg(dataset, frame)
-            if grey is not None:
+        layout = _layout_of(dataset, frame, PROCESSES[syntax])
+        if layout.frame in EIGHT_BITS:
+            plugin = "pillow"
+            if (grey := _eight_bit_jpeg(dataset, frame, layout)) is not None:
                 return grey
-        if _is_safe_for_pillow(dataset, frame) and "pillow" in decoder.available_plugins:
-            plugin = "pillow"  # damaged data end the process in gdcm, which would come first
+    elif syntax in JPEG_2000:
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        _refuse_wrong_jpeg_2000(dataset, frame)
+        plugin = "pillow"
     pixels, _ = decoder.as_array(
         dataset, index=0, decoding_plugin=plugin, correct_unused_bits=False
     )
@@ -70,14 +86,18 @@ def _refuse_other_length(dataset: Any) -> None:
         )
 
 
-def _eight_bit_jpeg(dataset: Any, frame: bytes) -> NDArray[Any] | None:
-    """Return the pixels of grey JPEG data of 8 bits; None for others, whose size is verified."""
-    layout = layout_of(frame)
-    if layout is None:
-        raise damaged("its JPEG data have no image")
+def _layout_of(dataset: Any, frame: bytes, processes: tuple[int, ...]) -> Layout:
+    layout = layout_of(frame) if frame.startswith(JPEG) else None
+    if layout is None or layout.frame not in processes:
+        raise damaged("its pixel data are not compressed as its transfer syntax says")
     _refuse_other_size(dataset, layout.width, layout.height, layout.channels)
-    if layout.frame not in SEQUENTIAL or layout.precision != 8:
-        return None
+    return layout
+
+
+def _eight_bit_jpeg(dataset: Any, frame: bytes, layout: Layout) -> NDArray[Any] | None:
+    """Return the pixels of grey JPEG data, and None for color; both are verified."""
+    if layout.precision != 8:
+        raise refused(f"JPEG data of {layout.precision} bits are not read ({UNPACK})")
     file = JpegFile(frame)
     image = Image.open(file)
     image.load()
@@ -86,17 +106,17 @@ def _eight_bit_jpeg(dataset: Any, frame: bytes) -> NDArray[Any] | None:
     return np.asarray(image).view(np.int8 if signed else np.uint8) if image.mode == "L" else None
 
 
-def _is_safe_for_pillow(dataset: Any, frame: bytes) -> bool:
-    """Whether Pillow keeps all bits: of JPEG in color, and of JPEG 2000 but for deep color."""
-    if frame.startswith(JPEG):
-        layout = layout_of(frame)
-        return layout is not None and layout.frame in SEQUENTIAL and layout.precision == 8
-    if not frame.startswith(JPEG_2000) or len(frame) < 43:
-        return False
-    right, bottom, left, top = struct.unpack_from(">4I", frame, 8)
-    channels = int.from_bytes(frame[40:42])
+def _refuse_wrong_jpeg_2000(dataset: Any, frame: bytes) -> None:
+    """Raise where a codestream has another size, or more bits than Pillow keeps."""
+    start = frame.find(JPEG_2000_START)  # behind the boxes of a file, where somebody left them
+    if not 0 <= start <= len(frame) - 43:
+        raise damaged("its pixel data are not compressed as its transfer syntax says")
+    right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
+    channels = int.from_bytes(frame[start + 40 : start + 42])
     _refuse_other_size(dataset, right - left, bottom - top, channels)
-    return (frame[42] & 0x7F) + 1 <= (16 if channels == 1 else 8)
+    bits = (frame[start + 42] & 0x7F) + 1
+    if bits > (16 if channels == 1 else 8):
+        raise refused(f"JPEG 2000 data of {bits} bits in {channels} channels are not read")
 
 
 def _refuse_other_size(dataset: Any, *found: int) -> None:

@@ -17,6 +17,7 @@ ADAM7 = (
     *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
 )
 SURPLUS = 2**16  # bytes of pixel data that some writers append to the last row
+LARGEST_AT_ONCE = 2**26  # bytes of pixel data; a thread takes twice that to unpack them
 LARGEST_BLOCK = 65535  # bytes of a block that is stored and not compressed
 HEEDED = (b"tRNS", b"eXIf")  # beside the critical ones: transparency and orientation
 
@@ -36,14 +37,17 @@ def unpack_png(data: bytes) -> bytes:
     All checksums are verified: the CRC-32 of each chunk, the Adler-32 of the pixel data, and that
     these are as long as the image needs. Unpacking at once is faster than Pillow's row by row,
     so that the checks cost nothing. Ancillary chunks with a wrong CRC-32 are dropped, as libpng
-    drops them. Raises `UnreadableRadiographError`.
+    drops them. A file of more than `LARGEST_AT_ONCE` bytes of pixel data is returned as it is,
+    its CRC-32 verified. Raises `UnreadableRadiographError`.
     """
     chunks = list(_chunks(data))
     if not chunks or chunks[0].kind != b"IHDR" or chunks[0].end - chunks[0].start != 13:
         raise damaged("it has no PNG header (IHDR)")
     view = memoryview(data)
-    packed = b"".join(view[one.start : one.end] for one in chunks if one.kind == b"IDAT")
-    raw = _inflated(packed, _raw_length(data[chunks[0].start : chunks[0].end]))
+    length = _raw_length(data[chunks[0].start : chunks[0].end])
+    if length > LARGEST_AT_ONCE:
+        return data
+    raw = _inflated([view[one.start : one.end] for one in chunks if one.kind == b"IDAT"], length)
     kinds = [chunk.kind for chunk in chunks]
     kept = [b"" if one.kind == b"IDAT" else view[one.start - 8 : one.end + 4] for one in chunks]
     before = kinds.index(b"IDAT")
@@ -82,10 +86,10 @@ def _raw_length(header: bytes) -> int:
     return total
 
 
-def _inflated(packed: bytes, length: int) -> memoryview:
+def _inflated(packed: list[memoryview], length: int) -> memoryview:
     inflater = zlib_ng.decompressobj()
     try:
-        raw = inflater.decompress(packed, length + SURPLUS)
+        raw = inflater.decompress(b"".join(packed), length + SURPLUS)
     except zlib_ng.error as error:  # type: ignore[misc]  # its stub calls it an instance
         raise damaged("its pixel data cannot be unpacked, or have another checksum") from error
     if len(raw) < length or not inflater.eof:

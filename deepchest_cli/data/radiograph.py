@@ -2,7 +2,6 @@
 
 import io
 import struct
-import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from deepchest_cli.data.dicom import is_dicom, open_dicom
 from deepchest_cli.data.jpeg import JpegFile
 from deepchest_cli.data.picture import LARGEST_PIXELS, LFS_POINTER, is_colourful
 from deepchest_cli.data.png import unpack_png
+from deepchest_cli.data.quiet import silence
 from deepchest_cli.data.tiff import refuse_wrong_checksums
 from deepchest_cli.errors import UnreadableRadiographError
 
@@ -35,11 +35,7 @@ BROKEN = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
-# what Pillow's manual advises whoever opens the files of strangers
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-
 
 COLOUR_SAMPLE = 128  # pixels of the side that is looked at for colour
 GREY_MODES = ("1", "L", "LA", "La", "F")
@@ -93,6 +89,7 @@ def decode(data: bytes) -> Image.Image:
 
 def open_image(data: bytes) -> Opened:
     """Return the bytes of an image file as a picture and what the file says; as `decode`."""
+    silence("PIL")
     if data.startswith(LFS_POINTER):
         raise UnreadableRadiographError("a Git LFS pointer, not the image (run: git lfs pull)")
     if not data:

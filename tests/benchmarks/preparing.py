@@ -5,6 +5,9 @@ written. The two are timed in turn, several times, and the ratio of the medians 
 
     python tests/benchmarks/preparing.py --images 200
     python tests/benchmarks/preparing.py --memory 1000,20000,112120
+    python tests/benchmarks/preparing.py --checks
+
+The last compares decoding and checking for damage with Pillow's decoding alone, in one thread.
 
 With DEEPCHEST_TEST_DATA the radiographs are NIH's own bytes (sixteen, repeated), else noise on a
 smooth picture, which packs as radiographs do.
@@ -29,6 +32,7 @@ from PIL import Image
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
+from deepchest_cli.data.radiograph import decode
 
 SIZE = 224
 SMALL = 64  # pixels of the many images whose memory is measured
@@ -36,10 +40,10 @@ HEADER = "Image Index,Finding Labels,Patient ID\n"
 
 
 def radiographs(pixels: int) -> list[bytes]:
-    """Return the bytes of PNG files: NIH's where they are at hand and 1024 px are wanted."""
-    folder = Path(os.environ.get("DEEPCHEST_TEST_DATA", "")) / "nih-1024" / "images"
-    if pixels == 1024 and folder.is_dir():
-        return [path.read_bytes() for path in sorted(folder.glob("*.png"))]
+    """Return the bytes of PNG files: NIH's where they are at hand and 1024 or 224 px are wanted."""
+    folder = Path(os.environ.get("DEEPCHEST_TEST_DATA", "")) / f"nih-{pixels}" / "images"
+    if folder.is_dir():
+        return [path.read_bytes() for path in sorted(folder.glob("*.png"))[:160]]
     chance = np.random.default_rng(0)
     return [noise(pixels, chance) for _ in range(16)]
 
@@ -122,6 +126,51 @@ def compare(count: int, rounds: int, workers: int) -> None:
         )
 
 
+def converted(data: bytes, kind: str, **settings: object) -> bytes:
+    """Return a PNG file as one of another kind."""
+    memory = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as image:
+        image.convert("L").save(memory, format=kind, **settings)
+    return memory.getvalue()
+
+
+def compare_checks(rounds: int) -> None:
+    """Print the time of `decode` over that of Pillow alone, by kind of file."""
+    large, small = radiographs(1024), radiographs(224)
+    kinds = {
+        "PNG, 1024 px": large,
+        "PNG, 224 px": small,
+        "JPEG, 1024 px": [converted(data, "JPEG", quality=92) for data in large],
+        "TIFF, Deflate, 1024 px": [
+            converted(data, "TIFF", compression="tiff_adobe_deflate") for data in large
+        ],
+    }
+    for kind, files in kinds.items():
+        ratios = []
+        for number in range(rounds):
+            turns = (pillow_decodes, decode)
+            seconds = {each: timed(each, files) for each in turns[:: 1 if number % 2 else -1]}
+            ratios.append(seconds[decode] / seconds[pillow_decodes])
+        print(
+            f"{kind:22} {statistics.median(ratios):.2f} of the time of Pillow alone "
+            f"(rounds {min(ratios):.2f} to {max(ratios):.2f})"
+        )
+
+
+def pillow_decodes(data: bytes) -> Image.Image:
+    """Return a file as mode L, without any check."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("L")
+
+
+def timed(work: Callable[[bytes], Image.Image], files: list[bytes]) -> float:
+    """Return the seconds that the files take."""
+    start = time.perf_counter()
+    for data in files:
+        work(data)
+    return time.perf_counter() - start
+
+
 def measure_memory(counts: list[int], workers: int) -> None:
     """Print time and peak memory of a process that prepares so many images from twelve tar.gz."""
     chance = np.random.default_rng(0)
@@ -140,8 +189,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--memory", help="numbers of images, separated by commas")
     parser.add_argument("--prepare", type=Path, help="prepare this source and print the memory")
+    parser.add_argument("--checks", action="store_true", help="decoding against Pillow's")
     given = parser.parse_args()
-    if given.prepare:
+    if given.checks:
+        compare_checks(given.rounds)
+    elif given.prepare:
         seconds = prepare(given.prepare, given.prepare.parent / "out", given.workers, SMALL)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"peak {peak:.0f} MiB, {seconds:.1f} s")

@@ -189,12 +189,10 @@ def test_compressed_pixels_that_are_cut_are_not_called_missing():
 def test_a_missing_decoder_is_told_from_damage(monkeypatch):
     from pydicom.pixels.decoders.base import get_decoder
 
-    data = compressed(EIGHT, 8, b"\xff\xd8\xff\xf7 no image", JPEG_LS)
-    with pytest.raises(UnreadableRadiographError, match="damaged"):
-        decode(data)
-    frame = b"no image at all!"
+    header = b"\xff\xd8\xff\xf7\0\x0b\x08\0\x60\0\x50\1\1\x11\0\xff\xda\0\x08\1\1\0\0\0\0"
+    data = compressed(EIGHT, 8, header + b"no image at all!", JPEG_LS)
     with pytest.raises(UnreadableRadiographError, match="damaged: .*JPEG-LS.* fetch it again"):
-        decode(compressed(EIGHT, 8, frame, JPEG_LS))
+        decode(data)
     decoder = get_decoder(JPEG_LS)
     monkeypatch.setattr(decoder, "_available", {})
     monkeypatch.setattr(decoder, "_unavailable", {"gdcm": ("gdcm>=3.0.10",)})
@@ -202,11 +200,24 @@ def test_a_missing_decoder_is_told_from_damage(monkeypatch):
         decode(data)
 
 
-@pytest.mark.parametrize(("number", "name"), [(100, "MPEG2"), (51, "JPEG Extended.* with 12 bits")])
-def test_compressions_that_nothing_here_reads_are_named(number, name):
-    data = compressed(DEEP, 12, b"no image at all!", f"1.2.840.10008.1.2.4.{number}")
-    with pytest.raises(UnreadableRadiographError, match=f"{name}.* are not read .*uncompressed"):
-        decode(data)
+def test_compressions_that_nothing_here_reads_are_named():
+    frame = packed(EIGHT, "JPEG")
+    at = frame.index(b"\xff\xc0") + 4
+    twelve = frame[:at] + b"\x0c" + frame[at + 1 :]
+    for number, data, reason in (
+        (100, frame, "MPEG2.* are not read"),
+        (51, twelve, "12 bits are not read"),
+    ):
+        syntax = f"1.2.840.10008.1.2.4.{number}"
+        with pytest.raises(UnreadableRadiographError, match=f"{reason}.*uncompressed"):
+            decode(compressed(EIGHT.astype(np.uint16), 12, data, syntax))
+
+
+@pytest.mark.parametrize("syntax", [BASELINE, JPEG_LS, JPEG_2000, LOSSLESS])
+def test_data_that_are_not_of_their_transfer_syntax_are_refused(syntax):
+    other = packed(EIGHT, "PNG") if syntax == BASELINE else packed(EIGHT, "JPEG")
+    with pytest.raises(UnreadableRadiographError, match="damaged: .* transfer syntax says"):
+        decode(compressed(EIGHT, 8, other, syntax))
 
 
 def test_warnings_of_pydicom_do_not_reach_the_terminal():

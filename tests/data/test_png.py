@@ -1,5 +1,6 @@
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -90,6 +91,14 @@ def test_an_animation_stays_one():
         opened = open_image(data)
         assert opened.frames == Image.open(io.BytesIO(data)).n_frames
         assert np.array_equal(np.asarray(opened.image), GREY)
+
+
+def test_warnings_of_pillow_do_not_reach_the_terminal():
+    data = plain((b"acTL", bytes(8)))  # an animation of no image
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert np.array_equal(np.asarray(decode(data)), GREY)
+    assert not caught
 
 
 def test_orientation_after_the_pixels_is_obeyed():
