@@ -5,7 +5,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -17,6 +19,7 @@ from deepchest_cli.schemas import versioned
 if TYPE_CHECKING:  # tables and bars are imported where they are drawn: `--help` needs none
     from rich.table import Table
 
+PACKAGES = ("site-packages", "dist-packages")  # folders of libraries
 UNBOUNDED = 100_000  # columns: a table is never cut, a narrow terminal breaks its lines
 
 
@@ -100,6 +103,39 @@ class Terminal:
         self.errors.print(Text("Warning: ", style="yellow").append(text, style="default"))
 
     @contextmanager
+    def library_warnings(self) -> Iterator[None]:
+        """Show what libraries warn of as a line of ours, each once, and without their paths.
+
+        What they log is not for whoever uses the program, unless it is an error.
+        """
+        import logging
+        import warnings
+
+        shown = set()
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            text = _one_line(str(message), Path(filename).parts)
+            if not issubclass(category, FutureWarning | DeprecationWarning) and text not in shown:
+                shown.add(text)
+                self.warning(text)
+
+        before, level = warnings.showwarning, logging.root.manager.disable
+        warnings.showwarning = show  # not catch_warnings, which forgets the filters of new imports
+        logging.disable(max(level, logging.WARNING))
+        try:
+            yield
+        finally:
+            warnings.showwarning = before
+            logging.disable(level)
+
+    @contextmanager
     def progress(self, description: str) -> Iterator[Callable[[int, int], None]]:
         """Yield a callback (done, total) that moves a bar where there is a terminal."""
         from rich.progress import (
@@ -131,6 +167,13 @@ class Terminal:
 
         with Live(console=self.errors, auto_refresh=False) as live:
             yield lambda renderable: live.update(renderable, refresh=True)
+
+
+def _one_line(text: str, file: tuple[str, ...]) -> str:
+    """Return a library's warning in one line, with the library that the file belongs to."""
+    line = " ".join(text.split()).replace(f"{sys.prefix}{os.sep}", "")
+    packages = [part for before, part in pairwise(file) if before in PACKAGES]
+    return f"{line.rstrip('.')} ({packages[-1].removesuffix('.py')})." if packages else line
 
 
 def render_error(error: DeepChestError) -> None:

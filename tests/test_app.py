@@ -1,11 +1,13 @@
 import ast
 import errno
 import io
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -215,6 +217,22 @@ def test_a_terminal_without_a_sign_gets_a_question_mark():
     assert b" ?" in done.stdout  # a dash, where there are no options
     assert done.stderr.isascii()
     assert b"Traceback" not in done.stderr
+
+
+def test_a_librarys_warning_is_one_line_without_its_path(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    library = f"{sys.prefix}/lib/python3/site-packages/PIL/Image.py"
+    before = warnings.showwarning
+    with warnings.catch_warnings(), Terminal().library_warnings():
+        warnings.simplefilter("always")
+        for _ in range(2):
+            warnings.warn_explicit("Corrupt\n  [data].", UserWarning, library, 3)
+        warnings.warn_explicit(f"See {sys.prefix}/share", RuntimeWarning, "deepchest_cli/a.py", 3)
+        warnings.warn_explicit("Call b instead.", FutureWarning, library, 3)
+        logging.getLogger("matplotlib").warning("mkdir -p failed for path /home/.config")
+    assert capsys.readouterr().err == "Warning: Corrupt [data] (PIL).\nWarning: See share\n"
+    assert warnings.showwarning is before
+    assert not logging.root.manager.disable
 
 
 @pytest.mark.parametrize("code", ["import deepchest_cli", "import deepchest_cli.app"])

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -49,7 +50,7 @@ def bind(
 
     def shell(**values: Any) -> None:
         presentation = {key: values.pop(key) for key, _ in PRESENTATION}
-        presentation.pop("debug")  # read by `main`, which also meets errors from before this point
+        debug = presentation.pop("debug")  # also read by `main`, for errors from before this point
         values.pop("config")
         presentation["json"] |= values.get("format") == "json"
         for key, value in values.items():
@@ -57,7 +58,9 @@ def bind(
                 values[key] = tuple(value)
             if isinstance(value, float) and not math.isfinite(value):  # bounds let NaN pass
                 raise UsageError(f"{flag_of(key)} should be a finite number. Found {value}.")
-        run(config_type(**values), Terminal(**presentation))
+        terminal = Terminal(**presentation)
+        with nullcontext() if debug else terminal.library_warnings():
+            run(config_type(**values), terminal)
 
     parameters = [*_configuration_parameters(config_type), *_common_parameters(config_type)]
     shell.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,19 @@ def test_warnings_are_spelt_out_for_people_and_counted_for_programs(deepchest, k
     document = valid(json.loads(outcome.out), "predictions")
     codes = [warning["code"] for warning in document["images"][0]["warnings"]]
     assert {"inverted", "unlike-training"} <= set(codes)
+
+
+def test_a_librarys_warnings_are_ours_unless_all_is_wanted(predict, tmp_path):
+    broken = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0\x01\0\0\0"
+    Image.fromarray(chest_like(1)[0]).save(tmp_path / "image.jpg", exif=broken)
+    with warnings.catch_warnings(record=True) as whole:
+        warnings.simplefilter("always")
+        shown = predict(tmp_path / "image.jpg").err
+        assert not whole
+        predict(tmp_path / "image.jpg", "--debug")
+    assert "Warning: Corrupt EXIF data. Expecting to read 12 bytes but only got 8 (PIL).\n" in shown
+    assert "site-packages" not in shown
+    assert "Corrupt EXIF data" in str(whole[0].message)
 
 
 def test_an_ensemble_and_views(deepchest, known, tmp_path):
