@@ -1,6 +1,7 @@
 """What torch's errors in the middle of a run mean to the person who started it."""
 
 from pathlib import Path
+from shlex import quote
 
 import torch
 
@@ -28,7 +29,7 @@ def explain(
 ) -> DeepChestError | None:
     """Return the error to show instead; None when torch's own says it best."""
     text = str(error)
-    kept = f"The run's {LAST} is kept; go on with: deepchest train --resume {folder}"
+    kept = f"The run's {LAST} is kept; go on with: deepchest train --resume {quote(str(folder))}"
     if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
         lower = "a lower --batch-size or --image-size"
         lower += ", or with --gradient-level features" if by_parameters else ""

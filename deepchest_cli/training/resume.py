@@ -11,7 +11,7 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_text
 from deepchest_cli.model.backbones import resolve_backbone
 from deepchest_cli.model.checkpoint import LAST, read_checkpoint
-from deepchest_cli.training.run_directory import METRICS, repeatable
+from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable
 from deepchest_cli.training.setup import Setup
 
 Config = TypeVar("Config", TrainConfig, CompareConfig)
@@ -34,8 +34,7 @@ def resolve_auto(config: Config) -> Config:
     if None not in (config.resume, config.out) and config.resume != config.out:
         raise UsageError(
             f"--resume {config.resume} goes on in that folder; --out names {config.out}.",
-            "Drop --out, or give back the configuration of the other run: --config "
-            f"{quote(str(config.resume))}/{RUN_CONFIG} --out {quote(str(config.out))}",
+            "Drop one of the two.",
         )
     return config
 
@@ -78,15 +77,14 @@ def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> Config
 
 
 def _in_words_of(saved: Config, config: Config) -> Config:
-    given = repeatable(config)
-    return replace(
-        config,
-        precision=saved.precision if config.precision == "auto" else config.precision,
-        backbone=saved.backbone
-        if resolve_backbone(config.backbone) == resolve_backbone(saved.backbone)
-        else config.backbone,
-        weights=saved.weights if given.weights == saved.weights else config.weights,
-    )
+    same = {
+        "precision": config.precision == "auto",
+        "backbone": resolve_backbone(config.backbone) == resolve_backbone(saved.backbone),
+        # what runs/latest named then, it may no longer name
+        "weights": repeatable(config).weights == saved.weights
+        or LATEST in Path(config.weights).parts,
+    }
+    return replace(config, **{key: getattr(saved, key) for key, is_same in same.items() if is_same})
 
 
 def open_data_again(config: Config, folder: Path) -> RadiographDataset:

@@ -40,7 +40,10 @@ def create_run(config: TrainConfig) -> Path:
     Raises `UsageError` as `make_named` does; a name of our own never collides.
     """
     if config.out is not None:
-        folder = make_named(config.out, config.resume == AUTO, "Choose another folder with --out.")
+        begun = (config.out / RUN_CONFIG).is_file()
+        way_on = f"Go on with: deepchest train --resume {quote(str(config.out))}. Or choose"
+        hint = f"{way_on if begun else 'Choose'} another folder with --out."
+        folder = make_named(config.out, config.resume == AUTO, hint)
     else:
         folder = make_unique(RUNS, f"{now()}-{config.backbone}-{config.weighter}")
     fill_run(folder, config)

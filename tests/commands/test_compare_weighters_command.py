@@ -1,5 +1,4 @@
 import json
-import math
 import os
 import shutil
 import signal
@@ -190,20 +189,24 @@ def test_a_comparison_killed_again_and_again_ends_as_an_undisturbed_one(
 
 
 @pytest.mark.usefixtures("signals_arrive")
-def test_a_signal_between_two_runs_is_not_lost(shards, tmp_path):
+def test_a_signal_when_a_run_has_nothing_left_to_save_is_not_lost(shards, tmp_path):
     class StopAfter(StopAt):
         def on_run(self, job, record, done, total):
-            signal.raise_signal(signal.SIGUSR2)
+            if done == self.progress:
+                signal.raise_signal(signal.SIGUSR2)
 
     out = tmp_path / "c"
-    with (
-        pytest.raises(InterruptedRunError) as info,
-        compared(config_of(shards, out=out), StopAfter(math.inf), lambda *_: None),
-    ):
-        pass
-    assert info.value.exit_code == 128 + signal.SIGUSR2
-    assert len(list(out.rglob("run.json"))) == 1
-    assert not list(out.rglob("last.pt"))
+    config = replace(config_of(shards, out=out), weighters="dwa", seeds=1)
+    for done in (1, 2):  # there is another run, and there is none
+        with (
+            pytest.raises(InterruptedRunError) as info,
+            compared(config, StopAfter(done), lambda *_: None),
+        ):
+            pass
+        assert info.value.exit_code == 128 + signal.SIGUSR2
+        assert len(list(out.rglob("run.json"))) == done
+        assert not list(out.rglob("last.pt"))
+        config = replace(config, out=None, resume=out)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests_support import QUICK
 
-from deepchest_cli.config import PrepareConfig, TrainConfig
+from deepchest_cli.config import PrepareConfig, TrainConfig, to_toml
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.errors import UsageError
-from deepchest_cli.training.resume import load_state, saved_config
+from deepchest_cli.training.resume import load_state, refuse_changes, saved_config
 from deepchest_cli.training.setup import set_up
 
 
@@ -58,3 +59,21 @@ def test_the_same_data_elsewhere_are_the_same_data(trained, shards, tmp_path):
 def test_the_saved_configuration_is_the_one_that_the_run_began_with(trained, shards):
     expected = TrainConfig(data=shards, precision="fp32", **QUICK)
     assert replace(saved_config(trained, TrainConfig), precision="fp32") == expected
+
+
+def test_what_was_resolved_when_a_run_began_may_be_given_as_it_was(trained, shards, tmp_path):
+    free = frozenset({"data"})
+    saved = saved_config(trained, TrainConfig)
+    given = replace(saved, precision="auto", data=tmp_path)
+    assert refuse_changes(given, trained, free) == replace(saved, data=tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    weights = tmp_path / "best.pt"
+    began = replace(saved, backbone="resnet", weights=str(weights))
+    (run / "config.toml").write_text(to_toml(began))
+    for name in (weights, tmp_path / "run" / ".." / "best.pt", Path("runs/latest/best.pt")):
+        found = refuse_changes(replace(began, backbone="resnet50", weights=str(name)), run, free)
+        assert found == began
+    for change in ({"weights": "none"}, {"backbone": "resnet18"}, {"precision": "fp16"}):
+        with pytest.raises(UsageError, match=f"--{next(iter(change))} is"):
+            refuse_changes(replace(began, **change), run, free)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
 from multiprocessing import active_children
@@ -56,10 +57,12 @@ def run_all(
             (job.folder / LAST).unlink(missing_ok=True)
     count = len(jobs) - len(waiting)
     results = _one_by_one if len(devices) == 1 else _side_by_side
-    for job, record in results(waiting, dataset, devices, _Watch(observer, count, len(jobs))):
-        records[job.folder] = record
-        count += 1
-        observer.on_run(job, record, count, len(jobs))
+    watch = _Watch(observer, count, len(jobs))
+    with closing(results(waiting, dataset, devices, watch)) as coming:
+        for job, record in coming:
+            records[job.folder] = record
+            count += 1
+            observer.on_run(job, record, count, len(jobs))
     return [record for job in jobs if (record := records[job.folder]) is not None]
 
 
@@ -88,9 +91,9 @@ def _one_by_one(
 ) -> Any:
     with stop_on_signal() as stop:
         for job in jobs:
-            _end_where_asked(stop)  # a signal may have come when the last run had nothing left
             yield job, run_job(_on(job, devices[0]), dataset, watch)
             watch.done += 1
+            _end_where_asked(stop)  # a signal may have come when the run had nothing left to save
 
 
 def _end_where_asked(stop: StopRequest) -> None:
