@@ -162,7 +162,10 @@ def _other_scores(
         return Scores(path, found.cases.image_index, table.findings, table.probabilities), said
     if material.medmnist:
         refuse_other_part(path, material.description["split"], "--against")
-    scores = read_scores(path, config.logits).of_part(config.split)
+    read = read_scores(path, config.logits, material.cases.predictions.findings)
+    for note in read.notes:
+        terminal.note(note)
+    scores = read.of_part(config.split)
     if scores is None:
         raise UsageError(f"{path} has no images of the {config.split} part.")
     if material.medmnist:

@@ -56,7 +56,7 @@ def loss(labels: Labels, probabilities: Floats) -> float:
     if not len(labels):
         return np.nan
     right = np.where(labels == 1, probabilities, 1 - probabilities)
-    return float(-np.log(np.clip(right, SMALLEST, 1)).mean())
+    return 0.0 - float(np.log(np.clip(right, SMALLEST, 1)).mean())  # never -0
 
 
 def loss_ratio(labels: Labels, probabilities: Floats) -> float:

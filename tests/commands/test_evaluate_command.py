@@ -496,7 +496,7 @@ def test_medmnists_layout_is_written_and_read_again(evaluate, deepchest, shards,
         (("--labels", "b.csv"), "goes with --predictions"),
         (("--validation", "b.csv"), "goes with --predictions"),
         (("--logits",), "goes with --predictions"),
-        (("--predictions", "a.csv", "--labels", "b.csv"), "a.csv is not there"),
+        (("--predictions", "a.csv", "--labels", "b.csv"), "b.csv is not there"),
     ],
 )
 def test_flags_that_do_not_go_together(deepchest, words, message):

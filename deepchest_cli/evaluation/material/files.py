@@ -41,9 +41,9 @@ class FileRequest:
 
 def gather_files(request: FileRequest) -> Material:
     """Return the material of files; raises `UsageError` for whatever is wrong with them."""
-    scores = read_scores(request.predictions, request.logits)
     part = part_of(request.predictions) if is_medmnist(request.predictions) else request.part
     labels = read_labels(request.labels, part)
+    scores = read_scores(request.predictions, request.logits, labels.findings)
     patients, note = patients_of(labels)
     mine = scores.of_part(part)
     if mine is None:
@@ -65,6 +65,7 @@ def gather_files(request: FileRequest) -> Material:
         (
             *filter(None, (note, "" if said else comparison(overlap, len(cases)))),
             *labels.notes,
+            *scores.notes,
             *_left_over(found, request),
         ),
         (*filter(None, [said]), *_claims(request.predictions, cases.predictions)),
@@ -121,13 +122,18 @@ def _validation(
     scores: Scores, labels: Labels, patients: Any, part: str, request: FileRequest
 ) -> Cases | None:
     if part == "validation":
+        if request.validation is not None:
+            raise UsageError(
+                "--validation: the validation split itself is scored.",
+                "Leave --validation out, or score another --split.",
+            )
         return None
     if request.validation is None:
         kept = None if scores.parts is None else scores.of_part("validation")
         found = None if kept is None else pair(kept, labels, patients).cases
     else:
         refuse_other_part(request.validation, "validation", "--validation")
-        others = read_scores(request.validation, request.logits)
+        others = read_scores(request.validation, request.logits, labels.findings)
         if labels.path.suffix == ".npz":
             labels, patients = read_labels(labels.path, "validation"), None
         of_part = others.of_part("validation")

@@ -1,7 +1,7 @@
 """Labels as NIH's metadata table, as one column for each finding, or as MedMNIST's arrays."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from deepchest_cli.data.cells import (
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.nih import read_metadata
+from deepchest_cli.evaluation.reading.finding_columns import only_labels
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
 from deepchest_cli.evaluation.reading.tables import (
     OTHERS,
@@ -65,7 +66,10 @@ def read_labels(path: Path, part: str = "test") -> Labels:
     columns = read_table(path, rows=1).columns
     if "findinglabels" in {plain(str(column)) for column in columns}:
         return _of_metadata(path)
-    return _of_columns(read_table(path), path)
+    table = read_table(path)
+    table, notes = only_labels(table, image_column(table, path), path)
+    found = _of_columns(table, path)
+    return replace(found, notes=(*found.notes, *notes))
 
 
 def _of_arrays(path: Path, labels: NDArray[np.uint8]) -> Labels:

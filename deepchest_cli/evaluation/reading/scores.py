@@ -1,5 +1,6 @@
 """Predictions of any model: an image column and a column for each finding, in any order."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,20 +10,20 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.splits import PARTS
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.reading.finding_columns import find_finding_columns
 from deepchest_cli.evaluation.reading.medmnist import is_medmnist, read_medmnist
 from deepchest_cli.evaluation.reading.tables import (
-    ALIASES,
-    OTHERS,
     find_column,
     image_column,
     image_keys,
     numbers,
-    plain,
-    plain_finding,
     read_table,
 )
 
+ROUNDING = 1e-6  # of single precision: 1.0000001 is 1
+PERCENT = 0.5  # of percentages most are above 1
 PART_NAMES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
 
 
@@ -35,6 +36,7 @@ class Scores:
     findings: tuple[str, ...]
     probabilities: NDArray[np.float64]  # (N, T)
     parts: NDArray[np.str_] | None = None  # (N,), where the file says
+    notes: tuple[str, ...] = ()
 
     def of_part(self, part: str) -> "Scores | None":
         """Return the scores of a part; all where the file names no parts, None without an image."""
@@ -46,12 +48,13 @@ class Scores:
         return Scores(self.path, self.images[rows], self.findings, self.probabilities[rows])
 
 
-def read_scores(path: Path, logits: bool = False) -> Scores:
+def read_scores(path: Path, logits: bool = False, labelled: Iterable[str] = ()) -> Scores:
     """Read a file of predictions: a CSV table, or one that MedMNIST's evaluator writes.
 
-    logits: whether the scores are logits, of which the logistic function is taken. Raises
-    `UsageError` for scores that are missing, not finite or no probabilities, naming the cell, for
-    repeated images and findings, and where there is no score at all.
+    logits: whether the scores are logits, of which the logistic function is taken; labelled: the
+    findings that there are labels for. Raises `UsageError` for scores that are missing, not finite
+    or no probabilities, naming the cell, for repeated images and findings, and where there is no
+    score at all.
     """
     if is_medmnist(path):
         images, scores = read_medmnist(path)
@@ -59,39 +62,18 @@ def read_scores(path: Path, logits: bool = False) -> Scores:
     table = read_table(path)
     column = image_column(table, path)
     images = image_keys(list(table[column]), path)
-    found = _finding_columns(table, column, path)
-    scores = np.stack([numbers(table[name], name, path) for name in found.values()], axis=1)
+    found = find_finding_columns(table, column, path, labelled)
+    found.refuse_other_kind(logits, path)
+    columns = found.columns
+    scores = np.stack([numbers(table[name], name, path) for name in columns.values()], axis=1)
     return Scores(
         path,
         images,
-        tuple(found),
-        _probabilities(scores, tuple(found), path, logits, 2),
+        tuple(columns),
+        _probabilities(scores, tuple(columns), path, logits, 2),
         _parts(table, path),
+        found.notes,
     )
-
-
-def _finding_columns(table: pd.DataFrame, image: str, path: Path) -> dict[str, str]:
-    """Return the columns of scores by finding, NIH's spelling where it is one of NIH's."""
-    known = {plain_finding(name): name for name in FINDINGS}
-    skipped = OTHERS | {alias for aliases in ALIASES.values() for alias in aliases}
-    found: dict[str, str] = {}
-    for column in map(str, table.columns):
-        name = plain(column)
-        if column == image or name in skipped or name.startswith("unnamed") or not name:
-            continue
-        finding = known.get(plain_finding(column), column)
-        if finding in found:
-            raise UsageError(
-                f"{path}: columns {found[finding]!r} and {column!r} are both {finding}.",
-                "Keep one of them.",
-            )
-        found[finding] = column
-    if not found:
-        raise UsageError(
-            f"{path} has no column of scores beside {image!r}.",
-            f"Give one for each finding: {', '.join(FINDINGS[:3])}, ...",
-        )
-    return found
 
 
 def _parts(table: pd.DataFrame, path: Path) -> NDArray[np.str_] | None:
@@ -123,15 +105,24 @@ def _probabilities(
         probabilities = np.asarray(np.exp(-np.logaddexp(0.0, -scores)))
         _refuse_saturation(scores, probabilities, findings, path)
         return probabilities
-    outside = np.argwhere((scores < 0) | (scores > 1))
+    outside = np.argwhere((scores < -ROUNDING) | (scores > 1 + ROUNDING))
     if len(outside):
         row, column = outside[0]
         raise UsageError(
             f"{path}, row {row + first_row}: the score for {findings[column]} is "
-            f"{scores[row, column]:g}, outside 0 to 1" + _others(len(outside)),
-            "If these are logits, say so: --logits. Otherwise scale them to probabilities.",
+            f"{scores[row, column]}, outside 0 to 1" + _others(len(outside)),
+            _scale(scores),
         )
-    return scores
+    return scores.clip(0, 1)
+
+
+def _scale(scores: NDArray[np.float64]) -> str:
+    """Return what scores outside 0 to 1 may be, and what to do with them."""
+    if scores.min() >= 0 and np.quantile(scores, PERCENT) > 1 and scores.max() <= 100:
+        return (
+            "They look like percentages: divide them by 100. If they are logits, say so: --logits."
+        )
+    return "If these are logits, say so: --logits. Otherwise scale them to probabilities."
 
 
 def _refuse_saturation(
@@ -151,4 +142,6 @@ def _refuse_saturation(
 
 
 def _others(count: int) -> str:
-    return f"; {count - 1:,} other scores are so too." if count > 1 else "."
+    if count == 1:
+        return "."
+    return f"; {count_of(count - 1, 'other score is', 'other scores are')} so too."

@@ -12,11 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.matching import Matcher, stem_of
-from deepchest_cli.data.sources.tables import read_text
+from deepchest_cli.data.sources.label_values import SPELLINGS
+from deepchest_cli.data.sources.tables import UTF_16, read_text
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 
 STANDARD_INPUT = Path("-")
+DECIMAL = re.compile(r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$")
 # our name: spellings, as `plain` leaves them
 ALIASES = {
     "image": (
@@ -31,11 +33,9 @@ ALIASES = {
 }  # fmt: skip
 # columns of a metadata table that may stand beside scores or labels, and are no findings
 OTHERS = {
-    "findinglabels", "followup", "nofinding", "originalimagewidth", "height",
+    "findinglabels", "followup", "nofinding", "normal", "originalimagewidth", "height",
     "originalimageheight", "originalimagepixelspacingx", "originalimagepixelspacingy", "y",
 }  # fmt: skip
-# other spellings of findings: MedMNIST's
-FINDING_ALIASES = {"pleural": "pleuralthickening", "infiltrate": "infiltration"}
 
 
 def plain(name: str) -> str:
@@ -43,8 +43,11 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())  # letters of any script
 
 
+FINDING_ALIASES = {plain(name): plain(ours) for name, ours in SPELLINGS.items()}
+
+
 def plain_finding(name: str) -> str:
-    """Return a finding's name as findings are compared."""
+    """Return a finding's name as findings are compared: NIH's where it has one."""
     return FINDING_ALIASES.get(plain(name), plain(name))
 
 
@@ -57,8 +60,8 @@ def read_table(path: Path, header: bool = True, rows: int | None = None) -> pd.D
         what = "is a folder" if path.is_dir() else "is not there"
         raise UsageError(f"{path} {what}.", "Name a CSV file.")
     try:
-        text = sys.stdin.read() if path == STANDARD_INPUT else read_text(path)
-        found = [row for row in csv.reader(io.StringIO(text.lstrip("\ufeff")), strict=True) if row]
+        text = _standard_input() if path == STANDARD_INPUT else read_text(path)
+        found = _records(text.lstrip("\ufeff"))
     except (csv.Error, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path} is no readable CSV table: {error}.", "Give a table with commas, in UTF-8."
@@ -71,6 +74,32 @@ def read_table(path: Path, header: bool = True, rows: int | None = None) -> pd.D
     body = found[first:] if rows is None else found[first : first + rows]
     columns = zip(names, zip(*body, strict=True), strict=True)
     return pd.DataFrame({name: np.array(cells, dtype=object) for name, cells in columns})
+
+
+def _standard_input() -> str:
+    data = sys.stdin.buffer.read()
+    return data.decode("utf-16" if data.startswith(UTF_16) else "utf-8-sig")
+
+
+def _records(text: str) -> list[list[str]]:
+    """Return the cells of each row with a cell, and none after the last that says something.
+
+    Where semicolons or tabs stand between columns, a number may have a decimal comma: it gets a
+    point. Rows of commas alone at a table's end are Excel's.
+    """
+    sign = _delimiter(text)
+    rows = [row for row in csv.reader(io.StringIO(text), delimiter=sign, strict=True) if row]
+    while rows and not any(map(str.strip, rows[-1])):
+        rows.pop()
+    if sign == ",":
+        return rows
+    return [[DECIMAL.sub(r"\1.\2", cell) for cell in row] for row in rows]
+
+
+def _delimiter(text: str) -> str:
+    """Return what stands between the columns of a header: a comma, a semicolon or a tab."""
+    header = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
+    return max(",;\t", key=header.count)  # the first of those that are equally frequent
 
 
 def _names(header: list[str], path: Path) -> list[str]:
@@ -169,7 +198,7 @@ def numbers(column: "pd.Series[str]", name: str, path: Path, first_row: int = 2)
     try:
         values = text.astype(np.float64)
     except ValueError:
-        row = next(i for i, cell in enumerate(text) if not _is_number(cell))
+        row = next(i for i, cell in enumerate(text) if not is_number(cell))
         raise UsageError(
             f"{path}, row {row + first_row}, column {name!r}: should be a number. "
             f"Found {str(text[row])!r}.",
@@ -178,7 +207,8 @@ def numbers(column: "pd.Series[str]", name: str, path: Path, first_row: int = 2)
     return values
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number, finite or not."""
     try:
         float(cell)
     except ValueError:

@@ -1,4 +1,7 @@
+import io
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,7 +59,7 @@ def test_logits_are_turned_into_probabilities(write):
 
 REFUSED = {
     "image,Mass\na,0.5\nb,nan\n": "row 3: the score for Mass is nan.*finite",
-    "image,Mass\na,inf\nb,inf\n": "row 2: the score for Mass is inf; 1 other scores",
+    "image,Mass\na,inf\nb,inf\n": "row 2: the score for Mass is inf; 1 other score is so too",
     "image,Mass\na,0.5\nb,1.5\n": "row 3: the score for Mass is 1.5, outside 0 to 1.*--logits",
     "image,Mass\na,-0.1\n": "row 2.*outside 0 to 1.*--logits",
     "image,Mass\na,0.5\nb,\n": "row 3, column 'Mass': should be a number. Found ''",
@@ -101,3 +104,52 @@ def test_logits_that_no_probability_tells_apart_are_refused(write):
     with pytest.raises(UsageError, match="logits for Mass of up to 60 are too large"):
         read_scores(write("image,Mass\na,60\nb,50\n"), logits=True)
     assert read_scores(write("image,Mass\na,30\nb,-50\n"), logits=True).probabilities[0] > 0.999
+
+
+@pytest.mark.parametrize("value", [-1e-7, 0.0, 1.0, 1 + 1.2e-7, 1.0000005])
+def test_rounding_of_single_precision_is_no_fault(write, value):
+    scores = read_scores(write(f"image,Mass\na,{value!r}\n"))
+    assert scores.probabilities.tolist() == [[min(max(value, 0.0), 1.0)]]
+
+
+@pytest.mark.parametrize("value", ["1.00001", "-0.00001", "1.0000021"])
+def test_a_message_shows_what_is_wrong_with_a_number(write, value):
+    with pytest.raises(UsageError, match="outside 0 to 1") as error:
+        read_scores(write(f"image,Mass\na,{value}\n"))
+    shown = re.search(r"the score for Mass is (\S+), outside", error.value.message)
+    assert shown and float(shown[1]) == float(value)
+
+
+def test_percentages_are_recognised(write):
+    with pytest.raises(UsageError) as error:
+        read_scores(write("image,Mass,Edema\na,12,80.5\nb,0.5,99\n"))
+    assert "divide them by 100" in error.value.hint
+    with pytest.raises(UsageError) as error:
+        read_scores(write("image,Mass,Edema\na,0.2,0.5\nb,0.5,1.5\n"))
+    assert "percent" not in error.value.hint
+
+
+TEXT = "image,Mass\na,0.25\nb,0.5\n"
+WRITTEN = {
+    "a byte-order mark": TEXT.encode("utf-8-sig"),
+    "UTF-16, as PowerShell writes it": TEXT.replace("\n", "\r\n").encode("utf-16"),
+    "semicolons and decimal commas": b"image;Mass\na;0,25\nb;5e-1\n",
+    "tabs": b"image\tMass\na\t0.25\nb\t,5\n",
+    "Excel's rows of commas": TEXT.encode() + b",\n,\n \r\n",
+}
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+def test_tables_as_other_programs_write_them(tmp_path, monkeypatch, way):
+    path = tmp_path / "scores.csv"
+    path.write_bytes(WRITTEN[way])
+    piped = io.TextIOWrapper(io.BytesIO(WRITTEN[way]))
+    monkeypatch.setattr(sys, "stdin", piped)
+    for scores in (read_scores(path), read_scores(Path("-"))):
+        assert scores.images.tolist() == ["a", "b"]
+        assert scores.probabilities.tolist() == [[0.25], [0.5]]
+
+
+def test_a_decimal_comma_between_commas_is_refused(write):
+    with pytest.raises(UsageError, match="row 2: 3 cells"):
+        read_scores(write("image,Mass\na,0,25\n"))
