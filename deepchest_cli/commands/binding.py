@@ -110,12 +110,8 @@ def _loader(config_type: type[Any], source: str) -> Loader:
 
     def load(context: typer.Context, given: Any) -> Any:
         if given is not None:
-            try:
-                values = _read(source, SOURCES[source](given), config_type)
-            except UsageError as error:
-                raise typer.BadParameter(f"{error} {error.hint}".strip()) from error
             found = context.meta.setdefault("deepchest.values", {})
-            found[source] = values
+            found[source] = _read(source, SOURCES[source](given), config_type)
             # click reads the flags in the order given, which is not the order of precedence
             context.default_map = {
                 key: value for name in SOURCES for key, value in found.get(name, {}).items()
