@@ -71,6 +71,12 @@ def _flags_in(words: Sequence[str], forms: Mapping[str, Form]) -> Iterator[tuple
             following = value if equals else next(rest, None)
             if following is None:  # Typer says so
                 return
+            # Typer would take it for the value
+            if not equals and following.startswith("-") and following in forms:
+                raise UsageError(
+                    f"{flag} has no value: {following} follows it.",
+                    f"Write {flag}={following} where that is the value.",
+                )
             yield flag, following
         else:
             yield flag, flag

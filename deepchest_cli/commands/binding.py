@@ -122,12 +122,8 @@ def _loader(config_type: type[Any], source: str) -> Loader:
         kind = "run" if source == "out" else source
         place = _begun(named) if kind == "run" else given
         if place is not None:
-            try:
-                values = _read(kind, SOURCES[kind](place), config_type)
-            except UsageError as error:
-                raise typer.BadParameter(f"{error} {error.hint}".strip()) from error
             found = context.meta.setdefault("deepchest.values", {})
-            found[kind] = values
+            found[kind] = _read(kind, SOURCES[kind](place), config_type)
             # click reads the flags in the order given, which is not the order of precedence
             context.default_map = {
                 key: value for name in SOURCES for key, value in found.get(name, {}).items()

@@ -25,7 +25,8 @@ def check(line):
         ("train --optimizer sgd --optimizer adamw", "--optimizer is given twice"),
         ("predict --device cpu x.png --device cuda", "--device is given twice"),
         ("prepare --size 64 --size 128", "--size is given twice"),
-        ("export --out --force --out b", "--out is given twice: '--force' and 'b'"),
+        ("export --out=--force --out b", "--out is given twice: '--force' and 'b'"),
+        ("train --out --quiet", "--out has no value: --quiet follows it"),
         ("evaluate --store --no-store", "--store and --no-store are both given"),
         ("evaluate --no-localisation --localisation", "--no-localisation and --localisation are"),
         ("evaluate --json --format csv", "--json and --format csv are both given"),
@@ -52,6 +53,8 @@ def test_flags_that_contradict_each_other_are_refused(line, message):
         "evaluate --json --format json",
         "export --json --format onnx",
         "train --data",
+        "train --out=--quiet",
+        "predict --threshold -1 x.png",
         "train --help -h",
     ],
 )
