@@ -22,10 +22,10 @@ HEADER = (
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Let tests that run beside each other not wait for each other's threads."""
+    """Let tests that run beside each other not wait for each other's threads, unless asked to."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
 
 
 @pytest.fixture(scope="module", autouse=True)
