@@ -11,7 +11,7 @@ Guaranteed: no direction in the ball |d - g_0| <= c |g_0| has a larger least g_i
 |d|. With c below 1 that may still raise a loss, even where a direction outside the ball raises
 none. A task without gradient, for which g_w would be zero, does not take part. Where g_w is zero
 all the same, the direction is the one nearest to g_0 that conflicts with no task, or g_0 itself
-where there is none.
+where nothing but zero does not.
 """
 
 import math
@@ -28,9 +28,12 @@ from deepchest_cli.weighting.gradients.nonnegative import (
     VANISHING,
     projected,
     shortest_average,
+    vanishes,
 )
 
 CLOSE = 1e-10  # of ln s
+STEP = 2.0  # of ln s
+LEAST = 1e-3  # share of the shortest gradient, below which no |g_w| is looked for
 
 
 class CAGradWeighter(SolvedWeighter):
@@ -54,35 +57,40 @@ class CAGradWeighter(SolvedWeighter):
         """Return the weights (m,) of the tasks that take part."""
         mean = torch.full_like(gramian[0], 1 / len(gramian))
         reach = self.c * _length(gramian, mean)  # c |g_0|
-        longest = math.sqrt(float(gramian.diagonal().max()))
-        if reach <= VANISHING * longest:
+        lengths = gramian.diagonal().sqrt()
+        if reach <= VANISHING * lengths.max():
             return mean
-        worst = _worst_case(gramian, reach, longest)
-        if worst is not None:
-            return mean + reach / _length(gramian, worst) * worst
-        harmless = projected(gramian, mean[None])[0]
-        return harmless if harmless.any() else mean
+        shortest = shortest_average(gramian)
+        least = _length(gramian, shortest)
+        if vanishes(gramian, shortest):  # no direction lowers all losses
+            least = LEAST * float(lengths.min())
+            harmless = projected(gramian, mean[None])[0]
+            if _length(gramian, harmless - mean) <= reach:
+                return harmless if harmless.any() else mean
+        worst = _worst_case(gramian, reach, least, float(lengths.max()))
+        return mean + reach / _length(gramian, worst) * worst
 
 
-def _worst_case(gramian: Tensor, reach: float, longest: float) -> Tensor | None:
-    """Return w (m,); None where g_w is zero."""
+def _worst_case(gramian: Tensor, reach: float, least: float, longest: float) -> Tensor:
+    """Return w (m,), |g_w| being from `least` to `longest`."""
     along = gramian.mean(dim=1)  # g_i . g_0
 
-    def average(shift: float) -> Tensor:
+    def average(exponent: float) -> Tensor:
+        shift = math.exp(exponent)  # s
         shifts = shift * (along[:, None] + along) + shift**2 * along.mean()
         return shortest_average(gramian + shifts)
 
     def excess(exponent: float) -> float:
         """Return ln(|g_w| / (s c |g_0|)) of ln s, which falls."""
-        shift = math.exp(exponent)
-        return math.log(max(_length(gramian, average(shift)) / shift / reach, SMALLEST))
+        length = max(_length(gramian, average(exponent)), SMALLEST * least)
+        return math.log(length / reach) - exponent
 
-    shortest = max(_length(gramian, shortest_average(gramian)), VANISHING * longest)
-    # within these is the answer, and some more for rounding
-    low, high = math.log(shortest / reach) - 1, math.log(longest / reach) + 1
-    if excess(low) <= 0:
-        return None
-    return average(math.exp(brentq(excess, low, high, xtol=CLOSE)))
+    low, lowest = math.log(longest / reach), math.log(least / reach)
+    while excess(low) <= 0:  # from above, since small shifts drown in rounding
+        if low < lowest:
+            return average(lowest)
+        low -= STEP
+    return average(brentq(excess, low, low + 1.01 * STEP, xtol=CLOSE))  # some more for rounding
 
 
 def _length(gramian: Tensor, weights: Tensor) -> float:

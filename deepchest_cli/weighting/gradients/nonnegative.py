@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from torch import Tensor
 
-VANISHING = 1e-7  # share of the lengths of what is added up: of gradients in single precision noise
-SHORTEST = 1e-15  # share of the largest square: a gradient below is as good as zero
+VANISHING = 1e-7  # of lengths: what gradients in single precision leave where they cancel
 
 Array = NDArray[np.float64]
 
@@ -41,26 +40,26 @@ def projected(gramian: Tensor, sums: Tensor) -> Tensor:
     Then (G v)_j >= 0 for each row v and all j. A projection onto nothing but zero is zero.
     """
     lengths, factor = _factor(gramian)
-    rows = [_project(factor, row * lengths) / lengths for row in sums.numpy()]
-    return torch.from_numpy(np.stack(rows))
+    given = sums.numpy() * lengths
+    moves = np.stack([nnls(factor, -factor @ row)[0] for row in given])
+    found = torch.from_numpy((given + moves) / lengths)
+    return found.masked_fill(vanishes(gramian, found)[:, None], 0.0)
 
 
-def vanishes(gramian: Tensor, weights: Tensor) -> bool:
-    """Return whether gradients times weights (m,) cancel, but for what rounding leaves."""
-    lengths = gramian.diagonal().sqrt()
-    return bool(weights @ gramian @ weights <= (VANISHING * (weights.abs() @ lengths)) ** 2)
-
-
-def _project(factor: Array, given: Array) -> Array:
-    found: Array = given + nnls(factor, -factor @ given)[0]
-    is_zero = np.linalg.norm(factor @ found) <= VANISHING * np.abs(found).sum()
-    return np.zeros_like(found) if is_zero else found
+def vanishes(gramian: Tensor, weights: Tensor) -> Tensor:
+    """Return whether gradients times weights (..., m) cancel, but for what rounding leaves."""
+    squares = (weights @ gramian * weights).sum(dim=-1)
+    return squares <= (VANISHING * (weights.abs() @ gramian.diagonal().sqrt())) ** 2
 
 
 def _factor(gramian: Tensor) -> tuple[Array, Array]:
-    """Return the lengths (m,) of the gradients, and F (m, m), a column for each one's unit."""
+    """Return the lengths (m,) of the gradients, and F (m, m), a column for each one's unit.
+
+    Each has a little of its own, as rounding to single precision gives it: two gradients that are
+    opposed but for that would else have sums of huge weights that lead anywhere.
+    """
     products = gramian.numpy()
     squares = products.diagonal()
-    lengths = np.sqrt(squares.clip(min=squares.max() * SHORTEST))
+    lengths = np.sqrt(squares.clip(min=squares.max() * VANISHING**2))
     values, vectors = np.linalg.eigh(products / lengths / lengths[:, None])
-    return lengths, np.sqrt(values.clip(min=0))[:, None] * vectors.T
+    return lengths, np.sqrt(values.clip(min=0) + VANISHING**2)[:, None] * vectors.T

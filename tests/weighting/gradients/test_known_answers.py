@@ -107,8 +107,9 @@ def test_imtl_g_never_leads_uphill():
         [math.cos(turn), -math.sin(turn), 0],
     )
     found = direction_of("imtl-g", jacobian)
-    assert found == pytest.approx(jacobian.mean(dim=0).tolist())
-    assert (jacobian @ torch.tensor(found) > 0).all()
+    # the mean's second number is zero, but for the rounding of numbers of about one
+    assert found == pytest.approx(jacobian.mean(dim=0).tolist(), abs=1e-6)
+    assert (jacobian @ torch.tensor(found) > 0.1).all()
 
 
 def test_imtl_g_has_the_same_projection_on_every_gradient():
