@@ -50,14 +50,15 @@ def sweep(folder: Path, names: Iterable[str] | None = None) -> None:
             path.unlink(missing_ok=True)
 
 
-def sweep_held(folder: Path, shared: Iterable[str]) -> None:
-    """Remove all that is half-written in a folder that is held, and below it: by nobody else.
+def sweep_held(folder: Path, own: Iterable[str]) -> None:
+    """Do the same in a folder that is held, and in all below it.
 
-    shared: names of files that others write there, too; see `sweep`.
+    own: names of files that only who holds the folder writes; what is left of those goes at once,
+    even where another process has the number of the writer by now.
     """
-    others = set(shared)
+    ours = set(own)
     for path, name, process in _half_written(folder.rglob(".*.tmp*")):
-        if name not in others or not _lives(process):
+        if name in ours or not _lives(process):
             path.unlink(missing_ok=True)
 
 

@@ -118,7 +118,7 @@ def test_what_the_dead_left_of_a_file_goes(tmp_path, left_behind):
 
 
 def test_in_a_held_folder_only_what_others_may_be_writing_stays(tmp_path, left_behind):
-    sweep_held(tmp_path, ["b.pt"])
+    sweep_held(tmp_path, ["a.csv"])
     assert left_behind() == ALWAYS | {".b.pt.LIVES.tmp"}
 
 

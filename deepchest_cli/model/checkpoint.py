@@ -21,7 +21,6 @@ from deepchest_cli.model.checkpoint_format import (
 from deepchest_cli.model.classifier import Architecture, Classifier
 
 BEST, LAST = "best.pt", "last.pt"
-SHARED = (BEST, "model.onnx", "model.pt2")  # what other commands write into a run's folder, too
 
 
 @dataclass(frozen=True)

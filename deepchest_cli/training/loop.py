@@ -15,7 +15,7 @@ from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import held, sweep_held
 from deepchest_cli.interruption import StopRequest, stop_on_signal
-from deepchest_cli.model.checkpoint import LAST, SHARED
+from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.model.state_dicts import fingerprint
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.failures import explain
@@ -25,6 +25,7 @@ from deepchest_cli.training.progress import EpochReport, Observer, StepReport
 from deepchest_cli.training.propagation import Outcome
 from deepchest_cli.training.resources import Clock, peak_memory
 from deepchest_cli.training.resume import load_state
+from deepchest_cli.training.run_directory import OWN
 from deepchest_cli.training.saving import VALIDATION_METRICS, RunFiles
 from deepchest_cli.training.setup import Setup
 from deepchest_cli.training.step import TrainingStep
@@ -109,7 +110,7 @@ class Trainer:
 
     def _fit(self, stop: StopRequest) -> TrainingSummary:
         if self.setup.ranks.is_first:
-            sweep_held(self.folder, SHARED)
+            sweep_held(self.folder, OWN)
         if self.position.step == 0:
             self.position.initial_weights = fingerprint(self.setup.classifier.state_dict())
             self.files.save_last(self.position, self.record)

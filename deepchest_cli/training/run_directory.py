@@ -16,11 +16,13 @@ from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, t
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import replacing, sweep, write_json, write_text
+from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.model.weights import IMAGENET, NONE
 
 RUNS = Path("runs")
 LATEST = "latest"
 ENVIRONMENT, METRICS, WEIGHTS = "environment.json", "metrics.csv", "weights.csv"
+OWN = (LAST, METRICS, WEIGHTS, ENVIRONMENT, RUN_CONFIG)  # nobody writes these but who trains
 Config = TypeVar("Config", TrainConfig, CompareConfig)
 PACKAGES = (
     "torch",

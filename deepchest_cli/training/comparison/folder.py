@@ -10,10 +10,9 @@ from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
 from deepchest_cli.errors import ExitCode, InterruptedRunError
 from deepchest_cli.files import held, sweep_held
 from deepchest_cli.interruption import InterruptionError
-from deepchest_cli.model.checkpoint import SHARED
 from deepchest_cli.training.comparison.arms import joined
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
-from deepchest_cli.training.run_directory import fill_run, make_named, make_unique, now
+from deepchest_cli.training.run_directory import OWN, fill_run, make_named, make_unique, now
 
 COMPARISONS = Path("comparisons")
 # these add runs, or change where and how they are computed and what is made of them
@@ -50,7 +49,7 @@ def opened(config: CompareConfig) -> Iterator[Path]:
     begun = folder_to_resume(config)
     folder = begun or _begin(config)
     with held(folder):
-        sweep_held(folder, SHARED)
+        sweep_held(folder, OWN)
         if begun is None:
             record_configuration(config, folder)
         try:
