@@ -198,4 +198,6 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], left: str = 
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a figure for people; an undefined one is a dash."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # never -0.000

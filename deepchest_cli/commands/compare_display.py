@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.data.text import p_value
 from deepchest_cli.terminal import Terminal, number, table_of
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
         row += [
             signed(difference["estimate"]),
             interval if tested else "–",
-            number(difference["p_holm"]),
+            p_value(difference["p_holm"]),
             difference["verdict"],
         ]
     else:

@@ -163,6 +163,8 @@ def _other_scores(
     if material.medmnist:
         refuse_other_part(path, material.description["split"], "--against")
     read = read_scores(path, config.logits, material.cases.predictions.findings)
+    for warning in read.warnings:
+        terminal.warning(warning)
     for note in read.notes:
         terminal.note(note)
     scores = read.of_part(config.split)

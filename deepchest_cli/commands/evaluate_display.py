@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import count_of, p_value
 from deepchest_cli.files import to_csv
 from deepchest_cli.terminal import Terminal, number, table_of
 
@@ -199,7 +199,7 @@ def _differences(against: Document) -> Any:
         row = [name]
         for metric in ("auroc", "average_precision"):
             one = found[metric]
-            p = None if one["p_holm"] is None else one["p_holm"]
-            row += [number(one["difference"]), _interval(one), number(p), one["verdict"]]
+            p = p_value(one["p_holm"])
+            row += [number(one["difference"]), _interval(one), p, one["verdict"]]
         rows.append(row)
     return table_of(columns, rows)

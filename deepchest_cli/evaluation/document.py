@@ -12,6 +12,7 @@ from deepchest_cli.evaluation.bootstrap import Resampling, resample_patients
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.localisation import Located, localisation
 from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.overlap_text import statement
 from deepchest_cli.evaluation.references import (
     SPLITS,
     WHY,
@@ -92,8 +93,15 @@ def build_document(material: Material, extras: Extras) -> dict[str, Any]:
             "caution": extras.against_caution,
             **compare(cases, extras.against, resampling),
         },
-        "notes": list(material.notes),
+        "notes": [*_warnings(material), *material.notes],
     }
+
+
+def _warnings(material: Material) -> list[str]:
+    """Return the warnings but for that of an overlap, which has a place of its own."""
+    described = material.description
+    said = statement(described["overlap"], len(material.cases), described["split"])
+    return [warning for warning in material.warnings if warning != said]
 
 
 def _baseline(material: Material, resampling: Resampling) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from deepchest_cli.data.text import apart
 from deepchest_cli.errors import GateError, UsageError, unknown_name
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
@@ -128,7 +129,9 @@ def check_gates(report: dict[str, Any], gates: list[tuple[str, float]]) -> None:
         else:
             value, title = report["macro"][metric], f"macro {metric}"
         if not value >= floor:
-            found = "undefined" if np.isnan(value) else f"{value:.4f}, below {floor:g}"
+            found = "undefined"
+            if not np.isnan(value):
+                found = "{}, below {}".format(*apart(value, floor, 4))
             missed.append(f"{title} is {found}")
     if missed:
         raise GateError(f"The quality gate was not met: {'; '.join(missed)}.")

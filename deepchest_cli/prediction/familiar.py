@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.text import apart
 from deepchest_cli.model.reference import Reference
 from deepchest_cli.prediction.knowledge import Knowledge
 from deepchest_cli.prediction.oddities import Oddity
@@ -42,8 +43,9 @@ def familiarity(
 
 
 def _unlike(reference: Reference, value: float) -> str:
+    found, threshold = apart(value, reference.threshold, 2)
     return (
-        f"unlike the training radiographs: distance {value:.2f}, above {reference.threshold:.2f}, "
+        f"unlike the training radiographs: distance {found}, above {threshold}, "
         f"which at most {reference.false_warnings:.1%} of radiographs like those exceed"
     )
 
@@ -58,9 +60,10 @@ def _shape(reference: Reference, correlation: float) -> list[Oddity]:
             "mean): probably inverted"
         )
         return [Oddity("inverted", text)]
+    found, likeness = apart(correlation, reference.likeness, 2)
     text = (
-        f"not the shape of the training radiographs (correlation {correlation:.2f} with their "
+        f"not the shape of the training radiographs (correlation {found} with their "
         f"mean, which at most {reference.false_warnings:.1%} of radiographs like those have below "
-        f"{reference.likeness:.2f}): turned, cropped, another view, or no chest"
+        f"{likeness}): turned, cropped, another view, or no chest"
     )
     return [Oddity("unlike-mean", text)]

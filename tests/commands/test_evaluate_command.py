@@ -652,3 +652,72 @@ def test_data_that_are_not_there_are_looked_for_where_the_model_was_trained(
     assert outcome.code == 2
     assert f"(the working directory is {tmp_path})" in outcome.err
     assert f"The model was trained on {shards}: --data {shards}" in outcome.err
+
+
+def test_warnings_stand_in_every_output(deepchest, files, tmp_path):
+    lines = files[0].read_text().splitlines()
+    (tmp_path / "flat.csv").write_text(
+        "\n".join([lines[0], *(f"{line.rpartition(',')[0]},0.5" for line in lines[1:])])
+    )
+    words = ("--predictions", tmp_path / "flat.csv", "--labels", files[1], *QUICK)
+    outcome = deepchest("evaluate", *words, "--report", tmp_path / "r")
+    assert outcome.code == 0
+    assert "Warning: All images have the same score for Effusion" in outcome.err
+    assert "Whether the model was trained on these images is not known" in outcome.err
+    for name in ("report.html", "model-card.md", "results.json"):
+        assert "All images have the same score for Effusion" in (tmp_path / "r" / name).read_text()
+    logits = deepchest("evaluate", *words, "--logits")
+    assert "lie from 0 to 1, as probabilities do" in logits.err
+
+
+def test_patients_of_a_files_training_rows_are_refused_unless_allowed(deepchest, files):
+    text = files[0].read_text().splitlines()
+    moved = [
+        line.replace("test", "train", 1) if line.startswith("test") and "_001" in line else line
+        for line in text
+    ]
+    files[0].write_text("\n".join(moved))
+    words = ("evaluate", "--predictions", files[0], "--labels", files[1], *QUICK)
+    refused = deepchest(*words)
+    assert refused.code == 2
+    assert "of 20 images to score, 20 show patients of the training" in refused.err
+    allowed = deepchest(*words, "--allow-overlap", "--json")
+    assert valid(json.loads(allowed.out), "evaluate")["overlap"]["patients"] == 20
+    assert "optimistic" in allowed.err
+    training = deepchest(*words, "--split", "train")
+    assert (training.code, "These are training images" in training.err) == (0, True)
+
+
+def test_validation_is_not_given_where_it_is_scored(deepchest, files):
+    words = ("--predictions", files[0], "--labels", files[1], "--validation", files[0])
+    refused = deepchest("evaluate", *words, "--split", "validation")
+    assert (refused.code, "the validation split itself is scored" in refused.err) == (2, True)
+
+
+def test_a_model_counts_once_in_an_ensemble(deepchest, run, shards, tmp_path):
+    shutil.copy(run / "best.pt", tmp_path / "copy.pt")
+    words = ("--model", run, "--model", tmp_path / "copy.pt", "--data", shards)
+    refused = deepchest("evaluate", *words)
+    assert (refused.code, "is the same model as" in refused.err) == (2, True)
+
+
+def test_choices_of_another_model_are_made_anew(evaluate, run):
+    evaluate()
+    content = torch.load(run / "best.pt", weights_only=True)
+    content["choices"]["source"] = "0" * 64
+    torch.save(content, run / "best.pt")
+    assert "now stored" in json.loads(evaluate("--json").out)["choices"]["note"]
+
+
+def test_findings_that_a_model_does_not_predict_are_named(deepchest, run, shards, tmp_path):
+    content = torch.load(run / "best.pt", weights_only=True)
+    architecture = content["architecture"]
+    architecture["findings"] = architecture["findings"][:-1]
+    content["tensors"] = {
+        name: value[:-1] if value.shape[:1] == (14,) else value
+        for name, value in content["tensors"].items()
+    }
+    torch.save(content, tmp_path / "fewer.pt")
+    outcome = deepchest("evaluate", "--model", tmp_path / "fewer.pt", "--data", shards, *QUICK)
+    assert outcome.code == 0, outcome.err
+    assert "Not predicted: Hernia." in outcome.err

@@ -12,8 +12,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.metrics import METRICS, macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.terminal import number
 
 
 def predictions(labels, probabilities, known=None):
@@ -141,3 +143,13 @@ def test_the_loss_of_certain_scores_is_scikit_learns():
     table = predictions(labels, np.array([[1.0], [0.0], [0.0], [1.0]]))
     expected = log_loss(labels[:, 0], table.probabilities[:, 0])
     assert per_finding("loss", table)[0] == pytest.approx(expected, rel=0, abs=1e-12)
+
+
+def test_no_loss_is_not_less_than_nothing():
+    table = Predictions(
+        ("a",), np.zeros((3, 1)), *(np.full((3, 1), v, np.uint8) for v in (0, 1)), np.arange(3)
+    )
+    for metric in ("loss", "loss_of_prevalence"):
+        assert math.copysign(1, per_finding(metric, table)[0]) == 1
+    assert number(-0.0001) == shown(-0.0001) == "0.000"
+    assert shown(-0.0001, sign=True) == "-0.000"

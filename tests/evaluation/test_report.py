@@ -43,3 +43,9 @@ def test_an_undefined_mean_misses_its_gate(report):
 def test_a_gate_that_cannot_be_is_refused(metric, value):
     with pytest.raises(UsageError):
         parse_gate(metric, value)
+
+
+def test_a_missed_gate_is_seen_to_be_missed():
+    report = {"macro": {"auroc": 0.749996}, "worst": {}}
+    with pytest.raises(GateError, match="macro auroc is 0.749996, below 0.750000"):
+        check_gates(report, [("auroc", 0.75)])

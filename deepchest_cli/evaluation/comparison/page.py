@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import count_of, p_value
 from deepchest_cli.evaluation.comparison.markup import (
     definitions,
     page_style,
@@ -71,7 +71,7 @@ def shown(value: float | None, digits: int = 3, sign: bool = False) -> str:
     """Return a figure for people; an undefined one is a dash."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{value:{'+' if sign else ''}.{digits}f}"
+    return f"{value:+.{digits}f}" if sign else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0
 
 
 def _mean_and_deviation(row: Results) -> str:
@@ -122,7 +122,7 @@ def _ranking_row(label: str, entry: Results) -> list[str]:
         return [shortened(label), foremost, "–", "–", "–", "", *rest]
     found = entry["differences"]["macro_auroc"]
     estimate = shown(found["estimate"], 4, sign=True)
-    tested = [estimate, _interval(found), shown(found["p_holm"]), found["verdict"]]
+    tested = [estimate, _interval(found), p_value(found["p_holm"]), found["verdict"]]
     return [shortened(label), foremost, *tested, *rest]
 
 

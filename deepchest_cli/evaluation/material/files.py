@@ -22,6 +22,7 @@ from deepchest_cli.evaluation.reading.medmnist import claimed, is_medmnist, part
 from deepchest_cli.evaluation.reading.pairing import Paired, pair, refuse_shared_patients
 from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 from deepchest_cli.evaluation.reading.tables import match_images
+from deepchest_cli.evaluation.score_checks import odd_scores
 
 CLAIM = 0.0006  # how far a rounded figure in a file's name may be from the computed one
 
@@ -68,7 +69,11 @@ def gather_files(request: FileRequest) -> Material:
             *scores.notes,
             *_left_over(found, request),
         ),
-        (*filter(None, [said]), *_claims(request.predictions, cases.predictions)),
+        (
+            *filter(None, [said, *scores.warnings]),
+            *odd_scores(cases.predictions),
+            *_claims(request.predictions, cases.predictions),
+        ),
         medmnist=request.labels.suffix == ".npz",
     )
 

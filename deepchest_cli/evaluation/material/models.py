@@ -16,12 +16,20 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.calibration import Method
 from deepchest_cli.evaluation.cases import cases_of
 from deepchest_cli.evaluation.choices import Choices, choose
-from deepchest_cli.evaluation.compatibility import is_own, is_synthetic
+from deepchest_cli.evaluation.compatibility import is_own
 from deepchest_cli.evaluation.differences import differences
+from deepchest_cli.evaluation.material.fitness import (
+    are_synthetic,
+    not_predicted,
+    refuse_other_findings,
+    refuse_other_sizes,
+    refuse_twice,
+)
 from deepchest_cli.evaluation.material.material import Material
 from deepchest_cli.evaluation.overlap import find_overlap, joined, refuse_overlap
 from deepchest_cli.evaluation.overlap_text import comparison, statement
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
+from deepchest_cli.evaluation.score_checks import odd_scores
 from deepchest_cli.model.checkpoint import LoadedModel, load_model, store_choices
 
 Progress = Callable[[int, int], None]
@@ -49,14 +57,15 @@ def gather_models(request: Request, progress: Progress) -> Material:
     """
     models = [load_model(path, request.device) for path in request.models]
     dataset = _open_data(request.data, models[0])
-    _refuse_other_findings(models)
-    _refuse_other_sizes(models, dataset)
+    refuse_twice(models)
+    refuse_other_findings(models)
+    refuse_other_sizes(models, dataset)
     rows = dataset.rows(request.part)
     if not len(rows):
         raise UsageError(f"{request.data} has no {request.part} part.", "Choose another --split.")
     overlap = _overlap(models, dataset, rows, request)
     said = statement(overlap, len(rows), request.part)
-    synthetic = _synthetic(models, dataset, overlap)
+    synthetic = are_synthetic(models, dataset, overlap)
     differing = [w for m in models for w in differences(m, dataset, rows, synthetic)]
     warnings = [*filter(None, [said]), *differing]
     clean = "" if said else comparison(overlap, len(rows))
@@ -69,8 +78,8 @@ def gather_models(request: Request, progress: Progress) -> Material:
         choices,
         note,
         _learnt(dataset, predictions),
-        notes=(clean,) if clean else (),
-        warnings=(*dict.fromkeys(warnings), *warned),
+        notes=(*filter(None, [clean, not_predicted(dataset, predictions)]),),
+        warnings=(*dict.fromkeys(warnings), *odd_scores(predictions), *warned),
         dataset=dataset,
         rows=rows,
         models=tuple(models),
@@ -122,36 +131,6 @@ class _Mean:
         return replace(first, probabilities=np.mean(probabilities, axis=0))
 
 
-def _synthetic(
-    models: list[LoadedModel], dataset: RadiographDataset, overlap: dict[str, Any]
-) -> bool | None:
-    """Whether the radiographs are synthetic: as the data say, or as those that a model knows."""
-    known = overlap["training"] + overlap["validation"] > 0
-    if known and any(is_synthetic(model.origin["source"]) for model in models):
-        return True
-    return is_synthetic(dataset.manifest["source"])
-
-
-def _refuse_other_sizes(models: list[LoadedModel], dataset: RadiographDataset) -> None:
-    for model in models:
-        expected = model.classifier.architecture.stored_size
-        if dataset.size != expected:
-            raise UsageError(
-                f"{dataset.folder} holds images of {dataset.size} px; the model was trained on "
-                f"{expected} px.",
-                f"Prepare the data at that size: deepchest prepare --size {expected} --data FOLDER",
-            )
-
-
-def _refuse_other_findings(models: list[LoadedModel]) -> None:
-    for model in models[1:]:
-        if set(model.identity["findings"]) != set(models[0].identity["findings"]):
-            raise UsageError(
-                f"{model.path} predicts other findings than {models[0].path}.",
-                "The models of an ensemble need the same findings.",
-            )
-
-
 def _choices(
     models: list[LoadedModel], dataset: RadiographDataset, request: Request, mean: _Mean
 ) -> tuple[list[LoadedModel], Choices | None, str, tuple[str, ...]]:
@@ -190,6 +169,8 @@ def _kept(model: LoadedModel) -> Choices | None:
             return None
         choices = Choices.from_plain(model.choices)
         if not choices.covers(tuple(model.identity["findings"])):
+            return None
+        if choices.source != model.origin["data_sha256"]:  # of another model: a copied part
             return None
     except (KeyError, TypeError, AttributeError, ValueError):
         return None

@@ -5,7 +5,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import count_of, p_value
 from deepchest_cli.evaluation.comparison.markup import (
     definitions,
     page_style,
@@ -110,7 +110,7 @@ def _differences(document: Document) -> str:
             one = found[metric]
             low, high = (shown(one[end], sign=True) for end in ("low", "high"))
             row += [shown(one["difference"], sign=True), f"{low} to {high}"]
-            row += [shown(one["p_holm"]), one["verdict"]]
+            row += [p_value(one["p_holm"]), one["verdict"]]
         rows.append(row)
     columns = ["Finding", "AUROC", "95 % interval", "p (Holm)", "Verdict"]
     columns += ["AP", "AP, 95 % interval", "AP, p (Holm)", "AP, verdict"]

@@ -37,6 +37,7 @@ class Scores:
     probabilities: NDArray[np.float64]  # (N, T)
     parts: NDArray[np.str_] | None = None  # (N,), where the file says
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def of_part(self, part: str) -> "Scores | None":
         """Return the scores of a part; all where the file names no parts, None without an image."""
@@ -73,7 +74,15 @@ def read_scores(path: Path, logits: bool = False, labelled: Iterable[str] = ()) 
         _probabilities(scores, tuple(columns), path, logits, 2),
         _parts(table, path),
         found.notes,
+        _doubtful(scores, path) if logits else (),
     )
+
+
+def _doubtful(logits: NDArray[np.float64], path: Path) -> tuple[str, ...]:
+    """Probabilities that are taken for logits would all come out between 0.5 and 0.73."""
+    if logits.min() < 0 or logits.max() > 1:
+        return ()
+    return (f"--logits: all scores of {path} lie from 0 to 1, as probabilities do.",)
 
 
 def _parts(table: pd.DataFrame, path: Path) -> NDArray[np.str_] | None:
