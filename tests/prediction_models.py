@@ -105,5 +105,6 @@ def _add_knowledge(folder: Path, classifier: Classifier) -> None:
     reference = fit_reference(features[:100], features[100:], picture, likeness)
     none = np.array([], dtype=np.int64)
     seen = SeenImages(none, none, np.array([number_of_name("seen.png")]))
-    store(load_model(folder, CPU), reference.to_plain(), seen.to_plain())
+    run = {"epochs": 1, "steps": 1, "stopped_early": False}
+    store(load_model(folder, CPU), reference.to_plain(), seen.to_plain(), run)
     store_choices(load_model(folder, CPU), choices(classifier.architecture.findings))
