@@ -145,7 +145,7 @@ class EvaluateConfig:
     allow_overlap: Annotated[
         bool,
         Flag(
-            "Also score images and patients that the model was trained on; all outputs say so.",
+            "Also score images and patients that the model was trained on; the results say so.",
             panel="What is scored",
         ),
     ] = False

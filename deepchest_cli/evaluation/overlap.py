@@ -23,6 +23,7 @@ from deepchest_cli.evaluation.compatibility import (
     split_changes,
 )
 from deepchest_cli.evaluation.overlap_text import ALLOW, counted
+from deepchest_cli.evaluation.seen_images import seen_by
 from deepchest_cli.model.checkpoint import LoadedModel
 from deepchest_cli.model.reference import (
     MOSTLY,
@@ -45,7 +46,7 @@ UNCHECKED: dict[str, Any] = {
 class Overlap:
     """Which of N scored images a model, or any of several, was made with; masks are (N,)."""
 
-    checked: bool  # False: a checkpoint keeps no hashes of its images
+    checked: bool  # False: neither a checkpoint nor its data tell which images it was made with
     own_data: bool  # the very data that the model was trained on
     numbered: bool | None  # whether patients could be compared; None: the sources share none
     training: Mask  # pixels of a training image
@@ -70,9 +71,9 @@ def find_overlap(
     own = is_own(model.origin, dataset)
     changes = () if own else tuple(split_changes(model.origin, dataset, split))
     none = np.zeros(len(rows), dtype=bool)
-    if model.seen is None:
+    seen = seen_by(model, dataset)
+    if seen is None:
         return Overlap(False, own, False, none, none, none, none, none, changes)
-    seen = SeenImages.from_plain(model.seen)
     pixels = numbers_of(dataset.digest[rows])
     training = np.isin(pixels, seen.training)
     validation = np.isin(pixels, seen.validation) & ~training

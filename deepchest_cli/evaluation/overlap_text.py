@@ -6,7 +6,7 @@ from typing import Any
 from deepchest_cli.data.text import count_of
 
 Found = Mapping[str, Any]  # of `Overlap.to_plain`
-ALLOW = "With --allow-overlap they are scored all the same, and every output says so."
+ALLOW = "With --allow-overlap they are scored all the same, and the results say so."
 
 
 def counted(found: Found) -> str:
@@ -56,7 +56,7 @@ def statement(found: Found, images: int, split: str) -> str:
         (
             found["checked"] is False and not own,
             "Whether the model was trained on these images could not be checked: its checkpoint "
-            "keeps no hashes of its training images.",
+            "keeps no hashes of its training images, and its data are not there.",
         ),
         (
             alike,
@@ -67,7 +67,7 @@ def statement(found: Found, images: int, split: str) -> str:
     return next((text for holds, text in cases if holds), "")
 
 
-def comparison(found: Found, images: int) -> str:
+def comparison(found: Found) -> str:
     """Return what was compared where nothing was found; empty for the model's own data."""
     if found["checked"] is None:
         return "Whether the model was trained on these images is not known: a file does not tell."
@@ -79,6 +79,6 @@ def comparison(found: Found, images: int) -> str:
         None: ", and they are of another source",
     }[found["numbered"]]
     return (
-        f"None of the {images:,} images is a training or validation image of the model (by pixel "
-        f"hash){patients}."
+        "By pixel hash, none of the scored images is a training or validation image of the model"
+        f"{patients}."
     )

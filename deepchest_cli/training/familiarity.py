@@ -1,23 +1,19 @@
 """What a finished run leaves in its best checkpoint about the images that made it."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.evaluation.seen_images import seen_images
 from deepchest_cli.model.checkpoint import BEST, load_model, store_reference
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.model.forward import outputs_of
 from deepchest_cli.model.reference import (
     Reference,
-    SeenImages,
     correlation_of,
     fit_reference,
-    number_of_name,
-    number_of_patient,
-    numbers_of,
     thumbnail,
 )
 from deepchest_cli.training.setup import Setup
@@ -36,7 +32,7 @@ def describe_training_images(setup: Setup, folder: Path, run: dict[str, Any]) ->
     model = load_model(folder / BEST, setup.device)
     if model.reference is None:
         reference = look_again(setup, model.classifier)
-        store_reference(model, reference.to_plain(), seen_images(setup).to_plain(), run)
+        store_reference(model, reference.to_plain(), seen_images(setup.dataset).to_plain(), run)
 
 
 def look_again(setup: Setup, classifier: Classifier) -> Reference:
@@ -53,25 +49,6 @@ def look_again(setup: Setup, classifier: Classifier) -> Reference:
         picture,
         np.asarray(correlations),
     )
-
-
-def seen_images(setup: Setup) -> SeenImages:
-    """Return which images the model was trained on, and which it was chosen by."""
-    dataset, training = setup.dataset, setup.training_rows
-    names = dataset.columns["image_index"][training].tolist()
-    both = np.concatenate([training, setup.validation_rows])
-    patients = np.unique(dataset.columns["patient_id"][both]).tolist()
-    named = dataset.manifest["source"].get("patients")  # else each image is a patient of its own
-    return SeenImages(
-        np.unique(numbers_of(dataset.digest[training])),
-        np.unique(numbers_of(dataset.digest[setup.validation_rows])),
-        _numbers(number_of_name(name) for name in names),
-        _numbers(number_of_patient(patient) for patient in patients) if named else None,
-    )
-
-
-def _numbers(values: Iterable[int]) -> NDArray[np.int64]:
-    return np.array(sorted(set(values)), dtype=np.int64)
 
 
 def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:

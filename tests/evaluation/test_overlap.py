@@ -60,7 +60,7 @@ def test_the_models_own_test_split_has_nothing_in_common_with_it(model, own):
     overlap = found(model, own, rows=own.rows("test"))
     assert counts(overlap) == (0, 0, 0, 0, 0)
     assert statement(overlap.to_plain(), 20, "test") == ""
-    assert comparison(overlap.to_plain(), 20) == ""
+    assert comparison(overlap.to_plain()) == ""
     refuse_overlap(overlap, model, own)
 
 
@@ -137,7 +137,7 @@ def test_what_was_compared_is_said_where_nothing_is_found(model, own):
     for text, changes in texts.items():
         plain = found(model, changed(own, pixels=True, names=True, **changes), rows=rows).to_plain()
         assert statement(plain, 20, "test") == ""
-        assert text in comparison(plain, 20)
+        assert text in comparison(plain)
 
 
 def test_patients_are_compared_where_trained_images_have_the_same(model, own):
@@ -157,8 +157,22 @@ def test_names_that_many_images_share_tell_nothing(model, own):
     assert counts(found(alike, changed(own, pixels=True, kind="csv"))) == (0, 0, 0, 0, 0)
 
 
+def without_hashes(model, data="gone"):
+    config = {**model.origin["config"], "data": data}
+    return replace(model, seen=None, origin={**model.origin, "config": config})
+
+
+def test_without_hashes_the_models_own_data_are_asked(model, own):
+    """So a run that was interrupted, and its last checkpoint, are known as well."""
+    dataset = changed(own, kind="csv")
+    bare = without_hashes(model, str(own.folder))
+    assert counts(found(bare, dataset)) == counts(found(model, dataset))
+    fold = {**bare.origin, "settings": {**bare.origin["settings"], "split_scheme": "fold 1 of 3"}}
+    assert not found(replace(bare, origin=fold), dataset).checked  # other images of the same data
+
+
 def test_without_hashes_the_split_decides(model, own):
-    bare = replace(model, seen=None)
+    bare = without_hashes(model)
     other = replace(own, sha256="0" * 64)
     overlap = found(bare, other, rows=own.rows("test"))
     refuse_overlap(overlap, bare, other)
@@ -177,7 +191,8 @@ def test_another_split_of_the_same_patients_is_fit_where_none_was_trained_on(mod
     fit = found(model, other, rows=own.rows("test"))
     refuse_overlap(fit, model, other)
     assert counts(fit) == (0, 0, 0, 0, 0)
-    old = replace(model, seen={k: v for k, v in model.seen.items() if k != "patients"})
+    kept = {k: v for k, v in model.seen.items() if k != "patients"}
+    old = replace(without_hashes(model), seen=kept)
     with pytest.raises(UsageError, match="does not tell which they are"):  # of an earlier version
         refuse_overlap(found(old, other, rows=own.rows("test")), old, other)
 

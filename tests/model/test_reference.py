@@ -10,6 +10,8 @@ from deepchest_cli.model.reference import (
     fit_reference,
     number_of,
     number_of_name,
+    number_of_patient,
+    numbers_of,
     thumbnail,
 )
 
@@ -98,3 +100,24 @@ def test_seen_images_are_found_by_pixels_and_by_name():
     assert seen.find(images[1], "x.png") == "validation"
     assert seen.find(images[2], "a.dcm") == "name"
     assert seen.find(images[2], "c.png") == ""
+
+
+def test_names_that_most_images_share_are_no_sign():
+    """CheXpert calls nearly all of its images view1_frontal.jpg."""
+    image = CHANCE.integers(0, 256, (8, 8), dtype=np.uint8)
+    name = np.array([number_of_name("view1_frontal.jpg")])
+    none = np.array([], dtype=np.int64)
+    assert SeenImages(np.arange(1), none, name).find(image, "a/view1_frontal.jpg") == "name"
+    assert SeenImages(np.arange(9), none, name).find(image, "a/view1_frontal.jpg") == ""
+
+
+def test_digests_become_numbers_one_by_one_or_together():
+    images = CHANCE.integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    digests = [digest_of(image) for image in images]
+    assert numbers_of(np.array(digests)).tolist() == [number_of(digest) for digest in digests]
+    assert len(numbers_of(np.array([], dtype="S32"))) == 0
+
+
+def test_patients_numbers_are_not_kept_as_they_are():
+    assert number_of_patient(7) != 7
+    assert number_of_patient(7) == number_of_patient(np.int64(7)) != number_of_name("7")

@@ -64,7 +64,7 @@ def gather_files(request: FileRequest) -> Material:
         reason,
         _learnt(labels, patients, cases, validation),
         (
-            *filter(None, (note, "" if said else comparison(overlap, len(cases)))),
+            *filter(None, (note, "" if said else comparison(overlap))),
             *labels.notes,
             *scores.notes,
             *_left_over(found, request),

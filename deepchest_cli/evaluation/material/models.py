@@ -68,7 +68,7 @@ def gather_models(request: Request, progress: Progress) -> Material:
     synthetic = are_synthetic(models, dataset, overlap)
     differing = [w for m in models for w in differences(m, dataset, rows, synthetic)]
     warnings = [*filter(None, [said]), *differing]
-    clean = "" if said else comparison(overlap, len(rows))
+    clean = "" if said else comparison(overlap)
     mean = _Mean(models, ImageReader(dataset, request.device), request.batch_size, progress)
     predictions = mean.of(rows)
     models, choices, note, warned = _choices(models, dataset, request, mean)
