@@ -22,7 +22,7 @@ from deepchest_cli.terminal import Terminal
 from deepchest_cli.training import precision
 from deepchest_cli.training.comparison.comparison import compared
 from deepchest_cli.training.comparison.fairness import common_starts
-from deepchest_cli.training.comparison.folder import opened
+from deepchest_cli.training.comparison.folder import opened, widened
 from deepchest_cli.training.comparison.results import same_results
 from deepchest_cli.training.setup import set_up
 
@@ -206,7 +206,7 @@ def test_a_signal_when_a_run_has_nothing_left_to_save_is_not_lost(shards, tmp_pa
         assert info.value.exit_code == 128 + signal.SIGUSR2
         assert len(list(out.rglob("run.json"))) == done
         assert not list(out.rglob("last.pt"))
-        config = replace(config, out=None, resume=out)
+        config = widened(replace(config, out=None, resume=out))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_other_weights_or_batches_are_found_out(folder, shards):
         def on_progress(self, done, total):
             pass
 
-    config = config_of(shards, resume=folder)
+    config = widened(config_of(shards, resume=folder))
     with compared(config, Nobody(0), lambda *_: None) as found:
         jobs, records = zip(*found.runs, strict=True)
     found_out = {
