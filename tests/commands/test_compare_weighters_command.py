@@ -182,7 +182,7 @@ def test_a_comparison_killed_again_and_again_ends_as_an_undisturbed_one(
     assert same_results(results_in(out), results_in(tmp_path / "undisturbed"))
     assert not list(out.rglob(".*"))
     copy = shutil.copytree(shards, tmp_path / "moved")
-    again = deepchest(*line, out, "--data", copy, "--json")
+    again = deepchest(*(copy if word is shards else word for word in line), out, "--json")
     assert again.code == 0
     assert f"{out} has finished: nothing is left to train." in again.err
     assert json.loads(again.out)["data"]["folder"] == str(copy)

@@ -86,7 +86,7 @@ def test_a_solver_that_fails_leaves_equal_weights_and_is_counted(name, failure, 
     again = build(name)
     again.load_state_dict(state)
     assert again.end_epoch(Performance()) == [
-        f"The solver of {name} failed in one step, which weighed all findings equally."
+        f"The solver of {name} failed in 1 step, which weighed all findings equally."
     ]
     assert again.end_epoch(Performance()) == []
 
