@@ -2,20 +2,25 @@
 # The numeric tests once more with other arithmetic and in another order: older vector instructions,
 # two threads, shuffled tests. What passes on one processor only, or after one test only, fails here.
 # Needs: pip install -e '.[test]'. An order is repeated with: tests/vary.sh SEED
+# With `tests/vary.sh SEED all` the slower ones run as well.
 set -eu
 cd "$(dirname "$0")/.."
 seed="${1:-$(date +%s)}"
 echo "Order of the tests: tests/vary.sh $seed"
 
+tests="tests/weighting tests/training/test_losses.py tests/training/test_long_tail.py"
+tests="$tests tests/training/test_optimisation.py tests/training/test_precision.py"
+slower="tests/evaluation tests/model tests/training/test_step.py"
+slower="$slower tests/training/test_task_propagation.py"
+if [ "${2:-}" = all ]; then tests="$tests $slower"; fi
+
 vary() {
   processes="$1"
   shift
   echo "With ${*:-everything that this processor has}:"
+  # shellcheck disable=SC2086 - several paths
   env "$@" pytest --numprocesses "$processes" --dist loadfile \
-    --random-order-bucket=global --random-order-seed="$seed" \
-    tests/weighting tests/evaluation tests/model tests/training/test_losses.py \
-    tests/training/test_long_tail.py tests/training/test_optimisation.py \
-    tests/training/test_step.py tests/training/test_task_propagation.py
+    --random-order-bucket=global --random-order-seed="$seed" $tests
 }
 
 vary 2
