@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from killing import assert_equal_comparisons, assert_equal_runs
@@ -44,8 +45,11 @@ def start(arguments):
 
 
 def newest(folder):
-    times = [path.stat().st_mtime_ns for path in folder.rglob("*") if path.exists()]
-    return max(times, default=0)
+    times = [0]
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # it has been renamed meanwhile
+            times.append(path.stat().st_mtime_ns)
+    return max(times)
 
 
 def killed_often(arguments, folder, kills, chance):
