@@ -26,7 +26,9 @@ def odd_scores(table: Predictions) -> tuple[str, ...]:
             same = known.any() and bool((scores == table.labels[:, column])[known].all())
             (copied if same else decided).append(finding)
     return (
-        *_said("All images have the same score for {}: it ranks nothing.", constant),
+        *_said(
+            "All images have the same score for {}: ranking metrics say nothing there.", constant
+        ),
         *_said("The scores for {} are the labels themselves.", copied),
         *_said(
             "The scores for {} are 0 or 1: decisions, of which AUROC and average precision see a "
