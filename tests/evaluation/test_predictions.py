@@ -22,16 +22,16 @@ def dataset(shards):
     return open_dataset(shards)
 
 
-def test_order_and_neighbours_do_not_change_a_bit(model, dataset):
+def test_order_and_neighbours_change_nothing_beyond_rounding(model, dataset):
+    def probabilities(wanted):
+        return predict_rows(model, ImageReader(dataset, CPU), wanted, 8).probabilities
+
     rows = np.arange(20)
-    whole = predict_rows(model, ImageReader(dataset, CPU), rows, 8).probabilities
-    order = np.random.default_rng(0).permutation(rows)
-    assert np.array_equal(
-        predict_rows(model, ImageReader(dataset, CPU), order, 8).probabilities, whole[order]
-    )
-    assert np.array_equal(
-        predict_rows(model, ImageReader(dataset, CPU), rows[3:4], 8).probabilities, whole[3:4]
-    )
+    whole, order = probabilities(rows), np.random.default_rng(0).permutation(rows)
+    assert np.array_equal(probabilities(rows), whole)
+    # kernels for AVX2 add up another row of a batch in another order
+    assert np.abs(probabilities(order) - whole[order]).max() < 1e-6
+    assert np.abs(probabilities(rows[3:4]) - whole[3:4]).max() < 1e-6
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
