@@ -20,13 +20,13 @@ FLAGS: Mapping[str, str] = {
     "max-train-steps num-iterations limit-train-batches",
     "--warmup-steps": "warmup warmup-iters num-warmup-steps lr-warmup-steps warmup-epochs "
     "lr-warmup-epochs warmup-ratio",
-    "--optimizer": "opt optim optimiser",
+    "--optimizer": "opt optim optimizer",
     "--schedule": "sched scheduler lr-scheduler lr-schedule lr-scheduler-type lr-policy",
     "--loss": "criterion loss-fn loss-function loss-type objective",
-    "--positive-weight": "pos-weight class-weight class-weights",
-    "--clip-norm": "clip clip-grad grad-clip clip-grad-norm grad-clip-norm max-grad-norm "
+    "--pos-weight-power": "pos-weight class-weight class-weights",
+    "--clip-grad-norm": "clip clip-grad grad-clip grad-clip-norm max-grad-norm "
     "max-norm gradient-clip-val gradient-clipping",
-    "--accumulate": "accum accum-iter accum-steps grad-accum grad-accum-steps update-freq "
+    "--grad-accum-steps": "accum accum-iter accum-steps grad-accum update-freq "
     "accumulate-grad-batches gradient-accumulation gradient-accumulation-steps",
     "--ema": "ema-decay model-ema model-ema-decay use-ema",
     "--patience": "early-stop early-stopping early-stopping-patience",
@@ -103,13 +103,13 @@ FLAGS: Mapping[str, str] = {
     "scores",
     "--labels": "targets target ground-truth gt truth y-true label-file labels-file annotations",
     "--validation": "val valid val-predictions dev validation-predictions",
-    "--against": "compare compare-to compare-with vs versus",
+    "--compare-to": "compare compare-with vs versus",
     "--reference": "references published benchmark paper",
-    "--replicates": "bootstrap n-bootstrap bootstraps num-bootstrap bootstrap-samples n-boot "
-    "bootstrap-replicates n-resamples resamples",
+    "--bootstrap-replicates": "bootstrap n-bootstrap bootstraps num-bootstrap "
+    "bootstrap-samples n-boot n-resamples resamples",
     "--fail-under": "gate quality-gate min-auroc min-auc fail-below cov-fail-under",
     "--report": "report-dir report-folder html html-report plots",
-    "--not-worse": "gate non-inferiority non-inferior margin fail-under",
+    "--fail-if-inferior": "gate non-inferiority non-inferior fail-under",
     "--folds": "n-folds num-folds k-fold k-folds cv n-splits k cross-validate",
     "--threshold": "t thresh thresholds conf confidence cutoff conf-thres operating-point",
     "--top": "k topk top-n",
@@ -132,7 +132,7 @@ VALUES: Mapping[str, str] = {
     "fp32": "float32 float 32 32-true full single tf32 highest no-amp",
     "fp16": "float16 half 16 16-mixed fp16-mixed 16-true",
     "bf16": "bfloat16 brain bf16-mixed bf16-true",
-    # optimisation
+    # optimization
     "adamw": "adam adamw-torch fused-adamw adamw-fused nadam radam",
     "sgd": "momentum nesterov sgdm",
     "rmsprop": "rms rmsprop-tf",
@@ -245,9 +245,9 @@ def synonym(word: str, known: Iterable[str], table: Mapping[str, str] = VALUES) 
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that is spelt most like this one, where one is."""
+    """Return the known word that is spelled most like this one, where one is."""
     from difflib import get_close_matches
 
-    spelt = {plain(name): name for name in known}
-    found = get_close_matches(plain(word), spelt, n=1, cutoff=CLOSE)
-    return spelt[found[0]] if found else None
+    spelled = {plain(name): name for name in known}
+    found = get_close_matches(plain(word), spelled, n=1, cutoff=CLOSE)
+    return spelled[found[0]] if found else None

@@ -50,7 +50,7 @@ def quick_collection() -> None:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep colours and widths of the caller's terminal out of what is compared."""
+    """Keep colors and widths of the caller's terminal out of what is compared."""
     for name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")

@@ -32,7 +32,7 @@ def test_a_run_configuration_comes_back_from_its_file(tmp_path):
     assert "max_steps" not in values
 
 
-def test_keys_may_be_spelt_as_flags_and_options_as_a_table(tmp_path):
+def test_keys_may_be_spelled_as_flags_and_options_as_a_table(tmp_path):
     path = written(tmp_path, "batch-size = 8\n[weighter-option]\ncap = 2\n")
     assert read_toml(path, TrainConfig) == {"batch_size": 8, "weighter_option": ["cap=2"]}
 

@@ -77,13 +77,13 @@ def test_a_folder_without_lists_by_patient(real_data, tmp_path):
     assert manifest["counts"]["all"]["patients"] == 264
 
 
-def test_original_files_with_alpha_keep_their_grey_values(real_data):
+def test_original_files_with_alpha_keep_their_gray_values(real_data):
     modes = set()
     for path in sorted((real_data / "nih-1024" / "images").iterdir()):
         with Image.open(path) as image:
             modes.add(image.mode)
-            grey = np.asarray(image.convert("RGBA"))[..., 0] if image.mode == "RGBA" else image
-            assert np.array_equal(read_radiograph(path, 1024), np.asarray(grey))
+            gray = np.asarray(image.convert("RGBA"))[..., 0] if image.mode == "RGBA" else image
+            assert np.array_equal(read_radiograph(path, 1024), np.asarray(gray))
     assert modes == {"L", "RGBA"}
 
 
@@ -150,7 +150,7 @@ def test_dicom_files_are_read_as_the_png_made_from_them(real_data):
         for number in (1, 2)
     )
     # lungs are darker than the middle of the chest
-    for grey in (ours, other):
-        assert grey[90:130, 50:80].mean() < grey[130:180, 100:125].mean()
+    for gray in (ours, other):
+        assert gray[90:130, 50:80].mean() < gray[130:180, 100:125].mean()
     # the same pixels, with a tag that says that they are to be shown the other way round
     assert np.abs(one + other - 255).max() <= 1

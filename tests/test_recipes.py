@@ -115,7 +115,7 @@ def test_a_run_goes_on_without_the_weights_that_it_began_with(deepchest, tmp_pat
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
-@pytest.mark.parametrize("flag", ["--clip-norm", "--learning-rate"])
+@pytest.mark.parametrize("flag", ["--clip-grad-norm", "--learning-rate"])
 def test_what_is_no_number_is_refused(deepchest, flag, value):
     outcome = deepchest("train", flag, value)
     assert outcome.code == 2

@@ -45,9 +45,9 @@ def variants(data: Path) -> dict[str, TrainConfig]:
     )
     # one that adds up over the parts, one that does not; one that has its weights ahead
     for name in ("equal", "famo", "gradnorm", "cagrad"):
-        found[f"{name} in parts"] = replace(found[name], accumulate=2, clip_norm=1.0)
+        found[f"{name} in parts"] = replace(found[name], grad_accum_steps=2, clip_grad_norm=1.0)
     for name in ("gradnorm", "pcgrad", "graddrop", "deepchest+upgrad"):
-        config = replace(found[name], gradient_level="parameters", accumulate=2)
+        config = replace(found[name], gradient_level="parameters", grad_accum_steps=2)
         found[f"{name}, parameters"] = config
     return found
 

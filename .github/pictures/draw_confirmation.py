@@ -22,9 +22,9 @@ def main() -> None:
     for place, path in enumerate(sys.argv[1:3]):
         rows = json.loads(Path(path).read_text())["weighters"][WEIGHTER]["differences"]
         for shift, (name, words) in enumerate(QUANTITIES.items()):
-            row, height, colour = rows[name], place + 0.3 * shift - 0.15, COLOURS[name]
-            axes.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=2)
-            axes.plot(row["estimate"], height, "o", color=colour, label=None if place else words)
+            row, height, color = rows[name], place + 0.3 * shift - 0.15, COLOURS[name]
+            axes.plot([row["low"], row["high"]], [height, height], color=color, linewidth=2)
+            axes.plot(row["estimate"], height, "o", color=color, label=None if place else words)
     axes.set_yticks(range(len(PLACES)), PLACES)
     axes.set_ylim(len(PLACES) - 0.5, -0.5)
     axes.set_xlabel("mean AUROC of deepchest-rare minus that of equal weighting")

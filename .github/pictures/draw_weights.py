@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepchest_cli.training.line_chart import WIDTH, coloured, draw_chart, new_figure
+from deepchest_cli.training.line_chart import WIDTH, colored, draw_chart, new_figure
 from deepchest_cli.weighting import DeepChestWeighter, Performance
 
 EPOCHS = 15
@@ -50,7 +50,7 @@ def main() -> None:
         ("The same rule by AUROC", (WIDTH / 2, WIDTH), "auroc", aurocs),
     )
     for title, span, signal, values in panels:
-        lines = coloured(trace(signal, list(values)))
+        lines = colored(trace(signal, list(values)))
         epochs = np.arange(EPOCHS + 1)
         draw_chart(figure, span, title, epochs, lines, level=1.0, side_by_side=True)
     figure.savefig(Path(__file__).with_name("weights.png"), dpi="figure")

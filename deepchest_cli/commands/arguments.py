@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from deepchest_cli.commands.binding import PRESENTATION
 from deepchest_cli.config import choices_of, flag_of
+from deepchest_cli.config.renamed import refuse_old_flag
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.synonyms import FLAGS, nearest, synonym
 
@@ -122,6 +123,7 @@ def forms_of(config: type[Any]) -> dict[str, Form]:
 def _unknown_flag(command: str, flag: str, commands: Commands) -> UsageError:
     """Return the error with what is meant: by its usual names, elsewhere, or by its spelling."""
     known = forms_of(commands[command])
+    refuse_old_flag(flag, known)
     meant, other = synonym(flag, known, FLAGS), ""
     if meant is None:
         found = {name: synonym(flag, forms_of(commands[name]), FLAGS) for name in commands}

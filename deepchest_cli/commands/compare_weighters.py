@@ -15,8 +15,6 @@ from deepchest_cli.terminal import Terminal, table_of
 if TYPE_CHECKING:
     from deepchest_cli.training.comparison.comparison import Comparison
 
-Gates = list[tuple[str, float]]
-
 
 def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
     """Train weighters from the same weights on the same batches, and test how they differ.
@@ -42,17 +40,17 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
     config = resolve_auto(config)
     if folder_to_resume(config) is None:
         config = _with_data(config, terminal)
-    config, gates = _with_gates(config)
+    config = _with_gates(config)
     results, folder = _compare(config, terminal)
     if terminal.json:
         terminal.document(results)
     else:
         render_results(results, folder, terminal)
-    _check(results, gates)
+    check_gates(results, config)
 
 
 def _refuse_unknown_weighters(config: CompareConfig) -> None:
-    """Answer a misspelt name before torch is imported."""
+    """Answer a misspelled name before torch is imported."""
     from deepchest_cli.training.comparison.arms import parse_arms
     from deepchest_cli.weighting.registry import read_weighter
 
@@ -114,7 +112,7 @@ def _only_costs(config: CompareConfig, terminal: Terminal) -> None:
 
 def _refuse_idle_flags(config: CompareConfig) -> None:
     """--cost-only trains nothing: a gate that it seems to pass would be a lie."""
-    for name in ("not_worse", "folds", "single_task", "tune_learning_rate", "resume", "out"):
+    for name in ("fail_if_inferior", "folds", "single_task", "tune_learning_rate", "resume", "out"):
         if getattr(config, name):
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{flag} does not go with --cost-only.", "Drop one of the two.")
@@ -127,34 +125,26 @@ def _refuse_lonely_cost_flags(config: CompareConfig) -> None:
             raise UsageError(f"{flag} goes with --cost-only.", f"Add --cost-only, or drop {flag}.")
 
 
-def _with_gates(config: CompareConfig) -> tuple[CompareConfig, Gates]:
-    """Return the configuration with all that is compared, and the gates set on it."""
+def _with_gates(config: CompareConfig) -> CompareConfig:
+    """Return the configuration with all that is compared; its gates name weighters among it."""
     from deepchest_cli.training.comparison.arms import parse_arms
     from deepchest_cli.training.comparison.folder import widened
 
     config = widened(config)
     labels = [arm.label for arm in parse_arms(config.weighters)]
-    gates = []
-    for text in config.not_worse:
-        label, margin = (part.strip() for part in text.rpartition("=")[::2])
+    for label in config.fail_if_inferior:
         if label not in labels:
             raise UsageError(
-                f"--not-worse {text}: {label or text!r} is not among the weighters.",
-                f"Use WEIGHTER=MARGIN with one of {', '.join(labels)}.",
+                f"--fail-if-inferior {label}: it is not among the weighters.",
+                f"Name one of {', '.join(labels)}; the margin is that of --margin.",
             )
-        try:
-            value = float(margin)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise UsageError(f"--not-worse {label} takes a number. Found {margin!r}.")
-        gates.append((label, value))
-    return config, gates
+    return config
 
 
-def _check(results: dict[str, Any], gates: Gates) -> None:
-    missed = []
-    for label, margin in gates:
+def check_gates(results: dict[str, Any], config: CompareConfig) -> None:
+    """Raise `GateError` where a weighter of --fail-if-inferior is lower by more than --margin."""
+    missed, margin = [], config.margin
+    for label in config.fail_if_inferior:
         rows = results["weighters"][label]["differences"]
         estimate = rows["macro_auroc"]["estimate"] if rows else None
         if estimate is not None and not math.isfinite(estimate):

@@ -13,7 +13,7 @@ from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.evaluation.document import Extras
-    from deepchest_cli.evaluation.localisation import Located
+    from deepchest_cli.evaluation.localization import Located
     from deepchest_cli.evaluation.material.material import Material
     from deepchest_cli.evaluation.reading.scores import Scores
 
@@ -23,7 +23,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
     Examples:  deepchest evaluate --report reports/mine
 
-    deepchest evaluate --model runs/a --model runs/b --against runs/c
+    deepchest evaluate --model runs/a --model runs/b --compare-to runs/c
 
     deepchest evaluate --predictions theirs.csv --labels Data_Entry_2017_v2020.csv
 
@@ -47,21 +47,21 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
 
 def _extras(config: EvaluateConfig, material: "Material", terminal: Terminal) -> "Extras":
-    from deepchest_cli.evaluation.against import paired_with
     from deepchest_cli.evaluation.document import Extras
+    from deepchest_cli.evaluation.paired_comparison import paired_with
 
     against, caution = None, ""
-    if config.against is not None:
-        scores, caution = _other_scores(config, config.against, material, terminal)
-        against = paired_with(material.cases, scores, (material.name, str(config.against)))
+    if config.compare_to is not None:
+        scores, caution = _other_scores(config, config.compare_to, material, terminal)
+        against = paired_with(material.cases, scores, (material.name, str(config.compare_to)))
     located, why = _locate(config, material, terminal)
     return Extras(
-        config.replicates,
+        config.bootstrap_replicates,
         config.seed,
         config.reference,
-        config.relabels,
+        config.expert_labels,
         against,
-        str(config.against or ""),
+        str(config.compare_to or ""),
         caution,
         located,
         why,
@@ -77,7 +77,7 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
         raise UsageError("--model and --predictions are both given.", "Drop one of the two.")
     for name in ("labels", "validation", "logits"):
         given = getattr(config, name)
-        if config.predictions is None and given and not (name == "logits" and config.against):
+        if config.predictions is None and given and not (name == "logits" and config.compare_to):
             raise UsageError(f"--{name} goes with --predictions.", f"Drop --{name}.")
     if config.out is not None and config.out.is_dir():
         raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
@@ -90,7 +90,7 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
     kept = config.report if config.report is not None and not config.force else None
     if kept is not None and kept.is_dir() and any(kept.iterdir()):
         raise UsageError(f"{kept} is not empty.", "Name another folder, or replace with --force.")
-    for name in ("against", "relabels"):
+    for name in ("compare_to", "expert_labels"):
         path = getattr(config, name)
         if path is not None and not path.exists():
             raise UsageError(f"--{name}: {path} is not there.", "Check the path.")
@@ -156,12 +156,12 @@ def _other_scores(
     if path.is_dir() or path.suffix == ".pt":
         found = _gather_models(config, [path], terminal, store=False)
         for warning in found.warnings:
-            terminal.warning(f"--against {path}: {warning}")
+            terminal.warning(f"--compare-to {path}: {warning}")
         table, overlap = found.cases.predictions, found.description["overlap"]
         said = statement(overlap, len(found.cases), config.split)
         return Scores(path, found.cases.image_index, table.findings, table.probabilities), said
     if material.medmnist:
-        refuse_other_part(path, material.description["split"], "--against")
+        refuse_other_part(path, material.description["split"], "--compare-to")
     read = read_scores(path, config.logits, material.cases.predictions.findings)
     for warning in read.warnings:
         terminal.warning(warning)
@@ -180,11 +180,11 @@ def _locate(
     config: EvaluateConfig, material: "Material", terminal: Terminal
 ) -> tuple["Located | None", str]:
     """Return the scores of maps against boxes, or why there are none."""
-    from deepchest_cli.evaluation.localisation import locate
+    from deepchest_cli.evaluation.localization import locate
     from deepchest_cli.training.device import resolve_device
 
-    if not config.localisation:
-        return None, "Left out (--no-localisation)."
+    if not config.localization:
+        return None, "Left out (--no-localization)."
     if len(material.models) != 1 or material.dataset is None:
         return None, "Maps are those of one model."
     if (material.description["split_scheme"], config.split) != ("official", "test"):

@@ -11,16 +11,16 @@ COLUMNS = {  # heading: metric
     "AUROC": "auroc",
     "AP": "average_precision",
     "prevalence": "prevalence",
-    "lift": "lift",
+    "ap_over_prevalence": "ap_over_prevalence",
     "accuracy": "accuracy",
-    "(of nothing)": "accuracy_of_nothing",
+    "(of nothing)": "accuracy_all_negative",
     "F1": "f1",
-    "F1 macro": "f1_macro",
-    "(nothing's)": "f1_macro_of_nothing",
+    "F1 macro": "f1_class_mean",
+    "(nothing's)": "f1_class_mean_all_negative",
     "F1 micro": "f1_micro",
     "F1 weighted": "f1_weighted",
     "loss": "loss",
-    "(prevalence's)": "loss_of_prevalence",
+    "(prevalence's)": "prevalence_baseline_loss",
 }
 WITH_INTERVAL = ("auroc", "average_precision")
 ATTRIBUTES = ("sex", "age", "view")  # crossings are in the other outputs
@@ -40,9 +40,9 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
         terminal.line("")
         for line in (_subject(document), *_cautions(document), *_summary(document)):
             terminal.line(line)
-        if document["against"]:
+        if document["compared_to"]:
             terminal.line("")
-            terminal.table(_differences(document["against"]))
+            terminal.table(_differences(document["compared_to"]))
 
 
 def findings_csv(document: Document) -> str:
@@ -57,7 +57,7 @@ def _headings(document: Document) -> list[str]:
     headings = []
     for heading, metric in COLUMNS.items():
         headings.append(heading)
-        if metric in WITH_INTERVAL and document["replicates"]:
+        if metric in WITH_INTERVAL and document["bootstrap_replicates"]:
             headings.append("95 % interval")
     return headings
 
@@ -69,8 +69,8 @@ def _rows(document: Document) -> list[list[str]]:
     for name, positives, values in entries:
         row = [name, positives]
         for metric in COLUMNS.values():
-            row.append(number(values[metric], 1 if metric == "lift" else 3))
-            if metric in WITH_INTERVAL and document["replicates"]:
+            row.append(number(values[metric], 1 if metric == "ap_over_prevalence" else 3))
+            if metric in WITH_INTERVAL and document["bootstrap_replicates"]:
                 row.append(_interval(values["intervals"][metric]))
         rows.append(row)
     return rows
@@ -118,7 +118,7 @@ def _summary(document: Document) -> list[str]:
         for row in document["references"]["rows"]
     ]
     lines += [*_points(document), *_calibration(document), *_groups(document)]
-    lines += [*_localisation(document), *_relabels(document)]
+    lines += [*_localization(document), *_relabels(document)]
     return lines
 
 
@@ -126,7 +126,7 @@ def _points(document: Document) -> list[str]:
     points = document["operating_points"]
     if not points["findings"]:
         return [f"No operating points and no calibration. {document['choices']['note']}"]
-    rule = points["shared_rule"]
+    rule = points["reference_operating_point"]
     entries = [entry[rule] for entry in points["findings"].values() if entry[rule]]
     rates = []
     for name in ("sensitivity", "specificity", "ppv", "npv"):
@@ -163,8 +163,8 @@ def _groups(document: Document) -> list[str]:
     return [f"Subgroups with the lowest macro AUROC over their scored findings: {'; '.join(named)}"]
 
 
-def _localisation(document: Document) -> list[str]:
-    found = document["localisation"]
+def _localization(document: Document) -> list[str]:
+    found = document["localization"]
     if not found:
         return []
     maps = ", ".join(
@@ -178,7 +178,7 @@ def _localisation(document: Document) -> list[str]:
 
 
 def _relabels(document: Document) -> list[str]:
-    found = document["relabels"]
+    found = document["expert_labels"]
     if not found:
         return []
     return [

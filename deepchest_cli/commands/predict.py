@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DISCLAIMER = "For research; not for clinical use."
 STDIN = "-"
-NAMED = 10  # images whose warnings are spelt out below a table
+NAMED = 10  # images whose warnings are spelled out below a table
 
 
 def predict(config: PredictConfig, terminal: Terminal) -> None:

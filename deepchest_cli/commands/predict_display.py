@@ -31,7 +31,7 @@ def explain(predictor: "Predictor", terminal: Terminal) -> None:
         if knowledge.reference is None:
             terminal.warning(
                 f"{path} knows nothing of its training images: whether a picture is unlike them "
-                "cannot be told."
+                "inconclusive."
             )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def prepare(config: PrepareConfig, terminal: Terminal) -> None:
     """Convert NIH ChestX-ray14 or other data sets, or synthetic radiographs, to shards.
 
-    The source is recognised by its files: NIH's folder with its archives untouched or unpacked, or
+    The source is recognized by its files: NIH's folder with its archives untouched or unpacked, or
     from Kaggle or Hugging Face; ChestMNIST; CheXpert, MIMIC-CXR-JPG, PadChest, VinDr-CXR; or any
     table of paths and labels (--labels-csv). PNG, JPEG, TIFF and DICOM files are read.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # these change where and how a run is computed, and what it computes little: by rounding, and by
 # what batch norm sees in a part of a step
 FREE_ON_RESUME = frozenset(
-    {"resume", "recipe", "out", "device", "cache", "accumulate", "compile", "tensorboard"}
+    {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "compile", "tensorboard"}
 )
 
 
@@ -44,7 +44,7 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     """
     from deepchest_cli.weighting.registry import read_weighter
 
-    # a misspelt name is answered before torch is imported
+    # a misspelled name is answered before torch is imported
     options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
     read_weighter(config.weighter, options)
     if config.deterministic:

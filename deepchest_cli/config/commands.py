@@ -164,7 +164,7 @@ class EvaluateConfig:
     logits: Annotated[bool, Flag("The files hold logits, not probabilities.", panel="Files")] = (
         False
     )
-    against: Annotated[
+    compare_to: Annotated[
         Path | None,
         Flag("Run, checkpoint or predictions to compare with, on the same images.", panel=COMPARED),
     ] = None
@@ -172,7 +172,7 @@ class EvaluateConfig:
         tuple[str, ...],
         Flag("Published result to stand beside; may be repeated. [same split]", panel=COMPARED),
     ] = ()
-    relabels: Annotated[
+    expert_labels: Annotated[
         Path | None, Flag("Google's radiologist labels, as a second truth.", panel=COMPARED)
     ] = None
     calibration: Annotated[
@@ -181,10 +181,10 @@ class EvaluateConfig:
     store: Annotated[
         bool, Flag("Keep thresholds and calibration in the checkpoint, once.", panel=HOW)
     ] = True
-    localisation: Annotated[
+    localization: Annotated[
         bool, Flag("Score class activation maps against NIH's boxes.", panel=HOW)
     ] = True
-    replicates: Annotated[
+    bootstrap_replicates: Annotated[
         int, Flag("Resamplings of the patients; 0: no intervals.", minimum=0, panel=HOW)
     ] = 1000
     seed: Annotated[

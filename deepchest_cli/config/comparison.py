@@ -65,7 +65,7 @@ class CompareConfig(RunConfig):
             panel=COMPARISON,
         ),
     ] = False
-    replicates: Annotated[
+    bootstrap_replicates: Annotated[
         int, Flag("Draws of patients for intervals and tests.", minimum=100, panel=COMPARISON)
     ] = 1000
     devices: Annotated[
@@ -75,15 +75,19 @@ class CompareConfig(RunConfig):
             panel=COMPARISON,
         ),
     ] = None
-    not_worse: Annotated[
+    fail_if_inferior: Annotated[
         tuple[str, ...],
         Flag(
-            "Exit with 3 when a weighter's macro AUROC is lower than that of equal by more than "
-            "this; may be repeated.",
-            metavar="WEIGHTER=MARGIN",
+            "Exit with 3 when this weighter's macro AUROC is lower than that of equal by more than "
+            "--margin; may be repeated.",
+            metavar="WEIGHTER",
             panel=COMPARISON,
         ),
     ] = ()
+    margin: Annotated[
+        float,
+        Flag("Smallest difference of macro AUROC that matters.", minimum=0, panel=COMPARISON),
+    ] = 0.005
     cost_only: Annotated[bool, Flag("Measure costs and train nothing.", panel=COST)] = False
     cost_rounds: Annotated[
         int, Flag("Interleaved rounds in which steps are timed.", minimum=2, panel=COST)

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from deepchest_cli.config import renamed
 from deepchest_cli.config.flags import choices_of, flag_of
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import read_toml_file
@@ -17,8 +18,8 @@ def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
     document = read_toml_file(path, "configuration file")
     types = get_type_hints(config_type, include_extras=True)
     values = {}
-    for spelt, value in document.items():
-        key = spelt.replace("-", "_")
+    for spelled, value in document.items():
+        key = spelled.replace("-", "_")
         if key not in types:
             raise _unknown_key(path, key, types)
         if key in values:  # TOML itself refuses the same spelling
@@ -29,6 +30,11 @@ def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
 
 def _unknown_key(path: Path, key: str, known: Iterable[str]) -> UsageError:
     flags = {flag_of(name): name for name in known}
+    if (new := renamed.FLAGS.get(flag_of(key))) in flags:
+        return UsageError(
+            f"{path}: key {key!r} is called {flags[new]!r} since version 0.2.",
+            renamed.NOTES.get(flag_of(key), f"Write {flags[new]}."),
+        )
     meant = synonym(key, flags, FLAGS)
     if meant is None:
         unknown = unknown_name("key", key, flags.values())

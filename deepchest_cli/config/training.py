@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from deepchest_cli.config.flags import DEFAULT_DATA, Data, Device, Flag, Seed
 
-MODEL, OPTIMISATION = "Model", "Optimisation"
+MODEL, OPTIMISATION = "Model", "Optimization"
 RARE, INPUT, HARDWARE = "Rare findings", "Input", "Hardware"
 
 
@@ -54,7 +54,7 @@ class RunConfig:
         Literal["linear", "mlp", "cross-stitch"],
         Flag(
             "One linear layer; 512 units with ReLU before it; or a branch for each finding, "
-            "mixed by learnt units.",
+            "mixed by learned units.",
             panel=MODEL,
         ),
     ] = "linear"
@@ -78,7 +78,7 @@ class RunConfig:
         int, Flag("Radiographs in a step, over all devices.", minimum=2, panel=OPTIMISATION)
     ] = 32
     optimizer: Annotated[
-        Literal["adamw", "sgd", "rmsprop"], Flag("Optimiser.", panel=OPTIMISATION)
+        Literal["adamw", "sgd", "rmsprop"], Flag("Optimizer.", panel=OPTIMISATION)
     ] = "adamw"
     learning_rate: Annotated[
         float, Flag("Learning rate at its peak.", minimum=0, maximum=1e9, panel=OPTIMISATION)
@@ -93,7 +93,7 @@ class RunConfig:
     warmup_steps: Annotated[
         int, Flag("Steps of linear warm-up.", minimum=0, panel=OPTIMISATION)
     ] = 20
-    clip_norm: Annotated[
+    clip_grad_norm: Annotated[
         float, Flag("Largest norm of the gradient; 0: any.", minimum=0, panel=OPTIMISATION)
     ] = 0.0
     ema: Annotated[
@@ -119,7 +119,7 @@ class RunConfig:
             panel=RARE,
         ),
     ] = ()
-    positive_weight: Annotated[
+    pos_weight_power: Annotated[
         float,
         Flag(
             "Positives of a finding weigh (negatives / positives) to this power: 0 alike, "
@@ -160,7 +160,7 @@ class RunConfig:
             panel=HARDWARE,
         ),
     ] = "auto"
-    accumulate: Annotated[
+    grad_accum_steps: Annotated[
         int,
         Flag(
             "Compute a step in so many parts, to save memory; batch norm sees each alone.",

@@ -11,8 +11,8 @@ DRAWS = 8  # random numbers an image
 
 
 @dataclass(frozen=True)
-class Normalisation:
-    """What turns grey values from 0 to 1 into the network's input: (x - mean) / deviation.
+class Normalization:
+    """What turns gray values from 0 to 1 into the network's input: (x - mean) / deviation.
 
     The defaults are rounded from a sample of NIH's radiographs (mean 0.535, deviation 0.248).
     """
@@ -29,7 +29,7 @@ class Augmentation:
     area: tuple[float, float] = (0.81, 1.21)  # of the radiograph that is seen
     aspect: float = 1.0  # largest ratio of the crop's sides, drawn on a log scale
     shift: float = 0.05  # share of the width and height, either way
-    brightness: float = 0.1  # of the grey range, either way
+    brightness: float = 0.1  # of the gray range, either way
     contrast: float = 0.2  # factor, either way
     flip: bool = False
 
@@ -38,13 +38,13 @@ class Augmentation:
 PAPER = Augmentation(30.0, (0.08, 1.0), 4 / 3, shift=0.0, brightness=0.0, contrast=0.0, flip=True)
 
 
-def to_grey(images: Tensor, size: int) -> Tensor:
-    """Return bytes (B, S, S) as grey values (B, 1, size, size) from 0 to 1."""
-    grey = images.unsqueeze(1).to(torch.float32, copy=True).div_(255)
-    if grey.shape[-1] == size:
-        return grey
+def to_gray(images: Tensor, size: int) -> Tensor:
+    """Return bytes (B, S, S) as gray values (B, 1, size, size) from 0 to 1."""
+    gray = images.unsqueeze(1).to(torch.float32, copy=True).div_(255)
+    if gray.shape[-1] == size:
+        return gray
     return F.interpolate(
-        grey, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        gray, size=(size, size), mode="bilinear", antialias=True, align_corners=False
     ).clamp(0, 1)
 
 
@@ -56,17 +56,17 @@ def draw(images: int, generator: torch.Generator) -> Tensor:
     return torch.rand(DRAWS, images, generator=generator) * 2 - 1
 
 
-def augment(grey: Tensor, augmentation: Augmentation, draws: Tensor) -> Tensor:
+def augment(gray: Tensor, augmentation: Augmentation, draws: Tensor) -> Tensor:
     """Return (B, 1, S, S) rotated, cropped, scaled, shifted, perhaps flipped, exposed otherwise.
 
     The geometry is one affine map and so one resampling; `draws` (8, B) are those of `draw`.
     """
-    grid = _grid(_affine(draws, augmentation).to(grey.device, non_blocking=True), grey.shape[-1])
-    moved = F.grid_sample(grey, grid, padding_mode="zeros", align_corners=False)
+    grid = _grid(_affine(draws, augmentation).to(gray.device, non_blocking=True), gray.shape[-1])
+    moved = F.grid_sample(gray, grid, padding_mode="zeros", align_corners=False)
     if augmentation.brightness or augmentation.contrast:
         factor = 1 + augmentation.contrast * draws[6]
         offset = 0.5 - 0.5 * factor + augmentation.brightness * draws[7]
-        exposure = torch.stack([factor, offset]).to(grey.device, non_blocking=True)
+        exposure = torch.stack([factor, offset]).to(gray.device, non_blocking=True)
         factor, offset = exposure[:, :, None, None, None]
         moved.mul_(factor).add_(offset)
     return moved.clamp_(0, 1)
@@ -79,9 +79,9 @@ def _grid(affine: Tensor, size: int) -> Tensor:
     column's, where it multiplies matrices of three columns.
     """
     steps = torch.arange(size, device=affine.device)
-    centres = (2 * steps + 1) / size - 1  # of the pixels, from -1 to 1
-    columns = affine[:, :, 0, None] * centres  # (B, 2, S)
-    rows = affine[:, :, 1, None] * centres + affine[:, :, 2, None]
+    centers = (2 * steps + 1) / size - 1  # of the pixels, from -1 to 1
+    columns = affine[:, :, 0, None] * centers  # (B, 2, S)
+    rows = affine[:, :, 1, None] * centers + affine[:, :, 2, None]
     planes = columns[:, :, None, :] + rows[:, :, :, None]  # (B, 2, S, S), read as fast as written
     return planes.permute(0, 2, 3, 1)
 
@@ -113,7 +113,7 @@ def _crop(draws: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
     return (side * stretch).clamp(max=largest), (side / stretch).clamp(max=largest)
 
 
-def normalise(grey: Tensor, normalisation: Normalisation) -> Tensor:
+def normalize(gray: Tensor, normalization: Normalization) -> Tensor:
     """Return the network's input (B, 1, S, S), channels last."""
-    standard = (grey - normalisation.mean).div_(normalisation.deviation)
+    standard = (gray - normalization.mean).div_(normalization.deviation)
     return standard.contiguous(memory_format=torch.channels_last)

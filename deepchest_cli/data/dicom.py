@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepchest_cli.data.dicom_elements import number_of, refused, required
-from deepchest_cli.data.dicom_grey import to_grey
+from deepchest_cli.data.dicom_gray import to_gray
 from deepchest_cli.data.dicom_pixels import UNPACK, stored_pixels, syntax_of
-from deepchest_cli.data.picture import damaged, is_colourful
+from deepchest_cli.data.picture import damaged, is_colorful
 from deepchest_cli.data.quiet import silence
 from deepchest_cli.errors import UnreadableRadiographError
 from deepchest_cli.extras import install_hint
@@ -77,9 +77,9 @@ def _element(data: bytes, at: int, order: str) -> tuple[tuple[int, int], int]:
 
 
 def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[str, str]]:
-    """Return the picture as mode L, black to white; whether it is in colour; 1 frame; its `TAGS`.
+    """Return the picture as mode L, black to white; whether it is in color; 1 frame; its `TAGS`.
 
-    Grey is made by `to_grey`; a palette and colours become grey. A file that names no transfer
+    Gray is made by `to_gray`; a palette and colors become gray. A file that names no transfer
     syntax is read in the encoding that pydicom finds.
     Raises `UnreadableRadiographError`: without pydicom, without pixels, with several frames, of
     more than `largest` pixels, compressed in a way that no package here can decode, damaged, or
@@ -96,13 +96,13 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
         dataset = pydicom.dcmread(io.BytesIO(data), force=_is_bare(data))
         _refuse_pictureless(dataset, data, largest)
         pixels = _decoded(dataset)
-        picture, colourful = _picture(dataset, pixels)
+        picture, colorful = _picture(dataset, pixels)
         found = {name: str(dataset.get(name) or "").strip() for name in TAGS}
     except (UnreadableRadiographError, MemoryError):
         raise
     except Exception as error:  # pydicom raises anything at all on damaged files
         raise refused(_words(error)) from error
-    return picture, colourful, 1, {name: value for name, value in found.items() if value}
+    return picture, colorful, 1, {name: value for name, value in found.items() if value}
 
 
 def _words(error: Exception) -> str:
@@ -166,7 +166,7 @@ def _picture(dataset: Any, stored: NDArray[Any]) -> tuple[Image.Image, bool]:
     shades = dataset.PhotometricInterpretation
     channels = stored.shape[2] if stored.ndim == 3 else 1
     if shades in GREYS and channels == 1:
-        return Image.fromarray(to_grey(dataset, stored)), False
+        return Image.fromarray(to_gray(dataset, stored)), False
     if shades == PALETTE and channels == 1:
         stored = apply_color_lut(stored, dataset)
         bits = 16 if stored.max() > 255 else 8  # some put 8 bits into entries of 16
@@ -176,4 +176,4 @@ def _picture(dataset: Any, stored: NDArray[Any]) -> tuple[Image.Image, bool]:
         raise refused(f"PhotometricInterpretation is {shades!r} with SamplesPerPixel {channels}")
     eight = (stored >> max(0, bits - 8)).astype(np.uint8)
     picture = Image.fromarray(eight)  # (H, W, 3)
-    return picture.convert("L"), channels == 3 and is_colourful(eight[::8, ::8].astype(np.int16))
+    return picture.convert("L"), channels == 3 and is_colorful(eight[::8, ::8].astype(np.int16))

@@ -61,8 +61,8 @@ def stored_pixels(dataset: Any, decoder: Any) -> NDArray[Any]:
         layout = _layout_of(dataset, frame, PROCESSES[syntax])
         if layout.frame in EIGHT_BITS:
             plugin = "pillow"
-            if (grey := _eight_bit_jpeg(dataset, frame, layout)) is not None:
-                return grey
+            if (gray := _eight_bit_jpeg(dataset, frame, layout)) is not None:
+                return gray
     elif syntax in JPEG_2000:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         _refuse_wrong_jpeg_2000(dataset, frame)
@@ -95,7 +95,7 @@ def _layout_of(dataset: Any, frame: bytes, processes: tuple[int, ...]) -> Layout
 
 
 def _eight_bit_jpeg(dataset: Any, frame: bytes, layout: Layout) -> NDArray[Any] | None:
-    """Return the pixels of grey JPEG data, and None for color; both are verified."""
+    """Return the pixels of gray JPEG data, and None for color; both are verified."""
     if layout.precision != 8:
         raise refused(f"JPEG data of {layout.precision} bits are not read ({UNPACK})")
     file = JpegFile(frame)

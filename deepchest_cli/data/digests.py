@@ -1,4 +1,4 @@
-"""By which pixels are recognised; apart, because it needs no HDF5."""
+"""By which pixels are recognized; apart, because it needs no HDF5."""
 
 import hashlib
 

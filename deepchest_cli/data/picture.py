@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.errors import UnreadableRadiographError
 
-# grey levels: the standard deviation of a radiograph is 25 to 85, that of a blank plate below 10
+# gray levels: the standard deviation of a radiograph is 25 to 85, that of a blank plate below 10
 NEARLY_CONSTANT = 10.0
 COLOUR_SPREAD, COLOUR_SHARE = 24, 0.05  # of 256 levels between channels, and of the pixels
 LFS_POINTER = b"version https://git-lfs"  # how a file begins that git did not fetch
@@ -18,6 +18,6 @@ def damaged(what: str) -> UnreadableRadiographError:
     return UnreadableRadiographError(f"damaged: {what}; fetch it again")
 
 
-def is_colourful(sample: NDArray[np.int16]) -> bool:
-    """Whether some pixels (H, W, 3) of 0 to 255 have colours that matter."""
+def is_colorful(sample: NDArray[np.int16]) -> bool:
+    """Whether some pixels (H, W, 3) of 0 to 255 have colors that matter."""
     return bool((np.ptp(sample, axis=2) > COLOUR_SPREAD).mean() > COLOUR_SHARE)

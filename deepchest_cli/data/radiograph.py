@@ -1,4 +1,4 @@
-"""From an image file of any mode, depth and size to a greyscale radiograph of 8 bits."""
+"""From an image file of any mode, depth and size to a grayscale radiograph of 8 bits."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from deepchest_cli.data import jpeg, png
 from deepchest_cli.data.dicom import is_dicom, open_dicom
 from deepchest_cli.data.jpeg import JpegFile
-from deepchest_cli.data.picture import LARGEST_PIXELS, LFS_POINTER, is_colourful
+from deepchest_cli.data.picture import LARGEST_PIXELS, LFS_POINTER, is_colorful
 from deepchest_cli.data.png import unpack_png
 from deepchest_cli.data.quiet import silence
 from deepchest_cli.data.tiff import refuse_wrong_checksums
@@ -37,7 +37,7 @@ BROKEN = (
     Image.DecompressionBombError,
 )
 
-COLOUR_SAMPLE = 128  # pixels of the side that is looked at for colour
+COLOUR_SAMPLE = 128  # pixels of the side that is looked at for color
 GREY_MODES = ("1", "L", "LA", "La", "F")
 
 
@@ -46,7 +46,7 @@ class Opened:
     """A picture as mode L at its own size, and what its file says about it."""
 
     image: Image.Image
-    is_colourful: bool = False
+    is_colorful: bool = False
     frames: int = 1  # of which the first was read
     tags: Mapping[str, str] = field(default_factory=dict)  # of DICOM, by keyword, as far as known
 
@@ -62,7 +62,7 @@ class Placement:
 
 
 def read_radiograph(path: Path, size: int) -> NDArray[np.uint8]:
-    """Return an image file as greyscale (size, size); the aspect is squashed, as NIH did.
+    """Return an image file as grayscale (size, size); the aspect is squashed, as NIH did.
 
     Raises `UnreadableRadiographError` for a file that is missing, damaged or no image, and for an
     image that has one value only.
@@ -106,7 +106,7 @@ def open_image(data: bytes) -> Opened:
         refuse_wrong_checksums(image, data)
         frames = getattr(image, "n_frames", 1)
         ImageOps.exif_transpose(image, in_place=True)
-        opened = Opened(_to_grey(image), _is_colourful(image), frames)
+        opened = Opened(_to_gray(image), _is_colorful(image), frames)
         if isinstance(file, JpegFile):
             file.refuse_misfit()
     except UnidentifiedImageError as error:
@@ -159,13 +159,13 @@ def fit(image: Image.Image, size: int, pad: bool = False) -> NDArray[np.uint8]:
     return stored
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
+def _to_gray(image: Image.Image) -> Image.Image:
     """Return mode L; Pillow's own conversion would clip deep pixels at 255."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         share = image.mode == "F" and values.size and values.max() <= 1
-        grey = to_eight_bits(values * SIXTEEN_BITS if share else values)
-        return Image.fromarray(255 - grey if _is_white_zero(image) else grey)
+        gray = to_eight_bits(values * SIXTEEN_BITS if share else values)
+        return Image.fromarray(255 - gray if _is_white_zero(image) else gray)
     image.load()
     return image if image.mode == "L" else image.convert("L")
 
@@ -175,17 +175,17 @@ def _is_white_zero(image: Image.Image) -> bool:
     return getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
 
 
-def _is_colourful(image: Image.Image) -> bool:
-    """Whether a picture has colours that matter; looked at in a sample of its pixels."""
+def _is_colorful(image: Image.Image) -> bool:
+    """Whether a picture has colors that matter; looked at in a sample of its pixels."""
     if image.mode in GREY_MODES or image.mode.startswith("I"):
         return False
     side = (COLOUR_SAMPLE, COLOUR_SAMPLE)
     sample = np.asarray(image.resize(side, Image.Resampling.NEAREST).convert("RGB"), dtype=np.int16)
-    return is_colourful(sample)
+    return is_colorful(sample)
 
 
 def to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return deep grey values from 0 to 65535 as 8 bits, by the rule of `decode`."""
+    """Return deep gray values from 0 to 65535 as 8 bits, by the rule of `decode`."""
     low, high = float(pixels.min()), float(pixels.max())
     if not 0 <= low <= high <= SIXTEEN_BITS:  # NaN neither
         raise ValueError("pixel values outside 0 to 65535")

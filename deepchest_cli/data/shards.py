@@ -27,7 +27,7 @@ SHARD_KEYS = {
     "sha256",
     "bytes",
     "images",
-    "left_out",
+    "excluded",
     "near_constant",
 }  # of a shard's manifest entry
 
@@ -186,5 +186,5 @@ def _is_whole_entry(entry: Any) -> bool:
         and isinstance(entry["file"], str)
         and isinstance(entry["bytes"], int)
         and isinstance(entry["images"], int)
-        and all(isinstance(lost, dict) and "image" in lost for lost in entry["left_out"])
+        and all(isinstance(lost, dict) and "image" in lost for lost in entry["excluded"])
     )

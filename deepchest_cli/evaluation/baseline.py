@@ -30,16 +30,16 @@ def describe(cases: Cases) -> Floats:
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
 
-def metadata_probabilities(learnt: Cases, cases: Cases) -> Floats:
+def metadata_probabilities(learned: Cases, cases: Cases) -> Floats:
     """Return the probabilities (N, T) of a logistic regression on the metadata; NaN without one.
 
-    learnt: images of other patients, with the same findings. A finding with too few positives or
+    learned: images of other patients, with the same findings. A finding with too few positives or
     negatives among them has no model.
     """
     from sklearn.linear_model import LogisticRegression
 
-    table = learnt.predictions
-    inputs, here = describe(learnt), describe(cases)
+    table = learned.predictions
+    inputs, here = describe(learned), describe(cases)
     columns = []
     for column in range(len(table.findings)):
         known = table.known[:, column] == 1
@@ -55,16 +55,16 @@ def metadata_probabilities(learnt: Cases, cases: Cases) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def metadata_baseline(learnt: Cases, cases: Cases, resampling: Resampling) -> dict[str, Any]:
+def metadata_baseline(learned: Cases, cases: Cases, resampling: Resampling) -> dict[str, Any]:
     """Return the baseline's AUROC by finding and over all, on the same images, with intervals."""
-    found = metadata_probabilities(learnt, cases)
-    modelled = np.isfinite(found).all(axis=0)
-    table = cases.with_probabilities(np.where(modelled, found, 0.5)).predictions
-    values = np.where(modelled, per_finding("auroc", table), np.nan)
-    replicates = np.where(modelled, resampled("auroc", table, resampling), np.nan)
+    found = metadata_probabilities(learned, cases)
+    modeled = np.isfinite(found).all(axis=0)
+    table = cases.with_probabilities(np.where(modeled, found, 0.5)).predictions
+    values = np.where(modeled, per_finding("auroc", table), np.nan)
+    replicates = np.where(modeled, resampled("auroc", table, resampling), np.nan)
     return {
-        "images": len(learnt),
-        "patients": len(np.unique(learnt.predictions.patient_id)),
+        "images": len(learned),
+        "patients": len(np.unique(learned.predictions.patient_id)),
         "macro_auroc": figure(
             float(mean_of_defined(values)),
             mean_of_defined(replicates),

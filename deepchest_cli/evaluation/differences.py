@@ -73,7 +73,7 @@ def _aspects(trained: dict[str, Any], found: dict[str, Any]) -> str:
     flag = "with" if ours == "pad" else "without"
     return (
         f"The model was trained on images {ASPECTS[ours]}; these are {ASPECTS[theirs]}. Those that "
-        f"are not square look different to it, and are not recognised as images of its training: "
+        f"are not square look different to it, and are not recognized as images of its training: "
         f"prepare them {flag} --pad."
     )
 

@@ -6,21 +6,21 @@ from typing import Any
 
 from deepchest_cli import __version__
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.against import compare
 from deepchest_cli.evaluation.baseline import metadata_baseline
 from deepchest_cli.evaluation.bootstrap import Resampling, resample_patients
 from deepchest_cli.evaluation.cases import Cases
-from deepchest_cli.evaluation.localisation import Located, localisation
+from deepchest_cli.evaluation.expert_labels import clean_labels, read_expert_labels
+from deepchest_cli.evaluation.localization import Located, localization
 from deepchest_cli.evaluation.material.material import Material
 from deepchest_cli.evaluation.overlap_text import statement
+from deepchest_cli.evaluation.paired_comparison import compare
 from deepchest_cli.evaluation.references import (
     SPLITS,
     WHY,
     is_whole,
-    recognise,
+    recognize,
     references_for,
 )
-from deepchest_cli.evaluation.relabels import clean_labels, read_relabels
 from deepchest_cli.evaluation.report import build_report
 from deepchest_cli.evaluation.sections import SHARED_VALIDATION, calibration, operating_points
 from deepchest_cli.evaluation.subgroups import subgroups
@@ -33,12 +33,12 @@ class Extras:
     replicates: int = 1000
     seed: int = 0
     references: tuple[str, ...] = ()
-    relabels: Path | None = None
+    expert_labels: Path | None = None
     against: Cases | None = None  # on the same images
     against_name: str = ""
     against_caution: str = ""  # which of the images it was made with
     located: Located | None = None
-    localisation_note: str = ""  # why there is none
+    localization_note: str = ""  # why there is none
 
 
 def build_document(material: Material, extras: Extras) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def build_document(material: Material, extras: Extras) -> dict[str, Any]:
     that have nothing in common with what is scored.
     """
     cases, choices = material.cases, material.choices
-    split_name = recognise(cases, material.medmnist)
+    split_name = recognize(cases, material.medmnist)
     table = cases.predictions
     references = references_for(split_name, extras.references)
     if not is_whole(table):
@@ -65,7 +65,7 @@ def build_document(material: Material, extras: Extras) -> dict[str, Any]:
         **material.description,
         "split_name": split_name,
         "split_title": None if split_name is None else SPLITS[split_name],
-        "replicates": extras.replicates,
+        "bootstrap_replicates": extras.replicates,
         "seed": extras.seed,
         **build_report(table, resampling),
         "choices": {
@@ -77,16 +77,16 @@ def build_document(material: Material, extras: Extras) -> dict[str, Any]:
         "operating_points": operating_points(table, choices, resampling),
         "calibration": calibration(table, choices),
         "subgroups": subgroups(cases, resampling, choices),
-        "localisation": None
+        "localization": None
         if extras.located is None
-        else localisation(extras.located, resampling),
-        "localisation_note": extras.localisation_note,
+        else localization(extras.located, resampling),
+        "localization_note": extras.localization_note,
         "baseline": _baseline(material, resampling),
         "references": {"rows": references, "other_splits": WHY},
-        "relabels": None
-        if extras.relabels is None
-        else clean_labels(read_relabels(extras.relabels), cases, resampling),
-        "against": None
+        "expert_labels": None
+        if extras.expert_labels is None
+        else clean_labels(read_expert_labels(extras.expert_labels), cases, resampling),
+        "compared_to": None
         if extras.against is None
         else {
             "other": extras.against_name,
@@ -105,6 +105,6 @@ def _warnings(material: Material) -> list[str]:
 
 
 def _baseline(material: Material, resampling: Resampling) -> dict[str, Any] | None:
-    if material.learnt is None:
+    if material.learned is None:
         return None
-    return metadata_baseline(material.learnt, material.cases, resampling)
+    return metadata_baseline(material.learned, material.cases, resampling)

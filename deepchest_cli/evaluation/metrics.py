@@ -33,7 +33,7 @@ def accuracy(labels: Labels, probabilities: Floats) -> float:
     return float(np.mean((probabilities > THRESHOLD) == labels)) if len(labels) else np.nan
 
 
-def accuracy_of_nothing(labels: Labels, probabilities: Floats) -> float:
+def accuracy_all_negative(labels: Labels, probabilities: Floats) -> float:
     """Return the accuracy of never predicting the finding, which a model has to beat."""
     return 1 - prevalence(labels, probabilities)
 
@@ -59,17 +59,17 @@ def loss(labels: Labels, probabilities: Floats) -> float:
     return 0.0 - float(np.log(np.clip(right, SMALLEST, 1)).mean())  # never -0
 
 
-def loss_ratio(labels: Labels, probabilities: Floats) -> float:
+def normalized_cross_entropy(labels: Labels, probabilities: Floats) -> float:
     """Return the loss over that of always giving the prevalence; NaN unless there are both classes.
 
     Below 1 the model knows more than how often the finding occurs, however rare that is.
     """
     if not _both_classes(labels):
         return np.nan
-    return loss(labels, probabilities) / loss_of_prevalence(labels, probabilities)
+    return loss(labels, probabilities) / prevalence_baseline_loss(labels, probabilities)
 
 
-def lift(labels: Labels, probabilities: Floats) -> float:
+def ap_over_prevalence(labels: Labels, probabilities: Floats) -> float:
     """Return the average precision over the prevalence, which is what chance gives."""
     if not labels.any():
         return np.nan
@@ -97,7 +97,7 @@ def f1(labels: Labels, probabilities: Floats) -> float:
     return _f1(labels, probabilities, "binary") if labels.any() else np.nan
 
 
-def f1_macro(labels: Labels, probabilities: Floats) -> float:
+def f1_class_mean(labels: Labels, probabilities: Floats) -> float:
     """Return the mean of the F1 scores of present and absent, as the authors report it."""
     return _f1(labels, probabilities, "macro") if _both_classes(labels) else np.nan
 
@@ -112,17 +112,17 @@ def f1_weighted(labels: Labels, probabilities: Floats) -> float:
     return _f1(labels, probabilities, "weighted") if _both_classes(labels) else np.nan
 
 
-def f1_macro_of_nothing(labels: Labels, probabilities: Floats) -> float:
+def f1_class_mean_all_negative(labels: Labels, probabilities: Floats) -> float:
     """Return the macro F1 score of never predicting the finding."""
-    return f1_macro(labels, np.zeros(len(labels)))
+    return f1_class_mean(labels, np.zeros(len(labels)))
 
 
-def f1_weighted_of_nothing(labels: Labels, probabilities: Floats) -> float:
+def f1_weighted_all_negative(labels: Labels, probabilities: Floats) -> float:
     """Return the weighted F1 score of never predicting the finding."""
     return f1_weighted(labels, np.zeros(len(labels)))
 
 
-def loss_of_prevalence(labels: Labels, probabilities: Floats) -> float:
+def prevalence_baseline_loss(labels: Labels, probabilities: Floats) -> float:
     """Return the loss of always giving the prevalence; NaN without an image."""
     return loss(labels, np.full(len(labels), prevalence(labels, probabilities)))
 
@@ -136,19 +136,19 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
     "auroc": auroc,
     "average_precision": average_precision,
     "accuracy": accuracy,
-    "accuracy_of_nothing": accuracy_of_nothing,
+    "accuracy_all_negative": accuracy_all_negative,
     "balanced_accuracy": balanced_accuracy,
     "f1": f1,
-    "f1_macro": f1_macro,
+    "f1_class_mean": f1_class_mean,
     "f1_micro": f1_micro,
-    "f1_macro_of_nothing": f1_macro_of_nothing,
+    "f1_class_mean_all_negative": f1_class_mean_all_negative,
     "f1_weighted": f1_weighted,
-    "f1_weighted_of_nothing": f1_weighted_of_nothing,
+    "f1_weighted_all_negative": f1_weighted_all_negative,
     "loss": loss,
-    "loss_of_prevalence": loss_of_prevalence,
-    "loss_ratio": loss_ratio,
+    "prevalence_baseline_loss": prevalence_baseline_loss,
+    "normalized_cross_entropy": normalized_cross_entropy,
     "prevalence": prevalence,
-    "lift": lift,
+    "ap_over_prevalence": ap_over_prevalence,
     "brier": brier,
     "brier_skill": brier_skill,
 }

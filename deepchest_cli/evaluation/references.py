@@ -108,7 +108,7 @@ REFERENCES: dict[str, Reference] = {
 }  # fmt: skip
 
 
-def recognise(cases: Cases, medmnist: bool = False) -> str | None:
+def recognize(cases: Cases, medmnist: bool = False) -> str | None:
     """Return which of `SPLITS` the images are, whole and nothing else; None for any other.
 
     medmnist: whether the labels are those of chestmnist.npz.

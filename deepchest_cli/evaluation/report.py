@@ -21,8 +21,8 @@ from deepchest_cli.evaluation.weighted import WEIGHTED
 
 # a gate is a floor; for these a lower figure is better, or it says nothing of the model
 NO_GATES = (
-    "loss", "loss_of_prevalence", "loss_ratio", "prevalence", "accuracy_of_nothing",
-    "f1_macro_of_nothing", "f1_weighted_of_nothing", "brier",
+    "loss", "prevalence_baseline_loss", "normalized_cross_entropy", "prevalence",
+    "accuracy_all_negative", "f1_class_mean_all_negative", "f1_weighted_all_negative", "brier",
 )  # fmt: skip
 WORST = "worst_"  # before a metric: that of the finding where it is lowest
 MEANS = tuple(name for name in METRICS if name not in NO_GATES)

@@ -24,7 +24,7 @@ def operating_points(
     table: Predictions, choices: Choices | None, resampling: Resampling
 ) -> dict[str, Any]:
     """Return thresholds that validation chose, with the rates that they have here."""
-    document: dict[str, Any] = {"shared_rule": SHARED_RULE, "findings": {}}
+    document: dict[str, Any] = {"reference_operating_point": SHARED_RULE, "findings": {}}
     if choices is None:
         return document
     for column, finding in enumerate(table.findings):

@@ -90,7 +90,7 @@ def _remove_classifier(network: nn.Module) -> tuple[int, str]:
 
 
 def _make_one_channel(network: nn.Module) -> None:
-    """Sum the stem's filters over the three colours: the same function on a grey image."""
+    """Sum the stem's filters over the three colors: the same function on a gray image."""
     name, stem = next(
         (n, m)
         for n, m in network.named_modules()
@@ -99,12 +99,12 @@ def _make_one_channel(network: nn.Module) -> None:
     settings: dict[str, Any] = {
         key: getattr(stem, key) for key in ("kernel_size", "stride", "padding")
     }
-    grey = nn.Conv2d(GREY, stem.out_channels, bias=stem.bias is not None, **settings)
+    gray = nn.Conv2d(GREY, stem.out_channels, bias=stem.bias is not None, **settings)
     with torch.no_grad():
-        grey.weight.copy_(stem.weight.sum(dim=1, keepdim=True))
-        if stem.bias is not None and grey.bias is not None:
-            grey.bias.copy_(stem.bias)
-    _replace(network, name, grey)
+        gray.weight.copy_(stem.weight.sum(dim=1, keepdim=True))
+        if stem.bias is not None and gray.bias is not None:
+            gray.bias.copy_(stem.bias)
+    _replace(network, name, gray)
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:

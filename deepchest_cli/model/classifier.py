@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from deepchest_cli.data.augmentation import Normalisation
+from deepchest_cli.data.augmentation import Normalization
 from deepchest_cli.model.backbones import build_trunk, resolve_backbone
 from deepchest_cli.model.heads import build_head
 
@@ -19,13 +19,13 @@ class Architecture:
     findings: tuple[str, ...]
     image_size: int  # pixels the network sees
     stored_size: int  # pixels that images are first shrunk to, as `prepare` did
-    mean: float = Normalisation.mean
-    deviation: float = Normalisation.deviation
+    mean: float = Normalization.mean
+    deviation: float = Normalization.deviation
 
     @property
-    def normalisation(self) -> Normalisation:
-        """The scaling of grey values that the network was trained with."""
-        return Normalisation(self.mean, self.deviation)
+    def normalization(self) -> Normalization:
+        """The scaling of gray values that the network was trained with."""
+        return Normalization(self.mean, self.deviation)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the fields as values that every version of torch loads safely."""

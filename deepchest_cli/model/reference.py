@@ -40,14 +40,14 @@ class Reference:
     false_warnings: float  # share of validation-like radiographs beyond it, at most
     training_images: int
     validation_images: int
-    picture: Floats  # (32, 32), grey values
+    picture: Floats  # (32, 32), gray values
     likeness: float  # least correlation with the picture, exceeded at the same rate
 
     def distances(self, features: NDArray[Any]) -> Floats:
         """Return the distance (N,) of features (N, D); about 1 for a training radiograph."""
-        centred = features.astype(np.float64) - self.mean
-        along = centred @ self.axes.T
-        beyond = ((centred - along @ self.axes) ** 2).sum(axis=1)
+        centerd = features.astype(np.float64) - self.mean
+        along = centerd @ self.axes.T
+        beyond = ((centerd - along @ self.axes) ** 2).sum(axis=1)
         squares = (along**2 / self.variances).sum(axis=1) + beyond / self.rest
         return np.asarray(np.sqrt(squares / len(self.mean)))
 
@@ -81,9 +81,9 @@ def thumbnail(pixels: NDArray[np.uint8]) -> Floats:
 
 def correlation_of(one: Floats, other: Floats) -> float:
     """Return the correlation of two pictures of one shape; 0 where one has a single value."""
-    centred = one - one.mean(), other - other.mean()
-    scale = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
-    return float((centred[0] * centred[1]).sum()) / scale if scale else 0.0
+    centerd = one - one.mean(), other - other.mean()
+    scale = float(np.sqrt((centerd[0] ** 2).sum() * (centerd[1] ** 2).sum()))
+    return float((centerd[0] * centerd[1]).sum()) / scale if scale else 0.0
 
 
 def fit_reference(

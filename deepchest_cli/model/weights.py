@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
-from deepchest_cli.data.augmentation import Normalisation
+from deepchest_cli.data.augmentation import Normalization
 from deepchest_cli.data.picture import LFS_POINTER
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.checkpoint_format import is_checkpoint, refuse_unusable
@@ -23,8 +23,8 @@ NONE, IMAGENET = "none", "imagenet"
 WITHOUT_IMAGENET = ("small_cnn",)
 AUXILIARY_KEYS = ("AuxLogits.", "aux1.", "aux2.")
 POSITIONS = "encoder.pos_embedding"
-# their ImageNet weights take (grey - 0.5) / 0.5; every other's inputs deviate about as much as ours
-STEM_SCALE = dict.fromkeys(("googlenet", "inception_v3"), Normalisation.deviation / 0.5)
+# their ImageNet weights take (gray - 0.5) / 0.5; every other's inputs deviate about as much as ours
+STEM_SCALE = dict.fromkeys(("googlenet", "inception_v3"), Normalization.deviation / 0.5)
 
 
 def refuse_absent_weights(name: str, weights: str) -> None:
@@ -129,10 +129,10 @@ def _trunk_of(content: dict[str, Any], path: Path, name: str) -> dict[str, Tenso
 
 
 def _fit_stem(trunk: nn.Module, state: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Sum filters of three colours; whatever else does not fit is left to be refused."""
-    key, grey = next((n, m) for n, m in trunk.named_modules() if isinstance(m, nn.Conv2d))
+    """Sum filters of three colors; whatever else does not fit is left to be refused."""
+    key, gray = next((n, m) for n, m in trunk.named_modules() if isinstance(m, nn.Conv2d))
     key = f"{key}.weight"
-    outputs, _, *kernel = grey.weight.shape
+    outputs, _, *kernel = gray.weight.shape
     if key in state and state[key].shape == (outputs, 3, *kernel):
         state[key] = scale * state[key].float().sum(dim=1, keepdim=True)
     return state

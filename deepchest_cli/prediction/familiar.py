@@ -32,12 +32,12 @@ def familiarity(
     found = []
     reference = knowledge.reference
     if reference is not None and distance is not None and distance["value"] > reference.threshold:
-        found.append(Oddity("unlike-training", _unlike(reference, distance["value"])))
+        found.append(Oddity("atypical-features", _unlike(reference, distance["value"])))
     if reference is not None:
         found += _shape(reference, reference.correlation(pixels))
     seen = "" if knowledge.seen is None else knowledge.seen.find(pixels, name)
     if seen:
-        code = "seen-name" if seen == "name" else f"seen-{seen}"
+        code = "name-in-training-set" if seen == "name" else f"seen-{seen}"
         found.append(Oddity(code, SEEN[seen]))
     return found
 
@@ -66,4 +66,4 @@ def _shape(reference: Reference, correlation: float) -> list[Oddity]:
         f"mean, which at most {reference.false_warnings:.1%} of radiographs like those have below "
         f"{likeness}): turned, cropped, another view, or no chest"
     )
-    return [Oddity("unlike-mean", text)]
+    return [Oddity("atypical-appearance", text)]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepchest_cli.data.augmentation import normalise, to_grey
+from deepchest_cli.data.augmentation import normalize, to_gray
 from deepchest_cli.data.radiograph import fit, open_image, placement
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import replacing, sweep
@@ -80,8 +80,8 @@ class HeatMaps:
         knowledge, classifier = self.network.knowledge, self.network.model.classifier
         frame = knowledge.frame
         pixels = torch.from_numpy(fit(image, frame.size, frame.pad).copy())[None]
-        grey = to_grey(pixels.to(self.network.device), knowledge.image_size)
-        radiograph = normalise(grey, classifier.architecture.normalisation)
+        gray = to_gray(pixels.to(self.network.device), knowledge.image_size)
+        radiograph = normalize(gray, classifier.architecture.normalization)
         columns = torch.tensor([knowledge.findings.index(name) for name in findings])
         found = attribution_maps(
             classifier,

@@ -24,7 +24,7 @@ class Knowledge:
     findings: tuple[str, ...]
     image_size: int  # pixels that the network sees
     frame: Frame  # how a picture is stored before
-    mean: float  # of grey values from 0 to 1
+    mean: float  # of gray values from 0 to 1
     deviation: float
     choices: dict[str, Any] | None  # thresholds and calibration, where they were chosen
     reference: Reference | None
@@ -38,7 +38,7 @@ class Knowledge:
             "identity": self.identity,
             "findings": list(self.findings),
             "preprocessing": {
-                "input": "uint8 (batch, stored_size, stored_size), greyscale, 0 is black",
+                "input": "uint8 (batch, stored_size, stored_size), grayscale, 0 is black",
                 "stored_size": self.frame.size,
                 "resampling": "bilinear, antialiased; aspect "
                 + ("kept, on black" if self.frame.pad else "not kept"),

@@ -39,20 +39,22 @@ def oddities_of(opened: Opened, pixels: NDArray[np.uint8], seen_size: int) -> li
     spread = float(pixels.std())
     if spread < NEARLY_CONSTANT:
         text = f"almost no contrast (standard deviation {spread:.1f} of 255)"
-        found.append(Oddity("near-constant", text))
+        found.append(Oddity("blank-image", text))
     return found
 
 
 def _file_oddities(opened: Opened, seen_size: int) -> list[Oddity]:
     image, found = opened.image, []
-    if opened.is_colourful:
-        found.append(Oddity("colourful", "a picture in colour; radiographs are grey"))
+    if opened.is_colorful:
+        found.append(Oddity("color-image", "a picture in color; radiographs are gray"))
     if opened.frames > 1:
         text = f"{opened.frames} pictures in one file; the first was read"
-        found.append(Oddity("several-pictures", text))
+        found.append(Oddity("multi-frame", text))
     size = f"{image.width} × {image.height} pixels"
     if not NARROWEST <= image.width / image.height <= WIDEST:
-        found.append(Oddity("odd-shape", f"{size} is an odd shape for a chest radiograph"))
+        found.append(
+            Oddity("unusual-aspect-ratio", f"{size} is an odd shape for a chest radiograph")
+        )
     if min(image.width, image.height) < seen_size:
         text = f"{size} is smaller than the {seen_size} that the model sees"
         found.append(Oddity("small", text))

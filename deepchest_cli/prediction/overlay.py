@@ -21,12 +21,12 @@ class Legend:
     finding: str
     probability: float
     threshold: float  # NaN where there is none
-    method: str  # with the meaning of its colours
+    method: str  # with the meaning of its colors
     name: str  # of the image's file
 
     @property
     def lines(self) -> tuple[str, str, str]:
-        """What is shown, how sure the model is, and what the colours are."""
+        """What is shown, how sure the model is, and what the colors are."""
         cut = "" if math.isnan(self.threshold) else f", flagged from {self.threshold:.3f}"
         return (
             f"{self.finding}: probability {self.probability:.3f}{cut}",
@@ -48,35 +48,35 @@ def draw_beside(image: Image.Image, values: Floats, legend: Legend) -> Image.Ima
     sheet.paste(image.convert("RGB"), (0, 0))
     sheet.paste(Image.fromarray(blend(np.asarray(image), values)), (width + gap, 0))
     draw = ImageDraw.Draw(sheet)
-    _colour_bar(sheet, draw, (gap, height + gap), (bar, size), font)
+    _color_bar(sheet, draw, (gap, height + gap), (bar, size), font)
     for number, line in enumerate(legend.lines):
         place = (bar + 2 * gap, height + gap + round(1.35 * number * size))
         draw.text(place, line, FAINT if number else INK, font)
     return sheet
 
 
-def blend(grey: NDArray[np.uint8], values: Floats) -> NDArray[np.uint8]:
-    """Return grey values (H, W) under the colours of `values` (H, W): (H, W, 3)."""
+def blend(gray: NDArray[np.uint8], values: Floats) -> NDArray[np.uint8]:
+    """Return gray values (H, W) under the colors of `values` (H, W): (H, W, 3)."""
     opacity = (OPACITY * values)[..., None].astype(np.float32)
-    base = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
-    mixed = base * (1 - opacity) + colours(values).astype(np.float32) * opacity
+    base = np.repeat(gray[..., None], 3, axis=2).astype(np.float32)
+    mixed = base * (1 - opacity) + colors(values).astype(np.float32) * opacity
     return np.asarray(np.rint(mixed), dtype=np.uint8)
 
 
-def colours(values: Floats) -> Floats:
+def colors(values: Floats) -> Floats:
     """Return yellow for low and red for high values: (..., 3), from 0 to 255."""
     green = 220 * (1 - values)
     return np.stack([np.full_like(values, 255.0), green, np.zeros_like(values)], axis=-1)
 
 
-def _colour_bar(
+def _color_bar(
     sheet: Image.Image,
     draw: ImageDraw.ImageDraw,
     place: tuple[int, int],
     size: tuple[int, int],
     font: "ImageFont.FreeTypeFont | ImageFont.ImageFont",
 ) -> None:
-    """Draw the colours over middle grey, with their meaning below."""
+    """Draw the colors over middle gray, with their meaning below."""
     width, height = size
     steps = np.tile(np.linspace(0, 1, width), (height, 1))
     sheet.paste(Image.fromarray(blend(np.full((height, width), 110, np.uint8), steps)), place)

@@ -1,1 +1,1 @@
-"""The training loop, its optimisation and the run directory."""
+"""The training loop, its optimization and the run directory."""

@@ -35,19 +35,19 @@ def refuse_unfit_parts(
         )
     if not dataset.known[rows["validation"]].any():
         raise UsageError(
-            f"{config.data} has no labelled validation part to choose the best epoch on.",
+            f"{config.data} has no labeled validation part to choose the best epoch on.",
             "Prepare the data again with --validation-fraction 0.1 --force",
         )
 
 
 def refuse_unfit_batch(config: TrainConfig, ranks: Ranks) -> None:
     """Raise `UsageError` unless a batch divides evenly over the processes and the parts."""
-    parts = ranks.count * config.accumulate
+    parts = ranks.count * config.grad_accum_steps
     if config.batch_size % parts or config.batch_size < SMALLEST_BATCH * parts:
         nearest = max(round(config.batch_size / parts), SMALLEST_BATCH) * parts
         raise UsageError(
             f"--batch-size {config.batch_size} does not divide into {parts} parts of two or more "
-            f"({count_of(ranks.count, 'process')}, --accumulate {config.accumulate}).",
+            f"({count_of(ranks.count, 'process')}, --grad-accum-steps {config.grad_accum_steps}).",
             f"Use --batch-size {nearest}.",
         )
 

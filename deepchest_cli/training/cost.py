@@ -17,8 +17,8 @@ from deepchest_cli.errors import DeepChestError
 from deepchest_cli.evaluation.comparison.statistic import half_width
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.losses import cross_entropy
-from deepchest_cli.training.optimisation import build_optimizer
-from deepchest_cli.training.resources import reset_step_peak, step_peak, synchronise
+from deepchest_cli.training.optimization import build_optimizer
+from deepchest_cli.training.resources import reset_step_peak, step_peak, synchronize
 from deepchest_cli.training.setup import Setup, set_up
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.weighting import Context, Weighter, build_weighter
@@ -33,7 +33,9 @@ class Candidate:
     step: TrainingStep
     unused: Weighter  # the same, as it was before its first step
     seconds: list[float] = field(default_factory=list)
-    peaks: list[int] = field(default_factory=list)  # bytes; none where the system does not say
+    peak_memory_by_round: list[int] = field(
+        default_factory=list
+    )  # bytes; none where the system does not say
 
 
 def prepare_cost(
@@ -57,7 +59,7 @@ def candidates(setup: Setup, configs: Mapping[str, TrainConfig]) -> dict[str, Ca
     """Return the weighter of each configuration in a training step of its own, on one model."""
     findings = setup.classifier.architecture.findings
     context = Context(0, torch.full((len(findings),), PREVALENCE), setup.config.epochs)
-    # the moments of one run, whatever the number of weighters: each optimiser of its own would
+    # the moments of one run, whatever the number of weighters: each optimizer of its own would
     # hold as much as the model or twice that
     moments: dict[torch.Tensor, Any] = {p: {} for p in setup.classifier.parameters()}
     found = {}
@@ -90,7 +92,7 @@ def measure(found: dict[str, Candidate], batch: Batch, rounds: int) -> None:
     order = list(found.values())
     for candidate in order:
         candidate.seconds.clear()
-        candidate.peaks.clear()
+        candidate.peak_memory_by_round.clear()
     for number in range(1, rounds + 1):
         turn = number % len(order)
         for candidate in order[turn:] + order[:turn]:
@@ -103,11 +105,11 @@ def _take(candidate: Candidate, batch: Batch, number: int) -> None:
     reset_step_peak(device)
     started = time.perf_counter()
     candidate.step(batch, number)
-    synchronise(device)
+    synchronize(device)
     candidate.seconds.append(time.perf_counter() - started)
     peak = step_peak(device)
     if peak is not None:
-        candidate.peaks.append(peak)
+        candidate.peak_memory_by_round.append(peak)
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ def cost_of(candidate: Candidate, baseline: Candidate, passes: str) -> dict[str,
         "ratio_low": times.low,
         "ratio_high": times.high,
         "seconds": list(candidate.seconds),
-        "peak_memory": max(candidate.peaks, default=None),
-        "peaks": list(candidate.peaks),
+        "peak_memory": max(candidate.peak_memory_by_round, default=None),
+        "peak_memory_by_round": list(candidate.peak_memory_by_round),
         "device": candidate.step.setup.device.type,
         "passes": passes,
         "state_bytes": _state_bytes(candidate.step.setup.weighter),

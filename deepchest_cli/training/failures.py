@@ -35,7 +35,7 @@ def explain(
         lower += ", or with --gradient-level features" if by_parameters else ""
         return DeepChestError(
             f"Out of memory: {text.splitlines()[0]}",
-            f"{kept} --accumulate 2 (or begin anew with {lower}).",
+            f"{kept} --grad-accum-steps 2 (or begin anew with {lower}).",
         )
     if processes > 1 and lost_peer(error):
         return DeepChestError(

@@ -1,4 +1,4 @@
-"""Charts of lines over epochs, each line labelled at its end instead of in a legend."""
+"""Charts of lines over epochs, each line labeled at its end instead of in a legend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LABEL_HEIGHT = 22  # of one line of type
 LEFT, TOP, BOTTOM, EDGE = 80, 80, 70, 14  # room around a chart; EDGE: right of its labels
 LEADER = 34  # between a chart and its labels
 TYPE, TITLE_TYPE = 12, 15
-LINE, POINT = 1.8, 6.0  # widths of a line, and of a point without neighbours
+LINE, POINT = 1.8, 6.0  # widths of a line, and of a point without neighbors
 LONGEST_NAME = 28
 
 # Apart from each other by at least 30 in CIELAB, and dark enough for type on white.
@@ -28,7 +28,7 @@ COLOURS = (
     "#2a6fdb", "#e06c00", "#1a8f3c", "#d11f2f", "#8a3fd1", "#7d4a2a", "#e254a8",
     "#6f7a85", "#8f9a00", "#00a3c4", "#1b2a78", "#00665a", "#e08a7a", "#7a0040",
 )  # fmt: skip
-STYLES = ("-", "--", ":", "-.")  # one after the other, when all colours are used
+STYLES = ("-", "--", ":", "-.")  # one after the other, when all colors are used
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Line:
 
     name: str
     values: Floats
-    colour: str
+    color: str
     style: str = "-"
     bold: bool = False
 
@@ -56,8 +56,8 @@ class Line:
         return f"{name} –" if self.end is None else f"{name} {self.values[self.end]:#.3g}"
 
 
-def coloured(columns: dict[str, Floats]) -> list[Line]:
-    """Return a line a column, each in a colour and style of its own."""
+def colored(columns: dict[str, Floats]) -> list[Line]:
+    """Return a line a column, each in a color and style of its own."""
     return [
         Line(name, values, COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % len(STYLES)])
         for i, (name, values) in enumerate(columns.items())
@@ -118,7 +118,7 @@ def _text_of(figure: "Figure", line: Line) -> "Text":
         0,
         0,
         line.label,
-        color=line.colour,
+        color=line.color,
         fontsize=TYPE,
         fontweight="bold" if line.bold else "normal",
         verticalalignment="center",
@@ -179,7 +179,7 @@ def _plot(axes: "Axes", epochs: Floats, lines: Sequence[Line], heights: Floats) 
         axes.plot(
             epochs,
             height,
-            color=line.colour,
+            color=line.color,
             linestyle=line.style,
             linewidth=2 * LINE if line.bold else LINE,
             marker="o",
@@ -192,7 +192,7 @@ def _plot(axes: "Axes", epochs: Floats, lines: Sequence[Line], heights: Floats) 
 
 
 def _lone(values: Floats) -> list[int]:
-    """Return the places of values without defined neighbours, which no line passes through."""
+    """Return the places of values without defined neighbors, which no line passes through."""
     defined = np.pad(np.isfinite(values), 1)
     return np.flatnonzero(defined[1:-1] & ~defined[:-2] & ~defined[2:]).tolist()
 
@@ -216,7 +216,7 @@ def _label(
             leader = Line2D(
                 [x, box.x1, box.x1 + LEADER - 5],
                 [start, start, place],
-                color=line.colour,
+                color=line.color,
                 linewidth=0.8,
                 transform=IdentityTransform(),
             )
@@ -231,7 +231,7 @@ def spread(wanted: Floats, distance: float, low: float = -np.inf, high: float = 
     order = np.argsort(wanted, kind="stable")
     steps = distance * np.arange(len(wanted))
     # Less its steps, a place may not lie below the one before: a monotone least-squares fit,
-    # found by giving neighbours that are out of order their mean.
+    # found by giving neighbors that are out of order their mean.
     blocks: list[list[float]] = []
     for value in (wanted[order] - steps).tolist():
         blocks.append([value])

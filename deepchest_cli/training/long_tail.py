@@ -32,11 +32,11 @@ def build_loss(
     Raises `UsageError` for an option that the loss does not have or that is out of its range.
     """
     base = _base_loss(config)
-    if not config.positive_weight and not config.logit_adjustment:
+    if not config.pos_weight_power and not config.logit_adjustment:
         return base
     ratio = np.ones_like(positives)
     np.divide(negatives, positives, out=ratio, where=(positives > 0) & (negatives > 0))
-    weight = torch.tensor(ratio**config.positive_weight, dtype=torch.float32, device=device)
+    weight = torch.tensor(ratio**config.pos_weight_power, dtype=torch.float32, device=device)
     odds = torch.tensor(-np.log(ratio), dtype=torch.float32, device=device)
     return PriorAwareLoss(base, weight, config.logit_adjustment * odds)
 

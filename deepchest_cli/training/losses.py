@@ -64,20 +64,20 @@ class AsymmetricLoss:
 class PriorAwareLoss:
     """A loss under which rare positives count more, by weight or by what a logit means.
 
-    positive_weight (T,): factor of the loss of positives.
+    pos_weight_power (T,): factor of the loss of positives.
     log_odds (T,): added to the logits in training only, so that these come to rank findings as if
     each were as common as not (Menon et al. 2021, "Long-tail learning via logit adjustment",
     equation 10, for one finding at a time).
     """
 
     base: LabelLoss
-    positive_weight: Tensor
+    pos_weight_power: Tensor
     log_odds: Tensor
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each label (B, T)."""
         loss = self.base(logits + self.log_odds, labels)
-        return loss * torch.where(labels > 0, self.positive_weight, 1.0)
+        return loss * torch.where(labels > 0, self.pos_weight_power, 1.0)
 
 
 def task_losses(

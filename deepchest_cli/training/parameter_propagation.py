@@ -32,7 +32,7 @@ class ParameterPropagation(TaskPropagation):
             features.append(found.detach().float())
         direction = self.weighter(seen.losses, self.of_all(jacobian))
         for parameter, piece in pieces_of(self.scaled(direction), shared):
-            # in the layout of the parameter, which fused optimisers ask for
+            # in the layout of the parameter, which fused optimizers ask for
             parameter.grad = torch.empty_like(parameter, requires_grad=False)
             parameter.grad.copy_(piece.view(parameter.shape))
         self._fill_task_layer(torch.cat(features), torch.cat(self.shares(seen.own, seen.parts)))

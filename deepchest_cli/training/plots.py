@@ -13,7 +13,7 @@ from deepchest_cli.training.line_chart import (
     WIDTH,
     Floats,
     Line,
-    coloured,
+    colored,
     draw_chart,
     new_figure,
 )
@@ -67,7 +67,7 @@ def metrics_figure(columns: Columns) -> "Figure":
     ]
     prefix = f"{AUROC}/"
     findings = {n.removeprefix(prefix): v for n, v in columns.items() if n.startswith(prefix)}
-    scores = [*coloured(findings), Line("mean", columns[AUROC], "black", bold=True)]
+    scores = [*colored(findings), Line("mean", columns[AUROC], "black", bold=True)]
     figure = new_figure(len(scores))
     middle = 0.42 * WIDTH
     left = draw_chart(figure, (0, middle), "Loss, mean of the findings", epochs, losses)
@@ -95,7 +95,7 @@ def _mark(axes: "Axes", best: float) -> None:
 
 def weights_figure(columns: Columns) -> "Figure":
     """Return the weight of every finding over the epochs, with a thin line at one."""
-    lines = coloured({name: values for name, values in columns.items() if name != "epoch"})
+    lines = colored({name: values for name, values in columns.items() if name != "epoch"})
     figure = new_figure(len(lines))
     weights = np.concatenate([line.values for line in lines])
     weights = weights[np.isfinite(weights)]

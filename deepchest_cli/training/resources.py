@@ -52,7 +52,7 @@ def peak_memory(device: torch.device) -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until a device has done what it was asked to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -13,7 +13,7 @@ from deepchest_cli.training.setup import Setup
 
 VALIDATION_METRICS = (
     "loss",
-    "loss_ratio",
+    "normalized_cross_entropy",
     "accuracy",
     "balanced_accuracy",
     "f1",

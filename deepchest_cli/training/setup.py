@@ -27,7 +27,7 @@ from deepchest_cli.training.checks import (
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.long_tail import balanced_chances, build_loss, counts_of
 from deepchest_cli.training.losses import LabelLoss
-from deepchest_cli.training.optimisation import build_average, build_optimizer
+from deepchest_cli.training.optimization import build_average, build_optimizer
 from deepchest_cli.training.parts import (
     build_classifier,
     build_reader,
@@ -106,7 +106,7 @@ class Setup:
 
 def micro_batch(config: TrainConfig, ranks: Ranks) -> int:
     """Return how many radiographs of a step one device computes at a time."""
-    return max(config.batch_size // (config.accumulate * ranks.count), 1)
+    return max(config.batch_size // (config.grad_accum_steps * ranks.count), 1)
 
 
 def set_up(

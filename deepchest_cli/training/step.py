@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from deepchest_cli.data.augmentation import augment, draw, normalise, to_grey
+from deepchest_cli.data.augmentation import augment, draw, normalize, to_gray
 from deepchest_cli.data.batches import Batch
 from deepchest_cli.training.forward import AUGMENTATION, seed_of
 from deepchest_cli.training.loss_propagation import LossPropagation
-from deepchest_cli.training.optimisation import learning_rate, set_rate
+from deepchest_cli.training.optimization import learning_rate, set_rate
 from deepchest_cli.training.parameter_propagation import AheadPropagation, ParameterPropagation
 from deepchest_cli.training.propagation import Outcome, Propagation
 from deepchest_cli.training.setup import Setup
@@ -25,7 +25,7 @@ class TrainingStep:
     def __call__(self, batch: Batch, step: int) -> Outcome:
         """Take step number `step` of the run; returns what was found before the update."""
         setup = self.setup
-        parts = list(self._network_input(batch, step).chunk(setup.config.accumulate))
+        parts = list(self._network_input(batch, step).chunk(setup.config.grad_accum_steps))
         set_rate(setup.optimizer, learning_rate(setup.config, step, setup.total_steps))
         setup.optimizer.zero_grad(set_to_none=True)
         outcome = self.propagate(parts, batch, step)
@@ -35,7 +35,7 @@ class TrainingStep:
 
     def _network_input(self, batch: Batch, step: int) -> Tensor:
         setup = self.setup
-        grey = to_grey(batch.images, setup.classifier.architecture.image_size)
+        gray = to_gray(batch.images, setup.classifier.architecture.image_size)
         if setup.augmentation is not None:
             # for the whole batch, however many processes share it
             generator = torch.Generator().manual_seed(
@@ -44,14 +44,14 @@ class TrainingStep:
             draws = draw(len(batch.labels), generator)
             first = setup.ranks.rank * len(batch.images)
             mine = draws[:, first : first + len(batch.images)]
-            grey = augment(grey, setup.augmentation, mine)
-        return normalise(grey, setup.classifier.architecture.normalisation)
+            gray = augment(gray, setup.augmentation, mine)
+        return normalize(gray, setup.classifier.architecture.normalization)
 
     def _update(self) -> None:
         setup = self.setup
-        if setup.config.clip_norm:
+        if setup.config.clip_grad_norm:
             setup.scaler.unscale_(setup.optimizer)
-            nn.utils.clip_grad_norm_(setup.classifier.parameters(), setup.config.clip_norm)
+            nn.utils.clip_grad_norm_(setup.classifier.parameters(), setup.config.clip_grad_norm)
         setup.scaler.step(setup.optimizer)
         setup.scaler.update()
         if setup.average is not None:

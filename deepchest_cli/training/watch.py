@@ -36,5 +36,5 @@ class LossWatch:
         raise DivergedError(
             f"The loss of {', '.join(names)} is not finite in batch {int(self.first)} of epoch "
             f"{epoch}.",
-            "Begin a new run with a lower --learning-rate, or with --clip-norm 1.",
+            "Begin a new run with a lower --learning-rate, or with --clip-grad-norm 1.",
         )

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.weighting.catalogue import WEIGHTERS as WEIGHTERS
+from deepchest_cli.weighting.catalog import WEIGHTERS as WEIGHTERS
 from deepchest_cli.weighting.info import WeighterInfo as WeighterInfo
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ class Weighter(nn.Module, ABC):
 
     All state lives in buffers, parameters and the extra state of torch's modules, so that
     `state_dict` resumes a run exactly. Parameters, where a method learns its weights with the
-    model, belong into an optimiser group of their own without weight decay.
+    model, belong into an optimizer group of their own without weight decay.
     """
 
     # whether a step's objective is the sum of the objectives of its parts, so that each part can

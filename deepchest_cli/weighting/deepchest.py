@@ -33,15 +33,15 @@ class DeepChestWeighter(HeldWeighter):
     initial: the weights before the first update, see `initial_weights`; the authors' are figures
         of a file for each backbone, here `authors-cnn` and `authors-resnet`.
     signal: accuracy, as in the authors' code; balanced-accuracy, f1, auroc, average-precision;
-        loss, loss-ratio (the loss divided by that of predicting the prevalence) or loss-trend
-        (the loss divided by that of `trend_epochs` epochs before), where a task *above* the
-        threshold is raised. A task whose signal is undefined keeps its weight.
+        loss, normalized-cross-entropy (the loss divided by that of predicting the prevalence) or
+        loss-trend (the loss divided by that of `trend_epochs` epochs before), where a task
+        *above* the threshold is raised. A task whose signal is undefined keeps its weight.
     part: whose signal, training or validation; training.
     threshold: mean or median of the defined signals; mean.
     dead_band: from 0 to below 1: between theta (1 - dead_band) and theta (1 + dead_band) a weight
         stays; 0.
     floor: the lowest weight that decay reaches, from 0 to below the cap; 0, which is none.
-    renormalise: whether the weights are scaled to the sum T after each update, beyond cap and
+    renormalize: whether the weights are scaled to the sum T after each update, beyond cap and
         floor where need be; no.
     every: 0, once an epoch, or a number of steps: the update then follows from the logits observed
         in these steps, also across an epoch's end, where nothing happens any more.
@@ -64,14 +64,14 @@ class DeepChestWeighter(HeldWeighter):
         threshold: str = "mean",
         dead_band: float = 0.0,
         floor: float = 0.0,
-        renormalise: bool = False,
+        renormalize: bool = False,
         every: int = 0,
         trend_epochs: int = 1,
         context: Context | None = None,
     ) -> None:
         weights = initial_weights(initial, tuple(tasks), context or Context())
         super().__init__(tasks, weights)
-        self.rule = Rule(raise_factor, cap, decay, threshold, dead_band, floor, renormalise)
+        self.rule = Rule(raise_factor, cap, decay, threshold, dead_band, floor, renormalize)
         self.source = SignalSource(signal, part, every, trend_epochs)
         self.undefined: set[str] = set()  # met without a signal so far
         self.said: set[str] = set()  # and told to the user

@@ -6,7 +6,7 @@ H(p) = -p ln p - (1 - p) ln(1 - p), r_i = L_i / H(p_i), and theta the mean of al
     otherwise:     w_i <- max(w_i / 1.05, floor)
 and then all w_i times T / (the sum of all w_j). The objective is the sum of w_i L_i.
 
-- r_i in place of accuracy: at 1 nothing but the prevalence has been learnt, however rare the
+- r_i in place of accuracy: at 1 nothing but the prevalence has been learned, however rare the
   finding; by accuracy a finding that is hardly ever there looks solved.
 - The floor: no finding is given up, as decay alone would do in time.
 - The sum T: the weights move say between findings, and not the learning rate.
@@ -21,5 +21,8 @@ from functools import partial
 from deepchest_cli.weighting.lazy import Lazy
 
 rare_deepchest = partial(
-    Lazy("deepchest", "DeepChestWeighter"), signal="loss-ratio", floor=0.5, renormalise=True
+    Lazy("deepchest", "DeepChestWeighter"),
+    signal="normalized-cross-entropy",
+    floor=0.5,
+    renormalize=True,
 )

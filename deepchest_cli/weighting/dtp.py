@@ -1,4 +1,4 @@
-"""Dynamic task prioritisation (Guo et al. 2018, "Dynamic Task Prioritization for Multitask
+"""Dynamic task prioritization (Guo et al. 2018, "Dynamic Task Prioritization for Multitask
 Learning", ECCV).
 
 Once an epoch, with k_i the task's performance between 0 and 1, kbar_i its moving average, and a

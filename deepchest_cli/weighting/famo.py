@@ -1,7 +1,7 @@
-"""FAMO, fast adaptive multitask optimisation (Liu, Feng, Stone and Liu 2023, arXiv 2306.03792).
+"""FAMO, fast adaptive multitask optimization (Liu, Feng, Stone and Liu 2023, arXiv 2306.03792).
 
 Over the tasks that are present, with L_i the task's loss, L'_i that of the same batch after the
-model's update, v_i a learnt number, and D_i = L_i + 1e-8 (the paper's lower bound b_i is 0 here):
+model's update, v_i a learned number, and D_i = L_i + 1e-8 (the paper's lower bound b_i is 0 here):
     z = softmax(v),   c = 1 / (sum of z_i / D_i), without gradient
     objective = c (sum of z_i log D_i),   hence   w_i = c z_i / D_i
     after the update: delta_i = log D_i - log D'_i,   gradient of v_i = z_i (delta_i - z . delta)
@@ -50,7 +50,7 @@ class FamoWeighter(StepWeighter):
             )
         if not 0 <= decay < math.inf:
             raise UsageError(f"Option 'decay' of famo should be 0 or above. Found {decay}.")
-        # a buffer: the optimiser of the model is not to touch it
+        # a buffer: the optimizer of the model is not to touch it
         self.register_buffer("scores", torch.zeros(len(self.tasks), dtype=torch.float64))
         self.adam = InnerAdam(self.scores, learning_rate, decay)
         self.before: TaskLosses | None = None  # the losses of the step under way

@@ -1,4 +1,4 @@
-"""GO4Align, group optimisation for task alignment (Shen et al. 2024, arXiv 2404.06486).
+"""GO4Align, group optimization for task alignment (Shen et al. 2024, arXiv 2404.06486).
 
 At every step, over the tasks that are present, with L_i the task's loss and p_i a share:
     p_i <- p_i exp(-eta L_i), scaled so that the shares add up to what they did before

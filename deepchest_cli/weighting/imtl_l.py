@@ -1,6 +1,6 @@
-"""IMTL-L, impartial losses (Liu et al. 2021, "Towards Impartial Multi-task Learning", ICLR).
+"""IMTL-L, impartial losses (Liu et al. 2021, "Toward Impartial Multi-task Learning", ICLR).
 
-Over the tasks that are present, with L_i the task's loss and s_i a learnt number:
+Over the tasks that are present, with L_i the task's loss and s_i a learned number:
     objective = sum of exp(s_i) L_i - s_i,   hence   w_i = exp(s_i)
 Where that is least by s_i, every weighted loss is 1. It is twice the uncertainty weighting of
 L_i / 2 with the sign of s_i turned (see `uncertainty`, form classification).
@@ -15,9 +15,9 @@ from deepchest_cli.weighting.base import SMALLEST, StepWeighter, TaskLosses
 
 
 class ImpartialLossWeighter(StepWeighter):
-    """Weights that are learnt with the model so that all weighted losses come near 1.
+    """Weights that are learned with the model so that all weighted losses come near 1.
 
-    s_i begins at 0 as in the paper, where all weights are 1. The optimiser of the model should
+    s_i begins at 0 as in the paper, where all weights are 1. The optimizer of the model should
     hold the parameters, without weight decay. A loss below 1e-8 counts as 1e-8, without gradient:
     s_i would rise for ever at a loss of 0.
     """
@@ -27,7 +27,7 @@ class ImpartialLossWeighter(StepWeighter):
         self.log_weights = nn.Parameter(torch.zeros(len(self.tasks), dtype=torch.float32))
 
     def forward(self, losses: TaskLosses) -> Tensor:
-        """Return the sum of the present tasks' weighted losses and regularisers."""
+        """Return the sum of the present tasks' weighted losses and regularizers."""
         scales = self.log_weights.to(losses.values)  # also where the losses are on Metal
         weights = scales.exp()
         self.remember(weights * (losses.present & (losses.values >= SMALLEST)))

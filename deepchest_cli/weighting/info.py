@@ -1,4 +1,4 @@
-"""What the catalogue knows of a weighter."""
+"""What the catalog knows of a weighter."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Adam over numbers of a weighter's own, which the optimiser of the model is not to touch."""
+"""Adam over numbers of a weighter's own, which the optimizer of the model is not to touch."""
 
 import copy
 from typing import Any

@@ -22,6 +22,6 @@ class InverseLossWeighter(StepWeighter):
 
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the weighted sum of the losses; those below 1e-8 count as 1e-8 in weights."""
-        # normalised 1 / L_i is a softmax of -log L_i, which cannot overflow
+        # normalized 1 / L_i is a softmax of -log L_i, which cannot overflow
         shares = softmax_over(losses.present, -safe_log(losses).detach())
         return weighted_sum(self.remember(shares * losses.present.sum()), losses)

@@ -1,7 +1,7 @@
 """Task weighting, usable in any training loop: one weighter per file."""
 
 from deepchest_cli.weighting.base import Context, LossWeighter, Performance, TaskLosses, Weighter
-from deepchest_cli.weighting.catalogue import WEIGHTERS
+from deepchest_cli.weighting.catalog import WEIGHTERS
 from deepchest_cli.weighting.composite import CompositeWeighter
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
 from deepchest_cli.weighting.dtp import DynamicTaskPriority

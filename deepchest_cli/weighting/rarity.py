@@ -1,4 +1,4 @@
-"""A prior by rarity, moved by what generalises (our own rule; see RARE-FINDINGS.md: unproven).
+"""A prior by rarity, moved by what generalizes (our own rule; see RARE-FINDINGS.md: unproven).
 
 DeepChest as published moves weights by training accuracy, in which a finding that is hardly ever
 there looks solved, and starves it. Here, with p_i the share of positives among finding i's training
@@ -31,18 +31,19 @@ FARTHEST = 2.0  # deviations that a step counts at most
 class RarityWeighter(HeldWeighter):
     """A prior by rarity and a feedback from validation, smooth, bounded, of the sum T.
 
-    power: of the rarity, 1 is the inverse frequency, 0 no prior; below 0 it favours the frequent.
+    power: of the rarity, 1 is the inverse frequency, 0 no prior; below 0 it favors the frequent.
     kappa: the prevalence above which findings count as equally frequent; 1, hardly any.
     ramp: whether the prior holds always, late (from `turn` of the epochs on) or early (from the
         start, falling evenly to nothing at `turn`).
     turn: a share of the epochs, above 0 and at most 1.
-    signal: none; auroc; loss-ratio, the loss over that of predicting the prevalence; gap, by how
-        much that ratio is larger in validation than in training; trend, by how much the validation
-        loss has grown since the epoch before. In all of them more is worse (1 - AUROC).
+    signal: none; auroc; normalized-cross-entropy, the loss over that of predicting the prevalence;
+        gap, by how much that ratio is larger in validation than in training; trend, by how much
+        the validation loss has grown since the epoch before. In all of them more is worse
+        (1 - AUROC).
     rate: how far a finding's logarithm moves for one deviation; above 0 the worse are raised.
     memory: from 0 to 1; 1 adds up, 0 has none.
     certainty: standard errors of the signal within which nothing moves; 0 or above.
-    limit: how many times as much as before the normalisation a weight may be, above 1.
+    limit: how many times as much as before the normalization a weight may be, above 1.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ def _auroc(now: Performance, before: Tensor | None) -> Tensor:
 
 
 def _loss_ratio(now: Performance, before: Tensor | None) -> Tensor:
-    return now.validation["loss_ratio"]
+    return now.validation["normalized_cross_entropy"]
 
 
 def _gap(now: Performance, before: Tensor | None) -> Tensor:
@@ -36,7 +36,7 @@ def _log(losses: Tensor) -> Tensor:
 RARITY_SIGNALS: Mapping[str, Source] = {
     "none": lambda now, before: None,
     "auroc": _auroc,
-    "loss-ratio": _loss_ratio,
+    "normalized-cross-entropy": _loss_ratio,
     "gap": _gap,
     "trend": _trend,
 }
@@ -57,7 +57,7 @@ def standard_errors(signal: str, values: Tensor, now: Performance) -> Tensor:
     negatives: Tensor
     positives, negatives = now.validation_counts.double().cpu().clamp(min=1)
     if signal != "auroc":
-        scale = values.abs() if signal == "loss-ratio" else torch.ones_like(values)
+        scale = values.abs() if signal == "normalized-cross-entropy" else torch.ones_like(values)
         return scale * positives.rsqrt()
     area = 1 - values
     both_above, both_below = area / (2 - area), 2 * area.square() / (1 + area)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.catalogue import WEIGHTERS
+from deepchest_cli.weighting.catalog import WEIGHTERS
 
 if TYPE_CHECKING:  # names and options are checked without torch
     from deepchest_cli.weighting.base import Context, Weighter

@@ -22,7 +22,7 @@ class Rule:
     threshold: str
     dead_band: float
     floor: float
-    renormalise: bool
+    renormalize: bool
 
     def __post_init__(self) -> None:
         """Refuse constants out of range; NaN is always out of range."""
@@ -52,7 +52,7 @@ class Rule:
         lowered = torch.maximum(weights / self.decay, weights.clamp(max=self.floor))
         updated = torch.where(worse, raised, torch.where(better, lowered, weights))
         return (
-            updated * (len(weights) / math.fsum(updated.tolist())) if self.renormalise else updated
+            updated * (len(weights) / math.fsum(updated.tolist())) if self.renormalize else updated
         )
 
     def _sides(

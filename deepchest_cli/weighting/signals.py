@@ -72,7 +72,7 @@ def _loss(logits: Tensor, positive: Tensor) -> Tensor:
 def _loss_ratio(logits: Tensor, positive: Tensor) -> Tensor:
     """The loss divided by H(p) = -p ln p - (1 - p) ln(1 - p), p the prevalence; needs both.
 
-    H(p) is the loss of the best constant prediction: at 1 a model has learnt nothing but p.
+    H(p) is the loss of the best constant prediction: at 1 a model has learned nothing but p.
     """
     p = positive.double().mean()
     entropy = torch.special.entr(torch.stack([p, 1 - p])).sum()
@@ -87,7 +87,7 @@ SIGNALS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "auroc": _auroc,
     "average-precision": _average_precision,
     "loss": _loss,
-    "loss-ratio": _loss_ratio,
+    "normalized-cross-entropy": _loss_ratio,
 }
 
 

@@ -1,11 +1,11 @@
 """Uncertainty weighting (Kendall, Gal and Cipolla 2018, "Multi-Task Learning Using Uncertainty to
 Weigh Losses for Scene Geometry and Semantics", arXiv 1705.07115).
 
-Over the tasks that are present, with L_i the task's loss, sigma_i its learnt uncertainty, s_i what
-is learnt of it, and w_i the weight that follows:
+Over the tasks that are present, with L_i the task's loss, sigma_i its learned uncertainty, s_i what
+is learned of it, and w_i the weight that follows:
     classification:  objective = sum of exp(-s_i) L_i + s_i / 2,   s_i = log sigma_i^2
     authors:         objective = sum of exp(-2 s_i) L_i + s_i,     s_i = log sigma_i
-Both are L_i / sigma_i^2 + log sigma_i; they differ in how fast a step of the optimiser moves sigma.
+Both are L_i / sigma_i^2 + log sigma_i; they differ in how fast a step of the optimizer moves sigma.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ FARTHEST = 20.0  # the best s_i of a loss of 1e-8 is -17.7
 
 
 class UncertaintyWeighter(StepWeighter):
-    """Weights that are learnt with the model: the larger a loss stays, the lower its weight.
+    """Weights that are learned with the model: the larger a loss stays, the lower its weight.
 
     form: classification, the paper's for cross-entropies; or authors, which the authors of
         DeepChest compare with.
     initial: s_i before the first step, from -20 to 20; 0, where all weights are 1. The paper
         finds that the start matters little.
 
-    The optimiser of the model should hold the parameters, without weight decay. A loss below 1e-8
+    The optimizer of the model should hold the parameters, without weight decay. A loss below 1e-8
     counts as 1e-8, without gradient: s_i would fall for ever at a loss of 0.
     """
 
@@ -48,10 +48,10 @@ class UncertaintyWeighter(StepWeighter):
         self.log_scales = nn.Parameter(start)
 
     def forward(self, losses: TaskLosses) -> Tensor:
-        """Return the sum of the present tasks' weighted losses and regularisers."""
-        exponent, regulariser = FORMS[self.form]
+        """Return the sum of the present tasks' weighted losses and regularizers."""
+        exponent, regularizer = FORMS[self.form]
         scales = self.log_scales.to(losses.values)  # also where the losses are on Metal
         weights = torch.exp(-exponent * scales)
         self.remember(weights * (losses.present & (losses.values >= SMALLEST)))
-        terms = weights * losses.values.clamp(min=SMALLEST) + regulariser * scales
+        terms = weights * losses.values.clamp(min=SMALLEST) + regularizer * scales
         return torch.where(losses.present, terms, torch.zeros_like(terms)).sum()

@@ -7,7 +7,7 @@ import time
 
 import torch
 from interleaved import compare
-from our_epoch import prepared, read_options, synchronise
+from our_epoch import prepared, read_options, synchronize
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from deepchest_cli.config import TrainConfig
@@ -15,7 +15,7 @@ from deepchest_cli.training.setup import set_up
 
 
 class BareStep:
-    """The same model and optimiser on one batch that is in memory: no loading, nothing else."""
+    """The same model and optimizer on one batch that is in memory: no loading, nothing else."""
 
     def __init__(self, config: TrainConfig, steps: int) -> None:
         self.setup, self.steps = set_up(config), steps
@@ -38,7 +38,7 @@ class BareStep:
             setup.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             setup.optimizer.step()
-        synchronise(setup.device)
+        synchronize(setup.device)
         return self.steps * len(self.labels) / (time.perf_counter() - started)
 
 

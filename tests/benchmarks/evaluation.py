@@ -130,11 +130,11 @@ def coverage(repetitions: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--bootstrap-replicates", type=int, default=1000)
     parser.add_argument("--repetitions", type=int, default=400, help="of the coverage; 0: none")
     parser.add_argument("--keep", type=Path, help="folder for the scores and the report")
     options = parser.parse_args()
-    time_bootstrap(options.replicates)
+    time_bootstrap(options.bootstrap_replicates)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ def material(images: int, size: int) -> Iterator[Material]:
 def _originals(folder: Path) -> tuple[list[Path], str]:
     real = Path(os.environ.get("DEEPCHEST_TEST_DATA", "")) / "nih-1024" / "images"
     if real.is_dir():
-        # those in colour are rare in NIH's data and need not be among a few
+        # those in color are rare in NIH's data and need not be among a few
         found = [path for path in sorted(real.glob("*.png")) if Image.open(path).mode == "L"]
         return found, f"{len(found)} of NIH's originals, again and again"
     demo = folder / "demo"

@@ -14,7 +14,7 @@ from deepchest_cli.config import TrainConfig
 from deepchest_cli.interruption import StopRequest
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.observers import Observers
-from deepchest_cli.training.resources import Clock, synchronise
+from deepchest_cli.training.resources import Clock, synchronize
 from deepchest_cli.training.setup import set_up
 
 
@@ -28,7 +28,7 @@ class OurEpoch:
     def __call__(self) -> float:
         clock = Clock()
         self.trainer._train_epoch(StopRequest(), clock)
-        synchronise(self.trainer.setup.device)
+        synchronize(self.trainer.setup.device)
         seconds = clock.seconds
         self.trainer.position.epoch_step = 0
         return self.images / seconds

@@ -22,11 +22,11 @@ RARE, CHOSEN = "rarity", "deepchest-rare"
 VARIANTS = (
     # the published rule, its signal replaced or held back
     "deepchest",
-    "deepchest[signal=auroc,part=validation,floor=0.5,renormalise=yes]",
-    "deepchest[signal=average-precision,part=validation,floor=0.5,renormalise=yes]",
-    "deepchest[signal=loss-ratio,floor=0.5,renormalise=yes]",
-    "deepchest[signal=loss-trend,part=validation,floor=0.5,renormalise=yes]",
-    "deepchest[signal=auroc,every=25,dead_band=0.05,floor=0.5,renormalise=yes]",
+    "deepchest[signal=auroc,part=validation,floor=0.5,renormalize=yes]",
+    "deepchest[signal=average-precision,part=validation,floor=0.5,renormalize=yes]",
+    "deepchest[signal=normalized-cross-entropy,floor=0.5,renormalize=yes]",
+    "deepchest[signal=loss-trend,part=validation,floor=0.5,renormalize=yes]",
+    "deepchest[signal=auroc,every=25,dead_band=0.05,floor=0.5,renormalize=yes]",
     # priors
     "prevalence[power=0.5]",
     f"{RARE}[power=0.5,kappa=0.03,ramp=always]",

@@ -22,11 +22,11 @@ from torchvision.transforms import v2
 
 from deepchest_cli.data.augmentation import (
     Augmentation,
-    Normalisation,
+    Normalization,
     augment,
     draw,
-    normalise,
-    to_grey,
+    normalize,
+    to_gray,
 )
 from deepchest_cli.data.batches import ahead, batches, epoch_order
 from deepchest_cli.data.dataset import open_dataset
@@ -80,9 +80,9 @@ def ours(found: Material) -> Iterator[torch.Tensor]:
     rows, generator = np.arange(IMAGES), torch.Generator().manual_seed(0)
     for epoch in itertools.count():
         for batch in ahead(batches(reader, epoch_order(rows, 0, epoch), BATCH)):
-            grey = to_grey(batch.images, SIZE)
-            yield normalise(
-                augment(grey, Augmentation(), draw(len(grey), generator)), Normalisation()
+            gray = to_gray(batch.images, SIZE)
+            yield normalize(
+                augment(gray, Augmentation(), draw(len(gray), generator)), Normalization()
             )
 
 

@@ -1,6 +1,6 @@
 """The arrangement of the authors' training, written afresh from what it does.
 
-Files are decoded in colour and transformed one by one in the training process; the network runs in
+Files are decoded in color and transformed one by one in the training process; the network runs in
 fp32 on contiguous tensors of three channels; a loop over the tasks computes a cross-entropy each
 and takes losses and correct answers off the device with `.item()`.
 """
@@ -23,7 +23,7 @@ from deepchest_cli.data.findings import FINDINGS
 UNITS = 512
 
 
-class ColourFiles(Dataset):
+class ColorFiles(Dataset):
     """NIH's files with their labels, augmented as the authors do."""
 
     def __init__(self, source: Path, size: int) -> None:
@@ -81,7 +81,7 @@ class ReferenceRun:
         self.optimizer = torch.optim.RMSprop(self.model.parameters(), lr=1e-3)
         self.loss = nn.CrossEntropyLoss()
         self.weights = dict.fromkeys(FINDINGS, 1.0)
-        self.coming = self._batches(ColourFiles(source, size))
+        self.coming = self._batches(ColorFiles(source, size))
 
     def _batches(self, dataset: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
         while True:

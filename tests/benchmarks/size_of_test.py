@@ -34,7 +34,7 @@ def rejected(seeds: int, patients: int, effects: tuple[float, float, float], opt
     chance = np.random.default_rng(seeds)
     by_seed, shared, own = effects
     shares = np.full(patients, 1 / patients)
-    draws = chance.multinomial(patients, shares, size=options.replicates) / patients
+    draws = chance.multinomial(patients, shares, size=options.bootstrap_replicates) / patients
     found = 0
     for _ in range(options.repetitions):
         # heavy tails, as a few patients have most of the images
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="results.json of a real comparison")
     parser.add_argument("--twins", type=Path, help="folder of a comparison of equal and its twin")
     parser.add_argument("--repetitions", type=int, default=10_000)
-    parser.add_argument("--replicates", type=int, default=200)
+    parser.add_argument("--bootstrap-replicates", type=int, default=200)
     options = parser.parse_args()
     if options.twins:
         twins(options.twins)

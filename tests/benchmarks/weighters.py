@@ -17,7 +17,7 @@ from our_epoch import prepared, read_options
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.batches import Batch
 from deepchest_cli.training.cost import Candidate, Ratio, candidates, measure, prepare_cost, ratio
-from deepchest_cli.training.resources import synchronise
+from deepchest_cli.training.resources import synchronize
 from deepchest_cli.training.setup import Setup
 from deepchest_cli.weighting import WEIGHTERS, GradientWeighter, TaskLosses
 
@@ -70,7 +70,7 @@ def own_work(candidate: Candidate, batch: Batch) -> float:
         else:
             weighter(TaskLosses(values, known), jacobian)
         weighter.after_step(lambda: TaskLosses(values, known))
-    synchronise(device)
+    synchronize(device)
     return (time.perf_counter() - started) / OWN_ROUNDS
 
 
@@ -109,7 +109,7 @@ def report(found: dict[str, Candidate], batch: Batch, options: argparse.Namespac
         print(
             f"| `{name}` | {1e6 * own:,.0f} µs | {own / step:.2%} "
             f"| {written(ratio(candidate.seconds, equal.seconds))} "
-            f"| {max(candidate.peaks, default=0) / 1e9:.2f} GB |"
+            f"| {max(candidate.peak_memory_by_round, default=0) / 1e9:.2f} GB |"
         )
 
 

@@ -28,7 +28,7 @@ def check(line):
         ("export --out=--force --out b", "--out is given twice: '--force' and 'b'"),
         ("train --out --quiet", "--out has no value: --quiet follows it"),
         ("evaluate --store --no-store", "--store and --no-store are both given"),
-        ("evaluate --no-localisation --localisation", "--no-localisation and --localisation are"),
+        ("evaluate --no-localization --localization", "--no-localization and --localization are"),
         ("evaluate --json --format csv", "--json and --format csv are both given"),
         ("predict --format jsonl x.png --json", "--json and --format jsonl are both given"),
     ],
@@ -87,7 +87,7 @@ def test_what_may_stand_together_is_let_through(line):
         ("train --output-dir x", "--out"),
         ("train --amp", "--precision auto"),
         ("train --fp16", "--precision fp16"),
-        ("train --gradient_accumulation_steps 2", "--accumulate"),
+        ("train --gradient_accumulation_steps 2", "--grad-accum-steps"),
         ("train --bacbone x", "--backbone"),
         ("compare-weighters --seed 3", "--seeds"),
         ("compare-weighters --weighter upgrad", "--weighters"),
@@ -99,7 +99,7 @@ def test_what_may_stand_together_is_let_through(line):
         ("prepare --val-split 0.1", "--validation-fraction"),
         ("prepare --img-size 64", "--size"),
         ("evaluate --checkpoint a", "--model"),
-        ("evaluate --bootstrap 100", "--replicates"),
+        ("evaluate --bootstrap 100", "--bootstrap-replicates"),
     ],
 )
 def test_a_flag_of_other_programs_is_answered_with_ours(line, meant):

@@ -13,10 +13,10 @@ import pytest
 from killing import KilledError, assert_equal_comparisons, killed_at
 from tests_support import replaced, rows_of, valid
 
-from deepchest_cli.commands.compare_weighters import compare_weighters
+from deepchest_cli.commands.compare_weighters import check_gates, compare_weighters
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
-from deepchest_cli.errors import DeepChestError, InterruptedRunError
+from deepchest_cli.errors import DeepChestError, GateError, InterruptedRunError
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.terminal import Terminal
 from deepchest_cli.training import precision
@@ -28,7 +28,7 @@ from deepchest_cli.training.setup import set_up
 
 QUICK = (
     "--backbone", "small_cnn", "--batch-size", "16", "--epochs", "1", "--learning-rate", "1e-3",
-    "--replicates", "100", "--cost-rounds", "2",
+    "--bootstrap-replicates", "100", "--cost-rounds", "2",
 )  # fmt: skip
 ARMS = "equal,deepchest,uncertainty,deepchest+uncertainty"
 
@@ -44,7 +44,7 @@ def config_of(shards, **more):
     """Return what `run` asks for."""
     return CompareConfig(
         data=shards, weighters=ARMS, backbone="small_cnn", batch_size=16, epochs=1,
-        learning_rate=1e-3, replicates=100, cost_rounds=2, **more,
+        learning_rate=1e-3, bootstrap_replicates=100, cost_rounds=2, **more,
     )  # fmt: skip
 
 
@@ -316,7 +316,7 @@ def test_a_fold_that_cannot_be_trained_on_is_refused_at_the_start(deepchest, sha
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize("flags", [("--not-worse", "dwa=1"), ("--folds", 3), ("--out", "c")])
+@pytest.mark.parametrize("flags", [("--fail-if-inferior", "dwa"), ("--folds", 3), ("--out", "c")])
 def test_costs_alone_meet_no_gate(deepchest, shards, flags):
     outcome = deepchest(
         "compare-weighters", "--data", shards, "--weighters", "dwa", "--cost-only", *flags
@@ -358,23 +358,49 @@ def test_one_seed_has_no_test_and_says_why(deepchest, shards, tmp_path):
     assert outcome.code == 0
     assert "too few seeds for a test, which takes 3 or more" in outcome.out
     row = results_in(tmp_path / "c")["weighters"]["deepchest"]["differences"]["macro_auroc"]
-    assert (row["p"], row["low"], row["verdict"]) == (None, None, "cannot be told")
+    assert (row["p"], row["low"], row["verdict"]) == (None, None, "inconclusive")
 
 
-@pytest.mark.parametrize(("allowed", "code"), [(1e-6, 0), (-1e-6, 3)])
-def test_a_gate_is_how_much_worse_a_weighter_may_be(folder, deepchest, allowed, code):
-    weighters = results_in(folder)["weighters"]
-    label = "uncertainty"
-    loss = -weighters[label]["differences"]["macro_auroc"]["estimate"]
-    gate = f"{label}={loss + allowed:.9f}"
-    outcome = deepchest("compare-weighters", "--resume", folder, "--not-worse", gate)
-    assert outcome.code == code
-    assert ("quality gate" in outcome.err) is (code == 3)
+@pytest.mark.parametrize(
+    ("label", "estimate", "met"),
+    [
+        ("uncertainty", 0.01, True),
+        ("uncertainty", -0.0049, True),
+        ("uncertainty", -0.0051, False),
+        ("uncertainty", float("nan"), False),
+        ("equal", None, True),
+    ],
+)
+def test_a_gate_is_how_much_worse_a_weighter_may_be(label, estimate, met):
+    rows = None if estimate is None else {"macro_auroc": {"estimate": estimate}}
+    results = {"weighters": {label: {"differences": rows}}, "design": {"baseline": "equal"}}
+    config = CompareConfig(fail_if_inferior=(label,), margin=0.005)
+    if met:
+        check_gates(results, config)
+    else:
+        with pytest.raises(GateError, match=f"quality gate was not met.*{label}"):
+            check_gates(results, config)
 
 
-@pytest.mark.parametrize("gate", ["dwa=0.1", "deepchest=much", "deepchest", "deepchest=nan"])
+def test_a_gate_ends_a_comparison_with_its_own_code(folder, deepchest):
+    estimates = {
+        label: entry["differences"]["macro_auroc"]["estimate"]
+        for label, entry in results_in(folder)["weighters"].items()
+        if entry["differences"]
+    }
+    label = min(estimates, key=estimates.__getitem__)
+    flags = ("--resume", folder, "--fail-if-inferior", label, "--margin", 0)
+    outcome = deepchest("compare-weighters", *flags)
+    assert outcome.code == (3 if estimates[label] < 0 else 0)
+    assert ("quality gate" in outcome.err) is (estimates[label] < 0)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [("dwa",), ("deepchest=0.1",), ("deepchest", "--margin", "-1"), ("equal", "--margin", "nan")],
+)
 def test_a_gate_that_cannot_be_met_or_missed_is_refused(folder, deepchest, gate):
-    assert deepchest("compare-weighters", "--resume", folder, "--not-worse", gate).code == 2
+    assert deepchest("compare-weighters", "--resume", folder, "--fail-if-inferior", *gate).code == 2
 
 
 def test_folds_score_every_radiograph_once(deepchest, shards, tmp_path):

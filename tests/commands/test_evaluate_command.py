@@ -20,7 +20,7 @@ from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.model.reference import numbers_of
 from deepchest_cli.terminal import Terminal
 
-QUICK = ("--replicates", 20)
+QUICK = ("--bootstrap-replicates", 20)
 
 
 @pytest.fixture
@@ -156,16 +156,16 @@ def test_training_images_under_another_table_are_refused(deepchest, run, twin):
 def test_an_overlap_that_is_allowed_is_said_in_every_output(deepchest, run, twin, tmp_path):
     training, validation = overlap_of(twin, run)
     words = ("evaluate", "--model", run, "--data", twin, *QUICK, "--allow-overlap")
-    table = deepchest(*words, "--against", run, "--report", tmp_path / "r")
+    table = deepchest(*words, "--compare-to", run, "--report", tmp_path / "r")
     assert table.code == 0, table.err
     said = f"{training} are training images"
     for text in (table.out, table.err, *map(Path.read_text, (tmp_path / "r").glob("*.[mh][dt]*"))):
         assert said in text
-    assert f"--against {run}: Overlap" in table.err
+    assert f"--compare-to {run}: Overlap" in table.err
     document = valid(json.loads((tmp_path / "r" / "results.json").read_text()), "evaluate")
     found = document["overlap"]
     assert (found["training"], found["validation"]) == (training, validation)
-    assert said in document["against"]["caution"]
+    assert said in document["compared_to"]["caution"]
     assert document["source"] == "csv" and document["synthetic"] is None
 
 
@@ -178,7 +178,7 @@ def test_the_other_model_of_a_comparison_may_not_have_seen_the_images(
     torch.save(other, tmp_path / "other.pt")
     words = ("evaluate", "--model", tmp_path / "other.pt", "--data", twin, *QUICK)
     assert deepchest(*words).code == 0
-    for more in (("--against", run), ("--model", run)):
+    for more in (("--compare-to", run), ("--model", run)):
         refused = deepchest(*words, *more)
         assert (refused.code, "are training images" in refused.err) == (2, True)
 
@@ -317,7 +317,7 @@ def test_models_of_other_findings_make_no_ensemble(deepchest, run, shards, tmp_p
 
 FILES = (
     "calibration.csv", "confusion.png", "differences.csv", "errors.png", "findings.csv",
-    "localisation.csv", "model-card.md", "operating-points.csv", "precision-recall.png",
+    "localization.csv", "model-card.md", "operating-points.csv", "precision-recall.png",
     "predictions.csv", "reliability.csv", "reliability.png", "report.html", "results.json",
     "roc.png", "subgroups.csv", "subgroups.png",
 )  # fmt: skip
@@ -329,7 +329,7 @@ def reported(trained, shards, tmp_path_factory):
     root = tmp_path_factory.mktemp("reported")
     run = shutil.copytree(trained, root / "run")
     config = EvaluateConfig(
-        (str(run),), shards, report=root / "report", against=run, seed=3, replicates=20
+        (str(run),), shards, report=root / "report", compare_to=run, seed=3, bootstrap_replicates=20
     )
     score(config, Terminal(quiet=True))
     return root
@@ -339,13 +339,13 @@ def test_a_report_is_complete_and_stands_alone(reported):
     folder = reported / "report"
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     document = valid(json.loads((folder / "results.json").read_text()), "evaluate")
-    assert document["against"]["macro"]["auroc"]["difference"] == 0
-    assert document["localisation"]["boxes"] == 1
+    assert document["compared_to"]["macro"]["auroc"]["difference"] == 0
+    assert document["localization"]["boxes"] == 1
     page = (folder / "report.html").read_text()
     assert page.count("<img") == 6
     assert 'src="http' not in page and "href=" not in page
     assert "$" not in page.split("</style>")[1].split("data:image")[0]
-    assert "not recognised as a whole published test part" in page
+    assert "not recognized as a whole published test part" in page
     card = (folder / "model-card.md").read_text()
     assert "mobilenet_v2" in card
     assert "not for clinical use" in card
@@ -403,7 +403,7 @@ def test_a_report_of_a_file(deepchest, files, tmp_path):
     words = ("--predictions", files[0], "--labels", files[1], "--report", tmp_path / "report")
     assert deepchest("evaluate", *words, *QUICK).code == 0
     names = {path.name for path in (tmp_path / "report").iterdir()}
-    assert names == set(FILES) - {"errors.png", "differences.csv", "localisation.csv"}
+    assert names == set(FILES) - {"errors.png", "differences.csv", "localization.csv"}
     assert "the model is not known" in (tmp_path / "report" / "model-card.md").read_text()
 
 
@@ -441,15 +441,15 @@ def test_two_files_are_compared(deepchest, files, tmp_path):
     ]
     (tmp_path / "worse.csv").write_text("\n".join(worse))
     words = ("evaluate", "--predictions", files[0], "--labels", files[1])
-    outcome = deepchest(*words, "--against", tmp_path / "worse.csv")
+    outcome = deepchest(*words, "--compare-to", tmp_path / "worse.csv")
     assert "Minus" in outcome.out
-    document = json.loads(deepchest(*words, "--against", tmp_path / "worse.csv", "--json").out)
-    found = document["against"]["findings"]
+    document = json.loads(deepchest(*words, "--compare-to", tmp_path / "worse.csv", "--json").out)
+    found = document["compared_to"]["findings"]
     auroc = document["findings"]["Effusion"]["auroc"]
     assert found["Effusion"]["auroc"]["difference"] == pytest.approx(auroc - 0.5, abs=1e-12)
     assert found["Mass"]["auroc"] == {  # without a positive
         "difference": None, "low": None, "high": None, "p": None, "p_holm": None,
-        "verdict": "cannot be told",
+        "verdict": "inconclusive",
     }  # fmt: skip
 
 
@@ -457,7 +457,7 @@ def test_differences_across_images_are_refused(deepchest, files, tmp_path):
     lines = files[0].read_text().splitlines()
     (tmp_path / "fewer.csv").write_text("\n".join(lines[:-3]))
     words = ("evaluate", "--predictions", files[0], "--labels", files[1])
-    refused = deepchest(*words, "--against", tmp_path / "fewer.csv")
+    refused = deepchest(*words, "--compare-to", tmp_path / "fewer.csv")
     assert refused.code == 2
     assert "not on the same images" in refused.err
 
@@ -510,7 +510,7 @@ def test_flags_that_do_not_go_together(deepchest, words, message):
 
 
 def test_without_replicates_there_are_no_intervals(evaluate):
-    outcome = evaluate("--replicates", 0)
+    outcome = evaluate("--bootstrap-replicates", 0)
     assert outcome.code == 0, outcome.err
     assert "95 % interval" not in outcome.out
 
@@ -526,7 +526,7 @@ def test_the_seed_fixes_every_interval(evaluate):
 def test_a_single_model_may_be_named_in_a_file(deepchest, run, shards, tmp_path):
     (tmp_path / "c.toml").write_text(f'model = "{run}"\ndata = "{shards}"\nreplicates = 5\n')
     outcome = deepchest("evaluate", "--config", tmp_path / "c.toml", "--json")
-    assert json.loads(outcome.out)["replicates"] == 5
+    assert json.loads(outcome.out)["bootstrap_replicates"] == 5
 
 
 def test_predictions_from_standard_input(deepchest, files, monkeypatch):
@@ -547,15 +547,15 @@ def test_medmnists_parts_are_told_apart(deepchest, tmp_path):
         paths[part] = tmp_path / f"chestmnist_{part}_[AUC]0.500_[ACC]0.500@x.csv"
         write_medmnist(paths[part], FINDINGS, chance.random((60, 14)) * 0.5 + 0.3 * values)
     words = ("--predictions", paths["test"], "--labels", tmp_path / "chestmnist.npz", *QUICK)
-    more = ("--validation", paths["val"], "--against", paths["test"], "--json")
+    more = ("--validation", paths["val"], "--compare-to", paths["test"], "--json")
     outcome = deepchest("evaluate", *words, *more)
     document = valid(json.loads(outcome.out), "evaluate")
     assert document["choices"]["images"] == 60
-    assert document["against"]["macro"]["auroc"]["difference"] == 0
+    assert document["compared_to"]["macro"]["auroc"]["difference"] == 0
     assert document["label_version"] == "2017"
 
 
-@pytest.mark.parametrize("flag", ["--against", "--relabels"])
+@pytest.mark.parametrize("flag", ["--compare-to", "--expert-labels"])
 def test_what_is_compared_with_has_to_be_there(evaluate, tmp_path, flag):
     refused = evaluate(flag, tmp_path / "none")
     assert (refused.code, f"{flag}: " in refused.err) == (2, True)
@@ -613,7 +613,7 @@ def test_a_findings_name_is_no_formula(deepchest, tmp_path):
     labels = [f"{n},{n % 2}" for n in range(40)]
     (tmp_path / "l.csv").write_text("image,a$x^$b\n" + "\n".join(labels))
     words = ("evaluate", "--predictions", tmp_path / "p.csv", "--labels", tmp_path / "l.csv")
-    outcome = deepchest(*words, "--report", tmp_path / "r", "--replicates", "5")
+    outcome = deepchest(*words, "--report", tmp_path / "r", "--bootstrap-replicates", "5")
     assert outcome.code == 0, outcome.err
     assert (tmp_path / "r" / "report.html").is_file()
 
@@ -635,10 +635,10 @@ def test_parts_of_medmnist_are_told_by_their_names(deepchest, tmp_path):
         test,
         "--labels",
         tmp_path / "chestmnist.npz",
-        "--replicates",
+        "--bootstrap-replicates",
         "2",
     )
-    for flag, path in (("--validation", test), ("--against", validation)):
+    for flag, path in (("--validation", test), ("--compare-to", validation)):
         refused = deepchest(*words, flag, path)
         assert refused.code == 2 and "by its name" in refused.err
     assert deepchest(*words, "--validation", validation).code == 0

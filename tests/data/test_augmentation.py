@@ -6,12 +6,12 @@ import torch
 from deepchest_cli.data.augmentation import (
     PAPER,
     Augmentation,
-    Normalisation,
+    Normalization,
     _grid,
     augment,
     draw,
-    normalise,
-    to_grey,
+    normalize,
+    to_gray,
 )
 
 STILL = Augmentation(rotation=0, area=(1, 1), aspect=1, shift=0, brightness=0, contrast=0)
@@ -21,40 +21,40 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def augmented(grey, augmentation, seed=0):
-    return augment(grey, augmentation, draw(len(grey), generator(seed)))
+def augmented(gray, augmentation, seed=0):
+    return augment(gray, augmentation, draw(len(gray), generator(seed)))
 
 
 @pytest.fixture
-def grey():
+def gray():
     return torch.rand(8, 1, 32, 32, generator=generator(5))
 
 
-def test_ranges_of_zero_change_nothing(grey):
-    assert torch.allclose(augmented(grey, STILL), grey, atol=1e-5)
+def test_ranges_of_zero_change_nothing(gray):
+    assert torch.allclose(augmented(gray, STILL), gray, atol=1e-5)
 
 
-def test_the_same_draws_give_the_same_pictures(grey):
-    one, same, other = (augmented(grey, Augmentation(), seed) for seed in (1, 1, 2))
+def test_the_same_draws_give_the_same_pictures(gray):
+    one, same, other = (augmented(gray, Augmentation(), seed) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert one.min() >= 0
     assert one.max() <= 1
 
 
-def test_flip_mirrors_about_half_of_the_pictures(grey):
-    grey = grey.repeat(25, 1, 1, 1)
-    flipped = augmented(grey, replace(STILL, flip=True))
+def test_flip_mirrors_about_half_of_the_pictures(gray):
+    gray = gray.repeat(25, 1, 1, 1)
+    flipped = augmented(gray, replace(STILL, flip=True))
     mirrored = [
-        torch.allclose(a, b.flip(-1), atol=1e-5) for a, b in zip(flipped, grey, strict=True)
+        torch.allclose(a, b.flip(-1), atol=1e-5) for a, b in zip(flipped, gray, strict=True)
     ]
-    kept = [torch.allclose(a, b, atol=1e-5) for a, b in zip(flipped, grey, strict=True)]
+    kept = [torch.allclose(a, b, atol=1e-5) for a, b in zip(flipped, gray, strict=True)]
     assert all(m != k for m, k in zip(mirrored, kept, strict=True))
     assert 60 < sum(mirrored) < 140
 
 
 def test_rotation_turns_by_at_most_its_range():
-    """A bar through the centre keeps its middle and leaves its ends."""
+    """A bar through the center keeps its middle and leaves its ends."""
     bar = torch.zeros(64, 1, 65, 65)
     bar[:, :, 32, :] = 1
     turned = augmented(bar, replace(STILL, rotation=30))
@@ -65,7 +65,7 @@ def test_rotation_turns_by_at_most_its_range():
 
 
 def marked(size=65):
-    """Grey values that say where they were: the column in one picture, the row in the other."""
+    """Gray values that say where they were: the column in one picture, the row in the other."""
     ramp = torch.linspace(0, 1, size)
     return torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size)])[:, None]
 
@@ -98,7 +98,7 @@ def test_an_aspect_stretches_within_its_ratio():
 
 def test_one_affine_map_is_the_crop_of_the_rotated_radiograph():
     """Rotating first and cropping then, as the authors do, but with one resampling."""
-    picture = to_grey((torch.rand(1, 8, 8, generator=generator(3)) * 255).byte(), 8)
+    picture = to_gray((torch.rand(1, 8, 8, generator=generator(3)) * 255).byte(), 8)
     picture = torch.nn.functional.interpolate(picture, size=(129, 129), mode="bicubic").clamp(0, 1)
     draws = torch.zeros(8, 1)
     draws[0], draws[3], draws[4] = 0.5, 0.6, -0.4
@@ -115,29 +115,29 @@ def test_the_grid_is_that_of_torch():
     assert torch.allclose(_grid(affine, 17), expected, atol=1e-5)
 
 
-def test_the_authors_augmentation_flips_and_keeps_the_exposure(grey):
+def test_the_authors_augmentation_flips_and_keeps_the_exposure(gray):
     assert PAPER.flip
-    assert torch.equal(augmented(torch.zeros_like(grey), PAPER), torch.zeros_like(grey))
+    assert torch.equal(augmented(torch.zeros_like(gray), PAPER), torch.zeros_like(gray))
     seen = augmented(torch.ones(64, 1, 33, 33), PAPER)
     assert seen.max() <= 1 + 1e-6
     assert ((seen == 0) | (seen > 0.2)).float().mean() > 0.95  # ones, and black corners
 
 
-def test_a_part_of_the_draws_augments_a_part_of_the_batch_alike(grey):
+def test_a_part_of_the_draws_augments_a_part_of_the_batch_alike(gray):
     draws = draw(8, generator())
-    whole = augment(grey, Augmentation(), draws)
-    halves = [augment(grey[s], Augmentation(), draws[:, s]) for s in (slice(4), slice(4, 8))]
+    whole = augment(gray, Augmentation(), draws)
+    halves = [augment(gray[s], Augmentation(), draws[:, s]) for s in (slice(4), slice(4, 8))]
     assert torch.equal(torch.cat(halves), whole)
 
 
 def test_shrinking_is_antialiased_and_same_size_is_exact():
     images = torch.zeros(1, 64, 64, dtype=torch.uint8)
     images[:, :, ::2] = 255
-    assert torch.allclose(to_grey(images, 16), torch.full((1, 1, 16, 16), 0.5), atol=0.07)
-    assert torch.equal(to_grey(images, 64)[0, 0], images[0].float() / 255)
+    assert torch.allclose(to_gray(images, 16), torch.full((1, 1, 16, 16), 0.5), atol=0.07)
+    assert torch.equal(to_gray(images, 64)[0, 0], images[0].float() / 255)
 
 
-def test_normalisation():
-    grey = torch.full((2, 1, 4, 4), 0.75)
-    standard = normalise(grey, Normalisation(0.5, 0.25))
+def test_normalization():
+    gray = torch.full((2, 1, 4, 4), 0.75)
+    standard = normalize(gray, Normalization(0.5, 0.25))
     assert torch.equal(standard, torch.ones(2, 1, 4, 4))

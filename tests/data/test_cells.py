@@ -15,7 +15,7 @@ from deepchest_cli.data.cells import (
     read_sexes,
     view_of,
 )
-from deepchest_cli.data.sources.recognise import read_source
+from deepchest_cli.data.sources.recognize import read_source
 from deepchest_cli.evaluation.reading.labels import read_labels
 
 STATES = {

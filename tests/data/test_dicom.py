@@ -99,15 +99,15 @@ def test_tags_that_are_there_and_empty_say_nothing(tmp_path):
     assert np.array_equal(np.asarray(decode(path.read_bytes())), GREY)
 
 
-def test_grey_in_three_channels_is_no_colour(tmp_path):
-    grey = np.stack([GREY] * 3, axis=-1)
+def test_gray_in_three_channels_is_no_color(tmp_path):
+    gray = np.stack([GREY] * 3, axis=-1)
     path = write_dicom(tmp_path / "a.dcm", GREY)
     dataset = pydicom.dcmread(path)
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
-    dataset.PlanarConfiguration, dataset.PixelData = 0, grey.tobytes()
+    dataset.PlanarConfiguration, dataset.PixelData = 0, gray.tobytes()
     dataset.save_as(path)
     opened = open_image(path.read_bytes())
-    assert not opened.is_colourful and np.array_equal(np.asarray(opened.image), GREY)
+    assert not opened.is_colorful and np.array_equal(np.asarray(opened.image), GREY)
     dataset.PixelData = np.stack([GREY, GREY // 2, GREY // 3], axis=-1).tobytes()
     dataset.save_as(path)
-    assert open_image(path.read_bytes()).is_colourful
+    assert open_image(path.read_bytes()).is_colorful

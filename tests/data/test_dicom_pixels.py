@@ -21,7 +21,7 @@ GOOD = np.asarray(decode(dicom(DEEP, 12)))
 BASELINE, JPEG_LS, JPEG_2000, LOSSLESS = (f"1.2.840.10008.1.2.4.{n}" for n in (50, 80, 90, 70))
 
 
-def grey(data):
+def gray(data):
     return np.asarray(decode(data))
 
 
@@ -54,21 +54,21 @@ STARTS = {
 def test_a_file_without_beginning_is_read_in_the_encoding_it_has(start, encoding):
     data = bare(*encoding, STARTS[start])
     assert is_dicom(data[:160])
-    assert np.array_equal(grey(data), GOOD)
+    assert np.array_equal(gray(data), GOOD)
 
 
 def test_a_beginning_without_transfer_syntax_is_enough():
     data = bytes(128) + b"DICM" + bare(True, True, STARTS["date"])
-    assert np.array_equal(grey(data), GOOD)
+    assert np.array_equal(gray(data), GOOD)
 
 
 def test_big_endian_and_deflated_files_are_read():
     big = dataset_of(DEEP.byteswap(), 12)
     big.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.2"
-    assert np.array_equal(grey(saved(big)), GOOD)
+    assert np.array_equal(gray(saved(big)), GOOD)
     deflated = dataset_of(DEEP, 12)
     deflated.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
-    assert np.array_equal(grey(saved(deflated)), GOOD)
+    assert np.array_equal(gray(saved(deflated)), GOOD)
 
 
 OTHERS = {
@@ -93,7 +93,7 @@ def test_baseline_jpeg_is_what_pillow_reads_and_a_hole_in_it_is_refused():
     large = np.tile(EIGHT, (3, 3))
     frame = packed(large, "JPEG", quality=92)
     expected = np.asarray(Image.open(io.BytesIO(frame)))
-    assert np.array_equal(grey(compressed(large, 8, frame, BASELINE)), expected)
+    assert np.array_equal(gray(compressed(large, 8, frame, BASELINE)), expected)
     for start in range(700, len(frame) - 2100, 1999):
         spoilt = frame[:start] + bytes(2048) + frame[start + 2048 :]
         with pytest.raises(UnreadableRadiographError, match="damaged"):
@@ -112,7 +112,7 @@ def test_bytes_between_markers_do_not_end_the_process():
 def test_jpeg_2000_keeps_all_bits_and_says_when_it_is_damaged():
     frame = packed(DEEP, "JPEG2000", no_jp2=True)
     data = compressed(DEEP, 16, frame, JPEG_2000)
-    assert np.array_equal(grey(data), grey(dicom(DEEP, 16)))
+    assert np.array_equal(gray(data), gray(dicom(DEEP, 16)))
     with pytest.raises(UnreadableRadiographError, match="JPEG 2000.* cannot be decoded; fetch"):
         decode(compressed(DEEP, 16, frame[:90], JPEG_2000))
 
@@ -120,7 +120,7 @@ def test_jpeg_2000_keeps_all_bits_and_says_when_it_is_damaged():
 def test_run_lengths_are_read():
     made = dataset_of(DEEP, 12)
     made.compress("1.2.840.10008.1.2.5")
-    assert np.array_equal(grey(saved(made)), GOOD)
+    assert np.array_equal(gray(saved(made)), GOOD)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG2000"])
@@ -145,7 +145,7 @@ def test_pixels_of_another_length_are_refused(tags):
 
 
 def test_a_few_bytes_after_the_pixels_are_padding():
-    assert np.array_equal(grey(dicom(DEEP, 12, PixelData=DEEP.tobytes() + bytes(30))), GOOD)
+    assert np.array_equal(gray(dicom(DEEP, 12, PixelData=DEEP.tobytes() + bytes(30))), GOOD)
 
 
 NAMED = {
@@ -174,7 +174,7 @@ def test_floating_pixels_are_refused_by_name():
 
 def test_one_frame_is_one_however_it_is_written():
     for text in ("1 ", "01", "", "0"):
-        assert np.array_equal(grey(dicom(DEEP, 12, NumberOfFrames=text)), GOOD)
+        assert np.array_equal(gray(dicom(DEEP, 12, NumberOfFrames=text)), GOOD)
     data = replaced(dicom(DEEP, 12, NumberOfFrames="777777"), b"777777", b"number")
     with pytest.raises(UnreadableRadiographError, match="NumberOfFrames is 'number'"):
         decode(data)

@@ -28,7 +28,7 @@ def before_end(data, extra):
 
 
 WHOLE = {
-    "grey": saved(),
+    "gray": saved(),
     "with its own codes": saved(optimize=True),
     "progressive": saved(progressive=True),
     "color, halved channels": saved(COLOR),
@@ -87,7 +87,7 @@ def test_damaged_files_are_refused(name):
 
 
 ONE_PASS = {
-    "grey": (IMAGE, {}),
+    "gray": (IMAGE, {}),
     "with its own codes": (IMAGE, {"optimize": True}),
     "restarted": (IMAGE, {"restart_marker_rows": 1}),
     "color": (COLOR, {}),

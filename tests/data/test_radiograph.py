@@ -18,7 +18,7 @@ def saved(tmp_path, image, name="image.png"):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
-def test_modes_with_the_same_grey_values_read_the_same(tmp_path, mode):
+def test_modes_with_the_same_gray_values_read_the_same(tmp_path, mode):
     image = Image.fromarray(GREY).convert(mode)
     assert np.abs(read_radiograph(saved(tmp_path, image), 64).astype(int) - GREY).max() <= 1
 
@@ -87,7 +87,7 @@ def test_one_value_only(tmp_path):
         read_radiograph(saved(tmp_path, Image.new("L", (50, 50), 9)), 32)
 
 
-def test_values_that_are_no_grey_levels(tmp_path):
+def test_values_that_are_no_gray_levels(tmp_path):
     image = Image.fromarray(np.full((8, 8), -3.0, np.float32))
     with pytest.raises(UnreadableRadiographError, match="outside"):
         read_radiograph(saved(tmp_path, image, "image.tiff"), 8)

@@ -11,12 +11,12 @@ def with_labels(cases, column, labels):
 
 
 def test_what_follows_from_view_is_found_and_what_does_not_is_not(make_cases):
-    learnt, cases = make_cases(2000, seed=1), make_cases(2000, seed=2)
+    learned, cases = make_cases(2000, seed=1), make_cases(2000, seed=2)
     chance = np.random.default_rng(0)
-    for one in (learnt, cases):
+    for one in (learned, cases):
         with_labels(one, 0, chance.random(2000) < np.where(one.view == "AP", 0.4, 0.1))
     draws = resample_patients(cases.predictions.patient_id, 50, seed=0)
-    found = metadata_baseline(learnt, cases, draws)
+    found = metadata_baseline(learned, cases, draws)
     mass, edema = (found["findings"][name] for name in ("Mass", "Edema"))
     assert mass["low"] > 0.6
     assert edema["low"] < 0.5 < edema["high"] + 0.02
@@ -25,8 +25,8 @@ def test_what_follows_from_view_is_found_and_what_does_not_is_not(make_cases):
 
 
 def test_too_few_positives_make_no_model(make_cases):
-    learnt = with_labels(make_cases(seed=1), 1, np.arange(400) < 9)
-    found = metadata_probabilities(learnt, make_cases())
+    learned = with_labels(make_cases(seed=1), 1, np.arange(400) < 9)
+    found = metadata_probabilities(learned, make_cases())
     assert np.isfinite(found[:, 0]).all()
     assert np.isnan(found[:, 1]).all()
 

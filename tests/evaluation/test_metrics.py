@@ -36,19 +36,19 @@ BY_HAND = {
     "auroc": 3 / 4,  # of the four pairs only (0.4, 0.6) is wrong
     "average_precision": 0.5 * 1 + 0.5 * 2 / 3,
     "accuracy": 0.5,
-    "accuracy_of_nothing": 0.5,
+    "accuracy_all_negative": 0.5,
     "balanced_accuracy": 0.5,
     "f1": 0.5,
-    "f1_macro": 0.5,
-    "f1_macro_of_nothing": 1 / 3,  # 2/3 for absent
-    "f1_weighted_of_nothing": 1 / 3,
-    "loss_of_prevalence": math.log(2),
+    "f1_class_mean": 0.5,
+    "f1_class_mean_all_negative": 1 / 3,  # 2/3 for absent
+    "f1_weighted_all_negative": 1 / 3,
+    "prevalence_baseline_loss": math.log(2),
     "f1_micro": 0.5,
     "f1_weighted": 0.5,
     "loss": -(math.log(0.9) + math.log(0.4) + math.log(0.4) + math.log(0.9)) / 4,
-    "loss_ratio": -(math.log(0.9) + math.log(0.4)) / 2 / math.log(2),
+    "normalized_cross_entropy": -(math.log(0.9) + math.log(0.4)) / 2 / math.log(2),
     "prevalence": 0.5,
-    "lift": (0.5 * 1 + 0.5 * 2 / 3) / 0.5,
+    "ap_over_prevalence": (0.5 * 1 + 0.5 * 2 / 3) / 0.5,
     "brier": (0.01 + 0.36 + 0.36 + 0.01) / 4,
     "brier_skill": 1 - 0.185 / 0.25,
 }
@@ -65,14 +65,14 @@ def test_balanced_accuracy_and_loss_ratio_see_through_prevalence():
     table = predictions([[1], [0], [0], [0], [0]], [[0.2]] * 5)
     assert per_finding("accuracy", table)[0] == pytest.approx(0.8)
     assert per_finding("balanced_accuracy", table)[0] == pytest.approx(0.5)
-    assert per_finding("loss_ratio", table)[0] == pytest.approx(1)
+    assert per_finding("normalized_cross_entropy", table)[0] == pytest.approx(1)
 
 
 def test_f1_of_unequal_classes():
     """Present: precision 1/2, recall 1, F1 2/3; absent: precision 1, recall 3/4, F1 6/7."""
     table = predictions([[1], [0], [0], [0], [0]], [[0.9], [0.8], [0.1], [0.1], [0.1]])
     assert per_finding("f1", table)[0] == pytest.approx(2 / 3)
-    assert per_finding("f1_macro", table)[0] == pytest.approx((2 / 3 + 6 / 7) / 2)
+    assert per_finding("f1_class_mean", table)[0] == pytest.approx((2 / 3 + 6 / 7) / 2)
     assert per_finding("f1_weighted", table)[0] == pytest.approx(2 / 3 / 5 + 6 / 7 * 4 / 5)
     assert per_finding("f1_micro", table)[0] == pytest.approx(4 / 5)
 
@@ -80,8 +80,8 @@ def test_f1_of_unequal_classes():
 def test_without_positives_ranking_is_undefined_and_never_zero():
     table = predictions([[0], [0]], [[0.9], [0.1]])
     undefined = (
-        "auroc", "average_precision", "f1", "f1_macro", "balanced_accuracy", "loss_ratio", "lift",
-        "brier_skill",
+        "auroc", "average_precision", "f1", "f1_class_mean", "balanced_accuracy",
+        "normalized_cross_entropy", "ap_over_prevalence", "brier_skill",
     )  # fmt: skip
     for metric in undefined:
         assert np.isnan(per_finding(metric, table)[0])
@@ -94,7 +94,7 @@ SECOND_OPINION = {
     "accuracy": lambda labels, p: accuracy_score(labels, p > 0.5),
     "balanced_accuracy": lambda labels, p: balanced_accuracy_score(labels, p > 0.5),
     "f1": lambda labels, p: f1_score(labels, p > 0.5),
-    "f1_macro": lambda labels, p: f1_score(labels, p > 0.5, average="macro"),
+    "f1_class_mean": lambda labels, p: f1_score(labels, p > 0.5, average="macro"),
     "f1_micro": lambda labels, p: f1_score(labels, p > 0.5, average="micro"),
     "f1_weighted": lambda labels, p: f1_score(labels, p > 0.5, average="weighted"),
     "loss": log_loss,
@@ -149,7 +149,7 @@ def test_no_loss_is_not_less_than_nothing():
     table = Predictions(
         ("a",), np.zeros((3, 1)), *(np.full((3, 1), v, np.uint8) for v in (0, 1)), np.arange(3)
     )
-    for metric in ("loss", "loss_of_prevalence"):
+    for metric in ("loss", "prevalence_baseline_loss"):
         assert math.copysign(1, per_finding(metric, table)[0]) == 1
     assert number(-0.0001) == shown(-0.0001) == "0.000"
     assert shown(-0.0001, sign=True) == "-0.000"

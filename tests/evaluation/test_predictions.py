@@ -22,7 +22,7 @@ def dataset(shards):
     return open_dataset(shards)
 
 
-def test_order_and_neighbours_change_nothing_beyond_rounding(model, dataset):
+def test_order_and_neighbors_change_nothing_beyond_rounding(model, dataset):
     def probabilities(wanted):
         return predict_rows(model, ImageReader(dataset, CPU), wanted, 8).probabilities
 

@@ -12,7 +12,7 @@ from deepchest_cli.evaluation.references import (
     OFFICIAL_TEST,
     REFERENCES,
     SPLITS,
-    recognise,
+    recognize,
     references_for,
 )
 
@@ -73,15 +73,15 @@ def test_the_reproductions_part_is_known_by_its_counts():
     for column, count in enumerate(positives):
         labels[:count, column] = 1
     names = [str(i) for i in range(images)]
-    assert recognise(cases_named(names, labels)) == "chexnet"
-    assert recognise(cases_named(names, labels), medmnist=True) == "chestmnist"
+    assert recognize(cases_named(names, labels)) == "chexnet"
+    assert recognize(cases_named(names, labels), medmnist=True) == "chestmnist"
     labels[0, 3] = 0
-    assert recognise(cases_named(names, labels)) is None
+    assert recognize(cases_named(names, labels)) is None
 
 
 def test_the_official_list_is_known_by_its_names(real_data):
     names = (real_data / "nih-224" / "test_list.txt").read_text().split()
     stems = sorted(name.removesuffix(".png") for name in names)
     assert (len(stems), sha256("\n".join(stems).encode()).hexdigest()) == OFFICIAL_TEST
-    assert recognise(cases_named(stems[::-1])) == "official"
-    assert recognise(cases_named(stems[:-1])) is None
+    assert recognize(cases_named(stems[::-1])) == "official"
+    assert recognize(cases_named(stems[:-1])) is None

@@ -26,17 +26,17 @@ def test_every_family_maps_one_channel_to_features_and_trains(name, size, width)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v2", "swin_t"])
-def test_a_one_channel_trunk_is_the_same_function_on_grey(name):
+def test_a_one_channel_trunk_is_the_same_function_on_gray(name):
     """The whole network with three equal channels, against the trunk and the layer it lost."""
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None).eval()
     torch.manual_seed(0)
     trunk, _ = build_trunk(name, 64)
-    grey = torch.rand(2, 1, 64, 64)
+    gray = torch.rand(2, 1, 64, 64)
     last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     with torch.inference_mode():
-        expected = network(grey.expand(-1, 3, -1, -1))
-        assert torch.allclose(last(trunk.eval()(grey)), expected, rtol=1e-3, atol=1e-4)
+        expected = network(gray.expand(-1, 3, -1, -1))
+        assert torch.allclose(last(trunk.eval()(gray)), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_squeezenets_features_are_the_mean_of_its_last_map():
@@ -44,10 +44,10 @@ def test_squeezenets_features_are_the_mean_of_its_last_map():
     network = torchvision.models.squeezenet1_1(weights=None).eval()
     torch.manual_seed(0)
     trunk, _ = build_trunk("squeezenet1_1", 64)
-    grey = torch.rand(2, 1, 64, 64)
+    gray = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
-        expected = network.features(grey.expand(-1, 3, -1, -1)).mean(dim=(2, 3))
-        assert torch.allclose(trunk.eval()(grey), expected, atol=1e-5)
+        expected = network.features(gray.expand(-1, 3, -1, -1)).mean(dim=(2, 3))
+        assert torch.allclose(trunk.eval()(gray), expected, atol=1e-5)
 
 
 def test_a_small_cnn_is_built_for_its_size():
@@ -98,7 +98,7 @@ def test_a_trunk_may_be_built_by_its_alias(shapes_only):
     ("name", "nearest"),
     [("resnet-50", "resnet50"), ("densnet", "densenet"), ("smallcnn", "small_cnn")],
 )
-def test_a_misspelt_backbone_suggests_the_nearest(name, nearest):
+def test_a_misspelled_backbone_suggests_the_nearest(name, nearest):
     with pytest.raises(UsageError, match=f"Unknown backbone '{name}'. Did you mean '{nearest}'"):
         build_trunk(name, 64)
 

@@ -79,7 +79,7 @@ def test_old_checkpoints_find_the_names_of_their_tensors():
     }
 
 
-def test_a_misspelt_head_suggests_the_nearest():
+def test_a_misspelled_head_suggests_the_nearest():
     with pytest.raises(UsageError, match="Did you mean 'cross-stitch'"):
         build_head("crossstitch", D, T)
 

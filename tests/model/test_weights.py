@@ -9,14 +9,14 @@ import torchvision
 from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer
 
-from deepchest_cli.data.augmentation import Normalisation
+from deepchest_cli.data.augmentation import Normalization
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.backbones import backbone_names, build_trunk
 from deepchest_cli.model.checkpoint import save_checkpoint
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.model.weights import load_weights
 
-MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, by colour
+MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, by color
 
 
 def network(name="resnet18", **settings):
@@ -68,13 +68,13 @@ def last(whole):
     return [m for m in whole.modules() if isinstance(m, nn.Linear)][-1]
 
 
-def test_a_saved_network_is_the_same_function_on_grey(saved):
+def test_a_saved_network_is_the_same_function_on_gray(saved):
     whole = network().eval()
     trunk, _ = build_trunk("resnet18", 64, saved(whole.state_dict()))
-    grey = torch.rand(2, 1, 64, 64)
+    gray = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
-        expected = whole(grey.expand(-1, 3, -1, -1))
-        assert torch.allclose(last(whole)(trunk.eval()(grey)), expected, rtol=1e-3, atol=1e-4)
+        expected = whole(gray.expand(-1, 3, -1, -1))
+        assert torch.allclose(last(whole)(trunk.eval()(gray)), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_stem_of_one_channel_is_taken_as_it_is(saved):
@@ -296,16 +296,16 @@ def test_a_networks_weights_do_without_its_version(online):
     assert torch.equal(trunk.layers[3].weight, state["layers.3.weight"])
 
 
-def test_googlenet_sees_grey_as_its_imagenet_weights_do(online):
-    """Against torchvision's own rescaling of ImageNet's normalised colours."""
+def test_googlenet_sees_gray_as_its_imagenet_weights_do(online):
+    """Against torchvision's own rescaling of ImageNet's normalized colors."""
     torch.manual_seed(0)
     whole = network("googlenet", transform_input=True, init_weights=True).eval()
     online(whole.state_dict())  # with its auxiliary classifiers
     trunk, _ = build_trunk("googlenet", 64, "imagenet")
-    grey, ours = torch.rand(2, 1, 64, 64), Normalisation()
-    colours = torchvision.transforms.functional.normalize(
-        grey.expand(-1, 3, -1, -1), MEANS, DEVIATIONS
+    gray, ours = torch.rand(2, 1, 64, 64), Normalization()
+    colors = torchvision.transforms.functional.normalize(
+        gray.expand(-1, 3, -1, -1), MEANS, DEVIATIONS
     )
     with torch.inference_mode():
-        found = whole.fc(trunk.eval()((grey - ours.mean) / ours.deviation))
-        assert torch.allclose(found, whole(colours), rtol=1e-3, atol=1e-5)
+        found = whole.fc(trunk.eval()((gray - ours.mean) / ours.deviation))
+        assert torch.allclose(found, whole(colors), rtol=1e-3, atol=1e-5)

@@ -23,8 +23,8 @@ def write(tmp_path):
     def written(name="image.png", pixels=None, **settings):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        grey = chest_like(1, 48, seed=5)[0] if pixels is None else pixels
-        Image.fromarray(grey).save(path, **settings)
+        gray = chest_like(1, 48, seed=5)[0] if pixels is None else pixels
+        Image.fromarray(gray).save(path, **settings)
         return path
 
     return written

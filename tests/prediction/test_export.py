@@ -205,10 +205,10 @@ def test_foreign_and_damaged_models(exported, tmp_path):
 
 
 def test_resizing_in_the_graph_is_that_of_the_checkpoint():
-    from deepchest_cli.data.augmentation import to_grey
+    from deepchest_cli.data.augmentation import to_gray
     from deepchest_cli.prediction.export.module import _resizing
 
     images = torch.from_numpy(chest_like(2, 48))
     matrix = _resizing(48, 33)
     product = matrix @ (images.float() / 255) @ matrix.T
-    assert torch.allclose(product, to_grey(images, 33)[:, 0], atol=1e-6)
+    assert torch.allclose(product, to_gray(images, 33)[:, 0], atol=1e-6)

@@ -17,14 +17,14 @@ def draw(model, folder, path, findings=("Mass",), force=False):
 @pytest.mark.parametrize("backbone", ["small_cnn", "resnet18"])
 def test_the_original_stands_untouched_beside_its_map(tmp_path, write, backbone):
     folder = make_model(tmp_path / "model", backbone=backbone, stored_size=64, image_size=64)
-    grey = chest_like(1, 300, seed=2)[0][:200]
-    paths = draw(load_model(folder, device="cpu"), tmp_path / "maps", write("a.png", grey))
+    gray = chest_like(1, 300, seed=2)[0][:200]
+    paths = draw(load_model(folder, device="cpu"), tmp_path / "maps", write("a.png", gray))
     sheet = np.asarray(Image.open(paths["Mass"]))
     original = sheet[:200, :300]
-    assert np.array_equal(original, np.stack([grey] * 3, axis=-1))
+    assert np.array_equal(original, np.stack([gray] * 3, axis=-1))
     beside = sheet[:200, 307:607]
     assert sheet.shape[0] > 200
-    assert (np.ptp(beside.astype(int), axis=-1) > 20).any()  # colour
+    assert (np.ptp(beside.astype(int), axis=-1) > 20).any()  # color
 
 
 def test_only_flagged_findings_are_drawn_unless_named(tmp_path, write, model_folder):
@@ -64,5 +64,5 @@ def test_refusals_come_before_any_picture(tmp_path, model, model_folder):
 
 
 def test_where_the_map_is_zero_the_radiograph_is_seen():
-    grey = chest_like(1)[0]
-    assert np.array_equal(blend(grey, np.zeros(grey.shape)), np.stack([grey] * 3, axis=-1))
+    gray = chest_like(1)[0]
+    assert np.array_equal(blend(gray, np.zeros(gray.shape)), np.stack([gray] * 3, axis=-1))

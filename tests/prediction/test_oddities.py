@@ -24,8 +24,8 @@ def test_a_plain_radiograph_is_not_odd():
 @pytest.mark.parametrize(
     ("pixels", "code"),
     [
-        (np.zeros((40, 81), np.uint8), "odd-shape"),
-        (np.zeros((81, 40), np.uint8), "odd-shape"),
+        (np.zeros((40, 81), np.uint8), "unusual-aspect-ratio"),
+        (np.zeros((81, 40), np.uint8), "unusual-aspect-ratio"),
         (np.zeros((31, 40), np.uint8), "small"),
     ],
 )
@@ -34,20 +34,20 @@ def test_shape(pixels, code):
 
 
 def test_near_constant():
-    assert codes(opened(), (GREY // 32 + 100).astype(np.uint8)) == ["near-constant"]
+    assert codes(opened(), (GREY // 32 + 100).astype(np.uint8)) == ["blank-image"]
 
 
 def test_several_pictures_in_one_file(tmp_path):
     pages = [Image.fromarray(GREY), Image.fromarray(GREY)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    assert codes(open_image((tmp_path / "a.tif").read_bytes())) == ["several-pictures"]
+    assert codes(open_image((tmp_path / "a.tif").read_bytes())) == ["multi-frame"]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
-def test_colour_is_told_from_grey_in_a_colour_mode(tmp_path, mode):
+def test_color_is_told_from_gray_in_a_color_mode(tmp_path, mode):
     suffix = "tif" if mode == "CMYK" else "png"
     tinted = np.stack([GREY, GREY // 2, GREY // 3], axis=-1)
-    for pixels, expected in ((tinted, ["colourful"]), (np.stack([GREY] * 3, axis=-1), [])):
+    for pixels, expected in ((tinted, ["color-image"]), (np.stack([GREY] * 3, axis=-1), [])):
         Image.fromarray(pixels).convert(mode).save(tmp_path / f"a.{suffix}")
         assert codes(open_image((tmp_path / f"a.{suffix}").read_bytes())) == expected
 

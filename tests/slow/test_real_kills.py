@@ -97,7 +97,7 @@ def test_a_run_killed_at_random(data, tmp_path, backbone, more):
 @pytest.mark.parametrize("devices", ["cpu", "cpu,cpu"])
 def test_a_comparison_killed_at_random(data, tmp_path, devices):
     line = ("compare-weighters", "--data", data, "--backbone", "small_cnn", "--epochs", 3)
-    line = (*line, "--weighters", "deepchest,famo,dwa", "--seeds", 2, "--replicates", 100)
+    line = (*line, "--weighters", "deepchest,famo,dwa", "--seeds", 2, "--bootstrap-replicates", 100)
     line = (*line, "--devices", devices, "--precision", "fp32", "--resume", "auto", "--out")
     whole = tmp_path / "undisturbed"
     subprocess.run([*DEEPCHEST, *map(str, (*line, whole))], check=True, env=ENVIRONMENT)

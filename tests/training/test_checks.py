@@ -26,12 +26,12 @@ def four(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "accumulate", "nearest"), [(30, 1, 32), (4, 1, 8), (36, 2, 32), (2, 4, 32)]
+    ("batch_size", "grad_accum_steps", "nearest"), [(30, 1, 32), (4, 1, 8), (36, 2, 32), (2, 4, 32)]
 )
 def test_a_batch_that_does_not_divide_names_the_nearest_that_does(
-    four, batch_size, accumulate, nearest
+    four, batch_size, grad_accum_steps, nearest
 ):
-    config = replace(CONFIG, batch_size=batch_size, accumulate=accumulate)
+    config = replace(CONFIG, batch_size=batch_size, grad_accum_steps=grad_accum_steps)
     with pytest.raises(UsageError, match="does not divide into") as error:
         refuse_unfit_batch(config, four)
     assert error.value.hint == f"Use --batch-size {nearest}."
@@ -77,7 +77,7 @@ def test_out_of_memory_says_what_to_lower_and_what_is_kept(tmp_path, error):
     shown = explain(error, tmp_path, 1)
     assert shown.message.startswith("Out of memory")
     assert "\n" not in shown.message
-    assert f"deepchest train --resume {tmp_path} --accumulate 2" in shown.hint
+    assert f"deepchest train --resume {tmp_path} --grad-accum-steps 2" in shown.hint
     assert "--batch-size" in shown.hint
     assert "--gradient-level" not in shown.hint
     assert "with --gradient-level features" in explain(error, tmp_path, 1, True).hint

@@ -19,11 +19,15 @@ def test_a_run_leaves_what_it_knows_of_its_images(trained, shards):
     assert len(loaded.seen["names"]) == len(dataset.rows("train"))
 
 
-def test_images_of_training_and_validation_are_recognised(trained, shards):
+def test_images_of_training_and_validation_are_recognized(trained, shards):
     source = shards.parent / "nih" / "images"
     dataset = open_dataset(shards)
     model = load_model(trained, device="cpu")
-    for part, code in (("train", "seen-train"), ("validation", "seen-validation"), ("test", "")):
+    for part, code in (
+        ("train", "in-training-set"),
+        ("validation", "in-validation-set"),
+        ("test", ""),
+    ):
         name = str(dataset.columns["image_index"][dataset.rows(part)[0]])
         (answer,) = model.predict(source / name)
         codes = [oddity.code for oddity in answer.oddities if oddity.code.startswith("seen")]

@@ -29,16 +29,16 @@ def test_nothing_asked_is_plain_cross_entropy():
 
 
 def test_positive_weights_are_negatives_over_positives_to_the_power():
-    assert build(positive_weight=1).positive_weight.tolist() == [9, 1, 1, 3]
-    halfway = build(positive_weight=0.5)
-    assert halfway.positive_weight.tolist() == pytest.approx([3, 1, 1, 3**0.5])
+    assert build(pos_weight_power=1).pos_weight_power.tolist() == [9, 1, 1, 3]
+    halfway = build(pos_weight_power=0.5)
+    assert halfway.pos_weight_power.tolist() == pytest.approx([3, 1, 1, 3**0.5])
     assert halfway.log_odds.tolist() == [0, 0, 0, 0]
 
 
 def test_logit_adjustment_is_the_log_odds_of_prevalence():
     adjusted = build(logit_adjustment=1)
     assert adjusted.log_odds.tolist() == pytest.approx([np.log(1 / 9), 0, 0, np.log(1 / 3)])
-    assert adjusted.positive_weight.tolist() == [1, 1, 1, 1]
+    assert adjusted.pos_weight_power.tolist() == [1, 1, 1, 1]
     assert build(logit_adjustment=2).log_odds[0] == 2 * adjusted.log_odds[0]
 
 
@@ -47,7 +47,7 @@ def test_losses_take_their_options_and_combine_with_priors():
     assert build(loss="asymmetric", loss_option=("gamma-negative=3", "margin=0")) == AsymmetricLoss(
         0, 3, 0
     )
-    assert build(loss="focal", positive_weight=1).base == FocalLoss()
+    assert build(loss="focal", pos_weight_power=1).base == FocalLoss()
 
 
 @pytest.mark.parametrize(

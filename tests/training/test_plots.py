@@ -18,7 +18,7 @@ from deepchest_cli.training.line_chart import (
     LABEL_HEIGHT,
     LINE,
     WIDTH,
-    coloured,
+    colored,
     spread,
 )
 from deepchest_cli.training.plots import draw_run, metrics_figure, read_columns, weights_figure
@@ -121,7 +121,7 @@ def test_empty_cells_are_undefined(tmp_path):
 
 
 @pytest.mark.parametrize("findings", [FINDINGS[:1], FINDINGS, MANY])
-def test_every_finding_and_the_mean_are_labelled_with_their_last_value(findings):
+def test_every_finding_and_the_mean_are_labeled_with_their_last_value(findings):
     figure = metrics_figure(columns_of(metrics_of(3, findings)))
     labels = set(boxes_of(figure))
     expected = {f"{finding} {0.6 + 0.01 * i:#.3g}" for i, finding in enumerate(findings)}
@@ -146,18 +146,18 @@ def test_labels_never_overlap_and_stay_in_the_picture(findings, epochs):
         assert all(box.y0 >= 0 and box.y1 <= figure.bbox.height for box in boxes.values())
 
 
-def test_a_label_has_the_colour_of_its_line():
+def test_a_label_has_the_color_of_its_line():
     figure = weights_figure(columns_of(weights_of(2, weight=lambda epoch, i: 1 + 0.1 * i)))
-    colours = {line.get_color() for line in figure.axes[0].lines}
-    for text, colour in zip(figure.texts, COLOURS, strict=True):
-        assert text.get_color() == colour
-        assert colour in colours
+    colors = {line.get_color() for line in figure.axes[0].lines}
+    for text, color in zip(figure.texts, COLOURS, strict=True):
+        assert text.get_color() == color
+        assert color in colors
 
 
-def test_fourteen_findings_have_fourteen_colours_and_more_have_other_styles():
-    lines = coloured(dict.fromkeys(MANY[:56], np.ones(1)))
-    assert len({line.colour for line in lines[:14]}) == 14
-    assert len({(line.colour, line.style) for line in lines}) == 56
+def test_fourteen_findings_have_fourteen_colors_and_more_have_other_styles():
+    lines = colored(dict.fromkeys(MANY[:56], np.ones(1)))
+    assert len({line.color for line in lines[:14]}) == 14
+    assert len({(line.color, line.style) for line in lines}) == 56
 
 
 def test_long_names_are_shortened_and_signs_are_taken_as_they_are():
@@ -194,7 +194,7 @@ def test_nothing_defined_at_all_is_still_a_picture(tmp_path):
     assert [size_and_ink_of(path)[0] for path in paths] == [(WIDTH, HEIGHT)] * 2
 
 
-def test_points_without_neighbours_are_drawn_as_points():
+def test_points_without_neighbors_are_drawn_as_points():
     rows = metrics_of(4, auroc=lambda epoch, i: 0.7 if i or epoch % 3 == 1 else NAN)
     lines = metrics_figure(columns_of(rows)).axes[1].lines
     assert lines[0].get_markevery() == [0, 3]

@@ -68,7 +68,7 @@ def same(one, other, **tolerance):
 def test_a_step_in_parts_is_the_step(config, weighter, accumulate):
     config = replace(config, optimizer="sgd")
     whole, seen = stepped(config, weighter=weighter)
-    parts, seen_in_parts = stepped(replace(config, accumulate=accumulate), weighter=weighter)
+    parts, seen_in_parts = stepped(replace(config, grad_accum_steps=accumulate), weighter=weighter)
     assert same(parts.classifier, whole.classifier, rtol=1e-4, atol=1e-6)
     assert not same(set_up(config).classifier, whole.classifier, rtol=1e-4, atol=1e-6)
     assert same(parts.weighter, whole.weighter, rtol=1e-4)
@@ -79,7 +79,7 @@ def test_a_step_in_parts_is_the_step(config, weighter, accumulate):
 
 def test_a_parameter_of_the_weighter_learns_the_same_in_parts(config):
     gradients = [
-        stepped(replace(config, accumulate=n), 1, GeometricMean)[0].weighter.power.grad
+        stepped(replace(config, grad_accum_steps=n), 1, GeometricMean)[0].weighter.power.grad
         for n in (1, 4)
     ]
     assert gradients[0] != 0
@@ -101,7 +101,7 @@ def test_looking_twice_draws_the_same_dropout(config):
 def test_a_clipped_gradient_is_no_longer_than_asked(config):
     norms = []
     for clip in (0.0, 0.01):
-        setup, _ = stepped(replace(config, clip_norm=clip), 1)
+        setup, _ = stepped(replace(config, clip_grad_norm=clip), 1)
         gradients = [parameter.grad.norm() for parameter in setup.classifier.parameters()]
         norms.append(torch.stack(gradients).norm().item())
     assert norms[0] > 0.1
@@ -119,7 +119,7 @@ def test_half_precision_is_scaled_and_unscaled(config):
 
 def test_losses_that_call_for_rare_findings_combine_with_any_weighter(config):
     rare = replace(
-        config, loss="asymmetric", positive_weight=0.5, logit_adjustment=1, sampling="balanced"
+        config, loss="asymmetric", pos_weight_power=0.5, logit_adjustment=1, sampling="balanced"
     )
     for weighter in ("equal", "deepchest"):
         setup, found = stepped(replace(rare, weighter=weighter), 3)

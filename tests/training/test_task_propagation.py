@@ -16,7 +16,7 @@ from deepchest_cli.training.forward import DROPOUT, seed_of
 from deepchest_cli.training.layer_lengths import WatchedLayer
 from deepchest_cli.training.losses import FocalLoss, cross_entropy, task_losses
 from deepchest_cli.training.objective import Objective
-from deepchest_cli.training.optimisation import build_optimizer
+from deepchest_cli.training.optimization import build_optimizer
 from deepchest_cli.training.setup import set_up
 from deepchest_cli.training.step import TrainingStep, choose_propagation
 from deepchest_cli.weighting import GradientWeighter, build_weighter

@@ -44,13 +44,13 @@ def test_it_is_the_formula_of_its_docstring():
         ]
         weights = [3 * w / sum(moved) for w in moved]
         assert weighter.weights.tolist() == pytest.approx(weights)
-    assert weights[2] > weights[1]  # the rare one is hardly learnt, the middling one well
+    assert weights[2] > weights[1]  # the rare one is hardly learned, the middling one well
 
 
 def test_it_has_the_options_of_deepchest_with_other_defaults():
     mine, plain = WEIGHTERS["deepchest-rare"].options, WEIGHTERS["deepchest"].options
     assert mine.keys() == plain.keys()
     changed = {name: value for name, value in mine.items() if value != plain[name]}
-    assert changed == {"signal": "loss-ratio", "floor": 0.5, "renormalise": True}
+    assert changed == {"signal": "normalized-cross-entropy", "floor": 0.5, "renormalize": True}
     weighter = build_weighter("deepchest-rare", TASKS, {"floor": "0.7"})
-    assert (weighter.rule.floor, weighter.source.signal) == (0.7, "loss-ratio")
+    assert (weighter.rule.floor, weighter.source.signal) == (0.7, "normalized-cross-entropy")

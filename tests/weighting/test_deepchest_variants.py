@@ -82,8 +82,8 @@ def assert_equal(found, expected):
         ({"dead_band": 0.1}, {"band": 0.1}),
         ({"dead_band": 0.5, "threshold": "median"}, {"band": 0.5, "threshold": median}),
         ({"floor": 0.9}, {"floor": 0.9}),
-        ({"renormalise": True}, {"total": 4}),
-        ({"renormalise": True, "dead_band": 0.1}, {"total": 4, "band": 0.1}),
+        ({"renormalize": True}, {"total": 4}),
+        ({"renormalize": True, "dead_band": 0.1}, {"total": 4, "band": 0.1}),
     ],
 )
 def test_the_rule_with_options(options, hand):
@@ -91,7 +91,7 @@ def test_the_rule_with_options(options, hand):
 
 
 @pytest.mark.parametrize("band", [0.0, 0.1])
-@pytest.mark.parametrize("signal", ["loss", "loss-ratio"])
+@pytest.mark.parametrize("signal", ["loss", "normalized-cross-entropy"])
 def test_a_task_above_the_threshold_is_raised_where_more_is_worse(signal, band):
     metric = signal.replace("-", "_")
     found = trace(TABLE, metric, signal=signal, dead_band=band)
@@ -105,7 +105,7 @@ def test_figures_of_the_first_epochs():
     assert trace([[0.1, 0.3, 0.4, 0.4]], threshold="median")[0] == [1.1, 1.1, 1 / 1.05, 1 / 1.05]
     assert trace([[0.1, 0.5, 0.9]], "loss", signal="loss")[0] == [1 / 1.05, 1 / 1.05, 1.1]
     assert trace([[0.1, 0.9]] * 3, floor=0.92)[2][1] == 0.92
-    assert sum(trace(TABLE, renormalise=True)[3]) == pytest.approx(4, abs=1e-12)
+    assert sum(trace(TABLE, renormalize=True)[3]) == pytest.approx(4, abs=1e-12)
 
 
 def test_a_floor_does_not_lift_what_begins_below_it():
@@ -120,7 +120,7 @@ def test_undefined_signals_have_no_part_in_the_threshold(threshold):
 
 
 def test_without_any_signal_nothing_changes():
-    assert trace([[NAN, NAN]], initial=1.3, renormalise=True)[0] == [1.3, 1.3]
+    assert trace([[NAN, NAN]], initial=1.3, renormalize=True)[0] == [1.3, 1.3]
 
 
 def test_a_missing_signal_is_said_once_for_each_task():
@@ -191,7 +191,7 @@ def joined(some):
 
 
 @pytest.mark.parametrize(
-    "signal", ["balanced-accuracy", "f1", "auroc", "average-precision", "loss-ratio"]
+    "signal", ["balanced-accuracy", "f1", "auroc", "average-precision", "normalized-cross-entropy"]
 )
 def test_a_training_signal_is_measured_on_the_epochs_steps(signal):
     weighter = DeepChestWeighter(["a", "b", "c"], signal=signal)
@@ -200,7 +200,7 @@ def test_a_training_signal_is_measured_on_the_epochs_steps(signal):
         take(weighter, steps(4, seed=seed))
         weighter.end_epoch(Performance({"accuracy": tensor([0.9, 0.1, 0.1])}))
         expected.append(measure(signal, *joined(steps(4, seed=seed))).tolist())
-    hand = by_hand(expected, worse_above=signal == "loss-ratio")
+    hand = by_hand(expected, worse_above=signal == "normalized-cross-entropy")
     assert weighter.weights.tolist() == pytest.approx(hand[-1])
 
 

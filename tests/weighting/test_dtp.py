@@ -1,4 +1,4 @@
-"""Dynamic task prioritisation against its rule on plain lists."""
+"""Dynamic task prioritization against its rule on plain lists."""
 
 import math
 

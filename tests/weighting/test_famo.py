@@ -116,7 +116,7 @@ def test_a_task_that_improves_less_gains():
     assert weighter.scores[1] > 0 > weighter.scores[0]
 
 
-def test_the_models_optimiser_is_given_nothing():
+def test_the_models_optimizer_is_given_nothing():
     assert list(FamoWeighter(TASKS).parameters()) == []
 
 

@@ -91,7 +91,7 @@ def test_a_number_out_of_range_is_refused(initial):
         begin(initial)
 
 
-def test_a_misspelt_word_suggests_the_nearest():
+def test_a_misspelled_word_suggests_the_nearest():
     with pytest.raises(UsageError, match="Did you mean 'prevalence'") as error:
         begin("prevalense")
     assert "single-task:PATH" in error.value.hint

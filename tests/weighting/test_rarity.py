@@ -1,4 +1,4 @@
-"""The weights by rarity and generalisation against their formula on plain lists."""
+"""The weights by rarity and generalization against their formula on plain lists."""
 
 import math
 from dataclasses import replace
@@ -28,12 +28,16 @@ def weighter(**options):
 def epoch(validation=(0.3, 0.3, 0.3), training=(0.3, 0.3, 0.3), auroc=(0.7, 0.8, 0.9)):
     return Performance(
         {"loss": tensor(training)},
-        {"loss": tensor(validation), "loss_ratio": tensor(validation), "auroc": tensor(auroc)},
+        {
+            "loss": tensor(validation),
+            "normalized_cross_entropy": tensor(validation),
+            "auroc": tensor(auroc),
+        },
         tensor([[40, 10, 2], [160, 190, 198]]),
     )
 
 
-def normalised(logarithms):
+def normalized(logarithms):
     powers = [math.exp(value) for value in logarithms]
     return pytest.approx([3 * power / sum(powers) for power in powers])
 
@@ -59,7 +63,7 @@ def test_the_prior_is_a_power_of_the_effective_number(power):
     kappa = 0.1
     logarithms = [math.log(1 - math.exp(-p / kappa)) for p in PREVALENCE]
     mean = sum(logarithms) / 3
-    expected = normalised([power * (mean - value) for value in logarithms])
+    expected = normalized([power * (mean - value) for value in logarithms])
     assert weighter(power=power, kappa=kappa, limit=100).weights.tolist() == expected
 
 
@@ -77,13 +81,13 @@ def test_ramps_over_four_epochs(ramp, shares):
     one, whole = weighter(power=0.5, ramp=ramp, turn=0.5), weighter(power=0.5)
     prior = whole.prior.tolist()
     for share in shares:
-        assert one.weights.tolist() == normalised([share * value for value in prior])
+        assert one.weights.tolist() == normalized([share * value for value in prior])
         one.end_epoch(epoch())
 
 
 SIGNALS = {
     "auroc": epoch(),
-    "loss-ratio": epoch(validation=(0.3, 0.2, 0.1)),
+    "normalized-cross-entropy": epoch(validation=(0.3, 0.2, 0.1)),
     "gap": epoch(validation=(0.3, 0.2, 0.1), training=(0.1, 0.1, 0.1)),
     "trend": epoch(validation=(0.4, 0.3, 0.2)),
 }
@@ -106,9 +110,9 @@ def test_a_step_on_paper():
     """1 - AUROC of .3, .2 and .1 are one deviation apart: steps 1, 0, -1, then 1.5 of them."""
     one = weighter(power=0.0, signal="auroc", rate=0.2, memory=0.5)
     one.end_epoch(epoch())
-    assert one.weights.tolist() == normalised([0.2, 0, -0.2])
+    assert one.weights.tolist() == normalized([0.2, 0, -0.2])
     one.end_epoch(epoch())
-    assert one.weights.tolist() == normalised([0.3, 0, -0.3])
+    assert one.weights.tolist() == normalized([0.3, 0, -0.3])
 
 
 def test_what_is_not_certain_moves_nothing():
@@ -119,7 +123,7 @@ def test_what_is_not_certain_moves_nothing():
     partly.end_epoch(epoch())
     errors = standard_errors("auroc", tensor([0.3, 0.2, 0.1]), epoch()).tolist()
     expected = [0.2 * (0.1 - errors[0]) / 0.1, 0, -0.2 * max(0.1 - errors[2], 0) / 0.1]
-    assert partly.weights.tolist() == normalised(expected)
+    assert partly.weights.tolist() == normalized(expected)
 
 
 def test_the_error_of_an_auroc_shrinks_with_the_positives():

@@ -68,7 +68,7 @@ def test_the_package_has_what_it_lists_and_nothing_else():
         _ = weighting.nothing
 
 
-def test_a_misspelt_weighter_suggests_the_nearest():
+def test_a_misspelled_weighter_suggests_the_nearest():
     with pytest.raises(UsageError, match="Did you mean 'deepchest'") as error:
         build_weighter("depchest", ["a"])
     assert all(name in error.value.hint for name in WEIGHTERS)

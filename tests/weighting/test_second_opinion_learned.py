@@ -1,4 +1,4 @@
-"""Learnt weightings against those of TorchJD, where their definitions can be brought together."""
+"""Learned weightings against those of TorchJD, where their definitions can be brought together."""
 
 import pytest
 import torch

@@ -14,7 +14,14 @@ TASKS = ("a", "b", "c", "d")
 LOSS = [name for name, info in WEIGHTERS.items() if info.kind == "loss"]
 NAMES = [*LOSS, *(f"deepchest+{name}" for name in LOSS if name not in UNFIT)]
 EPOCHS = ([0.1, 0.5, 0.9, 0.7], [0.6, 0.5, 0.9, 0.7])
-METRICS = ("accuracy", "balanced_accuracy", "f1", "auroc", "average_precision", "loss_ratio")
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "auroc",
+    "average_precision",
+    "normalized_cross_entropy",
+)
 PLAIN = [0.3, 1.0, 0.2, 0.5]
 
 
@@ -43,8 +50,8 @@ def performance_of(scores, losses):
 
 def live(weighter, steps=2, order=(0, 1, 2, 3)):
     """Let a weighter live through two epochs of a run, its parameters learning."""
-    learnt = list(weighter.parameters())
-    optimizer = torch.optim.SGD(learnt, lr=0.1) if learnt else None
+    learned = list(weighter.parameters())
+    optimizer = torch.optim.SGD(learned, lr=0.1) if learned else None
     chance = torch.Generator().manual_seed(3)
     for scores in EPOCHS:
         for step in range(steps):

@@ -28,7 +28,7 @@ def loss(labels, logits):
     return log_loss(labels, probability(logits), labels=[0, 1])
 
 
-def loss_ratio(labels, logits):
+def normalized_cross_entropy(labels, logits):
     p = labels.mean()
     return loss(labels, logits) / loss(labels, np.full(len(labels), math.log(p / (1 - p))))
 
@@ -40,7 +40,7 @@ ORACLES = {
     "auroc": roc_auc_score,
     "average-precision": average_precision_score,
     "loss": loss,
-    "loss-ratio": loss_ratio,
+    "normalized-cross-entropy": normalized_cross_entropy,
 }
 
 
@@ -82,7 +82,10 @@ def test_every_signal_has_an_oracle():
         ("f1", [2 / 3, NAN, 2 / 3, NAN]),
         ("auroc", [0.5, NAN, NAN, NAN]),
         ("average-precision", [0.5, NAN, 1.0, NAN]),
-        ("loss-ratio", [(math.log1p(math.exp(-1)) + 0.5) / math.log(2), NAN, NAN, NAN]),
+        (
+            "normalized-cross-entropy",
+            [(math.log1p(math.exp(-1)) + 0.5) / math.log(2), NAN, NAN, NAN],
+        ),
     ],
 )
 def test_what_is_undefined_is_nan(signal, expected):
@@ -99,7 +102,7 @@ def test_without_a_row_all_is_undefined(signal):
     assert measure(signal, nothing, nothing, nothing).isnan().tolist() == [True] * 3
 
 
-def test_a_misspelt_signal_suggests_the_nearest():
+def test_a_misspelled_signal_suggests_the_nearest():
     with pytest.raises(UsageError, match="Did you mean 'auroc'"):
         measure("aurok", *material(0))
 

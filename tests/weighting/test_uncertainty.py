@@ -1,4 +1,4 @@
-"""Learnt uncertainties against descent worked by hand, in both forms."""
+"""Learned uncertainties against descent worked by hand, in both forms."""
 
 import math
 
@@ -21,20 +21,20 @@ def losses_of(values, known=None):
 
 def by_hand(form, trace, present=None):
     """Gradient descent on e^(-a s) L + b s, whose derivative by s is -a e^(-a s) L + b."""
-    exponent, regulariser = FACTORS[form]
+    exponent, regularizer = FACTORS[form]
     scales = [0.0] * len(trace[0])
     found = []
     for values in trace:
         counts = present or [True] * len(values)
         weights = [math.exp(-exponent * s) for s in scales]
         objective = sum(
-            weight * max(loss, 1e-8) + regulariser * s
+            weight * max(loss, 1e-8) + regularizer * s
             for weight, loss, s, is_in in zip(weights, values, scales, counts, strict=True)
             if is_in
         )
         found.append((objective, weights))
         scales = [
-            s - RATE * (regulariser - exponent * weight * max(loss, 1e-8)) if is_in else s
+            s - RATE * (regularizer - exponent * weight * max(loss, 1e-8)) if is_in else s
             for weight, loss, s, is_in in zip(weights, values, scales, counts, strict=True)
         ]
     return found

@@ -50,7 +50,7 @@ class Filling:
         """Take note of a shard that stays."""
         self.pending[rows] = False
         row_of = {self.plan.table["image_index"][row]: row for row in rows.tolist()}
-        for loss in self.done[name]["left_out"]:
+        for loss in self.done[name]["excluded"]:
             self.unreadable[row_of[loss["image"]]] = loss["reason"]
 
     def add(self, row: int, decoded: Decoded) -> None:
@@ -113,7 +113,7 @@ class Filling:
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
             "images": len(kept),
-            "left_out": [
+            "excluded": [
                 {"image": names[row], "reason": self.unreadable[row]}
                 for row in rows.tolist()
                 if row in self.unreadable

@@ -40,7 +40,7 @@ def settle_archives(plan: Plan, folder: Path, published: dict[str, Any] | None) 
     lost = None if published.get("damaged_archives") else read_excluded(folder, published)
     if lost is None:
         return
-    unreadable = {loss["image"] for entry in published["shards"] for loss in entry["left_out"]}
+    unreadable = {loss["image"] for entry in published["shards"] for loss in entry["excluded"]}
     names = plan.table["image_index"].to_numpy()
     nowhere = {row for row in plan.streamed.rows if names[row] in lost.keys() - unreadable}
     plan.streamed.rows -= nowhere
@@ -88,8 +88,8 @@ def _sound_shards(folder: Path, plan: Plan, recorded: dict[str, Any] | None) -> 
 def _sound(path: Path, entry: dict[str, Any], plan: Plan, row_of: dict[str, int]) -> _Sound | None:
     """Return a shard that may stay, or nothing."""
     # version 0.1 listed missing images with each shard
-    unreadable = [loss for loss in entry["left_out"] if loss["reason"] != MISSING]
-    if any(_may_be_there(plan, row_of.get(loss["image"])) for loss in entry["left_out"]):
+    unreadable = [loss for loss in entry["excluded"] if loss["reason"] != MISSING]
+    if any(_may_be_there(plan, row_of.get(loss["image"])) for loss in entry["excluded"]):
         return None
     if sha256_of(path) != entry["sha256"]:
         return None
@@ -105,7 +105,7 @@ def _sound(path: Path, entry: dict[str, Any], plan: Plan, row_of: dict[str, int]
             return None
     rows += [row_of[loss["image"]] for loss in unreadable]
     every = np.sort(np.array(rows, dtype=np.int64))
-    return _Sound({**entry, "left_out": unreadable}, every)
+    return _Sound({**entry, "excluded": unreadable}, every)
 
 
 def _may_be_there(plan: Plan, row: int | None) -> bool:

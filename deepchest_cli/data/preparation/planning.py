@@ -21,7 +21,7 @@ from deepchest_cli.data.shards import (
     rows_per_shard,
 )
 from deepchest_cli.data.sources.base import Source, keep_rows
-from deepchest_cli.data.sources.recognise import find_source_images, read_source
+from deepchest_cli.data.sources.recognize import find_source_images, read_source
 from deepchest_cli.data.sources.splitting import Division, divide
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of

@@ -84,7 +84,7 @@ def _say_remarks(manifest: dict[str, Any], say: Say) -> None:
     dull = [name for shard in manifest["shards"] for name in shard["near_constant"]]
     if dull:
         say(
-            f"{count_of(len(dull), 'image has', 'images have')} almost one grey value: {few(dull)}."
+            f"{count_of(len(dull), 'image has', 'images have')} almost one gray value: {few(dull)}."
         )
     groups = manifest["duplicates"]
     if groups:

@@ -97,7 +97,7 @@ def _rows(file: IO[bytes]) -> Iterator[NDArray[np.uint8]]:
     )
     shape, fortran, dtype = read(file)
     if dtype != np.uint8 or len(shape) != 3 or fortran:
-        raise ValueError(f"images of type {dtype} and shape {shape}, not grey bytes (N, S, S)")
+        raise ValueError(f"images of type {dtype} and shape {shape}, not gray bytes (N, S, S)")
     length = int(np.prod(shape[1:]))
     for _ in range(shape[0]):
         data = file.read(length)

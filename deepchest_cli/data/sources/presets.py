@@ -88,14 +88,14 @@ def mimic_cxr(folder: Path) -> CsvTable:
         )
     )
     raw = metadata.raw.merge(labels.raw, on=list(STUDY), how="left", indicator="@labels")
-    labelled = (raw["@labels"] == "both").to_numpy()
+    labeled = (raw["@labels"] == "both").to_numpy()
     raw = (
-        raw[labelled]
+        raw[labeled]
         .drop(columns="@labels")
         .merge(parts.raw[["dicom_id", "split"]], on="dicom_id", how="left")
     )
     raw = raw.fillna("").assign(**{"@part": raw["split"].map(MIMIC_PARTS).fillna("")})
-    left = {"studies without labels": int((~labelled).sum()),
+    left = {"studies without labels": int((~labeled).sum()),
             f"no part in {parts.path.name}": int((raw["@part"] == "").sum())}  # fmt: skip
     return CsvTable(
         "mimic-cxr", "MIMIC-CXR-JPG", raw, metadata.path,

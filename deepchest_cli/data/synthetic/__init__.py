@@ -1,6 +1,6 @@
 """Synthetic chest radiographs in the layout of NIH ChestX-ray14, for a demonstration."""
 
-from deepchest_cli.data.synthetic.catalogue import CATALOGUE, SyntheticFinding
+from deepchest_cli.data.synthetic.catalog import CATALOGUE, SyntheticFinding
 from deepchest_cli.data.synthetic.population import (
     DEFAULT_IMAGES,
     MINIMUM_IMAGES,

@@ -67,13 +67,13 @@ class Anatomy:
         return np.asarray(top + (angle - top) * (outward + 0.35 * inward), np.float32)
 
     @property
-    def heart_centre(self) -> tuple[float, float]:
+    def heart_center(self) -> tuple[float, float]:
         """Two thirds of the heart lie to the patient's left of the midline."""
         across = MIDLINE + 0.28 * self.heart + self.mediastinal_shift
         return across, self.base - 0.42 * self.heart
 
     def hilum_at(self, side: int) -> tuple[float, float]:
-        """Centre of one hilum; the left one is a little higher."""
+        """Center of one hilum; the left one is a little higher."""
         height = self.apex + 0.44 * (self.base - self.apex) - 0.012 * side
         return MIDLINE + self.mediastinal_shift + side * (self.mediastinum + 0.035), height
 

@@ -68,7 +68,7 @@ class Canvas:
     def _lungs(self) -> Field:
         anatomy = self.anatomy
         inside_wall = step(anatomy.wall_at(self.y) - self.from_midline, _LUNG_EDGE)
-        # The cupola is round: towards the neck the lung begins lower.
+        # The cupola is round: toward the neck the lung begins lower.
         cupola = anatomy.apex + 2.5 * np.clip(0.13 - self.from_midline, 0, 1) ** 2
         above = step(-self.below_diaphragm, _LUNG_EDGE)
         return np.asarray(inside_wall * above * step(self.y - cupola, 0.03), np.float32)

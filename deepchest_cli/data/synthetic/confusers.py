@@ -32,8 +32,8 @@ def paint_passing_confusers(canvas: Canvas, chance: np.random.Generator, *, port
 def _paint_nipples(canvas: Canvas, chance: np.random.Generator) -> None:
     across, height = float(chance.uniform(0.5, 0.7)), float(chance.uniform(0.78, 0.9))
     for side in (RIGHT, LEFT):
-        centre = place_in_lung(canvas.anatomy, side, across, height)
-        canvas.add(ellipse(canvas.x, canvas.y, centre, (0.013, 0.013), softness=0.8), 0.08)
+        center = place_in_lung(canvas.anatomy, side, across, height)
+        canvas.add(ellipse(canvas.x, canvas.y, center, (0.013, 0.013), softness=0.8), 0.08)
 
 
 def _paint_calcified_spots(canvas: Canvas, chance: np.random.Generator) -> None:
@@ -51,7 +51,7 @@ def _paint_pacemaker(canvas: Canvas, chance: np.random.Generator) -> None:
         (x - 0.025, y + 0.03),
     ]
     canvas.bright.area(body, 0.8)
-    heart = canvas.anatomy.heart_centre
+    heart = canvas.anatomy.heart_center
     lead = [(x - 0.03, y), (MIDLINE + 0.04, y - 0.02), (MIDLINE - 0.03, y + 0.12), heart]
     canvas.bright.line(lead, 0.005, 0.5)
 

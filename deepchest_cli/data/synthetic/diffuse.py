@@ -57,7 +57,7 @@ def paint_fibrosis(canvas: Canvas, severity: float, chance: np.random.Generator)
 
 def paint_cardiomegaly(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
     """The heart is already drawn large; what remains is to say where it is."""
-    across, height = canvas.anatomy.heart_centre
+    across, height = canvas.anatomy.heart_center
     width, rise = 0.95 * canvas.anatomy.heart, 0.75 * canvas.anatomy.heart
     canvas.box("Cardiomegaly", (across - width, height - rise), (across + width, height + rise))
 
@@ -66,15 +66,15 @@ def paint_hernia(canvas: Canvas, severity: float, chance: np.random.Generator) -
     """A stomach behind the heart: a thin round wall, air above a level, fluid below."""
     radius = between(0.075, 0.115, severity)
     across = MIDLINE + float(chance.uniform(0.0, 0.05))
-    centre = (across, canvas.anatomy.base - 0.75 * radius)
-    sac = ellipse(canvas.x, canvas.y, centre, (1.15 * radius, radius), softness=0.15)
-    level = centre[1] - float(chance.uniform(0.0, 0.3)) * radius
+    center = (across, canvas.anatomy.base - 0.75 * radius)
+    sac = ellipse(canvas.x, canvas.y, center, (1.15 * radius, radius), softness=0.15)
+    level = center[1] - float(chance.uniform(0.0, 0.3)) * radius
     air = sac * step(level - canvas.y, 0.008)
     canvas.add(sac, between(0.06, 0.12, severity))
     canvas.add(np.asarray(air, np.float32), -between(0.26, 0.4, severity))
     turns = np.linspace(0, 2 * np.pi, 40)
     outline = [
-        (centre[0] + 1.15 * radius * np.cos(turn), centre[1] + radius * np.sin(turn))
+        (center[0] + 1.15 * radius * np.cos(turn), center[1] + radius * np.sin(turn))
         for turn in turns.tolist()
     ]
     canvas.bright.line(outline, 0.005, 0.25)

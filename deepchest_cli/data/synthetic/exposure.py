@@ -1,4 +1,4 @@
-"""From density to grey levels: exposure, grain, collimation and the burnt-in marker."""
+"""From density to gray levels: exposure, grain, collimation and the burnt-in marker."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -6,20 +6,20 @@ from PIL import Image, ImageDraw, ImageFont
 from deepchest_cli.data.synthetic.specification import Field, Picture, RadiographSpec
 
 _GREY_LEVELS = 255
-# The curve from density to grey is tabulated: densities 0 to 2 in fine steps.
+# The curve from density to gray is tabulated: densities 0 to 2 in fine steps.
 _DENSEST, _STEPS = 2.0, 4096
 
 
 def expose(density: Field, spec: RadiographSpec, chance: np.random.Generator) -> Picture:
-    """The finished picture; AP pictures are flatter and greyer."""
+    """The finished picture; AP pictures are flatter and grayer."""
     portable = spec.view == "AP"
     levels = np.linspace(0, _DENSEST, _STEPS, dtype=np.float32)
     curve = _characteristic_curve(levels, chance, portable=portable) * _GREY_LEVELS
     graininess = float(chance.uniform(0.8, 1.8)) * np.sqrt(np.minimum(levels, 1))
     steps = np.clip(density * ((_STEPS - 1) / _DENSEST), 0, _STEPS - 1).astype(np.uint16)
     grain = _grain(density.shape, chance)
-    grey = curve[steps] + graininess[steps] * grain
-    picture = np.clip(grey, 0, _GREY_LEVELS).astype(np.uint8)
+    gray = curve[steps] + graininess[steps] * grain
+    picture = np.clip(gray, 0, _GREY_LEVELS).astype(np.uint8)
     _collimate(picture, chance)
     return _mark(picture, chance, portable=portable)
 
@@ -33,14 +33,14 @@ def _grain(shape: tuple[int, ...], chance: np.random.Generator) -> Field:
 
 
 def _characteristic_curve(levels: Field, chance: np.random.Generator, *, portable: bool) -> Field:
-    """Grey (0 to 1) for each density level."""
+    """Gray (0 to 1) for each density level."""
     gamma = float(chance.uniform(0.85, 1.25)) - 0.1 * portable
     gain = float(chance.normal(1.12, 0.07)) - 0.04 * portable
     fog = float(chance.uniform(0.0, 0.05)) + 0.05 * portable
-    grey = fog + gain * levels**gamma
+    gray = fog + gain * levels**gamma
     # Film shoulder: the brightest parts are compressed, not cut.
-    shoulder = 0.75 + 0.22 * np.tanh((grey - 0.75) / 0.22)
-    return np.asarray(np.where(grey > 0.75, shoulder, grey), np.float32)
+    shoulder = 0.75 + 0.22 * np.tanh((gray - 0.75) / 0.22)
+    return np.asarray(np.where(gray > 0.75, shoulder, gray), np.float32)
 
 
 def _collimate(picture: Picture, chance: np.random.Generator) -> None:

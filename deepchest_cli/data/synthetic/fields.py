@@ -14,16 +14,16 @@ def step(distance: Field, softness: float) -> Field:
     return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
 
 
-def blob(x: Field, y: Field, centre: tuple[float, float], radius: tuple[float, float]) -> Field:
+def blob(x: Field, y: Field, center: tuple[float, float], radius: tuple[float, float]) -> Field:
     """Gaussian patch; radius is one standard deviation along x and y."""
-    dx, dy = (x - centre[0]) / radius[0], (y - centre[1]) / radius[1]
+    dx, dy = (x - center[0]) / radius[0], (y - center[1]) / radius[1]
     return np.asarray(np.exp(-0.5 * (dx * dx + dy * dy)), np.float32)
 
 
 def ellipse(
     x: Field,
     y: Field,
-    centre: tuple[float, float],
+    center: tuple[float, float],
     radius: tuple[float, float],
     *,
     tilt: float = 0.0,
@@ -31,7 +31,7 @@ def ellipse(
 ) -> Field:
     """Soft-edged ellipse; tilt in radians, softness relative to the radius."""
     cosine, sine = math.cos(tilt), math.sin(tilt)
-    dx, dy = x - centre[0], y - centre[1]
+    dx, dy = x - center[0], y - center[1]
     along = (cosine * dx + sine * dy) / radius[0]
     across = (cosine * dy - sine * dx) / radius[1]
     return step(1 - np.sqrt(along * along + across * across), softness)

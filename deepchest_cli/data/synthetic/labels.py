@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.synthetic.catalogue import CATALOGUE
+from deepchest_cli.data.synthetic.catalog import CATALOGUE
 from deepchest_cli.data.synthetic.specification import Numbers, RadiographSpec
 
 Marks = npt.NDArray[np.bool_]

@@ -52,13 +52,13 @@ def plan_population(
     chance = np.random.default_rng([seed, images])
     bare = [spec for patient in _patients(images, seed, chance) for spec in patient]
     test = _choose_test(bare, chance)
-    labelled: list[RadiographSpec] = []
+    labeled: list[RadiographSpec] = []
     for is_test, ill in ((False, _ILL_TRAIN_VAL), (True, _ILL_TEST)):
         part = [spec for spec in bare if (spec.patient in test) == is_test]
         findings = assign_findings(part, ill, chance, long_tail)
-        labelled += [_with_lesions(*pair) for pair in zip(part, findings, strict=True)]
-    labelled.sort(key=lambda spec: spec.file_name)
-    return Population(tuple(labelled), test)
+        labeled += [_with_lesions(*pair) for pair in zip(part, findings, strict=True)]
+    labeled.sort(key=lambda spec: spec.file_name)
+    return Population(tuple(labeled), test)
 
 
 def _patients(images: int, seed: int, chance: np.random.Generator) -> list[list[RadiographSpec]]:

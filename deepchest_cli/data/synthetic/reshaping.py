@@ -35,8 +35,8 @@ def _inflate(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> 
 def _lose_volume(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
     """The collapsed side draws its hemidiaphragm up and the mediastinum over."""
     side = choose_side(chance)
-    lift = between(0.015, 0.06, severity)
-    raised = (lift, 0.0) if side == RIGHT else (0.0, lift)
+    ap_over_prevalence = between(0.015, 0.06, severity)
+    raised = (ap_over_prevalence, 0.0) if side == RIGHT else (0.0, ap_over_prevalence)
     shift = anatomy.mediastinal_shift + side * between(0.003, 0.02, severity)
     return replace(anatomy, raised=raised, mediastinal_shift=shift)
 

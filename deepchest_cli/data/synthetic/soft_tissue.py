@@ -48,7 +48,7 @@ def _paint_mediastinum(canvas: Canvas) -> None:
     air = canvas.anatomy.lung_air
     canvas.density += trunk * canvas.lungs * (0.85 * air + 0.03)
     canvas.add(trunk, 0.06)
-    canvas.add(blob(canvas.x, canvas.y, canvas.anatomy.heart_centre, (0.12, 0.12)) * heart, 0.07)
+    canvas.add(blob(canvas.x, canvas.y, canvas.anatomy.heart_center, (0.12, 0.12)) * heart, 0.07)
     for side in (RIGHT, LEFT):
         hilum = blob(canvas.x, canvas.y, canvas.anatomy.hilum_at(side), (0.024, 0.045))
         canvas.add(hilum * canvas.lungs * (1 - trunk), 0.16 * canvas.anatomy.hilum)
@@ -71,7 +71,7 @@ def _trunk(canvas: Canvas) -> Field:
 
 def heart_mask(canvas: Canvas) -> Field:
     """The heart: a tilted ellipse, with the right atrium's bulge."""
-    anatomy, (across, height) = canvas.anatomy, canvas.anatomy.heart_centre
+    anatomy, (across, height) = canvas.anatomy, canvas.anatomy.heart_center
     length = anatomy.heart
     body = ellipse(
         canvas.x,
@@ -100,17 +100,17 @@ def _paint_abdomen(canvas: Canvas, chance: np.random.Generator, body: Field) -> 
     below = step(canvas.below_diaphragm, 0.014)
     canvas.add(below * body, 0.2)
     canvas.add(step(canvas.below_diaphragm - 0.08, 0.3) * body, 0.08)
-    centre = (MIDLINE + float(chance.uniform(0.13, 0.2)), canvas.anatomy.dome(LEFT) + 0.05)
+    center = (MIDLINE + float(chance.uniform(0.13, 0.2)), canvas.anatomy.dome(LEFT) + 0.05)
     radius = (float(chance.uniform(0.03, 0.075)), float(chance.uniform(0.015, 0.03)))
-    bubble = ellipse(canvas.x, canvas.y, centre, radius, softness=0.5)
+    bubble = ellipse(canvas.x, canvas.y, center, radius, softness=0.5)
     canvas.add(bubble * below, -0.18 * float(chance.uniform(0.2, 1.0)))
 
 
 def _paint_breasts(canvas: Canvas) -> None:
     anatomy = canvas.anatomy
-    centre = (0.62 * anatomy.half_width, 0.86 * anatomy.base)
+    center = (0.62 * anatomy.half_width, 0.86 * anatomy.base)
     radius = (0.17, 0.12 + 0.06 * anatomy.breast)
-    shadow = ellipse(canvas.from_midline, canvas.y, centre, radius, softness=0.2)
+    shadow = ellipse(canvas.from_midline, canvas.y, center, radius, softness=0.2)
     # The upper border fades out; only the lower fold is sharp.
-    fade = np.clip((canvas.y - centre[1] + 0.12) / 0.2, 0, 1)
+    fade = np.clip((canvas.y - center[1] + 0.12) / 0.2, 0, 1)
     canvas.add(np.asarray(shadow * fade, np.float32), 0.11 * anatomy.breast)

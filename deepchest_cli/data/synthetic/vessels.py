@@ -1,4 +1,4 @@
-"""The lungs' vessels: trees that leave the hila and thin out towards the periphery."""
+"""The lungs' vessels: trees that leave the hila and thin out toward the periphery."""
 
 import numpy as np
 import numpy.typing as npt

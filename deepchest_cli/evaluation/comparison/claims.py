@@ -12,7 +12,7 @@ from deepchest_cli.evaluation.comparison.scores import Quantity, Scores, mean_of
 from deepchest_cli.evaluation.comparison.statistic import difference, half_width
 from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE, paired
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
+HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
 UNMEASURED = "not measured"
 METHOD, ABOVE, BASELINE = "deepchest", "deepchest+", "equal"
 ACCURACY, SPEED = 0.07, 3.0  # of the paper: by so much better, so many times as fast
@@ -98,10 +98,10 @@ def _speed(cost: Mapping[str, Mapping[str, Any]], gradient: Sequence[str], level
 
 def _memory(cost: Mapping[str, Mapping[str, Any]], gradient: Sequence[str], level: str) -> Claim:
     text = "DeepChest needs less memory than gradient-based weighting."
-    rivals = [label for label in gradient if label in cost and cost[label]["peaks"]]
-    if METHOD not in cost or not rivals or not cost[METHOD]["peaks"]:
+    rivals = [label for label in gradient if label in cost and cost[label]["peak_memory_by_round"]]
+    if METHOD not in cost or not rivals or not cost[METHOD]["peak_memory_by_round"]:
         return _missing("memory", text, "deepchest and a weighter by task gradients")
-    figures = _over_rounds(cost, rivals, "peaks")
+    figures = _over_rounds(cost, rivals, "peak_memory_by_round")
     whole = cost[METHOD]["device"] == "cpu"
     found = (
         f"the peak of {'the whole process' if whole else 'tensors'} is {figures[0]:.3f} times as "

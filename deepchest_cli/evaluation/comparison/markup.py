@@ -16,7 +16,7 @@ def page_style() -> str:
 
 
 def cell(value: str, text: bool = False) -> str:
-    """Return a table's cell; verdicts are coloured, and `text` may break its lines."""
+    """Return a table's cell; verdicts are colored, and `text` may break its lines."""
     names = [value.replace(" ", "-")] if value in MARKED else []
     names += ["text"] if text else []
     kind = f' class="{" ".join(names)}"' if names else ""

@@ -55,14 +55,14 @@ def forest_figure(results: Results) -> "Figure":
     axes.axvline(0, color="black", linewidth=0.8)
     for place, entry in enumerate(entries.values()):
         row = _difference(entry)
-        colour = COLOURS[row["verdict"]]
+        color = COLOURS[row["verdict"]]
         if row["low"] is not None:
-            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
-        axes.plot(row["estimate"], place, "o", color=colour, markersize=7)
+            axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2)
+        axes.plot(row["estimate"], place, "o", color=color, markersize=7)
         seeds = np.array(entry["quality"]["macro_auroc"]["by_seed"]) - np.array(
             results["weighters"][results["design"]["baseline"]]["quality"]["macro_auroc"]["by_seed"]
         )
-        axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=colour, markersize=6)
+        axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=color, markersize=6)
     axes.set_yticks(range(len(entries)), list(map(shortened, entries)))
     axes.invert_yaxis()
     axes.set_xlabel("macro AUROC minus that of equal weighting; small strokes: single seeds")
@@ -125,7 +125,7 @@ def cost_figure(results: Results) -> "Figure":
     return figure
 
 
-def weights_figure(traces: Traces, colours: tuple[str, ...]) -> "Figure":
+def weights_figure(traces: Traces, colors: tuple[str, ...]) -> "Figure":
     """Return each weighter's weights over the epochs, mean of the seeds, a panel each."""
     from matplotlib.ticker import MaxNLocator
 
@@ -138,8 +138,8 @@ def weights_figure(traces: Traces, colours: tuple[str, ...]) -> "Figure":
         axes.set_visible(True)
         for i, (finding, values) in enumerate(columns.items()):
             epochs = np.arange(1, len(values) + 1)
-            style = "-" if i < len(colours) else "--"
-            axes.plot(epochs, values, style, color=colours[i % len(colours)], label=finding)
+            style = "-" if i < len(colors) else "--"
+            axes.plot(epochs, values, style, color=colors[i % len(colors)], label=finding)
         weights = np.concatenate(list(columns.values()))
         weights = weights[np.isfinite(weights)]
         if len(weights) and 0 < LOG_FROM * weights.min() < weights.max():

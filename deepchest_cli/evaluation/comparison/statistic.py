@@ -103,9 +103,9 @@ def difference(by_seed: Floats, by_replicate: Floats) -> Difference:
     defined = by_replicate[:, np.isfinite(by_replicate).all(axis=0)]
     if defined.shape[1] < 2:
         return Difference(estimate, seeds)
-    centred = defined - defined.mean(axis=1, keepdims=True)
-    shared = centred.mean(axis=0).var(ddof=1)
-    own = centred.var(axis=0, ddof=1).mean()  # of the patients, differing between seeds
+    centerd = defined - defined.mean(axis=1, keepdims=True)
+    shared = centerd.mean(axis=0).var(ddof=1)
+    own = centerd.var(axis=0, ddof=1).mean()  # of the patients, differing between seeds
     patients = max(float(shared - own / seeds), 0.0)
     return Difference(estimate, seeds, float(np.var(by_seed, ddof=1)), patients, float(own))
 

@@ -19,7 +19,7 @@ def shortened(label: str) -> str:
     return f"{label[:half]}…{label[-half:]}"
 
 
-def summarise(results: Mapping[str, Any]) -> list[str]:
+def summarize(results: Mapping[str, Any]) -> list[str]:
     """Return what was found of DeepChest, or of the best weighter without it, and of the rest."""
     return [_first(results), _second(results), *_looks(results)]
 
@@ -95,7 +95,7 @@ def _second(results: Mapping[str, Any]) -> str:
         for verdict, words in (
             ("holds", "hold here"),
             ("does not hold", "do not"),
-            (OPEN, "cannot be told"),
+            (OPEN, "inconclusive"),
             (UNMEASURED, "were not measured"),
         )
         if verdict != UNMEASURED or UNMEASURED in verdicts

@@ -25,7 +25,7 @@ from deepchest_cli.evaluation.metrics import Floats
 # patients over and over, and their variance is much too small (simulated: with one positive patient
 # of 400, 36 % of true null hypotheses are rejected; with five, as many as there should be)
 FEWEST_PATIENTS = 10
-BETTER, WORSE, OPEN = "better", "worse", "cannot be told"
+BETTER, WORSE, OPEN = "better", "worse", "inconclusive"
 
 
 def figure(by_seed: Floats, by_replicate: Floats) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def gather_files(request: FileRequest) -> Material:
         {**_describe(request, part, labels, found), "overlap": overlap},
         choices,
         reason,
-        _learnt(labels, patients, cases, validation),
+        _learned(labels, patients, cases, validation),
         (
             *filter(None, (note, "" if said else comparison(overlap))),
             *labels.notes,
@@ -175,8 +175,8 @@ def _choices(
     )
 
 
-def _learnt(labels: Labels, patients: Any, cases: Cases, validation: Cases | None) -> Cases | None:
-    """Return labelled images of patients who are neither scored nor in validation."""
+def _learned(labels: Labels, patients: Any, cases: Cases, validation: Cases | None) -> Cases | None:
+    """Return labeled images of patients who are neither scored nor in validation."""
     if labels.patient_id is None or not np.isfinite(labels.age).any():
         return None
     taken = [part.predictions.patient_id for part in (cases, validation) if part is not None]

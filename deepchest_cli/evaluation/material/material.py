@@ -17,7 +17,7 @@ class Material:
     description: dict[str, Any]  # model, models, predictions, labels, data, split, ...
     choices: Choices | None
     choices_note: str  # where the choices come from, or why there are none
-    learnt: Cases | None  # other patients, for the metadata baseline; probabilities mean nothing
+    learned: Cases | None  # other patients, for the metadata baseline; probabilities mean nothing
     notes: tuple[str, ...] = ()  # what a reader should know
     warnings: tuple[str, ...] = ()  # what a user should not miss
     medmnist: bool = False  # labels are those of chestmnist.npz

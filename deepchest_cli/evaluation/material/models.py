@@ -77,7 +77,7 @@ def gather_models(request: Request, progress: Progress) -> Material:
         {**describe(models, dataset, request), "synthetic": synthetic, "overlap": overlap},
         choices,
         note,
-        _learnt(dataset, predictions),
+        _learned(dataset, predictions),
         notes=(*filter(None, [clean, not_predicted(dataset, predictions)]),),
         warnings=(*dict.fromkeys(warnings), *odd_scores(predictions), *warned),
         dataset=dataset,
@@ -191,7 +191,7 @@ def _stored(
     return [stored], choices, f"Chosen on validation, now stored in {model.path}.", ()
 
 
-def _learnt(dataset: RadiographDataset, predictions: Predictions) -> Any:
+def _learned(dataset: RadiographDataset, predictions: Predictions) -> Any:
     """Return the training part with the findings of the predictions; None without one."""
     rows = dataset.rows("train")
     if not len(rows):

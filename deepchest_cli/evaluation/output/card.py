@@ -69,7 +69,7 @@ def _evaluation(document: Document) -> Iterator[str]:
     yield (
         f"{images} of {count_of(document['patients'], 'patient')}, source "
         f"{document['source'] or UNKNOWN}, part {document['split']}, split scheme {scheme}, labels "
-        f"of version {document['label_version']}. Recognised as: "
+        f"of version {document['label_version']}. Recognized as: "
         f"{document['split_title'] or 'no published test part'}."
     )
     yield ""
@@ -108,12 +108,17 @@ def _thresholds(document: Document) -> Iterator[str]:
     yield from (document["choices"]["caution"], "")
     rows = []
     for name, entry in points["findings"].items():
-        point = entry[points["shared_rule"]]
+        point = entry[points["reference_operating_point"]]
         cells = ["–"] * 5
         if point:
             cells = [f"{point['threshold']:.4g}", *(words.with_interval(point[r]) for r in RATES)]
         rows.append([name, *cells])
-    columns = ("Finding", f"Threshold ({points['shared_rule']})", "Sensitivity", "Specificity")
+    columns = (
+        "Finding",
+        f"Threshold ({points['reference_operating_point']})",
+        "Sensitivity",
+        "Specificity",
+    )
     yield from _table([*columns, "PPV", "NPV"], rows)
 
 
@@ -148,7 +153,7 @@ def _limits(document: Document, origins: Sequence[Mapping[str, Any]]) -> Iterato
 
 def _external(document: Document, origins: Sequence[Mapping[str, Any]]) -> str:
     """Return whether the scored images come from elsewhere than those of training."""
-    if document["relabels"]:
+    if document["expert_labels"]:
         return "see relabels"
     if not origins:
         return f"what the model was trained on is {UNKNOWN}"

@@ -21,7 +21,7 @@ from deepchest_cli.evaluation.output.page_decisions import (
     references_section,
 )
 from deepchest_cli.evaluation.output.page_groups import (
-    localisation_section,
+    localization_section,
     relabels_section,
     subgroups_section,
 )
@@ -47,7 +47,7 @@ def report_page(document: Document, pictures: Pictures) -> str:
         points=points_section(document, pictures),
         calibration=calibration_section(document, pictures),
         subgroups=subgroups_section(document, pictures),
-        localisation=localisation_section(document),
+        localization=localization_section(document),
         relabels=relabels_section(document),
         errors=picture(
             pictures.get("errors"),
@@ -73,9 +73,15 @@ def _findings(document: Document, pictures: Pictures) -> str:
             shown(v["prevalence"]),
             words.metric(v, "auroc"),
             words.metric(v, "average_precision"),
-            shown(v["lift"], 1),
-            *(shown(v[key]) for key in ("accuracy", "accuracy_of_nothing", "f1", "f1_macro")),
-            *(shown(v[key]) for key in ("f1_macro_of_nothing", "loss", "loss_of_prevalence")),
+            shown(v["ap_over_prevalence"], 1),
+            *(
+                shown(v[key])
+                for key in ("accuracy", "accuracy_all_negative", "f1", "f1_class_mean")
+            ),
+            *(
+                shown(v[key])
+                for key in ("f1_class_mean_all_negative", "loss", "prevalence_baseline_loss")
+            ),
         ]
         for name, positives, v in entries
     ]
@@ -99,7 +105,7 @@ def _findings(document: Document, pictures: Pictures) -> str:
 
 
 def _differences(document: Document) -> str:
-    against = document["against"]
+    against = document["compared_to"]
     if not against:
         return ""
     entries = [*against["findings"].items(), ("Macro mean", against["macro"])]
@@ -141,10 +147,10 @@ def _design(document: Document) -> str:
             f"{document['labels'] or document['data']}, version {document['label_version']}",
         ),
         ("Part", f"{document['split']}; split scheme {document['split_scheme'] or 'not known'}"),
-        ("Recognised as", document["split_title"] or "no published test part"),
+        ("Recognized as", document["split_title"] or "no published test part"),
         (
             "Intervals",
-            f"95 %, expanded percentiles (Hesterberg 2015) of {document['replicates']:,} "
+            f"95 %, expanded percentiles (Hesterberg 2015) of {document['bootstrap_replicates']:,} "
             f"resamplings of the patients, all images of a patient together, seed "
             f"{document['seed']}; a replicate without a positive or a negative is left out and "
             "counted",

@@ -73,7 +73,8 @@ def points_section(document: Document, pictures: Pictures) -> str:
         for rule in RULES
     ]
     caption = (
-        f"Confusion at the shared operating point ({RULES[points['shared_rule']].title}): images, "
+        "Confusion at the reference operating point "
+        f"({RULES[points['reference_operating_point']].title}): images, "
         "and shares of those without and with the finding"
     )
     return (

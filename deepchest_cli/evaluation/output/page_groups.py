@@ -1,4 +1,4 @@
-"""Sections of the page: subgroups, localisation and second labels."""
+"""Sections of the page: subgroups, localization and second labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,11 +40,11 @@ def subgroups_section(document: Document, pictures: Pictures) -> str:
     )
 
 
-def localisation_section(document: Document) -> str:
+def localization_section(document: Document) -> str:
     """Return where the model looks."""
-    found = document["localisation"]
+    found = document["localization"]
     if not found:
-        return paragraph(document["localisation_note"] or "Not scored.", "soft")
+        return paragraph(document["localization_note"] or "Not scored.", "soft")
     kinds = list(found["maps"])
     names = {"grad_cam": "Grad-CAM", "cam": "CAM", "random": "Noise"}
     entries = [*found["chance"]["findings"], "all"]
@@ -64,11 +64,13 @@ def localisation_section(document: Document) -> str:
     columns += [f"IoU ≥ {level}" for level in (0.1, 0.3, 0.5)]
     columns += [f"IoBB ≥ {level}" for level in (0.1, 0.25, 0.5)]
     cells = " × ".join(map(str, found["cells"]))
-    without = f" No CAM: {found['without_cam']}." if found["without_cam"] else ""
+    without = (
+        f" No CAM: {found['cam_unavailable_reason']}." if found["cam_unavailable_reason"] else ""
+    )
     return table(columns, rows) + paragraph(
         f"Maps of {cells} cells. Points: the middle of the highest cell lies in the box. IoU and "
         f"IoBB of Grad-CAM's region at half of its range.{without} "
-        f"{count_of(found['left_out'], 'box is', 'boxes are')} "
+        f"{count_of(found['excluded'], 'box is', 'boxes are')} "
         "of images that are not scored or of findings that are not predicted.",
         "soft",
     )
@@ -76,7 +78,7 @@ def localisation_section(document: Document) -> str:
 
 def relabels_section(document: Document) -> str:
     """Return figures by the second labels; nothing without them."""
-    found = document["relabels"]
+    found = document["expert_labels"]
     if not found:
         return ""
     rows = [

@@ -74,7 +74,7 @@ def roc_figure(document: Document, table: Predictions) -> "Figure":
 
 def _shared_point(document: Document, finding: str) -> Any:
     points = document["operating_points"]
-    return points["findings"].get(finding, {}).get(points["shared_rule"])
+    return points["findings"].get(finding, {}).get(points["reference_operating_point"])
 
 
 def precision_recall_figure(document: Document, table: Predictions) -> "Figure":
@@ -101,12 +101,12 @@ def reliability_figure(document: Document) -> "Figure":
     def draw(axes: "Axes", column: int) -> None:
         entry = list(findings.values())[column]
         most = 0.0
-        for name, colour in (("before", ORANGE), ("after", BLUE)):
+        for name, color in (("before", ORANGE), ("after", BLUE)):
             bins = entry[name]["bins"] if entry[name] else []
             predicted = [one["predicted"] for one in bins]
             observed = [one["observed"] for one in bins]
             most = max([most, *predicted, *observed])
-            axes.plot(predicted, observed, "o-", color=colour, markersize=2.5, linewidth=1)
+            axes.plot(predicted, observed, "o-", color=color, markersize=2.5, linewidth=1)
         limit = 1.05 * most or 1.0
         axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
         axes.plot([0, limit], [0, limit], color=GREY, linewidth=0.6, linestyle=":")
@@ -133,8 +133,8 @@ def confusion_figure(document: Document) -> "Figure":
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
         for (i, j), share in np.ndenumerate(shares):
             text = f"{counts[i, j]:,}\n{share:.0%}"
-            colour = "w" if share > 0.6 else "k"
-            axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+            color = "w" if share > 0.6 else "k"
+            axes.text(j, i, text, ha="center", va="center", fontsize=7, color=color)
 
     return _panels(tuple(points), draw, "", "")
 
@@ -151,9 +151,9 @@ def subgroups_figure(document: Document) -> "Figure":
         for place, group in enumerate(groups):
             found = group[name]
             crossed = " and " in group["attribute"]
-            colour = GREY if crossed else BLUE
-            axes.plot([found["low"], found["high"]], [place, place], color=colour, linewidth=1.2)
-            axes.plot(found["value"], place, "o", color=colour, markersize=3 if crossed else 4.5)
+            color = GREY if crossed else BLUE
+            axes.plot([found["low"], found["high"]], [place, place], color=color, linewidth=1.2)
+            axes.plot(found["value"], place, "o", color=color, markersize=3 if crossed else 4.5)
         axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=7)
         axes.grid(axis="x", linewidth=0.3)

@@ -77,8 +77,8 @@ def _groups(document: Document) -> Iterator[Document]:
             yield row | _flat("underdiagnosis", nothing)
 
 
-def _localisation(document: Document) -> Iterator[Document]:
-    found = document["localisation"]
+def _localization(document: Document) -> Iterator[Document]:
+    found = document["localization"]
     if not found:
         return
     for kind, entry in found["maps"].items():
@@ -92,7 +92,7 @@ def _localisation(document: Document) -> Iterator[Document]:
 
 
 def _differences(document: Document) -> Iterator[Document]:
-    against = document["against"]
+    against = document["compared_to"]
     if against:
         for name, entry in [*against["findings"].items(), ("macro", against["macro"])]:
             for metric, found in entry.items():
@@ -105,7 +105,7 @@ TABLES: dict[str, Callable[[Document], Iterator[Document]]] = {
     "calibration.csv": _calibration,
     "reliability.csv": _reliability,
     "subgroups.csv": _groups,
-    "localisation.csv": _localisation,
+    "localization.csv": _localization,
     "differences.csv": _differences,
 }
 

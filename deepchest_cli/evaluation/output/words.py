@@ -54,7 +54,7 @@ def _about(document: Document) -> str:
         return "All radiographs of the data set were scored, trained ones too."
     return (
         f"{count_of(document['images'], 'radiograph was', 'radiographs were')} scored, not "
-        "recognised as a whole published test part: these figures are no performance on any such "
+        "recognized as a whole published test part: these figures are no performance on any such "
         "part."
     )
 

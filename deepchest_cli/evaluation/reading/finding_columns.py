@@ -59,14 +59,14 @@ class FindingColumns:
 
 
 def find_finding_columns(
-    table: pd.DataFrame, image: str, path: Path, labelled: Iterable[str] = ()
+    table: pd.DataFrame, image: str, path: Path, labeled: Iterable[str] = ()
 ) -> FindingColumns:
     """Return the columns of scores, spelled as the labels, or else NIH, spell their findings.
 
-    labelled: the findings that there are labels for. Raises `UsageError` where a finding has two
+    labeled: the findings that there are labels for. Raises `UsageError` where a finding has two
     columns, where the columns are labels or negations by their names, and where there are none.
     """
-    known = {plain_finding(name): name for name in (*FINDINGS, *labelled)}
+    known = {plain_finding(name): name for name in (*FINDINGS, *labeled)}
     candidates = _candidates(table, image)
     ways = ways_of_naming(candidates, known)
     scores = {affix: of for affix, of in ways.items() if not words_of(affix) & LABELS}

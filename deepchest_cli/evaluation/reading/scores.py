@@ -49,10 +49,10 @@ class Scores:
         return Scores(self.path, self.images[rows], self.findings, self.probabilities[rows])
 
 
-def read_scores(path: Path, logits: bool = False, labelled: Iterable[str] = ()) -> Scores:
+def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -> Scores:
     """Read a file of predictions: a CSV table, or one that MedMNIST's evaluator writes.
 
-    logits: whether the scores are logits, of which the logistic function is taken; labelled: the
+    logits: whether the scores are logits, of which the logistic function is taken; labeled: the
     findings that there are labels for. Raises `UsageError` for scores that are missing, not finite
     or no probabilities, naming the cell, for repeated images and findings, and where there is no
     score at all.
@@ -63,7 +63,7 @@ def read_scores(path: Path, logits: bool = False, labelled: Iterable[str] = ()) 
     table = read_table(path)
     column = image_column(table, path)
     images = image_keys(list(table[column]), path)
-    found = find_finding_columns(table, column, path, labelled)
+    found = find_finding_columns(table, column, path, labeled)
     found.refuse_other_kind(logits, path)
     columns = found.columns
     scores = np.stack([numbers(table[name], name, path) for name in columns.values()], axis=1)

@@ -13,7 +13,7 @@ class Exportable(nn.Module):
     """Maps stored images (B, S, S) of bytes to features (B, D) and logits (B, T).
 
     Resizing is linear, and so a product with a matrix from either side: the same numbers as
-    `to_grey`, in operations that every runtime has.
+    `to_gray`, in operations that every runtime has.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -27,12 +27,12 @@ class Exportable(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and logits."""
-        grey = images.to(torch.float32) / 255
+        gray = images.to(torch.float32) / 255
         if self.shrinks:
             shrink = cast(Tensor, self.shrink)
-            grey = torch.matmul(torch.matmul(shrink, grey), shrink.T).clamp(0, 1)
+            gray = torch.matmul(torch.matmul(shrink, gray), shrink.T).clamp(0, 1)
         found: tuple[Tensor, Tensor] = self.classifier(
-            ((grey - self.mean) / self.deviation).unsqueeze(1)
+            ((gray - self.mean) / self.deviation).unsqueeze(1)
         )
         return found
 

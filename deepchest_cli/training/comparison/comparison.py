@@ -173,7 +173,7 @@ def _refuse_nothing(found: Comparison) -> None:
     error = next(record.error for _, record in found.runs if record.status != "finished")
     raise DeepChestError(
         f"No weighter has finished all its runs. The first that did not: {error}",
-        f"The runs are in {found.folder}; a lower --learning-rate, or --clip-norm 1, may help.",
+        f"The runs are in {found.folder}; a lower --learning-rate or --clip-grad-norm 1 may help.",
     )
 
 

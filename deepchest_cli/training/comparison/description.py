@@ -30,7 +30,7 @@ def training_positives(found: Comparison) -> NDArray[np.int64]:
 
 
 def describe_data(found: Comparison, table: Predictions) -> dict[str, Any]:
-    """Return what the runs learnt from and were tested on; `table` is of one seed."""
+    """Return what the runs learned from and were tested on; `table` is of one seed."""
     manifest, dataset, folds = found.dataset.manifest, found.dataset, found.config.folds
     positives = (table.labels * table.known).sum(axis=0)
     return {
@@ -82,11 +82,11 @@ def describe_design(
         "baseline": BASELINE,
         "weighters": [arm.label for arm in found.arms],
         "seeds": list(config.seed_numbers),
-        "fewest_seeds": FEWEST_SEEDS,
-        "fewest_patients": FEWEST_PATIENTS,
+        "min_seeds": FEWEST_SEEDS,
+        "min_patients": FEWEST_PATIENTS,
         "looks": looks_of(found),
         "folds": config.folds,
-        "replicates": config.replicates,
+        "bootstrap_replicates": config.bootstrap_replicates,
         "level": LEVEL,
         "learning_rates": found.rates,
         "tuning": [

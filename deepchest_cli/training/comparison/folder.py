@@ -18,9 +18,9 @@ COMPARISONS = Path("comparisons")
 # these add runs, or change where and how they are computed and what is made of them
 FREE = frozenset(
     {
-        "resume", "recipe", "out", "data", "weighters", "seeds", "single_task", "replicates",
-        "not_worse", "device", "devices", "cache", "cost_only", "cost_rounds", "cost_tasks",
-        "cost_backbones",
+        "resume", "recipe", "out", "data", "weighters", "seeds", "single_task",
+        "bootstrap_replicates", "fail_if_inferior", "margin", "device", "devices", "cache",
+        "cost_only", "cost_rounds", "cost_tasks", "cost_backbones",
     }
 )  # fmt: skip
 
@@ -68,7 +68,7 @@ def _way_on(folder: Path) -> str:
 
 def record_configuration(config: CompareConfig, folder: Path) -> None:
     """Write what is compared, how, and on what machine."""
-    fill_run(folder, replace(config, not_worse=()))
+    fill_run(folder, replace(config, fail_if_inferior=()))
 
 
 def _begin(config: CompareConfig) -> Path:

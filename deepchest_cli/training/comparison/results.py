@@ -40,7 +40,9 @@ def build_results(found: Comparison, costs: Costs) -> dict[str, Any]:
     """Return all figures in plain values; the same runs give the same, but for `costs`."""
     tables = {arm.label: _tables(found, found.runs_of(arm)) for arm in found.finished_arms}
     first = next(iter(tables.values()))[0]
-    resampling = resample_patients(first.patient_id, found.config.replicates, PATIENT_SEED)
+    resampling = resample_patients(
+        first.patient_id, found.config.bootstrap_replicates, PATIENT_SEED
+    )
     scores = {label: score(table, resampling) for label, table in tables.items()}
     rare = rarest_third(training_positives(found))
     measured = quantities(rare)

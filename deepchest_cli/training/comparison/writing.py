@@ -17,7 +17,7 @@ from deepchest_cli.evaluation.comparison.pictures import (
     weights_figure,
 )
 from deepchest_cli.evaluation.comparison.scores import METRICS
-from deepchest_cli.evaluation.comparison.summary import summarise
+from deepchest_cli.evaluation.comparison.summary import summarize
 from deepchest_cli.files import replacing, to_csv, write_json, write_text
 from deepchest_cli.schemas import versioned
 from deepchest_cli.training.comparison.comparison import Comparison
@@ -38,7 +38,7 @@ STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest"}  # the same figure is the 
 def write_comparison(found: Comparison, results: dict[str, Any]) -> dict[str, Any]:
     """Write everything, results.json last; returns the results with their summary."""
     folder = found.folder
-    results = {**results, "summary": summarise(results)}
+    results = {**results, "summary": summarize(results)}
     traces = weight_traces(found)
     for name, text in _tables(results).items():
         write_text(folder / name, text)
@@ -148,7 +148,7 @@ def _tables(results: dict[str, Any]) -> dict[str, str]:
         for metric in METRICS
     ]
     costs = [
-        {"weighter": label, **_without(cost, "seconds", "peaks")}
+        {"weighter": label, **_without(cost, "seconds", "peak_memory_by_round")}
         for label, cost in results["costs"].items()
     ]
     tables = {

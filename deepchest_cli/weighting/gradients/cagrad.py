@@ -5,7 +5,7 @@ Over the m tasks that take part, with g_i the gradient of task i and g_0 the mea
               = g_0 + c |g_0| g_w / |g_w|,   g_w = sum of w_i g_i,
     w = the weights, 0 or above and of sum 1, for which g_w . g_0 + c |g_0| |g_w| is least
 The search for w is a search for one number: w is the shortest average of all g_i + s g_0, for the s
-at which |g_w| = s c |g_0|. The authors minimise over w by a general solver.
+at which |g_w| = s c |g_0|. The authors minimize over w by a general solver.
 
 Guaranteed: no direction in the ball |d - g_0| <= c |g_0| has a larger least g_i . d, to 1e-6 |g_i|
 |d|. With c below 1 that may still raise a loss, even where a direction outside the ball raises

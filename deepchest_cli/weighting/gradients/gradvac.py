@@ -21,7 +21,7 @@ from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, SolvedWe
 
 
 class GradVacWeighter(SolvedWeighter):
-    """Weights of the sum of all gradients, each first turned towards those it was nearer to.
+    """Weights of the sum of all gradients, each first turned toward those it was nearer to.
 
     beta: from 0 to 1, how fast the expected cosines follow; 0.5 as in other implementations, at 0
         the method is PCGrad.

@@ -10,7 +10,7 @@ from test_layouts import prepare
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
-from deepchest_cli.data.sources.recognise import read_source
+from deepchest_cli.data.sources.recognize import read_source
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of
 

@@ -264,23 +264,23 @@ def test_messages_name_a_few_of_many_equal_images(nih_folder, tmp_path):
 
 
 def test_nearly_constant_images_are_kept_and_warned_about(nih_folder, tmp_path):
-    grey = np.full((48, 48), 90, np.uint8)
-    grey[:, 24:] += 8
-    Image.fromarray(grey).save(nih_folder / "images" / "00000002_000.png")
+    gray = np.full((48, 48), 90, np.uint8)
+    gray[:, 24:] += 8
+    Image.fromarray(gray).save(nih_folder / "images" / "00000002_000.png")
     said = []
     config = PrepareConfig(size="48", workers=2)
     manifest = prepare(nih_folder, tmp_path / "out", config, said).manifest
     assert manifest["counts"]["all"]["images"] == 80
     assert manifest["shards"][0]["near_constant"] == ["00000002_000.png"]
-    assert any("almost one grey value" in text and "00000002_000" in text for text in said)
+    assert any("almost one gray value" in text and "00000002_000" in text for text in said)
 
 
 def test_sixteen_bits_and_dicom_are_sources_too(tmp_path, nih_folder):
     images = tmp_path / "images"
     images.mkdir()
-    grey = np.asarray(Image.open(nih_folder / "images" / "00000001_000.png"))
-    Image.fromarray(grey.astype(np.uint16) * 257).save(images / "deep.png")
-    Image.fromarray(grey).save(images / "plain.tif")
+    gray = np.asarray(Image.open(nih_folder / "images" / "00000001_000.png"))
+    Image.fromarray(gray.astype(np.uint16) * 257).save(images / "deep.png")
+    Image.fromarray(gray).save(images / "plain.tif")
     rows = "deep.png,A,1\nplain.tif,B,0\n"
     (tmp_path / "labels.csv").write_text("Path,patient_id,Mass\n" + rows)
     config = PrepareConfig(

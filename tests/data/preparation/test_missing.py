@@ -186,7 +186,7 @@ def test_a_data_set_of_version_0_1_is_read_and_taken_over(nih_folder, tmp_path):
     path = tmp_path / "out" / "manifest.json"
     manifest = json.loads(path.read_text())
     lost = [{"image": "00000001_000.png", "reason": "the file is missing"}]
-    manifest["left_out"] = manifest["shards"][0]["left_out"] = lost
+    manifest["excluded"] = manifest["shards"][0]["excluded"] = lost
     del manifest["excluded"]
     (tmp_path / "out" / "excluded.csv").unlink()
     path.write_text(json.dumps(manifest))
@@ -196,7 +196,7 @@ def test_a_data_set_of_version_0_1_is_read_and_taken_over(nih_folder, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.h5")}
     taken = prepare(nih_folder, tmp_path / "out").manifest
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    assert taken["shards"][0]["left_out"] == [] and "left_out" not in taken
+    assert taken["shards"][0]["excluded"] == [] and "excluded" not in taken
     assert taken["excluded"]["first"] == ["00000001_000.png"]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.sources.recognise import read_source
+from deepchest_cli.data.sources.recognize import read_source
 from deepchest_cli.errors import UsageError
 
 TABLE = """Path,patient,Age,Sex,View,No Finding,Pleural Effusion,Lung Opacity

@@ -5,7 +5,7 @@ from tests_support import label
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.sources.presets import STATES
-from deepchest_cli.data.sources.recognise import read_source, recognise
+from deepchest_cli.data.sources.recognize import read_source, recognize
 from deepchest_cli.data.sources.splitting import divide
 from deepchest_cli.errors import UsageError
 
@@ -131,14 +131,14 @@ def test_a_vindr_box_without_numbers_names_its_row(tmp_path):
         read_source(tmp_path, PrepareConfig())
 
 
-def test_kinds_are_recognised_and_may_be_named(chexpert, tmp_path):
-    assert recognise(chexpert, PrepareConfig()) == ("chexpert", chexpert)
-    assert recognise(chexpert, PrepareConfig(layout="nih"))[0] == "nih"
-    assert recognise(tmp_path / "none", PrepareConfig())[0] == "nih"
+def test_kinds_are_recognized_and_may_be_named(chexpert, tmp_path):
+    assert recognize(chexpert, PrepareConfig()) == ("chexpert", chexpert)
+    assert recognize(chexpert, PrepareConfig(layout="nih"))[0] == "nih"
+    assert recognize(tmp_path / "none", PrepareConfig())[0] == "nih"
     inside = tmp_path / "above" / "CheXpert-v1.0-small"
     inside.mkdir(parents=True)
     (chexpert / "train.csv").rename(inside / "train.csv")
-    assert recognise(tmp_path / "above", PrepareConfig()) == ("chexpert", inside)
+    assert recognize(tmp_path / "above", PrepareConfig()) == ("chexpert", inside)
     (inside / "train.csv").rename(chexpert / "train.csv")
     with pytest.raises(UsageError, match="no column 'image_id'"):
         read_source(chexpert, PrepareConfig(layout="vindr"))

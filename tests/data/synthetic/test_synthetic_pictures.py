@@ -59,7 +59,7 @@ def test_severity_shows(finding: str) -> None:
     assert gross > faint
 
 
-def test_pictures_use_the_range_of_greys() -> None:
+def test_pictures_use_the_range_of_grays() -> None:
     for patient in PATIENTS:
         picture = render_radiograph(_chest(patient), 256).picture
         assert picture.dtype == np.uint8

@@ -22,7 +22,7 @@ def _counts(radiographs: tuple[RadiographSpec, ...]) -> Counter[str]:
     return Counter(lesion.finding for spec in radiographs for lesion in spec.lesions)
 
 
-def test_catalogue_names_every_finding_in_order() -> None:
+def test_catalog_names_every_finding_in_order() -> None:
     assert tuple(row.name for row in CATALOGUE) == FINDINGS
 
 
@@ -31,7 +31,7 @@ def test_every_finding_has_twenty_test_positives(population: Population) -> None
     assert min(counts[finding] for finding in FINDINGS) >= 20
 
 
-def test_prevalences_keep_the_order_of_the_catalogue(population: Population) -> None:
+def test_prevalences_keep_the_order_of_the_catalog(population: Population) -> None:
     counts = _counts(population.radiographs)
     ranked = sorted(CATALOGUE, key=lambda row: -row.prevalence)
     assert [row.name for row in ranked] == [

@@ -56,7 +56,7 @@ def test_another_seed_gives_other_pictures_and_labels(demo: Path, tmp_path: Path
     assert not any(ours[name] == theirs[name] for name in ours.keys() & theirs.keys())
 
 
-def test_pictures_are_grey_png_with_nih_names(demo: Path) -> None:
+def test_pictures_are_gray_png_with_nih_names(demo: Path) -> None:
     pictures = sorted((demo / "images").iterdir())
     assert len(pictures) == IMAGES
     assert pictures[0].name == "00000001_000.png"

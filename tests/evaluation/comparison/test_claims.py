@@ -19,7 +19,11 @@ def scores(auroc=0.7, accuracy=0.9):
 
 def cost(seconds, peak, device="cuda"):
     wobble = (0.99, 1.0, 1.01)
-    return {"seconds": [seconds * w for w in wobble], "peaks": [peak] * 3, "device": device}
+    return {
+        "seconds": [seconds * w for w in wobble],
+        "peak_memory_by_round": [peak] * 3,
+        "device": device,
+    }
 
 
 def verdicts(arms=None, losses=None, costs=None, gradient=("upgrad",)):
@@ -41,11 +45,11 @@ def test_the_level_of_the_gradients_is_named():
 
 
 @pytest.mark.parametrize(
-    ("mine", "verdict"), [(0.99, "holds"), (0.95, "does not hold"), (0.97, "cannot be told")]
+    ("mine", "verdict"), [(0.99, "holds"), (0.95, "does not hold"), (0.97, "inconclusive")]
 )
 def test_accuracy_is_compared_with_the_mean_of_others(mine, verdict):
     arms = {"equal": scores(), "deepchest": scores(accuracy=mine), "dwa": scores(accuracy=0.9)}
-    if verdict == "cannot be told":  # one seed far off
+    if verdict == "inconclusive":  # one seed far off
         arms["deepchest"].values["accuracy"][0] -= 0.05
     assert verdicts(arms)["accuracy"] == verdict
 
@@ -65,8 +69,8 @@ def test_speed_is_that_of_a_step(seconds, verdict):
         (100, "cuda", "does not hold"),
         # of a whole process little can be said
         (150, "cpu", "holds"),
-        (102, "cpu", "cannot be told"),
-        (100, "cpu", "cannot be told"),
+        (102, "cpu", "inconclusive"),
+        (100, "cpu", "inconclusive"),
     ],
 )
 def test_peaks_of_tensors_tell_more_than_those_of_processes(peak, device, verdict):
@@ -78,12 +82,12 @@ def test_peaks_of_tensors_tell_more_than_those_of_processes(peak, device, verdic
     ("rows", "verdict"),
     [
         (["better", "better"], "holds"),
-        (["better", "cannot be told"], "cannot be told"),
+        (["better", "inconclusive"], "inconclusive"),
         (["better", "worse"], "does not hold"),
     ],
 )
 def test_every_loss_must_be_lower_beyond_doubt(rows, verdict):
-    signs = {"better": -1.0, "cannot be told": -1.0, "worse": 1.0}
+    signs = {"better": -1.0, "inconclusive": -1.0, "worse": 1.0}
     losses = {str(i): {"estimate": signs[row], "verdict": row} for i, row in enumerate(rows)}
     assert verdicts(losses=losses)["losses"] == verdict
 

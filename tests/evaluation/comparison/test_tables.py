@@ -46,7 +46,7 @@ def test_a_weighter_that_ignores_findings_is_found_out_for_those(arms):
     whole = differences(others, equal, quantities(np.array([0])))
     assert whole["ignoring"]["macro_auroc"]["verdict"] == "worse"
     assert whole["ignoring"]["macro_loss"]["verdict"] == "worse"
-    assert whole["alike"]["macro_auroc"]["verdict"] == "cannot be told"
+    assert whole["alike"]["macro_auroc"]["verdict"] == "inconclusive"
 
 
 def test_a_weighter_is_no_different_from_itself(arms):
@@ -62,7 +62,7 @@ def test_a_finding_of_a_few_patients_is_not_tested_by_itself(arms):
     }
     rows = finding_differences(few["ignoring"], few["equal"], FINDINGS)
     row = rows["b"]["auroc"]
-    assert (row["p"], row["low"], row["verdict"]) == (None, None, "cannot be told")
+    assert (row["p"], row["low"], row["verdict"]) == (None, None, "inconclusive")
     assert row["estimate"] < -0.1
     assert row["seeds_needed"] is None  # more seeds are no more patients
     assert rows["b"]["loss"]["verdict"] == "worse"  # a mean over all patients

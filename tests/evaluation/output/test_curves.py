@@ -111,7 +111,7 @@ def test_the_figures_draw_these_curves(make_cases):
     table = cases.predictions
     document = {
         "findings": {f: {"auroc": 0.5, "average_precision": 0.5} for f in table.findings},
-        "operating_points": {"findings": {}, "shared_rule": "youden"},
+        "operating_points": {"findings": {}, "reference_operating_point": "youden"},
     }
     for draw, curve in ((roc_figure, roc_curve), (precision_recall_figure, precision_recall_curve)):
         panels = draw(document, table).axes

@@ -36,7 +36,7 @@ def test_what_comes_from_outside_is_escaped(document):
 
 
 def test_the_caution_fits_the_data(document):
-    assert "not recognised as a whole published test part" in report_page(document, {})
+    assert "not recognized as a whole published test part" in report_page(document, {})
     official = {**document, "split_name": "official"}
     assert "all images of NIH&#x27;s official test list" in report_page(official, {})
     assert "nothing here says anything about patients" in model_card(

@@ -56,7 +56,7 @@ def test_what_all_columns_begin_or_end_with_is_taken_off_and_said(write, columns
 def test_findings_that_labels_know_count(write):
     columns = ("prob_Lung Opacity", "prob_Fracture")
     assert read_scores(write(*columns)).findings == columns
-    assert read_scores(write(*columns), labelled=("Fracture", "lung opacity")).findings == (
+    assert read_scores(write(*columns), labeled=("Fracture", "lung opacity")).findings == (
         "lung opacity",
         "Fracture",
     )

@@ -120,7 +120,7 @@ def test_a_message_shows_what_is_wrong_with_a_number(write, value):
     assert shown and float(shown[1]) == float(value)
 
 
-def test_percentages_are_recognised(write):
+def test_percentages_are_recognized(write):
     with pytest.raises(UsageError) as error:
         read_scores(write("image,Mass,Edema\na,12,80.5\nb,0.5,99\n"))
     assert "divide them by 100" in error.value.hint

@@ -64,7 +64,7 @@ def test_gradients_of_a_whole_model_are_added_up_in_their_own_precision(name):
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_where_no_direction_is_good_none_is_taken(name):
-    """Of noise that rounding leaves an optimiser such as Adam would make whole steps."""
+    """Of noise that rounding leaves an optimizer such as Adam would make whole steps."""
     one, other = torch.randn(2, 300, generator=torch.Generator().manual_seed(0))
     jacobian = torch.stack([one, other, -2 * one, -(one + other) / 3])
     weighter, direction, _ = followed(name, jacobian)
@@ -79,7 +79,7 @@ def test_the_shortest_average_is_optimal(kind):
         weights = shortest_average(gramian)
         assert (weights >= 0).all()
         assert weights.sum().item() == pytest.approx(1)
-        # no move towards any gradient shortens it
+        # no move toward any gradient shortens it
         added = weights @ lengths
         excess = (gramian @ weights - weights @ gramian @ weights) / lengths / added
         assert excess.min() >= -1e-10

@@ -46,7 +46,7 @@ def test_mgda_of_orthogonal_gradients_weighs_by_the_inverse_squares():
     assert direction_of("mgda", rows([1, 0], [0, 2])) == pytest.approx([0.8, 0.4], rel=1e-5)
 
 
-def test_cagrad_moves_from_the_mean_towards_the_worst_off():
+def test_cagrad_moves_from_the_mean_toward_the_worst_off():
     # g0 = (1, 0.5); task 2 is worst off whatever d in the ball: g_w = g2 = (0, 1)
     c = 0.4
     expected = [1.0, 0.5 + c * math.hypot(1, 0.5)]
@@ -100,10 +100,10 @@ def test_dualproj_projects_the_mean():
 
 def test_imtl_g_never_leads_uphill():
     """A short gradient between two longer ones would have a direction against all three."""
-    lift, turn = math.radians(10), math.radians(20)
+    ap_over_prevalence, turn = math.radians(10), math.radians(20)
     jacobian = rows(
         [math.cos(turn), math.sin(turn), 0],
-        [0.5 * math.cos(lift), 0, 0.5 * math.sin(lift)],
+        [0.5 * math.cos(ap_over_prevalence), 0, 0.5 * math.sin(ap_over_prevalence)],
         [math.cos(turn), -math.sin(turn), 0],
     )
     found = direction_of("imtl-g", jacobian)

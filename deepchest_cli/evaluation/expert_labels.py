@@ -22,7 +22,7 @@ COVERED = {"Pneumothorax": ("Pneumothorax",), "Nodule or mass": ("Nodule", "Mass
 ANSWERS = {"yes": 1, "no": 0}
 
 
-def read_relabels(path: Path) -> dict[str, dict[str, int]]:
+def read_expert_labels(path: Path) -> dict[str, dict[str, int]]:
     """Return the labels by finding and image; raises `UsageError` for another file."""
     table = read_table(path)
     images = image_keys(list(table[image_column(table, path)]), path).tolist()
@@ -49,7 +49,7 @@ def read_relabels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def clean_labels(
-    relabels: dict[str, dict[str, int]], cases: Cases, resampling: Resampling
+    expert_labels: dict[str, dict[str, int]], cases: Cases, resampling: Resampling
 ) -> dict[str, Any]:
     """Return the model's and NIH's own agreement with the radiologists, where images have both.
 
@@ -59,7 +59,7 @@ def clean_labels(
     findings = {}
     for name, covered in COVERED.items():
         if set(covered) <= set(cases.predictions.findings):
-            clean = relabels[name]
+            clean = expert_labels[name]
             rows = np.array([i for i, image in enumerate(names) if image in clean], dtype=np.int64)
             if len(rows):
                 labels = np.array([clean[names[row]] for row in rows], dtype=np.uint8)
@@ -67,7 +67,7 @@ def clean_labels(
     if not findings:
         raise UsageError(
             "None of the scored images has a second label for a finding that is predicted.",
-            "Leave --relabels out, or score the images that it is about.",
+            "Leave --expert-labels out, or score the images that it is about.",
         )
     return {"findings": findings}
 

@@ -1,4 +1,4 @@
-"""Stored values of a DICOM image to grey levels: used bits, padding, modality and VOI lookups."""
+"""Stored values of a DICOM image to gray levels: used bits, padding, modality and VOI lookups."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +21,8 @@ class Levels:
     highest: float
 
 
-def to_grey(dataset: Any, stored: Numbers) -> NDArray[np.uint8]:
-    """Return values (H, W) as they were decoded as grey levels from black to white.
+def to_gray(dataset: Any, stored: Numbers) -> NDArray[np.uint8]:
+    """Return values (H, W) as they were decoded as gray levels from black to white.
 
     PS3.3 C.7.6.3.1 and C.11. Eight bits are shown as they are, as in the PNG made from them;
     others are stretched: the lowest value of the image becomes 0 and the highest 255.
@@ -40,13 +40,13 @@ def to_grey(dataset: Any, stored: Numbers) -> NDArray[np.uint8]:
         raise refused("the window or lookup table makes all pixels one value")
     if bits == 8:
         low, high = shown.lowest, shown.highest
-    grey = (shown.values.astype(np.float32) - np.float32(low)) * (WHITE / max(high - low, 1e-9))
+    gray = (shown.values.astype(np.float32) - np.float32(low)) * (WHITE / max(high - low, 1e-9))
     inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
     inverted |= dataset.get("PresentationLUTShape") == "INVERSE"
-    grey = np.clip(WHITE - grey if inverted else grey, BLACK, WHITE)
+    gray = np.clip(WHITE - gray if inverted else gray, BLACK, WHITE)
     if padding is not None:
-        grey[padding] = BLACK
-    return np.asarray(np.rint(grey), dtype=np.uint8)
+        gray[padding] = BLACK
+    return np.asarray(np.rint(gray), dtype=np.uint8)
 
 
 def _used(dataset: Any, stored: Numbers, bits: int) -> tuple[Levels, NDArray[np.bool_] | None]:

@@ -1,4 +1,4 @@
-"""Optimisers, the learning rate over a run, and the average of the weights."""
+"""Optimizers, the learning rate over a run, and the average of the weights."""
 
 import math
 
@@ -23,7 +23,7 @@ UNDECAYED = (
 
 
 def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -> Optimizer:
-    """Return the optimiser; only what multiplies features decays, not the weighter's weights."""
+    """Return the optimizer; only what multiplies features decays, not the weighter's weights."""
     named = list(model.named_parameters())
     groups = [
         {
@@ -35,9 +35,9 @@ def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -
             "weight_decay": 0.0,
         },
     ]
-    learnt = list(weighter.parameters())
-    if learnt:
-        groups.append({"params": learnt, "weight_decay": 0.0})
+    learned = list(weighter.parameters())
+    if learned:
+        groups.append({"params": learned, "weight_decay": 0.0})
     rate = config.learning_rate
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)
@@ -79,11 +79,11 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
     if not decay:
         return None
 
-    def towards(averages: list[Tensor], latest: list[Tensor], updates: Tensor) -> None:
+    def toward(averages: list[Tensor], latest: list[Tensor], updates: Tensor) -> None:
         count = int(average.n_averaged)  # on the CPU; `updates` is a copy that waits for a GPU
         share = 1 - min(decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(averages, latest, share)
 
     # torch types the lists as a union with tuples
-    average = AveragedModel(model, multi_avg_fn=towards)  # type: ignore[arg-type]
+    average = AveragedModel(model, multi_avg_fn=toward)  # type: ignore[arg-type]
     return average

@@ -1,7 +1,7 @@
 """Every weighter by name: help, completion, documentation and comparison read this table."""
 
 from deepchest_cli.weighting.deepchest_rare import rare_deepchest
-from deepchest_cli.weighting.gradients.catalogue import GRADIENT_WEIGHTERS
+from deepchest_cli.weighting.gradients.catalog import GRADIENT_WEIGHTERS
 from deepchest_cli.weighting.info import WeighterInfo
 from deepchest_cli.weighting.lazy import Lazy
 
@@ -63,7 +63,7 @@ LOSS_WEIGHTERS = (
         Lazy("uncertainty", "UncertaintyWeighter"),
         "learns each task's uncertainty with the model",
         "Kendall et al. 2018, arXiv 1705.07115",
-        "one learnt number a task",
+        "one learned number a task",
     ),
     WeighterInfo(
         "uw-so",
@@ -90,7 +90,7 @@ LOSS_WEIGHTERS = (
         Lazy("imtl_l", "ImpartialLossWeighter"),
         "learns to bring all losses to one scale",
         "Liu et al. 2021, ICLR",
-        "one learnt number a task",
+        "one learned number a task",
     ),
     WeighterInfo(
         "gls",

@@ -5,15 +5,15 @@ import pytest
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import resample_patients
-from deepchest_cli.evaluation.relabels import clean_labels, read_relabels
+from deepchest_cli.evaluation.expert_labels import clean_labels, read_expert_labels
 
 
 @pytest.fixture
-def relabels(tmp_path):
+def expert_labels(tmp_path):
     def write(text):
         path = tmp_path / "google.csv"
         path.write_text(text)
-        return read_relabels(path)
+        return read_expert_labels(path)
 
     return write
 
@@ -21,7 +21,7 @@ def relabels(tmp_path):
 HEADER = "Image Index,Fracture,Pneumothorax,Airspace opacity,Nodule or mass,Set Id\n"
 
 
-def test_covered_findings_count_by_their_highest_probability(relabels, make_cases):
+def test_covered_findings_count_by_their_highest_probability(expert_labels, make_cases):
     cases = make_cases(8)
     cases.predictions.labels[:] = [[1, 0], [0, 1], [0, 0], [1, 1], [0, 0], [0, 0], [0, 0], [0, 0]]
     cases.predictions.probabilities[:4] = [[0.9, 0.1], [0.1, 0.8], [0.2, 0.3], [0.1, 0.1]]
@@ -29,7 +29,7 @@ def test_covered_findings_count_by_their_highest_probability(relabels, make_case
     rows = zip(cases.image_index[:4], ("YES", "YES", "NO", "NO"), strict=True)
     text = HEADER + "".join(f"{name}.png,NO,NO,NO,{answer},test\n" for name, answer in rows)
     draws = resample_patients(cases.predictions.patient_id, 20, seed=0)
-    found = clean_labels(relabels(text), cases, draws)["findings"]
+    found = clean_labels(expert_labels(text), cases, draws)["findings"]
     assert found.keys() == {"Nodule or mass"}
     entry = found["Nodule or mass"]
     assert (entry["images"], entry["positives"], entry["nih_positives"]) == (4, 2, 3)
@@ -38,10 +38,10 @@ def test_covered_findings_count_by_their_highest_probability(relabels, make_case
     assert entry["nih_sensitivity"]["value"] == 1
 
 
-def test_nothing_in_common_is_said(relabels, make_cases):
+def test_nothing_in_common_is_said(expert_labels, make_cases):
     with pytest.raises(UsageError, match="None of the scored images"):
         draws = resample_patients(np.arange(2), 2, seed=0)
-        clean_labels(relabels(HEADER + "x.png,NO,NO,NO,NO,test\n"), make_cases(2), draws)
+        clean_labels(expert_labels(HEADER + "x.png,NO,NO,NO,NO,test\n"), make_cases(2), draws)
 
 
 @pytest.mark.parametrize(
@@ -51,16 +51,16 @@ def test_nothing_in_common_is_said(relabels, make_cases):
         (HEADER + "a,NO,MAYBE,NO,NO,test\n", "row 2, column 'Pneumothorax'.*Found 'maybe'"),
     ],
 )
-def test_another_file_is_refused(relabels, text, message):
+def test_another_file_is_refused(expert_labels, text, message):
     with pytest.raises(UsageError, match=message):
-        relabels(text)
+        expert_labels(text)
 
 
 def test_googles_own_file(real_data, tmp_path):
     packed = real_data / "metadata" / "google2019_nih-chest-xray-labels.csv.gz"
     path = tmp_path / "google.csv"
     path.write_bytes(gzip.decompress(packed.read_bytes()))
-    found = read_relabels(path)
+    found = read_expert_labels(path)
     assert len(found["Pneumothorax"]) == 4376
     assert sum(found["Pneumothorax"].values()) == 238
     assert sum(found["Nodule or mass"].values()) == 605

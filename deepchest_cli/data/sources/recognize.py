@@ -30,7 +30,7 @@ from deepchest_cli.errors import UsageError
 VINDR_MARK, CHEXPERT_MARK = "rad_id", "Frontal/Lateral"  # columns of their train.csv
 
 
-def recognise(source: Path, config: PrepareConfig) -> tuple[str, Path]:
+def recognize(source: Path, config: PrepareConfig) -> tuple[str, Path]:
     """Return the kind of a source, by --layout or by its files, and the folder that has them."""
     if config.layout != "auto":
         return config.layout, source
@@ -65,7 +65,7 @@ def _first_line(path: Path) -> str:
 
 def read_source(source: Path, config: PrepareConfig) -> Source:
     """Read the tables of a source; `UsageError` says what is wrong with them."""
-    kind, source = recognise(source, config)
+    kind, source = recognize(source, config)
     _refuse_needless(kind, config)
     if kind != "nih" and not source.exists():
         raise UsageError(

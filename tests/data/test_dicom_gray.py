@@ -1,4 +1,4 @@
-"""Grey levels of DICOM values: what the elements that describe them do, right or wrong."""
+"""Gray levels of DICOM values: what the elements that describe them do, right or wrong."""
 
 import io
 
@@ -17,11 +17,11 @@ EIGHT = CHANCE.integers(50, 151, (40, 30)).astype(np.uint8)
 SIGNED = (TWELVE.astype(np.int32) - 2048).astype(np.int16)
 
 
-def grey(data):
+def gray(data):
     return np.asarray(decode(data)).astype(int)
 
 
-GOOD = grey(dicom(TWELVE, 12))
+GOOD = gray(dicom(TWELVE, 12))
 
 
 def stretched(values):
@@ -31,17 +31,17 @@ def stretched(values):
 
 def test_deep_pixels_are_stretched():
     assert np.array_equal(GOOD, stretched(TWELVE))
-    assert np.array_equal(grey(dicom(SIGNED, 12)), GOOD)
-    assert np.array_equal(grey(dicom(TWELVE.astype(np.uint32) << 8, 32)), GOOD)
+    assert np.array_equal(gray(dicom(SIGNED, 12)), GOOD)
+    assert np.array_equal(gray(dicom(TWELVE.astype(np.uint32) << 8, 32)), GOOD)
 
 
 def test_the_high_bit_says_where_the_values_are():
-    assert np.array_equal(grey(dicom(TWELVE << 4, 12, HighBit=15)), GOOD)
-    assert np.array_equal(grey(dicom(TWELVE << 2, 12, HighBit=13)), GOOD)
-    assert np.array_equal(grey(dicom(SIGNED << 4, 12, HighBit=15)), GOOD)
+    assert np.array_equal(gray(dicom(TWELVE << 4, 12, HighBit=15)), GOOD)
+    assert np.array_equal(gray(dicom(TWELVE << 2, 12, HighBit=13)), GOOD)
+    assert np.array_equal(gray(dicom(SIGNED << 4, 12, HighBit=15)), GOOD)
     # all bits are stored: there is nothing to choose
-    assert np.array_equal(grey(dicom(EIGHT, 8, HighBit=11)), EIGHT)
-    assert np.array_equal(grey(dicom(TWELVE, 12, HighBit=None)), GOOD)
+    assert np.array_equal(gray(dicom(EIGHT, 8, HighBit=11)), EIGHT)
+    assert np.array_equal(gray(dicom(TWELVE, 12, HighBit=None)), GOOD)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_values_above_the_stored_bits_are_refused_but_for_overlays():
         decode(dicom(deep, 12))
     with_overlay = dataset_of(deep, 12)
     with_overlay.add_new(0x60000102, "US", 13)
-    assert np.array_equal(grey(saved(with_overlay)), GOOD)
+    assert np.array_equal(gray(saved(with_overlay)), GOOD)
     zeros_above = (SIGNED & 0x0FFF).astype(np.int16)
-    assert np.array_equal(grey(dicom(zeros_above, 12)), GOOD)
+    assert np.array_equal(gray(dicom(zeros_above, 12)), GOOD)
 
 
 def padded(pixels, value):
@@ -91,7 +91,7 @@ PADDED = {
 @pytest.mark.parametrize("name", PADDED)
 def test_padding_is_known_in_either_sign(name):
     pixels, value, bits, padding, vr = PADDED[name]
-    found = grey(with_padding(padded(pixels, value), bits, padding, vr))
+    found = gray(with_padding(padded(pixels, value), bits, padding, vr))
     assert not found[:, :5].any()
     assert np.array_equal(found[:, 5:], stretched(pixels[:, 5:]))
 
@@ -100,14 +100,14 @@ def test_a_range_of_padding_is_known_in_either_sign_and_either_order():
     pixels = SIGNED.copy()
     pixels[:, :5] = np.arange(-32768, -32763)
     for ends in ((32768, 32772), (32772, 32768)):
-        found = grey(with_padding(pixels, 16, *(ends[0], "US", ends[1])))
+        found = gray(with_padding(pixels, 16, *(ends[0], "US", ends[1])))
         assert not found[:, :5].any()
         assert np.array_equal(found[:, 5:], stretched(pixels[:, 5:]))
 
 
 def test_padding_of_an_inverted_image_is_black_and_only_padding_is_no_image():
     inverted = {"PixelPaddingValue": 65535, "PhotometricInterpretation": "MONOCHROME1"}
-    found = grey(dicom(padded(TWELVE, 65535), 16, **inverted))
+    found = gray(dicom(padded(TWELVE, 65535), 16, **inverted))
     assert not found[:, :5].any()
     assert np.abs(found[:, 5:] + stretched(TWELVE[:, 5:]) - 255).max() <= 1  # a half is rounded
     with pytest.raises(UnreadableRadiographError, match="PixelPaddingValue"):
@@ -140,29 +140,29 @@ AS_THEY_ARE = {
 
 @pytest.mark.parametrize("name", AS_THEY_ARE)
 def test_eight_bits_are_not_stretched(name):
-    assert np.array_equal(grey(dicom(EIGHT, 8, **AS_THEY_ARE[name])), EIGHT)
+    assert np.array_equal(gray(dicom(EIGHT, 8, **AS_THEY_ARE[name])), EIGHT)
 
 
 def test_eight_bits_in_other_forms_are_not_stretched_either():
-    assert np.array_equal(grey(dicom(EIGHT.astype(np.uint16), 8)), EIGHT)
+    assert np.array_equal(gray(dicom(EIGHT.astype(np.uint16), 8)), EIGHT)
     signed = (EIGHT.astype(np.int16) - 128).astype(np.int8)
-    assert np.array_equal(grey(dicom(signed, 8)), EIGHT)
+    assert np.array_equal(gray(dicom(signed, 8)), EIGHT)
     inverted = dicom(255 - EIGHT, 8, PhotometricInterpretation="MONOCHROME1", WindowCenter="128")
-    assert np.array_equal(grey(inverted), EIGHT)
+    assert np.array_equal(gray(inverted), EIGHT)
     turned = dicom(EIGHT, 8, RescaleSlope="-1", RescaleIntercept="0")
-    assert np.array_equal(grey(turned), 255 - EIGHT.astype(int))
+    assert np.array_equal(gray(turned), 255 - EIGHT.astype(int))
     table = dicom(EIGHT, 8, VOILUTSequence=lookup(np.arange(256) * 257, 0))
-    assert np.array_equal(grey(table), EIGHT)
+    assert np.array_equal(gray(table), EIGHT)
 
 
 def test_a_narrow_window_of_eight_bits_reaches_from_black_to_white():
-    found = grey(dicom(EIGHT, 8, WindowCenter="100.5", WindowWidth="41"))
+    found = gray(dicom(EIGHT, 8, WindowCenter="100.5", WindowWidth="41"))
     assert np.array_equal(found, np.rint(np.clip((EIGHT - 80.0) / 40, 0, 1) * 255))
 
 
 @pytest.mark.parametrize("tags", [{"WindowCenter": "99"}, {"WindowWidth": "9"}])
 def test_half_a_window_of_deep_pixels_is_none(tags):
-    assert np.array_equal(grey(dicom(TWELVE, 12, **tags)), GOOD)
+    assert np.array_equal(gray(dicom(TWELVE, 12, **tags)), GOOD)
 
 
 def test_windows_follow_their_function_and_the_first_counts():
@@ -170,13 +170,13 @@ def test_windows_follow_their_function_and_the_first_counts():
     linear = np.clip((TWELVE - low) / (high - low), 0, 1)
     tags = {"WindowCenter": "2000", "WindowWidth": "2000"}
     exact = dicom(TWELVE, 12, VOILUTFunction="LINEAR_EXACT", **tags)
-    assert np.abs(grey(exact) - stretched(linear)).max() <= 1
+    assert np.abs(gray(exact) - stretched(linear)).max() <= 1
     sigmoid = 1 / (1 + np.exp(-4 * (TWELVE - 2000.0) / 2000))
-    found = grey(dicom(TWELVE, 12, VOILUTFunction="SIGMOID", **tags))
+    found = gray(dicom(TWELVE, 12, VOILUTFunction="SIGMOID", **tags))
     assert np.abs(found - stretched(sigmoid)).max() <= 1
     several = {"WindowCenter": ["2000.5", "9"], "WindowWidth": ["2001", "1"]}
-    assert np.array_equal(grey(dicom(TWELVE, 12, **several)), grey(exact))
-    step = grey(dicom(TWELVE, 12, WindowCenter="2000", WindowWidth="1"))
+    assert np.array_equal(gray(dicom(TWELVE, 12, **several)), gray(exact))
+    step = gray(dicom(TWELVE, 12, WindowCenter="2000", WindowWidth="1"))
     assert np.array_equal(step > 0, TWELVE >= 2000)
 
 
@@ -193,9 +193,9 @@ def test_numbers_with_a_decimal_comma_are_read():
         dicom(TWELVE, 12, WindowCenter="1111.5", WindowWidth="2222.5"),
     ]
     data = replaced(replaced(made[1], b"1111.5", b"2047,5"), b"2222.5", b"3000,5")
-    assert np.array_equal(grey(data), grey(made[0]))
-    assert np.array_equal(grey(written("-2,50")), 255 - GOOD)
-    assert np.array_equal(grey(written(" 1.5e0 ")), GOOD)
+    assert np.array_equal(gray(data), gray(made[0]))
+    assert np.array_equal(gray(written("-2,50")), 255 - GOOD)
+    assert np.array_equal(gray(written(" 1.5e0 ")), GOOD)
 
 
 WRONG = {
@@ -243,26 +243,26 @@ def test_a_number_that_is_none_is_refused_by_name(text):
 
 def test_tables_of_many_entries_of_few_bits_do_not_wrap():
     table = np.arange(4096) // 16
-    found = grey(dicom(TWELVE, 12, VOILUTSequence=lookup(table, 0, depth=8)))
+    found = gray(dicom(TWELVE, 12, VOILUTSequence=lookup(table, 0, depth=8)))
     assert np.array_equal(found, TWELVE // 16)
-    modality = grey(dicom(TWELVE, 12, ModalityLUTSequence=lookup(table[::-1], 0, depth=8)))
+    modality = gray(dicom(TWELVE, 12, ModalityLUTSequence=lookup(table[::-1], 0, depth=8)))
     assert np.array_equal(modality, 255 - TWELVE // 16)
-    signed = grey(dicom(SIGNED, 12, VOILUTSequence=lookup(table, 2**16 - 2048, depth=8)))
+    signed = gray(dicom(SIGNED, 12, VOILUTSequence=lookup(table, 2**16 - 2048, depth=8)))
     assert np.array_equal(signed, TWELVE // 16)
 
 
 def test_a_table_comes_before_a_window_and_one_without_data_is_none():
     window = {"WindowCenter": "9", "WindowWidth": "4"}
     table = lookup(np.arange(4096), 0)
-    assert np.array_equal(grey(dicom(TWELVE, 12, VOILUTSequence=table, **window)), GOOD)
+    assert np.array_equal(gray(dicom(TWELVE, 12, VOILUTSequence=table, **window)), GOOD)
     del table[0].LUTData
-    expected = grey(dicom(TWELVE, 12, **window))
-    assert np.array_equal(grey(dicom(TWELVE, 12, VOILUTSequence=table, **window)), expected)
+    expected = gray(dicom(TWELVE, 12, **window))
+    assert np.array_equal(gray(dicom(TWELVE, 12, VOILUTSequence=table, **window)), expected)
 
 
-def test_deep_color_becomes_grey_by_its_upper_bits():
+def test_deep_color_becomes_gray_by_its_upper_bits():
     deep = np.stack([TWELVE] * 3, axis=-1)
-    assert np.array_equal(grey(dicom(deep, 12)), TWELVE >> 4)
+    assert np.array_equal(gray(dicom(deep, 12)), TWELVE >> 4)
     with pytest.raises(UnreadableRadiographError, match="'MONOCHROME1' with SamplesPerPixel 3"):
         decode(dicom(deep, 12, PhotometricInterpretation="MONOCHROME1"))
 
@@ -270,4 +270,4 @@ def test_deep_color_becomes_grey_by_its_upper_bits():
 def test_the_pixels_are_those_of_the_png_made_from_them():
     memory = io.BytesIO()
     Image.fromarray(EIGHT).save(memory, format="PNG")
-    assert np.array_equal(grey(memory.getvalue()), grey(dicom(EIGHT, 8)))
+    assert np.array_equal(gray(memory.getvalue()), gray(dicom(EIGHT, 8)))

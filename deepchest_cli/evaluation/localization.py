@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from deepchest_cli.data.augmentation import normalise, to_grey
+from deepchest_cli.data.augmentation import normalize, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.shards import read_shard
 from deepchest_cli.evaluation.bootstrap import Resampling
@@ -36,7 +36,7 @@ class Boxes:
     places: NDArray[np.int64]  # (B,), among the scored rows
     findings: NDArray[np.str_]  # (B,)
     corners: Floats  # (B, 4), x, y, width, height in stored pixels
-    left_out: int  # boxes of images that are not scored, or of findings that are not predicted
+    excluded: int  # boxes of images that are not scored, or of findings that are not predicted
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Located:
     size: int  # stored pixels
     cells: tuple[int, int]  # of a map
     scores: dict[str, list[BoxScore]]  # kind of map: by box
-    without_cam: str | None
+    cam_unavailable_reason: str | None
 
 
 def boxes_of(
@@ -55,13 +55,13 @@ def boxes_of(
 ) -> Boxes:
     """Return the boxes of `rows`; those of other images or findings are counted."""
     place = {int(row): i for i, row in enumerate(rows)}
-    kept, left_out, first = [], 0, 0
+    kept, excluded, first = [], 0, 0
     for entry in dataset.manifest["shards"]:
         content = read_shard(dataset.folder / entry["file"])
         for row, name, box in zip(content.box_row, content.box_finding, content.box, strict=True):
             where, finding = place.get(first + int(row)), name.decode()
             if where is None or finding not in findings:
-                left_out += 1
+                excluded += 1
             else:
                 kept.append((where, finding, box))
         first += len(content.images)
@@ -69,7 +69,7 @@ def boxes_of(
         np.array([where for where, _, _ in kept], dtype=np.int64),
         np.array([finding for _, finding, _ in kept], dtype=str),
         np.array([box for _, _, box in kept], dtype=np.float64).reshape(-1, 4),
-        left_out,
+        excluded,
     )
 
 
@@ -115,7 +115,7 @@ def _inputs(
 ) -> torch.Tensor:
     architecture = classifier.architecture
     images = torch.from_numpy(dataset.gather(rows)).to(device)
-    return normalise(to_grey(images, architecture.image_size), architecture.normalisation)
+    return normalize(to_gray(images, architecture.image_size), architecture.normalization)
 
 
 def _kinds(maps: Maps, noise: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -131,7 +131,7 @@ def _enlarged(values: torch.Tensor, size: int) -> Floats:
     return large[:, 0].double().numpy()
 
 
-def localisation(located: Located, resampling: Resampling) -> dict[str, Any]:
+def localization(located: Located, resampling: Resampling) -> dict[str, Any]:
     """Return by kind of map, and by finding and over all boxes, shares of boxes with intervals."""
     names = located.boxes.findings
     groups = {name: np.flatnonzero(names == name) for name in np.unique(names).tolist()}
@@ -139,9 +139,9 @@ def localisation(located: Located, resampling: Resampling) -> dict[str, Any]:
     return {
         "boxes": len(names),
         "images": len(np.unique(located.boxes.places)),
-        "left_out": located.boxes.left_out,
+        "excluded": located.boxes.excluded,
         "cells": list(located.cells),
-        "without_cam": located.without_cam,
+        "cam_unavailable_reason": located.cam_unavailable_reason,
         "chance": {
             "all": float(area.mean()),
             "findings": {name: float(area[rows].mean()) for name, rows in groups.items()},

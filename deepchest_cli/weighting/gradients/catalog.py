@@ -84,7 +84,7 @@ GRADIENT_WEIGHTERS = (
     WeighterInfo(
         "gradvac",
         Lazy("gradients.gradvac", "GradVacWeighter"),
-        "turns gradients towards those they were nearer to",
+        "turns gradients toward those they were nearer to",
         "Wang et al. 2021, arXiv 2010.05874",
         GRADIENTS,
         kind=KIND,

@@ -6,7 +6,7 @@ from torch import nn
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.model.classifier import Architecture, Classifier
-from deepchest_cli.training.optimisation import (
+from deepchest_cli.training.optimization import (
     build_average,
     build_optimizer,
     learning_rate,
@@ -17,12 +17,12 @@ from deepchest_cli.weighting import EqualWeighter
 CONFIG = TrainConfig(learning_rate=0.1, warmup_steps=4)
 
 
-class LearntWeighter(EqualWeighter):
+class LearnedWeighter(EqualWeighter):
     """A weighter with a parameter, as uncertainty weighting has."""
 
     def __init__(self, tasks):
         super().__init__(tasks)
-        self.learnt = nn.Parameter(torch.zeros(2, 2))
+        self.learned = nn.Parameter(torch.zeros(2, 2))
 
 
 def rates(config, steps=20):
@@ -46,7 +46,7 @@ def test_a_warm_up_takes_at_most_half_of_a_run():
 
 
 def test_the_rate_reaches_every_group():
-    optimizer = build_optimizer(nn.Linear(2, 3), LearntWeighter(["a"]), CONFIG)
+    optimizer = build_optimizer(nn.Linear(2, 3), LearnedWeighter(["a"]), CONFIG)
     set_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25] * 3
 
@@ -73,11 +73,11 @@ def test_offsets_places_and_shares_do_not_decay(backbone, head, undecayed):
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
-def test_vectors_and_learnt_weights_do_not_decay(name):
-    weighter = LearntWeighter(["a"])
+def test_vectors_and_learned_weights_do_not_decay(name):
+    weighter = LearnedWeighter(["a"])
     optimizer = build_optimizer(nn.Linear(2, 3), weighter, replace(CONFIG, optimizer=name))
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
-    assert decay[id(weighter.learnt)] == 0
+    assert decay[id(weighter.learned)] == 0
     assert sorted(decay.values()) == [0, 0, CONFIG.weight_decay]
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.against import compare, paired_with
 from deepchest_cli.evaluation.bootstrap import interval, resample_patients, resampled
+from deepchest_cli.evaluation.paired_comparison import compare, paired_with
 from deepchest_cli.evaluation.reading.scores import Scores
 
 NAMES = ("one.csv", "other.csv")
@@ -24,7 +24,7 @@ def test_a_model_is_no_better_than_itself(make_cases):
     found = compare(cases, paired_with(cases, scores_of(cases), NAMES), draws_of(cases))
     for row in (found["macro"]["auroc"], found["findings"]["Mass"]["average_precision"]):
         assert (row["difference"], row["low"], row["high"]) == (0, 0, 0)
-        assert (row["p_holm"], row["verdict"]) == (1, "cannot be told")
+        assert (row["p_holm"], row["verdict"]) == (1, "inconclusive")
 
 
 def test_order_of_images_and_findings_does_not_matter(make_cases):
@@ -73,7 +73,7 @@ def test_a_finding_of_few_patients_is_not_tested(make_cases):
         cases, scores_of(cases, make_cases(seed=3).predictions.probabilities), NAMES
     )
     row = compare(cases, other, draws_of(cases))["findings"]["Edema"]["auroc"]
-    assert (row["p"], row["p_holm"], row["verdict"]) == (None, None, "cannot be told")
+    assert (row["p"], row["p_holm"], row["verdict"]) == (None, None, "inconclusive")
     assert np.isfinite(row["difference"])
 
 
