@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from deepchest_cli.evaluation.comparison.pictures import new_figure
+from deepchest_cli.comparison.output.pictures import new_figure
 
 WEIGHTER = "deepchest-rare"
 QUANTITIES = {"rare_auroc": "five rarest findings", "macro_auroc": "all findings"}

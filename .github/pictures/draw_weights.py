@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepchest_cli.training.line_chart import WIDTH, colored, draw_chart, new_figure
+from deepchest_cli.reporting.line_chart import WIDTH, colored, draw_chart, new_figure
 from deepchest_cli.weighting import DeepChestWeighter, Performance
 
 EPOCHS = 15

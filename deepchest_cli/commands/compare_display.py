@@ -9,8 +9,8 @@ from deepchest_cli.data.text import p_value
 from deepchest_cli.terminal import Terminal, number, table_of
 
 if TYPE_CHECKING:
-    from deepchest_cli.training.comparison.jobs import Job
-    from deepchest_cli.training.comparison.run import RunRecord
+    from deepchest_cli.comparison.running.jobs import Job
+    from deepchest_cli.comparison.running.run import RunRecord
 
 FINE = 100  # parts of a run that the bar can show
 
@@ -64,7 +64,7 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
 
 
 def _ranking(results: dict[str, Any]) -> list[list[str]]:
-    from deepchest_cli.evaluation.comparison.summary import shortened
+    from deepchest_cli.comparison.analysis.summary import shortened
 
     entries = results["weighters"].items()
     ordered = sorted(entries, key=lambda entry: -_macro(entry[1]))

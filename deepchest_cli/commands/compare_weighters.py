@@ -13,7 +13,7 @@ from deepchest_cli.errors import GateError, UsageError
 from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
-    from deepchest_cli.training.comparison.comparison import Comparison
+    from deepchest_cli.comparison.running.comparison import Comparison
 
 
 def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
@@ -51,7 +51,7 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
 
 def _refuse_unknown_weighters(config: CompareConfig) -> None:
     """Answer a misspelled name before torch is imported."""
-    from deepchest_cli.training.comparison.arms import parse_arms
+    from deepchest_cli.comparison.running.arms import parse_arms
     from deepchest_cli.weighting.registry import read_weighter
 
     for arm in parse_arms(config.weighters):
@@ -67,7 +67,7 @@ def _with_data(config: CompareConfig, terminal: Terminal) -> CompareConfig:
 
 
 def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any], Path]:
-    from deepchest_cli.training.comparison.comparison import compared
+    from deepchest_cli.comparison.running.comparison import compared
 
     with terminal.progress("Training") as move:
         display = ComparisonDisplay(terminal, move)
@@ -79,10 +79,10 @@ def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any],
 
 def _evaluated(found: "Comparison", terminal: Terminal) -> dict[str, Any]:
     """Measure costs, test the differences, and write everything."""
-    from deepchest_cli.training.comparison.comparison import devices_of
-    from deepchest_cli.training.comparison.costs import kept_costs
-    from deepchest_cli.training.comparison.results import build_results
-    from deepchest_cli.training.comparison.writing import write_comparison
+    from deepchest_cli.comparison.analysis.results import build_results
+    from deepchest_cli.comparison.output.writing import write_comparison
+    from deepchest_cli.comparison.running.comparison import devices_of
+    from deepchest_cli.comparison.running.costs import kept_costs
 
     terminal.detail("Measuring costs")
     device = devices_of(found.config)[0]
@@ -92,10 +92,10 @@ def _evaluated(found: "Comparison", terminal: Terminal) -> dict[str, Any]:
 
 
 def _only_costs(config: CompareConfig, terminal: Terminal) -> None:
+    from deepchest_cli.comparison.running.arms import parse_arms
+    from deepchest_cli.comparison.running.comparison import devices_of
+    from deepchest_cli.comparison.running.costs import cost_table
     from deepchest_cli.data.dataset import open_dataset
-    from deepchest_cli.training.comparison.arms import parse_arms
-    from deepchest_cli.training.comparison.comparison import devices_of
-    from deepchest_cli.training.comparison.costs import cost_table
 
     arms, dataset = parse_arms(config.weighters), open_dataset(config.data)
     with terminal.progress("Measuring") as move:
@@ -127,8 +127,8 @@ def _refuse_lonely_cost_flags(config: CompareConfig) -> None:
 
 def _with_gates(config: CompareConfig) -> CompareConfig:
     """Return the configuration with all that is compared; its gates name weighters among it."""
-    from deepchest_cli.training.comparison.arms import parse_arms
-    from deepchest_cli.training.comparison.folder import widened
+    from deepchest_cli.comparison.running.arms import parse_arms
+    from deepchest_cli.comparison.running.folder import widened
 
     config = widened(config)
     labels = [arm.label for arm in parse_arms(config.weighters)]

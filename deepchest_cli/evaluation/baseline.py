@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from deepchest_cli.comparison.analysis.scores import mean_of_defined
 from deepchest_cli.evaluation.bootstrap import Resampling, carriers, effective_patients, resampled
 from deepchest_cli.evaluation.cases import Cases
-from deepchest_cli.evaluation.comparison.scores import mean_of_defined
 from deepchest_cli.evaluation.figures import figure
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from deepchest_cli.comparison.analysis.scores import mean_of_defined
+from deepchest_cli.comparison.analysis.tables import BETTER, FEWEST_PATIENTS, OPEN, WORSE
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import (
     LEVEL,
@@ -21,13 +23,11 @@ from deepchest_cli.evaluation.bootstrap import (
     resampled,
 )
 from deepchest_cli.evaluation.cases import Cases
-from deepchest_cli.evaluation.comparison.scores import mean_of_defined
-from deepchest_cli.evaluation.comparison.statistic import holm
-from deepchest_cli.evaluation.comparison.tables import BETTER, FEWEST_PATIENTS, OPEN, WORSE
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.scores import Scores
 from deepchest_cli.evaluation.reading.tables import match_images
+from deepchest_cli.evaluation.statistics import holm
 
 METRICS = ("auroc", "average_precision")
 

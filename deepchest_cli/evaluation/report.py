@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from deepchest_cli.comparison.analysis.scores import OF_POSITIVES, mean_of_defined
 from deepchest_cli.data.text import apart
 from deepchest_cli.errors import GateError, UsageError, unknown_name
 from deepchest_cli.evaluation.bootstrap import (
@@ -14,7 +15,6 @@ from deepchest_cli.evaluation.bootstrap import (
     patients_with,
     resampled,
 )
-from deepchest_cli.evaluation.comparison.scores import OF_POSITIVES, mean_of_defined
 from deepchest_cli.evaluation.metrics import METRICS, THRESHOLD, Floats, macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.weighted import WEIGHTED

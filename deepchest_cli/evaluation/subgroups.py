@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.comparison.analysis.scores import mean_of_defined
 from deepchest_cli.evaluation.bootstrap import Resampling, effective_patients, patients_with
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.choices import Choices
-from deepchest_cli.evaluation.comparison.scores import mean_of_defined
 from deepchest_cli.evaluation.figures import NOTHING, auroc_replicates, figure, ratio_figures
 from deepchest_cli.evaluation.metrics import Floats, auroc
 from deepchest_cli.evaluation.operating_points import SHARED_RULE

@@ -14,7 +14,7 @@ from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.batches import Batch, batches
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.evaluation.comparison.statistic import half_width
+from deepchest_cli.evaluation.statistics import half_width
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.optimization import build_optimizer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepchest_cli.files import replacing
-from deepchest_cli.training.line_chart import (
+from deepchest_cli.reporting.line_chart import (
     COLOURS,
     TYPE,
     WIDTH,

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from deepchest_cli.comparison.analysis.scores import mean_of_defined
+from deepchest_cli.comparison.running.arms import parse_arms
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.evaluation.bootstrap import resample_patients, resampled
-from deepchest_cli.evaluation.comparison.scores import mean_of_defined
-from deepchest_cli.evaluation.comparison.statistic import LEVEL, difference
 from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.training.comparison.arms import parse_arms
+from deepchest_cli.evaluation.statistics import LEVEL, difference
 
 MIXTURES = {  # deviations of one seed, of patients for all seeds, of patients for single seeds
     "seeds only": (1.0, 0.0, 0.0),

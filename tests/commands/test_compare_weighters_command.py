@@ -14,16 +14,16 @@ from killing import KilledError, assert_equal_comparisons, killed_at
 from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.compare_weighters import check_gates, compare_weighters
+from deepchest_cli.comparison.analysis.results import same_results
+from deepchest_cli.comparison.running.comparison import compared
+from deepchest_cli.comparison.running.fairness import common_starts
+from deepchest_cli.comparison.running.folder import opened, widened
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import DeepChestError, GateError, InterruptedRunError
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.terminal import Terminal
 from deepchest_cli.training import precision
-from deepchest_cli.training.comparison.comparison import compared
-from deepchest_cli.training.comparison.fairness import common_starts
-from deepchest_cli.training.comparison.folder import opened, widened
-from deepchest_cli.training.comparison.results import same_results
 from deepchest_cli.training.setup import set_up
 
 QUICK = (
@@ -505,7 +505,7 @@ def test_a_run_that_cannot_begin_is_reported_and_the_others_go_on(
             raise RuntimeError("out of memory")
         return set_up(config, **more)
 
-    monkeypatch.setattr("deepchest_cli.training.comparison.run.set_up", short_of_memory)
+    monkeypatch.setattr("deepchest_cli.comparison.running.run.set_up", short_of_memory)
     outcome = run(deepchest, shards, tmp_path / "c", arms="dwa,rlw", seeds=1)
     assert outcome.code == 0
     results = results_in(tmp_path / "c")

@@ -12,7 +12,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from deepchest_cli.evaluation.comparison.page import shown
+from deepchest_cli.comparison.output.page import shown
 from deepchest_cli.evaluation.metrics import METRICS, macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.terminal import number

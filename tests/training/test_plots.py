@@ -11,7 +11,7 @@ from PIL import Image
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.files import to_csv
-from deepchest_cli.training.line_chart import (
+from deepchest_cli.reporting.line_chart import (
     COLOURS,
     DPI,
     HEIGHT,

@@ -6,8 +6,8 @@ Headings follow Mitchell et al. 2019, "Model cards for model reporting".
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from deepchest_cli.comparison.output.page import shown
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.operating_points import RATES
 from deepchest_cli.evaluation.output import words
 from deepchest_cli.evaluation.output.card_training import UNKNOWN, training_section

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepchest_cli.evaluation.comparison.pictures import new_figure
+from deepchest_cli.comparison.output.pictures import new_figure
 from deepchest_cli.evaluation.material.material import Material
 from deepchest_cli.evaluation.operating_points import SHARED_RULE
 

@@ -5,15 +5,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from deepchest_cli.comparison.output.page import HASH, shown
 from deepchest_cli.data.text import count_of, p_value
-from deepchest_cli.evaluation.comparison.markup import (
-    definitions,
-    page_style,
-    paragraph,
-    picture,
-    table,
-)
-from deepchest_cli.evaluation.comparison.page import HASH, shown
 from deepchest_cli.evaluation.output import words
 from deepchest_cli.evaluation.output.page_decisions import (
     calibration_section,
@@ -24,6 +17,13 @@ from deepchest_cli.evaluation.output.page_groups import (
     localization_section,
     relabels_section,
     subgroups_section,
+)
+from deepchest_cli.reporting.markup import (
+    definitions,
+    page_style,
+    paragraph,
+    picture,
+    table,
 )
 
 Document = Mapping[str, Any]

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from deepchest_cli.comparison.output.page import shown
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.comparison.markup import paragraph, picture, table
-from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.output import words
+from deepchest_cli.reporting.markup import paragraph, picture, table
 
 Document = Mapping[str, Any]
 Pictures = Mapping[str, bytes]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepchest_cli.evaluation.comparison.pictures import new_figure
+from deepchest_cli.comparison.output.pictures import new_figure
 from deepchest_cli.evaluation.metrics import Floats
 from deepchest_cli.evaluation.output.curves import precision_recall_curve, roc_curve
 from deepchest_cli.evaluation.predictions import Predictions

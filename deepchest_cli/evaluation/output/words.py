@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from deepchest_cli.comparison.output.page import shown
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.comparison.page import shown
 from deepchest_cli.evaluation.nih import WHOLE_TABLE
 from deepchest_cli.evaluation.overlap_text import statement
 from deepchest_cli.evaluation.references import OFFICIAL

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 
+from deepchest_cli.comparison.running.arms import BASELINE, Arm
 from deepchest_cli.config import CompareConfig, RunConfig, TrainConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.files import sha256_of, to_json
-from deepchest_cli.training.comparison.arms import BASELINE, Arm
 from deepchest_cli.weighting import WEIGHTERS
 
 RUNS, SINGLE = "runs", "single-task"

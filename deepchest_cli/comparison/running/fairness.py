@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deepchest_cli.comparison.running.jobs import Job
+from deepchest_cli.comparison.running.run import RunRecord
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.training.comparison.jobs import Job
-from deepchest_cli.training.comparison.run import RunRecord
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepchest_cli.evaluation.comparison.statistic import difference
+from deepchest_cli.evaluation.statistics import difference
 
 PATIENTS, REPLICATES, REPETITIONS = 60, 200, 10_000
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from deepchest_cli.comparison.analysis.scores import Quantity, Scores, mean_of_defined
+from deepchest_cli.comparison.analysis.tables import BETTER, WORSE, paired
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.comparison.scores import Quantity, Scores, mean_of_defined
-from deepchest_cli.evaluation.comparison.statistic import difference, half_width
-from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE, paired
+from deepchest_cli.evaluation.statistics import difference, half_width
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
 UNMEASURED = "not measured"

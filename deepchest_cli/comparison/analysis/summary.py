@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from deepchest_cli.comparison.analysis.claims import METHOD, OPEN, UNMEASURED
+from deepchest_cli.comparison.analysis.tables import BETTER, WORSE
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.comparison.claims import METHOD, OPEN, UNMEASURED
-from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE
 
 LONGEST = 36  # signs of a weighter's name with its options where there is little room
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepchest_cli.errors import DeepChestError
-from deepchest_cli.evaluation.comparison.page import report_page
-from deepchest_cli.evaluation.comparison.pictures import (
+from deepchest_cli.comparison.analysis.description import RESULTS
+from deepchest_cli.comparison.analysis.scores import METRICS
+from deepchest_cli.comparison.analysis.summary import summarize
+from deepchest_cli.comparison.output.page import report_page
+from deepchest_cli.comparison.output.pictures import (
     Traces,
     compared,
     cost_figure,
@@ -16,15 +18,13 @@ from deepchest_cli.evaluation.comparison.pictures import (
     forest_figure,
     weights_figure,
 )
-from deepchest_cli.evaluation.comparison.scores import METRICS
-from deepchest_cli.evaluation.comparison.summary import summarize
+from deepchest_cli.comparison.running.comparison import Comparison
+from deepchest_cli.comparison.running.jobs import Job
+from deepchest_cli.comparison.running.run import again
+from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import replacing, to_csv, write_json, write_text
+from deepchest_cli.reporting.line_chart import COLOURS
 from deepchest_cli.schemas import versioned
-from deepchest_cli.training.comparison.comparison import Comparison
-from deepchest_cli.training.comparison.description import RESULTS
-from deepchest_cli.training.comparison.jobs import Job
-from deepchest_cli.training.comparison.run import again
-from deepchest_cli.training.line_chart import COLOURS
 from deepchest_cli.training.plots import read_columns
 from deepchest_cli.training.run_directory import ENVIRONMENT, WEIGHTS
 

@@ -7,17 +7,17 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from deepchest_cli.comparison.analysis.method import FOLDS_TEXT, METHOD_TEXT
+from deepchest_cli.comparison.analysis.summary import shortened
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
 from deepchest_cli.data.text import count_of, p_value
-from deepchest_cli.evaluation.comparison.markup import (
+from deepchest_cli.reporting.markup import (
     definitions,
     page_style,
     paragraph,
     picture,
     table,
 )
-from deepchest_cli.evaluation.comparison.method import FOLDS_TEXT, METHOD_TEXT
-from deepchest_cli.evaluation.comparison.summary import shortened
 
 Results = Mapping[str, Any]
 HASH = 12  # signs of a hash that are shown
@@ -26,7 +26,7 @@ RANKED = ("macro_auroc", "macro_average_precision", "worst_auroc", "rare_auroc",
 
 def report_page(results: Results, pictures: Mapping[str, bytes], environment: str) -> str:
     """Return the page; `pictures` are SVG by their names."""
-    template = files("deepchest_cli").joinpath("evaluation", "comparison", "page.html")
+    template = files("deepchest_cli").joinpath("comparison", "output", "page.html")
     data, design = results["data"], results["design"]
     return Template(template.read_text("utf-8")).substitute(
         style=page_style(),

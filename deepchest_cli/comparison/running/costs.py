@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deepchest_cli.comparison.running.arms import BASELINE, Arm
+from deepchest_cli.comparison.running.jobs import needs_gradients, train_config
+from deepchest_cli.comparison.running.run import release
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json
-from deepchest_cli.training.comparison.arms import BASELINE, Arm
-from deepchest_cli.training.comparison.jobs import needs_gradients, train_config
-from deepchest_cli.training.comparison.run import release
 from deepchest_cli.training.cost import candidates, cost_of, measure, prepare_cost
 from deepchest_cli.weighting import WEIGHTERS
 

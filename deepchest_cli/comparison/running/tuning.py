@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from deepchest_cli.training.comparison.jobs import Job
-from deepchest_cli.training.comparison.run import RunRecord
+from deepchest_cli.comparison.running.jobs import Job
+from deepchest_cli.comparison.running.run import RunRecord
 
 
 def best_rates(jobs: Sequence[Job], records: Sequence[RunRecord]) -> dict[str, float]:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from deepchest_cli.evaluation.comparison.tables import BETTER, WORSE
+from deepchest_cli.comparison.analysis.tables import BETTER, WORSE
 
 MARKED = (BETTER, WORSE, "holds", "does not hold")
 
 
 def page_style() -> str:
     """Return the style that all reports share."""
-    return files("deepchest_cli").joinpath("evaluation", "page.css").read_text("utf-8")
+    return files("deepchest_cli").joinpath("reporting", "page.css").read_text("utf-8")
 
 
 def cell(value: str, text: bool = False) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from deepchest_cli.evaluation.comparison.scores import Scores
+from deepchest_cli.comparison.analysis.scores import Scores
 from deepchest_cli.evaluation.metrics import Floats
 
 CHANCE = 0.5  # the AUROC of drawing lots

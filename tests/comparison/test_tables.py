@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deepchest_cli.comparison.analysis.overall import delta_m, mean_ranks
+from deepchest_cli.comparison.analysis.scores import Scores, quantities, rarest_third, score
+from deepchest_cli.comparison.analysis.tables import differences, finding_differences
 from deepchest_cli.evaluation.bootstrap import resample_patients
-from deepchest_cli.evaluation.comparison.overall import delta_m, mean_ranks
-from deepchest_cli.evaluation.comparison.scores import Scores, quantities, rarest_third, score
-from deepchest_cli.evaluation.comparison.tables import differences, finding_differences
 from deepchest_cli.evaluation.predictions import Predictions
 
 FINDINGS = ("a", "b", "c", "d", "e", "f")

@@ -5,21 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.evaluation.comparison.scores import (
+from deepchest_cli.comparison.analysis.scores import (
     LOWER_IS_BETTER,
     METRICS,
     OF_POSITIVES,
     Quantity,
     Scores,
 )
-from deepchest_cli.evaluation.comparison.statistic import (
+from deepchest_cli.evaluation.metrics import Floats
+from deepchest_cli.evaluation.statistics import (
     FEWEST_SEEDS,
     LEVEL,
     Difference,
     difference,
     holm,
 )
-from deepchest_cli.evaluation.metrics import Floats
 
 # with and without a finding, for a test of it alone: with fewer, replicates hold the same few
 # patients over and over, and their variance is much too small (simulated: with one positive patient

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepchest_cli.evaluation.comparison.statistic import (
+from deepchest_cli.evaluation.statistics import (
     LEVEL,
     Difference,
     difference,

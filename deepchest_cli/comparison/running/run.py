@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from deepchest_cli.comparison.running.jobs import Job
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import DeepChestError, DivergedError, InterruptedRunError, UsageError
 from deepchest_cli.files import write_json
 from deepchest_cli.model.checkpoint import LAST
-from deepchest_cli.training.comparison.jobs import Job
 from deepchest_cli.training.loop import Trainer, TrainingSummary
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_directory import fill_run

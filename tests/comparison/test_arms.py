@@ -1,7 +1,7 @@
 import pytest
 
+from deepchest_cli.comparison.running.arms import Arm, joined, parse_arms
 from deepchest_cli.errors import UsageError
-from deepchest_cli.training.comparison.arms import Arm, joined, parse_arms
 
 
 def test_equal_comes_first_whether_it_is_named_or_not():

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 import torch
 
+from deepchest_cli.comparison.running.jobs import Job
+from deepchest_cli.comparison.running.run import RunRecord, kept_record, run_job
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.workers import CONTEXT, begin_worker, start_tracker
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint import LAST
-from deepchest_cli.training.comparison.jobs import Job
-from deepchest_cli.training.comparison.run import RunRecord, kept_record, run_job
 from deepchest_cli.training.observers import Observers
 from deepchest_cli.training.progress import EpochReport, StepReport
 

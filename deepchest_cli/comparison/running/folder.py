@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
+from deepchest_cli.comparison.running.arms import joined
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
 from deepchest_cli.errors import ExitCode, InterruptedRunError
 from deepchest_cli.files import held, sweep_held
 from deepchest_cli.interruption import InterruptionError
-from deepchest_cli.training.comparison.arms import joined
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
 from deepchest_cli.training.run_directory import OWN, fill_run, make_named, make_unique, now
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from deepchest_cli.evaluation.comparison.claims import claims
-from deepchest_cli.evaluation.comparison.scores import Scores
+from deepchest_cli.comparison.analysis.claims import claims
+from deepchest_cli.comparison.analysis.scores import Scores
 
 SEEDS = np.array([-0.001, 0.0, 0.001])
 

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deepchest_cli.comparison.running.jobs import Job
+from deepchest_cli.comparison.running.run import again
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import replacing
 from deepchest_cli.model.checkpoint import load_model
-from deepchest_cli.training.comparison.jobs import Job
-from deepchest_cli.training.comparison.run import again
 
 PREDICTIONS = "test.npz"
 

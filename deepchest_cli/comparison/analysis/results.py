@@ -4,34 +4,34 @@ from dataclasses import asdict
 from typing import Any
 
 from deepchest_cli import __version__
-from deepchest_cli.evaluation.bootstrap import resample_patients
-from deepchest_cli.evaluation.comparison.claims import METHOD, claims
-from deepchest_cli.evaluation.comparison.overall import delta_m, mean_ranks
-from deepchest_cli.evaluation.comparison.scores import (
-    Scores,
-    quantities,
-    rarest_third,
-    score,
-)
-from deepchest_cli.evaluation.comparison.tables import (
-    differences,
-    finding_differences,
-    finding_quality,
-    quality,
-)
-from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.files import to_json
-from deepchest_cli.training.comparison.arms import BASELINE
-from deepchest_cli.training.comparison.comparison import Comparison, Runs, finished
-from deepchest_cli.training.comparison.costs import Costs
-from deepchest_cli.training.comparison.description import (
+from deepchest_cli.comparison.analysis.claims import METHOD, claims
+from deepchest_cli.comparison.analysis.description import (
     describe_data,
     describe_design,
     describe_runs,
     training_positives,
 )
-from deepchest_cli.training.comparison.jobs import needs_gradients
-from deepchest_cli.training.comparison.scoring import gathered
+from deepchest_cli.comparison.analysis.overall import delta_m, mean_ranks
+from deepchest_cli.comparison.analysis.scores import (
+    Scores,
+    quantities,
+    rarest_third,
+    score,
+)
+from deepchest_cli.comparison.analysis.tables import (
+    differences,
+    finding_differences,
+    finding_quality,
+    quality,
+)
+from deepchest_cli.comparison.running.arms import BASELINE
+from deepchest_cli.comparison.running.comparison import Comparison, Runs, finished
+from deepchest_cli.comparison.running.costs import Costs
+from deepchest_cli.comparison.running.jobs import needs_gradients
+from deepchest_cli.comparison.running.scoring import gathered
+from deepchest_cli.evaluation.bootstrap import resample_patients
+from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.files import to_json
 
 PATIENT_SEED = 0  # of the draws of patients: everybody's intervals are the same
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepchest_cli.evaluation.comparison.summary import shortened
-from deepchest_cli.evaluation.comparison.tables import BETTER, OPEN, WORSE
+from deepchest_cli.comparison.analysis.summary import shortened
+from deepchest_cli.comparison.analysis.tables import BETTER, OPEN, WORSE
 from deepchest_cli.evaluation.metrics import Floats
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.comparison.analysis.scores import Quantity
+from deepchest_cli.comparison.analysis.tables import FEWEST_PATIENTS
+from deepchest_cli.comparison.running.arms import BASELINE, Arm
+from deepchest_cli.comparison.running.comparison import Comparison
+from deepchest_cli.comparison.running.jobs import needs_gradients
 from deepchest_cli.config import RunConfig
-from deepchest_cli.evaluation.comparison.scores import Quantity
-from deepchest_cli.evaluation.comparison.statistic import FEWEST_SEEDS, LEVEL
-from deepchest_cli.evaluation.comparison.tables import FEWEST_PATIENTS
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.training.comparison.arms import BASELINE, Arm
-from deepchest_cli.training.comparison.comparison import Comparison
-from deepchest_cli.training.comparison.jobs import needs_gradients
+from deepchest_cli.evaluation.statistics import FEWEST_SEEDS, LEVEL
 from deepchest_cli.training.run_directory import repeatable
 
 RESULTS = "results.json"

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import torch
 
-from deepchest_cli.config import CompareConfig, parse_assignments
-from deepchest_cli.data.dataset import RadiographDataset, open_dataset
-from deepchest_cli.data.splits import PARTS
-from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.training.checks import refuse_unfit_parts, refuse_unfit_weighter
-from deepchest_cli.training.comparison.arms import Arm, parse_arms
-from deepchest_cli.training.comparison.fairness import Start, common_starts
-from deepchest_cli.training.comparison.folder import opened, record_configuration
-from deepchest_cli.training.comparison.jobs import (
+from deepchest_cli.comparison.running.arms import Arm, parse_arms
+from deepchest_cli.comparison.running.fairness import Start, common_starts
+from deepchest_cli.comparison.running.folder import opened, record_configuration
+from deepchest_cli.comparison.running.jobs import (
     Job,
     compared_jobs,
     single_task_jobs,
     train_config,
     tuning_jobs,
 )
-from deepchest_cli.training.comparison.run import RunRecord, kept_record, release
-from deepchest_cli.training.comparison.runner import ComparisonObserver, run_all
-from deepchest_cli.training.comparison.scoring import score_all
-from deepchest_cli.training.comparison.tuning import best_rates
+from deepchest_cli.comparison.running.run import RunRecord, kept_record, release
+from deepchest_cli.comparison.running.runner import ComparisonObserver, run_all
+from deepchest_cli.comparison.running.scoring import score_all
+from deepchest_cli.comparison.running.tuning import best_rates
+from deepchest_cli.config import CompareConfig, parse_assignments
+from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.splits import PARTS
+from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.training.checks import refuse_unfit_parts, refuse_unfit_weighter
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
 from deepchest_cli.training.setup import set_up

@@ -1,0 +1,1 @@
+"""What a comparison leaves in its folder: tables, plots and the report."""

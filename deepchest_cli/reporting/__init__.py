@@ -1,0 +1,1 @@
+"""What pages and plots share: HTML, numbers in words, the style of plots."""
