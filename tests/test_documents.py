@@ -1,0 +1,161 @@
+"""The commands of the documents: each is parsed, and run as it stands on small data.
+
+The words behind `sh` of a block say why it is not run here: `setup` installs, `gpu` needs one,
+`heavy` takes hours, `torchrun` starts processes of its own.
+"""
+
+import io
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deepchest_cli.app import COMMANDS
+from deepchest_cli.commands.arguments import check_arguments
+from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.preparation import plan_preparation, run_preparation
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "data/README.md", *(f"docs/{p.name}" for p in sorted(ROOT.glob("docs/*.md")))]
+GENERATED = {"docs/cli.md", "docs/weighters.md"}
+NOT_RUN = {"setup", "gpu", "heavy", "torchrun"}
+CONFIGS = {name: config for name, (config, _) in COMMANDS.items()}
+# what a line leaves open is set so that it ends soon
+SHORT = {
+    "train": ("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
+    "compare-weighters": (
+        *("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
+        *("--bootstrap-replicates 100", "--cost-rounds 2"),
+    ),
+    "evaluate": ("--bootstrap-replicates 20",),
+    "prepare": (),
+}
+SHORTER = {"--epochs": "1", "--images": "60", "--backbone": "small_cnn"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command of a document."""
+
+    page: str
+    text: str
+    mark: str
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """The words of each `deepchest` among what pipes and && separate, without redirections."""
+        found = []
+        for piece in re.split(r"\||&&", self.text):
+            words = shlex.split(piece.partition(">")[0], comments=True)
+            while words and words[0] != "deepchest":
+                words = words[1:]
+            if words:
+                found.append(words[1:])
+        return found
+
+
+def lines_of(page: str) -> list[Line]:
+    text = (ROOT / page).read_text("utf-8")
+    blocks = re.findall(r"^```sh ?(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    steps = re.findall(r"^ *- run: (.*)$", text, re.MULTILINE)
+    shell = [
+        Line(page, line, mark) for mark, block in blocks for line in block.splitlines() if line
+    ]
+    return [*shell, *(Line(page, step, "heavy") for step in steps)]
+
+
+LINES = [line for page in PAGES for line in lines_of(page)]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.page}: {line.text}")
+def test_flags_of_documented_commands_exist(line):
+    assert line.mark in NOT_RUN | {""}, line
+    for words in line.commands:
+        check_arguments(words, CONFIGS)
+
+
+def test_commands_in_running_text_exist():
+    for page in set(PAGES) - GENERATED:
+        text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text("utf-8"), flags=re.M | re.S)
+        for span in re.findall(r"`deepchest ([^`]*)`", text):
+            words = span.split()
+            if not any(re.search(r"[A-Z|<]{3,}|\.\.\.", word) for word in words):
+                check_arguments(words, CONFIGS)
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        text = (ROOT / page).read_text("utf-8")
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            if "://" not in target:
+                assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, shards) -> Path:
+    """A folder in which everything lies that the documents name."""
+    root = tmp_path_factory.mktemp("world")
+    nih, images = shards.parent / "nih", sorted((shards.parent / "nih" / "images").iterdir())
+    for name in ("data/nih", "data/demo"):
+        shutil.copytree(nih, root / name)
+    shutil.copytree(shards, root / "data/demo-shards")
+    words = ("train", "--data", shards, "--device", "cpu", *shortened(["train"])[1:])
+    for seed, name in enumerate("abc"):
+        command = [sys.executable, "-m", "deepchest_cli", *words, "--seed", seed]
+        subprocess.run([*map(str, command), "--out", root / "runs" / name], check=True)
+    shutil.copytree(root / "runs/a", root / "runs/latest")
+    Image.open(images[0]).save(root / "image.png")
+    for folder in ("scans", "images"):
+        (root / folder).mkdir()
+        for path in images:
+            shutil.copy(path, root / folder)
+    table = (nih / "Data_Entry_2017_v2020.csv").read_text().splitlines()[1:]
+    rows = [line.split(",") for line in table]
+    labels = [f"{r[0]},{r[3]},{int('Effusion' in r[1])},{int('Mass' in r[1])}" for r in rows]
+    (root / "labels.csv").write_text("file,patient,Effusion,Mass\n" + "\n".join(labels) + "\n")
+    scores = [f"{r[0]},{0.1 + 0.8 * ('Effusion' in r[1])},{0.2 + 0.01 * int(r[2])}" for r in rows]
+    (root / "theirs.csv").write_text("Image Index,Effusion,Mass\n" + "\n".join(scores) + "\n")
+    return root
+
+
+def shortened(words: list[str]) -> list[str]:
+    """Return a command with what makes it end soon."""
+    command, *rest = words
+    for flag, value in SHORTER.items():
+        if flag in rest and command in {"train", "compare-weighters", "prepare"}:
+            rest[rest.index(flag) + 1] = value
+    if "--recipe" in rest or "--cost-only" in rest:
+        return [command, *rest]
+    more = (pair.split() for pair in SHORT.get(command, ()))
+    return [command, *rest, *(word for pair in more if pair[0] not in rest for word in pair)]
+
+
+def run(line: Line, deepchest: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a line; what stands before `| deepchest` is left to a shell, and so is a redirection."""
+    before, _, own = line.text.rpartition("|")
+    own, _, target = own.partition(">")
+    if before:
+        listed = subprocess.run(["bash", "-c", before], capture_output=True, check=True).stdout
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    outcome = deepchest(*shortened(shlex.split(own, comments=True)[1:]))
+    allowed = {0, 3} if "--fail-" in own else {0}
+    assert outcome.code in allowed, f"{line.page}: {line.text}\n{outcome.err}"
+    if target:
+        Path(target.strip()).write_text(outcome.out)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in GENERATED])
+def test_commands_run_as_they_stand(page, world, tmp_path, deepchest, monkeypatch):
+    if page != "docs/getting-started.md":  # that one begins with nothing
+        shutil.copytree(world, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for line in lines_of(page):
+        if line.mark == "":
+            run(line, deepchest, monkeypatch)
