@@ -1,5 +1,6 @@
 #!/bin/sh
 # All checks: formatting, lint, strict types and tests. Needs: pip install -e '.[test]'
+# The long tests are apart, in tests/slow; they need: pip install -e '.[test-all]'
 set -eu
 cd "$(dirname "$0")/.."
 ruff format --check .

@@ -20,7 +20,6 @@ from deepchest_cli.errors import ExitCode
 from deepchest_cli.terminal import Terminal, table_of
 
 PACKAGE = Path(deepchest_cli.__file__).parent
-CORE = ("data", "model", "weighting", "training", "evaluation", "prediction")
 COMMANDS = (
     "prepare",
     "train",
@@ -134,47 +133,6 @@ def test_what_is_known_of_weighters_is_said_without_torch(arguments, words):
     assert words in done.stdout + done.stderr
     assert done.returncode == (0 if arguments[0] == "weighters" else ExitCode.WRONG_USE)
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def _imports(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return names
-
-
-@pytest.mark.parametrize("part", CORE)
-def test_core_knows_no_command_line(part):
-    for path in (PACKAGE / part).rglob("*.py"):
-        roots = {name.split(".")[0] for name in _imports(path)}
-        assert not roots & {"typer", "rich", "click"}, path
-        assert not {n for n in _imports(path) if "commands" in n or n.endswith("terminal")}, path
-        calls = {
-            node.func.id
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        }
-        assert not calls & {"print", "exit", "input"}, path
-        assert "os.environ" not in path.read_text(), path
-        assert "getenv" not in path.read_text(), path
-
-
-def test_dependencies_point_one_way():
-    allowed = {
-        "data": {"data"},
-        "model": {"model", "data"},
-        "weighting": {"weighting", "data"},
-        "prediction": {"prediction", "model", "data"},
-        "evaluation": {"evaluation", "model", "weighting", "data"},
-        "training": {"training", "evaluation", "model", "weighting", "data"},
-    }
-    for part, others in allowed.items():
-        for path in (PACKAGE / part).rglob("*.py"):
-            used = {n.split(".")[1] for n in _imports(path) if n.startswith("deepchest_cli.")}
-            assert used & set(CORE) <= others, path
 
 
 def test_a_signal_ends_any_command_with_its_code(deepchest, monkeypatch):
