@@ -20,7 +20,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system th
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block succeeds.
 
     An error of writing, for want of space for instance, says which file it is about.
@@ -50,11 +50,11 @@ def sweep(folder: Path, names: Iterable[str] | None = None) -> None:
             path.unlink(missing_ok=True)
 
 
-def sweep_held(folder: Path, own: Iterable[str]) -> None:
-    """Do the same in a folder that is held, and in all below it.
+def sweep_locked(folder: Path, own: Iterable[str]) -> None:
+    """Do the same in a folder that is locked, and in all below it.
 
-    own: names of files that only who holds the folder writes; what is left of those goes at once,
-    even where another process has the number of the writer by now.
+    own: names of files that only the process that locked the folder writes; what is left of those
+    goes at once, even where another process has the number of the writer by now.
     """
     ours = set(own)
     for path, name, process in _half_written(folder.rglob(".*.tmp*")):
@@ -86,11 +86,11 @@ def _lives(process: int) -> bool:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep a folder for this process alone; the system lets go of it even when we are killed.
 
-    Raises `UsageError` when another process holds it. On systems and file systems without POSIX
-    locks nothing is held.
+    Raises `UsageError` when another process has locked it. Where the system or the file system has
+    no POSIX locks nothing is locked.
     """
     try:
         import fcntl
@@ -159,7 +159,7 @@ def read_toml_file(path: Path, what: str) -> dict[str, Any]:
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file or none."""
     sweep(path.parent, [path.name])
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import (
-    held,
+    atomic_write,
+    locked,
     read_text,
-    replacing,
     sweep,
-    sweep_held,
+    sweep_locked,
     to_csv,
     to_json,
     write_json,
@@ -22,7 +22,7 @@ NAN, INFINITY = float("nan"), float("inf")
 
 
 def write_half(path: Path) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("half")
         raise ZeroDivisionError
 
@@ -45,7 +45,7 @@ def test_an_error_leaves_the_file_before_as_it_was(tmp_path):
 def test_a_file_is_not_touched_before_the_new_one_is_whole(tmp_path):
     path = tmp_path / "old.txt"
     path.write_text("before")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("after")
         assert path.read_text() == "before"
         assert temporary.parent == tmp_path  # a rename does not cross file systems
@@ -54,18 +54,18 @@ def test_a_file_is_not_touched_before_the_new_one_is_whole(tmp_path):
 
 
 def test_a_held_folder_is_refused_until_it_is_let_go(tmp_path):
-    with held(tmp_path), pytest.raises(UsageError, match="Another deepchest"), held(tmp_path):
+    with locked(tmp_path), pytest.raises(UsageError, match="Another deepchest"), locked(tmp_path):
         pass
-    with held(tmp_path):
+    with locked(tmp_path):
         pass
 
 
 def test_an_error_within_a_held_folder_is_its_own_and_lets_go(tmp_path):
     busy = BlockingIOError("a pipe is full")
-    with pytest.raises(BlockingIOError) as raised, held(tmp_path):
+    with pytest.raises(BlockingIOError) as raised, locked(tmp_path):
         raise busy
     assert raised.value is busy
-    with held(tmp_path):
+    with locked(tmp_path):
         pass
 
 
@@ -75,7 +75,7 @@ def test_a_file_system_without_locks_holds_nothing(tmp_path, monkeypatch, number
         raise OSError(number, "no locks")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with held(tmp_path):
+    with locked(tmp_path):
         pass
 
 
@@ -118,7 +118,7 @@ def test_what_the_dead_left_of_a_file_goes(tmp_path, left_behind):
 
 
 def test_in_a_held_folder_only_what_others_may_be_writing_stays(tmp_path, left_behind):
-    sweep_held(tmp_path, ["a.csv"])
+    sweep_locked(tmp_path, ["a.csv"])
     assert left_behind() == ALWAYS | {".b.pt.LIVES.tmp"}
 
 

@@ -11,7 +11,7 @@ from tests_support import QUICK
 from deepchest_cli.config import PrepareConfig, TrainConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
-from deepchest_cli.data.preparation.shard_folder import count_parts
+from deepchest_cli.data.preparation.folder import count_splits
 from deepchest_cli.data.radiograph import read_radiograph
 from deepchest_cli.data.sources.nih_metadata import read_metadata
 from deepchest_cli.training.loop import Trainer
@@ -124,7 +124,7 @@ def test_counts_of_the_whole_table_by_finding_and_part(real_data, tmp_path):
     plan = plan_preparation(PrepareConfig(), tmp_path)
     assert plan.source.label_version == "2020"
     assert not plan.notes
-    counts = count_parts(plan, np.ones(len(plan.table), dtype=bool))
+    counts = count_splits(plan, np.ones(len(plan.table), dtype=bool))
     assert counts["all"]["images"] == 112_120 and counts["all"]["patients"] == 30_805
     assert counts["test"]["images"] == 25_596 and len(plan.source.boxes) == 984
     for finding, expected in WHOLE.items():

@@ -5,7 +5,7 @@ import pytest
 from deepchest_cli.app import COMMANDS
 from deepchest_cli.commands.arguments import forms_of
 from deepchest_cli.config import RECIPES, refuse_unknown_device
-from deepchest_cli.config.flags import Part
+from deepchest_cli.config.flags import Split
 from deepchest_cli.data.sources.splitting import SCHEMES
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.evaluation.report import GATES
@@ -19,7 +19,7 @@ FORMS = {name: forms_of(config) for name, (config, _) in COMMANDS.items()}
 NAMES = {
     *(choice for forms in FORMS.values() for form in forms.values() for choice in form.choices),
     *("auto", "cpu", "cuda", "mps", "none", "imagenet"),
-    *(*WEIGHTERS, *GATES, *SIGNALS, *RULES, *RECIPES, *SCHEMES, *COMMANDS, *get_args(Part)),
+    *(*WEIGHTERS, *GATES, *SIGNALS, *RULES, *RECIPES, *SCHEMES, *COMMANDS, *get_args(Split)),
     *backbone_names(),
     *ALIASES,
 }

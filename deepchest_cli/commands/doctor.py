@@ -13,7 +13,7 @@ from deepchest_cli.terminal import Terminal
 def doctor(config: DoctorConfig, terminal: Terminal) -> None:
     """Show versions, devices, data and model, and how to mend what is missing."""
     from deepchest_cli.data.dataset import open_dataset
-    from deepchest_cli.data.sources.nih_folder import find_metadata
+    from deepchest_cli.data.sources.nih import find_metadata
     from deepchest_cli.model.checkpoint import find_checkpoint, read_checkpoint
     from deepchest_cli.training.device import resolve_device
     from deepchest_cli.training.run_directory import describe_environment

@@ -167,7 +167,7 @@ def _other_scores(
         terminal.warning(warning)
     for note in read.notes:
         terminal.note(note)
-    scores = read.of_part(config.split)
+    scores = read.of_split(config.split)
     if scores is None:
         raise UsageError(f"{path} has no images of the {config.split} part.")
     if material.medmnist:

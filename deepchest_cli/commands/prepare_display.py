@@ -49,22 +49,22 @@ def _describe(result: "Preparation") -> str:
 
 
 def _summary(manifest: dict[str, Any]) -> list[list[str]]:
-    """Return images, patients and positives per part; of known labels where some are unknown."""
+    """Return images, patients and positives per split; of known labels where some are unknown."""
     counts = manifest["counts"]
-    rows = [["Images", *(f"{part['images']:,}" for part in counts.values())]]
+    rows = [["Images", *(f"{split['images']:,}" for split in counts.values())]]
     if manifest["source"]["patients"]:
-        rows.append(["Patients", *(f"{part['patients']:,}" for part in counts.values())])
+        rows.append(["Patients", *(f"{split['patients']:,}" for split in counts.values())])
     rows += [
-        [finding, *(_positives(part, finding) for part in counts.values())]
+        [finding, *(_positives(split, finding) for split in counts.values())]
         for finding in manifest["findings"]
     ]
-    rows.append(["No finding", *(f"{part['no_finding']:,}" for part in counts.values())])
+    rows.append(["No finding", *(f"{split['no_finding']:,}" for split in counts.values())])
     return rows
 
 
-def _positives(part: dict[str, Any], finding: str) -> str:
-    positives, known = part["positives"][finding], part["known"][finding]
-    return f"{positives:,}" if known == part["images"] else f"{positives:,} of {known:,}"
+def _positives(split: dict[str, Any], finding: str) -> str:
+    positives, known = split["positives"][finding], split["known"][finding]
+    return f"{positives:,}" if known == split["images"] else f"{positives:,} of {known:,}"
 
 
 def render_estimate(plan: "Plan", found: "Estimate", terminal: Terminal) -> None:
@@ -74,8 +74,8 @@ def render_estimate(plan: "Plan", found: "Estimate", terminal: Terminal) -> None
     if terminal.json:
         terminal.document({"dry_run": asdict(found)})
         return
-    rows = [[part, f"{number:,}"] for part, number in found.images.items()]
-    terminal.table(table_of(["Part", "Images"], rows))
+    rows = [[split, f"{number:,}"] for split, number in found.images.items()]
+    terminal.table(table_of(["Split", "Images"], rows))
     terminal.line("")
     done = f", {found.done:,} of them done already" if found.done else ""
     missing = (

@@ -12,8 +12,8 @@ from deepchest_cli.config.flags import (
     Flag,
     Format,
     Model,
-    Part,
     Seed,
+    Split,
 )
 
 Layout = Literal["auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"]
@@ -141,7 +141,7 @@ class EvaluateConfig:
         ),
     ] = ()
     data: Annotated[Path, Flag("Folder of prepared shards.", panel="What is scored")] = DEFAULT_DATA
-    split: Annotated[Part, Flag("Part of the data to score.", panel="What is scored")] = "test"
+    split: Annotated[Split, Flag("Split to score.", panel="What is scored")] = "test"
     allow_overlap: Annotated[
         bool,
         Flag(

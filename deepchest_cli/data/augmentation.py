@@ -12,13 +12,13 @@ DRAWS = 8  # random numbers an image
 
 @dataclass(frozen=True)
 class Normalization:
-    """What turns gray values from 0 to 1 into the network's input: (x - mean) / deviation.
+    """What turns gray values from 0 to 1 into the network's input: (x - mean) / std.
 
-    The defaults are rounded from a sample of NIH's radiographs (mean 0.535, deviation 0.248).
+    The defaults are rounded from a sample of NIH's radiographs (mean 0.535, std 0.248).
     """
 
     mean: float = 0.5
-    deviation: float = 0.25
+    std: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -115,5 +115,5 @@ def _crop(draws: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
 
 def normalize(gray: Tensor, normalization: Normalization) -> Tensor:
     """Return the network's input (B, 1, S, S), channels last."""
-    standard = (gray - normalization.mean).div_(normalization.deviation)
+    standard = (gray - normalization.mean).div_(normalization.std)
     return standard.contiguous(memory_format=torch.channels_last)

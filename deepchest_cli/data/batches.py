@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 class Batch:
     """B radiographs and what is known about them.
 
-    Where several processes share a batch, the images are this process's part of it and the labels
+    Where several processes share a batch, the images are this process's local batch and the labels
     are those of the whole.
     """
 
@@ -28,16 +28,19 @@ class Batch:
 
 
 def epoch_order(
-    rows: NDArray[np.int64], seed: int, epoch: int, chances: NDArray[np.float64] | None = None
+    rows: NDArray[np.int64],
+    seed: int,
+    epoch: int,
+    sampling_probabilities: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Return `rows` in the random order of an epoch, the same whenever it is asked for.
 
-    With `chances` (one for each row, summing to one) rows are drawn with replacement.
+    With `sampling_probabilities` (one a row, summing to one) rows are drawn with replacement.
     """
     random = np.random.default_rng([seed, epoch])
-    if chances is None:
+    if sampling_probabilities is None:
         return np.asarray(random.permutation(rows))
-    return np.asarray(random.choice(rows, size=len(rows), p=chances))
+    return np.asarray(random.choice(rows, size=len(rows), p=sampling_probabilities))
 
 
 def batches(
@@ -45,22 +48,22 @@ def batches(
     rows: NDArray[np.int64],
     batch_size: int,
     start: int = 0,
-    part: tuple[int, int] = (0, 1),
+    rank: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Yield the batches of `rows` from batch number `start` on; the last may be smaller.
 
-    `part` (number, of how many) is this process's share of every batch's images.
+    rank: this process's number and how many there are, each with a local batch of every batch.
     """
-    number, parts = part
+    number, ranks = rank
     for first in range(start * batch_size, len(rows), batch_size):
         chosen = rows[first : first + batch_size]
-        share = len(chosen) // parts
-        mine = chosen if parts == 1 else chosen[number * share : (number + 1) * share]
+        share = len(chosen) // ranks
+        mine = chosen if ranks == 1 else chosen[number * share : (number + 1) * share]
         index = reader.index(chosen)
         yield Batch(reader.read(mine), reader.labels[index], reader.known[index])
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
     """Yield what `items` yields, the next one made in a thread while this one is used."""
     end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:

@@ -13,7 +13,7 @@ from deepchest_cli.data.splits import fold_split
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import to_json
 
-VALIDATION_FRACTION = 0.1  # of a fold's training patients, where the data have no such part
+VALIDATION_FRACTION = 0.1  # of a fold's training patients, where the data have no such split
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,30 @@ class RadiographDataset:
     labels: NDArray[np.uint8]
     known: NDArray[np.uint8]
     columns: dict[str, NDArray[Any]]
-    digest: NDArray[np.bytes_]  # (N,), of the stored pixels
+    pixel_hash: NDArray[np.bytes_]  # (N,), of the stored pixels
     shards: tuple[NDArray[np.uint8], ...]  # mapped images of each shard
     starts: NDArray[np.int64]  # first row of each shard
     boxes: Boxes
+    soft: NDArray[np.float32] | None = None  # (N, T), probabilities, where the shards have them
 
-    def rows(self, part: str) -> NDArray[np.int64]:
-        """Return the rows of a part in stored order."""
-        return np.flatnonzero(self.columns["split"] == part)
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Return the rows of a split in stored order."""
+        return np.flatnonzero(self.columns["split"] == split)
 
     def folded(self, fold: int, folds: int) -> "RadiographDataset":
-        """Return the same images in the parts of a fold, counted from 0; its scheme says so."""
+        """Return the same images in the splits of a fold, counted from 0; its scheme says so."""
         within = self.columns["split"] != ""
-        parts = np.full(len(within), "", dtype="<U10")
+        splits = np.full(len(within), "", dtype="<U10")
         settings = self.manifest["settings"]
         fraction = settings["validation_fraction"] or VALIDATION_FRACTION
-        parts[within] = fold_split(
+        splits[within] = fold_split(
             self.columns["patient_id"][within], self.labels[within], fold, folds, fraction
         )
         scheme = {**settings, "split_scheme": f"fold {fold + 1} of {folds}"}
         return replace(
             self,
             manifest={**self.manifest, "settings": scheme},
-            columns={**self.columns, "split": parts},
+            columns={**self.columns, "split": splits},
         )
 
     def only(self, finding: str) -> "RadiographDataset":
@@ -70,6 +71,7 @@ class RadiographDataset:
             findings=(finding,),
             labels=self.labels[:, [column]],
             known=self.known[:, [column]],
+            soft=None if self.soft is None else self.soft[:, [column]],
         )
 
     def gather(
@@ -114,7 +116,7 @@ def open_manifest(folder: Path, manifest: dict[str, Any]) -> RadiographDataset:
             name: np.concatenate([content.columns[name] for content in contents])
             for name in contents[0].columns
         },
-        digest=np.concatenate([content.digest for content in contents]),
+        pixel_hash=np.concatenate([content.pixel_hash for content in contents]),
         # plain views: a memmap's own indexing takes three times as long as the copy
         shards=tuple(np.asarray(content.images) for content in contents),
         starts=starts,
@@ -123,7 +125,17 @@ def open_manifest(folder: Path, manifest: dict[str, Any]) -> RadiographDataset:
             np.concatenate([content.box_finding.astype(str) for content in contents]),
             np.concatenate([content.box for content in contents]),
         ),
+        soft=_soft(contents),
     )
+
+
+def _soft(contents: list[ShardContent]) -> NDArray[np.float32] | None:
+    """Return the soft labels (N, T), NaN in shards without them; None where no shard has any."""
+    if all(content.soft is None for content in contents):
+        return None
+    missing = [np.full(content.labels.shape, np.nan, np.float32) for content in contents]
+    pairs = zip(contents, missing, strict=True)
+    return np.concatenate([nan if one.soft is None else one.soft for one, nan in pairs])
 
 
 def _open_shard(folder: Path, entry: dict[str, Any], manifest: dict[str, Any]) -> ShardContent:
@@ -136,7 +148,7 @@ def _open_shard(folder: Path, entry: dict[str, Any], manifest: dict[str, Any]) -
     if not path.is_file() or path.stat().st_size != entry["bytes"]:
         raise DeepChestError(f"Shard {path} is missing or cut short.", hint)
     try:
-        content = read_shard(path)
+        content = read_shard(path, manifest["source"].get("kind", ""))
     except (OSError, KeyError, ValueError) as error:
         raise DeepChestError(f"Shard {path} is damaged: {error}.", hint) from error
     if list(content.findings) != manifest["findings"]:

@@ -11,8 +11,7 @@ from PIL import Image
 from deepchest_cli.data.dicom_elements import number_of, refused, required
 from deepchest_cli.data.dicom_gray import to_gray
 from deepchest_cli.data.dicom_pixels import UNPACK, stored_pixels, syntax_of
-from deepchest_cli.data.picture import damaged, is_colorful
-from deepchest_cli.data.quiet import silence
+from deepchest_cli.data.image_checks import damaged, is_colorful, silence
 from deepchest_cli.errors import UnreadableRadiographError
 from deepchest_cli.extras import install_hint
 

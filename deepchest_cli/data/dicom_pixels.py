@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepchest_cli.data.dicom_elements import refused, required
+from deepchest_cli.data.image_checks import damaged
 from deepchest_cli.data.jpeg import JpegFile, Layout, layout_of
-from deepchest_cli.data.picture import damaged
 
 JPEG = b"\xff\xd8"
 JPEG_2000_START = b"\xff\x4f\xff\x51"

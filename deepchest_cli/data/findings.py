@@ -1,5 +1,6 @@
 """The fourteen findings of NIH ChestX-ray14 and how they are written."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -23,6 +24,39 @@ FINDINGS: tuple[str, ...] = (
 NO_FINDING = "No Finding"
 
 
+def plain_name(name: str) -> str:
+    """Return a name without case, spaces and signs, as names are compared."""
+    return re.sub(r"[\W_]", "", name.lower())  # letters of any script
+
+
+# what data sets call the findings, by plain names
+ALIASES = {plain_name(name): name for name in FINDINGS} | {
+    "pleuraleffusion": "Effusion",
+    "pulmonaryfibrosis": "Fibrosis",
+    "pulmonaryedema": "Edema",
+    "hiatalhernia": "Hernia",
+    "infiltrate": "Infiltration",
+    "infiltrates": "Infiltration",
+    "pleural": "Pleural_Thickening",
+}
+HEALTHY = frozenset({"nofinding", "normal"})
+
+
+def finding_name(name: str) -> str:
+    """Return NIH's name of a finding where it has one, else the name that is given."""
+    return ALIASES.get(plain_name(name), name.strip())
+
+
+def finding_key(name: str) -> str:
+    """Return what all names of a finding have in common, whatever their spelling."""
+    return plain_name(finding_name(name))
+
+
+def is_healthy(name: str) -> bool:
+    """Whether a name says that nothing was found, which is no finding."""
+    return plain_name(name) in HEALTHY
+
+
 def parse_labels(text: str, findings: Sequence[str] = FINDINGS) -> frozenset[str]:
     """Return the findings in NIH's `A|B` notation, matched exactly; `No Finding` is the empty set.
 
@@ -31,12 +65,9 @@ def parse_labels(text: str, findings: Sequence[str] = FINDINGS) -> frozenset[str
     names = [name.strip() for name in text.split("|")]
     for name in names:
         if name != NO_FINDING and name not in findings:
-            raise ValueError(f"unknown finding {name!r}{_suggestion(name, findings)}")
+            nearest = get_close_matches(name, findings, n=1)
+            hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+            raise ValueError(f"unknown finding {name!r}{hint}")
     if NO_FINDING in names and len(names) > 1:
         raise ValueError(f"{NO_FINDING!r} stands beside findings in {text!r}")
     return frozenset(names) - {NO_FINDING}
-
-
-def _suggestion(name: str, findings: Sequence[str]) -> str:
-    nearest = get_close_matches(name, findings, n=1)
-    return f" (did you mean {nearest[0]!r}?)" if nearest else ""

@@ -4,7 +4,7 @@ import io
 import re
 from dataclasses import dataclass
 
-from deepchest_cli.data.picture import damaged
+from deepchest_cli.data.image_checks import damaged
 
 START = b"\xff\xd8\xff"
 # FF may be repeated before a marker; in coded data FF 00 is a byte FF, and D0 to D7 restart markers

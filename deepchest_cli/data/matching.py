@@ -1,6 +1,8 @@
 """Which row of a table an image file belongs to, by the part of its path that both have."""
 
-from pathlib import PurePosixPath
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -16,6 +18,11 @@ def stem_of(path: str) -> str:
     plain = "/".join(part for part in parts if part not in ("", "."))
     stem, dot, suffix = plain.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in SUFFIXES else plain
+
+
+def image_key(name: str) -> str:
+    """Return an image's name without ending, as it is matched; folders stay."""
+    return stem_of(re.sub(r"\.npy$", "", name.strip(), flags=re.I))
 
 
 class Matcher:
@@ -68,6 +75,27 @@ class Matcher:
         So DICOM files without a suffix, or with one that is not known, are found.
         """
         return is_image_name(name) or (not _is_hidden(name) and self.find(name) is not None)
+
+
+def match_images(names: Sequence[str], there: Sequence[str], path: Path) -> list[int | None]:
+    """Return where each image stands among those that are there; None: nowhere.
+
+    Names agree from the end as far as both have folders. Raises `UsageError` where two of them are
+    the same image.
+    """
+    matcher = Matcher(list(there))
+    found = [matcher.find(name) for name in names]
+    rows = [None if one is None else one[0] for one in found]
+    seen: dict[int, str] = {}
+    for name, row in zip(names, rows, strict=True):
+        if row is not None and row in seen:
+            raise UsageError(
+                f"{path}: {seen[row]!r} and {name!r} would both be {there[row]!r}.",
+                "Give the folders in both files, or in neither.",
+            )
+        if row is not None:
+            seen[row] = name
+    return rows
 
 
 def _starts(stem: str) -> list[int]:

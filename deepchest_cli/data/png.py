@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from zlib_ng import zlib_ng
 
-from deepchest_cli.data.picture import LARGEST_PIXELS, damaged
+from deepchest_cli.data.image_checks import LARGEST_PIXELS, damaged
 from deepchest_cli.errors import UnreadableRadiographError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -14,26 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import replacing
+from deepchest_cli.files import atomic_write
 
 FORMAT = "deepchest-shards"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (2, FORMAT_VERSION)  # version 0.1 of the program wrote 2
 MANIFEST = "manifest.json"
 # written while a preparation is under way, and never read as a data set
 PROGRESS = "preparation.json"
 
-SHARD_KEYS = {
-    "file",
-    "sha256",
-    "bytes",
-    "images",
-    "excluded",
-    "near_constant",
-}  # of a shard's manifest entry
+SHARD_KEYS = {"file", "sha256", "bytes", "images", "near_constant"}  # of a shard's manifest entry
 
 # columns of the metadata table that a shard carries, one value an image
-LONGEST_NAME = 128
-TEXT_COLUMNS = {"image_index": LONGEST_NAME, "sex": 1, "view": 16, "split": 10}  # bytes
+LONGEST_NAME, LONGEST_FINDING = 128, 32  # bytes
+TEXT_COLUMNS = {
+    "image_index": LONGEST_NAME,
+    "study": LONGEST_NAME,  # images of one examination share it; else the image's own index
+    "source": 32,  # kind of the data set that the image is from
+    "sex": 1,
+    "view": 16,
+    "split": 10,
+}
 NUMBER_COLUMNS: dict[str, str] = {
     "patient_id": "<i8",
     "age": "<f4",  # years, NaN: unknown
@@ -50,13 +51,18 @@ class ShardContent:
     images: NDArray[np.uint8]  # (N, S, S)
     labels: NDArray[np.uint8]  # (N, T), 1: present
     known: NDArray[np.uint8]  # (N, T), 0: the label says nothing
-    digest: NDArray[np.bytes_]  # (N,), of the stored pixels
+    pixel_hash: NDArray[np.bytes_]  # (N,), of the stored pixels
     file_bytes: NDArray[np.int64]  # (N,), length of the source's file; 0: it was an array
     columns: dict[str, NDArray[Any]]  # (N,) each, the names above
     box_row: NDArray[np.int32]  # (B,), row within the shard
     box_finding: NDArray[np.bytes_]  # (B,)
     box: NDArray[np.float32]  # (B, 4), x, y, width, height in stored pixels
     findings: tuple[str, ...]
+    soft: NDArray[np.float32] | None = None  # (N, T), probabilities of the findings
+
+
+# datasets of a shard that are not columns of the table
+ARRAYS = ("images", "labels", "known", "pixel_hash", "file_bytes", "box_row", "box_finding", "box")
 
 
 def shard_name(number: int) -> str:
@@ -75,23 +81,16 @@ def write_shard(path: Path, content: ShardContent) -> None:
     with h5py.File(memory, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
-        for name in (
-            "images",
-            "labels",
-            "known",
-            "digest",
-            "file_bytes",
-            "box_row",
-            "box_finding",
-            "box",
-        ):
+        for name in ARRAYS:
             _write(file, name, getattr(content, name))
+        if content.soft is not None:
+            _write(file, "soft", content.soft.astype("<f4"))
         for name, width in TEXT_COLUMNS.items():
             _write(file, name, content.columns[name].astype(f"S{width}"))
         for name, kind in NUMBER_COLUMNS.items():
             _write(file, name, content.columns[name].astype(kind))
-        _write(file, "findings", np.array(content.findings, dtype="S32"))
-    with replacing(path) as temporary:
+        _write(file, "findings", np.array(content.findings, dtype=f"S{LONGEST_FINDING}"))
+    with atomic_write(path) as temporary:
         temporary.write_bytes(memory.getbuffer())
 
 
@@ -100,22 +99,28 @@ def _write(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     file.create_dataset(name, data=values, track_times=False)
 
 
-def read_shard(path: Path) -> ShardContent:
-    """Return a shard's arrays; the images are mapped from the file, not read."""
+def read_shard(path: Path, source: str = "") -> ShardContent:
+    """Return a shard's arrays; the images are mapped from the file, not read.
+
+    source: kind of the data set, for shards of format 2, which do not have it.
+    """
     with h5py.File(path, "r") as file:
-        columns = {name: file[name][:].astype(str) for name in TEXT_COLUMNS}
+        columns = {name: file[name][:].astype(str) for name in TEXT_COLUMNS if name in file}
         columns |= {name: file[name][:] for name in NUMBER_COLUMNS}
+        columns.setdefault("study", columns["image_index"])
+        columns.setdefault("source", np.full(len(columns["image_index"]), source))
         return ShardContent(
             images=_map_images(path, file["images"]),
             labels=file["labels"][:],
             known=file["known"][:],
-            digest=file["digest"][:],
+            pixel_hash=file["pixel_hash" if "pixel_hash" in file else "digest"][:],
             file_bytes=file["file_bytes"][:],
             columns=columns,
             box_row=file["box_row"][:],
             box_finding=file["box_finding"][:],
             box=file["box"][:],
             findings=tuple(name.decode() for name in file["findings"][:]),
+            soft=file["soft"][:] if "soft" in file else None,
         )
 
 
@@ -146,10 +151,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     manifest = load_json(path)
     version = manifest.get("format_version")
-    if manifest.get("format") != FORMAT or version != FORMAT_VERSION:
+    if manifest.get("format") != FORMAT or version not in READABLE_VERSIONS:
+        readable = " and ".join(map(str, READABLE_VERSIONS))
         raise UsageError(
             f"{path} is of format {manifest.get('format')!r}, version {version!r}; "
-            f"this program reads {FORMAT!r}, version {FORMAT_VERSION}.",
+            f"this program reads {FORMAT!r}, versions {readable}.",
             "Prepare the data again: deepchest prepare --force",
         )
     return manifest
@@ -167,7 +173,7 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def _is_whole(document: dict[str, Any]) -> bool:
-    if document.get("format_version") != FORMAT_VERSION:
+    if document.get("format_version") not in READABLE_VERSIONS:
         return True  # of a format that we know nothing about
     shards = document.get("shards")
     return (
@@ -186,5 +192,5 @@ def _is_whole_entry(entry: Any) -> bool:
         and isinstance(entry["file"], str)
         and isinstance(entry["bytes"], int)
         and isinstance(entry["images"], int)
-        and all(isinstance(lost, dict) and "image" in lost for lost in entry["excluded"])
+        and all(isinstance(lost, dict) and "image" in lost for lost in entry.get("excluded", ()))
     )

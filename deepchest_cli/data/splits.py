@@ -1,4 +1,4 @@
-"""Parts of a data set, always by patient."""
+"""Splits of a data set, always by patient."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 
 
 def draw_patients(
@@ -49,7 +49,7 @@ def random_split(
     test_fraction: float,
     seed: int,
 ) -> NDArray[np.str_]:
-    """Return the part of each row (N,): test from all patients, validation from the others."""
+    """Return the split of each row (N,): test from all patients, validation from the others."""
     test = draw_patients(patient_ids, labels, test_fraction, seed)
     return _with_validation(patient_ids, labels, test, validation_fraction, seed)
 
@@ -61,7 +61,7 @@ def fold_split(
     folds: int,
     validation_fraction: float,
 ) -> NDArray[np.str_]:
-    """Return the part of each row (N,) in fold number `fold` of `folds`, counted from 0.
+    """Return the split of each row (N,) in fold number `fold` of `folds`, counted from 0.
 
     Each patient is tested in exactly one fold; folds are alike in their rare findings, and the
     same whenever they are asked for.
@@ -79,23 +79,23 @@ def listed_split(
     validation_fraction: float,
     seed: int,
 ) -> NDArray[np.str_]:
-    """Return the part of each row (N,) by a list: NIH's, another source's own, or the user's.
+    """Return the split of each row (N,) by a list: NIH's, another source's own, or the user's.
 
     `listed` has train_val, train, validation, test or nothing for each row; rows with nothing stay
-    without a part. Without a validation part in the list, one is carved from train_val (or train)
-    by patient. Raises `DeepChestError` where a patient stands in two parts.
+    without a split. Without a validation split in the list, one is carved from train_val (or train)
+    by patient. Raises `DeepChestError` where a patient stands in two splits.
     """
     listed = np.where(listed == "train_val", "train", listed).astype("<U10")
     _refuse_shared_patients(listed, patient_ids)
     if (listed == "validation").any():
         return listed
-    parts = np.full(len(listed), "", dtype="<U10")
+    splits = np.full(len(listed), "", dtype="<U10")
     there = listed != ""
     test = listed[there] == "test"
-    parts[there] = _with_validation(
+    splits[there] = _with_validation(
         patient_ids[there], labels[there], test, validation_fraction, seed
     )
-    return parts
+    return splits
 
 
 def _with_validation(
@@ -105,11 +105,11 @@ def _with_validation(
     fraction: float,
     seed: int,
 ) -> NDArray[np.str_]:
-    parts = np.where(test, "test", "train").astype("<U10")
+    splits = np.where(test, "test", "train").astype("<U10")
     rest = np.flatnonzero(~test)
     drawn = draw_patients(patient_ids[rest], labels[rest], fraction, seed + 1)
-    parts[rest[drawn]] = "validation"
-    return parts
+    splits[rest[drawn]] = "validation"
+    return splits
 
 
 def _refuse_shared_patients(listed: NDArray[np.str_], patient_ids: NDArray[np.int64]) -> None:
@@ -121,7 +121,7 @@ def _refuse_shared_patients(listed: NDArray[np.str_], patient_ids: NDArray[np.in
         one, other = order[apart[0]], order[apart[0] + 1]
         patients = len(np.unique(patient_ids[order[apart]]))
         raise DeepChestError(
-            f"{count_of(patients, 'patient stands', 'patients stand')} in two parts of the split; "
+            f"{count_of(patients, 'patient stands', 'patients stand')} in two splits; "
             f"the first, {patient_ids[one]}, in {listed[one]} and in {listed[other]}.",
             "Restore the lists, or split by patient at random: --split-scheme random",
         )

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.matching import image_key
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.reading.tables import image_key
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.data.sources.nih_layout import SPLIT_LISTS
+from deepchest_cli.data.sources.nih_metadata import SPLIT_LISTS
 
 FAMILY = {"chestmnist": "nih"}  # made from NIH's radiographs: the same patients
 # settings that decide which patient stands in which split

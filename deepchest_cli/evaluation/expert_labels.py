@@ -9,25 +9,27 @@ from typing import Any
 
 import numpy as np
 
+from deepchest_cli.data.findings import plain_name
+from deepchest_cli.data.tabular.cells import ABSENT, BLANK, PRESENT, each_text, label_state
+from deepchest_cli.data.tabular.columns import image_column, image_keys
+from deepchest_cli.data.tabular.tables import read_table, row_number
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import Resampling, carriers, resampled
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.figures import figure, ratio_figures
 from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.reading.tables import image_column, image_keys, plain, read_table
 
 # the radiologists' finding: those of NIH's that it covers, whose highest probability counts
 COVERED = {"Pneumothorax": ("Pneumothorax",), "Nodule or mass": ("Nodule", "Mass")}
-ANSWERS = {"yes": 1, "no": 0}
 
 
 def read_expert_labels(path: Path) -> dict[str, dict[str, int]]:
     """Return the labels by finding and image; raises `UsageError` for another file."""
     table = read_table(path)
-    images = image_keys(list(table[image_column(table, path)]), path).tolist()
-    columns = {plain(str(column)): str(column) for column in table.columns}
-    missing = [name for name in COVERED if plain(name) not in columns]
+    images = image_keys(table[image_column(table, path)], path).tolist()
+    columns = {plain_name(str(column)): str(column) for column in table.columns}
+    missing = [name for name in COVERED if plain_name(name) not in columns]
     if missing:
         raise UsageError(
             f"{path} has no column {missing[0]!r}.",
@@ -35,15 +37,16 @@ def read_expert_labels(path: Path) -> dict[str, dict[str, int]]:
         )
     found = {}
     for name in COVERED:
-        cells = table[columns[plain(name)]].str.strip().str.lower()
-        wrong = np.flatnonzero(~cells.isin([*ANSWERS, ""]))
+        cells = table[columns[plain_name(name)]]
+        states = each_text(cells, label_state)
+        wrong = np.flatnonzero(~states.isin((PRESENT, ABSENT, BLANK)))
         if len(wrong):
             raise UsageError(
-                f"{path}, row {wrong[0] + 2}, column {columns[plain(name)]!r}: should be YES or "
-                f"NO. Found {cells.iloc[wrong[0]]!r}."
+                f"{path}, row {row_number(cells, wrong[0])}, column {cells.name!r}: should be YES "
+                f"or NO. Found {cells.iloc[wrong[0]]!r}."
             )
         found[name] = {
-            image: ANSWERS[cell] for image, cell in zip(images, cells, strict=True) if cell
+            image: int(state) for image, state in zip(images, states, strict=True) if state != BLANK
         }
     return found
 

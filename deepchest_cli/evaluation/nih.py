@@ -1,7 +1,13 @@
 """What evaluation knows of NIH's own files; the one place where their modules are named."""
 
-from deepchest_cli.data.sources.nih_layout import BOX_FRAME, BOX_SPELLINGS, BOXED_FINDINGS
-from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE, Metadata, read_metadata
+from deepchest_cli.data.sources.nih_metadata import (
+    BOX_FRAME,
+    BOX_SPELLINGS,
+    BOXED_FINDINGS,
+    WHOLE_TABLE,
+    Metadata,
+    read_metadata,
+)
 
 __all__ = [
     "BOXED_FINDINGS",

@@ -74,7 +74,7 @@ def find_overlap(
     seen = seen_by(model, dataset)
     if seen is None:
         return Overlap(False, own, False, none, none, none, none, none, changes)
-    pixels = numbers_of(dataset.digest[rows])
+    pixels = numbers_of(dataset.pixel_hash[rows])
     training = np.isin(pixels, seen.training)
     validation = np.isin(pixels, seen.validation) & ~training
     if own:  # split by patient, and named by itself
@@ -122,7 +122,9 @@ def _patients(seen: SeenImages, dataset: RadiographDataset) -> Mask:
 
 def _agree(seen: SeenImages, dataset: RadiographDataset, patient: Mask) -> bool:
     """Whether trained images in a data set of another source have the patients of training."""
-    pixels = np.isin(numbers_of(dataset.digest), np.concatenate([seen.training, seen.validation]))
+    pixels = np.isin(
+        numbers_of(dataset.pixel_hash), np.concatenate([seen.training, seen.validation])
+    )
     both = pixels | (_names(seen, dataset) & patient)
     return bool(both.any()) and float(patient[both].mean()) >= MOSTLY
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from deepchest_cli.comparison.analysis.scores import mean_of_defined
 from deepchest_cli.comparison.analysis.tables import BETTER, FEWEST_PATIENTS, OPEN, WORSE
+from deepchest_cli.data.matching import match_images
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import (
     LEVEL,
@@ -26,7 +27,6 @@ from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.scores import Scores
-from deepchest_cli.evaluation.reading.tables import match_images
 from deepchest_cli.evaluation.statistics import holm
 
 METRICS = ("auroc", "average_precision")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepchest_cli.data.batches import ahead, batches
+from deepchest_cli.data.batches import batches, prefetch
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import DivergedError, UsageError
@@ -48,7 +48,7 @@ def predict_rows(
     was_training = classifier.training
     classifier.eval()
     probabilities = []
-    for batch in ahead(batches(reader, rows, batch_size)):
+    for batch in prefetch(batches(reader, rows, batch_size)):
         probabilities.append(probabilities_of(classifier, batch.images, batch_size, reader.device))
         progress(len(probabilities) * batch_size, len(rows))
     classifier.train(was_training)

@@ -26,8 +26,8 @@ def seen_images(dataset: RadiographDataset) -> SeenImages:
     patients = np.unique(dataset.columns["patient_id"][both]).tolist()
     named = dataset.manifest["source"].get("patients")  # else each image is a patient of its own
     return SeenImages(
-        np.unique(numbers_of(dataset.digest[training])),
-        np.unique(numbers_of(dataset.digest[validation])),
+        np.unique(numbers_of(dataset.pixel_hash[training])),
+        np.unique(numbers_of(dataset.pixel_hash[validation])),
         _numbers(number_of_name(name) for name in names),
         _numbers(number_of_patient(patient) for patient in patients) if named else None,
     )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import replacing, sha256_of, sweep
+from deepchest_cli.files import atomic_write, sha256_of, sweep
 from deepchest_cli.model.checkpoint_format import (
     FORMAT,
     FORMAT_VERSION,
@@ -74,7 +74,7 @@ def save_checkpoint(
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     # into a file of Python's: given a path, torch loses the system's word for a full disk
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         torch.save(_interned(content), file)
 
 

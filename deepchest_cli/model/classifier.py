@@ -20,7 +20,7 @@ class Architecture:
     image_size: int  # pixels the network sees
     stored_size: int  # pixels that images are first shrunk to, as `prepare` did
     mean: float = Normalization.mean
-    deviation: float = Normalization.deviation
+    deviation: float = Normalization.std
 
     @property
     def normalization(self) -> Normalization:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.digests import digest_of
+from deepchest_cli.data.image_checks import pixel_hash_of
 
 Floats = NDArray[np.float64]
 FALSE_WARNINGS = 0.02  # wanted share of radiographs like the training ones that are warned of
@@ -130,7 +130,7 @@ class SeenImages:
 
     def find(self, pixels: NDArray[np.uint8], name: str) -> str:
         """Return in which way a picture (S, S) was there: pixels' part, name, or nothing."""
-        number = number_of(digest_of(pixels))
+        number = number_of(pixel_hash_of(pixels))
         if _contains(self.training, number):
             return "train"
         if _contains(self.validation, number):

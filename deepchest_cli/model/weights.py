@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from deepchest_cli.data.augmentation import Normalization
-from deepchest_cli.data.picture import LFS_POINTER
+from deepchest_cli.data.image_checks import LFS_POINTER
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.checkpoint_format import is_checkpoint, refuse_unusable
 from deepchest_cli.model.state_dicts import copy_state, find_state, refuse_other_keys
@@ -24,7 +24,7 @@ WITHOUT_IMAGENET = ("small_cnn",)
 AUXILIARY_KEYS = ("AuxLogits.", "aux1.", "aux2.")
 POSITIONS = "encoder.pos_embedding"
 # their ImageNet weights take (gray - 0.5) / 0.5; every other's inputs deviate about as much as ours
-STEM_SCALE = dict.fromkeys(("googlenet", "inception_v3"), Normalization.deviation / 0.5)
+STEM_SCALE = dict.fromkeys(("googlenet", "inception_v3"), Normalization.std / 0.5)
 
 
 def refuse_absent_weights(name: str, weights: str) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from deepchest_cli.data.augmentation import normalize, to_gray
 from deepchest_cli.data.radiograph import fit, open_image, placement
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.files import replacing, sweep
+from deepchest_cli.files import atomic_write, sweep
 from deepchest_cli.model.attribution import attribution_maps, map_layer
 from deepchest_cli.prediction.answers import Answer
 from deepchest_cli.prediction.overlay import Legend, draw_beside
@@ -115,7 +115,7 @@ class HeatMaps:
         stem = UNFIT.sub("_", Path(answer.path).stem)[:LONGEST]
         # images of one name from several folders differ in their hash
         name = f"{stem}-{answer.sha256[:8]}-{UNFIT.sub('_', finding)}.png"
-        with replacing(self.folder / name) as temporary:
+        with atomic_write(self.folder / name) as temporary:
             picture.save(temporary, format="PNG", compress_level=1)
         return self.folder / name
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deepchest_cli.data.dicom import is_dicom
-from deepchest_cli.data.picture import LFS_POINTER
+from deepchest_cli.data.image_checks import LFS_POINTER
 from deepchest_cli.data.radiograph import SUFFIXES
 from deepchest_cli.errors import UsageError
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.picture import NEARLY_CONSTANT
+from deepchest_cli.data.image_checks import NEARLY_CONSTANT
 from deepchest_cli.data.radiograph import Opened
 
 # width over height; NIH's originals are from 0.54 to 1.79

@@ -9,11 +9,11 @@ from shlex import quote
 import numpy as np
 import torch
 
-from deepchest_cli.data.batches import ahead, batches, epoch_order
+from deepchest_cli.data.batches import batches, epoch_order, prefetch
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
-from deepchest_cli.files import held, sweep_held
+from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.model.state_dicts import fingerprint
@@ -99,7 +99,7 @@ class Trainer:
         """
         ranks = self.setup.ranks
         try:
-            with held(self.folder) if ranks.is_first else nullcontext(), stop_on_signal() as stop:
+            with locked(self.folder) if ranks.is_first else nullcontext(), stop_on_signal() as stop:
                 return self._fit(stop)
         except RuntimeError as error:
             by_parameters = self.setup.config.gradient_level == "parameters"
@@ -110,7 +110,7 @@ class Trainer:
 
     def _fit(self, stop: StopRequest) -> TrainingSummary:
         if self.setup.ranks.is_first:
-            sweep_held(self.folder, OWN)
+            sweep_locked(self.folder, OWN)
         if self.position.step == 0:
             self.position.initial_weights = fingerprint(self.setup.classifier.state_dict())
             self.files.save_last(self.position, self.record)
@@ -150,7 +150,7 @@ class Trainer:
             setup.reader, order[: steps * size], size, position.epoch_step, setup.ranks.part
         )
         setup.classifier.train()
-        for batch in clock.waiting(ahead(coming)):
+        for batch in clock.waiting(prefetch(coming)):
             found = self.take_step(batch, position.step)
             self.record.add(found.logits, batch.labels, batch.known)
             self.record.add_weights(found.weights)

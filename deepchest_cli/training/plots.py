@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepchest_cli.files import replacing
+from deepchest_cli.files import atomic_write
 from deepchest_cli.reporting.line_chart import (
     COLOURS,
     TYPE,
@@ -42,7 +42,7 @@ def draw_run(folder: Path) -> list[Path]:
     ):
         columns = read_columns(folder / table)
         if columns:
-            with replacing(folder / picture) as temporary:
+            with atomic_write(folder / picture) as temporary:
                 draw(columns).savefig(temporary, format="png", dpi="figure")
             paths.append(folder / picture)
     return paths

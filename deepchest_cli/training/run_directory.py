@@ -15,7 +15,7 @@ from deepchest_cli import __version__
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, to_toml
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import replacing, sweep, write_json, write_text
+from deepchest_cli.files import atomic_write, sweep, write_json, write_text
 from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.model.weights import IMAGENET, NONE
 
@@ -119,7 +119,7 @@ def point_latest(folder: Path) -> str:
     else:
         try:
             sweep(link.parent, [LATEST])
-            with replacing(link) as temporary:
+            with atomic_write(link) as temporary:
                 temporary.symlink_to(folder.name, target_is_directory=True)
             return ""
         except OSError as error:  # no privilege, or a file system without links

@@ -28,7 +28,7 @@ from deepchest_cli.data.augmentation import (
     normalize,
     to_gray,
 )
-from deepchest_cli.data.batches import ahead, batches, epoch_order
+from deepchest_cli.data.batches import batches, epoch_order, prefetch
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader
 
@@ -79,7 +79,7 @@ def ours(found: Material) -> Iterator[torch.Tensor]:
     reader = ImageReader(open_dataset(found.shards), torch.device("cpu"))
     rows, generator = np.arange(IMAGES), torch.Generator().manual_seed(0)
     for epoch in itertools.count():
-        for batch in ahead(batches(reader, epoch_order(rows, 0, epoch), BATCH)):
+        for batch in prefetch(batches(reader, epoch_order(rows, 0, epoch), BATCH)):
             gray = to_gray(batch.images, SIZE)
             yield normalize(
                 augment(gray, Augmentation(), draw(len(gray), generator)), Normalization()

@@ -138,7 +138,7 @@ def overlap_of(twin, run):
     """Return how many test images of the twin are in the run's training and validation data."""
     seen = load_model(run, torch.device("cpu")).seen
     dataset = open_dataset(twin)
-    numbers = numbers_of(dataset.digest[dataset.rows("test")])
+    numbers = numbers_of(dataset.pixel_hash[dataset.rows("test")])
     counts = [int(np.isin(numbers, seen[part]).sum()) for part in ("training", "validation")]
     assert min(counts) > 0
     return counts

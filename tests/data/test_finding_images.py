@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from deepchest_cli.data.archives import stream_tar
-from deepchest_cli.data.finding_images import find_images
+from deepchest_cli.data.images import find_images
 
 # of the table, of the file
 NAMES = {

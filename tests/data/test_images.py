@@ -4,8 +4,7 @@ import zipfile
 
 import pytest
 
-from deepchest_cli.data.finding_images import find_images
-from deepchest_cli.data.images import LooseFile
+from deepchest_cli.data.images import LooseFile, find_images
 from deepchest_cli.errors import UnreadableRadiographError, UsageError
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepchest_cli.data.batches import ahead, batches, epoch_order
+from deepchest_cli.data.batches import batches, epoch_order, prefetch
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
 from deepchest_cli.errors import UsageError
@@ -50,17 +50,17 @@ def test_auto_keeps_images_on_a_gpu_when_they_fit(monkeypatch):
 def test_processes_share_the_images_of_a_batch_and_all_see_its_labels(dataset):
     reader, rows = ImageReader(dataset, CPU), np.arange(12)
     whole = list(batches(reader, rows, 6))
-    halves = [list(batches(reader, rows, 6, part=(number, 2))) for number in (0, 1)]
+    halves = [list(batches(reader, rows, 6, rank=(number, 2))) for number in (0, 1)]
     for batch, *parts in zip(whole, *halves, strict=True):
         assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
         assert all(torch.equal(part.labels, batch.labels) for part in parts)
         assert all(torch.equal(part.known, batch.known) for part in parts)
 
 
-def test_chances_draw_rows_with_replacement_the_same_every_time():
-    rows, chances = np.arange(100), np.repeat([0.019, 0.001], 50)
-    order = epoch_order(rows, 0, 3, chances)
-    assert np.array_equal(order, epoch_order(rows, 0, 3, chances))
+def test_sampling_probabilities_draw_rows_with_replacement_the_same_every_time():
+    rows, sampling_probabilities = np.arange(100), np.repeat([0.019, 0.001], 50)
+    order = epoch_order(rows, 0, 3, sampling_probabilities)
+    assert np.array_equal(order, epoch_order(rows, 0, 3, sampling_probabilities))
     assert len(order) == 100
     assert np.mean(order < 50) > 0.85
     assert len(set(order)) < 100
@@ -74,11 +74,11 @@ def test_ahead_yields_all_in_order_and_works_one_ahead():
             made.append(number)
             yield number
 
-    items = ahead(numbers())
+    items = prefetch(numbers())
     assert next(items) == 0
     assert list(items) == [1, 2, 3, 4]
     assert made == [0, 1, 2, 3, 4]
-    assert list(ahead(iter(()))) == []
+    assert list(prefetch(iter(()))) == []
 
 
 def test_ahead_passes_on_what_went_wrong_where_it_went_wrong():
@@ -86,7 +86,7 @@ def test_ahead_passes_on_what_went_wrong_where_it_went_wrong():
         yield 1
         raise ValueError("a damaged shard")
 
-    items = ahead(broken())
+    items = prefetch(broken())
     assert next(items) == 1
     with pytest.raises(ValueError, match="a damaged shard"):
         next(items)

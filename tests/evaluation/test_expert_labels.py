@@ -48,7 +48,7 @@ def test_nothing_in_common_is_said(expert_labels, make_cases):
     ("text", "message"),
     [
         ("Image Index,Fracture\na,NO\n", "no column 'Pneumothorax'"),
-        (HEADER + "a,NO,MAYBE,NO,NO,test\n", "row 2, column 'Pneumothorax'.*Found 'maybe'"),
+        (HEADER + "a,NO,MAYBE,NO,NO,test\n", "row 2, column 'Pneumothorax'.*Found 'MAYBE'"),
     ],
 )
 def test_another_file_is_refused(expert_labels, text, message):

@@ -25,7 +25,7 @@ def own(shards):
 
 def changed(dataset, kind="nih", pixels=False, names=False, patients=False, **source):
     """Return the same images as if prepared from elsewhere; what is True is another one."""
-    count, columns = len(dataset.digest), dict(dataset.columns)
+    count, columns = len(dataset.pixel_hash), dict(dataset.columns)
     manifest = {
         **dataset.manifest,
         "source": {
@@ -42,12 +42,12 @@ def changed(dataset, kind="nih", pixels=False, names=False, patients=False, **so
         manifest=manifest,
         sha256="0" * 64,
         columns=columns,
-        digest=digests if pixels else dataset.digest,
+        pixel_hash=digests if pixels else dataset.pixel_hash,
     )
 
 
 def found(model, dataset, split="test", rows=None):
-    rows = np.arange(len(dataset.digest)) if rows is None else rows
+    rows = np.arange(len(dataset.pixel_hash)) if rows is None else rows
     return find_overlap(model, dataset, rows, split)
 
 
@@ -75,10 +75,10 @@ def test_the_models_own_images_are_said_and_not_refused(model, own, split):
 
 def test_equal_pixels_across_the_splits_of_the_own_data_are_said(model, own):
     """They are published with --allow-duplicates only."""
-    digest = own.digest.copy()
+    digest = own.pixel_hash.copy()
     test = own.rows("test")
     digest[test[:3]] = digest[own.rows("train")[:3]]
-    overlap = found(model, replace(own, digest=digest), rows=test)
+    overlap = found(model, replace(own, pixel_hash=digest), rows=test)
     refuse_overlap(overlap, model, own)
     assert "of 20 images, 3 are training images" in statement(overlap.to_plain(), 20, "test")
 
@@ -143,10 +143,10 @@ def test_what_was_compared_is_said_where_nothing_is_found(model, own):
 def test_patients_are_compared_where_trained_images_have_the_same(model, own):
     """Some scored images are new ones of trained patients; others in the data tell who they are."""
     dataset = changed(own, kind="csv", names=True)
-    digest = dataset.digest.copy()
+    digest = dataset.pixel_hash.copy()
     new = own.rows("train")[::7]
     digest[new] = [f"{i:032x}".encode() for i in range(len(new))]
-    overlap = found(model, replace(dataset, digest=digest), rows=new)
+    overlap = found(model, replace(dataset, pixel_hash=digest), rows=new)
     assert counts(overlap) == (0, 0, 0, len(new), 0)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepchest_cli.data.digests import digest_of
+from deepchest_cli.data.image_checks import pixel_hash_of
 from deepchest_cli.model.reference import (
     FALSE_WARNINGS,
     Reference,
@@ -93,7 +93,7 @@ def test_correlation():
 
 def test_seen_images_are_found_by_pixels_and_by_name():
     images = CHANCE.integers(0, 256, (3, 8, 8), dtype=np.uint8)
-    numbers = [np.array([number_of(digest_of(image))]) for image in images]
+    numbers = [np.array([number_of(pixel_hash_of(image))]) for image in images]
     names = np.array(sorted(number_of_name(name) for name in ("p1/a.jpg", "b.png")))
     seen = SeenImages.from_plain(SeenImages(numbers[0], numbers[1], names).to_plain())
     assert seen.find(images[0], "x.png") == "train"
@@ -113,7 +113,7 @@ def test_names_that_most_images_share_are_no_sign():
 
 def test_digests_become_numbers_one_by_one_or_together():
     images = CHANCE.integers(0, 256, (5, 8, 8), dtype=np.uint8)
-    digests = [digest_of(image) for image in images]
+    digests = [pixel_hash_of(image) for image in images]
     assert numbers_of(np.array(digests)).tolist() == [number_of(digest) for digest in digests]
     assert len(numbers_of(np.array([], dtype="S32"))) == 0
 

@@ -307,5 +307,5 @@ def test_googlenet_sees_gray_as_its_imagenet_weights_do(online):
         gray.expand(-1, 3, -1, -1), MEANS, DEVIATIONS
     )
     with torch.inference_mode():
-        found = whole.fc(trunk.eval()((gray - ours.mean) / ours.deviation))
+        found = whole.fc(trunk.eval()((gray - ours.mean) / ours.std))
         assert torch.allclose(found, whole(colors), rtol=1e-3, atol=1e-5)

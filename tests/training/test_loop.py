@@ -8,7 +8,7 @@ from tests_support import QUICK, rows_of, untimed
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
-from deepchest_cli.files import held
+from deepchest_cli.files import locked
 from deepchest_cli.interruption import SIGNALS
 from deepchest_cli.model.checkpoint import BEST, LAST, load_model, read_checkpoint
 from deepchest_cli.training.loop import Trainer
@@ -230,7 +230,7 @@ def test_a_model_that_broke_after_the_last_step_is_not_called_undefined(config, 
 
 def test_a_second_process_may_not_go_on_with_the_same_run(config, recorder):
     folder = create_run(config)
-    with held(folder), pytest.raises(UsageError, match="Another deepchest process"):
+    with locked(folder), pytest.raises(UsageError, match="Another deepchest process"):
         Trainer(set_up(config), folder, recorder).fit()
 
 

@@ -22,7 +22,7 @@ from deepchest_cli.comparison.running.comparison import Comparison
 from deepchest_cli.comparison.running.jobs import Job
 from deepchest_cli.comparison.running.run import again
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.files import replacing, to_csv, write_json, write_text
+from deepchest_cli.files import atomic_write, to_csv, write_json, write_text
 from deepchest_cli.reporting.line_chart import COLOURS
 from deepchest_cli.schemas import versioned
 from deepchest_cli.training.plots import read_columns
@@ -71,7 +71,7 @@ def _draw(folder: Path, figures: "dict[str, Callable[[], Figure]]") -> dict[str,
     for name, draw in figures.items():
         with rc_context(STYLE):
             figure, text = draw(), io.BytesIO()
-            with replacing(folder / f"{name}.png") as temporary:
+            with atomic_write(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, format="png", metadata={"Software": None})
             figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
             vectors[name] = text.getvalue()

@@ -23,7 +23,7 @@ from deepchest_cli.comparison.running.scoring import score_all
 from deepchest_cli.comparison.running.tuning import best_rates
 from deepchest_cli.config import CompareConfig, parse_assignments
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
-from deepchest_cli.data.splits import PARTS
+from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.training.checks import refuse_unfit_parts, refuse_unfit_weighter
 from deepchest_cli.training.device import resolve_device
@@ -111,7 +111,7 @@ def _refuse_unfit_view(job: Job, dataset: RadiographDataset) -> None:
             f"Prepare the data with one, or use {'fewer --folds' if where else '--folds'}.",
         )
     try:
-        refuse_unfit_parts(view, {part: view.rows(part) for part in PARTS}, job.config)
+        refuse_unfit_parts(view, {part: view.rows(part) for part in SPLITS}, job.config)
     except UsageError as error:
         raise UsageError(f"{where}{error.message}", error.hint) from error
 

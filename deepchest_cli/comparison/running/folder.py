@@ -9,7 +9,7 @@ from shlex import quote
 from deepchest_cli.comparison.running.arms import joined
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
 from deepchest_cli.errors import ExitCode, InterruptedRunError
-from deepchest_cli.files import held, sweep_held
+from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
 from deepchest_cli.training.run_directory import OWN, fill_run, make_named, make_unique, now
@@ -48,8 +48,8 @@ def opened(config: CompareConfig) -> Iterator[Path]:
     """
     begun = folder_to_resume(config)
     folder = begun or _begin(config)
-    with held(folder):
-        sweep_held(folder, OWN)
+    with locked(folder):
+        sweep_locked(folder, OWN)
         if begun is None:
             record_configuration(config, folder)
         try:

@@ -13,7 +13,7 @@ from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
-from deepchest_cli.files import replacing
+from deepchest_cli.files import atomic_write
 from deepchest_cli.model.checkpoint import load_model
 
 PREDICTIONS = "test.npz"
@@ -36,7 +36,7 @@ def score_all(
             raise DeepChestError(error.message, again(job.folder)) from error
         reader = ImageReader(view, device)
         found = predict_rows(model, reader, rows, job.config.batch_size)
-        with replacing(job.folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
+        with atomic_write(job.folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
             np.savez(file, rows=rows, probabilities=found.probabilities)
         progress(number + 1, len(waiting))
 

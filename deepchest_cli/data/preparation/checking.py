@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from deepchest_cli.data.dataset import open_manifest
-from deepchest_cli.data.preparation.excluded import EXCLUDED, read_excluded
-from deepchest_cli.data.preparation.shard_folder import SHEET
+from deepchest_cli.data.preparation.folder import EXCLUDED, SHEET, read_excluded
 from deepchest_cli.data.shards import MANIFEST, read_manifest, read_shard
-from deepchest_cli.data.splits import PARTS
+from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.files import sha256_of
 
 
@@ -74,15 +73,15 @@ def _problems_of(path: Path, entry: dict[str, Any], manifest: dict[str, Any]) ->
 
 
 def _wrong_counts(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
-    """Compare what the manifest says of parts and findings with what the shards hold."""
+    """Compare what the manifest says of splits and findings with what the shards hold."""
     dataset = open_manifest(folder, manifest)
-    for part in PARTS:
-        rows = dataset.rows(part)
+    for split in SPLITS:
+        rows = dataset.rows(split)
         positives = (dataset.labels[rows] * dataset.known[rows]).sum(axis=0).tolist()
         found = {
             "images": len(rows),
             "positives": dict(zip(dataset.findings, positives, strict=True)),
         }
         for name, number in found.items():
-            if manifest["counts"][part][name] != number:
-                yield f"{folder / MANIFEST} counts other {name} in {part} than the shards hold"
+            if manifest["counts"][split][name] != number:
+                yield f"{folder / MANIFEST} counts other {name} in {split} than the shards hold"

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deepchest_cli.data.dataset import RadiographDataset, open_manifest
 from deepchest_cli.data.text import count_of
-from deepchest_cli.files import replacing
+from deepchest_cli.files import atomic_write
 
 EACH = 6  # images of a finding
 TILE, GAP, MARGIN, LINE = 160, 8, 150, 14  # pixels
@@ -36,7 +36,7 @@ def draw_contact_sheet(folder: Path, manifest: dict[str, Any], path: Path) -> No
             x = MARGIN + place * (TILE + GAP)
             _tile(sheet, x, top, dataset, int(row))
             _mark(draw, x, top, dataset, int(row), name)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 

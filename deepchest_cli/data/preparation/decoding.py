@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepchest_cli.data.digests import digest_of
+from deepchest_cli.data.image_checks import NEARLY_CONSTANT, pixel_hash_of
 from deepchest_cli.data.images import Place
-from deepchest_cli.data.picture import NEARLY_CONSTANT
 from deepchest_cli.data.radiograph import decode, fit, refuse_constant
 from deepchest_cli.errors import UnreadableRadiographError
 
@@ -23,7 +22,7 @@ class Stored:
     """An image as it is stored at one size."""
 
     pixels: NDArray[np.uint8]  # (S, S)
-    digest: bytes
+    pixel_hash: bytes
     nearly_constant: bool
 
 
@@ -52,7 +51,7 @@ def decode_payload(payload: Payload, sizes: tuple[int, ...], pad: bool) -> Decod
 
 def _store(pixels: NDArray[np.uint8]) -> Stored:
     spread = float(pixels[::4, ::4].std())  # a sixteenth of the pixels tells as much
-    return Stored(pixels, digest_of(pixels), spread < NEARLY_CONSTANT)
+    return Stored(pixels, pixel_hash_of(pixels), spread < NEARLY_CONSTANT)
 
 
 def _open(payload: Payload) -> tuple[Image.Image, int]:

@@ -14,7 +14,7 @@ from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation.decoding import Payload, decode_payload
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json
-from deepchest_cli.data.splits import PARTS
+from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.errors import DeepChestError, UsageError
 
 SAMPLE = 24  # images that are decoded to learn how long one takes
@@ -25,7 +25,7 @@ METADATA_BYTES = 300  # of an image in a shard, besides its pixels
 class Estimate:
     """What a preparation would take."""
 
-    images: dict[str, int]  # by part
+    images: dict[str, int]  # by split
     done: int  # images in shards that are recorded as done at every size
     missing: int  # known to have no file; archives tell only when they are read
     workers: int
@@ -47,7 +47,7 @@ def estimate(plan: Plan, config: PrepareConfig, data: Path) -> Estimate:
         images_done(folder, plan, size) for folder, size in zip(folders, plan.sizes, strict=True)
     )
     return Estimate(
-        images={part: int((candidates & (plan.parts == part)).sum()) for part in PARTS},
+        images={split: int((candidates & (plan.splits == split)).sum()) for split in SPLITS},
         done=done,
         missing=len(candidates) - total,
         workers=workers,

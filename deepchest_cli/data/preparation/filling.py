@@ -1,24 +1,134 @@
 """One size's shards while they fill: rows come in any order, a complete shard is written."""
 
+import os
+import tempfile
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.preparation.boxes import StoredBoxes
-from deepchest_cli.data.preparation.cutting import cut_shards
 from deepchest_cli.data.preparation.decoding import Decoded
-from deepchest_cli.data.preparation.keeping import Kept
+from deepchest_cli.data.preparation.folder import save_progress
 from deepchest_cli.data.preparation.planning import Plan
-from deepchest_cli.data.preparation.scratch import Scratch
-from deepchest_cli.data.preparation.shard_folder import save_progress
+from deepchest_cli.data.preparation.resuming import Kept, cut_shards
+from deepchest_cli.data.radiograph import placement
 from deepchest_cli.data.shards import (
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
     ShardContent,
     write_shard,
 )
+from deepchest_cli.data.sources.base import BOX_SLACK
+from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of
+
+
+class Scratch:
+    """A file without a name, which ends with this process however that ends.
+
+    Images that come in the order of their rows need room for a shard or two; the room of a
+    finished shard is used again. Errors of writing, of a full disk for instance, are raised.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.size = size
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it lives as long as we do
+        self._places: dict[int, int] = {}  # row to where its image lies in the file
+        self._free: list[int] = []
+        self._used = 0
+
+    def put(self, row: int, pixels: NDArray[np.uint8]) -> None:
+        """Keep the image (S, S) of a row."""
+        if self._free:
+            self._places[row] = self._free.pop()
+        else:
+            self._places[row] = self._used
+            self._used += self.size**2
+        place, view = self._places[row], memoryview(pixels.tobytes())
+        while view:
+            written = os.pwrite(self._file.fileno(), view, place)
+            view, place = view[written:], place + written
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the images of some rows (len(rows), S, S) and give their room back."""
+        images = np.empty((len(rows), self.size, self.size), dtype=np.uint8)
+        for position, row in enumerate(rows.tolist()):
+            place = self._places.pop(row)
+            os.preadv(self._file.fileno(), [memoryview(images[position]).cast("B")], place)
+            self._free.append(place)
+        return images
+
+    def close(self) -> None:
+        """Give the file up."""
+        self._file.close()
+
+
+class StoredBoxes:
+    """The boxes of a source on the images of one size."""
+
+    def __init__(self, plan: Plan, size: int) -> None:
+        self.plan, self.size = plan, size
+        boxes = plan.source.boxes
+        self.findings = boxes["finding"].to_numpy(dtype="S32")
+        self.given = boxes[["x", "y", "width", "height"]].to_numpy(dtype=np.float64)
+        named = plan.table["image_index"].isin(set(boxes["image_index"]))
+        row_of = {plan.table["image_index"][row]: row for row in np.flatnonzero(named).tolist()}
+        self.of_row: dict[int, list[int]] = defaultdict(list)  # their places in the table of boxes
+        for place, name in enumerate(boxes["image_index"]):
+            if name in row_of:
+                self.of_row[row_of[name]].append(place)
+        self.sizes = plan.table[["original_width", "original_height"]].to_numpy()
+
+    def check(self, row: int, width: int, height: int) -> None:
+        """Raise `UsageError` for a box that leaves its image, whose file has width × height."""
+        across, down = self._frame(row, width, height)
+        for place in self.of_row.get(row, ()):
+            x, y, w, h = self.given[place].tolist()
+            if x + w > across + BOX_SLACK or y + h > down + BOX_SLACK:
+                source = self.plan.source
+                table = source.box_file.name if source.box_file else "the table of boxes"
+                raise UsageError(
+                    f"{source.box_file or table}, row {source.boxes.index[place]}: the box of "
+                    f"{self.findings[place].decode()} from ({x:g}, {y:g}) to ({x + w:g}, {y + h:g})"
+                    f" leaves image {source.boxes['image_index'].iloc[place]}, which has "
+                    f"{across:g} × {down:g} pixels.",
+                    "The image is a resized copy, it seems. Give the original images, or their "
+                    f"sizes in pixels: columns `width` and `height` in {table}.",
+                )
+
+    def of(
+        self, rows: NDArray[np.int64], shapes: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.bytes_], NDArray[np.float32]]:
+        """Return position within rows (B,), finding (B,) and box in stored pixels (B, 4).
+
+        shapes: width and height of the files of all rows of the table (N, 2).
+        """
+        found = [
+            (position, place, self._moved(place, row, *shapes[row].tolist()))
+            for position, row in enumerate(rows.tolist())
+            for place in self.of_row.get(row, ())
+        ]
+        positions = np.array([position for position, _, _ in found], dtype=np.int32)
+        findings = self.findings[[place for _, place, _ in found]]
+        return positions, findings, np.array([box for *_, box in found], np.float32).reshape(-1, 4)
+
+    def _frame(self, row: int, width: int, height: int) -> tuple[float, float]:
+        """Return width and height of what the boxes of a row are given on."""
+        frame = self.plan.source.box_frame
+        if frame is not None:
+            return frame, frame
+        known = self.sizes[row].tolist()
+        return (known[0], known[1]) if min(known) > 0 else (width, height)
+
+    def _moved(self, place: int, row: int, width: int, height: int) -> NDArray[np.float64]:
+        """Return a box where the picture lies in the stored square; nothing of it is outside."""
+        lies = placement(width, height, self.size, self.plan.pad)
+        frame = self._frame(row, width, height)
+        across, down = lies.width / frame[0], lies.height / frame[1]
+        x, y, w, h = self.given[place]
+        w, h = min(w, frame[0] - x), min(h, frame[1] - y)  # by less than the slack
+        return np.array([x * across + lies.left, y * down + lies.top, w * across, h * down])
 
 
 class Filling:
@@ -33,7 +143,7 @@ class Filling:
         self.unreadable: dict[int, str] = {}  # row to reason
         count = len(plan.table)
         self.dull: set[int] = set()
-        self.digest = np.zeros(count, dtype="S32")
+        self.pixel_hash = np.zeros(count, dtype="S32")
         self.length = np.zeros(count, dtype=np.int64)  # bytes of the file
         self.shape = np.zeros((count, 2), dtype=np.int32)  # width and height of the file
         self.boxes = StoredBoxes(plan, size)
@@ -67,7 +177,7 @@ class Filling:
             self.boxes.check(row, decoded.width, decoded.height)
             stored = decoded.stored[self.size]
             self.scratch.put(row, stored.pixels)
-            self.digest[row], self.length[row] = stored.digest, decoded.length
+            self.pixel_hash[row], self.length[row] = stored.pixel_hash, decoded.length
             self.shape[row] = decoded.width, decoded.height
             if stored.nearly_constant:
                 self.dull.add(row)
@@ -124,7 +234,7 @@ class Filling:
 
     def _content(self, kept: NDArray[np.int64], images: NDArray[np.uint8]) -> ShardContent:
         plan = self.plan
-        table = plan.table.iloc[kept].assign(split=plan.parts[kept])
+        table = plan.table.iloc[kept].assign(split=plan.splits[kept], source=plan.source.kind)
         for column, side in (("original_width", 0), ("original_height", 1)):
             known = table[column].to_numpy()
             if plan.source.box_frame is None:  # a table without sizes: that of the file
@@ -134,7 +244,7 @@ class Filling:
             images=images,
             labels=plan.source.labels[kept],
             known=plan.source.known[kept],
-            digest=self.digest[kept],
+            pixel_hash=self.pixel_hash[kept],
             file_bytes=self.length[kept],
             columns={name: table[name].to_numpy() for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS)},
             box_row=box_row,

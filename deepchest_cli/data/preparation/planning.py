@@ -1,6 +1,7 @@
 """What a preparation will do, fixed before anything is decoded."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +23,12 @@ from deepchest_cli.data.shards import (
 )
 from deepchest_cli.data.sources.base import Source, keep_rows
 from deepchest_cli.data.sources.recognize import find_source_images, read_source
-from deepchest_cli.data.sources.splitting import Division, divide
+from deepchest_cli.data.sources.splitting import SplitAssignment, assign_splits
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of
 
 SMALLEST, LARGEST = 28, 1024  # pixels
+Say = Callable[[str], None]  # is told what people should know
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Plan:
     """What a preparation will do: N rows of the table, T findings, one data set for each size."""
 
     source: Source
-    parts: NDArray[np.str_]  # (N,)
+    splits: NDArray[np.str_]  # (N,)
     images: Images
     sizes: tuple[int, ...]
     pad: bool
@@ -102,24 +104,24 @@ def plan_preparation(config: PrepareConfig, folder: Path) -> Plan:
     """
     sizes = parse_sizes(config.size)
     source = read_source(folder, config)
-    division = divide(source, config)
-    source = keep_rows(source, division.parts != "", "")
+    assignment = assign_splits(source, config)
+    source = keep_rows(source, assignment.splits != "", "")
     if source.table.empty:
         raise UsageError(
-            f"No image of {source.title} has a part in the split.",
+            f"No image of {source.title} is in a split.",
             "The split names images otherwise than the table, or not at all; compare the two.",
         )
     images = find_source_images(source)
     placeless = {n for n, r in enumerate(source.table["source_row"]) if r not in images.places}
     return Plan(
         source=source,
-        parts=division.parts[division.parts != ""],
+        splits=assignment.splits[assignment.splits != ""],
         images=images,
         sizes=sizes,
         pad=config.pad,
-        identity_but_size=_identity(config, source, division),
-        notes=(*source.notes, *division.notes, *images.notes),
-        warnings=(*source.warnings, *division.warnings),
+        identity_but_size=_identity(config, source, assignment),
+        notes=(*source.notes, *assignment.notes, *images.notes),
+        warnings=(*source.warnings, *assignment.warnings),
         streamed=Streamed(placeless if images.streams else set(), not images.streams),
     )
 
@@ -138,10 +140,10 @@ def parse_sizes(text: str | int) -> tuple[int, ...]:
     return sizes
 
 
-def _identity(config: PrepareConfig, source: Source, division: Division) -> dict[str, Any]:
-    drawn = division.scheme == "random"
+def _identity(config: PrepareConfig, source: Source, assignment: SplitAssignment) -> dict[str, Any]:
+    drawn = assignment.scheme == "random"
     hashed: dict[str, Path] = {}
-    for path in (*source.hashed, *division.hashed):
+    for path in (*source.hashed, *assignment.hashed):
         name = path.name.removesuffix(".gz")
         hashed[name if name not in hashed else f"split:{name}"] = path
     return {
@@ -155,13 +157,13 @@ def _identity(config: PrepareConfig, source: Source, division: Division) -> dict
             "patients": source.has_patients,
             "label_policies": source.policies,
             "sha256": {name: sha256_of(path) for name, path in sorted(hashed.items())},
-            "rows_sha256": _hash_of_rows(source, division),
+            "rows_sha256": _hash_of_rows(source, assignment),
         },
         "settings": {
             "aspect": "pad" if config.pad else "squash",
             "resampling": "bilinear, antialiased",
             "views": config.views,
-            "split_scheme": division.scheme,
+            "split_scheme": assignment.scheme,
             "validation_fraction": config.validation_fraction,
             "test_fraction": config.test_fraction if drawn else None,
             "seed": config.seed,
@@ -169,12 +171,14 @@ def _identity(config: PrepareConfig, source: Source, division: Division) -> dict
     }
 
 
-def _hash_of_rows(source: Source, division: Division) -> str:
+def _hash_of_rows(source: Source, assignment: SplitAssignment) -> str:
     """Return a hash of all that shards hold besides pixels, whatever flags and files it is from."""
     table, digest = source.table, hashlib.sha256()
     for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS):
         if name == "split":
-            values = division.parts[division.parts != ""].astype("S10")
+            values = assignment.splits[assignment.splits != ""].astype("S10")
+        elif name == "source":
+            continue  # it stands in the manifest
         elif name in TEXT_COLUMNS:
             values = table[name].to_numpy(dtype=str).astype("S128")
         else:

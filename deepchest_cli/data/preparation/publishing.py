@@ -1,31 +1,77 @@
 """Whether converted shards may be published, and what is said about them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation.contact_sheet import draw_contact_sheet
-from deepchest_cli.data.preparation.duplicates import (
-    equal_images,
-    find_duplicates,
-    refuse_leaks,
-)
-from deepchest_cli.data.preparation.excluded import EXCLUDED, summarize
 from deepchest_cli.data.preparation.filling import Filling
-from deepchest_cli.data.preparation.planning import Plan
-from deepchest_cli.data.preparation.shard_folder import (
+from deepchest_cli.data.preparation.folder import (
+    EXCLUDED,
     SHEET,
+    Entries,
     build_manifest,
     clear_shards,
     save_progress,
+    summarize,
 )
-from deepchest_cli.data.preparation.supply import Say
+from deepchest_cli.data.preparation.planning import Plan, Say
 from deepchest_cli.data.shards import MANIFEST, PROGRESS
-from deepchest_cli.data.text import count_of, few
+from deepchest_cli.data.text import SHOWN, count_of, few
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import write_json
+
+
+def find_duplicates(folder: Path, done: Entries) -> list[dict[str, Any]]:
+    """Return groups of images with equal stored pixels: names and splits, in order of names."""
+    columns: list[list[NDArray[np.bytes_]]] = [[], [], []]
+    for name in sorted(done):
+        with h5py.File(folder / name, "r") as file:
+            for column, dataset in zip(
+                columns, ("pixel_hash", "image_index", "split"), strict=True
+            ):
+                column.append(file[dataset][:])
+    hashes, images, splits = (np.concatenate(column) for column in columns)
+    _, group, count = np.unique(hashes, return_inverse=True, return_counts=True)
+    rows = np.flatnonzero(count[group] > 1)  # few: the others need no words
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row in rows[np.argsort(images[rows], kind="stable")].tolist():
+        groups[int(group[row])].append(row)
+    return [
+        {
+            "images": [images[row].decode() for row in same],
+            "splits": sorted({splits[row].decode() for row in same}),
+        }
+        for same in groups.values()
+    ]
+
+
+def refuse_leaks(duplicates: list[dict[str, Any]]) -> None:
+    """Raise `DeepChestError`, with their names, where equal images stand in two splits."""
+    across = [group for group in duplicates if len(group["splits"]) > 1]
+    if not across:
+        return
+    listed = "\n".join(
+        f"  {equal_images(group)}: in {' and '.join(group['splits'])}" for group in across[:SHOWN]
+    )
+    more = f"\n  and {len(across) - SHOWN:,} more" if len(across) > SHOWN else ""
+    raise DeepChestError(
+        f"Images with the same pixels stand in two splits "
+        f"({count_of(len(across), 'group')}); nothing is published:\n{listed}{more}",
+        "Take all but one of each out of the table, or publish them as they are with "
+        "--allow-duplicates (what is done is kept).",
+    )
+
+
+def equal_images(group: dict[str, Any]) -> str:
+    """Return the first names of a group of equal images and how many more there are."""
+    return few(group["images"], " = ")
 
 
 @dataclass(frozen=True)

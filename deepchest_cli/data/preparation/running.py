@@ -1,13 +1,13 @@
 """From a plan to published data sets of shards, in threads, continued where it ended.
 
-Pillow, zlib and HDF5 let go of the interpreter while they work, so threads share the cores as well
-as processes would, without copies between them.
+Pillow, zlib and HDF5 release the interpreter lock while they work, so threads use all cores as
+processes would, without copies between them.
 """
 
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,20 +15,94 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.preparation.decoding import Decoded, decode_payload
+from deepchest_cli.data.images import REFUSED, Stream, twice
+from deepchest_cli.data.preparation.decoding import Decoded, Payload, decode_payload
 from deepchest_cli.data.preparation.estimate import METADATA_BYTES, existing, images_done
 from deepchest_cli.data.preparation.filling import Filling
-from deepchest_cli.data.preparation.keeping import keep_shards, settle_archives
-from deepchest_cli.data.preparation.planning import Plan
+from deepchest_cli.data.preparation.folder import enter, save_progress
+from deepchest_cli.data.preparation.planning import Plan, Say
 from deepchest_cli.data.preparation.publishing import Preparation, publish
-from deepchest_cli.data.preparation.shard_folder import enter, save_progress
-from deepchest_cli.data.preparation.supply import Say, supply
+from deepchest_cli.data.preparation.resuming import keep_shards, settle_archives
 from deepchest_cli.data.shards import MANIFEST, PROGRESS
-from deepchest_cli.data.text import size_of
-from deepchest_cli.errors import UsageError
-from deepchest_cli.files import held
+from deepchest_cli.data.text import count_of, few, size_of
+from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.files import locked
+
+
+def supply(plan: Plan, wanted: NDArray[np.bool_], say: Say) -> Iterator[tuple[int, Payload]]:
+    """Yield wanted rows (N,) with what to decode; for a row that has nothing, the plan says why."""
+    waiting = set()
+    for row in np.flatnonzero(wanted).tolist():
+        place = plan.place(row)
+        if place is None:
+            waiting.add(row)
+        else:
+            yield row, place
+    if waiting:
+        yield from _Streaming(plan, waiting, say).run()
+
+
+class _Streaming:
+    """Reads archives, each opened once, in the order of their names."""
+
+    def __init__(self, plan: Plan, waiting: set[int], say: Say) -> None:
+        self.plan, self.waiting, self.say = plan, waiting, say
+        self.row_of = {source: row for row, source in enumerate(plan.source_rows.tolist())}
+        self.seen: dict[int, str] = {}  # row of the source to the archive that has it
+        self.refused: set[int] = set()
+        self.surplus: list[str] = []
+        self.damaged: list[str] = []
+
+    def run(self) -> Iterator[tuple[int, Payload]]:
+        """Yield the rows that wait with the bytes that archives have of them."""
+        for stream in self.plan.images.streams:
+            try:
+                yield from self._read(stream)
+            except UsageError:
+                raise
+            except DeepChestError as error:
+                self.damaged.append(self.plan.images.name_of(stream))
+                self.say(error.message)
+        if self.surplus:
+            number = count_of(len(self.surplus), "image has", "images have")
+            self.say(f"{number} no row in the table: {few(self.surplus)}.")
+        self.plan.streamed.damaged = self.damaged
+        for row in self.waiting:
+            self._give_up(row)
+
+    def _read(self, stream: Stream) -> Iterator[tuple[int, Payload]]:
+        title = self.plan.images.name_of(stream)
+        for name, payload, accepted in stream.walk(self._is_wanted):
+            found = self.plan.images.matcher.find(name)
+            if found is None:
+                self.surplus.append(name)
+                continue
+            source, _ = found
+            if not accepted:
+                self.refused.add(source)
+            elif source in self.seen:
+                raise twice(name, self.seen[source], title)
+            else:
+                self.seen[source] = title
+                if payload is not None:
+                    row = self.row_of[source]
+                    self.waiting.discard(row)
+                    yield row, payload
+
+    def _is_wanted(self, name: str) -> bool:
+        found = self.plan.images.matcher.find(name)
+        return found is not None and self.row_of.get(found[0]) in self.waiting
+
+    def _give_up(self, row: int) -> None:
+        """Say why no archive has the image of a row, where it is not merely missing."""
+        if int(self.plan.source_rows[row]) in self.refused:
+            self.plan.streamed.reasons[row] = REFUSED
+        elif self.damaged:
+            self.plan.streamed.reasons[row] = f"not found, and {', '.join(self.damaged)} is damaged"
+
 
 Progress = Callable[[int, int], None]
 AHEAD = 8  # images for each worker that are read and not yet taken up
@@ -40,7 +114,7 @@ def run_preparation(
     """Convert what is not yet there and publish a data set for each size, read in one pass.
 
     `say` is told what was noticed on the way. Raises, and publishes nothing, if images are missing
-    or unreadable and that is not allowed, or if images of two parts have the same pixels.
+    or unreadable and that is not allowed, or if images of two splits have the same pixels.
     """
     with ExitStack() as stack:
         _refuse_mixture(plan, data)
@@ -49,7 +123,7 @@ def run_preparation(
         for size in plan.sizes:
             folder = plan.folder(data, size)
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(held(folder))
+            stack.enter_context(locked(folder))
             works.append(_begin(plan, config, folder, size))
             stack.callback(works[-1].filling.close)
         fillings = [work.filling for work in works]

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepchest_cli.data.shards import NUMBER_COLUMNS, TEXT_COLUMNS
+from deepchest_cli.data.shards import NUMBER_COLUMNS
 
 BOX_SLACK = 1.0  # pixels by which rounding may put the end of a box outside its image
 BOX_COLUMNS = ("image_index", "finding", "x", "y", "width", "height")
 FRONTAL = frozenset({"PA", "AP", ""})  # views; an unknown one stays
-LARGEST_ID = 2**53  # beyond it a table read as numbers loses digits
 
 
 def no_boxes() -> pd.DataFrame:
@@ -22,10 +21,10 @@ def no_boxes() -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class OwnParts:
+class OwnSplits:
     """The source's own split: train_val, train, validation, test or nothing for each row (N,)."""
 
-    parts: NDArray[np.str_]
+    splits: NDArray[np.str_]
     hashed: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -37,8 +36,8 @@ class Source:
 
     kind: str  # nih, chestmnist, csv, chexpert, mimic-cxr, padchest or vindr
     title: str  # for people
-    # the columns of a shard but for `split`; `path`: where the images' files are said to be; and
-    # `source_row`: the row of `all_paths`
+    # the columns of a shard but for `split` and `source`; `path`: where the images' files are said
+    # to be; and `source_row`: the row of `all_paths`
     table: pd.DataFrame
     findings: tuple[str, ...]
     labels: NDArray[np.uint8]  # (N, T), 1: present
@@ -52,7 +51,7 @@ class Source:
     # or of the file's size where these are not known
     box_frame: float | None = None
     own_scheme: str = "random"
-    own_parts: Callable[[], OwnParts] | None = None
+    own_splits: Callable[[], OwnSplits] | None = None
     has_patients: bool = True  # whether it says which images are of one patient
     synthetic: bool = False
     notes: tuple[str, ...] = ()
@@ -63,8 +62,8 @@ class Source:
 
 def blank_table(names: "pd.Series[str]") -> pd.DataFrame:
     """Return a table of images about which nothing else is known."""
-    table = pd.DataFrame({"image_index": names.to_numpy(), "path": names.to_numpy()})
-    table[[name for name in TEXT_COLUMNS if name not in ("image_index", "split")]] = ""
+    same = names.to_numpy()
+    table = pd.DataFrame({"image_index": same, "path": same, "study": same, "sex": "", "view": ""})
     table[list(NUMBER_COLUMNS)] = -1
     return table.assign(age=np.nan)
 
@@ -73,10 +72,10 @@ def keep_rows(source: Source, rows: NDArray[np.bool_], note: str) -> Source:
     """Return a source with some of its rows (N,), and say so if any others were there."""
     if rows.all():
         return source
-    own = source.own_parts
+    own = source.own_splits
     return replace(
         source,
-        own_parts=None if own is None else lambda: replace(own(), parts=own().parts[rows]),
+        own_splits=None if own is None else lambda: replace(own(), splits=own().splits[rows]),
         table=source.table[rows].reset_index(drop=True),
         labels=source.labels[rows],
         known=source.known[rows],

@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.sources.base import OwnParts, Source, blank_table
+from deepchest_cli.data.sources.base import OwnSplits, Source, blank_table
 from deepchest_cli.errors import DeepChestError, UsageError
 
-PARTS = {"train": "train", "val": "validation", "test": "test"}
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
 HINT = "Download chestmnist.npz, or one of its larger sizes, again: https://medmnist.com"
 
 
@@ -34,24 +34,24 @@ def read_chestmnist(path: Path) -> Source:
     """Return the rows of a ChestMNIST file: its own split, fourteen labels, no patients."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            labels = {part: arrays[f"{part}_labels"] for part in PARTS}
+            labels = {split: arrays[f"{split}_labels"] for split in SPLITS}
     except FileNotFoundError as error:
         raise UsageError(f"There is no file {path}.", HINT) from error
     except Exception as error:  # numpy, zipfile and zlib each have their own
         raise UsageError(f"{path} is no file of ChestMNIST: {error}.", HINT) from error
-    for part, array in labels.items():
+    for split, array in labels.items():
         if array.ndim != 2 or array.shape[1] != len(FINDINGS) or not np.isin(array, (0, 1)).all():
             raise UsageError(
-                f"{path}: {part}_labels should be 0 and 1 for {len(FINDINGS)} findings. Found "
+                f"{path}: {split}_labels should be 0 and 1 for {len(FINDINGS)} findings. Found "
                 f"shape {array.shape}.",
                 HINT,
             )
-    names = [f"{part}_{row:06d}" for part in PARTS for row in range(len(labels[part]))]
+    names = [f"{split}_{row:06d}" for split in SPLITS for row in range(len(labels[split]))]
     order = np.argsort(names, kind="stable")
-    parts = np.array([PARTS[name.split("_")[0]] for name in names], dtype="<U10")[order]
+    splits = np.array([SPLITS[name.split("_")[0]] for name in names], dtype="<U10")[order]
     table = blank_table(pd.Series(names).iloc[order])
     table["patient_id"] = np.arange(len(names))
-    together = np.concatenate([labels[part] for part in PARTS]).astype(np.uint8)[order]
+    together = np.concatenate([labels[split] for split in SPLITS]).astype(np.uint8)[order]
     return Source(
         kind="chestmnist",
         title="ChestMNIST",
@@ -62,7 +62,7 @@ def read_chestmnist(path: Path) -> Source:
         images=path,
         hashed=(path,),
         own_scheme="chestmnist",
-        own_parts=partial(OwnParts, parts),
+        own_splits=partial(OwnSplits, splits),
         has_patients=False,
     )
 
@@ -79,10 +79,10 @@ class ArrayStream:
         """Yield name, pixels (None where not wanted) and acceptance of each image."""
         try:
             with zipfile.ZipFile(self.path) as archive:
-                for part in PARTS:
-                    with archive.open(f"{part}_images.npy") as file:
+                for split in SPLITS:
+                    with archive.open(f"{split}_images.npy") as file:
                         for row, pixels in enumerate(_rows(file)):
-                            name = f"{part}_{row:06d}"
+                            name = f"{split}_{row:06d}"
                             yield name, pixels if wanted(name) else None, True
         except Exception as error:  # as above
             raise DeepChestError(f"{self.path} is damaged: {error}.", HINT) from error

@@ -5,45 +5,32 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.cells import read_ages, read_sexes, read_views
-from deepchest_cli.data.shards import LONGEST_NAME, TEXT_COLUMNS
-from deepchest_cli.data.sources.base import OwnParts, Source, blank_table
-from deepchest_cli.data.sources.label_values import (
-    NO_DISEASE,
-    Doubt,
-    Policy,
-    check_no_finding,
-    is_healthy,
-    looks_like_labels,
-    name_findings,
-    read_cells,
-    resolve,
-)
-from deepchest_cli.data.sources.people import patient_numbers
-from deepchest_cli.data.sources.tables import (
-    blank_rows,
+from deepchest_cli.data.findings import is_healthy
+from deepchest_cli.data.shards import LONGEST_FINDING, LONGEST_NAME, TEXT_COLUMNS
+from deepchest_cli.data.sources.base import OwnSplits, Source, blank_table
+from deepchest_cli.data.tabular.cells import is_blank, patient_numbers
+from deepchest_cli.data.tabular.columns import (
+    ROLES,
     choose_column,
+    has_other_meaning,
     need_column,
-    plain_name,
+    read_people,
     refuse_blank,
     refuse_names,
     refuse_repeated,
 )
+from deepchest_cli.data.tabular.finding_columns import without_affix
+from deepchest_cli.data.tabular.labels import (
+    Doubt,
+    Policy,
+    looks_like_labels,
+    read_label_columns,
+)
+from deepchest_cli.data.tabular.tables import blank_rows
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
-
-PATHS = ("Path", "path", "image_path", "filename", "file", "Image Index", "image", "ImageID",
-         "image_id", "dicom_id", "image_index")  # fmt: skip
-PATIENTS = ("patient_id", "Patient ID", "PatientID", "subject_id", "patient")
-AGES = ("Age", "age", "Patient Age", "PatientAge")
-SEXES = ("Sex", "sex", "Gender", "Patient Sex", "Patient Gender", "PatientSex")
-VIEWS = ("View", "view", "View Position", "ViewPosition", "Projection", "AP/PA")
-SPLITS = ("split", "Split", "part")
-SIDES = "Frontal/Lateral"  # of CheXpert, whose lateral views have a blank in AP/PA
-ROLES = frozenset(map(plain_name, (*AGES, *SEXES, *VIEWS, *SPLITS, *PATIENTS, *PATHS, SIDES)))
 
 
 @dataclass(frozen=True)
@@ -60,9 +47,10 @@ class CsvTable:
     paths: str  # column of the images' files
     patients: str | None
     labels: tuple[str, ...]
+    studies: str | None = None
     blank: Doubt = "ignore"
     own_scheme: str = "random"
-    parts: str | None = None  # column of the source's own parts
+    splits: str | None = None  # column of the source's own splits
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -70,12 +58,25 @@ class CsvTable:
 def generic_table(raw: pd.DataFrame, file: Path, config: PrepareConfig, images: Path) -> CsvTable:
     """Return a table whose columns are named by flags, or else known by their usual names."""
     hint = "--path-column, --patient-column and --label-columns name the columns."
-    paths = need_column(raw, (config.path_column,) if config.path_column else PATHS, file, hint)
-    patients = (
-        need_column(raw, (config.patient_column,), file, hint)
-        if config.patient_column
-        else choose_column(raw, PATIENTS)
-    )
+    names = (config.path_column,) if config.path_column else ROLES["path"]
+    paths = need_column(raw, names, file, hint)
+    patients = choose_column(raw, ROLES["patient"])
+    if config.patient_column:
+        patients = need_column(raw, (config.patient_column,), file, hint)
+    notes = blank_rows(raw, file)
+    if config.label_columns:
+        wanted = [name.strip() for name in config.label_columns.split(",") if name.strip()]
+        hint = "--label-columns takes names of columns, separated by commas."
+        labels = tuple(need_column(raw, (name,), file, hint) for name in wanted)
+    else:
+        taken = {paths, *filter(None, (patients,))}
+        raw, said = without_affix(raw, taken, file)
+        notes += said
+        labels = tuple(
+            name
+            for name in raw.columns
+            if not (name in taken or has_other_meaning(name)) and looks_like_labels(raw[name])
+        )
     return CsvTable(
         kind="csv",
         title=f"the table {file.name}",
@@ -86,32 +87,19 @@ def generic_table(raw: pd.DataFrame, file: Path, config: PrepareConfig, images: 
         names=paths,
         paths=paths,
         patients=patients,
-        labels=_label_columns(raw, file, config, {paths, patients}),
-        notes=blank_rows(raw, file),
+        labels=labels,
+        studies=choose_column(raw, ROLES["study"]),
+        notes=notes,
     )
 
 
-def _label_columns(
-    raw: pd.DataFrame, file: Path, config: PrepareConfig, taken: set[str | None]
-) -> tuple[str, ...]:
-    if config.label_columns:
-        wanted = [name.strip() for name in config.label_columns.split(",") if name.strip()]
-        hint = "--label-columns takes names of columns, separated by commas."
-        return tuple(need_column(raw, (name,), file, hint) for name in wanted)
-    return tuple(
-        name
-        for name in raw.columns
-        if name not in taken and plain_name(name) not in ROLES and looks_like_labels(raw[name])
-    )
-
-
-def unused_columns(raw: pd.DataFrame, table: CsvTable) -> tuple[str, ...]:
+def unused_columns(table: CsvTable) -> tuple[str, ...]:
     """Return the columns of a table that nothing is made of."""
     used = {table.paths, table.patients, *table.labels}
     return tuple(
         name
-        for name in raw.columns
-        if name not in used and plain_name(name) not in ROLES and not is_healthy(name)
+        for name in table.raw.columns
+        if not (name in used or has_other_meaning(name) or is_healthy(name))
     )
 
 
@@ -126,73 +114,50 @@ def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
     names = raw[table.names]
     refuse_names(names, LONGEST_NAME, file)
     refuse_repeated(names, file)
-    columns = [name for name in table.labels if not is_healthy(name)]
-    findings = name_findings(columns, file)
-    check_no_finding(findings, file)
-    healthy = _healthy(raw, file)
-    cells = np.stack([read_cells(raw[name], file) for name in columns], axis=1)
     policy = Policy(config.uncertain, config.blank or table.blank)
-    labels, known = resolve(cells, healthy, findings, policy)
+    read = read_label_columns(raw, table.labels, file, policy)
+    refuse_long_findings(read.findings, file)
+    people = read_people(raw)
     rows = blank_table(names)
     rows["path"] = raw[table.paths].to_numpy()
-    if table.patients:
-        rows["patient_id"] = patient_numbers(raw[table.patients])
-    else:
-        rows["patient_id"] = patient_numbers(names)
-    notes = _describe_people(rows, raw)
+    rows["patient_id"] = patient_numbers(raw[table.patients] if table.patients else names)
+    if table.studies:
+        studies = raw[table.studies].mask(raw[table.studies].map(is_blank), names)
+        refuse_names(studies, LONGEST_NAME, file)
+        rows["study"] = studies.to_numpy()
+    rows["age"], rows["sex"] = people.age, people.sex
+    rows["view"] = pd.Series(people.view).str[: TEXT_COLUMNS["view"]].to_numpy()
     order = np.argsort(names.to_numpy(dtype=str), kind="stable")
-    parts = None if table.parts is None else raw[table.parts].to_numpy(dtype="<U10")[order]
+    splits = None if table.splits is None else raw[table.splits].to_numpy(dtype="<U10")[order]
+    images = count_of(read.contradictory, "image has", "images have")
+    both = (f"{images} both 'No Finding' and a finding; the finding counts.",)
     return Source(
         kind=table.kind,
         title=table.title,
         table=rows.iloc[order].reset_index(drop=True),
-        findings=findings,
-        labels=labels[order],
-        known=known[order],
+        findings=read.findings,
+        labels=read.labels[order],
+        known=read.known[order],
         images=table.images,
         hashed=table.hashed,
         own_scheme=table.own_scheme,
-        own_parts=None if parts is None else lambda: OwnParts(parts),
+        own_splits=None if splits is None else lambda: OwnSplits(splits),
         has_patients=table.patients is not None,
-        notes=(*table.notes, *notes),
-        warnings=(*table.warnings, *_contradictions(labels, healthy, findings)),
+        notes=(*table.notes, *people.notes),
+        warnings=(*table.warnings, *both * bool(read.contradictory)),
         policies={"uncertain": policy.uncertain, "blank": policy.blank},
     )
 
 
-def _healthy(raw: pd.DataFrame, file: Path) -> NDArray[np.bool_]:
-    found = np.zeros(len(raw), dtype=bool)
-    for name in raw.columns:
-        if is_healthy(name) and looks_like_labels(raw[name]):
-            found |= read_cells(raw[name], file) == 1
-    return found
-
-
-def _contradictions(
-    labels: NDArray[np.uint8], healthy: NDArray[np.bool_], findings: tuple[str, ...]
-) -> tuple[str, ...]:
-    disease = np.array([name not in NO_DISEASE for name in findings])
-    number = int((healthy & (labels[:, disease] == 1).any(axis=1)).sum())
-    images = count_of(number, "image has", "images have")
-    return (f"{images} both 'No Finding' and a finding; the finding counts.",) * bool(number)
-
-
-def _describe_people(rows: pd.DataFrame, raw: pd.DataFrame) -> tuple[str, ...]:
-    """Fill in age, sex and view where the table knows them."""
-    notes: tuple[str, ...] = ()
-    if age := choose_column(raw, AGES):
-        rows["age"], notes = read_ages(raw[age])
-    if sex := choose_column(raw, SEXES):
-        rows["sex"] = read_sexes(raw[sex]).to_numpy()
-    if view := choose_column(raw, VIEWS):
-        views = read_views(raw[view])
-        if SIDES in raw:
-            sides = raw[SIDES].str.lower()
-            views = views.where(sides != "lateral", "L")
-            # 17 frontal images of CheXpert have LL or RL beside it
-            views = views.where((sides != "frontal") | views.isin(("PA", "AP")), "")
-        rows["view"] = views.str[: TEXT_COLUMNS["view"]].to_numpy()
-    return notes
+def refuse_long_findings(findings: tuple[str, ...], path: Path) -> None:
+    """Raise `UsageError` for a name of a finding that a shard cannot keep."""
+    for name in findings:
+        if len(name) > LONGEST_FINDING or not name.isascii():
+            raise UsageError(
+                f"{path}: column {name!r} is not plain ASCII of at most {LONGEST_FINDING} "
+                "characters.",
+                "Rename it, or name the columns of labels: --label-columns A,B,C",
+            )
 
 
 def refuse_absent(path: Path | None, what: str, folder: Path) -> Path:

@@ -1,6 +1,8 @@
-"""NIH ChestX-ray14: Box download, Kaggle's full set and sample, Hugging Face, resized copies."""
+"""NIH ChestX-ray14 as a source: its table, its split lists and its boxes."""
 
+import io
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +11,116 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.demo import is_demo
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.sources.base import OwnParts, Source
-from deepchest_cli.data.sources.nih_folder import (
-    find_beside,
-    find_metadata,
-    read_boxes,
-    read_split_lists,
+from deepchest_cli.data.sources.base import BOX_COLUMNS, BOX_SLACK, OwnSplits, Source, no_boxes
+from deepchest_cli.data.sources.nih_metadata import (
+    BOX_FILE,
+    BOX_FRAME,
+    BOX_SPELLINGS,
+    METADATA_FILES,
+    SPLIT_LISTS,
+    WHOLE_TABLE,
+    read_metadata,
 )
-from deepchest_cli.data.sources.nih_layout import BOX_FILE, BOX_FRAME
-from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE, read_metadata
+from deepchest_cli.data.tabular.tables import read_text
 from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
+
+
+def find_metadata(source: Path) -> Path:
+    """Return the metadata file of an NIH folder, or of one in it, the newest labels first."""
+    if not source.is_dir():
+        raise UsageError(
+            f"There is no folder {source}.",
+            "Download NIH ChestX-ray14 there (data/README.md says how), name another folder with "
+            "--source, or try synthetic radiographs: deepchest prepare --demo",
+        )
+    for name in METADATA_FILES:
+        found = find_beside(source, name)
+        if found is not None:
+            return found
+    raise UsageError(
+        f"{source} has no metadata table ({', '.join(METADATA_FILES)}).",
+        "Put NIH's CSV file beside the images, or name the table of other data with --labels-csv.",
+    )
+
+
+def find_beside(source: Path, name: str) -> Path | None:
+    """Return a file of NIH's, packed with gzip or not: in the folder or up to two below."""
+    for depth in ("", "*/", "*/*/"):
+        places = chain(source.glob(f"{depth}{name}"), source.glob(f"{depth}{name}.gz"))
+        files = sorted(path for path in places if path.is_file())
+        if any(read_text(path) != read_text(files[0]) for path in files[1:]):
+            raise UsageError(
+                f"{source} has several {name}: {', '.join(map(str, files))}.",
+                "Name the folder of one with --source.",
+            )
+        if files:
+            return files[0]
+    return None
+
+
+def read_split_lists(source: Path) -> tuple[dict[str, frozenset[str]], tuple[Path, ...]]:
+    """Return NIH's image names under "train_val" and "test", and the files they are from."""
+    lists, paths = {}, []
+    for split, name in SPLIT_LISTS.items():
+        path = find_beside(source, name)
+        if path is None:
+            raise UsageError(
+                f"{source / name} is missing, and --split-scheme official needs it.",
+                "Put NIH's list there, or split by patient at random: --split-scheme random",
+            )
+        lines = read_text(path).splitlines()
+        lists[split] = frozenset(line.strip() for line in lines if line.strip())
+        paths.append(path)
+    both = sorted(lists["train_val"] & lists["test"])
+    if both:
+        raise UsageError(
+            f"{count_of(len(both), 'image stands', 'images stand')} in both split lists, the first "
+            f"is {both[0]}.",
+            "Restore NIH's own lists.",
+        )
+    return lists, tuple(paths)
+
+
+def read_boxes(path: Path | None) -> pd.DataFrame:
+    """Return NIH's boxes: image_index, finding, x, y, width, height in pixels of the 1024 frame.
+
+    The file's header names nine columns for six, so it is skipped; a missing file has no boxes.
+    """
+    if path is None:
+        return no_boxes()
+    numbers = list(BOX_COLUMNS[2:])
+    try:
+        raw = pd.read_csv(
+            io.StringIO(read_text(path)),
+            header=None,
+            skiprows=1,
+            usecols=range(6),
+            names=list(BOX_COLUMNS),
+        )
+        raw[numbers] = raw[numbers].astype(np.float64)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise UsageError(f"{path} is no readable table of boxes: {error}.") from error
+    _refuse_impossible_boxes(raw, path)
+    raw["finding"] = raw["finding"].replace(BOX_SPELLINGS)
+    unknown = sorted(set(raw["finding"]) - set(FINDINGS))
+    if unknown:
+        raise UsageError(f"{path}: unknown finding {unknown[0]!r}.")
+    return raw.set_index(raw.index + 2).sort_values(["image_index", "finding"])
+
+
+def _refuse_impossible_boxes(boxes: pd.DataFrame, path: Path) -> None:
+    frame = boxes[["x", "y", "width", "height"]].to_numpy(dtype=np.float64)
+    ends = frame[:, :2] + frame[:, 2:]
+    possible = (frame >= 0).all(axis=1) & (frame[:, 2:] > 0).all(axis=1)
+    possible &= (ends <= BOX_FRAME + BOX_SLACK).all(axis=1)  # NaN is never smaller
+    wrong = ~possible | boxes[["image_index", "finding"]].isna().any(axis=1).to_numpy()
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UsageError(
+            f"{path}, row {row + 2}: a box needs an image, a finding, and x, y, width and height "
+            f"above 0 within {BOX_FRAME:.0f} pixels. Found {boxes.iloc[row].tolist()}."
+        )
 
 
 def read_nih(folder: Path) -> Source:
@@ -28,7 +129,7 @@ def read_nih(folder: Path) -> Source:
     metadata = read_metadata(path)
     labels = metadata.table[list(FINDINGS)].to_numpy(dtype=np.uint8)
     table = metadata.table.drop(columns=list(FINDINGS))
-    table["path"] = table["image_index"]
+    table["path"] = table["study"] = table["image_index"]
     boxes = find_beside(folder, BOX_FILE)
     notes = list(metadata.warnings)
     synthetic = is_demo(folder)
@@ -49,24 +150,24 @@ def read_nih(folder: Path) -> Source:
         box_frame=BOX_FRAME,
         warnings=_stray_boxes(read_boxes(boxes), table["image_index"], labels),
         own_scheme="official",
-        own_parts=partial(_official_parts, folder, table["image_index"]),
+        own_splits=partial(_official_splits, folder, table["image_index"]),
         synthetic=synthetic,
         notes=tuple(notes),
     )
 
 
-def _official_parts(folder: Path, names: "pd.Series[str]") -> OwnParts:
+def _official_splits(folder: Path, names: "pd.Series[str]") -> OwnSplits:
     lists, paths = read_split_lists(folder)
-    parts = np.full(len(names), "", dtype="<U10")
-    for part, listed in lists.items():
-        parts[names.isin(listed).to_numpy()] = part
-    for part, path in zip(lists, paths, strict=True):
-        if not (parts == part).any():
+    splits = np.full(len(names), "", dtype="<U10")
+    for split, listed in lists.items():
+        splits[names.isin(listed).to_numpy()] = split
+    for split, path in zip(lists, paths, strict=True):
+        if not (splits == split).any():
             raise UsageError(
                 f"{path} names none of the {len(names):,} images of the table.",
                 "Restore NIH's list, or split by patient at random: --split-scheme random",
             )
-    unlisted, where = names[parts == ""], ", in neither split list,"
+    unlisted, where = names[splits == ""], ", in neither split list,"
     warnings = (
         (
             f"{count_of(len(unlisted), f'image{where} is', f'images{where} are')} left out: "
@@ -78,7 +179,7 @@ def _official_parts(folder: Path, names: "pd.Series[str]") -> OwnParts:
     rowless = len((lists["train_val"] | lists["test"]) - set(names))
     number = count_of(rowless, "name of the split lists has", "names of the split lists have")
     note = f"{number} no row in the metadata."
-    return OwnParts(parts, paths, (note,) * bool(rowless), warnings)
+    return OwnSplits(splits, paths, (note,) * bool(rowless), warnings)
 
 
 def _stray_boxes(

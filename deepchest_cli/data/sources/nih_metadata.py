@@ -1,4 +1,4 @@
-"""The metadata table of NIH ChestX-ray14 in any of its forms.
+"""The files of NIH ChestX-ray14: which is which, and its metadata table in any of its forms.
 
 Column names and their variants: Wang et al., CVPR 2017, and the copies in circulation (the Box
 download of 2017 and of 2020, the Kaggle sample).
@@ -11,22 +11,42 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepchest_cli.data.cells import read_ages, read_sexes, read_views
 from deepchest_cli.data.findings import FINDINGS, parse_labels
 from deepchest_cli.data.shards import LONGEST_NAME, TEXT_COLUMNS
-from deepchest_cli.data.sources.nih_layout import METADATA_FILES
-from deepchest_cli.data.sources.people import whole_numbers
-from deepchest_cli.data.sources.tables import (
-    blank_rows,
+from deepchest_cli.data.tabular.cells import read_ages, read_sexes, read_views
+from deepchest_cli.data.tabular.columns import (
     choose_column,
     need_column,
-    read_table,
     refuse_blank,
     refuse_names,
     refuse_repeated,
-    row_number,
+    whole_numbers,
 )
+from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number
 from deepchest_cli.errors import UsageError
+
+# tables of labels, the newest first
+METADATA_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
+SPLIT_LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+
+BOX_FILE = "BBox_List_2017.csv"
+BOX_FRAME = 1024.0  # pixels; boxes are given on the 1024 px PNG files, whatever a copy's size
+# the table of boxes spells one finding differently from the table of labels
+BOX_SPELLINGS = {"Infiltrate": "Infiltration"}
+# the eight findings of the first release, ChestX-ray8, are the ones with boxes
+BOXED_FINDINGS = frozenset(
+    {
+        "Atelectasis",
+        "Cardiomegaly",
+        "Effusion",
+        "Infiltration",
+        "Mass",
+        "Nodule",
+        "Pneumonia",
+        "Pneumothorax",
+    }
+)
+
 
 # our name to its spellings; commas inside NIH's brackets split one name into two columns
 REQUIRED = {
@@ -59,9 +79,12 @@ class Metadata:
     warnings: tuple[str, ...]
 
 
-def read_metadata(path: Path) -> Metadata:
-    """Read a metadata table; errors name the row (the header is row 1) and the column."""
-    raw, notes = _read_columns(path)
+def read_metadata(path: Path, raw: pd.DataFrame | None = None) -> Metadata:
+    """Read a metadata table; errors name the row (the header is row 1) and the column.
+
+    raw: what the file holds, where it was read already.
+    """
+    raw, notes = _named_columns(read_table(path) if raw is None else raw, path)
     table = pd.DataFrame({"image_index": raw["image_index"]})
     refuse_names(table["image_index"], LONGEST_NAME, path)
     refuse_repeated(table["image_index"], path)
@@ -81,9 +104,8 @@ def read_metadata(path: Path) -> Metadata:
     return Metadata(ordered, version, (*warnings, *notes))
 
 
-def _read_columns(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _named_columns(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Return the known columns as text, under our names, and what was passed over."""
-    raw = read_table(path)
     found: dict[str, pd.Series[str]] = {}
     for ours, spellings in REQUIRED.items():
         column = need_column(raw, spellings, path, "Use NIH's own metadata table.")
@@ -112,7 +134,7 @@ def read_finding_labels(column: "pd.Series[str]", path: Path) -> NDArray[np.uint
 
 
 def _refuse_other_patients(table: pd.DataFrame, path: Path) -> None:
-    """A shifted or edited column of patients would let one patient into two parts."""
+    """A shifted or edited column of patients would let one patient into two splits."""
     named = table["image_index"].str.fullmatch(NAMED_AFTER_PATIENT).to_numpy(dtype=bool)
     numbers = table["image_index"][named].str[:8].astype(np.int64)
     wrong = numbers.index[numbers.to_numpy() != table["patient_id"][named].to_numpy()]

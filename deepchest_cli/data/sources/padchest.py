@@ -11,7 +11,8 @@ import pandas as pd
 
 from deepchest_cli.data.findings import FINDINGS, NO_FINDING
 from deepchest_cli.data.sources.labels_csv import CsvTable, refuse_absent
-from deepchest_cli.data.sources.tables import blank_rows, need_column, read_table
+from deepchest_cli.data.tabular.columns import need_column
+from deepchest_cli.data.tabular.tables import blank_rows, read_table
 
 # The terms of each finding of NIH: the finding's own, and all that stand below it in the tree.
 # Not `mass` as a whole: masses of the mediastinum, the pleura, the breast and soft tissue are none
@@ -76,7 +77,8 @@ def padchest(folder: Path) -> CsvTable:
         raw["Sex"] = raw["PatientSex_DICOM"]
     return CsvTable(
         "padchest", "PadChest", raw, file, (file,), folder,
-        names="ImageID", paths="ImageID", patients="PatientID", labels=FINDINGS, notes=notes,
+        names="ImageID", paths="ImageID", patients="PatientID", labels=FINDINGS,
+        studies="StudyID" if "StudyID" in raw else None, notes=notes,
     )  # fmt: skip
 
 

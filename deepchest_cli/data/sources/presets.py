@@ -10,16 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepchest_cli.data.sources.label_values import read_cells
 from deepchest_cli.data.sources.labels_csv import CsvTable, refuse_absent
-from deepchest_cli.data.sources.tables import (
-    blank_rows,
-    need_column,
-    read_table,
-    refuse_blank,
-    refuse_repeated,
-    row_number,
-)
+from deepchest_cli.data.tabular.columns import need_column, refuse_blank, refuse_repeated
+from deepchest_cli.data.tabular.labels import read_cells
+from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 
@@ -29,25 +23,26 @@ STATES = (
     "Pleural Other", "Fracture", "Support Devices",
 )  # fmt: skip
 STUDY = ("subject_id", "study_id")
-MIMIC_PARTS = {"train": "train", "validate": "validation", "test": "test"}
+MIMIC_SPLITS = {"train": "train", "validate": "validation", "test": "test"}
 
 
 def chexpert(folder: Path) -> CsvTable:
-    """Return CheXpert's rows; valid.csv is the test part unless test.csv is there."""
+    """Return CheXpert's rows; valid.csv is the test split unless test.csv is there."""
     names = ("train", "valid", "test")
     files = [path for name in names if (path := folder / f"{name}.csv").is_file()]
     refuse_absent(files[0] if files else None, "table train.csv", folder)
-    read = {path: _chexpert_part(path, files[-1]) for path in files}
+    read = {path: _chexpert_table(path, files[-1]) for path in files}
     raw = pd.concat(read.values(), ignore_index=True)
     return CsvTable(
         "chexpert", "CheXpert", raw.fillna(""), files[0], tuple(files), folder,
-        names="@name", paths="Path", patients="@patient", labels=STATES, blank="zero",
-        own_scheme="official", parts="@part",
-        notes=tuple(note for path, part in read.items() for note in blank_rows(part, path)),
+        names="@name", paths="Path", patients="@patient", studies="@study", labels=STATES,
+        blank="zero",
+        own_scheme="official", splits="@split",
+        notes=tuple(note for path, table in read.items() for note in blank_rows(table, path)),
     )  # fmt: skip
 
 
-def _chexpert_part(path: Path, last: Path) -> pd.DataFrame:
+def _chexpert_table(path: Path, last: Path) -> pd.DataFrame:
     raw = read_table(path)
     for name in ("Path", *STATES):
         need_column(raw, (name,), path, "Use CheXpert's own tables.")
@@ -59,18 +54,20 @@ def _chexpert_part(path: Path, last: Path) -> pd.DataFrame:
             "patient.",
             "CheXpert's paths are like train/patient00001/study1/view1_frontal.jpg.",
         )
-    part = "train_val"
+    split = "train_val"
     if path.stem != "train":
-        part = "test" if path == last else "validation"
+        split = "test" if path == last else "validation"
     names = raw["Path"].str.split("/", n=1).str[-1]  # without the folder of all
     for name in STATES:
         read_cells(raw[name], path)  # an error names the row of this file
-    raw["@name"], raw["@patient"], raw["@part"] = names, patients, part
+    raw["@name"], raw["@patient"], raw["@split"] = names, patients, split
+    studies = raw["Path"].str.extract(r"(patient\d+/study\d+)/", expand=False)
+    raw["@study"] = studies.fillna("")
     return raw
 
 
 def find_mimic(folder: Path, what: str) -> Path | None:
-    """Return MIMIC-CXR-JPG's table of labels, metadata or parts, of any version."""
+    """Return MIMIC-CXR-JPG's table of labels, metadata or splits, of any version."""
     found = sorted(
         (*folder.glob(f"mimic-cxr-*-{what}.csv"), *folder.glob(f"mimic-cxr-*-{what}.csv.gz"))
     )
@@ -79,7 +76,7 @@ def find_mimic(folder: Path, what: str) -> Path | None:
 
 def mimic_cxr(folder: Path) -> CsvTable:
     """Return the images of MIMIC-CXR-JPG's metadata with the labels of their studies."""
-    metadata, labels, parts = (
+    metadata, labels, splits = (
         _mimic_table(folder, what, columns)
         for what, columns in (
             ("metadata", ("dicom_id", *STUDY)),
@@ -92,19 +89,19 @@ def mimic_cxr(folder: Path) -> CsvTable:
     raw = (
         raw[labeled]
         .drop(columns="@labels")
-        .merge(parts.raw[["dicom_id", "split"]], on="dicom_id", how="left")
+        .merge(splits.raw[["dicom_id", "split"]], on="dicom_id", how="left")
     )
-    raw = raw.fillna("").assign(**{"@part": raw["split"].map(MIMIC_PARTS).fillna("")})
+    raw = raw.fillna("").assign(**{"@split": raw["split"].map(MIMIC_SPLITS).fillna("")})
     left = {"studies without labels": int((~labeled).sum()),
-            f"no part in {parts.path.name}": int((raw["@part"] == "").sum())}  # fmt: skip
+            f"no split in {splits.path.name}": int((raw["@split"] == "").sum())}  # fmt: skip
     return CsvTable(
         "mimic-cxr", "MIMIC-CXR-JPG", raw, metadata.path,
-        tuple(table.path for table in (metadata, labels, parts)), folder,
-        names="dicom_id", paths="dicom_id", patients="subject_id",
+        tuple(table.path for table in (metadata, labels, splits)), folder,
+        names="dicom_id", paths="dicom_id", patients="subject_id", studies="study_id",
         labels=tuple(name for name in STATES if name in raw.columns), blank="zero",
-        own_scheme="official", parts="@part",
+        own_scheme="official", splits="@split",
         notes=tuple(
-            note for read in (metadata, labels, parts) for note in blank_rows(read.raw, read.path)
+            note for read in (metadata, labels, splits) for note in blank_rows(read.raw, read.path)
         ),
         warnings=tuple(
             f"{count_of(n, f'image of {why} is', f'images of {why} are')} left out."

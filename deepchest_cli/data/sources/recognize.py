@@ -7,14 +7,11 @@ import numpy as np
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.demo import is_demo
-from deepchest_cli.data.finding_images import find_images
-from deepchest_cli.data.images import Images
+from deepchest_cli.data.images import Images, find_images
 from deepchest_cli.data.matching import Matcher
 from deepchest_cli.data.sources.base import FRONTAL, Source, keep_rows
 from deepchest_cli.data.sources.chestmnist import ArrayStream, find_npz, read_chestmnist
-from deepchest_cli.data.sources.label_values import not_taken
 from deepchest_cli.data.sources.labels_csv import (
-    SPLITS,
     generic_table,
     read_labels,
     unused_columns,
@@ -22,8 +19,10 @@ from deepchest_cli.data.sources.labels_csv import (
 from deepchest_cli.data.sources.nih import read_nih
 from deepchest_cli.data.sources.padchest import find_padchest, padchest
 from deepchest_cli.data.sources.presets import chexpert, find_mimic, mimic_cxr
-from deepchest_cli.data.sources.tables import read_table
 from deepchest_cli.data.sources.vindr import vindr
+from deepchest_cli.data.tabular.columns import ROLES, choose_column
+from deepchest_cli.data.tabular.labels import not_taken
+from deepchest_cli.data.tabular.tables import read_table
 from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 
@@ -117,13 +116,10 @@ def _read_csv(source: Path, config: PrepareConfig) -> Source:
     if config.label_columns:
         return read
     found = f"Findings, by the columns with 1, 0, -1 or blank: {', '.join(read.findings)}."
-    unused = not_taken(raw, unused_columns(raw, table))
-    columns = [c for c in raw.columns if c in SPLITS and config.split_scheme is None]
-    parts = tuple(
-        f"Column {column!r} is not used; --split-scheme {config.labels_csv} takes it."
-        for column in columns
-    )
-    return replace(read, notes=(*read.notes, found, *unused, *parts))
+    unused = not_taken(table.raw, unused_columns(table))
+    column = choose_column(raw, ROLES["split"]) if config.split_scheme is None else None
+    split = f"Column {column!r} is not used; --split-scheme {config.labels_csv} takes it."
+    return replace(read, notes=(*read.notes, found, *unused, *(split,) * bool(column)))
 
 
 def _refuse_needless(kind: str, config: PrepareConfig) -> None:

@@ -11,18 +11,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.findings import is_healthy
 from deepchest_cli.data.shards import LONGEST_NAME
 from deepchest_cli.data.sources.base import BOX_COLUMNS, BOX_SLACK, Source, blank_table
-from deepchest_cli.data.sources.label_values import check_no_finding, is_healthy, name_findings
-from deepchest_cli.data.sources.people import patient_numbers, whole_numbers
-from deepchest_cli.data.sources.tables import (
-    blank_rows,
+from deepchest_cli.data.sources.labels_csv import refuse_long_findings
+from deepchest_cli.data.tabular.cells import patient_numbers
+from deepchest_cli.data.tabular.columns import (
     need_column,
-    read_table,
     refuse_blank,
     refuse_names,
-    row_number,
+    whole_numbers,
 )
+from deepchest_cli.data.tabular.labels import name_findings
+from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number
 from deepchest_cli.errors import UsageError
 
 MAJORITY = 2  # of three readers
@@ -47,7 +48,7 @@ def vindr(folder: Path, config: PrepareConfig) -> Source:
     number_of = dict(zip(reported["class_name"], pd.to_numeric(reported["class_id"]), strict=True))
     classes = sorted(number_of, key=lambda name: float(number_of[name]))
     findings = name_findings(classes, file)
-    check_no_finding(findings, file)
+    refuse_long_findings(findings, file)
     readers = reported.groupby(["image_id", "class_name"])["rad_id"].nunique()
     agreed = readers[readers >= (config.readers or MAJORITY)].index
     labels = np.zeros((len(names), len(classes)), dtype=np.uint8)

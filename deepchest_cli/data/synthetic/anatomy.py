@@ -1,8 +1,9 @@
-"""A patient's build: where the lungs, heart and diaphragm lie, in fractions of the body frame.
+"""A patient's build: where lungs, heart and diaphragm lie, and how findings change it.
 
-The frame is square, y points down; 0.7 of it is about 28 cm of thorax.
+The body frame is square, y points down; 0.7 of it is about 28 cm of thorax.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from deepchest_cli.data.synthetic.fields import between
 from deepchest_cli.data.synthetic.specification import (
     LEFT,
+    RIGHT,
     Field,
+    Point,
     RadiographSpec,
     Stream,
     image_chance,
@@ -128,3 +131,83 @@ def heart_axis(cardiothoracic_ratio: float, half_width: float) -> float:
     """Half the heart's long axis that gives the ratio of heart to thorax width."""
     # The tilted ellipse of the heart is about 1.8 half-axes wide.
     return cardiothoracic_ratio * 2 * half_width / 1.8
+
+
+def choose_side(chance: np.random.Generator) -> int:
+    """Always the first draw of a lesion, so that reshaping and painting agree."""
+    return LEFT if chance.uniform() < 0.5 else RIGHT
+
+
+def place_in_lung(anatomy: Anatomy, side: int, across: float, height: float) -> Point:
+    """From fractions: across 0 at the mediastinum, 1 at the wall; height 0 apex, 1 dome."""
+    y = anatomy.apex + height * (anatomy.dome(side) - anatomy.apex)
+    wall = float(anatomy.wall_at(np.asarray(y, np.float32)))
+    inner = anatomy.mediastinum + 0.01
+    return MIDLINE + side * (inner + across * (wall - inner)), y
+
+
+def choose_place(
+    anatomy: Anatomy,
+    side: int,
+    chance: np.random.Generator,
+    *,
+    across: tuple[float, float] = (0.15, 0.85),
+    height: tuple[float, float] = (0.15, 0.9),
+) -> Point:
+    """A random place in one lung, within ranges of those fractions."""
+    return place_in_lung(
+        anatomy, side, float(chance.uniform(*across)), float(chance.uniform(*height))
+    )
+
+
+Reshaper = Callable[[Anatomy, float, np.random.Generator], Anatomy]
+
+
+def _enlarge_heart(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+    """More than half of the thorax; 0.49 is the widest heart that is drawn as normal."""
+    ratio = between(0.505, 0.62, severity)
+    heart = max(anatomy.heart, heart_axis(ratio, anatomy.half_width))
+    return replace(anatomy, heart=heart, heart_tilt=anatomy.heart_tilt - 0.1)
+
+
+def _inflate(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+    return replace(
+        anatomy,
+        base=anatomy.base + between(0.015, 0.075, severity),
+        dome_depth=anatomy.dome_depth * between(0.6, 0.15, severity),
+        half_width=anatomy.half_width + between(0.005, 0.02, severity),
+        heart=anatomy.heart * between(0.94, 0.76, severity),
+        lung_air=anatomy.lung_air + between(0.005, 0.055, severity),
+        rib_slope=anatomy.rib_slope * 0.6,
+    )
+
+
+def _lose_volume(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+    """The collapsed side draws its hemidiaphragm up and the mediastinum over."""
+    side = choose_side(chance)
+    elevation = between(0.015, 0.06, severity)
+    raised = (elevation, 0.0) if side == RIGHT else (0.0, elevation)
+    shift = anatomy.mediastinal_shift + side * between(0.003, 0.02, severity)
+    return replace(anatomy, raised=raised, mediastinal_shift=shift)
+
+
+def _displace(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+    """A large pneumothorax pushes the mediastinum to the other side."""
+    push = between(0.0, 0.02, severity)
+    return replace(
+        anatomy, mediastinal_shift=anatomy.mediastinal_shift - choose_side(chance) * push
+    )
+
+
+def _congest(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+    """The heart of a patient in edema is often, but not always, enlarged."""
+    return replace(anatomy, heart=anatomy.heart * float(chance.uniform(0.98, 1.1)))
+
+
+RESHAPERS: dict[str, Reshaper] = {
+    "Cardiomegaly": _enlarge_heart,
+    "Emphysema": _inflate,
+    "Atelectasis": _lose_volume,
+    "Pneumothorax": _displace,
+    "Edema": _congest,
+}

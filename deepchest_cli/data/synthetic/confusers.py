@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from deepchest_cli.data.synthetic.anatomy import MIDLINE
+from deepchest_cli.data.synthetic.anatomy import MIDLINE, choose_place, choose_side, place_in_lung
 from deepchest_cli.data.synthetic.canvas import Canvas
 from deepchest_cli.data.synthetic.fields import blob, ellipse, texture
-from deepchest_cli.data.synthetic.lesions import choose_place, choose_side, place_in_lung
 from deepchest_cli.data.synthetic.specification import LEFT, RIGHT
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.matching import match_images
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.calibration import Method
@@ -18,10 +19,9 @@ from deepchest_cli.evaluation.overlap import UNCHECKED
 from deepchest_cli.evaluation.overlap_text import ALLOW, comparison, counted, statement
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of, read_labels
-from deepchest_cli.evaluation.reading.medmnist import claimed, is_medmnist, part_of
+from deepchest_cli.evaluation.reading.medmnist import claimed, is_medmnist, split_of
 from deepchest_cli.evaluation.reading.pairing import Paired, pair, refuse_shared_patients
 from deepchest_cli.evaluation.reading.scores import Scores, read_scores
-from deepchest_cli.evaluation.reading.tables import match_images
 from deepchest_cli.evaluation.score_checks import odd_scores
 
 CLAIM = 0.0006  # how far a rounded figure in a file's name may be from the computed one
@@ -42,11 +42,11 @@ class FileRequest:
 
 def gather_files(request: FileRequest) -> Material:
     """Return the material of files; raises `UsageError` for whatever is wrong with them."""
-    part = part_of(request.predictions) if is_medmnist(request.predictions) else request.part
+    part = split_of(request.predictions) if is_medmnist(request.predictions) else request.part
     labels = read_labels(request.labels, part)
     scores = read_scores(request.predictions, request.logits, labels.findings)
     patients, note = patients_of(labels)
-    mine = scores.of_part(part)
+    mine = scores.of_split(part)
     if mine is None:
         raise UsageError(
             f"{request.predictions} has no images of the {part} part.", "Choose another --split."
@@ -80,9 +80,9 @@ def gather_files(request: FileRequest) -> Material:
 
 def refuse_other_part(path: Path, part: str, flag: str) -> None:
     """Raise `UsageError` where the name of a file of MedMNIST's says that it is of another part."""
-    if is_medmnist(path) and part_of(path) != part:
+    if is_medmnist(path) and split_of(path) != part:
         raise UsageError(
-            f"{flag}: {path} is of the {part_of(path)} part by its name, not of {part}.",
+            f"{flag}: {path} is of the {split_of(path)} part by its name, not of {part}.",
             "Name the file of that part.",
         )
 
@@ -107,7 +107,7 @@ def _overlap(
     scores: Scores, labels: Labels, patients: Any, cases: Cases, request: FileRequest
 ) -> dict[str, Any]:
     """Return what the training rows of a file tell, refused unless allowed."""
-    trained = None if scores.parts is None else scores.of_part("train")
+    trained = None if scores.splits is None else scores.of_split("train")
     if trained is None or request.part == "train":
         return {**UNCHECKED, "own_data": trained is not None}
     places = match_images(trained.images.tolist(), labels.images.tolist(), request.predictions)
@@ -134,14 +134,14 @@ def _validation(
             )
         return None
     if request.validation is None:
-        kept = None if scores.parts is None else scores.of_part("validation")
+        kept = None if scores.splits is None else scores.of_split("validation")
         found = None if kept is None else pair(kept, labels, patients).cases
     else:
         refuse_other_part(request.validation, "validation", "--validation")
         others = read_scores(request.validation, request.logits, labels.findings)
         if labels.path.suffix == ".npz":
             labels, patients = read_labels(labels.path, "validation"), None
-        of_part = others.of_part("validation")
+        of_part = others.of_split("validation")
         if of_part is None:
             raise UsageError(
                 f"{request.validation} has no images of the validation part.",

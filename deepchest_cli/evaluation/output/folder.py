@@ -17,7 +17,7 @@ from deepchest_cli.evaluation.output.pictures import (
     subgroups_figure,
 )
 from deepchest_cli.evaluation.output.tables import PREDICTIONS, TABLES, tables
-from deepchest_cli.files import replacing, sweep, write_json, write_text
+from deepchest_cli.files import atomic_write, sweep, write_json, write_text
 from deepchest_cli.model.checkpoint import LoadedModel
 from deepchest_cli.schemas import versioned
 
@@ -45,7 +45,7 @@ def write_report(folder: Path, document: dict[str, Any], material: Material) -> 
     origins = [{**m.origin, "training_images": _trained_on(m)} for m in material.models]
     write_text(folder / CARD, model_card(document, origins))
     for name, (raster, _) in pictures.items():
-        with replacing(folder / f"{name}.png") as temporary:
+        with atomic_write(folder / f"{name}.png") as temporary:
             temporary.write_bytes(raster)
     carried = {name: vector or raster for name, (raster, vector) in pictures.items()}
     write_text(folder / REPORT, report_page(document, carried))

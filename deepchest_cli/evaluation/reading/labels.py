@@ -1,38 +1,30 @@
 """Labels as NIH's metadata table, as one column for each finding, or as MedMNIST's arrays."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepchest_cli.data.cells import (
-    ABSENT,
-    PRESENT,
-    each_text,
-    is_blank,
-    label_state,
-    read_ages,
-    read_sexes,
-    read_views,
-)
-from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.nih import read_metadata
-from deepchest_cli.evaluation.reading.finding_columns import only_labels
-from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
-from deepchest_cli.evaluation.reading.tables import (
-    OTHERS,
-    STANDARD_INPUT,
-    find_column,
+from deepchest_cli.data.findings import FINDINGS, is_healthy, plain_name
+from deepchest_cli.data.tabular.cells import patient_numbers
+from deepchest_cli.data.tabular.columns import (
+    ROLES,
+    choose_column,
+    has_other_meaning,
     image_column,
     image_keys,
-    plain,
-    plain_finding,
-    read_table,
+    read_people,
+    refuse_blank,
 )
+from deepchest_cli.data.tabular.finding_columns import without_affix
+from deepchest_cli.data.tabular.labels import has_labels, read_label_columns
+from deepchest_cli.data.tabular.tables import STANDARD_INPUT, blank_rows, read_table
+from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.nih import read_metadata
+from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
 
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # the patient and the follow-up
 
@@ -54,121 +46,90 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def read_labels(path: Path, part: str = "test") -> Labels:
-    """Read a file of labels; `part` says which of MedMNIST's arrays.
+def read_labels(path: Path, split: str = "test") -> Labels:
+    """Read a file of labels; `split` says which of MedMNIST's arrays.
 
     Raises `UsageError`, naming row and column, for whatever is no label.
     """
     if path == STANDARD_INPUT:
         raise UsageError("--labels cannot be read from standard input.", "Name a file.")
     if path.suffix == ".npz":
-        return _of_arrays(path, read_medmnist_labels(path, part))
-    columns = read_table(path, rows=1).columns
-    if "findinglabels" in {plain(str(column)) for column in columns}:
-        return _of_metadata(path)
-    table = read_table(path)
-    table, notes = only_labels(table, image_column(table, path), path)
-    found = _of_columns(table, path)
-    return replace(found, notes=(*found.notes, *notes))
+        return _of_arrays(path, read_medmnist_labels(path, split))
+    raw = read_table(path)
+    if "findinglabels" in {plain_name(column) for column in raw.columns}:
+        return _of_metadata(path, raw)
+    return _of_columns(path, raw)
 
 
 def _of_arrays(path: Path, labels: NDArray[np.uint8]) -> Labels:
     empty = np.full(len(labels), "")
     return Labels(
-        path,
-        np.arange(len(labels)).astype(str),
-        FINDINGS,
-        labels,
-        np.ones_like(labels),
-        None,
-        np.full(len(labels), np.nan),
-        empty,
-        empty,
-        "2017",
+        path=path,
+        images=np.arange(len(labels)).astype(str),
+        findings=FINDINGS,
+        labels=labels,
+        known=np.ones_like(labels),
+        patient_id=None,
+        age=np.full(len(labels), np.nan),
+        sex=empty,
+        view=empty,
+        label_version="2017",
     )
 
 
-def _of_metadata(path: Path) -> Labels:
-    metadata = read_metadata(path)
+def _of_metadata(path: Path, raw: pd.DataFrame) -> Labels:
+    metadata = read_metadata(path, raw)
     table = metadata.table
     labels = table[list(FINDINGS)].to_numpy(dtype=np.uint8)
     return Labels(
-        path,
-        image_keys(list(table["image_index"]), path),
-        FINDINGS,
-        labels,
-        np.ones_like(labels),
-        table["patient_id"].to_numpy(dtype=np.int64),
-        table["age"].to_numpy(dtype=np.float64),
-        table["sex"].to_numpy(dtype=str),
-        table["view"].to_numpy(dtype=str),
-        metadata.label_version,
-        metadata.warnings,
+        path=path,
+        images=image_keys(table["image_index"], path),
+        findings=FINDINGS,
+        labels=labels,
+        known=np.ones_like(labels),
+        patient_id=table["patient_id"].to_numpy(dtype=np.int64),
+        age=table["age"].to_numpy(dtype=np.float64),
+        sex=table["sex"].to_numpy(dtype=str),
+        view=table["view"].to_numpy(dtype=str),
+        label_version=metadata.label_version,
+        notes=metadata.warnings,
     )
 
 
-def _of_columns(table: pd.DataFrame, path: Path) -> Labels:
-    images = image_keys(list(table[image_column(table, path)]), path)
-    roles = {role: find_column(table, role) for role in ("patient", "age", "sex", "view", "split")}
-    taken = {image_column(table, path), *roles.values()}
-    known_names = {plain_finding(name): name for name in FINDINGS}
-    labels, known, findings = [], [], []
-    for column in map(str, table.columns):
-        if column in taken or plain(column) in OTHERS or plain(column).startswith("unnamed"):
-            continue
-        states = each_text(table[column], label_state)
-        strange = states.isna()
-        if strange.all():
-            continue  # something else than labels: dates, sizes, names
-        if strange.any():
-            row = int(np.flatnonzero(strange)[0])
-            raise UsageError(
-                f"{path}, row {row + 2}, column {column!r}: found {table[column].iloc[row]!r}.",
-                "Labels are 0 or 1; an empty cell or -1 is unknown. Remove columns that are none.",
-            )
-        finding = known_names.get(plain_finding(column), column)
-        if finding in findings:
-            raise UsageError(f"{path} has two columns about {finding!r}.", "Keep one of them.")
-        findings.append(finding)
-        labels.append((states == PRESENT).to_numpy(dtype=np.uint8))
-        known.append(states.isin((PRESENT, ABSENT)).to_numpy(dtype=np.uint8))
-    if not findings:
-        raise UsageError(
-            f"{path} has no column of labels.",
-            "Give NIH's metadata table, or a column of 0 and 1 for each finding.",
-        )
-    columns = {role: _text(table, column) for role, column in roles.items()}
-    ages, notes = read_ages(columns["age"])
+def _of_columns(path: Path, raw: pd.DataFrame) -> Labels:
+    image = image_column(raw, path)
+    table, notes = without_affix(raw, {image}, path)
+    columns = [
+        column
+        for column in map(str, table.columns)
+        if not (column == image or has_other_meaning(column) or is_healthy(column))
+        and has_labels(table[column])  # others are dates, sizes, names
+    ]
+    read = read_label_columns(table, columns, path)
+    people = read_people(table)
     return Labels(
-        path,
-        images,
-        tuple(findings),
-        np.stack(labels, axis=1),
-        np.stack(known, axis=1),
-        _patients(table, roles["patient"], path),
-        ages,
-        read_sexes(columns["sex"]).to_numpy(dtype=str),
-        read_views(columns["view"]).to_numpy(dtype=str),
-        notes=notes,
+        path=path,
+        images=image_keys(table[image], path),
+        findings=read.findings,
+        labels=read.labels,
+        known=read.known,
+        patient_id=_patients(table, path),
+        age=people.age,
+        sex=people.sex,
+        view=people.view,
+        notes=(*people.notes, *notes, *blank_rows(raw, path)),
     )
 
 
-def _patients(table: pd.DataFrame, column: str | None, path: Path) -> NDArray[np.int64] | None:
+def _patients(table: pd.DataFrame, path: Path) -> NDArray[np.int64] | None:
+    """Return a number for each image's patient (M,), counted in the order of their names."""
+    column = choose_column(table, ROLES["patient"])
     if column is None:
         return None
-    blank = np.flatnonzero(each_text(table[column], is_blank).to_numpy(dtype=bool))
-    if len(blank):
-        raise UsageError(
-            f"{path}, row {blank[0] + 2}: column {column!r} is empty.",
-            "Name every image's patient, or remove the column: then each image is one of its own.",
-        )
-    codes = np.unique(table[column].str.strip().to_numpy(dtype=str), return_inverse=True)[1]
-    return np.asarray(codes.reshape(-1), dtype=np.int64)
-
-
-def _text(table: pd.DataFrame, column: str | None) -> "pd.Series[str]":
-    """Return a column, or empty texts where there is none."""
-    return pd.Series([""] * len(table)) if column is None else table[column].str.strip()
+    refuse_blank(table[column], path)
+    names, which = np.unique(table[column].to_numpy(dtype=str), return_inverse=True)
+    codes, _ = pd.factorize(patient_numbers(pd.Series(names)))  # 7 and 007 are one patient
+    return np.asarray(codes[which.reshape(-1)], dtype=np.int64)
 
 
 def patients_of(labels: Labels) -> tuple[NDArray[np.int64], str]:

@@ -1,17 +1,17 @@
-"""Predictions and labels brought together: scored is what stands in both."""
+"""Predictions and labels of the same images: only images in both files are scored."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.matching import match_images
 from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of
 from deepchest_cli.evaluation.reading.scores import Scores
-from deepchest_cli.evaluation.reading.tables import match_images
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def pair(scores: Scores, labels: Labels, patients: NDArray[np.int64] | None = No
     """
     rows = _rows(scores, labels)
     columns = _columns(scores, labels)
-    order = np.argsort(scores.images, kind="stable")  # a file's order changes no figure
+    order = np.argsort(scores.images, kind="stable")  # a file's order changes no metric
     rows, owners = rows[order], patients_of(labels)[0] if patients is None else patients
     known = labels.known[rows][:, columns]
     predictions = Predictions(
@@ -81,14 +81,14 @@ def _columns(scores: Scores, labels: Labels) -> list[int]:
 
 
 def refuse_shared_patients(one: Cases, other: Cases, names: tuple[str, str]) -> None:
-    """Raise `UsageError` where a patient stands in two parts, which are named."""
+    """Raise `UsageError` where a patient stands in two splits, which are named."""
     images = np.intersect1d(one.image_index, other.image_index)
     patients = np.intersect1d(one.predictions.patient_id, other.predictions.patient_id)
     if len(images):
         raise UsageError(
             f"{count_of(len(images), 'image is', 'images are')} in both {names[0]} and {names[1]}: "
             f"{few(images)}.",
-            "Parts may share no image.",
+            "Splits may share no image.",
         )
     if len(patients):
         raise UsageError(

@@ -9,22 +9,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.splits import PARTS
-from deepchest_cli.data.text import count_of
-from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.reading.finding_columns import find_finding_columns
-from deepchest_cli.evaluation.reading.medmnist import is_medmnist, read_medmnist
-from deepchest_cli.evaluation.reading.tables import (
-    find_column,
+from deepchest_cli.data.splits import SPLITS
+from deepchest_cli.data.tabular.cells import read_splits
+from deepchest_cli.data.tabular.columns import (
+    ROLES,
+    choose_column,
+    decimal_numbers,
     image_column,
     image_keys,
-    numbers,
-    read_table,
 )
+from deepchest_cli.data.tabular.finding_columns import find_finding_columns
+from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number
+from deepchest_cli.data.text import count_of
+from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.reading.medmnist import is_medmnist, read_medmnist
 
 ROUNDING = 1e-6  # of single precision: 1.0000001 is 1
 PERCENT = 0.5  # of percentages most are above 1
-PART_NAMES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,15 @@ class Scores:
     images: NDArray[np.str_]  # (N,), without folder and ending
     findings: tuple[str, ...]
     probabilities: NDArray[np.float64]  # (N, T)
-    parts: NDArray[np.str_] | None = None  # (N,), where the file says
+    splits: NDArray[np.str_] | None = None  # (N,), where the file says
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def of_part(self, part: str) -> "Scores | None":
-        """Return the scores of a part; all where the file names no parts, None without an image."""
-        if self.parts is None:
+    def of_split(self, split: str) -> "Scores | None":
+        """Return the scores of a split; all where the file names none, None without an image."""
+        if self.splits is None:
             return self
-        rows = np.flatnonzero(self.parts == part)
+        rows = np.flatnonzero(self.splits == split)
         if not len(rows):
             return None
         return Scores(self.path, self.images[rows], self.findings, self.probabilities[rows])
@@ -58,23 +59,26 @@ def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -
     score at all.
     """
     if is_medmnist(path):
-        images, scores = read_medmnist(path)
-        return Scores(path, images, FINDINGS, _probabilities(scores, FINDINGS, path, logits, 1))
+        images, cells = read_medmnist(path)
+        return Scores(path, images, FINDINGS, _probabilities(cells, path, logits))
     table = read_table(path)
     column = image_column(table, path)
-    images = image_keys(list(table[column]), path)
+    images = image_keys(table[column], path)
     found = find_finding_columns(table, column, path, labeled)
     found.refuse_other_kind(logits, path)
     columns = found.columns
-    scores = np.stack([numbers(table[name], name, path) for name in columns.values()], axis=1)
+    cells = pd.DataFrame(
+        {name: decimal_numbers(table[given], given, path) for name, given in columns.items()},
+        index=table.index,
+    )
     return Scores(
-        path,
-        images,
-        tuple(columns),
-        _probabilities(scores, tuple(columns), path, logits, 2),
-        _parts(table, path),
-        found.notes,
-        _doubtful(scores, path) if logits else (),
+        path=path,
+        images=images,
+        findings=tuple(columns),
+        probabilities=_probabilities(cells, path, logits),
+        splits=_splits(table, path),
+        notes=(*found.notes, *blank_rows(table, path)),
+        warnings=_doubtful(cells.to_numpy(), path) if logits else (),
     )
 
 
@@ -85,44 +89,48 @@ def _doubtful(logits: NDArray[np.float64], path: Path) -> tuple[str, ...]:
     return (f"--logits: all scores of {path} lie from 0 to 1, as probabilities do.",)
 
 
-def _parts(table: pd.DataFrame, path: Path) -> NDArray[np.str_] | None:
-    column = find_column(table, "split")
+def _splits(table: pd.DataFrame, path: Path) -> NDArray[np.str_] | None:
+    column = choose_column(table, ROLES["split"])
     if column is None:
         return None
-    parts = [PART_NAMES.get(text, text) for text in table[column].str.strip().str.lower()]
-    wrong = next((i for i, part in enumerate(parts) if part not in PARTS), None)
-    if wrong is not None:
+    splits = read_splits(table[column])
+    wrong = np.flatnonzero(~splits.isin(SPLITS))
+    if len(wrong):
         raise UsageError(
-            f"{path}, row {wrong + 2}, column {column!r}: found {table[column].iloc[wrong]!r}.",
-            f"Parts are {', '.join(PARTS)}.",
+            f"{path}, row {row_number(table, wrong[0])}, column {column!r}: found "
+            f"{table[column].iloc[wrong[0]]!r}.",
+            f"Splits are {', '.join(SPLITS)}.",
         )
-    return np.array(parts, dtype=str)
+    return splits.to_numpy(dtype=str)
 
 
-def _probabilities(
-    scores: NDArray[np.float64], findings: tuple[str, ...], path: Path, logits: bool, first_row: int
-) -> NDArray[np.float64]:
-    broken = np.argwhere(~np.isfinite(scores))
-    if len(broken):
-        row, column = broken[0]
+def _probabilities(cells: pd.DataFrame, path: Path, logits: bool) -> NDArray[np.float64]:
+    """Return scores, a column for each finding, as probabilities (N, T)."""
+    scores = cells.to_numpy(dtype=np.float64)
+    if (broken := ~np.isfinite(scores)).any():
         raise UsageError(
-            f"{path}, row {row + first_row}: the score for {findings[column]} is "
-            f"{scores[row, column]}" + _others(len(broken)),
+            _refusal(cells, broken, path, ""),
             "Scores have to be finite: look for what the model could not compute.",
         )
     if logits:
         probabilities = np.asarray(np.exp(-np.logaddexp(0.0, -scores)))
-        _refuse_saturation(scores, probabilities, findings, path)
+        _refuse_saturation(cells, probabilities, path)
         return probabilities
-    outside = np.argwhere((scores < -ROUNDING) | (scores > 1 + ROUNDING))
-    if len(outside):
-        row, column = outside[0]
-        raise UsageError(
-            f"{path}, row {row + first_row}: the score for {findings[column]} is "
-            f"{scores[row, column]}, outside 0 to 1" + _others(len(outside)),
-            _scale(scores),
-        )
+    if (outside := (scores < -ROUNDING) | (scores > 1 + ROUNDING)).any():
+        raise UsageError(_refusal(cells, outside, path, ", outside 0 to 1"), _scale(scores))
     return scores.clip(0, 1)
+
+
+def _refusal(cells: pd.DataFrame, wrong: NDArray[np.bool_], path: Path, why: str) -> str:
+    """Return a message about the first score that is wrong (N, T), and how many others are."""
+    row, column = np.argwhere(wrong)[0].tolist()
+    score = cells.to_numpy(dtype=np.float64)[row, column]
+    others = int(wrong.sum()) - 1
+    counted = f"; {count_of(others, 'other score is', 'other scores are')} so too" if others else ""
+    return (
+        f"{path}, row {row_number(cells, row)}: the score for {cells.columns[column]} is "
+        f"{float(score)}{why}{counted}."
+    )
 
 
 def _scale(scores: NDArray[np.float64]) -> str:
@@ -135,22 +143,14 @@ def _scale(scores: NDArray[np.float64]) -> str:
 
 
 def _refuse_saturation(
-    scores: NDArray[np.float64],
-    probabilities: NDArray[np.float64],
-    findings: tuple[str, ...],
-    path: Path,
+    logits: pd.DataFrame, probabilities: NDArray[np.float64], path: Path
 ) -> None:
     """Logits above about 37 all give 1: a ranking by probabilities would tie them."""
-    for column, finding in enumerate(findings):
-        if len(np.unique(probabilities[:, column])) < len(np.unique(scores[:, column])):
+    for column, finding in enumerate(logits.columns):
+        given = logits[finding].to_numpy()
+        if len(np.unique(probabilities[:, column])) < len(np.unique(given)):
             raise UsageError(
-                f"{path}: logits for {finding} of up to {scores[:, column].max():g} are too large "
-                "to be told apart as probabilities.",
+                f"{path}: logits for {finding} of up to {given.max():g} are too large to be told "
+                "apart as probabilities.",
                 "Divide them by a number that keeps them below 30, or give other scores.",
             )
-
-
-def _others(count: int) -> str:
-    if count == 1:
-        return "."
-    return f"; {count_of(count - 1, 'other score is', 'other scores are')} so too."

@@ -20,7 +20,7 @@ from torch.export import Dim, ExportedProgram
 
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.files import replacing, sweep
+from deepchest_cli.files import atomic_write, sweep
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
 from deepchest_cli.prediction.export.module import Exportable
 from deepchest_cli.prediction.network import Outputs
@@ -63,7 +63,7 @@ def export_model(model: Path, form: Form, out: Path | None, force: bool) -> Expo
         raise UsageError(f"{path} exists already.", "Add --force, or choose another --out.")
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, [path.name])
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         written = temporary.with_name(f"{temporary.name}{SUFFIX[form]}")
         try:
             WRITERS[form](loaded, written)

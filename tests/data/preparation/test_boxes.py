@@ -1,8 +1,5 @@
 """Boxes lie on their images, whatever size these have, or are refused."""
 
-import json
-
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +9,6 @@ from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.sources.recognize import read_source
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import sha256_of
 
 CONFIG = PrepareConfig(size="32", workers=1, split_scheme="random", test_fraction=0.3)
 HEAD = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max"
@@ -144,16 +140,3 @@ def test_nihs_boxes_that_leave_its_frame_or_have_no_area(nih_folder, box):
     )
     with pytest.raises(UsageError, match=r"row 2: a box needs an image, a finding, and x, y"):
         read_source(nih_folder, PrepareConfig())
-
-
-def test_boxes_that_version_0_1_stored_outside_their_images_are_not_kept(tmp_path):
-    folder = write_vindr(tmp_path / "vindr", (64, 64), ",800,400")
-    prepare(folder, tmp_path / "out", CONFIG)
-    whole = (tmp_path / "out" / "shard-00000.h5").read_bytes()
-    with h5py.File(tmp_path / "out" / "shard-00000.h5", "r+") as file:
-        file["box"][0] = (100, 100, 200, 200)
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    manifest["shards"][0]["sha256"] = sha256_of(tmp_path / "out" / "shard-00000.h5")
-    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
-    prepare(folder, tmp_path / "out", CONFIG)
-    assert (tmp_path / "out" / "shard-00000.h5").read_bytes() == whole

@@ -55,5 +55,5 @@ def test_a_folder_without_data_is_said(tmp_path):
 
 def test_shards_open_in_plain_hdf5(prepared):
     with h5py.File(prepared / "shard-00000.h5") as file:
-        assert file.attrs["format_version"] == 2
-        assert len(file["digest"]) == len(file["images"])
+        assert file.attrs["format_version"] == 3
+        assert len(file["pixel_hash"]) == len(file["images"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepchest_cli.data.preparation.cutting import cut_shards, full_blocks
+from deepchest_cli.data.preparation.resuming import cut_shards, full_blocks
 
 
 def draw(share, rows=1030, seed=0):

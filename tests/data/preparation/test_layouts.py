@@ -230,14 +230,14 @@ def test_equal_pixels_in_one_part_are_reported(nih_folder, tmp_path):
     manifest = prepare(nih_folder, tmp_path / "out", said=said).manifest
     (group,) = manifest["duplicates"]
     assert group["images"] == ["00000001_000.png", "00000001_001.png"]
-    assert len(group["parts"]) == 1
+    assert len(group["splits"]) == 1
     assert any("00000001_000.png = 00000001_001.png" in text for text in said)
 
 
-def test_equal_pixels_in_two_parts_publish_nothing_unless_allowed(nih_folder, tmp_path):
+def test_equal_pixels_in_two_splits_publish_nothing_unless_allowed(nih_folder, tmp_path):
     images = nih_folder / "images"
     shutil.copy(images / "00000001_000.png", images / "00000004_000.png")  # 4 is in test
-    with pytest.raises(DeepChestError, match="stand in two parts") as error:
+    with pytest.raises(DeepChestError, match="stand in two splits") as error:
         prepare(nih_folder, tmp_path / "out")
     assert "00000001_000.png = 00000004_000.png: in test and train" in error.value.message
     with pytest.raises(UsageError):

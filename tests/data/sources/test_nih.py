@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from deepchest_cli.data.sources.nih_folder import find_beside, read_boxes, read_split_lists
+from deepchest_cli.data.sources.nih import find_beside, read_boxes, read_split_lists
 from deepchest_cli.data.sources.nih_metadata import read_metadata
 from deepchest_cli.errors import UsageError
 

@@ -6,7 +6,7 @@ from tests_support import label
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.sources.presets import STATES
 from deepchest_cli.data.sources.recognize import read_source, recognize
-from deepchest_cli.data.sources.splitting import divide
+from deepchest_cli.data.sources.splitting import assign_splits
 from deepchest_cli.errors import UsageError
 
 
@@ -48,7 +48,7 @@ def test_chexpert(chexpert):
     assert label(source, second, "Effusion") == 0
     assert label(source, second, "Fracture") == 0  # not mentioned
     assert source.policies == {"uncertain": "ignore", "blank": "zero"}
-    parts = divide(source, PrepareConfig(validation_fraction=0)).parts
+    parts = assign_splits(source, PrepareConfig(validation_fraction=0)).splits
     assert list(parts) == ["train", "train", "test"]
     assert source.table["patient_id"].nunique() == 3
 
@@ -58,7 +58,7 @@ def test_chexperts_valid_part_is_validation_where_its_test_part_is_there(chexper
     (chexpert / "test.csv").write_text(text.replace("64541", "65001").replace("valid/", "test/"))
     source = read_source(chexpert, PrepareConfig())
     parts = dict(
-        zip(source.table["image_index"], divide(source, PrepareConfig()).parts, strict=True)
+        zip(source.table["image_index"], assign_splits(source, PrepareConfig()).splits, strict=True)
     )
     assert parts["valid/patient64541/study1/view1_frontal.jpg"] == "validation"
     assert parts["test/patient65001/study1/view1_frontal.jpg"] == "test"
@@ -88,7 +88,10 @@ def test_mimic_cxr_joins_labels_of_studies_to_images(mimic):
     assert label(source, "d1", "Atelectasis") == 1
     assert label(source, "d1", "Edema") is None
     assert label(source, "d3", "Atelectasis") == 0
-    assert list(divide(source, PrepareConfig(validation_fraction=0)).parts) == ["train", "test"]
+    assert list(assign_splits(source, PrepareConfig(validation_fraction=0)).splits) == [
+        "train",
+        "test",
+    ]
     assert list(source.table["patient_id"]) == [10, 11]
 
 
@@ -157,7 +160,7 @@ def test_mimic_cxr_says_what_it_leaves_out(mimic):
     text = gzip.decompress(path.read_bytes()).decode().replace("d3,2,11,test\n", "")
     path.write_bytes(gzip.compress(text.encode()))
     source = read_source(mimic, PrepareConfig())
-    assert any("1 image of no part in mimic-cxr-2.0.0-split" in w for w in source.warnings)
+    assert any("1 image of no split in mimic-cxr-2.0.0-split" in w for w in source.warnings)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_catalog_names_every_finding_in_order() -> None:
 
 
 def test_every_finding_has_twenty_test_positives(population: Population) -> None:
-    counts = _counts(population.part(test=True))
+    counts = _counts(population.images_of(test=True))
     assert min(counts[finding] for finding in FINDINGS) >= 20
 
 
@@ -47,7 +47,7 @@ def test_about_half_of_the_images_are_normal(population: Population) -> None:
 
 
 def test_test_part_is_a_quarter_with_sicker_patients(population: Population) -> None:
-    train, test = population.part(test=False), population.part(test=True)
+    train, test = population.images_of(test=False), population.images_of(test=True)
     assert 0.25 <= len(test) / len(population.radiographs) <= 0.26
     assert not {spec.patient for spec in train} & {spec.patient for spec in test}
     assert _images_per_patient(test) > _images_per_patient(train)
@@ -95,7 +95,7 @@ def test_small_plans_show_every_finding_in_both_parts(images: int) -> None:
         small = plan_population(images, seed=seed)
         assert len(small.radiographs) == images
         for test in (False, True):
-            part = small.part(test=test)
+            part = small.images_of(test=test)
             assert len({spec.patient for spec in part}) >= 2
             assert set(_counts(part)) == set(FINDINGS)
 

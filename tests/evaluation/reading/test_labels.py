@@ -69,7 +69,7 @@ def test_medmnists_arrays(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,Mass\na,1\nb,2\n", "row 3, column 'Mass': found '2'"),
+        ("image,Mass\na,1\nb,2\n", "row 3: column 'Mass' should be 1, 0, -1.*Found '2'"),
         ("image,date\na,2020\n", "no column of labels"),
         ("image,Mass\na,1\na,0\n", "'a' stands in rows 2, 3"),
         ("Image Index,Finding Labels,Patient ID\na,Mas,1\n", "row 2.*did you mean 'Mass'"),
@@ -84,11 +84,14 @@ def test_what_is_no_label(write, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,effusion,Effusion\na,1,0\n", "two columns about 'Effusion'"),
+        (
+            "image,effusion,Effusion\na,1,0\n",
+            "the columns 'effusion', 'Effusion' are all about 'Effusion'",
+        ),
         ("image,Mass,Mass\na,1,0\n", "two columns 'Mass'"),
         ("image,Patient ID,Mass\na,1,0\nb,,1\n", "row 3: column 'Patient ID' is empty"),
-        ("image,Mass\na,0,344\n", "row 2: 3 cells, where the first row has 2"),
-        ("image,Mass,Edema\na,1\n", "row 2: 2 cells, where the first row has 3"),
+        ("image,Mass\na,0,344\n", "row 2: 3 fields in 2 columns"),
+        ("image,Mass,Edema\na,1\n", "row 2: the row ends before column 'Edema'"),
     ],
 )
 def test_what_would_be_misread_is_refused(tmp_path, text, message):

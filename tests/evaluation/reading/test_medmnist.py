@@ -7,8 +7,8 @@ from deepchest_cli.evaluation.reading.medmnist import (
     claimed,
     is_medmnist,
     medmnist_name,
-    part_of,
     read_medmnist,
+    split_of,
     write_medmnist,
 )
 
@@ -17,7 +17,7 @@ def test_written_and_read_again_to_the_last_digit(tmp_path):
     name = medmnist_name("chestmnist", "validation", 0.78049, 0.9474, "run-1")
     assert name == "chestmnist_val_[AUC]0.780_[ACC]0.947@run-1.csv"
     assert is_medmnist(tmp_path / name)
-    assert part_of(tmp_path / name) == "validation"
+    assert split_of(tmp_path / name) == "validation"
     assert claimed(tmp_path / name) == {"auroc": 0.78, "accuracy": 0.947}
     scores = np.random.default_rng(0).random((3, 14))
     write_medmnist(tmp_path / name, FINDINGS[::-1], scores[:, ::-1])

@@ -45,11 +45,11 @@ def test_every_digit_counts(write):
     )
 
 
-def test_a_column_of_parts(write):
+def test_a_column_of_splits(write):
     scores = read_scores(write("image,Mass,split\na,0.1,val\nb,0.2,Test\nc,0.3,test\n"))
-    assert scores.of_part("test").images.tolist() == ["b", "c"]
-    assert scores.of_part("validation").probabilities.tolist() == [[0.1]]
-    assert scores.of_part("train") is None
+    assert scores.of_split("test").images.tolist() == ["b", "c"]
+    assert scores.of_split("validation").probabilities.tolist() == [[0.1]]
+    assert scores.of_split("train") is None
 
 
 def test_logits_are_turned_into_probabilities(write):
@@ -151,5 +151,5 @@ def test_tables_as_other_programs_write_them(tmp_path, monkeypatch, way):
 
 
 def test_a_decimal_comma_between_commas_is_refused(write):
-    with pytest.raises(UsageError, match="row 2: 3 cells"):
+    with pytest.raises(UsageError, match="row 2: 3 fields in 2 columns"):
         read_scores(write("image,Mass\na,0,25\n"))

@@ -2,14 +2,8 @@ import gzip
 
 import pytest
 
-from deepchest_cli.data.sources.tables import (
-    blank_rows,
-    need_column,
-    read_table,
-    read_text,
-    refuse_blank,
-    row_number,
-)
+from deepchest_cli.data.tabular.columns import need_column, refuse_blank
+from deepchest_cli.data.tabular.tables import blank_rows, read_table, read_text, row_number
 from deepchest_cli.errors import UsageError
 
 PLAIN = "name,label\na.png,1\nb.png,0\n"
@@ -84,11 +78,11 @@ def test_what_is_no_whole_table_is_refused_by_name(tmp_path, data, message):
     assert "t.csv" in error.value.message
 
 
-def test_another_encoding_comes_with_the_command_that_mends_it(tmp_path):
+def test_another_encoding_comes_with_what_mends_it(tmp_path):
     (tmp_path / "t.csv").write_bytes("name\nvulnérable\n".encode("latin-1"))
     with pytest.raises(UsageError) as error:
         read_text(tmp_path / "t.csv")
-    assert "iconv -f LATIN1 -t UTF-8 t.csv" in error.value.hint
+    assert error.value.hint == "Save the file as UTF-8."
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):

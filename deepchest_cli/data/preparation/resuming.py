@@ -1,5 +1,6 @@
-"""What an earlier run of the same preparation left that stays as it is."""
+"""How rows are cut into shards, and which shards of an earlier run stay."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,49 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.preparation.cutting import Shards, cut_shards, full_blocks
-from deepchest_cli.data.preparation.decoding import MISSING
-from deepchest_cli.data.preparation.excluded import read_excluded
+from deepchest_cli.data.preparation.folder import Entries, archives_of, read_excluded
 from deepchest_cli.data.preparation.planning import Plan
-from deepchest_cli.data.preparation.shard_folder import Entries, archives_of
+from deepchest_cli.data.shards import shard_name
 from deepchest_cli.files import sha256_of
 
-OUTSIDE = 1.01  # of an image's side; what is beyond is no rounding
+Shards = dict[str, NDArray[np.int64]]  # a shard's file name to its candidate rows
+
+
+def cut_shards(there: NDArray[np.bool_], most: int) -> Shards:
+    """Return the rows of each shard: at most `most` of those whose images are there (N,).
+
+    Blocks of `most` rows are the leaves of a binary tree, and a shard is the largest of its
+    branches that holds no more than `most` images. So no shard is empty, shards with few images
+    are put together, and an image that comes or goes changes the shard around it and no other. A
+    shard has the number of the block of its first image.
+    """
+    blocks = -(-len(there) // most)
+    before = np.concatenate([[0], np.cumsum(there)])[
+        np.minimum(np.arange(blocks + 1) * most, len(there))
+    ]
+    shards: Shards = {}
+    for first, last in _branches(before, 0, 1 << max(blocks - 1, 0).bit_length(), most):
+        rows = np.flatnonzero(there[first * most : last * most]) + first * most
+        shards[shard_name(int(rows[0]) // most)] = rows
+    return shards
+
+
+def full_blocks(there: NDArray[np.bool_], most: int) -> Shards:
+    """Return the shards that stay as they are whichever images of other blocks are there."""
+    return {name: rows for name, rows in cut_shards(there, most).items() if len(rows) == most}
+
+
+def _branches(
+    before: NDArray[np.int64], first: int, width: int, most: int
+) -> Iterator[tuple[int, int]]:
+    """Yield first and last block of each shard; before: images before each block."""
+    last = min(first + width, len(before) - 1)
+    images = before[last] - before[first] if first < last else 0
+    if images and (images <= most or width == 1):
+        yield first, last
+    elif images:
+        for half in (first, first + width // 2):
+            yield from _branches(before, half, width // 2, most)
 
 
 @dataclass(frozen=True)
@@ -87,25 +123,20 @@ def _sound_shards(folder: Path, plan: Plan, recorded: dict[str, Any] | None) -> 
 
 def _sound(path: Path, entry: dict[str, Any], plan: Plan, row_of: dict[str, int]) -> _Sound | None:
     """Return a shard that may stay, or nothing."""
-    # version 0.1 listed missing images with each shard
-    unreadable = [loss for loss in entry["excluded"] if loss["reason"] != MISSING]
-    if any(_may_be_there(plan, row_of.get(loss["image"])) for loss in entry["excluded"]):
+    unreadable = [loss["image"] for loss in entry["excluded"]]
+    if any(_may_be_there(plan, row_of.get(image)) for image in unreadable):
         return None
     if sha256_of(path) != entry["sha256"]:
         return None
     with h5py.File(path, "r") as file:
         names, lengths = file["image_index"][:].astype(str), file["file_bytes"][:]
-        boxes, size = file["box"][:], file["images"].shape[-1]
-    if len(boxes) and (boxes[:, :2] + boxes[:, 2:]).max() > size * OUTSIDE:
-        return None  # version 0.1 stored boxes outside their images
     rows = [row_of.get(name) for name in names.tolist()]
     for row, length in zip(rows, lengths.tolist(), strict=True):
         place = None if row is None else plan.place(row)
         if row is None or (place is not None and place.length != length):
             return None
-    rows += [row_of[loss["image"]] for loss in unreadable]
-    every = np.sort(np.array(rows, dtype=np.int64))
-    return _Sound({**entry, "excluded": unreadable}, every)
+    rows += [row_of[image] for image in unreadable]
+    return _Sound(entry, np.sort(np.array(rows, dtype=np.int64)))
 
 
 def _may_be_there(plan: Plan, row: int | None) -> bool:

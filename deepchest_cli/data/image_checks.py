@@ -1,4 +1,8 @@
-"""What is looked for in any picture, whatever file it came from."""
+"""What is looked for in any image, whatever file it came from; it needs neither Pillow nor HDF5."""
+
+import hashlib
+import re
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,3 +25,19 @@ def damaged(what: str) -> UnreadableRadiographError:
 def is_colorful(sample: NDArray[np.int16]) -> bool:
     """Whether some pixels (H, W, 3) of 0 to 255 have colors that matter."""
     return bool((np.ptp(sample, axis=2) > COLOUR_SPREAD).mean() > COLOUR_SHARE)
+
+
+def silence(package: str) -> None:
+    """Keep the warnings that a package's own modules raise off the terminal.
+
+    They name paths of the environment, once a process, and not the file. A filter for the package
+    is set where it is called, because `warnings.catch_warnings` is not safe while threads decode.
+    """
+    pattern = rf"{re.escape(package)}(\.|$)"
+    if ("ignore", None, Warning, re.compile(pattern), 0) not in warnings.filters:
+        warnings.filterwarnings("ignore", module=pattern)
+
+
+def pixel_hash_of(pixels: NDArray[np.uint8]) -> bytes:
+    """Return 32 hexadecimal digits that equal pixels share, and no others."""
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest().encode()

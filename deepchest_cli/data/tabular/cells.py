@@ -4,6 +4,7 @@ Everything that reads tables reads cells by these functions, so that one file is
 thing wherever it is given.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from string import ascii_lowercase
@@ -33,6 +34,10 @@ OLDEST = 120  # years; NIH's table of 2017 holds ages up to 414
 AGE = re.compile(r"(\d{1,3}(?:[.,]\d*)?) ?(?:([YMWD])[A-Z]*)?")
 YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 SEXES = {"M": "M", "MALE": "M", "MAN": "M", "F": "F", "FEMALE": "F", "WOMAN": "F"}
+SPLIT_NAMES = {"train": "train", "training": "train", "train_val": "train_val", "val": "validation",
+               "valid": "validation", "validate": "validation", "validation": "validation",
+               "test": "test", "testing": "test"}  # fmt: skip
+LARGEST_ID = 2**53  # beyond it a table read as numbers loses digits
 UNKNOWN_VIEWS = frozenset({"UNK", "UNKNOWN"})
 LATERAL = frozenset({"L", "LL", "RL", "LAT", "LATERAL"})
 SIDES = frozenset({"LEFT", "RIGHT", "R"})
@@ -117,3 +122,38 @@ def view_of(text: str) -> str:
 def each_text(column: "pd.Series[str]", change: Callable[[str], Any]) -> "pd.Series[Any]":
     """Return a column whose texts, few of them distinct, are each changed once."""
     return column.map({text: change(text) for text in column.unique()})
+
+
+def read_splits(column: "pd.Series[str]") -> "pd.Series[str]":
+    """Return train, train_val, validation, test, an empty text, or what is none of these."""
+    return each_text(column, _split_of)
+
+
+def _split_of(text: str) -> str:
+    name = text.strip().lower()
+    return "" if is_blank(name) else SPLIT_NAMES.get(name, name)
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number, finite or not."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def patient_numbers(column: "pd.Series[str]") -> NDArray[np.int64]:
+    """Return a number for each patient's name: its digits, or a hash where they are no number.
+
+    The same name gives the same number in every table.
+    """
+    numbers = pd.to_numeric(column, errors="coerce")
+    if bool((numbers.between(0, LARGEST_ID) & (numbers % 1 == 0)).all()):
+        return numbers.to_numpy(dtype=np.int64)
+    return each_text(column, _hashed).to_numpy(dtype=np.int64)
+
+
+def _hashed(name: str) -> int:
+    name = name.lstrip("0") if name.isdigit() else name  # 007 is 7
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 1

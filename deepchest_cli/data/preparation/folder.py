@@ -1,5 +1,9 @@
 """The folder of a data set while it is made: what may be used, kept, replaced and published."""
 
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +11,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli import __version__
-from deepchest_cli.data.preparation.excluded import EXCLUDED
 from deepchest_cli.data.preparation.planning import Plan
-from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json
-from deepchest_cli.data.splits import PARTS
-from deepchest_cli.data.text import few
+from deepchest_cli.data.shards import (
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    PROGRESS,
+    READABLE_VERSIONS,
+    load_json,
+)
+from deepchest_cli.data.splits import SPLITS
+from deepchest_cli.data.text import SHOWN, few
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import write_json
+from deepchest_cli.files import sha256_of, write_json, write_text
+
+EXCLUDED = "excluded.csv"
+COLUMNS = ("image", "reason")
+
+
+def summarize(folder: Path, excluded: Mapping[str, str]) -> dict[str, Any]:
+    """Write the file, or remove it where no image is excluded; return what the manifest says.
+
+    excluded: image to reason, in the order of the table.
+    """
+    path = folder / EXCLUDED
+    if not excluded:
+        path.unlink(missing_ok=True)
+        return {"images": 0, "reasons": {}, "first": [], "file": None, "sha256": None}
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *excluded.items()])
+    if not path.is_file() or path.read_bytes() != text.getvalue().encode():
+        write_text(path, text.getvalue())
+    return {
+        "images": len(excluded),
+        "reasons": dict(Counter(excluded.values()).most_common()),
+        "first": list(excluded)[:SHOWN],
+        "file": EXCLUDED,
+        "sha256": sha256_of(path),
+    }
+
+
+def read_excluded(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return image and reason of each excluded image; None where that is not known any more."""
+    summary = manifest.get("excluded")
+    if summary is None:
+        return None
+    if not summary["images"]:
+        return {}
+    path = folder / EXCLUDED
+    if not path.is_file() or sha256_of(path) != summary["sha256"]:
+        return None
+    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
+    return {row["image"]: row["reason"] for row in rows}
+
 
 SHEET = "contact-sheet.png"
 
@@ -33,6 +83,7 @@ def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any]
         if {key: found.get(key) for key in identity} == identity:
             return found
         if not force:
+            _refuse_older_format(folder, found)
             raise UsageError(
                 f"{folder} holds data prepared from {_difference(found, identity)}.",
                 "Choose another folder with --data, or replace it with --force.",
@@ -56,6 +107,16 @@ def _load(path: Path, force: bool) -> dict[str, Any]:
         if force:
             return {}
         raise UsageError(error.message, "Replace the data with --force.") from error
+
+
+def _refuse_older_format(folder: Path, found: dict[str, Any]) -> None:
+    version = found.get("format_version")
+    if found.get("format") == FORMAT and version in READABLE_VERSIONS[:-1]:
+        raise UsageError(
+            f"{folder} holds data of format {version}, which version 0.1 wrote; they can still be "
+            f"used as they are, and a new preparation would have format {FORMAT_VERSION}.",
+            "Choose another folder with --data, or replace it with --force.",
+        )
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -112,17 +173,17 @@ def build_manifest(
         "written_by": f"deepchest {__version__}",
         "archives": archives_of(plan),
         "damaged_archives": list(plan.streamed.damaged),
-        "counts": count_parts(plan, kept),
+        "counts": count_splits(plan, kept),
         "excluded": excluded,
         "duplicates": duplicates,
         "shards": [done[name] for name in sorted(done)],
     }
 
 
-def count_parts(plan: Plan, kept: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return images, patients, positives and known labels of kept rows (N,), by part."""
-    chosen = {part: kept & (plan.parts == part) for part in PARTS} | {"all": kept}
-    return {part: _count(plan, rows) for part, rows in chosen.items()}
+def count_splits(plan: Plan, kept: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return images, patients, positives and known labels of kept rows (N,), by split."""
+    chosen = {split: kept & (plan.splits == split) for split in SPLITS} | {"all": kept}
+    return {split: _count(plan, rows) for split, rows in chosen.items()}
 
 
 def _count(plan: Plan, rows: NDArray[np.bool_]) -> dict[str, Any]:

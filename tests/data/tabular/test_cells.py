@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.cells import (
+from deepchest_cli.data.sources.recognize import read_source
+from deepchest_cli.data.tabular.cells import (
     ABSENT,
     BLANK,
     PRESENT,
@@ -15,7 +16,6 @@ from deepchest_cli.data.cells import (
     read_sexes,
     view_of,
 )
-from deepchest_cli.data.sources.recognize import read_source
 from deepchest_cli.evaluation.reading.labels import read_labels
 
 STATES = {

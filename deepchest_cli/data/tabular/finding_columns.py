@@ -1,0 +1,217 @@
+"""What findings are called in the columns of a table: `Effusion`, `prob_Effusion`, `pred:Effusion`.
+
+What all of these columns begin or end with (the affix) is taken off; where two affixes name the
+same findings, nobody can tell which of them is meant.
+"""
+
+import re
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from deepchest_cli.data.findings import FINDINGS, finding_key, is_healthy, plain_name
+from deepchest_cli.data.tabular.cells import is_number
+from deepchest_cli.data.tabular.columns import has_other_meaning
+from deepchest_cli.data.text import few
+from deepchest_cli.errors import UsageError
+
+Affix = tuple[str, str]  # what stands before and behind a finding, in small letters
+NONE: Affix = ("", "")
+# words of an affix: those that scores are called by, and those by which something else is meant
+LOGITS = frozenset(("logit", "logits"))
+PROBABILITIES = frozenset(("prob", "proba", "probabilities", "probability", "probs", "sigmoid"))
+SCORES = LOGITS | PROBABILITIES | {
+    "conf", "confidence", "hat", "model", "out", "output", "outputs", "p", "pred", "predicted",
+    "prediction", "predictions", "preds", "score", "scores", "y", "yhat", "ypred",
+}  # fmt: skip
+LABELS = frozenset(
+    ("actual", "expert", "groundtruth", "gt", "label", "labels", "target", "targets", "true")
+)
+NEGATIONS = frozenset(("absent", "excluded", "neg", "negative", "no", "non", "not", "without"))
+# between words: signs, and the beginning of a word in capitals
+BREAK = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
+
+
+def _columns_by_affix(columns: list[str], known: dict[str, str]) -> dict[Affix, dict[str, str]]:
+    """Return the columns by what stands around the findings in their names, and by finding."""
+    found: dict[Affix, dict[str, str]] = {}
+    for column in columns:
+        split = _split_name(column, known)
+        if split is not None:
+            affix, finding = split
+            found.setdefault(affix, {}).setdefault(finding, column)
+    plainly = found.get(NONE, {}).keys()
+    return {
+        affix: of
+        for affix, of in found.items()
+        # beside findings as they are, only a way to name the same ones again is one
+        if affix == NONE
+        or (plainly and of.keys() <= plainly and _words_of(affix) & (SCORES | LABELS))
+        or (not plainly and (len(of) > 1 or _words_of(affix) <= SCORES | LABELS))
+    }
+
+
+def _only_affix(ways: dict[Affix, dict[str, str]], path: Path) -> Affix:
+    """Return the one way in which columns name findings; `NONE` where there is none."""
+    if len(ways) > 1:
+        one, other = (next(iter(of.values())) for of in list(ways.values())[:2])
+        raise UsageError(
+            f"{path} names findings in two ways, as {one!r} and as {other!r}: which of them are "
+            "meant is not clear.",
+            "Keep the columns of one kind.",
+        )
+    return next(iter(ways), NONE)
+
+
+def _split_name(column: str, known: dict[str, str]) -> tuple[Affix, str] | None:
+    """Return what stands around the longest finding in a column's name, and the finding."""
+    text = column.strip()
+    breaks = [(0, 0), *(match.span() for match in BREAK.finditer(text)), (len(text), len(text))]
+    parts = [
+        (start, end)
+        for first, (_, start) in enumerate(breaks)
+        for end, _ in breaks[first + 1 :]
+        if finding_key(text[start:end]) in known
+    ]
+    if not parts:
+        return None
+    start, end = max(
+        parts, key=lambda part: (len(plain_name(text[slice(*part)])), part[0] - part[1])
+    )
+    return (text[:start].lower(), text[end:].lower()), finding_key(text[start:end])
+
+
+def _without(column: str, affix: Affix) -> str | None:
+    """Return a column's name without an affix; None where it has another one."""
+    before, behind = affix
+    text = column.strip()
+    small = text.lower()
+    fits = len(text) >= len(before) + len(behind)
+    if not (fits and small.startswith(before) and small.endswith(behind)):
+        return None
+    return text[len(before) : len(text) - len(behind)]
+
+
+def _words_of(affix: Affix) -> set[str]:
+    """Return the words of an affix, without signs and numbers."""
+    return {word for text in affix for word in re.split(r"[\W_\d]+", text) if word}
+
+
+@dataclass(frozen=True)
+class FindingColumns:
+    """The columns of scores by finding, and what a reader should know about the choice."""
+
+    columns: dict[str, str]
+    affix: Affix = NONE
+    notes: tuple[str, ...] = ()
+
+    def refuse_other_kind(self, logits: bool, path: Path) -> None:
+        """Raise `UsageError` where the columns' names contradict the flag --logits."""
+        words, column = _words_of(self.affix), next(iter(self.columns.values()))
+        if words & LOGITS and not logits:
+            raise UsageError(f"{path} holds logits by its column {column!r}.", "Add --logits.")
+        if words & PROBABILITIES and logits:
+            raise UsageError(
+                f"--logits: {path} holds probabilities by its column {column!r}.",
+                "Leave --logits out.",
+            )
+
+
+def find_finding_columns(
+    table: pd.DataFrame, image: str, path: Path, labeled: Iterable[str] = ()
+) -> FindingColumns:
+    """Return the columns of scores, spelled as the labels, or else NIH, spell their findings.
+
+    labeled: the findings that there are labels for. Raises `UsageError` where a finding has two
+    columns, where the columns are labels or negations by their names, and where there are none.
+    """
+    known = {finding_key(name): name for name in (*FINDINGS, *labeled)}
+    candidates = _candidates(table, {image})
+    ways = _columns_by_affix(candidates, known)
+    scores = {affix: of for affix, of in ways.items() if not _words_of(affix) & LABELS}
+    affix = _only_affix(scores or ways, path)
+    _refuse_labels(affix, ways, path)
+    labels = {column for way, of in ways.items() if way not in scores for column in of.values()}
+    named: dict[str, str] = {}
+    passed: list[str] = []
+    for column in candidates:
+        name = _without(column, affix)
+        finding = None if name is None else known.get(finding_key(name))
+        if column in labels or (finding is None and not (name and _has_numbers(table[column]))):
+            passed.append(column)
+        elif not _is_no_finding(str(name)):
+            _add(named, finding or str(name), column, path)
+    if not named:
+        raise UsageError(
+            f"{path} has no column of scores beside {image!r}"
+            + (f": {few(passed)} hold no numbers." if passed else "."),
+            f"Give one for each finding: {', '.join(FINDINGS[:3])}, ...",
+        )
+    return FindingColumns(named, affix, tuple(_notes(path, affix, passed)))
+
+
+def without_affix(
+    table: pd.DataFrame, taken: Set[str], path: Path
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return a table of labels without what its columns' names have in common, and what is said.
+
+    taken: columns that are something else. Where some columns are called labels, other columns of
+    findings are left out. Raises `UsageError` where columns are called labels in two ways.
+    """
+    candidates = _candidates(table, taken)
+    ways = _columns_by_affix(candidates, {finding_key(name): name for name in FINDINGS})
+    called = {affix: of for affix, of in ways.items() if _words_of(affix) & LABELS}
+    if NONE in ways and not called:
+        return table, ()
+    affix = _only_affix(called or ways, path)
+    if affix == NONE or not _words_of(affix) <= SCORES | LABELS:  # another word, another finding
+        return table, ()
+    passed = [column for way, of in ways.items() if way != affix for column in of.values()]
+    names = {column: name for column in candidates if (name := _without(column, affix))}
+    return table.drop(columns=passed).rename(columns=names), tuple(_notes(path, affix, passed))
+
+
+def _candidates(table: pd.DataFrame, taken: Set[str]) -> list[str]:
+    """Return the columns that may be about findings."""
+    columns = map(str, table.columns)
+    return [column for column in columns if column not in taken and not _is_no_finding(column)]
+
+
+def _is_no_finding(name: str) -> bool:
+    return has_other_meaning(name) or is_healthy(name)
+
+
+def _has_numbers(cells: "pd.Series[str]") -> bool:
+    """Whether any cell of a column is a number: names, dates and sexes are something else."""
+    return any(map(is_number, cells.unique()))
+
+
+def _add(named: dict[str, str], finding: str, column: str, path: Path) -> None:
+    if finding in named:
+        raise UsageError(
+            f"{path}: columns {named[finding]!r} and {column!r} are both {finding}.",
+            "Keep one of them.",
+        )
+    named[finding] = column
+
+
+def _notes(path: Path, affix: Affix, passed: list[str]) -> list[str]:
+    notes = []
+    if affix != NONE:
+        before, behind = affix
+        shown = " and ".join(repr(text) for text in (f"{before}…", f"…{behind}") if text != "…")
+        notes.append(f"{path}: the columns of findings are read without {shown}.")
+    if passed:
+        notes.append(f"{path}: not taken for findings: {few(passed)}.")
+    return notes
+
+
+def _refuse_labels(affix: Affix, ways: dict[Affix, dict[str, str]], path: Path) -> None:
+    if _words_of(affix) & (LABELS | NEGATIONS):
+        column = next(iter(ways[affix].values()))
+        raise UsageError(
+            f"{path}: columns such as {column!r} are no scores for findings, by their names.",
+            "Give probabilities, in columns that are called by their findings.",
+        )
