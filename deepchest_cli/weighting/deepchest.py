@@ -87,11 +87,13 @@ class Rule:
 class DeepChestWeighter(WeightedSumWeighter):
     """Raise the weight of tasks that do worse than the threshold, lower that of the others.
 
-    raise_factor: above 1; 1.1 in the authors' code.
-    cap: the largest weight that raising reaches, positive; 1.5.
-    decay: above 1; 1.05.
-    initial: the weights before the first update, see `initial_weights`; the authors read them from
-        a file for each backbone, here `authors-cnn` and `authors-resnet`.
+    raise_factor: above 1.
+    cap: the largest weight that raising reaches, positive.
+    decay: above 1.
+    initial: the weights before the first update: ones, or a number for all; prevalence, 1 + p_i / 2
+        with p_i the training prevalence; authors-cnn or authors-resnet, the authors' values;
+        single-task:PATH, 1.5 - a_i / 2 with the best validation accuracies of a metrics.csv; or a
+        .toml file with a number for each task.
     signal: accuracy, as in the authors' code; balanced-accuracy, f1, auroc, average-precision;
         loss, normalized-cross-entropy (the loss divided by that of predicting the prevalence) or
         loss-trend (the loss divided by that of `trend_epochs` epochs before), where a task

@@ -23,11 +23,12 @@ from deepchest_cli.weighting.base import (
 class SoftOptimalUncertaintyWeighter(PerStepWeighter):
     """Weights by a softmax of the inverse losses: the smaller a loss, the higher its weight.
 
-    temperature: above 0; the authors tune it for each data set, as it has to be of the size of
-    1 / L. The cross-entropy of a rare finding is tiny in a batch without it: 1 / L is about 500
-    for Hernia, 0.2 % of ChestX-ray14. At the prevalences of that data set, in batches of 32 and
-    for a model that predicts just these, Hernia gets on average 0.94 of all weight at 20
-    and 0.16 at 500, the default. Losses that shrink on in training call for a higher one.
+    temperature: above 0, of the size of 1 / L; the authors tune it for each data set.
+
+    The cross-entropy of a rare finding is tiny in a batch without it: 1 / L is about 500 for
+    Hernia, 0.2 % of ChestX-ray14. At the prevalences of that data set, in batches of 32 and for a
+    model that predicts just these, Hernia has on average 0.94 of all weight at 20 and 0.16 at 500.
+    Losses that shrink further in training call for a higher temperature.
     """
 
     def __init__(self, tasks: Sequence[str], temperature: float = 500.0) -> None:
