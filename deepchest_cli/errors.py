@@ -61,9 +61,13 @@ class InterruptedRunError(DeepChestError):
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that nothing goes by: what was given, what is meant, the rest."""
-    from deepchest_cli.synonyms import nearest, synonym
+    from deepchest_cli.config.renamed import SINCE, renamed
+    from deepchest_cli.config.synonyms import nearest, synonym
 
     names = list(known)
-    meant = synonym(name, names) or nearest(name, names)
-    suggestion = f" Did you mean {meant!r}?" if meant else ""
+    if new := renamed(name, names):
+        suggestion = f" It is called {new!r} {SINCE}."
+    else:
+        meant = synonym(name, names) or nearest(name, names)
+        suggestion = f" Did you mean {meant!r}?" if meant else ""
     return UsageError(f"Unknown {kind} {name!r}.{suggestion}", f"Known: {', '.join(names)}.")

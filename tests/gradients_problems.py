@@ -3,13 +3,13 @@
 import torch
 
 from deepchest_cli.weighting import WEIGHTERS, Context, TaskLosses, build_weighter
-from deepchest_cli.weighting.composite import UNFIT
+from deepchest_cli.weighting.composite import INCOMPATIBLE
 
 TASKS = ("a", "b", "c", "d")
 SPREADS = (1.0, 1e2, 1e3, 1e6)  # of the norms, the longest over the shortest
 KINDS = ("independent", "alike", "opposed", "dependent")
 GRADIENT = [name for name, info in WEIGHTERS.items() if info.kind == "gradient"]
-NAMES = [*GRADIENT, *(f"deepchest+{name}" for name in GRADIENT if name not in UNFIT)]
+NAMES = [*GRADIENT, *(f"deepchest+{name}" for name in GRADIENT if name not in INCOMPATIBLE)]
 LOSSES = [0.3, 1.0, 0.2, 0.5]
 
 

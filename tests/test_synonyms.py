@@ -6,12 +6,12 @@ from deepchest_cli.app import COMMANDS
 from deepchest_cli.commands.arguments import forms_of
 from deepchest_cli.config import RECIPES, refuse_unknown_device
 from deepchest_cli.config.flags import Split
+from deepchest_cli.config.synonyms import FLAGS, VALUES, nearest, plain, synonym
 from deepchest_cli.data.sources.splitting import SCHEMES
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.evaluation.report import GATES
 from deepchest_cli.model.backbones import ALIASES, backbone_names, resolve_backbone
 from deepchest_cli.prediction.answers import RULES
-from deepchest_cli.synonyms import FLAGS, VALUES, nearest, plain, synonym
 from deepchest_cli.weighting import WEIGHTERS
 from deepchest_cli.weighting.signals import SIGNALS
 

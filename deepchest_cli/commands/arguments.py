@@ -10,9 +10,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from deepchest_cli.commands.binding import PRESENTATION
 from deepchest_cli.config import choices_of, flag_of
-from deepchest_cli.config.renamed import refuse_old_flag
+from deepchest_cli.config.renamed import NOTES, SINCE, renamed
+from deepchest_cli.config.synonyms import FLAGS, nearest, synonym
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.synonyms import FLAGS, nearest, synonym
 
 GLOBAL = ("--version", "--help", "-h", "--install-completion", "--show-completion")
 POSITIONAL = "IMAGE"  # stands among the flags of a command that takes words without one
@@ -123,7 +123,8 @@ def forms_of(config: type[Any]) -> dict[str, Form]:
 def _unknown_flag(command: str, flag: str, commands: Commands) -> UsageError:
     """Return the error with what is meant: by its usual names, elsewhere, or by its spelling."""
     known = forms_of(commands[command])
-    refuse_old_flag(flag, known)
+    if new := renamed(flag, known):
+        return UsageError(f"{flag} is called {new} {SINCE}.", NOTES.get(flag, f"Write {new}."))
     meant, other = synonym(flag, known, FLAGS), ""
     if meant is None:
         found = {name: synonym(flag, forms_of(commands[name]), FLAGS) for name in commands}

@@ -6,11 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from deepchest_cli.config import renamed
 from deepchest_cli.config.flags import choices_of, flag_of
+from deepchest_cli.config.renamed import NOTES, SINCE, renamed
+from deepchest_cli.config.synonyms import FLAGS, synonym
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import read_toml_file
-from deepchest_cli.synonyms import FLAGS, synonym
 
 
 def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
@@ -30,11 +30,9 @@ def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
 
 def _unknown_key(path: Path, key: str, known: Iterable[str]) -> UsageError:
     flags = {flag_of(name): name for name in known}
-    if (new := renamed.FLAGS.get(flag_of(key))) in flags:
-        return UsageError(
-            f"{path}: key {key!r} is called {flags[new]!r} since version 0.2.",
-            renamed.NOTES.get(flag_of(key), f"Write {flags[new]}."),
-        )
+    if new := renamed(flag_of(key), flags):
+        hint = NOTES.get(flag_of(key), f"Write {flags[new]}.")
+        return UsageError(f"{path}: key {key!r} is called {flags[new]!r} {SINCE}.", hint)
     meant = synonym(key, flags, FLAGS)
     if meant is None:
         unknown = unknown_name("key", key, flags.values())

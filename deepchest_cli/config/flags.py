@@ -1,10 +1,10 @@
 """What the configurations of several commands share: how a field becomes a flag, and paths."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from deepchest_cli.errors import UsageError, unknown_name
 
@@ -40,6 +40,14 @@ Seed = Annotated[
     int, Flag("Seed of everything that is drawn at random.", minimum=0, maximum=2**32 - 1)
 ]
 Model = Annotated[Path, Flag("Run folder or checkpoint file.")]
+
+
+def flags_of(config: type[Any]) -> Iterator[tuple[Field[Any], Any, Flag]]:
+    """Yield each field of a configuration with its type and its flag."""
+    hints = get_type_hints(config, include_extras=True)
+    for field in fields(config):
+        kind, flag = get_args(hints[field.name])[:2]
+        yield field, kind, flag
 
 
 def flag_of(field: str) -> str:

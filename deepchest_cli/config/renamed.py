@@ -1,25 +1,35 @@
-"""Names of version 0.1 and what they are called now; an old one is answered with the new one."""
+"""Names of version 0.1 and their successors: an old name is answered with the new one."""
 
 from collections.abc import Iterable
 
-from deepchest_cli.errors import UsageError
-
+# flags, which are the keys of configuration files too
 FLAGS = {
     "--accumulate": "--grad-accum-steps",
     "--against": "--compare-to",
     "--clip-norm": "--clip-grad-norm",
+    "--localisation": "--localization",
+    "--no-localisation": "--no-localization",
     "--not-worse": "--fail-if-inferior",
     "--positive-weight": "--pos-weight-power",
     "--relabels": "--expert-labels",
     "--replicates": "--bootstrap-replicates",
 }
-NOTES = {"--not-worse": "It takes the weighter alone; the margin is that of --margin."}
+NOTES = {"--not-worse": "It takes the weighter alone; --margin sets the margin."}
+
+# options of weighters, their values, and metrics of --fail-under
+WORDS = {
+    "part": "split",
+    "renormalise": "renormalize",
+    "loss-ratio": "normalized-cross-entropy",
+    "f1_macro": "f1_class_mean",
+    "worst_f1_macro": "worst_f1_class_mean",
+    "lift": "ap_over_prevalence",
+    "worst_lift": "worst_ap_over_prevalence",
+}
+SINCE = "since version 0.2"
 
 
-def refuse_old_flag(flag: str, known: Iterable[str]) -> None:
-    """Raise `UsageError` with the new name for a flag of version 0.1 that is among the known."""
-    new = FLAGS.get(flag)
-    if new is not None and new in known:
-        raise UsageError(
-            f"{flag} is called {new} since version 0.2.", NOTES.get(flag, f"Write {new}.")
-        )
+def renamed(name: str, known: Iterable[str]) -> str | None:
+    """Return the new name of an old flag or word where that is among the known ones."""
+    new = FLAGS.get(name) or WORDS.get(name)
+    return new if new is not None and new in known else None

@@ -11,12 +11,12 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
+from deepchest_cli.config.synonyms import synonym
 from deepchest_cli.data.augmentation import Normalization
 from deepchest_cli.data.image_checks import LFS_POINTER
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.checkpoint_format import is_checkpoint, refuse_unusable
 from deepchest_cli.model.state_dicts import copy_state, find_state, refuse_other_keys
-from deepchest_cli.synonyms import synonym
 
 ALONE = "Save the tensors alone: torch.save(model.state_dict(), PATH)."
 NONE, IMAGENET = "none", "imagenet"

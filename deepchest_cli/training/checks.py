@@ -69,12 +69,12 @@ def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: C
             f"parameters of each finding's own; --head {config.head} mixes them.",
             "Use --head linear or --head mlp.",
         )
-    if config.compile and (by_parameters or weighter.ahead):
+    if config.compile and (by_parameters or weighter.uses_previous_weights):
         raise UsageError(
             f"--compile: the weighter {config.weighter!r} here goes back through the model once "
             "for each finding, and a compiled model can go back only once a step.",
             "Leave --compile out"
-            + (", or --gradient-level parameters." if not weighter.ahead else "."),
+            + (", or --gradient-level parameters." if not weighter.uses_previous_weights else "."),
         )
 
 

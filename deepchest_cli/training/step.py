@@ -69,7 +69,7 @@ def choose_propagation(setup: Setup) -> Propagation:
     if isinstance(weighter, LossWeighter):
         return LossPropagation(setup, weighter)
     assert isinstance(weighter, GradientWeighter)
-    if weighter.ahead:
+    if weighter.uses_previous_weights:
         return AheadPropagation(setup, weighter)
     if setup.config.gradient_level == "parameters":
         return ParameterPropagation(setup, weighter)

@@ -1,18 +1,38 @@
-"""Task weighting, usable in any training loop: one weighter per file."""
+"""Task weighting, usable in any training loop: one weighter per file.
+
+Everything that needs torch is imported at its first use, since the list of weighters needs none.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.weighting.catalog import WEIGHTERS as WEIGHTERS
-from deepchest_cli.weighting.info import WeighterInfo as WeighterInfo
+from deepchest_cli.weighting.catalog import WeighterInfo as WeighterInfo
+from deepchest_cli.weighting.registry import build_weighter as build_weighter
 
 if TYPE_CHECKING:
-    from deepchest_cli.weighting.public import *  # noqa: F403 - as at run time, all it has
+    from deepchest_cli.weighting.base import Context as Context
+    from deepchest_cli.weighting.base import LossWeighter as LossWeighter
+    from deepchest_cli.weighting.base import Performance as Performance
+    from deepchest_cli.weighting.base import TaskLosses as TaskLosses
+    from deepchest_cli.weighting.base import Weighter as Weighter
+    from deepchest_cli.weighting.composite import CompositeWeighter as CompositeWeighter
+    from deepchest_cli.weighting.gradients.base import GradientWeighter as GradientWeighter
+    from deepchest_cli.weighting.gradients.base import backward as backward
+    from deepchest_cli.weighting.signals import measure as measure
+
+# what this package offers beside the weighters themselves, by the module that defines it
+_MODULES = {
+    **dict.fromkeys(("Context", "LossWeighter", "Performance", "TaskLosses", "Weighter"), "base"),
+    "CompositeWeighter": "composite",
+    **dict.fromkeys(("GradientWeighter", "backward"), "gradients.base"),
+    "measure": "signals",
+}
+_CLASSES = {info.factory_name: info.module for info in WEIGHTERS.values()}
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch with the first name that needs it: the list of weighters does not."""
-    public = import_module("deepchest_cli.weighting.public")
-    if name in public.__all__:
-        return getattr(public, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = f"{__name__}.{_MODULES[name]}" if name in _MODULES else _CLASSES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(module), name)

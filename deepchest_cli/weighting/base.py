@@ -1,32 +1,35 @@
-"""What every weighter is: task losses in, one objective out, and a memory that can be saved."""
+"""What every weighter is: task losses in, one objective out, and a state that can be saved."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-SMALLEST = 1e-8  # a loss below counts as this much where it is divided by or its logarithm taken
+from deepchest_cli.errors import UsageError
+
+MIN_LOSS = 1e-8  # a smaller loss counts as this one in divisions and logarithms
 
 
 @dataclass(frozen=True)
 class TaskLosses:
-    """The losses of one batch; a task without a known label has no say in the step."""
+    """The losses of one batch; a task without a known label is absent from the step."""
 
     values: Tensor  # (T,), mean over the known labels; zero without gradient where there are none
     known: Tensor  # (T,), how many labels are known
 
     @property
     def present(self) -> Tensor:
-        """Which tasks (T,) the batch says anything about."""
+        """Which tasks (T,) have a known label in the batch."""
         return self.known > 0
 
 
 @dataclass(frozen=True)
 class Performance:
-    """What an epoch achieved: metric name to values (T,), NaN where one is undefined."""
+    """The metrics of an epoch: name to values (T,), NaN where one is undefined."""
 
     training: Mapping[str, Tensor] = field(default_factory=dict)
     validation: Mapping[str, Tensor] = field(default_factory=dict)
@@ -35,11 +38,14 @@ class Performance:
 
 @dataclass(frozen=True)
 class Context:
-    """What a run knows and a weighter may want, beside the options that a user sets."""
+    """What a training run hands a weighter, beside the options that a user sets."""
 
     seed: int = 0  # of a private generator, where a method draws
-    prevalence: Tensor | None = None  # (T,), of the training labels; NaN: nothing known
-    epochs: int | None = None  # that the run is planned for
+    prevalence: Tensor | None = None  # (T,), of the training labels; NaN: no known label
+    epochs: int | None = None  # planned
+
+
+DEFAULT_CONTEXT = Context()
 
 
 class Weighter(nn.Module, ABC):
@@ -50,13 +56,16 @@ class Weighter(nn.Module, ABC):
     model, belong into an optimizer group of their own without weight decay.
     """
 
-    # whether a step's objective is the sum of the objectives of its parts, so that each part can
-    # be back-propagated before the next is looked at
+    # whether a step's objective is the sum of the objectives of its micro-batches, so that each
+    # can be back-propagated before the next one's forward pass
     additive: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+
+    # attributes that a checkpoint holds beside buffers and parameters: plain values and CPU tensors
+    saved: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
@@ -67,14 +76,25 @@ class Weighter(nn.Module, ABC):
         """
 
     def observe(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
-        """Watch the results of a step, each (B, T), before the update."""
+        """Receive the results of a step, each (B, T), before the update."""
 
     def end_epoch(self, performance: Performance) -> list[str]:
-        """Take note of an epoch's results; return what the user should be told."""
+        """Receive the metrics of an epoch; return notes for the user."""
         return []
 
     def after_step(self, recompute: Callable[[], TaskLosses]) -> None:
-        """Look again after the update; `recompute` gives the losses of the same batch."""
+        """Run after the update; `recompute` gives the losses of the same batch."""
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the values of `saved` for torch's `state_dict`."""
+        return {name: getattr(self, name) for name in self.saved}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore copies of the values of `saved`."""
+        for name in self.saved:
+            value = state[name]
+            is_tensor = isinstance(value, Tensor)
+            setattr(self, name, value.cpu().clone() if is_tensor else copy.deepcopy(value))
 
 
 class LossWeighter(Weighter):
@@ -85,10 +105,10 @@ class LossWeighter(Weighter):
         """Return the scalar objective to back-propagate."""
 
 
-class HeldWeighter(LossWeighter):
-    """A loss weighter with weights of its own: the objective is the sum of w_i L_i.
+class WeightedSumWeighter(LossWeighter):
+    """A loss weighter that stores its weights: the objective is the sum of w_i L_i.
 
-    Kept in double precision, so that a trace is the one worked by hand.
+    The weights are in double precision, so that a trace equals one computed by hand.
     """
 
     additive = True
@@ -109,28 +129,43 @@ class HeldWeighter(LossWeighter):
         return weighted_sum(self.task_weights, losses)
 
 
-class StepWeighter(LossWeighter):
-    """A loss weighter whose weights follow from each step; it remembers the last ones."""
+class PerStepWeighter(LossWeighter):
+    """A loss weighter that computes its weights from the losses of each step."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__(tasks)
-        self.last: Tensor | None = None
+        self.last_weights: Tensor | None = None
 
     @property
     def weights(self) -> Tensor | None:
         """The derivative of the objective by each task's loss (T,), as last used."""
-        return self.last
+        return self.last_weights
 
-    def remember(self, weights: Tensor) -> Tensor:
+    def record(self, weights: Tensor) -> Tensor:
         """Keep the weights (T,) of this step for the trace, and return them."""
-        self.last = weights.detach().clone()
+        self.last_weights = weights.detach().clone()
         return weights
+
+
+class PrivateGenerator(nn.Module):
+    """A random generator on the CPU, for the same draws on every device; saved with a weighter."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def get_extra_state(self) -> Tensor:
+        """Return the generator's state, bytes."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore the generator's state; a checkpoint may have moved it to another device."""
+        self.generator.set_state(state.cpu())
 
 
 def weighted_sum(weights: Tensor, losses: TaskLosses) -> Tensor:
     """Return the sum of the present tasks' losses times their weights (T,)."""
-    # the type first: Metal has no double precision
-    terms = weights.to(losses.values.dtype).to(losses.values.device) * losses.values
+    terms = to_like(weights, losses.values) * losses.values
     return torch.where(losses.present, terms, torch.zeros_like(terms)).sum()
 
 
@@ -141,5 +176,18 @@ def softmax_over(present: Tensor, scores: Tensor) -> Tensor:
 
 
 def safe_log(losses: TaskLosses) -> Tensor:
-    """Return the logarithms (T,) of the losses; of the smallest where one is zero or absent."""
-    return losses.values.clamp(min=SMALLEST).log()
+    """Return the logarithms (T,) of the losses, of `MIN_LOSS` where one is smaller or absent."""
+    return losses.values.clamp(min=MIN_LOSS).log()
+
+
+def to_like(values: Tensor, other: Tensor) -> Tensor:
+    """Return values in another tensor's precision on its device, which may have no doubles."""
+    return values.to(other.dtype).to(other.device)  # in this order: Metal has no double precision
+
+
+def check_option(
+    weighter: str, option: str, value: object, is_valid: bool, rule: str, hint: str = ""
+) -> None:
+    """Raise `UsageError` with the rule for an option's value that is not valid."""
+    if not is_valid:
+        raise UsageError(f"Option {option!r} of {weighter} should be {rule}. Found {value}.", hint)

@@ -1,133 +1,155 @@
-"""Every weighter by name: help, completion, documentation and comparison read this table."""
+"""Every weighter by name: help, completion, documentation and comparison read this table.
 
-from deepchest_cli.weighting.deepchest_rare import rare_deepchest
-from deepchest_cli.weighting.gradients.catalog import GRADIENT_WEIGHTERS
-from deepchest_cli.weighting.info import WeighterInfo
-from deepchest_cli.weighting.lazy import Lazy
+It needs no torch, so that names and options are checked before anything slow is imported. A test
+compares the options with the signatures.
+"""
 
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepchest_cli.weighting.base import Context, Weighter
+
+
+@dataclass(frozen=True)
+class WeighterInfo:
+    """What a user wants to know before choosing a weighter."""
+
+    name: str
+    factory_name: str  # the class, or a function of the same arguments
+    summary: str
+    paper: str
+    memory: str = "none"  # beyond that of equal weighting
+    options: Mapping[str, Any] = field(default_factory=dict)  # with their defaults
+    passes: str = "1 forward, 1 backward"  # of a step
+    kind: str = "loss"  # loss: needs the losses only; gradient: needs task gradients
+
+    @property
+    def module(self) -> str:
+        """The module of this weighter alone."""
+        folder = "gradients." if self.kind == "gradient" else ""
+        return f"deepchest_cli.weighting.{folder}{self.name.replace('-', '_')}"
+
+    @property
+    def factory(self) -> Callable[..., "Weighter"]:
+        """What makes the weighter; imports torch."""
+        made: Callable[..., Weighter] = getattr(import_module(self.module), self.factory_name)
+        return made
+
+    def build(
+        self, tasks: Sequence[str], context: "Context", values: Mapping[str, Any]
+    ) -> "Weighter":
+        """Return the weighter; a factory that has a parameter `context` is given it."""
+        if "context" in inspect.signature(self.factory).parameters:
+            return self.factory(tasks, **values, context=context)
+        return self.factory(tasks, **values)
+
+
+# tables read better in rows
+# fmt: off
 ONE_EACH = "one number a task"
+DEEPCHEST = {
+    "raise_factor": 1.1, "cap": 1.5, "decay": 1.05, "initial": "ones", "signal": "accuracy",
+    "split": "train", "threshold": "mean", "dead_band": 0.0, "floor": 0.0, "renormalize": False,
+    "every": 0, "trend_epochs": 1,
+}
+RARE = {"signal": "normalized-cross-entropy", "floor": 0.5, "renormalize": True}
+RARITY = {
+    "power": 0.5, "kappa": 1.0, "ramp": "late", "turn": 0.5, "signal": "none", "rate": 0.1,
+    "memory": 0.9, "certainty": 0.0, "limit": 4.0,
+}
 
 LOSS_WEIGHTERS = (
-    WeighterInfo(
-        "equal", Lazy("equal", "EqualWeighter"), "the plain sum of the task losses", "baseline"
-    ),
-    WeighterInfo(
-        "deepchest",
-        Lazy("deepchest", "DeepChestWeighter"),
+    WeighterInfo("equal", "EqualWeighter", "the plain sum of the task losses", "baseline"),
+    WeighterInfo("deepchest", "DeepChestWeighter",
         "raises tasks below the mean training accuracy, lowers the others",
         "Mohamed et al. 2025, arXiv 2505.23595",
-        "one number a task; a signal by ranking keeps the logits of an epoch",
-    ),
-    WeighterInfo(
-        "deepchest-rare",
-        rare_deepchest,
-        "DeepChest by the loss over that of predicting the prevalence (unproven)",
-        "ours",
-        "one number a task, and the logits of an epoch",
-    ),
-    WeighterInfo(
-        "fixed",
-        Lazy("fixed", "FixedWeighter"),
-        "constant weights of your own",
-        "baseline",
-        ONE_EACH,
-    ),
-    WeighterInfo(
-        "prevalence",
-        Lazy("prevalence", "PrevalenceWeighter"),
-        "constant, the rarer the higher",
-        "baseline",
-        ONE_EACH,
-    ),
-    WeighterInfo(
-        "rarity",
-        Lazy("rarity", "RarityWeighter"),
-        "a prior by rarity, moved by what validation says (unproven)",
-        "ours",
-        "two numbers a task",
-    ),
-    WeighterInfo(
-        "inverse-loss",
-        Lazy("inverse_loss", "InverseLossWeighter"),
-        "every task contributes the same amount",
-        "baseline",
-    ),
-    WeighterInfo(
-        "scale-invariant",
-        Lazy("scale_invariant", "ScaleInvariantWeighter"),
+        "one number a task; a signal by ranking keeps the logits of an epoch", DEEPCHEST),
+    WeighterInfo("deepchest-rare", "rare_deepchest",
+        "DeepChest by the loss over that of predicting the prevalence (unproven)", "ours",
+        "one number a task, and the logits of an epoch", {**DEEPCHEST, **RARE}),
+    WeighterInfo("fixed", "FixedWeighter", "constant weights of your own", "baseline", ONE_EACH,
+        {"weights": "", "file": ""}),
+    WeighterInfo("prevalence", "PrevalenceWeighter", "constant, the rarer the higher", "baseline",
+        ONE_EACH, {"power": 1.0}),
+    WeighterInfo("rarity", "RarityWeighter",
+        "a prior by rarity, adjusted by validation metrics (unproven)", "ours",
+        "two numbers a task", RARITY),
+    WeighterInfo("inverse-loss", "InverseLossWeighter", "every task contributes the same amount",
+        "baseline"),
+    WeighterInfo("scale-invariant", "ScaleInvariantWeighter",
         "the sum of the logarithms of the losses",
-        "baseline of Navon et al. 2022, arXiv 2202.01017",
-    ),
-    WeighterInfo(
-        "uncertainty",
-        Lazy("uncertainty", "UncertaintyWeighter"),
-        "learns each task's uncertainty with the model",
-        "Kendall et al. 2018, arXiv 1705.07115",
-        "one learned number a task",
-    ),
-    WeighterInfo(
-        "uw-so",
-        Lazy("uw_so", "SoftOptimalUncertaintyWeighter"),
-        "softmax of the inverse losses",
-        "Kirchdorfer et al. 2024, arXiv 2408.07985",
-    ),
-    WeighterInfo(
-        "dwa",
-        Lazy("dwa", "DynamicWeightAverage"),
-        "the slower an epoch's loss fell, the higher",
-        "Liu et al. 2019, arXiv 1803.10704",
-        "two numbers a task",
-    ),
-    WeighterInfo(
-        "rlw",
-        Lazy("rlw", "RandomLossWeighter"),
-        "random weights at every step",
-        "Lin et al. 2021, arXiv 2111.10603",
-        "a random generator",
-    ),
-    WeighterInfo(
-        "imtl-l",
-        Lazy("imtl_l", "ImpartialLossWeighter"),
-        "learns to bring all losses to one scale",
-        "Liu et al. 2021, ICLR",
-        "one learned number a task",
-    ),
-    WeighterInfo(
-        "gls",
-        Lazy("gls", "GeometricLossWeighter"),
-        "the geometric mean of the losses",
-        "Chennupati et al. 2019, arXiv 1904.08492",
-    ),
-    WeighterInfo(
-        "stch",
-        Lazy("stch", "SmoothTchebycheff"),
+        "baseline of Navon et al. 2022, arXiv 2202.01017"),
+    WeighterInfo("uncertainty", "UncertaintyWeighter",
+        "learns each task's uncertainty with the model", "Kendall et al. 2018, arXiv 1705.07115",
+        "one learned number a task", {"form": "classification", "initial": 0.0}),
+    WeighterInfo("uw-so", "SoftOptimalUncertaintyWeighter", "softmax of the inverse losses",
+        "Kirchdorfer et al. 2024, arXiv 2408.07985", options={"temperature": 500.0}),
+    WeighterInfo("dwa", "DynamicWeightAverage", "the slower an epoch's loss fell, the higher",
+        "Liu et al. 2019, arXiv 1803.10704", "two numbers a task", {"temperature": 2.0}),
+    WeighterInfo("rlw", "RandomLossWeighter", "random weights at every step",
+        "Lin et al. 2021, arXiv 2111.10603", "a random generator"),
+    WeighterInfo("imtl-l", "ImpartialLossWeighter", "learns to bring all losses to one scale",
+        "Liu et al. 2021, ICLR", "one learned number a task"),
+    WeighterInfo("gls", "GeometricLossWeighter", "the geometric mean of the losses",
+        "Chennupati et al. 2019, arXiv 1904.08492"),
+    WeighterInfo("stch", "SmoothTchebycheff",
         "a smooth maximum of the losses over those of the warm-up",
-        "Lin et al. 2024, arXiv 2402.19078",
-        ONE_EACH,
-    ),
-    WeighterInfo(
-        "famo",
-        Lazy("famo", "FamoWeighter"),
-        "lets all losses fall at the same rate, looking again after the update",
-        "Liu et al. 2023, arXiv 2306.03792",
-        "four numbers a task",
-        "2 forward, 1 backward",
-    ),
-    WeighterInfo(
-        "go4align",
-        Lazy("go4align", "Go4AlignWeighter"),
-        "one weight for each group of tasks alike",
-        "Shen et al. 2024, arXiv 2404.06486",
-        ONE_EACH,
-    ),
-    WeighterInfo(
-        "dtp",
-        Lazy("dtp", "DynamicTaskPriority"),
-        "the worse a task does, the higher, smoothly",
-        "Guo et al. 2018, ECCV",
-        "two numbers a task",
-    ),
+        "Lin et al. 2024, arXiv 2402.19078", ONE_EACH, {"mu": 1.0, "warmup_epochs": 4}),
+    WeighterInfo("famo", "FamoWeighter",
+        "lets all losses fall at the same rate, by a second forward pass",
+        "Liu et al. 2023, arXiv 2306.03792", "four numbers a task",
+        {"learning_rate": 0.025, "decay": 1e-3}, "2 forward, 1 backward"),
+    WeighterInfo("go4align", "Go4AlignWeighter", "one weight for each group of similar tasks",
+        "Shen et al. 2024, arXiv 2404.06486", ONE_EACH, {"eta": 1e-4, "groups": 2}),
+    WeighterInfo("dtp", "DynamicTaskPriority", "the worse a task does, the higher, smoothly",
+        "Guo et al. 2018, ECCV", "two numbers a task",
+        {"gamma": 1.0, "smoothing": 0.5, "metric": "accuracy"}),
 )
+
+# memory at the features; at the parameters T passes backward, and gradients as large as the model
+_gradient = partial(WeighterInfo, memory="T gradients", kind="gradient")
+
+GRADIENT_WEIGHTERS = (
+    _gradient("gradnorm", "GradNormWeighter", "brings the norms of the tasks' gradients together",
+        "Chen et al. 2018, arXiv 1711.02257", options={"learning_rate": 0.025, "alpha": 1.5},
+        passes="1 forward, 1 backward, T to one layer"),
+    _gradient("upgrad", "UPGradWeighter",
+        "the mean of the gradients, each projected onto what harms no task",
+        "Quinton and Rey 2024, arXiv 2406.16232"),
+    _gradient("pcgrad", "PCGradWeighter",
+        "removes each gradient's conflicts with the others, one by one",
+        "Yu et al. 2020, arXiv 2001.06782"),
+    _gradient("mgda", "MGDAWeighter", "the shortest average of the gradients",
+        "Sener and Koltun 2018, arXiv 1810.04650"),
+    _gradient("cagrad", "CAGradWeighter", "helps the worst-off task, near the mean gradient",
+        "Liu et al. 2021, arXiv 2110.14048", options={"c": 0.4}),
+    _gradient("nash-mtl", "NashWeighter", "the solution of a bargaining game between the tasks",
+        "Navon et al. 2022, arXiv 2202.01017", options={"max_norm": 1.0}),
+    _gradient("imtl-g", "ImpartialGradientWeighter", "goes equally far along every gradient",
+        "Liu et al. 2021, ICLR"),
+    _gradient("aligned-mtl", "AlignedWeighter", "makes the gradients orthogonal and equally long",
+        "Senushkin et al. 2023, CVPR", options={"scale": "min"}),
+    _gradient("graddrop", "GradDropWeighter",
+        "keeps one sign of each gradient component, at random",
+        "Chen et al. 2020, arXiv 2010.06808", options={"leak": 0.0}),
+    _gradient("gradvac", "GradVacWeighter", "turns gradients toward those they were nearer to",
+        "Wang et al. 2021, arXiv 2010.05874", options={"beta": 0.5}),
+    _gradient("fairgrad", "FairGradWeighter", "shares a step's progress fairly",
+        "Ban and Ji 2024, arXiv 2402.15638", options={"alpha": 1.0}),
+    _gradient("config", "ConFIGWeighter", "the direction at the same angle to every gradient",
+        "Liu et al. 2024, arXiv 2408.11104"),
+    _gradient("dualproj", "DualProjWeighter",
+        "the mean gradient, projected onto what harms no task",
+        "Lopez-Paz and Ranzato 2017, NeurIPS"),
+    _gradient("excess-mtl", "ExcessWeighter", "the more a task could still improve, the higher",
+        "He et al. 2024, ICML", memory="eight times T gradients", options={"step": 0.01}),
+)
+# fmt: on
 WEIGHTERS: dict[str, WeighterInfo] = {
     info.name: info for info in (*LOSS_WEIGHTERS, *GRADIENT_WEIGHTERS)
 }

@@ -5,24 +5,24 @@ from collections.abc import Callable
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses, Weighter
+from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses, Weighter, to_like
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
 from deepchest_cli.weighting.gradients.base import GradientWeighter
 
-FACTOR_FREE = "constant factors of the losses do not change how it weighs them against each other"
-TURNED = "it takes constant factors of the losses back, or turns them round"
-UNFIT = {
+NO_EFFECT = "constant factors of the losses do not change how it weighs them against each other"
+UNDONE = "it cancels constant factors of the losses, or inverts them"
+INCOMPATIBLE = {
     "deepchest": "its weights would be multiplied by themselves",
-    "scale-invariant": FACTOR_FREE,
-    "gls": FACTOR_FREE,
-    "inverse-loss": FACTOR_FREE,
-    "famo": FACTOR_FREE,
-    "gradnorm": FACTOR_FREE,
-    "imtl-g": FACTOR_FREE,
-    "config": FACTOR_FREE,
-    "nash-mtl": FACTOR_FREE,
-    "fairgrad": TURNED,
-    "mgda": TURNED,
+    "scale-invariant": NO_EFFECT,
+    "gls": NO_EFFECT,
+    "inverse-loss": NO_EFFECT,
+    "famo": NO_EFFECT,
+    "gradnorm": NO_EFFECT,
+    "imtl-g": NO_EFFECT,
+    "config": NO_EFFECT,
+    "nash-mtl": NO_EFFECT,
+    "fairgrad": UNDONE,
+    "mgda": UNDONE,
 }
 
 
@@ -31,9 +31,9 @@ def build_composite(deepchest: DeepChestWeighter, other_name: str, other: Weight
 
     Raises `UsageError` where DeepChest's weights would have no effect, or apply twice.
     """
-    if other_name in UNFIT:
+    if other_name in INCOMPATIBLE:
         raise UsageError(
-            f"The weighter 'deepchest+{other_name}' makes no sense: {UNFIT[other_name]}."
+            f"The weighter 'deepchest+{other_name}' makes no sense: {INCOMPATIBLE[other_name]}."
         )
     if isinstance(other, GradientWeighter):
         return CompositeGradientWeighter(deepchest, other)
@@ -42,7 +42,7 @@ def build_composite(deepchest: DeepChestWeighter, other_name: str, other: Weight
 
 
 class _Composite(Weighter):
-    """The two weighters that a composite is made of, and what it passes on to both."""
+    """The two weighters of a composite, and the hooks that it calls on both."""
 
     def __init__(self, deepchest: DeepChestWeighter, other: Weighter) -> None:
         super().__init__(deepchest.tasks)
@@ -55,25 +55,24 @@ class _Composite(Weighter):
         return None if others is None else self.deepchest.weights.to(others.device) * others
 
     def _factors(self, losses: TaskLosses) -> Tensor:
-        # the type first: Metal has no double precision
-        return self.deepchest.weights.to(losses.values.dtype).to(losses.values.device)
+        return to_like(self.deepchest.weights, losses.values)
 
     def _weighted(self, losses: TaskLosses) -> TaskLosses:
         return TaskLosses(self._factors(losses) * losses.values, losses.known)
 
     def observe(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
-        """Show both a step's results."""
+        """Pass a step's results to both."""
         self.deepchest.observe(logits, labels, known)
         self.other.observe(logits, labels, known)
 
     def end_epoch(self, performance: Performance) -> list[str]:
-        """Show both the epoch's figures, the losses among them without weights."""
+        """Pass the epoch's metrics to both; the losses among them are unweighted."""
         return self.deepchest.end_epoch(performance) + self.other.end_epoch(performance)
 
     def after_step(self, recompute: Callable[[], TaskLosses]) -> None:
-        """Show both the losses after the update, the other one with the weights of the step."""
+        """Pass both the losses after the update, weighted as in the step for the other method."""
         self.other.after_step(lambda: self._weighted(recompute()))
-        self.deepchest.after_step(recompute)  # last, for it may change the weights
+        self.deepchest.after_step(recompute)  # last, since it may change the weights
 
 
 class CompositeWeighter(_Composite, LossWeighter):
@@ -81,7 +80,7 @@ class CompositeWeighter(_Composite, LossWeighter):
 
     def __init__(self, deepchest: DeepChestWeighter, other: LossWeighter) -> None:
         super().__init__(deepchest, other)
-        self.additive = deepchest.additive and other.additive  # type: ignore[misc]  # of the parts
+        self.additive = deepchest.additive and other.additive  # type: ignore[misc]  # of the two
 
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the other method's objective of the weighted losses."""
@@ -102,6 +101,6 @@ class CompositeGradientWeighter(_Composite, GradientWeighter):
 
     @property
     def head_weights(self) -> Tensor:
-        """DeepChest's weights (T,) times those that the other method gives the heads."""
+        """DeepChest's weights (T,) times the other method's head weights."""
         others = self.other.head_weights
         return self.deepchest.weights.to(others.device) * others

@@ -3,54 +3,119 @@
 Once an epoch, with a_i the task's training accuracy and theta the mean of all a_i:
     a_i < theta:   w_i <- min(raise_factor * w_i, cap)
     otherwise:     w_i <- w_i / decay
-The objective is the sum of w_i L_i. The constants are those of the authors' code; options beyond
-them change the signal a, the threshold theta, and what keeps the weights together.
+The objective is the sum of w_i L_i. The constants are those of the authors' code; further options
+change the signal a, the threshold theta, and the bounds of the weights.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import Tensor
 
+from deepchest_cli.errors import unknown_name
 from deepchest_cli.weighting.base import (
     Context,
-    HeldWeighter,
     Performance,
     TaskLosses,
+    WeightedSumWeighter,
+    check_option,
 )
 from deepchest_cli.weighting.initial_weights import initial_weights
-from deepchest_cli.weighting.rule import Rule
-from deepchest_cli.weighting.signal_source import SignalSource
+from deepchest_cli.weighting.signals import SignalSource
+
+THRESHOLDS = ("mean", "median")
 
 
-class DeepChestWeighter(HeldWeighter):
+@dataclass(frozen=True)
+class Rule:
+    """The constants of the update, checked; `DeepChestWeighter` says what each means."""
+
+    raise_factor: float
+    cap: float
+    decay: float
+    threshold: str
+    dead_band: float
+    floor: float
+    renormalize: bool
+
+    def __post_init__(self) -> None:
+        """Refuse constants out of range; NaN is always out of range."""
+        for name, bound in (("raise_factor", 1.0), ("cap", 0.0), ("decay", 1.0)):
+            value = getattr(self, name)
+            check_option("deepchest", name, value, bound < value < math.inf, f"above {bound:g}")
+        if self.threshold not in THRESHOLDS:
+            raise unknown_name("threshold of deepchest:", self.threshold, THRESHOLDS)
+        for name, end in (("dead_band", 1.0), ("floor", self.cap)):
+            value = getattr(self, name)
+            check_option("deepchest", name, value, 0 <= value < end, f"from 0 to below {end:g}")
+
+    def updated(self, weights: Tensor, signal: Tensor, more_is_worse: bool = False) -> Tensor:
+        """Return the weights (T,) after one update by a signal (T,).
+
+        A task whose signal is NaN keeps its weight, and does not count in the threshold; without a
+        single defined signal nothing changes.
+        """
+        defined = signal[~torch.isnan(signal)].tolist()
+        if not defined:
+            return weights.clone()
+        worse, better = self._compare(signal, defined, more_is_worse)
+        raised = (weights * self.raise_factor).clamp(max=self.cap)
+        lowered = torch.maximum(weights / self.decay, weights.clamp(max=self.floor))
+        updated = torch.where(worse, raised, torch.where(better, lowered, weights))
+        if self.renormalize:
+            return updated * (len(weights) / math.fsum(updated.tolist()))
+        return updated
+
+    def _compare(
+        self, signal: Tensor, defined: list[float], more_is_worse: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return which tasks (T,) are raised and which are lowered; NaN is neither."""
+        if self.threshold == "mean":
+            # compared as T a_i < sum a_j, correctly rounded: equal accuracies are never below
+            scaled, theta = signal * len(defined), math.fsum(defined)
+        else:
+            scaled, theta = signal, median(defined)
+        low, high = theta * (1 - self.dead_band), theta * (1 + self.dead_band)
+        if more_is_worse:
+            return scaled > high, scaled <= low
+        return scaled < low, scaled >= high
+
+
+class DeepChestWeighter(WeightedSumWeighter):
     """Raise the weight of tasks that do worse than the threshold, lower that of the others.
 
-    raise_factor: above 1, in the authors' code 1.1.
-    cap: the largest weight that raising reaches, positive, 1.5.
-    decay: above 1, 1.05.
-    initial: the weights before the first update, see `initial_weights`; the authors' are figures
-        of a file for each backbone, here `authors-cnn` and `authors-resnet`.
+    raise_factor: above 1.
+    cap: the largest weight that raising reaches, positive.
+    decay: above 1.
+    initial: the weights before the first update: ones, or a number for all; prevalence, 1 + p_i / 2
+        with p_i the training prevalence; authors-cnn or authors-resnet, the authors' values;
+        single-task:PATH, 1.5 - a_i / 2 with the best validation accuracies of a metrics.csv; or a
+        .toml file with a number for each task.
     signal: accuracy, as in the authors' code; balanced-accuracy, f1, auroc, average-precision;
         loss, normalized-cross-entropy (the loss divided by that of predicting the prevalence) or
         loss-trend (the loss divided by that of `trend_epochs` epochs before), where a task
         *above* the threshold is raised. A task whose signal is undefined keeps its weight.
-    part: whose signal, training or validation; training.
-    threshold: mean or median of the defined signals; mean.
+    split: whose signal, train or validation.
+    threshold: mean or median of the defined signals.
     dead_band: from 0 to below 1: between theta (1 - dead_band) and theta (1 + dead_band) a weight
-        stays; 0.
-    floor: the lowest weight that decay reaches, from 0 to below the cap; 0, which is none.
+        stays as it is.
+    floor: the lowest weight that decay reaches, from 0, which is none, to below the cap.
     renormalize: whether the weights are scaled to the sum T after each update, beyond cap and
-        floor where need be; no.
+        floor where need be.
     every: 0, once an epoch, or a number of steps: the update then follows from the logits observed
-        in these steps, also across an epoch's end, where nothing happens any more.
+        in these steps, also across an epoch's end, where no other update happens.
     trend_epochs: at least 1; of loss-trend alone.
 
-    The loop's own figures are taken where it gives them (`performance.training["auroc"]`); any
-    other training signal is measured on what `observe` was shown. Under `every` the new weights
-    hold from the step after the one that completes the number: `after_step` brings them in.
+    The metrics of the training loop are used where it gives them (`performance.training["auroc"]`);
+    any other training signal is measured on the logits that `observe` received. With `every` the
+    new weights hold from the step after the one that completes the number.
     """
+
+    undefined: Tensor
+    notified: Tensor
 
     def __init__(
         self,
@@ -60,7 +125,7 @@ class DeepChestWeighter(HeldWeighter):
         decay: float = 1.05,
         initial: str | float = "ones",
         signal: str = "accuracy",
-        part: str = "training",
+        split: str = "train",
         threshold: str = "mean",
         dead_band: float = 0.0,
         floor: float = 0.0,
@@ -69,17 +134,20 @@ class DeepChestWeighter(HeldWeighter):
         trend_epochs: int = 1,
         context: Context | None = None,
     ) -> None:
-        weights = initial_weights(initial, tuple(tasks), context or Context())
-        super().__init__(tasks, weights)
-        self.rule = Rule(raise_factor, cap, decay, threshold, dead_band, floor, renormalize)
-        self.source = SignalSource(signal, part, every, trend_epochs)
-        self.undefined: set[str] = set()  # met without a signal so far
-        self.said: set[str] = set()  # and told to the user
-
-    @property
-    def cap(self) -> float:
-        """The largest weight that raising reaches."""
-        return self.rule.cap
+        super().__init__(tasks, initial_weights(initial, tuple(tasks), context or Context()))
+        self.rule = Rule(
+            raise_factor=raise_factor,
+            cap=cap,
+            decay=decay,
+            threshold=threshold,
+            dead_band=dead_band,
+            floor=floor,
+            renormalize=renormalize,
+        )
+        self.source = SignalSource(signal, split, every, trend_epochs)
+        none = torch.zeros(len(self.tasks), dtype=torch.bool)
+        self.register_buffer("undefined", none)  # tasks that lacked a signal so far
+        self.register_buffer("notified", none.clone())  # those that the user has been told of
 
     def observe(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
         """Collect a step's results, each (B, T), where the signal is measured on them."""
@@ -90,32 +158,24 @@ class DeepChestWeighter(HeldWeighter):
         self._update(self.source.after_step())
 
     def end_epoch(self, performance: Performance) -> list[str]:
-        """Update the weights; say once of each task that it keeps its weight for want of a signal.
+        """Update the weights; note once for each task that its signal is undefined.
 
-        Raises `UsageError` when the signal is neither among the figures nor to be measured.
+        Raises `UsageError` when the signal is neither among the metrics nor to be measured.
         """
         self._update(self.source.end_epoch(performance))
-        unsaid = [task for task in self.tasks if task in self.undefined - self.said]
-        self.said |= self.undefined
-        what = f"{self.source.part} {self.source.signal}"
-        return [f"The {what} of {task} is undefined: its weight stays." for task in unsaid]
+        signal = f"{self.source.split} {self.source.signal}"
+        new = (self.undefined & ~self.notified).tolist()
+        self.notified |= self.undefined
+        return [
+            f"The {signal} of {task} is undefined: its weight stays."
+            for task, is_new in zip(self.tasks, new, strict=True)
+            if is_new
+        ]
 
     def _update(self, signal: Tensor | None) -> None:
         if signal is None:
             return
         values = signal.to(self.task_weights)
-        self.task_weights.copy_(
-            self.rule.updated(self.task_weights, values, self.source.more_is_worse)
-        )
-        without = torch.isnan(values).tolist()
-        self.undefined |= {t for t, none in zip(self.tasks, without, strict=True) if none}
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return what is not a buffer: the observed steps, past losses, and what has been said."""
-        marks = {"undefined": sorted(self.undefined), "said": sorted(self.said)}
-        return {**self.source.state(), **marks}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint."""
-        self.source.load(state)
-        self.undefined, self.said = set(state["undefined"]), set(state["said"])
+        updated = self.rule.updated(self.task_weights, values, self.source.more_is_worse)
+        self.task_weights.copy_(updated)
+        self.undefined |= torch.isnan(values)

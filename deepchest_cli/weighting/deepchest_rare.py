@@ -1,4 +1,4 @@
-"""DeepChest for rare findings: the published rule by a signal that sees them (our preset).
+"""DeepChest for rare findings: the published rule with a signal that reflects them (our preset).
 
 Once an epoch, with L_i the task's mean training loss, p_i its prevalence in training,
 H(p) = -p ln p - (1 - p) ln(1 - p), r_i = L_i / H(p_i), and theta the mean of all r_i:
@@ -7,9 +7,9 @@ H(p) = -p ln p - (1 - p) ln(1 - p), r_i = L_i / H(p_i), and theta the mean of al
 and then all w_i times T / (the sum of all w_j). The objective is the sum of w_i L_i.
 
 - r_i in place of accuracy: at 1 nothing but the prevalence has been learned, however rare the
-  finding; by accuracy a finding that is hardly ever there looks solved.
-- The floor: no finding is given up, as decay alone would do in time.
-- The sum T: the weights move say between findings, and not the learning rate.
+  finding; by accuracy a finding that is almost always absent seems solved.
+- The floor: no weight decays to nothing.
+- The sum T: the weights change relative to each other, not the learning rate.
 
 Evidence: confirmed on synthetic radiographs (mean AUROC of the five rarest findings +0.0065 against
 equal weighting, p = 0.045, macro AUROC +0.0015), not on a real sample (+0.0054, p = 0.28, three
@@ -18,11 +18,8 @@ seeds): unproven. tests/benchmarks/RARE-FINDINGS.md has the protocol and all tha
 
 from functools import partial
 
-from deepchest_cli.weighting.lazy import Lazy
+from deepchest_cli.weighting.deepchest import DeepChestWeighter
 
 rare_deepchest = partial(
-    Lazy("deepchest", "DeepChestWeighter"),
-    signal="normalized-cross-entropy",
-    floor=0.5,
-    renormalize=True,
+    DeepChestWeighter, signal="normalized-cross-entropy", floor=0.5, renormalize=True
 )

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.base import HeldWeighter, Performance
+from deepchest_cli.weighting.base import Performance, WeightedSumWeighter, check_option
 
 METRICS = ("accuracy", "balanced-accuracy", "f1", "auroc", "average-precision")
-MARGIN = 1e-6  # how near to 0 and 1 an average comes, so that weights are finite and above 0
+MARGIN = 1e-6  # an average keeps this distance from 0 and 1: weights are finite and above 0
 
 
-class DynamicTaskPriority(HeldWeighter):
+class DynamicTaskPriority(WeightedSumWeighter):
     """Weights that fall as a task's performance rises.
 
     gamma: 0 or above, the higher the less tasks count that do well; about 1 to 2 in the paper.
@@ -33,7 +33,7 @@ class DynamicTaskPriority(HeldWeighter):
     """
 
     averages: Tensor
-    said: Tensor
+    notified: Tensor
 
     def __init__(
         self,
@@ -43,44 +43,40 @@ class DynamicTaskPriority(HeldWeighter):
         metric: str = "accuracy",
     ) -> None:
         super().__init__(tasks)
-        if not 0 <= gamma < math.inf:
-            raise UsageError(f"Option 'gamma' of dtp should be 0 or above. Found {gamma}.")
-        if not 0 < smoothing <= 1:
-            raise UsageError(
-                f"Option 'smoothing' of dtp should be above 0 and at most 1. Found {smoothing}."
-            )
+        check_option("dtp", "gamma", gamma, 0 <= gamma < math.inf, "0 or above")
+        check_option("dtp", "smoothing", smoothing, 0 < smoothing <= 1, "above 0 and at most 1")
         self.gamma, self.smoothing, self.metric = gamma, smoothing, metric.replace("_", "-")
         if self.metric not in METRICS:
             raise unknown_name("metric of dtp:", metric, METRICS)
-        unknown = torch.full_like(self.task_weights, math.nan)
-        self.register_buffer("averages", unknown)  # NaN: none so far
-        self.register_buffer("said", torch.zeros(len(self.tasks), dtype=torch.bool))
+        nan = torch.full_like(self.task_weights, math.nan)
+        self.register_buffer("averages", nan)  # NaN: none so far
+        self.register_buffer("notified", torch.zeros(len(self.tasks), dtype=torch.bool))
 
     def end_epoch(self, performance: Performance) -> list[str]:
-        """Update the weights; say once of each task that its metric is undefined.
+        """Update the weights; note once for each task that its metric is undefined.
 
-        Raises `UsageError` when the metric is not among the figures of the epoch.
+        Raises `UsageError` when the metric is not among those of the epoch.
         """
-        values = self._figures(performance).to(self.averages)
+        values = self._values(performance).to(self.averages)
         mixed = self.smoothing * values + (1 - self.smoothing) * self.averages
         averages = torch.where(self.averages.isnan(), values, mixed)
         undefined = values.isnan()
         self.averages.copy_(torch.where(undefined, self.averages, averages))
-        kept = self.averages.clamp(MARGIN, 1 - MARGIN)
-        weights = (1 - kept) ** self.gamma * -kept.log()
+        clamped = self.averages.clamp(MARGIN, 1 - MARGIN)
+        weights = (1 - clamped) ** self.gamma * -clamped.log()
         self.task_weights.copy_(torch.where(undefined, self.task_weights, weights))
-        unsaid = (undefined & ~self.said).tolist()
-        self.said |= undefined
+        new = (undefined & ~self.notified).tolist()
+        self.notified |= undefined
         return [
             f"The {self.metric} of {task} is undefined: its weight stays."
-            for task, new in zip(self.tasks, unsaid, strict=True)
-            if new
+            for task, is_new in zip(self.tasks, new, strict=True)
+            if is_new
         ]
 
-    def _figures(self, performance: Performance) -> Tensor:
+    def _values(self, performance: Performance) -> Tensor:
         key = self.metric.replace("-", "_")
-        for figures in (performance.training, performance.validation):
-            if key in figures:
-                return figures[key]
+        for metrics in (performance.training, performance.validation):
+            if key in metrics:
+                return metrics[key]
         given = ", ".join({**performance.training, **performance.validation}) or "nothing"
         raise UsageError(f"The weighter 'dtp' needs the {key!r} of each epoch.", f"Given: {given}.")

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import HeldWeighter, Performance
+from deepchest_cli.weighting.base import Performance, WeightedSumWeighter, check_option
 
 
-class DynamicWeightAverage(HeldWeighter):
+class DynamicWeightAverage(WeightedSumWeighter):
     """Weights by how the training losses of the last two epochs compare.
 
     temperature: above 0, the higher the more equal are the weights; 2 in the paper.
@@ -27,11 +26,11 @@ class DynamicWeightAverage(HeldWeighter):
 
     def __init__(self, tasks: Sequence[str], temperature: float = 2.0) -> None:
         super().__init__(tasks)
-        if not 0 < temperature < math.inf:
-            raise UsageError(f"Option 'temperature' of dwa should be above 0. Found {temperature}.")
+        is_valid = 0 < temperature < math.inf
+        check_option("dwa", "temperature", temperature, is_valid, "above 0")
         self.temperature = temperature
-        unknown = torch.full_like(self.task_weights, math.nan)
-        self.register_buffer("latest", unknown)  # losses of the last epoch
+        nan = torch.full_like(self.task_weights, math.nan)
+        self.register_buffer("latest", nan)  # losses of the last epoch
 
     def end_epoch(self, performance: Performance) -> list[str]:
         """Update the weights from the mean training losses; an undefined ratio is 1."""
@@ -42,8 +41,8 @@ class DynamicWeightAverage(HeldWeighter):
         scores = ((ratios - ratios.max()) / self.temperature).exp()
         self.task_weights.copy_(len(self.tasks) * scores / scores.sum())
         self.latest.copy_(current)
-        unknown = [task for task, gone in zip(self.tasks, current.isnan(), strict=True) if gone]
+        missing = [task for task, nan in zip(self.tasks, current.isnan(), strict=True) if nan]
         return [
             f"No known label of {task} in this epoch: its loss counts as unchanged in the next two."
-            for task in unknown
+            for task in missing
         ]

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from deepchest_cli.weighting.base import HeldWeighter
+from deepchest_cli.weighting.base import WeightedSumWeighter
 
 
-class EqualWeighter(HeldWeighter):
+class EqualWeighter(WeightedSumWeighter):
     """The plain sum of the task losses."""
 
     def __init__(self, tasks: Sequence[str]) -> None:

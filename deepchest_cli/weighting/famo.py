@@ -11,23 +11,23 @@ weights add up to 1.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import (
-    SMALLEST,
-    StepWeighter,
+    MIN_LOSS,
+    PerStepWeighter,
     TaskLosses,
+    check_option,
     softmax_over,
+    to_like,
     weighted_sum,
 )
 from deepchest_cli.weighting.inner_adam import InnerAdam
 
 
-class FamoWeighter(StepWeighter):
+class FamoWeighter(PerStepWeighter):
     """Weights under which the logarithms of all losses are to fall at the same rate.
 
     learning_rate: of Adam over v, above 0; 0.025 in the paper.
@@ -44,13 +44,10 @@ class FamoWeighter(StepWeighter):
         self, tasks: Sequence[str], learning_rate: float = 0.025, decay: float = 1e-3
     ) -> None:
         super().__init__(tasks)
-        if not 0 < learning_rate < math.inf:
-            raise UsageError(
-                f"Option 'learning_rate' of famo should be above 0. Found {learning_rate}."
-            )
-        if not 0 <= decay < math.inf:
-            raise UsageError(f"Option 'decay' of famo should be 0 or above. Found {decay}.")
-        # a buffer: the optimizer of the model is not to touch it
+        is_valid = 0 < learning_rate < math.inf
+        check_option("famo", "learning_rate", learning_rate, is_valid, "above 0")
+        check_option("famo", "decay", decay, 0 <= decay < math.inf, "0 or above")
+        # a buffer: the optimizer of the model must not update it
         self.register_buffer("scores", torch.zeros(len(self.tasks), dtype=torch.float64))
         self.adam = InnerAdam(self.scores, learning_rate, decay)
         self.before: TaskLosses | None = None  # the losses of the step under way
@@ -58,17 +55,15 @@ class FamoWeighter(StepWeighter):
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the objective of the step, which may be negative."""
         self.before = TaskLosses(losses.values.detach().clone(), losses.known)
-        shifted = losses.values + SMALLEST
-        # the type first: Metal has no double precision
-        scores = self.scores.to(shifted.dtype).to(shifted.device)
-        shares = softmax_over(losses.present, scores)
-        slopes = shares / shifted.detach()
-        total = slopes.sum().clamp(min=torch.finfo(slopes.dtype).tiny)  # none present: no NaN
-        self.remember(slopes / total)
+        shifted = losses.values + MIN_LOSS
+        shares = softmax_over(losses.present, to_like(self.scores, shifted))
+        weights = shares / shifted.detach()
+        total = weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)  # none present: no NaN
+        self.record(weights / total)
         return weighted_sum(shares / total, TaskLosses(shifted.log(), losses.known))
 
     def after_step(self, recompute: Callable[[], TaskLosses]) -> None:
-        """Update v by how much each loss has fallen; does nothing without a step before it."""
+        """Update v by how much each loss has fallen; do nothing without a step before it."""
         if self.before is None:
             return
         present = self.before.present.to(self.scores.device)
@@ -80,12 +75,4 @@ class FamoWeighter(StepWeighter):
     def _logs(self, losses: TaskLosses) -> Tensor:
         # the device first: Metal has no double precision, which small differences call for
         values = losses.values.detach().to(self.scores.device).to(self.scores.dtype)
-        return (values + SMALLEST).log()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the moments and the step number of Adam."""
-        return self.adam.state()
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up moments and step number, as copies; rate and decay are those of this weighter."""
-        self.adam.load(state)
+        return (values + MIN_LOSS).log()

@@ -6,11 +6,11 @@ With L_i the task's loss and n the number of tasks that are present:
 
 from torch import Tensor
 
-from deepchest_cli.weighting.base import StepWeighter, TaskLosses
-from deepchest_cli.weighting.scale_invariant import logs_of_present, slopes_of_logs
+from deepchest_cli.weighting.base import PerStepWeighter, TaskLosses
+from deepchest_cli.weighting.scale_invariant import derivatives_of_logs, logs_of_present
 
 
-class GeometricLossWeighter(StepWeighter):
+class GeometricLossWeighter(PerStepWeighter):
     """The geometric mean of the task losses; one below 1e-8 counts as 1e-8, without gradient."""
 
     def forward(self, losses: TaskLosses) -> Tensor:
@@ -18,5 +18,5 @@ class GeometricLossWeighter(StepWeighter):
         number = losses.present.sum().clamp(min=1)
         # by logarithms: the product of many small losses would underflow
         mean = (logs_of_present(losses).sum() / number).exp()
-        self.remember(mean * slopes_of_logs(losses) / number)
+        self.record(mean * derivatives_of_logs(losses) / number)
         return mean * losses.present.any()

@@ -14,17 +14,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import (
-    SMALLEST,
-    StepWeighter,
+    MIN_LOSS,
+    PerStepWeighter,
     TaskLosses,
+    check_option,
     softmax_over,
+    to_like,
     weighted_sum,
 )
 
 
-class Go4AlignWeighter(StepWeighter):
+class Go4AlignWeighter(PerStepWeighter):
     """Inverse losses times shares that follow the losses, made equal within groups of tasks.
 
     eta: how fast shares follow the losses, 0 or above; 0.0001 in the authors' code.
@@ -32,23 +33,20 @@ class Go4AlignWeighter(StepWeighter):
         weights are the same, with as many as tasks each has its own.
 
     An absent task keeps its share. A loss below 1e-8 counts as 1e-8 in weights. The groups are
-    found exactly and without chance on the CPU, so a GPU is waited for at every step.
+    found exactly, without random starts, on the CPU: every step waits for a GPU.
     """
 
     log_shares: Tensor
 
     def __init__(self, tasks: Sequence[str], eta: float = 1e-4, groups: int = 2) -> None:
         super().__init__(tasks)
-        if not 0 <= eta < math.inf:
-            raise UsageError(f"Option 'eta' of go4align should be 0 or above. Found {eta}.")
-        if not 1 <= groups <= len(self.tasks):
-            raise UsageError(
-                "Option 'groups' of go4align should be from 1 to the number of tasks, "
-                f"{len(self.tasks)}. Found {groups}."
-            )
+        check_option("go4align", "eta", eta, 0 <= eta < math.inf, "0 or above")
+        count = len(self.tasks)
+        rule = f"from 1 to the number of tasks, {count}"
+        check_option("go4align", "groups", groups, 1 <= groups <= count, rule)
         self.eta, self.groups = eta, groups
         # log p: it does not underflow, however long the training
-        start = torch.full((len(self.tasks),), -math.log(len(self.tasks)), dtype=torch.float64)
+        start = torch.full((count,), -math.log(count), dtype=torch.float64)
         self.register_buffer("log_shares", start)
 
     def forward(self, losses: TaskLosses) -> Tensor:
@@ -56,16 +54,15 @@ class Go4AlignWeighter(StepWeighter):
         # the device first: Metal has no double precision
         values = losses.values.detach().to(self.log_shares.device).to(self.log_shares.dtype)
         present = losses.present.to(values.device)
-        self._follow(values, present)
-        values = values.clamp(min=SMALLEST)
+        self._update_shares(values, present)
+        values = values.clamp(min=MIN_LOSS)
         total = values[present].sum()
-        single = (total / values * softmax_over(present, self.log_shares))[present]
+        separate = (total / values * softmax_over(present, self.log_shares))[present]
         weights = torch.zeros_like(values)
-        weights[present] = values.new_tensor(group_means(single.tolist(), self.groups))
-        used = weights.to(losses.values.dtype).to(losses.values.device)
-        return weighted_sum(self.remember(used), losses)
+        weights[present] = values.new_tensor(group_means(separate.tolist(), self.groups))
+        return weighted_sum(self.record(to_like(weights, losses.values)), losses)
 
-    def _follow(self, values: Tensor, present: Tensor) -> None:
+    def _update_shares(self, values: Tensor, present: Tensor) -> None:
         """Multiply the present tasks' shares by exp(-eta L); their sum stays as it is."""
         moved = self.log_shares - self.eta * values
         before, after = (

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from deepchest_cli.weighting.base import SMALLEST, StepWeighter, TaskLosses
+from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses
 
 
-class ImpartialLossWeighter(StepWeighter):
+class ImpartialLossWeighter(PerStepWeighter):
     """Weights that are learned with the model so that all weighted losses come near 1.
 
     s_i begins at 0 as in the paper, where all weights are 1. The optimizer of the model should
     hold the parameters, without weight decay. A loss below 1e-8 counts as 1e-8, without gradient:
-    s_i would rise for ever at a loss of 0.
+    s_i would rise without end at a loss of 0.
     """
 
     def __init__(self, tasks: Sequence[str]) -> None:
@@ -30,6 +30,6 @@ class ImpartialLossWeighter(StepWeighter):
         """Return the sum of the present tasks' weighted losses and regularizers."""
         scales = self.log_weights.to(losses.values)  # also where the losses are on Metal
         weights = scales.exp()
-        self.remember(weights * (losses.present & (losses.values >= SMALLEST)))
-        terms = weights * losses.values.clamp(min=SMALLEST) - scales
+        self.record(weights * (losses.present & (losses.values >= MIN_LOSS)))
+        terms = weights * losses.values.clamp(min=MIN_LOSS) - scales
         return torch.where(losses.present, terms, torch.zeros_like(terms)).sum()

@@ -1,13 +1,13 @@
-"""The weights that DeepChest begins with, by name or from a file.
+"""DeepChest's initial weights, by name or from a file.
 
-The authors' figures (Mohamed et al. 2025, arXiv 2505.23595) are 1.5 - a_i / 2 of single-task
-accuracies a_i, so that a task that fails alone begins at the cap and a perfect one at 1.
+The authors' values (Mohamed et al. 2025, arXiv 2505.23595) are 1.5 - a_i / 2 of single-task
+accuracies a_i: 1.5, the cap, for an accuracy of 0, and 1 for an accuracy of 1.
 """
 
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import read_text
-from deepchest_cli.weighting.base import Context
-from deepchest_cli.weighting.given_weights import check_weights, read_weights
-from deepchest_cli.weighting.rule import refuse_unless_above
+from deepchest_cli.weighting.base import Context, check_option
+from deepchest_cli.weighting.fixed import check_weights, read_weights
 
 COLUMN = "validation_accuracy/"
 SINGLE_TASK = "single-task:"
-# finding: beside a small convolutional network, beside a residual network
+PRESETS = ("authors-cnn", "authors-resnet")
+# finding: the authors' weights for a small convolutional network, for a residual network
 AUTHORS = {
     "Atelectasis": (1.05060, 1.01020),
     "Cardiomegaly": (1.01035, 1.00535),
@@ -45,51 +45,45 @@ def initial_weights(initial: str | float, tasks: Sequence[str], context: Context
 
     initial: a positive number for all tasks; `ones`; `prevalence`, 1 + p_i / 2 with p_i the
         training labels' prevalence, which is what the authors' formula gives for a model that
-        never predicts a finding; `authors-cnn` or `authors-resnet`, their figures; a `.toml` file
+        never predicts a finding; `authors-cnn` or `authors-resnet`, their values; a `.toml` file
         with a number for each task; or `single-task:PATH`, 1.5 - a_i / 2 with the validation
         accuracies a_i of a metrics.csv.
 
-    Raises `UsageError` for anything else, and for tasks without a figure.
+    Raises `UsageError` for anything else, and for tasks without a value.
     """
     text = str(initial)
-    if text in NAMED:
-        return NAMED[text](tasks, context)
+    if text == "ones":
+        return torch.ones(len(tasks), dtype=torch.float64)
+    if text == "prevalence":
+        return _from_prevalence(context)
+    if text in PRESETS:
+        _refuse_missing(tasks, AUTHORS, "the authors' table")
+        column = PRESETS.index(text)
+        return torch.tensor([AUTHORS[task][column] for task in tasks], dtype=torch.float64)
     if text.startswith(SINGLE_TASK):
-        return _single_task(Path(text.removeprefix(SINGLE_TASK)).expanduser(), tasks)
+        return _from_single_tasks(Path(text.removeprefix(SINGLE_TASK)).expanduser(), tasks)
     if text.endswith(".toml"):
         return read_weights(Path(text).expanduser(), tasks)
     try:
         number = float(text)
     except ValueError:
-        names = (*NAMED, f"{SINGLE_TASK}PATH", "PATH.toml", "a number")
+        names = ("ones", "prevalence", *PRESETS, f"{SINGLE_TASK}PATH", "PATH.toml", "a number")
         raise unknown_name("initial weights", text, names) from None
-    refuse_unless_above("initial", number, 0)
-    return _ones(tasks, context) * number
+    check_option("deepchest", "initial", number, 0 < number < math.inf, "above 0")
+    return torch.ones(len(tasks), dtype=torch.float64) * number
 
 
-def _ones(tasks: Sequence[str], context: Context) -> Tensor:
-    return torch.ones(len(tasks), dtype=torch.float64)
-
-
-def _prevalence(tasks: Sequence[str], context: Context) -> Tensor:
+def _from_prevalence(context: Context) -> Tensor:
     if context.prevalence is None:
         raise UsageError(
             "Initial weights 'prevalence' need the training labels' prevalence.",
             "Give the weighter Context(prevalence=...).",
         )
-    known = context.prevalence.detach().cpu().double().nan_to_num(0)  # nothing known: as if rare
-    return 1 + known / 2
+    # without a known label a finding counts as rare
+    return 1 + context.prevalence.detach().cpu().double().nan_to_num(0) / 2
 
 
-def _authors(column: int) -> Callable[[Sequence[str], Context], Tensor]:
-    def preset(tasks: Sequence[str], context: Context) -> Tensor:
-        _refuse_missing(tasks, AUTHORS, "the authors' figures")
-        return torch.tensor([AUTHORS[task][column] for task in tasks], dtype=torch.float64)
-
-    return preset
-
-
-def _single_task(path: Path, tasks: Sequence[str]) -> Tensor:
+def _from_single_tasks(path: Path, tasks: Sequence[str]) -> Tensor:
     accuracies = _accuracies(path)
     _refuse_missing(tasks, accuracies, str(path))
     return check_weights({task: 1.5 - accuracies[task] / 2 for task in tasks}, tasks, str(path))
@@ -119,18 +113,10 @@ def _best_row(path: Path) -> dict[str, str]:
     return ([row for row in rows if float(row.get("best") or 0)] or rows)[-1]
 
 
-def _refuse_missing(tasks: Sequence[str], known: Mapping[str, object], where: str) -> None:
-    missing = [task for task in tasks if task not in known]
+def _refuse_missing(tasks: Sequence[str], given: Mapping[str, object], where: str) -> None:
+    missing = [task for task in tasks if task not in given]
     if missing:
         raise UsageError(
             f"No initial weight in {where} for: {', '.join(missing)}.",
-            f"It has: {', '.join(known) or 'none'}.",
+            f"It has: {', '.join(given) or 'none'}.",
         )
-
-
-NAMED: Mapping[str, Callable[[Sequence[str], Context], Tensor]] = {
-    "ones": _ones,
-    "prevalence": _prevalence,
-    "authors-cnn": _authors(0),
-    "authors-resnet": _authors(1),
-}

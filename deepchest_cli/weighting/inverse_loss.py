@@ -9,7 +9,7 @@ The objective is the sum of w_i L_i. Up to the common factor this is UW-O of Kir
 from torch import Tensor
 
 from deepchest_cli.weighting.base import (
-    StepWeighter,
+    PerStepWeighter,
     TaskLosses,
     safe_log,
     softmax_over,
@@ -17,11 +17,11 @@ from deepchest_cli.weighting.base import (
 )
 
 
-class InverseLossWeighter(StepWeighter):
+class InverseLossWeighter(PerStepWeighter):
     """The sum of the task losses over their own sizes; the weights add up to the tasks present."""
 
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the weighted sum of the losses; those below 1e-8 count as 1e-8 in weights."""
         # normalized 1 / L_i is a softmax of -log L_i, which cannot overflow
         shares = softmax_over(losses.present, -safe_log(losses).detach())
-        return weighted_sum(self.remember(shares * losses.present.sum()), losses)
+        return weighted_sum(self.record(shares * losses.present.sum()), losses)

@@ -13,12 +13,10 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import Context, HeldWeighter
-
-NONE_GIVEN = Context()
+from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, WeightedSumWeighter, check_option
 
 
-class PrevalenceWeighter(HeldWeighter):
+class PrevalenceWeighter(WeightedSumWeighter):
     """The sum of the task losses times weights that grow as the finding is rarer.
 
     power: 0 or above; 1 is the inverse frequency, 0.5 its root, 0 equal weights.
@@ -26,11 +24,10 @@ class PrevalenceWeighter(HeldWeighter):
     """
 
     def __init__(
-        self, tasks: Sequence[str], power: float = 1.0, context: Context = NONE_GIVEN
+        self, tasks: Sequence[str], power: float = 1.0, context: Context = DEFAULT_CONTEXT
     ) -> None:
         super().__init__(tasks)
-        if not 0 <= power < math.inf:
-            raise UsageError(f"Option 'power' of prevalence should be 0 or above. Found {power}.")
+        check_option("prevalence", "power", power, 0 <= power < math.inf, "0 or above")
         if context.prevalence is None:
             raise UsageError(
                 "Weighter 'prevalence' needs the training labels to be known.",
@@ -43,7 +40,7 @@ class PrevalenceWeighter(HeldWeighter):
 def _by_rarity(prevalence: Tensor, power: float, tasks: int) -> Tensor:
     if prevalence.shape != (tasks,) or ((prevalence < 0) | (prevalence > 1)).any():
         raise UsageError(
-            f"Weighter 'prevalence' should know a share between 0 and 1 for each of {tasks} tasks. "
+            f"Weighter 'prevalence' needs a prevalence from 0 to 1 for each of {tasks} tasks. "
             f"Found {prevalence.tolist()}."
         )
     defined = prevalence > 0  # not so for NaN either

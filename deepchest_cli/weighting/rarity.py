@@ -1,38 +1,49 @@
-"""A prior by rarity, moved by what generalizes (our own rule; see RARE-FINDINGS.md: unproven).
+"""A prior by rarity, adjusted by validation metrics (our own rule; see RARE-FINDINGS.md: unproven).
 
-DeepChest as published moves weights by training accuracy, in which a finding that is hardly ever
-there looks solved, and starves it. Here, with p_i the share of positives among finding i's training
-labels, e the epochs done of E, and T findings:
+DeepChest as published follows training accuracy, by which a finding that is almost always absent
+seems solved, and its weight decays. Here, with p_i the prevalence of finding i in training, e the
+epochs done of E, and T findings:
     prior      b_i = power * ramp(e / E) * (mean_j ln q_j - ln q_i),   q_i = 1 - exp(-p_i / kappa)
     feedback   u_i <- memory * u_i + rate * s_i, once an epoch, from a signal on validation
     weights    w_i = T * exp(b_i + u_i) / sum_j exp(b_j + u_j), |b_i + u_i| at most ln(limit)
 q_i is the effective number of Cui et al. 2019 (arXiv 1901.05555) up to a factor: proportional to
 p_i for findings rarer than kappa, the same for all that are much more frequent. The step s_i is
-the signal's distance from the findings' mean in deviations over the findings, at most 2, of which
-what lies within `certainty` standard errors counts as nothing.
+the signal's distance from the findings' mean in standard deviations over the findings, at most 2;
+distances within `certainty` standard errors count as zero.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.base import Context, HeldWeighter, Performance
-from deepchest_cli.weighting.rarity_signals import RARITY_SIGNALS, standard_errors
+from deepchest_cli.weighting.base import (
+    DEFAULT_CONTEXT,
+    MIN_LOSS,
+    Context,
+    Performance,
+    WeightedSumWeighter,
+    check_option,
+)
 
 RAMPS = ("always", "late", "early")
-NONE_GIVEN = Context()
-FARTHEST = 2.0  # deviations that a step counts at most
+MAX_STEP = 2.0  # standard deviations
+RANGES = {  # of options: the bounds are excluded, and so is NaN
+    "kappa": (0, math.inf, "above 0"),
+    "turn": (0, 1 + 1e-12, "above 0 and at most 1"),
+    "memory": (-1e-12, 1 + 1e-12, "from 0 to 1"),
+    "certainty": (-1e-12, math.inf, "0 or above"),
+    "limit": (1, math.inf, "above 1"),
+}
 
 
-class RarityWeighter(HeldWeighter):
-    """A prior by rarity and a feedback from validation, smooth, bounded, of the sum T.
+class RarityWeighter(WeightedSumWeighter):
+    """A prior by rarity and a feedback from validation: smooth, bounded weights of the sum T.
 
     power: of the rarity, 1 is the inverse frequency, 0 no prior; below 0 it favors the frequent.
-    kappa: the prevalence above which findings count as equally frequent; 1, hardly any.
+    kappa: the prevalence above which findings count as equally frequent.
     ramp: whether the prior holds always, late (from `turn` of the epochs on) or early (from the
         start, falling evenly to nothing at `turn`).
     turn: a share of the epochs, above 0 and at most 1.
@@ -40,11 +51,13 @@ class RarityWeighter(HeldWeighter):
         gap, by how much that ratio is larger in validation than in training; trend, by how much
         the validation loss has grown since the epoch before. In all of them more is worse
         (1 - AUROC).
-    rate: how far a finding's logarithm moves for one deviation; above 0 the worse are raised.
-    memory: from 0 to 1; 1 adds up, 0 has none.
-    certainty: standard errors of the signal within which nothing moves; 0 or above.
+    rate: how much ln w_i changes for one standard deviation; above 0 raises the worse findings.
+    memory: from 0, no memory, to 1, the plain sum of the steps.
+    certainty: standard errors of the signal within which nothing changes; 0 or above.
     limit: how many times as much as before the normalization a weight may be, above 1.
     """
+
+    saved = ("epoch", "feedback", "previous")
 
     def __init__(
         self,
@@ -58,10 +71,12 @@ class RarityWeighter(HeldWeighter):
         memory: float = 0.9,
         certainty: float = 0.0,
         limit: float = 4.0,
-        context: Context = NONE_GIVEN,
+        context: Context = DEFAULT_CONTEXT,
     ) -> None:
         super().__init__(tasks)
-        _check(kappa=kappa, turn=turn, memory=memory, certainty=certainty, limit=limit)
+        values = (kappa, turn, memory, certainty, limit)
+        for value, (name, (low, high, rule)) in zip(values, RANGES.items(), strict=True):
+            check_option("rarity", name, value, low < value < high, rule)
         if ramp not in RAMPS:
             raise unknown_name("ramp of rarity:", ramp, RAMPS)
         if signal not in RARITY_SIGNALS:
@@ -78,33 +93,33 @@ class RarityWeighter(HeldWeighter):
         self.prior = power * _rarity(self.prevalence, kappa)
         self.epoch = 0
         self.feedback = torch.zeros_like(self.task_weights)
-        self.before: Tensor | None = None  # the validation losses of the epoch before
-        self._weigh()
+        self.previous: Tensor | None = None  # the validation losses of the epoch before
+        self._update_weights()
 
     def end_epoch(self, performance: Performance) -> list[str]:
-        """Take a step by the validation figures, and weigh anew."""
+        """Take a step by the validation metrics, and update the weights."""
         self.epoch += 1
-        values = RARITY_SIGNALS[self.signal](performance, self.before)
-        self.before = performance.validation.get("loss")
+        values = RARITY_SIGNALS[self.signal](performance, self.previous)
+        self.previous = performance.validation.get("loss")
         if values is not None:
             step = self._step(values.double().cpu(), performance)
             self.feedback = self.memory * self.feedback + self.rate * step
-        self._weigh()
+        self._update_weights()
         return []
 
     def _step(self, values: Tensor, performance: Performance) -> Tensor:
-        """Return how far each finding (T,) is from the mean, as far as that is certain."""
+        """Return each finding's distance (T,) from the mean, without what may be chance."""
         distance = values - values.nanmean()
         certain = distance
         if self.certainty:
             errors = self.certainty * standard_errors(self.signal, values, performance)
             certain = distance.sign() * (distance.abs() - errors).clamp(min=0)
         spread = distance[~distance.isnan()].std().clamp(min=1e-6)
-        return (certain / spread).clamp(-FARTHEST, FARTHEST).nan_to_num(0.0)
+        return (certain / spread).clamp(-MAX_STEP, MAX_STEP).nan_to_num(0.0)
 
-    def _weigh(self) -> None:
-        reach = math.log(self.limit)
-        logarithms = (self._ramped() * self.prior + self.feedback).clamp(-reach, reach)
+    def _update_weights(self) -> None:
+        bound = math.log(self.limit)
+        logarithms = (self._ramped() * self.prior + self.feedback).clamp(-bound, bound)
         self.task_weights.copy_(len(self.tasks) * torch.softmax(logarithms, dim=0))
 
     def _ramped(self) -> float:
@@ -112,15 +127,6 @@ class RarityWeighter(HeldWeighter):
         if self.ramp == "late":
             return float(done >= self.turn)
         return max(1 - done / self.turn, 0.0) if self.ramp == "early" else 1.0
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return what is not a buffer: the epoch, the feedback, and the losses before."""
-        return {"epoch": self.epoch, "feedback": self.feedback, "before": self.before}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint."""
-        self.epoch, self.feedback = state["epoch"], state["feedback"].cpu().double()
-        self.before = state["before"]
 
 
 def _rarity(prevalence: Tensor, kappa: float) -> Tensor:
@@ -131,16 +137,52 @@ def _rarity(prevalence: Tensor, kappa: float) -> Tensor:
     return torch.where(defined, rarity, torch.zeros_like(rarity))
 
 
-def _check(**values: float) -> None:
-    """Refuse options out of range; NaN is always out of range."""
-    ranges = {
-        "kappa": (0, math.inf, "above 0"),
-        "turn": (0, 1 + 1e-12, "above 0 and at most 1"),
-        "memory": (-1e-12, 1 + 1e-12, "from 0 to 1"),
-        "certainty": (-1e-12, math.inf, "0 or above"),
-        "limit": (1, math.inf, "above 1"),
-    }
-    for name, value in values.items():
-        low, high, words = ranges[name]
-        if not low < value < high:
-            raise UsageError(f"Option {name!r} of rarity should be {words}. Found {value}.")
+Signal = Callable[[Performance, Tensor | None], Tensor | None]  # with the previous losses (T,)
+
+
+def _gap(now: Performance, previous: Tensor | None) -> Tensor:
+    """The validation loss over the training loss, in logarithms: prevalences cancel."""
+    return _log(now.validation["loss"]) - _log(now.training["loss"])
+
+
+def _trend(now: Performance, previous: Tensor | None) -> Tensor | None:
+    losses = now.validation["loss"]
+    return None if previous is None else _log(losses) - _log(previous.to(losses))
+
+
+def _log(losses: Tensor) -> Tensor:
+    return losses.double().clamp(min=MIN_LOSS).log()
+
+
+# more is worse in all of them; None where there is nothing to compare with yet
+RARITY_SIGNALS: Mapping[str, Signal] = {
+    "none": lambda now, previous: None,
+    "auroc": lambda now, previous: 1 - now.validation["auroc"],
+    "normalized-cross-entropy": lambda now, previous: now.validation["normalized_cross_entropy"],
+    "gap": _gap,
+    "trend": _trend,
+}
+
+
+def standard_errors(signal: str, values: Tensor, now: Performance) -> Tensor:
+    """Return the sampling error (T,) of each value, given the patients in validation.
+
+    Of an AUROC by Hanley and McNeil 1982. The others follow from losses, to which positives
+    contribute most: the relative error of a sum of n similar terms is one over the root of n.
+    """
+    if now.validation_counts is None:
+        raise UsageError(
+            "The certainty of rarity needs the counts of positives in validation.",
+            "Give Performance its validation_counts, or set certainty to 0.",
+        )
+    positives: Tensor
+    negatives: Tensor
+    positives, negatives = now.validation_counts.double().cpu().clamp(min=1)
+    if signal != "auroc":
+        scale = values.abs() if signal == "normalized-cross-entropy" else torch.ones_like(values)
+        return scale * positives.rsqrt()
+    area = 1 - values
+    both_above, both_below = area / (2 - area), 2 * area.square() / (1 + area)
+    variance = area * (1 - area) + (positives - 1) * (both_above - area.square())
+    variance = variance + (negatives - 1) * (both_below - area.square())
+    return torch.sqrt(variance.clamp(min=0) / (positives * negatives))

@@ -1,4 +1,4 @@
-"""Weighters from names and options in words."""
+"""Weighters from names and options given as text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,9 @@ from deepchest_cli.weighting.catalog import WEIGHTERS
 if TYPE_CHECKING:  # names and options are checked without torch
     from deepchest_cli.weighting.base import Context, Weighter
 
-SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-ABOVE, OWN = "deepchest+", "deepchest."  # DeepChest above another method, and its own options
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+COMPOSITE = "deepchest+"  # DeepChest's weights on the losses of another method
+DEEPCHEST_OPTION = "deepchest."  # begins DeepChest's own options in a composite
 
 
 def build_weighter(
@@ -23,7 +24,7 @@ def build_weighter(
 
     `deepchest+NAME` is DeepChest above another method; options that begin with `deepchest.` are
     then DeepChest's. Raises `UsageError` for an unknown name or option, for a value of the wrong
-    type, and for what does not go together.
+    type, and for combinations that make no sense.
     """
     from deepchest_cli.weighting.base import Context
     from deepchest_cli.weighting.composite import build_composite
@@ -31,15 +32,15 @@ def build_weighter(
 
     context = context or Context()
     built = {
-        part: WEIGHTERS[part].build(tasks, context, values)
-        for part, values in read_weighter(name, options).items()
+        each: WEIGHTERS[each].build(tasks, context, values)
+        for each, values in read_weighter(name, options).items()
     }
-    below = name.removeprefix(ABOVE)
-    if below == name:
+    other = name.removeprefix(COMPOSITE)
+    if other == name:
         return built[name]
     deepchest = built["deepchest"]
     assert isinstance(deepchest, DeepChestWeighter)
-    return build_composite(deepchest, below, built[below])
+    return build_composite(deepchest, other, built[other])
 
 
 def read_weighter(
@@ -50,35 +51,30 @@ def read_weighter(
     Raises `UsageError` as `build_weighter` does, for all that names, options and types tell.
     """
     given = dict(options)
-    if not name.startswith(ABOVE):
+    if not name.startswith(COMPOSITE):
         return {name: _values(name, given)}
-    own = {k.removeprefix(OWN): v for k, v in given.items() if k.startswith(OWN)}
-    rest = {k: v for k, v in given.items() if not k.startswith(OWN)}
-    below = name.removeprefix(ABOVE)
-    return {"deepchest": _values("deepchest", own), below: _values(below, rest)}
+    marks = len(DEEPCHEST_OPTION)
+    own = {key[marks:]: text for key, text in given.items() if key.startswith(DEEPCHEST_OPTION)}
+    rest = {key: text for key, text in given.items() if not key.startswith(DEEPCHEST_OPTION)}
+    other = name.removeprefix(COMPOSITE)
+    return {"deepchest": _values("deepchest", own), other: _values(other, rest)}
 
 
 def _values(name: str, options: Mapping[str, str]) -> dict[str, Any]:
     if name not in WEIGHTERS:
         raise unknown_name("weighter", name, WEIGHTERS)
     defaults = WEIGHTERS[name].options
-    values = {}
-    for key, text in options.items():
+    for key in options:
         if key not in defaults:
-            raise _unknown_option(name, key, defaults)
-        values[key] = _parse(key, text, defaults[key])
-    return values
-
-
-def _unknown_option(name: str, key: str, defaults: Mapping[str, Any]) -> UsageError:
-    if not defaults:
-        return UsageError(f"The weighter {name!r} has no options. Found {key!r}.")
-    return unknown_name(f"option of the weighter {name!r}:", key, defaults)
+            if not defaults:
+                raise UsageError(f"The weighter {name!r} has no options. Found {key!r}.")
+            raise unknown_name(f"option of the weighter {name!r}:", key, defaults)
+    return {key: _parse(key, text, defaults[key]) for key, text in options.items()}
 
 
 def _parse(key: str, text: str, default: Any) -> Any:
     # bool("false") is True: words need a table
-    read = SWITCH.__getitem__ if isinstance(default, bool) else type(default)
+    read = BOOLEANS.__getitem__ if isinstance(default, bool) else type(default)
     try:
         return read(text.lower() if isinstance(default, bool) else text)
     except (KeyError, ValueError) as error:

@@ -9,29 +9,29 @@ The baseline "SI" of Navon et al. 2022, "Multi-Task Learning as a Bargaining Gam
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.base import SMALLEST, StepWeighter, TaskLosses
+from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses
 
 
-class ScaleInvariantWeighter(StepWeighter):
+class ScaleInvariantWeighter(PerStepWeighter):
     """The sum of the logarithms of the task losses; one below 1e-8 has no gradient."""
 
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the sum of the logarithms, which may be negative."""
-        self.remember(slopes_of_logs(losses))
+        self.record(derivatives_of_logs(losses))
         return logs_of_present(losses).sum()
 
 
 def logs_of_present(losses: TaskLosses) -> Tensor:
     """Return the logarithms (T,) of the present tasks' losses; zero for the others."""
-    # not by clamp: in single precision its gradient at the smallest is not that of slopes_of_logs
-    logs = torch.where(_counts(losses), losses.values, SMALLEST).log()
+    # not by clamp: its gradient at MIN_LOSS in single precision is not that of derivatives_of_logs
+    logs = torch.where(_counts(losses), losses.values, MIN_LOSS).log()
     return torch.where(losses.present, logs, 0.0)
 
 
-def slopes_of_logs(losses: TaskLosses) -> Tensor:
-    """Return the derivatives (T,) of those logarithms; zero where a loss is below the smallest."""
+def derivatives_of_logs(losses: TaskLosses) -> Tensor:
+    """Return the derivatives (T,) of those logarithms; zero where a loss is below the minimum."""
     return torch.where(_counts(losses), 1 / losses.values.detach(), 0.0)
 
 
 def _counts(losses: TaskLosses) -> Tensor:
-    return losses.present & (losses.values >= SMALLEST)
+    return losses.present & (losses.values >= MIN_LOSS)

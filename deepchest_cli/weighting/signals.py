@@ -1,12 +1,18 @@
-"""How well each task does, measured from logits, and the window of steps it is measured on."""
+"""Signals of how well each task does: measured from logits, or taken from an epoch's metrics."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.weighting.base import MIN_LOSS, Performance, check_option
+
+TREND = "loss-trend"
+SPLITS = ("train", "validation")
 
 
 def measure(signal: str, logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
@@ -22,8 +28,8 @@ def measure(signal: str, logits: Tensor, labels: Tensor, known: Tensor) -> Tenso
     if logits.device.type == "mps":  # Metal has no double precision
         logits, labels, known = logits.cpu(), labels.cpu(), known.cpu()
     values = [
-        SIGNALS[signal](scores[seen], positive[seen])
-        for scores, positive, seen in zip(
+        SIGNALS[signal](scores[mask], positive[mask])
+        for scores, positive, mask in zip(
             logits.detach().double().T, (labels > 0).T, known.bool().T, strict=True
         )
     ]
@@ -49,7 +55,7 @@ def _f1(logits: Tensor, positive: Tensor) -> Tensor:
 
 
 def _auroc(logits: Tensor, positive: Tensor) -> Tensor:
-    """The chance that a positive scores above a negative, ties counting half; needs both."""
+    """The probability that a positive scores above a negative, ties counting half; needs both."""
     negatives, positives = logits[~positive].sort().values, logits[positive]
     below = torch.searchsorted(negatives, positives)
     tied_or_below = torch.searchsorted(negatives, positives, right=True)
@@ -59,9 +65,9 @@ def _auroc(logits: Tensor, positive: Tensor) -> Tensor:
 def _average_precision(logits: Tensor, positive: Tensor) -> Tensor:
     """The precision at the score of each positive, averaged; needs a positive."""
     positives = logits[positive].sort().values
-    found = len(positives) - torch.searchsorted(positives, positives)
+    true_positives = len(positives) - torch.searchsorted(positives, positives)
     predicted = len(logits) - torch.searchsorted(logits.sort().values, positives)
-    return (found.double() / predicted).mean()
+    return (true_positives.double() / predicted).mean()
 
 
 def _loss(logits: Tensor, positive: Tensor) -> Tensor:
@@ -69,7 +75,7 @@ def _loss(logits: Tensor, positive: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, positive.double())
 
 
-def _loss_ratio(logits: Tensor, positive: Tensor) -> Tensor:
+def _normalized_cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:
     """The loss divided by H(p) = -p ln p - (1 - p) ln(1 - p), p the prevalence; needs both.
 
     H(p) is the loss of the best constant prediction: at 1 a model has learned nothing but p.
@@ -79,7 +85,7 @@ def _loss_ratio(logits: Tensor, positive: Tensor) -> Tensor:
     return torch.where(entropy > 0, _loss(logits, positive) / entropy, torch.nan)
 
 
-# of a task's known logits and labels (n,); without any all are NaN, as are means of nothing
+# of a task's known logits and labels (n,); without any all are NaN, as empty means are
 SIGNALS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "accuracy": _accuracy,
     "balanced-accuracy": _balanced_accuracy,
@@ -87,46 +93,114 @@ SIGNALS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "auroc": _auroc,
     "average-precision": _average_precision,
     "loss": _loss,
-    "normalized-cross-entropy": _loss_ratio,
+    "normalized-cross-entropy": _normalized_cross_entropy,
 }
 
 
-class Observed:
-    """The logits, labels and known marks of some steps, each (B, T)."""
+class SignalSource(nn.Module):
+    """DeepChest's signal (T,) when an update is due: an epoch's metric, or measured on its steps.
 
-    def __init__(self) -> None:
-        self.steps: list[tuple[Tensor, Tensor, Tensor]] = []
+    `DeepChestWeighter` describes the options. The signal `loss-trend` is
+    L_i(e) / L_i(e - trend_epochs), L_i(e) the mean loss of epoch e.
+    """
 
-    def add(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
-        """Take in a step; nothing of the caller's is kept."""
-        self.steps.append((logits.detach().float().clone(), labels > 0, known.bool().clone()))
+    def __init__(self, signal: str, split: str, every: int, trend_epochs: int) -> None:
+        super().__init__()
+        _check_options(signal, split, every, trend_epochs)
+        self.signal, self.split, self.every = signal, split, every
+        self.metric = "loss" if signal == TREND else signal
+        # every training loop has accuracy and loss
+        is_given = split == "validation" or self.metric in ("accuracy", "loss")
+        self.collects = every > 0 or not is_given
+        self.observed: list[tuple[Tensor, Tensor, Tensor]] = []  # steps since the last update
+        self.past: deque[Tensor] = deque(maxlen=trend_epochs)  # the losses of the last epochs
+        self.step = 0  # since the last update
 
-    def joined(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits, labels and known marks (N, T) of all steps.
+    @property
+    def more_is_worse(self) -> bool:
+        """Whether a task with a large signal is one to be raised."""
+        return self.metric in ("loss", "normalized-cross-entropy")
 
-        Raises `UsageError` when there is none.
-        """
-        if not self.steps:
+    def observe(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
+        """Collect copies of a step's tables, each (B, T), where the signal needs them."""
+        if self.collects:
+            step = (logits.detach().float().clone(), labels > 0, known.bool().clone())
+            self.observed.append(step)
+
+    def after_step(self) -> Tensor | None:
+        """Return the signal (T,) of the last `every` steps when they are complete."""
+        if not self.every:
+            return None
+        self.step += 1
+        if self.step < self.every:
+            return None
+        self.step = 0
+        return self._measured()
+
+    def end_epoch(self, performance: Performance) -> Tensor | None:
+        """Return the signal (T,) of the epoch; None with `every`, or before a trend exists."""
+        if self.every:
+            return None
+        values = self._of_epoch(performance)
+        self.observed = []
+        return self._trend(values) if self.signal == TREND else values
+
+    def _of_epoch(self, performance: Performance) -> Tensor:
+        key = self.metric.replace("-", "_")
+        given = performance.training if self.split == "train" else performance.validation
+        if key in given:
+            return given[key].detach().double().cpu()
+        if self.collects:
+            return self._measured()
+        raise UsageError(
+            f"The signal {self.signal!r} of deepchest needs the {self.split} {key!r} of each "
+            "epoch.",
+            f"Given: {', '.join(given) or 'nothing'}.",
+        )
+
+    def _measured(self) -> Tensor:
+        if not self.observed:
             raise UsageError(
                 "No step has been observed.", "Call observe(logits, labels, known) once a step."
             )
-        device = self.steps[-1][0].device  # a checkpoint's steps may lie on another
-        logits, labels, known = (
-            torch.cat([part.to(device) for part in column])
-            for column in zip(*self.steps, strict=True)
-        )
-        return logits, labels, known
+        values = measure(self.metric, *self._joined())
+        self.observed = []
+        return values
 
-    def clear(self) -> None:
-        """Forget all steps."""
-        self.steps = []
+    def _trend(self, losses: Tensor) -> Tensor | None:
+        complete = len(self.past) == self.past.maxlen
+        trend = losses / self.past[0].to(losses).clamp(min=MIN_LOSS) if complete else None
+        self.past.append(losses.clone())
+        return trend
 
-    def state(self) -> dict[str, Tensor]:
-        """Return what `load` takes, for a checkpoint; empty without a step."""
-        if not self.steps:
-            return {}
-        return dict(zip(("logits", "labels", "known"), self.joined(), strict=True))
+    def _joined(self) -> list[Tensor]:
+        """Return logits, labels and label mask (N, T) of all observed steps."""
+        device = self.observed[-1][0].device  # a checkpoint's steps may lie on another
+        columns = zip(*self.observed, strict=True)
+        return [torch.cat([step.to(device) for step in column]) for column in columns]
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take up the steps of a checkpoint in place of those seen so far."""
-        self.steps = [(state["logits"], state["labels"], state["known"])] if state else []
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return observed steps and past losses in tensors and plain values."""
+        observed = self._joined() if self.observed else []
+        return {"step": self.step, "past": list(self.past), "observed": observed}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the state of a checkpoint."""
+        self.step = state["step"]
+        self.past = deque(state["past"], maxlen=self.past.maxlen)
+        self.observed = [tuple(state["observed"])] if state["observed"] else []
+
+
+def _check_options(signal: str, split: str, every: int, trend_epochs: int) -> None:
+    if signal not in (*SIGNALS, TREND):
+        raise unknown_name("signal of deepchest:", signal, (*SIGNALS, TREND))
+    if split not in SPLITS:
+        raise unknown_name("split of deepchest:", split, SPLITS)
+    for name, value, least in (("every", every, 0), ("trend_epochs", trend_epochs, 1)):
+        check_option("deepchest", name, value, value >= least, f"at least {least}")
+    for case, applies, hint in (
+        ("split=validation", split == "validation", "Validation runs at an epoch's end only."),
+        (f"signal={TREND}", signal == TREND, "The trend compares mean losses of whole epochs."),
+    ):
+        is_valid = not (every and applies)
+        check_option("deepchest", "every", every, is_valid, f"0 with {case}", hint)

@@ -1,4 +1,4 @@
-"""Smooth Tchebycheff scalarisation (Lin et al. 2024, "Smooth Tchebycheff Scalarization for
+"""Smooth Tchebycheff scalarization (Lin et al. 2024, "Smooth Tchebycheff Scalarization for
 Multi-Objective Optimization", arXiv 2402.19078), in the form of the library LibMTL.
 
 With L_i the task's loss and T' the number of tasks that are present, the sums over these:
@@ -10,7 +10,6 @@ w_i = 1 / L_i in the warm-up, then T' softmax_i(l / mu) / L_i.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,21 +17,22 @@ from torch import Tensor
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import (
-    SMALLEST,
+    DEFAULT_CONTEXT,
+    MIN_LOSS,
     Context,
     Performance,
-    StepWeighter,
+    PerStepWeighter,
     TaskLosses,
+    check_option,
     safe_log,
     softmax_over,
+    to_like,
 )
-from deepchest_cli.weighting.scale_invariant import logs_of_present, slopes_of_logs
-
-UNPLANNED = Context()
+from deepchest_cli.weighting.scale_invariant import derivatives_of_logs, logs_of_present
 
 
-class SmoothTchebycheff(StepWeighter):
-    """A smooth maximum of the losses' logarithms, each relative to where the warm-up left it.
+class SmoothTchebycheff(PerStepWeighter):
+    """A smooth maximum of the losses' logarithms, each relative to its value after the warm-up.
 
     mu: above 0; near 0 only the task that has fallen behind most counts, the larger the more all
         count alike. The paper tries 0.01 to 1; 1 is LibMTL's default.
@@ -41,6 +41,7 @@ class SmoothTchebycheff(StepWeighter):
     A loss below 1e-8 counts as 1e-8, without gradient.
     """
 
+    saved = ("epoch",)
     nadir: Tensor
 
     def __init__(
@@ -48,24 +49,22 @@ class SmoothTchebycheff(StepWeighter):
         tasks: Sequence[str],
         mu: float = 1.0,
         warmup_epochs: int = 4,
-        context: Context = UNPLANNED,
+        context: Context = DEFAULT_CONTEXT,
     ) -> None:
         super().__init__(tasks)
         _check(mu, warmup_epochs, context.epochs)
         self.mu, self.warmup_epochs = mu, warmup_epochs
-        self.epoch = 0  # finished epochs; no buffer: to read one off a GPU would hold up each step
+        self.epoch = 0  # finished; no buffer: reading one from a GPU would delay each step
         self.register_buffer("nadir", torch.ones(len(self.tasks), dtype=torch.float64))
 
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the objective of the warm-up or of what follows; it may be negative."""
         if self.epoch < self.warmup_epochs:
-            self.remember(slopes_of_logs(losses))
+            self.record(derivatives_of_logs(losses))
             return logs_of_present(losses).sum()
-        # the type first: Metal has no double precision
-        nadir = self.nadir.log().to(losses.values.dtype).to(losses.values.device)
-        scores = (safe_log(losses) - nadir) / self.mu
+        scores = (safe_log(losses) - to_like(self.nadir.log(), losses.values)) / self.mu
         present, number = losses.present, losses.present.sum()
-        self.remember(number * softmax_over(present, scores.detach()) * slopes_of_logs(losses))
+        self.record(number * softmax_over(present, scores.detach()) * derivatives_of_logs(losses))
         largest = self.mu * torch.logsumexp(scores.masked_fill(~present, -math.inf), dim=0)
         return torch.where(number > 0, number * largest, 0.0)  # none present: no NaN
 
@@ -75,29 +74,17 @@ class SmoothTchebycheff(StepWeighter):
         if self.epoch != self.warmup_epochs:
             return []
         means = performance.training["loss"].to(self.nadir)
-        self.nadir.copy_(means.clamp(min=SMALLEST).nan_to_num(nan=1.0))
-        unknown = [task for task, gone in zip(self.tasks, means.isnan(), strict=True) if gone]
+        self.nadir.copy_(means.clamp(min=MIN_LOSS).nan_to_num(nan=1.0))
         return [
             f"No known label of {task} in the last warm-up epoch: its nadir stays 1."
-            for task in unknown
+            for task, nan in zip(self.tasks, means.isnan(), strict=True)
+            if nan
         ]
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the number of finished epochs."""
-        return {"epoch": self.epoch}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's epoch."""
-        self.epoch = state["epoch"]
 
 
 def _check(mu: float, warmup_epochs: int, epochs: int | None) -> None:
-    if not 0 < mu < math.inf:
-        raise UsageError(f"Option 'mu' of stch should be above 0. Found {mu}.")
-    if warmup_epochs < 0:
-        raise UsageError(
-            f"Option 'warmup_epochs' of stch should be 0 or above. Found {warmup_epochs}."
-        )
+    check_option("stch", "mu", mu, 0 < mu < math.inf, "above 0")
+    check_option("stch", "warmup_epochs", warmup_epochs, warmup_epochs >= 0, "0 or above")
     if epochs is not None and epochs <= warmup_epochs:
         raise UsageError(
             f"Option 'warmup_epochs' of stch should be below the {count_of(epochs, 'epoch')} of "

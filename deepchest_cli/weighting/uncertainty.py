@@ -13,15 +13,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.base import SMALLEST, StepWeighter, TaskLosses
+from deepchest_cli.errors import unknown_name
+from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, check_option
 
 # form: factor of s_i in the exponent, factor of s_i beside it
 FORMS = {"classification": (1.0, 0.5), "authors": (2.0, 1.0)}
-FARTHEST = 20.0  # the best s_i of a loss of 1e-8 is -17.7
+MAX_LOG_SCALE = 20.0  # the best s_i of a loss of 1e-8 is -17.7
 
 
-class UncertaintyWeighter(StepWeighter):
+class UncertaintyWeighter(PerStepWeighter):
     """Weights that are learned with the model: the larger a loss stays, the lower its weight.
 
     form: classification, the paper's for cross-entropies; or authors, which the authors of
@@ -30,7 +30,7 @@ class UncertaintyWeighter(StepWeighter):
         finds that the start matters little.
 
     The optimizer of the model should hold the parameters, without weight decay. A loss below 1e-8
-    counts as 1e-8, without gradient: s_i would fall for ever at a loss of 0.
+    counts as 1e-8, without gradient: s_i would fall without end at a loss of 0.
     """
 
     def __init__(
@@ -39,10 +39,8 @@ class UncertaintyWeighter(StepWeighter):
         super().__init__(tasks)
         if form not in FORMS:
             raise unknown_name("form of uncertainty:", form, FORMS)
-        if not -FARTHEST <= initial <= FARTHEST:
-            raise UsageError(
-                f"Option 'initial' of uncertainty should be from -20 to 20. Found {initial}."
-            )
+        is_valid = -MAX_LOG_SCALE <= initial <= MAX_LOG_SCALE
+        check_option("uncertainty", "initial", initial, is_valid, "from -20 to 20")
         self.form = form
         start = torch.full((len(self.tasks),), float(initial), dtype=torch.float32)
         self.log_scales = nn.Parameter(start)
@@ -52,6 +50,6 @@ class UncertaintyWeighter(StepWeighter):
         exponent, regularizer = FORMS[self.form]
         scales = self.log_scales.to(losses.values)  # also where the losses are on Metal
         weights = torch.exp(-exponent * scales)
-        self.remember(weights * (losses.present & (losses.values >= SMALLEST)))
-        terms = weights * losses.values.clamp(min=SMALLEST) + regularizer * scales
+        self.record(weights * (losses.present & (losses.values >= MIN_LOSS)))
+        terms = weights * losses.values.clamp(min=MIN_LOSS) + regularizer * scales
         return torch.where(losses.present, terms, torch.zeros_like(terms)).sum()

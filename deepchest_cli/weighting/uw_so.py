@@ -10,36 +10,35 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import (
-    SMALLEST,
-    StepWeighter,
+    MIN_LOSS,
+    PerStepWeighter,
     TaskLosses,
+    check_option,
     softmax_over,
     weighted_sum,
 )
 
 
-class SoftOptimalUncertaintyWeighter(StepWeighter):
+class SoftOptimalUncertaintyWeighter(PerStepWeighter):
     """Weights by a softmax of the inverse losses: the smaller a loss, the higher its weight.
 
-    temperature: above 0; the authors tune it for each data set, as it has to be of the size of
-    1 / L. The cross-entropy of a rare finding is tiny in a batch without it: 1 / L is about 500
-    for Hernia, 0.2 % of ChestX-ray14. At the prevalences of that data set, in batches of 32 and
-    for a model that knows no more than these, Hernia gets on average 0.94 of all weight at 20
-    and 0.16 at 500, the default. Losses that shrink on in training call for a higher one.
+    temperature: above 0, of the size of 1 / L; the authors tune it for each data set.
+
+    The cross-entropy of a rare finding is tiny in a batch without it: 1 / L is about 500 for
+    Hernia, 0.2 % of ChestX-ray14. At the prevalences of that data set, in batches of 32 and for a
+    model that predicts just these, Hernia has on average 0.94 of all weight at 20 and 0.16 at 500.
+    Losses that shrink further in training call for a higher temperature.
     """
 
     def __init__(self, tasks: Sequence[str], temperature: float = 500.0) -> None:
         super().__init__(tasks)
-        if not 0 < temperature < math.inf:
-            raise UsageError(
-                f"Option 'temperature' of uw-so should be above 0. Found {temperature}."
-            )
+        is_valid = 0 < temperature < math.inf
+        check_option("uw-so", "temperature", temperature, is_valid, "above 0")
         self.temperature = temperature
 
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the weighted sum of the losses; those below 1e-8 count as 1e-8 in weights."""
-        inverse = 1 / losses.values.detach().clamp(min=SMALLEST)
+        inverse = 1 / losses.values.detach().clamp(min=MIN_LOSS)
         shares = softmax_over(losses.present, inverse / self.temperature)
-        return weighted_sum(self.remember(shares), losses)
+        return weighted_sum(self.record(shares), losses)

@@ -22,10 +22,10 @@ RARE, CHOSEN = "rarity", "deepchest-rare"
 VARIANTS = (
     # the published rule, its signal replaced or held back
     "deepchest",
-    "deepchest[signal=auroc,part=validation,floor=0.5,renormalize=yes]",
-    "deepchest[signal=average-precision,part=validation,floor=0.5,renormalize=yes]",
+    "deepchest[signal=auroc,split=validation,floor=0.5,renormalize=yes]",
+    "deepchest[signal=average-precision,split=validation,floor=0.5,renormalize=yes]",
     "deepchest[signal=normalized-cross-entropy,floor=0.5,renormalize=yes]",
-    "deepchest[signal=loss-trend,part=validation,floor=0.5,renormalize=yes]",
+    "deepchest[signal=loss-trend,split=validation,floor=0.5,renormalize=yes]",
     "deepchest[signal=auroc,every=25,dead_band=0.05,floor=0.5,renormalize=yes]",
     # priors
     "prevalence[power=0.5]",

@@ -59,7 +59,7 @@ def own_work(candidate: Candidate, batch: Batch) -> float:
     logits, jacobian = torch.randn_like(batch.labels), None
     if isinstance(weighter, GradientWeighter):
         width = setup.classifier.task_layer.weight.shape[1]
-        numbers = len(values) if weighter.ahead else len(logits) * width
+        numbers = len(values) if weighter.uses_previous_weights else len(logits) * width
         jacobian = torch.randn(len(values), numbers, device=device)
     started = time.perf_counter()
     for _ in range(OWN_ROUNDS):

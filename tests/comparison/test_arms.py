@@ -10,12 +10,10 @@ def test_equal_comes_first_whether_it_is_named_or_not():
 
 
 def test_options_stand_in_brackets_and_may_have_commas_of_their_own():
-    _, one, other = parse_arms(
-        "fixed[weights=Mass:1,Hernia:2],deepchest[signal=auroc,part=training]"
-    )
+    _, one, other = parse_arms("fixed[weights=Mass:1,Hernia:2],deepchest[signal=auroc,split=train]")
     assert (one.weighter, one.options) == ("fixed", ("weights=Mass:1,Hernia:2",))
-    assert (other.weighter, other.options) == ("deepchest", ("signal=auroc", "part=training"))
-    assert other.label == "deepchest[signal=auroc,part=training]"
+    assert (other.weighter, other.options) == ("deepchest", ("signal=auroc", "split=train"))
+    assert other.label == "deepchest[signal=auroc,split=train]"
 
 
 def test_spaces_count_only_inside_a_value():

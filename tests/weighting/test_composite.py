@@ -5,7 +5,7 @@ import torch
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting import DeepChestWeighter, EqualWeighter, Performance, TaskLosses
-from deepchest_cli.weighting.base import StepWeighter
+from deepchest_cli.weighting.base import PerStepWeighter
 from deepchest_cli.weighting.composite import build_composite
 
 TASKS = ("a", "b", "c")
@@ -14,15 +14,15 @@ ACCURACY = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
 W = [1.1, 1 / 1.05, 1 / 1.05]
 
 
-class SquareWeighter(StepWeighter):
-    """Half the sum of squares, so that the weights are the losses; remembers what it is shown."""
+class SquareWeighter(PerStepWeighter):
+    """Half the sum of squares, so that the weights are the losses; records its calls."""
 
     def __init__(self, tasks):
         super().__init__(tasks)
         self.observed, self.recomputed, self.epochs = [], [], []
 
     def forward(self, losses):
-        self.remember(losses.values)
+        self.record(losses.values)
         return losses.values.square().sum() / 2
 
     def observe(self, logits, labels, known):

@@ -31,16 +31,19 @@ PREVALENCE = {
 TABLE = [[0.1, 0.5, 0.6, 0.9], [0.3, 0.52, 0.5, 0.7], [0.9, 0.4, 0.5, 0.6], [0.1, 0.2, 0.3, 0.4]]
 
 
+PERFORMANCE = {"train": "training", "validation": "validation"}  # by split
+
+
 def tensor(values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-def trace(table, metric="accuracy", part="training", **options):
+def trace(table, metric="accuracy", split="train", **options):
     """The weights after each epoch of a table of signals."""
     weighter = DeepChestWeighter([f"task {i}" for i in range(len(table[0]))], **options)
     found = []
     for values in table:
-        weighter.end_epoch(Performance(**{part: {metric: tensor(values)}}))
+        weighter.end_epoch(Performance(**{PERFORMANCE[split]: {metric: tensor(values)}}))
         found.append(weighter.weights.tolist())
     return found
 
@@ -132,20 +135,20 @@ def test_a_missing_signal_is_said_once_for_each_task():
         copied.load_state_dict(weighter.state_dict())
         weighter = copied
     assert [[note.split()[4] for note in notes] for notes in told] == [["b"], ["c"], ["a"]]
-    assert told[0] == ["The training auroc of b is undefined: its weight stays."]
+    assert told[0] == ["The train auroc of b is undefined: its weight stays."]
 
 
 def test_the_validation_signal():
-    weighter = DeepChestWeighter(["a", "b"], signal="average-precision", part="validation")
+    weighter = DeepChestWeighter(["a", "b"], signal="average-precision", split="validation")
     weighter.observe(torch.ones(2, 2), torch.ones(2, 2), torch.ones(2, 2))
     figures = {"average_precision": tensor([0.2, 0.6])}
     weighter.end_epoch(Performance({"average_precision": tensor([0.9, 0.1])}, figures))
     assert weighter.weights.tolist() == [1.1, 1 / 1.05]
-    assert weighter.source.window.steps == []
+    assert weighter.source.observed == []
 
 
 def test_a_signal_that_nobody_gives_is_refused():
-    weighter = DeepChestWeighter(["a"], signal="f1", part="validation")
+    weighter = DeepChestWeighter(["a"], signal="f1", split="validation")
     with pytest.raises(UsageError, match="needs the validation 'f1'") as error:
         weighter.end_epoch(Performance(validation={"loss": tensor([0.2])}))
     assert "loss" in error.value.hint
@@ -205,10 +208,10 @@ def test_a_training_signal_is_measured_on_the_epochs_steps(signal):
 
 
 def test_nothing_is_collected_for_figures_that_the_loop_has():
-    for options in ({}, {"signal": "loss"}, {"signal": "loss-trend"}, {"part": "validation"}):
+    for options in ({}, {"signal": "loss"}, {"signal": "loss-trend"}, {"split": "validation"}):
         weighter = DeepChestWeighter(["a", "b", "c"], **options)
         take(weighter, steps(2))
-        assert weighter.source.window.steps == []
+        assert weighter.source.observed == []
 
 
 @pytest.mark.parametrize("signal", ["accuracy", "auroc", "loss"])
@@ -252,7 +255,7 @@ def test_a_run_resumes_in_the_middle_of_an_epoch(tmp_path, options, cut):
         weighter.end_epoch(Performance())
     assert whole.weights.tolist() != [1.0] * 3
     assert torch.equal(whole.weights, resumed.weights)
-    assert str(whole.get_extra_state()) == str(resumed.get_extra_state())
+    assert str(whole.state_dict()) == str(resumed.state_dict())
 
 
 def test_a_copy_collects_for_itself():
@@ -260,14 +263,14 @@ def test_a_copy_collects_for_itself():
     take(weighter, steps(1))
     twin = copy.deepcopy(weighter)
     take(twin, steps(2))
-    assert len(weighter.source.window.steps) == 1
+    assert len(weighter.source.observed) == 1
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"signal": "auc"}, "Unknown signal of deepchest: 'auc'. Did you mean 'auroc'"),
-        ({"part": "train"}, "Unknown part of deepchest: 'train'. Did you mean 'training'"),
+        ({"split": "training"}, "Unknown split of deepchest: 'training'. Did you mean 'train'"),
         ({"threshold": "mode"}, "Unknown threshold of deepchest: 'mode'"),
         ({"dead_band": 1.0}, "'dead_band' of deepchest should be from 0 to below 1. Found 1.0"),
         ({"dead_band": -0.1}, "'dead_band' of deepchest should be from 0"),
@@ -275,7 +278,7 @@ def test_a_copy_collects_for_itself():
         ({"floor": NAN}, "'floor' of deepchest should be from 0"),
         ({"every": -1}, "'every' of deepchest should be at least 0. Found -1"),
         ({"trend_epochs": 0}, "'trend_epochs' of deepchest should be at least 1. Found 0"),
-        ({"every": 5, "part": "validation"}, "should be 0 with part=validation. Found 5"),
+        ({"every": 5, "split": "validation"}, "should be 0 with split=validation. Found 5"),
         ({"every": 5, "signal": "loss-trend"}, "should be 0 with signal=loss-trend. Found 5"),
     ],
 )

@@ -172,8 +172,8 @@ def test_a_state_handed_over_in_memory_stays_as_it_is():
     fresh.load_state_dict(state)
     list(stepped(fresh, STEPS))
     assert torch.equal(state["scores"], kept["scores"])
-    for name, value in kept["_extra_state"][0].items():
-        assert torch.equal(state["_extra_state"][0][name], value)
+    for name, value in kept["adam._extra_state"][0].items():
+        assert torch.equal(state["adam._extra_state"][0][name], value)
 
 
 @pytest.mark.parametrize("change", [copy.deepcopy, lambda w: w.float(), lambda w: w.cpu()])

@@ -29,12 +29,12 @@ def test_half_the_prevalence_is_added():
         begin("prevalence")
 
 
-def test_the_authors_figures_go_by_name():
+def test_the_authors_values_go_by_name():
     assert begin("authors-cnn") == [1.02655, 1.00055]
     assert begin("authors-resnet") == [1.025, 1.00055]
     assert begin("authors-cnn", ["Infiltration"]) == [1.0878]
     assert sum(begin("authors-resnet", FINDINGS)) == pytest.approx(14.2429)
-    with pytest.raises(UsageError, match="authors' figures for: Fracture, Pneumonitis"):
+    with pytest.raises(UsageError, match="authors' table for: Fracture, Pneumonitis"):
         begin("authors-cnn", ["Fracture", "Mass", "Pneumonitis"])
 
 

@@ -8,8 +8,7 @@ import torch
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import Context, Performance
-from deepchest_cli.weighting.rarity import RarityWeighter
-from deepchest_cli.weighting.rarity_signals import standard_errors
+from deepchest_cli.weighting.rarity import RarityWeighter, standard_errors
 
 TASKS = ["common", "middling", "rare"]
 PREVALENCE = [0.2, 0.05, 0.01]

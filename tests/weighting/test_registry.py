@@ -1,71 +1,79 @@
 import dataclasses
 import inspect
-from functools import partial
 
 import pytest
 
 from deepchest_cli import weighting
+from deepchest_cli.config import renamed
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting import WEIGHTERS, EqualWeighter, build_weighter, lazy, public
-from deepchest_cli.weighting.info import GIVEN
+from deepchest_cli.weighting import WEIGHTERS, EqualWeighter, build_weighter
+from deepchest_cli.weighting.registry import read_weighter
 
 
 def test_options_arrive_with_their_type():
     weighter = build_weighter("deepchest", ["a"], {"cap": "2.5"})
-    assert weighter.cap == 2.5
+    assert weighter.rule.cap == 2.5
 
 
 @pytest.mark.parametrize(("text", "value"), [("false", False), ("Yes", True), ("0", False)])
-def test_switches_are_read_as_words(monkeypatch, text, value):
+def test_booleans_are_read_as_words(monkeypatch, text, value):
     class Switched(EqualWeighter):
         def __init__(self, tasks, loud=True):
             super().__init__(tasks)
             self.loud = loud
 
-    info = dataclasses.replace(WEIGHTERS["equal"], factory=Switched)
-    monkeypatch.setitem(WEIGHTERS, "switched", info)
-    assert build_weighter("switched", ["a"], {"loud": text}).loud is value
+    monkeypatch.setattr("deepchest_cli.weighting.equal.EqualWeighter", Switched)
+    info = dataclasses.replace(WEIGHTERS["equal"], options={"loud": True})
+    monkeypatch.setitem(WEIGHTERS, "equal", info)
+    assert build_weighter("equal", ["a"], {"loud": text}).loud is value
     with pytest.raises(UsageError, match="type bool"):
-        build_weighter("switched", ["a"], {"loud": "perhaps"})
-
-
-def factory_of(name):
-    """Return what is imported late, and the defaults that are not the class's own."""
-    factory = WEIGHTERS[name].factory
-    return (factory.func, factory.keywords) if isinstance(factory, partial) else (factory, {})
+        build_weighter("equal", ["a"], {"loud": "perhaps"})
 
 
 @pytest.mark.parametrize("name", WEIGHTERS)
-def test_options_that_are_read_from_the_source_are_those_of_the_class(name):
-    factory, changed = factory_of(name)
-    actual = inspect.signature(factory.load()).parameters
-    read = inspect.signature(factory).parameters
-    assert list(read) == list(actual)
-    expected = {key: p.default for key, p in actual.items() if key not in GIVEN}
+def test_the_options_of_the_catalog_are_those_of_the_signature(name):
+    parameters = inspect.signature(WEIGHTERS[name].factory).parameters.values()
+    expected = {p.name: p.default for p in parameters if p.name not in ("tasks", "context")}
     options = WEIGHTERS[name].options
-    assert options == {**expected, **changed}
-    assert [type(options[key]) for key in expected] == [type(v) for v in expected.values()]
+    assert options == expected
+    assert list(options) == list(expected)
+    assert [type(value) for value in options.values()] == [type(v) for v in expected.values()]
 
 
-@pytest.mark.parametrize("name", ["pcgrad", "deepchest", "deepchest-rare"])
-def test_options_are_known_where_there_are_no_sources(name, monkeypatch):
-    expected = dict(WEIGHTERS[name].options)
-
-    def no_source(module):
-        raise OSError(module)
-
-    lazy._parameters.cache_clear()
-    monkeypatch.setattr(lazy, "_tree", no_source)
-    assert WEIGHTERS[name].options == expected
+@pytest.mark.parametrize("name", WEIGHTERS)
+def test_every_weighter_is_an_attribute_of_the_package(name):
+    info = WEIGHTERS[name]
+    assert getattr(weighting, info.factory_name) is info.factory
 
 
 def test_the_package_has_what_it_lists_and_nothing_else():
-    assert {"WEIGHTERS", "WeighterInfo"} < set(public.__all__)
-    assert all(getattr(weighting, name) is getattr(public, name) for name in public.__all__)
+    for name in weighting._MODULES:
+        assert getattr(weighting, name).__name__ == name
     with pytest.raises(
         AttributeError, match="'deepchest_cli.weighting' has no attribute 'nothing'"
     ):
         _ = weighting.nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("deepchest", ("part", "validation")),
+        ("deepchest", ("renormalise", "yes")),
+        ("deepchest+dwa", ("deepchest.part", "training")),
+    ],
+)
+def test_an_option_of_version_0_1_is_answered_with_the_new_one(name, option):
+    new = renamed.WORDS[option[0].removeprefix("deepchest.")]
+    with pytest.raises(UsageError, match=f"It is called '{new}' since version 0.2"):
+        read_weighter(name, [option])
+
+
+@pytest.mark.parametrize("name", ["deepchest", "rarity"])
+def test_a_signal_of_version_0_1_is_answered_with_the_new_one(name):
+    expected = "'loss-ratio'. It is called 'normalized-cross-entropy' since version 0.2"
+    with pytest.raises(UsageError, match=expected):
+        build_weighter(name, ["a"], {"signal": "loss-ratio"})
 
 
 def test_a_misspelled_weighter_suggests_the_nearest():
@@ -96,7 +104,7 @@ def test_options_of_a_composition_go_to_the_method_that_they_name():
     weighter = build_weighter(
         "deepchest+dwa", ["a", "b"], {"deepchest.cap": "2", "temperature": "3"}
     )
-    assert weighter.deepchest.cap == 2
+    assert weighter.deepchest.rule.cap == 2
     assert weighter.other.temperature == 3
     with pytest.raises(UsageError, match="option of the weighter 'dwa'"):
         build_weighter("deepchest+dwa", ["a"], {"cap": "2"})

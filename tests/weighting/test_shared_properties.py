@@ -8,11 +8,11 @@ import torch
 from tests_support import weighter_options
 
 from deepchest_cli.weighting import WEIGHTERS, Context, Performance, TaskLosses, build_weighter
-from deepchest_cli.weighting.composite import UNFIT
+from deepchest_cli.weighting.composite import INCOMPATIBLE
 
 TASKS = ("a", "b", "c", "d")
 LOSS = [name for name, info in WEIGHTERS.items() if info.kind == "loss"]
-NAMES = [*LOSS, *(f"deepchest+{name}" for name in LOSS if name not in UNFIT)]
+NAMES = [*LOSS, *(f"deepchest+{name}" for name in LOSS if name not in INCOMPATIBLE)]
 EPOCHS = ([0.1, 0.5, 0.9, 0.7], [0.6, 0.5, 0.9, 0.7])
 METRICS = (
     "accuracy",

@@ -1,4 +1,4 @@
-"""Signals against scikit-learn, and against figures worked by hand where it has none."""
+"""Signals against scikit-learn, and against values worked by hand where it has none."""
 
 import math
 
@@ -15,7 +15,8 @@ from sklearn.metrics import (
 )
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.signals import SIGNALS, Observed, measure
+from deepchest_cli.weighting.base import Performance
+from deepchest_cli.weighting.signals import SIGNALS, SignalSource, measure
 
 NAN = math.nan
 
@@ -115,34 +116,40 @@ def test_the_values_are_the_same_on_a_cuda_device(signal):
     assert there.tolist() == pytest.approx(measure(signal, *here).tolist(), rel=1e-12)
 
 
-def test_a_window_gives_its_steps_back_and_forgets_them():
-    tables, window = material(0), Observed()
-    for first in range(0, 200, 50):
-        window.add(*(table[first : first + 50] for table in tables))
-    assert all(torch.equal(a, b) for a, b in zip(window.joined(), tables, strict=True))
-    window.clear()
+def collected(*seeds, chunks=1):
+    """A source that has observed the tables of each seed, in so many chunks."""
+    source = SignalSource("auroc", "train", every=0, trend_epochs=1)
+    for seed in seeds:
+        for chunk in zip(*(table.chunk(chunks) for table in material(seed)), strict=True):
+            source.observe(*chunk)
+    return source
+
+
+def test_observed_steps_are_measured_as_one_table_and_forgotten():
+    source = collected(0, chunks=4)
+    expected = measure("auroc", *material(0))
+    assert torch.equal(source.end_epoch(Performance()), expected)
     with pytest.raises(UsageError, match="No step has been observed"):
-        window.joined()
+        source.end_epoch(Performance())
 
 
-def test_a_window_keeps_nothing_of_the_callers():
+def test_observed_steps_are_copies():
     logits, labels, known = material(0)
-    window = Observed()
-    window.add(logits.requires_grad_(), labels, known)
+    source = SignalSource("auroc", "train", every=0, trend_epochs=1)
+    source.observe(logits.requires_grad_(), labels, known)
     for tensor in (logits.data, labels, known):
         tensor.zero_()
-    found = window.joined()
-    assert not found[0].requires_grad
-    assert all(tensor.any() for tensor in found)
+    assert not source.observed[0][0].requires_grad
+    assert all(tensor.any() for tensor in source.observed[0])
 
 
-def test_a_window_survives_a_save_and_a_load(tmp_path):
-    window, fresh, empty = Observed(), Observed(), Observed()
-    window.add(*material(0))
-    window.add(*material(1))
-    torch.save([window.state(), empty.state()], tmp_path / "state.pt")
+def test_observed_steps_survive_a_save_and_a_load(tmp_path):
+    source, empty = collected(0, 1), collected()
+    torch.save([source.state_dict(), empty.state_dict()], tmp_path / "state.pt")
     full, nothing = torch.load(tmp_path / "state.pt", weights_only=True)
-    fresh.load(full)
-    assert all(torch.equal(a, b) for a, b in zip(fresh.joined(), window.joined(), strict=True))
-    fresh.load(nothing)
-    assert fresh.state() == {}
+    fresh = collected()
+    fresh.load_state_dict(full)
+    assert torch.equal(fresh.end_epoch(Performance()), source.end_epoch(Performance()))
+    fresh = collected(0)
+    fresh.load_state_dict(nothing)
+    assert fresh.observed == []

@@ -29,7 +29,7 @@ class Arm:
 
 
 def parse_arms(text: str) -> tuple[Arm, ...]:
-    """Return the weighters of a list such as `equal,deepchest[signal=auroc,part=validation]`.
+    """Return the weighters of a list such as `equal,deepchest[signal=auroc,split=validation]`.
 
     Equal weighting comes first, whether it is named or not. Raises `UsageError` for brackets that
     do not match and for a weighter that is listed twice.

@@ -1,7 +1,7 @@
-"""The one file that knows torchjd: numbers in, numbers out, and no memory of its own.
+"""The only module that uses torchjd: numbers in, numbers out, and no state.
 
-What torchjd's objects remember between steps has gaps in its state dicts (GradVac's cannot be
-loaded, Excess-MTL's has a count outside), so that a method's memory is handed in and comes back.
+The state dicts of torchjd's objects are incomplete (GradVac's cannot be loaded, Excess-MTL's lacks
+a count), so a method's state is passed in and returned.
 Gramians (m, m) are in double precision on the CPU, with a trace of one: several of torchjd's
 thresholds are absolute, and gradients of features are smaller than these.
 """
@@ -21,7 +21,7 @@ EXTRA = "gradient"
 
 
 def find_packages() -> str:
-    """Say what is installed of the extra; raises `UsageError` for what is not."""
+    """Return what is installed of the extra; raises `UsageError` for what is not."""
     require("Some weighters of task gradients need")
     return f"{TORCHJD} {version(TORCHJD)}, for all weighters of task gradients"
 

@@ -1,6 +1,6 @@
 """Aligned-MTL (Senushkin et al. 2023, "Independent Component Alignment for Multi-Task Learning").
 
-Over the m tasks that take part, with G the products of their gradients, G = V diag(l) V^T:
+Over the m active tasks, with G the products of their gradients, G = V diag(l) V^T:
     w = (1 / m) B 1,   B = sqrt(s) V diag(1 / sqrt(l)) V^T,   s the smallest of all l above zero
     direction = sum of w_i g_i
 The gradients are replaced by the nearest ones that are orthogonal and all as long as sqrt(s).
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from deepchest_cli.errors import unknown_name
-from deepchest_cli.weighting.base import Context
+from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context
 from deepchest_cli.weighting.gradients import adapter
-from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, SolvedWeighter
+from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 
 SCALES = ("min", "median", "rmse")
 
@@ -29,16 +29,15 @@ class AlignedWeighter(SolvedWeighter):
     """
 
     name = "aligned-mtl"
-    by_torchjd = True
+    uses_torchjd = True
 
     def __init__(
-        self, tasks: Sequence[str], scale: str = "min", context: Context = NO_SEED_GIVEN
+        self, tasks: Sequence[str], scale: str = "min", context: Context = DEFAULT_CONTEXT
     ) -> None:
         super().__init__(tasks, context)
         if scale not in SCALES:
             raise unknown_name("scale of aligned-mtl:", scale, SCALES)
         self.scale = scale
 
-    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
-        """Return the weights (m,) of the tasks that take part."""
+    def solve(self, gramian: Tensor, scale: float, active: Tensor) -> Tensor:
         return adapter.aligned_mtl(gramian, self.scale)

@@ -6,24 +6,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.base import TaskLosses, Weighter
+from deepchest_cli.weighting.base import TaskLosses, Weighter, to_like
 
-# a norm below this share of the largest is none: single precision ends there
-NO_GRADIENT = 1e-7
-AT_ONCE = 2**18  # columns of a jacobian that are turned to double precision, one copy at a time
-BLOCK = 2**12  # of more columns so many are added up in the gradients' own precision
+MIN_RELATIVE_NORM = 1e-7  # of the largest norm; below it single precision has no digits left
+MAX_DOUBLE_COLUMNS = 2**18  # of a jacobian that is converted to double precision as a whole
+BLOCK = 2**12  # columns of a wider one that are summed in the gradients' own precision
 
 
 class GradientWeighter(Weighter):
-    """A weighter that sees each task's gradient by what all tasks share.
+    """A weighter that needs each task's gradient by what all tasks share.
 
-    That is either the batch's last shared features, or the parameters before them; a task's
-    gradient by what it shares with no other goes by `head_weights` alone.
+    Gradients are taken at the batch's last shared features or at the parameters before them; the
+    gradient of a task's own head is scaled by `head_weights` alone.
     """
 
-    # whether its weights follow from the steps before, and of a step's gradients the lengths alone
-    # count; these are then taken at the last shared layer, and the objective is the sum of w_i L_i
-    ahead: ClassVar[bool] = False
+    # whether a step uses the weights of the steps before, and only the norms of its gradients
+    # matter; these are then taken at the last shared layer, and the objective is sum of w_i L_i
+    uses_previous_weights: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, losses: TaskLosses, jacobian: Tensor) -> Tensor:
@@ -34,25 +33,23 @@ class GradientWeighter(Weighter):
 
     @property
     def head_weights(self) -> Tensor:
-        """The weight (T,) of each task's loss for the parameters that are its own."""
+        """The weight (T,) of each task's loss for the parameters of its own head."""
         return torch.ones(len(self.tasks), dtype=torch.float64)
 
 
 def gramian_of(jacobian: Tensor) -> Tensor:
     """Return the products (T, T) of all pairs of rows, in double precision on the CPU.
 
-    What is small decides in these methods, and solvers work on the CPU in any case. Gradients of
-    whole models are multiplied block by block in their own precision, for a fifth of the time.
+    Small differences decide in these methods, and solvers run on the CPU anyway. Gradients of
+    whole models are multiplied block by block in their own precision, in a fifth of the time.
     """
     # the device first: Metal has no double precision
     source = jacobian.cpu() if jacobian.device.type == "mps" else jacobian
-    blocks = source.shape[1] // BLOCK if source.shape[1] > AT_ONCE else 0
+    blocks = source.shape[1] // BLOCK if source.shape[1] > MAX_DOUBLE_COLUMNS else 0
     in_blocks, rest = source[:, : blocks * BLOCK], source[:, blocks * BLOCK :].double()
     total = rest @ rest.T
     if blocks:
-        stacked = in_blocks.reshape(len(source), blocks, BLOCK).transpose(
-            0, 1
-        )  # (blocks, T, BLOCK)
+        stacked = in_blocks.reshape(len(source), blocks, BLOCK).transpose(0, 1)
         total += torch.bmm(stacked, stacked.mT).sum(dim=0, dtype=torch.float64)
     return total.cpu()
 
@@ -60,19 +57,39 @@ def gramian_of(jacobian: Tensor) -> Tensor:
 def sum_of(weights: Tensor, jacobian: Tensor) -> Tensor:
     """Return the sum (K,) of the rows of a jacobian (T, K) times weights (T,) in double precision.
 
-    Where gradients cancel, their sum in single precision can lead elsewhere than the weights say:
-    it is in double precision where the products are, but for Metal, which has none.
+    Where gradients cancel, rounding in single precision would change the direction: the sum is in
+    double precision where the products are, except on Metal, which has none.
     """
-    large = jacobian.shape[1] > AT_ONCE or jacobian.device.type == "mps"
+    large = jacobian.shape[1] > MAX_DOUBLE_COLUMNS or jacobian.device.type == "mps"
     kind = jacobian.dtype if large else torch.float64
     # the type first: Metal has no double precision
     return (weights.to(kind).to(jacobian.device) @ jacobian.to(kind)).to(jacobian.dtype)
 
 
-def tasks_with_gradient(losses: TaskLosses, norms: Tensor) -> Tensor:
+def active_tasks(losses: TaskLosses, norms: Tensor) -> Tensor:
     """Return which tasks (T,) are present and have a gradient, on the CPU as their norms (T,).
 
-    One that has none (converged, or at a rest of its own) would hold up all others where a method
-    looks for what is good for every task.
+    A method that seeks a direction good for every task would stand still at one without gradient.
     """
-    return losses.present.cpu() & (norms > norms.max() * NO_GRADIENT)
+    return losses.present.cpu() & (norms > norms.max() * MIN_RELATIVE_NORM)
+
+
+def backward(weighter: GradientWeighter, losses: TaskLosses, features: Tensor) -> None:
+    """Back-propagate the losses, the weighter deciding the gradient of the features.
+
+    One call in place of `loss.backward()` in any training loop. features: the last shared tensor,
+    of any shape and with its graph. Layers before it receive the weighter's direction as gradient,
+    layers after it (the heads) the gradient of their own losses. GradNorm then balances the
+    gradients of the features, as if these were the last shared layer.
+    """
+    head_weights = to_like(weighter.head_weights, losses.values)
+    rows = [
+        torch.autograd.grad(loss, features, retain_graph=True, materialize_grads=True)[0]
+        for loss in losses.values
+    ]
+    direction = weighter(losses, torch.stack(rows).flatten(1))
+    handle = features.register_hook(  # type: ignore[no-untyped-call]
+        lambda _: direction.view_as(features)
+    )
+    (head_weights * losses.values).sum().backward()  # type: ignore[no-untyped-call]
+    handle.remove()

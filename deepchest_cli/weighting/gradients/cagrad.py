@@ -1,6 +1,6 @@
 """CAGrad (Liu, Liu, Jin, Stone and Liu 2021, arXiv 2110.14048).
 
-Over the m tasks that take part, with g_i the gradient of task i and g_0 the mean of all:
+Over the m active tasks, with g_i the gradient of task i and g_0 the mean of all:
     direction = the d with |d - g_0| <= c |g_0| that is best for the worst-off task, which is
               = g_0 + c |g_0| g_w / |g_w|,   g_w = sum of w_i g_i,
     w = the weights, 0 or above and of sum 1, for which g_w . g_0 + c |g_0| |g_w| is least
@@ -21,19 +21,18 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import SMALLEST, Context
-from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, SolvedWeighter
-from deepchest_cli.weighting.gradients.nonnegative import (
+from deepchest_cli.weighting.base import DEFAULT_CONTEXT, MIN_LOSS, Context, check_option
+from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
+from deepchest_cli.weighting.gradients.solvers import (
     VANISHING,
     projected,
     shortest_average,
     vanishes,
 )
 
-CLOSE = 1e-10  # of ln s
+TOLERANCE = 1e-10  # of ln s
 STEP = 2.0  # of ln s
-LEAST = 1e-3  # share of the shortest gradient, below which no |g_w| is looked for
+MIN_SHARE = 1e-3  # of the shortest gradient, the least |g_w| that is searched
 
 
 class CAGradWeighter(SolvedWeighter):
@@ -46,32 +45,30 @@ class CAGradWeighter(SolvedWeighter):
     name = "cagrad"
 
     def __init__(
-        self, tasks: Sequence[str], c: float = 0.4, context: Context = NO_SEED_GIVEN
+        self, tasks: Sequence[str], c: float = 0.4, context: Context = DEFAULT_CONTEXT
     ) -> None:
         super().__init__(tasks, context)
-        if not 0 <= c < math.inf:
-            raise UsageError(f"Option 'c' of cagrad should be 0 or above. Found {c}.")
+        check_option("cagrad", "c", c, 0 <= c < math.inf, "0 or above")
         self.c = c
 
-    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
-        """Return the weights (m,) of the tasks that take part."""
+    def solve(self, gramian: Tensor, scale: float, active: Tensor) -> Tensor:
         mean = torch.full_like(gramian[0], 1 / len(gramian))
-        reach = self.c * _length(gramian, mean)  # c |g_0|
+        radius = self.c * _length(gramian, mean)  # c |g_0|
         lengths = gramian.diagonal().sqrt()
-        if reach <= VANISHING * lengths.max():
+        if radius <= VANISHING * lengths.max():
             return mean
         shortest = shortest_average(gramian)
         least = _length(gramian, shortest)
         if vanishes(gramian, shortest):  # no direction lowers all losses
-            least = LEAST * float(lengths.min())
+            least = MIN_SHARE * float(lengths.min())
             harmless = projected(gramian, mean[None])[0]
-            if _length(gramian, harmless - mean) <= reach:
+            if _length(gramian, harmless - mean) <= radius:
                 return harmless if harmless.any() else mean
-        worst = _worst_case(gramian, reach, least, float(lengths.max()))
-        return mean + reach / _length(gramian, worst) * worst
+        worst = _worst_case(gramian, radius, least, float(lengths.max()))
+        return mean + radius / _length(gramian, worst) * worst
 
 
-def _worst_case(gramian: Tensor, reach: float, least: float, longest: float) -> Tensor:
+def _worst_case(gramian: Tensor, radius: float, least: float, longest: float) -> Tensor:
     """Return w (m,), |g_w| being from `least` to `longest`."""
     along = gramian.mean(dim=1)  # g_i . g_0
 
@@ -82,15 +79,15 @@ def _worst_case(gramian: Tensor, reach: float, least: float, longest: float) -> 
 
     def excess(exponent: float) -> float:
         """Return ln(|g_w| / (s c |g_0|)) of ln s, which falls."""
-        length = max(_length(gramian, average(exponent)), SMALLEST * least)
-        return math.log(length / reach) - exponent
+        length = max(_length(gramian, average(exponent)), MIN_LOSS * least)
+        return math.log(length / radius) - exponent
 
-    low, lowest = math.log(longest / reach), math.log(least / reach)
+    low, lowest = math.log(longest / radius), math.log(least / radius)
     while excess(low) <= 0:  # from above, since small shifts drown in rounding
         if low < lowest:
             return average(lowest)
         low -= STEP
-    return average(brentq(excess, low, low + 1.01 * STEP, xtol=CLOSE))  # some more for rounding
+    return average(brentq(excess, low, low + 1.01 * STEP, xtol=TOLERANCE))  # some more for rounding
 
 
 def _length(gramian: Tensor, weights: Tensor) -> float:

@@ -1,7 +1,7 @@
 """Excess-MTL (He et al. 2024, "Robust Multi-Task Learning with Excess Risks", ICML).
 
-At every step, over the tasks that take part, with g_i the gradient of task i, S_i the sum of its
-squares so far (number by number), and e_i(0) the excess risk at a task's first step:
+At every step, over the active tasks, with g_i the gradient of task i, S_i the sum of its
+squares so far (for each component), and e_i(0) the excess risk at a task's first step:
     e_i = sum of g_i^2 / sqrt(S_i),   r_i = e_i / e_i(0)
     w_i <- w_i exp(step r_i), scaled to the sum 1
     direction = sum of w_i g_i
@@ -12,35 +12,34 @@ Not guaranteed: that no loss is raised.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import Context
+from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, check_option, to_like
 from deepchest_cli.weighting.gradients import adapter
-from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, AggregatedWeighter
+from deepchest_cli.weighting.gradients.aggregated import AggregatedWeighter
 
 
 class ExcessWeighter(AggregatedWeighter):
-    """Weights that grow with how much a task could still be improved.
+    """Weights that grow with how much a task could still improve.
 
     step: above 0, how fast the weights move; 0.01 as in the paper.
 
-    A task that does not take part in a step keeps its share. Gradients are divided by the root of
+    An inactive task keeps its share. Gradients are divided by the root of
     the mean square of the first step's, so that the constant under the root (1e-7) is small.
     """
 
     name = "excess-mtl"
-    by_torchjd = True
+    uses_torchjd = True
+    saved = ("squares", "first", "shares", "unit")
 
     def __init__(
-        self, tasks: Sequence[str], step: float = 0.01, context: Context = NO_SEED_GIVEN
+        self, tasks: Sequence[str], step: float = 0.01, context: Context = DEFAULT_CONTEXT
     ) -> None:
         super().__init__(tasks, context)
-        if not 0 < step < math.inf:
-            raise UsageError(f"Option 'step' of excess-mtl should be above 0. Found {step}.")
+        check_option("excess-mtl", "step", step, 0 < step < math.inf, "above 0")
         self.step = step
         count = len(self.tasks)
         self.shares = torch.full((count,), 1 / count, dtype=torch.float64)
@@ -48,10 +47,10 @@ class ExcessWeighter(AggregatedWeighter):
         self.squares: Tensor | None = None  # S (T, K)
         self.unit = 0.0
 
-    def combine(self, gradients: Tensor, gramian: Tensor, taking_part: Tensor) -> Tensor:
-        """Return the direction (K,), and remember the weights."""
-        if self.squares is None and not taking_part.any():
-            self.last = torch.zeros_like(self.shares)
+    def combine(self, gradients: Tensor, gramian: Tensor, active: Tensor) -> Tensor:
+        """Return the direction (K,), and record the weights."""
+        if self.squares is None and not active.any():
+            self.last_weights = torch.zeros_like(self.shares)
             return self.weighted(gradients)
         if self.squares is None:
             self.squares = torch.zeros_like(gradients)
@@ -63,37 +62,22 @@ class ExcessWeighter(AggregatedWeighter):
                 "Leave incomplete batches out, or give it gradients of parameters.",
             )
         self.squares = self.squares.to(gradients.device)
-        if taking_part.any():
-            self._follow(gradients, self.squares, taking_part)
-        self.last = torch.where(taking_part, self.shares, 0.0)
+        if active.any():
+            self._update_shares(gradients, self.squares, active)
+        self.last_weights = torch.where(active, self.shares, 0.0)
         return self.weighted(gradients)
 
-    def _follow(self, gradients: Tensor, sums: Tensor, taking_part: Tensor) -> None:
-        """Move the shares of the tasks that take part, which keep their sum."""
-        here = taking_part.to(gradients.device)
-        rows, squares = gradients[here] / self.unit, sums[here]
-        first, shares = self.first[taking_part], self.shares[taking_part]
+    def _update_shares(self, gradients: Tensor, sums: Tensor, active: Tensor) -> None:
+        """Update the shares of the active tasks, which keep their sum."""
+        mask = active.to(gradients.device)
+        rows, squares = gradients[mask] / self.unit, sums[mask]
+        first, shares = self.first[active], self.shares[active]
         is_new = first.isnan()
         if is_new.any():
-            risks = adapter.excess_risk(rows[is_new.to(rows.device)])
-            first[is_new] = risks.cpu().to(first.dtype)
-        # the type first: Metal has no double precision
-        weights, risks = (
-            (v.to(rows.dtype).to(rows.device)) for v in (shares / shares.sum(), first)
-        )
+            new_risks = adapter.excess_risk(rows[is_new.to(rows.device)])
+            first[is_new] = new_risks.cpu().to(first.dtype)
+        weights, risks = to_like(shares / shares.sum(), rows), to_like(first, rows)
         found = adapter.excess_mtl(rows, weights, squares, risks, self.step)
-        sums[here] = squares
-        self.first[taking_part] = first
-        self.shares[taking_part] = found.cpu().to(shares.dtype) * shares.sum()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return sums, first risks and weights with the rest."""
-        own = {"squares": self.squares, "first": self.first, "shares": self.shares}
-        return {**super().get_extra_state(), **own, "unit": self.unit}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint, as copies."""
-        super().set_extra_state(state)
-        self.squares = None if state["squares"] is None else state["squares"].clone()
-        self.first, self.shares = state["first"].cpu().clone(), state["shares"].cpu().clone()
-        self.unit = state["unit"]
+        sums[mask] = squares
+        self.first[active] = first
+        self.shares[active] = found.cpu().to(shares.dtype) * shares.sum()

@@ -1,6 +1,6 @@
 """FairGrad (Ban and Ji 2024, "Fair Resource Allocation in Multi-Task Learning", 2402.15638).
 
-Over the tasks that take part, with g_i the gradient of task i and G the products of all gradients:
+Over the active tasks, with g_i the gradient of task i and G the products of all gradients:
     w = the weights above 0 with G w = w^(-1 / alpha)
     direction = sum of w_i g_i
 Where all gradients are f times as long, w is f^(-2 alpha / (1 + alpha)) times as large.
@@ -13,10 +13,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import Context
-from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, SolvedWeighter
-from deepchest_cli.weighting.gradients.fairness import fair_weights
+from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, check_option
+from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
+from deepchest_cli.weighting.gradients.solvers import fair_weights
 
 
 class FairGradWeighter(SolvedWeighter):
@@ -29,14 +28,12 @@ class FairGradWeighter(SolvedWeighter):
     name = "fairgrad"
 
     def __init__(
-        self, tasks: Sequence[str], alpha: float = 1.0, context: Context = NO_SEED_GIVEN
+        self, tasks: Sequence[str], alpha: float = 1.0, context: Context = DEFAULT_CONTEXT
     ) -> None:
         super().__init__(tasks, context)
-        if not 0 < alpha < math.inf:
-            raise UsageError(f"Option 'alpha' of fairgrad should be above 0. Found {alpha}.")
+        check_option("fairgrad", "alpha", alpha, 0 < alpha < math.inf, "above 0")
         self.alpha = alpha
 
-    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
-        """Return the weights (m,) of the tasks that take part."""
-        back: float = scale ** (-self.alpha / (1 + self.alpha))  # to gradients as long as they are
-        return fair_weights(gramian, self.alpha) * back
+    def solve(self, gramian: Tensor, scale: float, active: Tensor) -> Tensor:
+        factor: float = scale ** (-self.alpha / (1 + self.alpha))  # undoes the scaling of `gramian`
+        return fair_weights(gramian, self.alpha) * factor

@@ -12,31 +12,29 @@ is the sum of w_i L_i: a task that learns slowly, or whose gradient is small, ga
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import SMALLEST, TaskLosses
-from deepchest_cli.weighting.gradients.base import GradientWeighter, tasks_with_gradient
+from deepchest_cli.weighting.base import MIN_LOSS, TaskLosses, check_option, to_like
+from deepchest_cli.weighting.gradients.base import GradientWeighter, active_tasks
 from deepchest_cli.weighting.inner_adam import InnerAdam
 
-LEAST = 1e-3  # of a weight: below zero a loss would be driven up
+MIN_WEIGHT = 1e-3  # below zero a loss would be raised
 
 
 class GradNormWeighter(GradientWeighter):
-    """Weights that bring the tasks' gradient norms together, more for tasks that learn slowly.
+    """Weights that equalize the tasks' gradient norms, with larger norms for slow tasks.
 
     learning_rate: of Adam over the weights, above 0; 0.025 in the paper.
-    alpha: 0 or above; how strongly a slow task is pulled up, 0: norms are made equal; 1.5 in the
-        paper's NYUv2 experiments, 0.12 for tasks that are much alike.
+    alpha: 0 or above; how strongly a slow task is pulled up, 0: equal norms; 1.5 in the
+        paper's NYUv2 experiments, 0.12 for tasks that are very similar.
 
     A step uses the weights that the steps before it led to. No weight falls below 0.001 (before
-    the scaling). An absent task's weight gets no gradient; Adam's momentum moves it on.
+    the scaling). An absent task's weight gets no gradient; Adam's momentum still changes it.
     """
 
-    ahead = True
+    uses_previous_weights = True
     task_weights: Tensor
     first: Tensor
 
@@ -44,12 +42,9 @@ class GradNormWeighter(GradientWeighter):
         self, tasks: Sequence[str], learning_rate: float = 0.025, alpha: float = 1.5
     ) -> None:
         super().__init__(tasks)
-        if not 0 < learning_rate < math.inf:
-            raise UsageError(
-                f"Option 'learning_rate' of gradnorm should be above 0. Found {learning_rate}."
-            )
-        if not 0 <= alpha < math.inf:
-            raise UsageError(f"Option 'alpha' of gradnorm should be 0 or above. Found {alpha}.")
+        is_valid = 0 < learning_rate < math.inf
+        check_option("gradnorm", "learning_rate", learning_rate, is_valid, "above 0")
+        check_option("gradnorm", "alpha", alpha, 0 <= alpha < math.inf, "0 or above")
         self.alpha = alpha
         ones = torch.ones(len(self.tasks), dtype=torch.float64)
         self.register_buffer("task_weights", ones)
@@ -69,38 +64,29 @@ class GradNormWeighter(GradientWeighter):
     def forward(self, losses: TaskLosses, jacobian: Tensor) -> Tensor:
         """Return the gradient (K,) of the objective, then update the weights for the next step."""
         gradients = jacobian.detach()
-        # the type first: Metal has no double precision
-        direction = self.task_weights.to(gradients.dtype).to(gradients.device) @ gradients
+        direction = to_like(self.task_weights, gradients) @ gradients
         norms = torch.linalg.vector_norm(gradients, dim=1).cpu().double()
         if norms.isfinite().all():
-            self._update(losses, norms, tasks_with_gradient(losses, norms))
+            self._update(losses, norms, active_tasks(losses, norms))
         return direction
 
-    def _update(self, losses: TaskLosses, norms: Tensor, felt: Tensor) -> None:
+    def _update(self, losses: TaskLosses, norms: Tensor, active: Tensor) -> None:
         device = self.task_weights.device
-        norms, felt = norms.to(device), felt.to(device)
+        norms, active = norms.to(device), active.to(device)
         # the device first: Metal has no double precision
-        values = losses.values.detach().to(device).double().clamp(min=SMALLEST)
-        is_new = felt & self.first.isnan()
+        values = losses.values.detach().to(device).double().clamp(min=MIN_LOSS)
+        is_new = active & self.first.isnan()
         self.first.copy_(torch.where(is_new, values, self.first))
-        if felt.any():
-            slopes = torch.where(felt, self._slopes(values, norms, felt), 0.0)
-            self.adam.descend(self.task_weights, slopes)
-            self.task_weights.clamp_(min=LEAST)
+        if active.any():
+            gradient = self._gradient(values, norms, active)
+            self.adam.descend(self.task_weights, torch.where(active, gradient, 0.0))
+            self.task_weights.clamp_(min=MIN_WEIGHT)
             self.task_weights.mul_(len(self.tasks) / self.task_weights.sum())
 
-    def _slopes(self, values: Tensor, norms: Tensor, felt: Tensor) -> Tensor:
+    def _gradient(self, values: Tensor, norms: Tensor, active: Tensor) -> Tensor:
         """Return the gradient (T,) of L_grad by the weights; for absent tasks anything."""
         scaled = self.task_weights * norms  # G
         rates = values / self.first
-        rates = rates / rates[felt].mean()  # r
-        targets = scaled[felt].mean() * rates**self.alpha
+        rates = rates / rates[active].mean()  # r
+        targets = scaled[active].mean() * rates**self.alpha
         return norms * torch.sign(scaled - targets)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the moments and the step number of Adam."""
-        return self.adam.state()
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up moments and step number, as copies; rate and alpha are those of this weighter."""
-        self.adam.load(state)

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import Context
+from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, check_option
 from deepchest_cli.weighting.gradients import adapter
-from deepchest_cli.weighting.gradients.aggregated import NO_SEED_GIVEN, SolvedWeighter
+from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 
 
 class GradVacWeighter(SolvedWeighter):
@@ -26,28 +25,26 @@ class GradVacWeighter(SolvedWeighter):
     beta: from 0 to 1, how fast the expected cosines follow; 0.5 as in other implementations, at 0
         the method is PCGrad.
 
-    The expected cosines of a task that does not take part stay as they are.
+    The expected cosines of an inactive task stay as they are.
     """
 
     name = "gradvac"
-    by_torchjd = True
-    average = False
+    uses_torchjd = True
+    equal_sum_to_one = False
     expected: Tensor
 
     def __init__(
-        self, tasks: Sequence[str], beta: float = 0.5, context: Context = NO_SEED_GIVEN
+        self, tasks: Sequence[str], beta: float = 0.5, context: Context = DEFAULT_CONTEXT
     ) -> None:
         super().__init__(tasks, context)
-        if not 0 <= beta <= 1:
-            raise UsageError(f"Option 'beta' of gradvac should be from 0 to 1. Found {beta}.")
+        check_option("gradvac", "beta", beta, 0 <= beta <= 1, "from 0 to 1")
         self.beta = beta
         size = len(self.tasks)
         self.register_buffer("expected", torch.zeros(size, size, dtype=torch.float64))
 
-    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
-        """Return the weights (m,) of the tasks that take part."""
+    def solve(self, gramian: Tensor, scale: float, active: Tensor) -> Tensor:
         expected = self.expected.cpu()
-        pairs = taking_part[:, None] & taking_part
+        pairs = active[:, None] & active
         size = len(gramian)
         weights, following = adapter.gradvac(gramian, expected[pairs].view(size, size), self.beta)
         self.expected.copy_(expected.masked_scatter(pairs, following))

@@ -1,6 +1,6 @@
 """IMTL-G (Liu et al. 2021, "Toward Impartial Multi-task Learning", ICLR).
 
-Over the tasks that take part, with g_i the gradient of task i:
+Over the active tasks, with g_i the gradient of task i:
     w = the weights of sum 1 for which d . g_i / |g_i| is the same for all i,   d = sum of w_i g_i
     direction = d
 Weights may be negative.
@@ -8,7 +8,7 @@ Weights may be negative.
 Guaranteed where the gradients are linearly independent: no loss is raised, and all d . g_i / |g_i|
 are the same. Otherwise w is the answer of least squares, and a loss may be raised. Where a short
 gradient lies between longer ones, the weights of sum 1 can lead uphill for every task, which the
-paper does not speak of: here that counts as a failure of the solver.
+paper does not mention: here that counts as a failure of the solver.
 """
 
 import math
@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
-from deepchest_cli.weighting.gradients.equal_angle import equal_angle
-from deepchest_cli.weighting.gradients.nonnegative import VANISHING
+from deepchest_cli.weighting.gradients.solvers import VANISHING, equal_angle
 
 
 class ImpartialGradientWeighter(SolvedWeighter):
@@ -26,8 +25,7 @@ class ImpartialGradientWeighter(SolvedWeighter):
 
     name = "imtl-g"
 
-    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
-        """Return the weights (m,) of the tasks that take part."""
+    def solve(self, gramian: Tensor, scale: float, active: Tensor) -> Tensor:
         weights = equal_angle(gramian)
         total = weights.sum()
         # before it is scaled to the sum 1 the direction goes downhill

@@ -1,7 +1,7 @@
 """MGDA (Desideri 2012; Sener and Koltun 2018, arXiv 1810.04650, whose MGDA-UB takes the gradients
 by the features as here by default).
 
-Over the tasks that take part, with g_i the gradient of task i:
+Over the active tasks, with g_i the gradient of task i:
     w = the weights, 0 or above and of sum 1, for which |sum of w_i g_i| is least
     direction = d = sum of w_i g_i
 The authors approach w by the Frank-Wolfe algorithm; here it is found exactly.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
-from deepchest_cli.weighting.gradients.nonnegative import shortest_average, vanishes
+from deepchest_cli.weighting.gradients.solvers import shortest_average, vanishes
 
 
 class MGDAWeighter(SolvedWeighter):
@@ -24,7 +24,7 @@ class MGDAWeighter(SolvedWeighter):
 
     name = "mgda"
 
-    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
-        """Return the weights (m,) of the tasks that take part; zeros where nothing is good."""
+    def solve(self, gramian: Tensor, scale: float, active: Tensor) -> Tensor:
+        """Return the weights (m,) of the active tasks; zeros where nothing is good."""
         weights = shortest_average(gramian)
         return torch.zeros_like(weights) if vanishes(gramian, weights) else weights

@@ -15,12 +15,11 @@ from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 
 
 class PCGradWeighter(SolvedWeighter):
-    """Weights of the sum of all gradients, each first freed of its conflicts one by one."""
+    """Weights of the sum of all gradients, each first freed of its conflicts, one by one."""
 
     name = "pcgrad"
-    by_torchjd = True
-    average = False
+    uses_torchjd = True
+    equal_sum_to_one = False
 
-    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
-        """Return the weights (m,) of the tasks that take part."""
+    def solve(self, gramian: Tensor, scale: float, active: Tensor) -> Tensor:
         return adapter.pcgrad(gramian)

@@ -1,6 +1,6 @@
 """UPGrad (Quinton and Rey 2024, "Jacobian Descent for Multi-Objective Optimization", 2406.16232).
 
-Over the m tasks that take part, with g_i the gradient of task i and C the cone of all directions d
+Over the m active tasks, with g_i the gradient of task i and C the cone of all directions d
 that conflict with no task (g_j . d >= 0 for all j):
     direction = (1 / m) sum of pi_i,   pi_i the point of C nearest to g_i
 Where no two gradients conflict, that is their mean. All pi_i are found exactly.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
-from deepchest_cli.weighting.gradients.nonnegative import projected
+from deepchest_cli.weighting.gradients.solvers import projected
 
 
 class UPGradWeighter(SolvedWeighter):
@@ -21,6 +21,5 @@ class UPGradWeighter(SolvedWeighter):
 
     name = "upgrad"
 
-    def weigh(self, gramian: Tensor, scale: float, taking_part: Tensor) -> Tensor:
-        """Return the weights (m,) of the tasks that take part."""
+    def solve(self, gramian: Tensor, scale: float, active: Tensor) -> Tensor:
         return projected(gramian, torch.eye(len(gramian), dtype=gramian.dtype)).mean(dim=0)

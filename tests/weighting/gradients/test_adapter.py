@@ -15,10 +15,10 @@ from deepchest_cli.weighting.gradients.aggregated import AggregatedWeighter, Sol
 WITH_TORCHJD = [
     name
     for name in GRADIENT
-    if issubclass(WEIGHTERS[name].factory.load(), AggregatedWeighter)
-    and WEIGHTERS[name].factory.load().by_torchjd
+    if issubclass(WEIGHTERS[name].factory, AggregatedWeighter)
+    and WEIGHTERS[name].factory.uses_torchjd
 ]
-SOLVED = [name for name in GRADIENT if issubclass(WEIGHTERS[name].factory.load(), SolvedWeighter)]
+SOLVED = [name for name in GRADIENT if issubclass(WEIGHTERS[name].factory, SolvedWeighter)]
 
 
 @pytest.fixture
@@ -69,24 +69,24 @@ def test_a_solver_that_fails_leaves_equal_weights_and_is_counted(name, failure, 
             raise ArithmeticError("no solution")
         return torch.full((3,), torch.nan)
 
-    monkeypatch.setattr(weighter, "weigh", fail)
+    monkeypatch.setattr(weighter, "solve", fail)
     losses = losses_of([0.3, 0.0, 0.2, 0.5], [8, 0, 8, 8])
     jacobian = conflicting()
     jacobian[1] = 0
     for _ in range(2):
         direction = weighter(losses, jacobian)
-    expected = jacobian.sum(dim=0) / (3 if weighter.average else 1)
+    expected = jacobian.sum(dim=0) / (3 if weighter.equal_sum_to_one else 1)
     assert direction.tolist() == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-6)
     assert (weighter.weights > 0).tolist() == [True, False, True, True]
     assert weighter.end_epoch(Performance()) == [
-        f"The solver of {name} failed in 2 steps, which weighed all findings equally."
+        f"The solver of {name} failed in 2 steps, which used equal weights."
     ]
     weighter(losses, jacobian)
     state = weighter.state_dict()
     again = build(name)
     again.load_state_dict(state)
     assert again.end_epoch(Performance()) == [
-        f"The solver of {name} failed in 1 step, which weighed all findings equally."
+        f"The solver of {name} failed in 1 step, which used equal weights."
     ]
     assert again.end_epoch(Performance()) == []
 

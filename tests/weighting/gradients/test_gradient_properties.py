@@ -52,9 +52,9 @@ def test_the_direction_is_finite(name, scale):
 
 def test_the_direction_is_the_weighted_sum_of_the_gradients(name):
     weighter, jacobian = live(build(name)), conflicting()
-    ahead = weighter.weights  # those of a method that has them beforehand
+    previous = weighter.weights
     direction = weighter(losses_of(LOSSES), jacobian)
-    weights = ahead if weighter.ahead else weighter.weights
+    weights = previous if weighter.uses_previous_weights else weighter.weights
     if name.endswith(WITHOUT_WEIGHTS):
         assert weights is None
         return
@@ -115,7 +115,7 @@ def test_a_batch_without_any_known_label_moves_nothing(name):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_passed_on_and_not_remembered(name, value):
+def test_what_is_not_finite_is_passed_on_and_not_stored(name, value):
     broken = conflicting()
     broken[2, 5] = value
     one, other = (live(build(name)) for _ in range(2))
@@ -137,8 +137,8 @@ def test_state_survives_a_save_and_a_load_in_the_middle_of_a_run(name, tmp_path,
     ]
     assert torch.equal(*directions)
     again = live(build(name), epochs=1)(losses_of(LOSSES), conflicting())
-    remembers = any(word in name for word in ("gradnorm", "gradvac", "excess", "deepchest"))
-    assert not remembers or not torch.equal(again, directions[0])
+    has_state = any(word in name for word in ("gradnorm", "gradvac", "excess", "deepchest"))
+    assert not has_state or not torch.equal(again, directions[0])
 
 
 def test_a_state_is_taken_up_as_a_copy(name):

@@ -7,7 +7,7 @@ import torch
 from gradients_problems import KINDS, SPREADS, build, drawn, losses_of
 from scipy.optimize import nnls
 
-from deepchest_cli.weighting.gradients.nonnegative import projected, shortest_average, vanishes
+from deepchest_cli.weighting.gradients.solvers import projected, shortest_average, vanishes
 
 TASKS = (2, 3, 5, 14, 14, 14, 30, 56)
 HARMLESS = ("mgda", "upgrad", "dualproj")
@@ -26,8 +26,8 @@ def followed(name, jacobian, **options):
     weighter = build(name, tasks, **options)
     direction = weighter(losses_of([0.5] * len(tasks)), jacobian)
     norms = jacobian.double().norm(dim=1)
-    taking_part = norms > 1.01e-7 * norms.max()
-    return weighter, direction.double(), jacobian.double()[taking_part]
+    active = norms > 1.01e-7 * norms.max()
+    return weighter, direction.double(), jacobian.double()[active]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,7 @@ import torch
 from gradients_problems import build, conflicting, direction_of, losses_of, rows
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.gradients.fairness import fair_weights
+from deepchest_cli.weighting.gradients.solvers import fair_weights
 
 ROOT = math.sqrt(0.5)
 RIGHT, UP = [1.0, 0.0], [0.0, 1.0]
@@ -100,10 +100,10 @@ def test_dualproj_projects_the_mean():
 
 def test_imtl_g_never_leads_uphill():
     """A short gradient between two longer ones would have a direction against all three."""
-    ap_over_prevalence, turn = math.radians(10), math.radians(20)
+    elevation, turn = math.radians(10), math.radians(20)
     jacobian = rows(
         [math.cos(turn), math.sin(turn), 0],
-        [0.5 * math.cos(ap_over_prevalence), 0, 0.5 * math.sin(ap_over_prevalence)],
+        [0.5 * math.cos(elevation), 0, 0.5 * math.sin(elevation)],
         [math.cos(turn), -math.sin(turn), 0],
     )
     found = direction_of("imtl-g", jacobian)

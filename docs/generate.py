@@ -1,0 +1,204 @@
+"""Write docs/weighters.md and docs/cli.md from the catalog, the docstrings and the configurations.
+
+python docs/generate.py            write both pages
+python docs/generate.py --check    exit with 1 where a page is not current
+"""
+
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from deepchest_cli.app import COMMANDS
+from deepchest_cli.commands.binding import PRESENTATION
+from deepchest_cli.config import choices_of, flag_of, flags_of
+from deepchest_cli.weighting import WEIGHTERS, WeighterInfo
+
+FOLDER = Path(__file__).parent
+NOTICE = "<!-- Written by docs/generate.py: change the sources and run it again. -->"
+FORMULA = " " * 4  # indents formulas and examples in docstrings
+
+WEIGHTERS_INTRODUCTION = """\
+How `deepchest train --weighter NAME` weights the findings' losses, and what `deepchest
+compare-weighters` compares. In the formulas `L_i` is the mean loss of task (finding) i over the
+batch's known labels, `w_i` its weight, `T` the number of tasks and `g_i` the gradient of `L_i` by
+what all tasks share. A task without a known label in a batch does not count in that step.
+
+- Options are given as `--weighter-option key=value`, once for each.
+- `deepchest+NAME` applies NAME to the losses times DeepChest's weights; DeepChest's own options
+  then begin with `deepchest.`, as in `--weighter-option deepchest.cap=2`.
+- Weighters of the kind *gradient* take gradients at the last shared features, or with
+  `--gradient-level parameters` at all shared parameters: then a step takes T backward passes, and
+  each of the T gradients is as large as the model.
+- Memory is what a weighter needs beyond equal weighting.
+"""
+CLI_INTRODUCTION = """\
+Every command with its flags. `deepchest COMMAND --help` shows the same. The command line wins over
+`--config FILE.toml`, that over `--recipe`, and that over the defaults.
+"""
+
+
+def pages() -> dict[Path, str]:
+    """Return the generated pages by their paths."""
+    return {FOLDER / "weighters.md": weighters_page(), FOLDER / "cli.md": cli_page()}
+
+
+def weighters_page() -> str:
+    """Return one entry for each weighter: formula, cost, options, paper."""
+    header = ("Weighter", "Kind", "Passes of a step", "Memory", "Paper")
+    rows = [
+        (f"[`{info.name}`](#{info.name})", info.kind, info.passes, info.memory, info.paper)
+        for info in WEIGHTERS.values()
+    ]
+    entries = [_weighter(info) for info in WEIGHTERS.values()]
+    return _page("Weighters", WEIGHTERS_INTRODUCTION, _table(header, rows), *entries)
+
+
+def _weighter(info: WeighterInfo) -> str:
+    factory: Any = info.factory
+    source = factory.func if isinstance(factory, partial) else factory
+    described = _described_options(inspect.getdoc(source) or "")
+    shown = dict(info.options)
+    blocks = [f"## {info.name}", f"*{info.summary[0].upper()}{info.summary[1:]}.*"]
+    blocks.append(_markdown(inspect.getdoc(import_module(info.module)) or ""))
+    if isinstance(factory, partial):
+        shown = {key: value for key, value in shown.items() if key in factory.keywords}
+        blocks.append("Options are those of [`deepchest`](#deepchest), with these defaults:")
+    elif (rest := described[""]).rstrip(".").lower() != info.summary.lower():
+        blocks.append(_markdown(rest))
+    if shown:
+        rows = [(f"`{key}`", f"`{_plain(value)}`", described[key]) for key, value in shown.items()]
+        blocks.append(_table(("Option", "Default", "Meaning"), rows))
+    cost = f"Cost: {info.passes}; memory: {info.memory}. Kind: {info.kind}. Source: {info.paper}."
+    return "\n\n".join([*blocks, cost])
+
+
+def _described_options(doc: str) -> dict[str, str]:
+    """Return the descriptions by option of a class's docstring; the rest of it under ""."""
+    found: dict[str, list[str]] = {"": []}
+    current = ""
+    for line in doc.splitlines():
+        if option := re.match(r"([a-z_]+): (.*)", line):
+            current = option[1]
+            found[current] = [option[2]]
+        elif current and line.startswith(" "):
+            found[current].append(line.strip())
+        else:
+            current = ""
+            found[""].append(line)
+    rest = "\n".join(found.pop("")).strip()
+    return {"": rest, **{name: " ".join(lines) for name, lines in found.items()}}
+
+
+def cli_page() -> str:
+    """Return every command with its examples and flags."""
+    common = [
+        ("`--config`", "FILE.toml", "–", "File of flags as keys; the command line wins."),
+        *((f"`--{name}`", "", "off", text) for name, text in PRESENTATION),
+    ]
+    header = ("Flag", "Value", "Default", "Description")
+    commands = [_command(name, config, run, header) for name, (config, run) in COMMANDS.items()]
+    shared = f"## Flags of every command\n\n{_table(header, common)}"
+    return _page("Command line", CLI_INTRODUCTION, shared, *commands)
+
+
+def _command(name: str, config: type[Any], run: Any, header: Sequence[str]) -> str:
+    panels: dict[str, list[tuple[str, ...]]] = {}
+    for field, kind, flag in flags_of(config):
+        text, default = flag.help, _default(field.default)
+        if noted := re.fullmatch(r"(.*?) \[(.*)\]", text):
+            text, default = noted[1], noted[2]
+        row = (_name(field.name, kind, flag.positional, field.default), _value(kind, flag))
+        panels.setdefault(flag.panel or "Options", []).append((*row, default, text))
+    tables = [f"**{panel}**\n\n{_table(header, rows)}" for panel, rows in panels.items()]
+    text, _, examples = (inspect.getdoc(run) or "").partition("Examples:")
+    blocks = [f"## deepchest {name}", _markdown(text)]
+    if examples:
+        lines = re.sub(r"\n\n+", "\n", examples.strip())
+        blocks.append(f"```bash\n{lines}\n```")
+    return "\n\n".join([*blocks, *tables])
+
+
+def _name(field: str, kind: Any, positional: bool, default: Any) -> str:
+    if positional:
+        return "`IMAGE...`"
+    other = f", `{flag_of(f'no_{field}')}`" if kind is bool and default else ""
+    return f"`{flag_of(field)}`{other}"
+
+
+def _value(kind: Any, flag: Any) -> str:
+    if kind is bool or flag.positional:
+        return ""
+    word: str = flag.metavar or ", ".join(choices_of(kind)) or _type_name(kind)
+    if flag.minimum is None:
+        return word
+    end = "or more" if flag.maximum is None else f"to {flag.maximum:.10g}"
+    return f"{word}, {flag.minimum:g} {end}"
+
+
+def _type_name(kind: Any) -> str:
+    if get_origin(kind) is not None:  # a union with None, or a tuple
+        kind = get_args(kind)[0]
+    return {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}[kind]
+
+
+def _default(value: Any) -> str:
+    if value is MISSING or value is None or value == ():
+        return "–"
+    return ("on" if value else "off") if isinstance(value, bool) else f"`{_plain(value)}`"
+
+
+def _plain(value: Any) -> str:
+    return '""' if value == "" else str(value)
+
+
+def _markdown(doc: str) -> str:
+    """Return a docstring with its indented lines as code blocks, and its text as paragraphs."""
+    blocks, lines = [], doc.strip().splitlines()
+    while lines:
+        is_code = lines[0].startswith(FORMULA)
+        count = next(
+            (n for n, line in enumerate(lines) if line.startswith(FORMULA) != is_code), len(lines)
+        )
+        part, lines = "\n".join(lines[:count]), lines[count:]
+        if is_code:
+            blocks.append(f"```text\n{textwrap.dedent(part)}\n```")
+        elif part.strip():
+            blocks.append(re.sub(r"\n\n+", "\n\n", part.strip()))
+    return "\n\n".join(blocks)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("<", "\\<") for cell in line) + " |"
+        for line in lines
+    )
+
+
+def _page(title: str, *blocks: str) -> str:
+    return "\n\n".join([f"# {title}", NOTICE, *(block.strip() for block in blocks)]) + "\n"
+
+
+def main() -> None:
+    """Write the pages, or with --check exit with 1 where one is not current."""
+    stale = [
+        path
+        for path, text in pages().items()
+        if not path.exists() or path.read_text("utf-8") != text
+    ]
+    if "--check" in sys.argv[1:]:
+        names = " and ".join(f"docs/{path.name}" for path in stale)
+        sys.exit(f"Not current: {names}. Run: python docs/generate.py" if stale else 0)
+    for path in stale:
+        path.write_text(pages()[path], "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Documents that are generated are those that their sources give."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+GENERATOR = Path(__file__).parents[1] / "docs" / "generate.py"
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", GENERATOR)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_current(generate):
+    for path, text in generate.pages().items():
+        assert path.read_text("utf-8") == text, "run: python docs/generate.py"
+
+
+def test_a_stale_page_is_reported_and_written_anew(generate, monkeypatch, tmp_path):
+    monkeypatch.setattr(generate, "FOLDER", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
+    with pytest.raises(SystemExit, match="Not current: docs/weighters.md and docs/cli.md"):
+        generate.main()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(sys, "argv", ["generate.py"])
+    generate.main()
+    monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
+    with pytest.raises(SystemExit) as done:
+        generate.main()
+    assert done.value.code == 0
+
+
+def test_every_option_of_a_weighter_is_described(generate):
+    for info in generate.WEIGHTERS.values():
+        source = getattr(info.factory, "func", info.factory)
+        described = generate._described_options(source.__doc__ and generate.inspect.getdoc(source))
+        assert set(info.options) <= described.keys(), info.name
+        assert all(text.endswith(".") for key, text in described.items() if key), info.name
