@@ -10,10 +10,10 @@ from tests_support import weighter_options
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.training.components import build_components
+from deepchest_cli.training.distributed import DistributedContext, process_group
 from deepchest_cli.training.loop import Trainer
-from deepchest_cli.training.ranks import Ranks, joined
 from deepchest_cli.training.run_directory import create_run
-from deepchest_cli.training.setup import set_up
 from deepchest_cli.weighting import WEIGHTERS
 
 # no batch norm, whose statistics are each process's own, and no bf16, in which a sum depends on how
@@ -52,10 +52,10 @@ def variants(data: Path) -> dict[str, TrainConfig]:
     return found
 
 
-def train_all(data: Path, out: Path, ranks: Ranks) -> None:
+def train_all(data: Path, out: Path, ranks: DistributedContext) -> None:
     """Train each variant in a folder of its own; every process writes the weights it ends with."""
     for name, config in variants(data).items():
-        setup = set_up(replace(config, out=out / name), ranks)
+        setup = build_components(replace(config, out=out / name), ranks)
         folder = create_run(setup.config) if ranks.is_first else out / name
         ranks.wait()
         Trainer(setup, folder, Silent()).fit()
@@ -64,5 +64,5 @@ def train_all(data: Path, out: Path, ranks: Ranks) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), 0, "cpu") as group:
+    with process_group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), 0, "cpu") as group:
         train_all(Path(sys.argv[1]), Path(sys.argv[2]), group)

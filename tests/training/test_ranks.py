@@ -14,7 +14,7 @@ from two_processes import train_all, variants
 from deepchest_cli.commands.processes import end_with_launcher
 from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.model.checkpoint import read_checkpoint
-from deepchest_cli.training.ranks import Ranks
+from deepchest_cli.training.distributed import DistributedContext
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TRAIN = ["-m", "deepchest_cli", "train", "--device", "cpu"]
@@ -40,7 +40,7 @@ def runs(shards, tmp_path_factory):
         timeout=300,
         capture_output=True,
     )
-    train_all(shards, out / "one", Ranks())
+    train_all(shards, out / "one", DistributedContext())
     return out
 
 
@@ -69,7 +69,7 @@ def test_both_processes_end_with_the_very_same_weights(runs):
 
 
 def test_one_process_alone_needs_no_others():
-    alone = Ranks()
+    alone = DistributedContext()
     rows = torch.rand(3, 2)
     assert alone.is_first
     assert alone.gather(rows) is rows
@@ -133,7 +133,7 @@ def test_sigterm_to_one_process_ends_all_and_the_run_goes_on_exactly(launch, tmp
     out, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert out == ""
-    position = read_checkpoint(run / "last.pt")["training"]["position"]
+    position = read_checkpoint(run / "last.pt")["training"]["train_state"]
     assert 2 <= position["epoch"] < 6
     for speaker in ("Error: ", "Error: Process 1 of 2: "):
         assert f"{speaker}Interrupted after step {position['step']}; the state is saved." in err
@@ -154,13 +154,13 @@ def test_the_death_of_one_process_is_said_and_leaves_a_state_to_go_on_from(launc
     assert process.returncode != 0
     assert "Another process of this run has ended" in err
     assert f"deepchest train --resume {run}" in err
-    assert read_checkpoint(run / "last.pt")["training"]["position"]["epoch"] >= 1
+    assert read_checkpoint(run / "last.pt")["training"]["train_state"]["epoch"] >= 1
 
 
 def test_a_process_ends_with_its_launcher(monkeypatch):
     parents = [7, 7, 1]
     monkeypatch.setattr("os.getppid", lambda: parents.pop(0))
-    monkeypatch.setattr("deepchest_cli.commands.processes.LOOK", 0)
+    monkeypatch.setattr("deepchest_cli.commands.processes.POLL_SECONDS", 0)
     with stop_on_signal() as stop:
         end_with_launcher(7)
         assert stop.exit_code == 143

@@ -8,8 +8,8 @@ from tests_support import QUICK
 from deepchest_cli.config import PrepareConfig, TrainConfig, to_toml
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.errors import UsageError
+from deepchest_cli.training.components import build_components
 from deepchest_cli.training.resume import load_state, refuse_changes, saved_config
-from deepchest_cli.training.setup import set_up
 
 
 def prepared(source, folder, **changes):
@@ -32,7 +32,7 @@ def test_data_prepared_otherwise_say_which_setting_changed(
 ):
     data = prepared(nih_folder, tmp_path / "shards", **change)
     with pytest.raises(UsageError, match="have changed since the run") as error:
-        load_state(set_up(TrainConfig(data=data, **QUICK)), trained)
+        load_state(build_components(TrainConfig(data=data, **QUICK)), trained)
     assert said in error.value.message
 
 
@@ -41,11 +41,11 @@ def test_another_source_is_named(nih_folder, trained, tmp_path):
     table.write_text(table.read_text().replace("|Effusion", ""))
     data = prepared(nih_folder, tmp_path / "shards")
     with pytest.raises(UsageError, match="another sha256"):
-        load_state(set_up(TrainConfig(data=data, **QUICK)), trained)
+        load_state(build_components(TrainConfig(data=data, **QUICK)), trained)
 
 
 def test_other_findings_are_named(trained, shards):
-    setup = set_up(TrainConfig(data=shards, **QUICK))
+    setup = build_components(TrainConfig(data=shards, **QUICK))
     fewer = replace(setup.dataset, findings=setup.dataset.findings[:-1], sha256="another")
     with pytest.raises(UsageError, match="began: other findings"):
         load_state(replace(setup, dataset=fewer), trained)
@@ -53,7 +53,7 @@ def test_other_findings_are_named(trained, shards):
 
 def test_the_same_data_elsewhere_are_the_same_data(trained, shards, tmp_path):
     copy = shutil.copytree(shards, tmp_path / "copy")
-    assert load_state(set_up(TrainConfig(data=copy, **QUICK)), trained) is not None
+    assert load_state(build_components(TrainConfig(data=copy, **QUICK)), trained) is not None
 
 
 def test_the_saved_configuration_is_the_one_that_the_run_began_with(trained, shards):
