@@ -1,20 +1,26 @@
 """How a run or a comparison is resumed: its configuration, and the state of its last checkpoint."""
 
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar, get_type_hints
 
-from deepchest_cli import __version__
-from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, read_toml, to_toml
+from deepchest_cli.config import (
+    AUTO,
+    RUN_CONFIG,
+    CompareConfig,
+    TrainConfig,
+    read_run_config,
+    to_toml,
+)
+from deepchest_cli.config.renamed import refuse_old_state
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_text
 from deepchest_cli.model.backbones import resolve_backbone
 from deepchest_cli.model.checkpoint import LAST, read_checkpoint
 from deepchest_cli.training.components import TrainingComponents
-from deepchest_cli.training.run_directory import ENVIRONMENT, LATEST, METRICS, repeatable
+from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable
 
 Config = TypeVar("Config", TrainConfig, CompareConfig)
 
@@ -55,11 +61,9 @@ def saved_config(folder: Path, kind: type[Config]) -> Config:
         raise UsageError(
             f"{folder} has no {RUN_CONFIG}: nothing was begun there.", "Check --resume."
         )
-    _refuse_old_version(folder, _version_of(folder), kind)
     kinds = get_type_hints(kind)
     values: dict[str, Any] = {
-        name: _typed(value, kinds[name])
-        for name, value in read_toml(folder / RUN_CONFIG, kind).items()
+        name: _typed(value, kinds[name]) for name, value in read_run_config(folder, kind).items()
     }
     return kind(**values)
 
@@ -68,29 +72,6 @@ def _typed(value: Any, kind: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     return Path(value) if kind in (Path, Path | None) else value
-
-
-def _version_of(folder: Path) -> str:
-    """Return the version that began a folder; empty where nothing says it."""
-    try:
-        environment = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-        return str(environment["deepchest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _refuse_old_version(folder: Path, version: str, kind: type[Config]) -> None:
-    if not version.startswith("0.1."):
-        return
-    if kind is TrainConfig:
-        otherwise = "begin a new run; its best.pt still predicts and evaluates."
-    else:
-        otherwise = "begin a new comparison; the report of this one stays as it is."
-    raise UsageError(
-        f"{folder} was begun by deepchest {version}, whose settings and state have other names "
-        f"than those of {__version__}.",
-        f"Go on with deepchest 0.1, or {otherwise}",
-    )
 
 
 def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> Config:
@@ -158,7 +139,7 @@ def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] |
     content = read_checkpoint(folder / LAST)
     if content["training"] is None:
         raise UsageError(f"{folder / LAST} holds no training state.", "Use it with --model.")
-    _refuse_old_version(folder, str(content["origin"].get("deepchest")), TrainConfig)
+    refuse_old_state(folder, content["origin"].get("deepchest"))
     if content["origin"]["data_sha256"] != components.dataset.sha256:
         raise UsageError(
             f"The data in {components.dataset.folder} have changed since the run {folder} began: "

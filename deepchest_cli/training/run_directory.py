@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 import torch
 
 from deepchest_cli import __version__
-from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.config import (
+    AUTO,
+    RUN_CONFIG,
+    RUN_ENVIRONMENT,
+    CompareConfig,
+    TrainConfig,
+    to_toml,
+)
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import replacing, sweep, to_csv, write_json, write_text
@@ -24,7 +31,7 @@ from deepchest_cli.training.train_state import EpochMetrics, TrainState, snapsho
 
 RUNS = Path("runs")
 LATEST = "latest"
-ENVIRONMENT, METRICS, WEIGHTS = "environment.json", "metrics.csv", "weights.csv"
+ENVIRONMENT, METRICS, WEIGHTS = RUN_ENVIRONMENT, "metrics.csv", "weights.csv"
 OWN = (LAST, METRICS, WEIGHTS, ENVIRONMENT, RUN_CONFIG)  # only the training process writes these
 VALIDATION_METRICS = (
     "loss",
