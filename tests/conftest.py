@@ -171,12 +171,12 @@ def recorder() -> Recorder:
 def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short finished run; not to be changed."""
     from deepchest_cli.config import TrainConfig
+    from deepchest_cli.training.components import build_components
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.run_directory import create_run
-    from deepchest_cli.training.setup import set_up
 
     config = TrainConfig(data=shards, out=tmp_path_factory.mktemp("runs") / "run", **QUICK)
-    setup = set_up(config)
+    setup = build_components(config)
     Trainer(setup, create_run(config), Recorder([], [], [])).fit()
     assert config.out is not None
     return config.out

@@ -70,7 +70,7 @@ def assert_equal_comparisons(one: Path, other: Path) -> None:
 
 def _untimed_state(run: Path) -> dict[str, Any]:
     content = read_checkpoint(run / LAST)
-    for row in content["training"]["position"]["metrics"]:
+    for row in content["training"]["train_state"]["metrics"]:
         for name in MEASURED:
             del row[name]
     return content

@@ -1,4 +1,3 @@
-import ast
 import errno
 import io
 import logging

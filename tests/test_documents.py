@@ -19,8 +19,6 @@ from PIL import Image
 
 from deepchest_cli.app import COMMANDS
 from deepchest_cli.commands.arguments import check_arguments
-from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.preparation import plan_preparation, run_preparation
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "data/README.md", *(f"docs/{p.name}" for p in sorted(ROOT.glob("docs/*.md")))]

@@ -14,9 +14,9 @@ from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.preparation.folder import count_splits
 from deepchest_cli.data.radiograph import read_radiograph
 from deepchest_cli.data.sources.nih_metadata import read_metadata
+from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run
-from deepchest_cli.training.setup import set_up
 
 POSITIVES = {
     "Infiltration": 307,
@@ -64,7 +64,7 @@ def test_the_official_split_of_the_sample(prepared):
 def test_a_model_learns_from_it(prepared, tmp_path, recorder):
     small = {**QUICK, "backbone": "small_cnn", "image_size": 32, "epochs": 3}
     config = TrainConfig(data=prepared[0], out=tmp_path / "run", **small)
-    Trainer(set_up(config), create_run(config), recorder).fit()
+    Trainer(build_components(config), create_run(config), recorder).fit()
     losses = [report.macro("training", "loss") for report in recorder.epochs]
     assert losses[2] < losses[1] < losses[0]
 

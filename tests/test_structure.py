@@ -49,21 +49,16 @@ def test_every_room_is_described():
 def test_dependencies_point_one_way(room):
     for path in (PACKAGE / room).rglob("*.py"):
         ours = {name for name in imports(path) if name in MODULES}
-        used = {(name.split(".") + ["deepchest_cli"])[1] for name in ours}
+        used = {[*name.split("."), "deepchest_cli"][1] for name in ours}
         assert used - {room} <= ALLOWED[room] | SHARED, path
 
 
 def test_no_files_import_each_other():
-    graph = {
-        name: {other for other in imports(path) if other in MODULES} - {name, "deepchest_cli"}
-        for name, path in MODULES.items()
-    }
-    for name in graph:  # importing from a package runs its __init__ only
-        graph[name] = {
-            other
-            for other in graph[name]
-            if not any(longer.startswith(f"{other}.") for longer in graph[name])
-        }
+    graph = {}
+    for name, path in MODULES.items():
+        ours = {other for other in imports(path) if other in MODULES} - {name, "deepchest_cli"}
+        # importing from a package runs its __init__ only
+        graph[name] = {o for o in ours if not any(longer.startswith(f"{o}.") for longer in ours)}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 

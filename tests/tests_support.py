@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 
 QUICK = {"backbone": "mobilenet_v2", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
-MEASURED = ("seconds", "images_per_second", "waiting", "peak_memory")
+MEASURED = ("seconds", "images_per_second", "data_wait_fraction", "peak_memory")
 
 
 def replaced(flags: Sequence[object], more: Sequence[object]) -> list[object]:

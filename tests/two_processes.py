@@ -1,36 +1,37 @@
-"""Trains with every weighter; started twice by torchrun, it is what the test compares with."""
+"""Trains several configurations; started by torchrun, in two processes."""
 
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
-from tests_support import weighter_options
+from tests_support import untimed, weighter_options
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.model.checkpoint import read_checkpoint
+from deepchest_cli.training.components import build_components
+from deepchest_cli.training.distributed import DistributedContext, process_group
 from deepchest_cli.training.loop import Trainer
-from deepchest_cli.training.ranks import Ranks, joined
 from deepchest_cli.training.run_directory import create_run
-from deepchest_cli.training.setup import set_up
 from deepchest_cli.weighting import WEIGHTERS
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 # no batch norm, whose statistics are each process's own, and no bf16, in which a sum depends on how
 # it is split up
-PLAIN = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3, "ema": 0.9}
-PLAIN["precision"] = "fp32"
-
-
-class Silent:
-    def on_step(self, report: object) -> None:
-        pass
-
-    on_epoch = on_note = on_step
+PLAIN: dict[str, Any] = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "ema": 0.9}
+PLAIN |= {"learning_rate": 1e-3, "precision": "fp32", "image_size": 28}
+# one of each backward strategy, with micro-batches and without
+FEW = ("deepchest", "upgrad", "famo, micro-batches", "gradnorm, micro-batches")
+FEW += ("pcgrad, parameters",)
 
 
 def variants(data: Path) -> dict[str, TrainConfig]:
-    """Return what is trained, by name: every weighter, and a step in parts."""
+    """Return what is trained, by name: every weighter, and steps in micro-batches."""
     found = {}
     for name in (*WEIGHTERS, "deepchest+uncertainty", "deepchest+upgrad"):
         options = weighter_options(name, FINDINGS).items()
@@ -43,26 +44,48 @@ def variants(data: Path) -> dict[str, TrainConfig]:
     found["auroc, every 2 steps"] = replace(
         found["deepchest"], weighter_option=("signal=auroc", "every=2")
     )
-    # one that adds up over the parts, one that does not; one that has its weights ahead
+    # one that adds up over the micro-batches, one that does not, one with given weights
     for name in ("equal", "famo", "gradnorm", "cagrad"):
-        found[f"{name} in parts"] = replace(found[name], grad_accum_steps=2, clip_grad_norm=1.0)
+        config = replace(found[name], grad_accum_steps=2, clip_grad_norm=1.0)
+        found[f"{name}, micro-batches"] = config
     for name in ("gradnorm", "pcgrad", "graddrop", "deepchest+upgrad"):
         config = replace(found[name], gradient_level="parameters", grad_accum_steps=2)
-        found[f"{name}, parameters"] = config
+        found[f"{name}, parameters"] = replace(config, max_steps=4)
     return found
 
 
-def train_all(data: Path, out: Path, ranks: Ranks) -> None:
+def train_all(data: Path, out: Path, names: list[str], distributed: DistributedContext) -> None:
     """Train each variant in a folder of its own; every process writes the weights it ends with."""
-    for name, config in variants(data).items():
-        setup = set_up(replace(config, out=out / name), ranks)
-        folder = create_run(setup.config) if ranks.is_first else out / name
-        ranks.wait()
-        Trainer(setup, folder, Silent()).fit()
-        torch.save(setup.classifier.state_dict(), folder / f"weights-{ranks.rank}.pt")
+    for name in names:
+        config = replace(variants(data)[name], out=out / name)
+        components = build_components(config, distributed)
+        folder = create_run(components.config) if distributed.is_main else out / name
+        distributed.barrier()
+        Trainer(components, folder).fit()
+        torch.save(components.classifier.state_dict(), folder / f"weights-{distributed.rank}.pt")
+
+
+def assert_same_training(one: Path, two: Path) -> None:
+    """Two processes end with the very same weights, and with those and the tables of one."""
+    assert (two / "weights.csv").exists() == (one / "weights.csv").exists()
+    for table in sorted(path.name for path in one.glob("*.csv")):
+        for ours, theirs in zip(_numbers(two / table), _numbers(one / table), strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5, nan_ok=True)
+    expected = torch.load(one / "weights-0.pt")
+    found = [torch.load(two / f"weights-{rank}.pt") for rank in (0, 1)]
+    averages = [read_checkpoint(run / "best.pt")["tensors"] for run in (one, two)]
+    assert all(torch.equal(found[0][key], found[1][key]) for key in expected)
+    for key, value in expected.items():
+        assert torch.allclose(found[0][key], value, rtol=1e-3, atol=1e-5), key
+    for key, value in averages[0].items():
+        assert torch.allclose(averages[1][key], value, rtol=1e-3, atol=1e-5), key
+
+
+def _numbers(path: Path) -> list[list[float]]:
+    return [[float(value or "nan") for value in row.values()] for row in untimed(path)]
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), 0, "cpu") as group:
-        train_all(Path(sys.argv[1]), Path(sys.argv[2]), group)
+    with process_group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), 0, "cpu") as group:
+        train_all(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:], group)

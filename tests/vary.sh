@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 seed="${1:-$(date +%s)}"
 echo "Order of the tests: tests/vary.sh $seed"
 
-tests="tests/weighting tests/training/test_losses.py tests/training/test_long_tail.py"
+tests="tests/weighting tests/training/test_losses.py"
 tests="$tests tests/training/test_optimization.py tests/training/test_precision.py"
 slower="tests/evaluation tests/model tests/training/test_step.py"
-slower="$slower tests/training/test_task_propagation.py"
+slower="$slower tests/training/test_backward.py"
 if [ "${2:-}" = all ]; then tests="$tests $slower"; fi
 
 vary() {

@@ -17,6 +17,7 @@ from deepchest_cli.config import (
     TrainConfig,
     find_recipe,
     flag_of,
+    read_run_config,
     read_toml,
 )
 from deepchest_cli.errors import UsageError
@@ -25,9 +26,9 @@ from deepchest_cli.terminal import Terminal
 Config = TypeVar("Config")
 Loader = Callable[[typer.Context, Any], Any]
 
-# whose values win when several files are given, weakest first, and where each file is
+# whose values win when several are given, weakest first, and which file or folder has them
 SOURCES: dict[str, Callable[[Any], Path]] = {
-    "run": lambda folder: folder / RUN_CONFIG,
+    "run": lambda folder: folder,
     "recipe": find_recipe,
     "config": lambda file: file,
 }
@@ -144,6 +145,8 @@ def _begun(named: dict[str, Any]) -> Path | None:
 
 def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:
     """Return a file's values; of a recipe, which is written for `train`, those that are wanted."""
+    if source == "run":
+        return read_run_config(path, config_type)
     if source != "recipe":
         return read_toml(path, config_type)
     wanted = {field.name for field in fields(config_type)}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.compare_display import ComparisonDisplay, cost_rows, render_results
-from deepchest_cli.commands.user_cache import kept_rates
+from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, find_data, parse_assignment
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import GateError, UsageError
@@ -71,7 +71,7 @@ def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any],
 
     with terminal.progress("Training") as move:
         display = ComparisonDisplay(terminal, move)
-        with compared(config, display, display.on_scored, kept_rates()) as found:
+        with compared(config, display, display.on_scored, training_rates_file()) as found:
             if not found.trained:
                 terminal.note(f"{found.folder} has finished: nothing is left to train.")
             return _evaluated(found, terminal), found.folder

@@ -1,9 +1,9 @@
-"""`deepchest doctor`: what this machine has, what is missing and how to mend it."""
+"""`deepchest doctor`: what this machine has, what is missing and how to fix it."""
 
 from collections.abc import Callable
 from typing import Any
 
-from deepchest_cli.commands.user_cache import kept_rates
+from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import DoctorConfig, PrepareConfig, TrainConfig, find_data
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
@@ -11,7 +11,7 @@ from deepchest_cli.terminal import Terminal
 
 
 def doctor(config: DoctorConfig, terminal: Terminal) -> None:
-    """Show versions, devices, data and model, and how to mend what is missing."""
+    """Show versions, devices, data and model, and how to fix what is missing."""
     from deepchest_cli.data.dataset import open_dataset
     from deepchest_cli.data.sources.nih import find_metadata
     from deepchest_cli.model.checkpoint import find_checkpoint, read_checkpoint
@@ -39,15 +39,17 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
 
 
 def _precision(device: Any) -> dict[str, Any]:
-    """Return what `auto` takes for the network that `train` takes by itself, and all rates."""
+    """Return the precision that `auto` chooses for the default network, and all measured rates."""
     from deepchest_cli.data.findings import FINDINGS
     from deepchest_cli.model.classifier import Architecture
-    from deepchest_cli.training.precision import choose_precision, rates_here
+    from deepchest_cli.training.precision import choose_precision, rates_of_this_machine
 
-    usual, size = TrainConfig(), int(PrepareConfig().size)
-    architecture = Architecture(usual.backbone, usual.head, FINDINGS, size, size)
-    choice = choose_precision("auto", device, architecture, usual.batch_size, kept_rates())
-    measured = {} if choice.rates is None else rates_here(kept_rates())
+    defaults, size = TrainConfig(), int(PrepareConfig().size)
+    architecture = Architecture(defaults.backbone, defaults.head, FINDINGS, size, size)
+    choice = choose_precision(
+        "auto", device, architecture, defaults.batch_size, training_rates_file()
+    )
+    measured = {} if choice.rates is None else rates_of_this_machine(training_rates_file())
     return {
         "precision": choice.precision,
         "rates": [
@@ -57,13 +59,13 @@ def _precision(device: Any) -> dict[str, Any]:
     }
 
 
-def _check(look: Callable[[], str]) -> dict[str, Any]:
+def _check(check: Callable[[], str]) -> dict[str, Any]:
     try:
-        return {"ok": True, "found": look(), "mend": None}
+        return {"ok": True, "found": check(), "hint": None}
     except DeepChestError as error:
-        return {"ok": False, "found": error.message, "mend": error.hint}
-    except Exception as error:  # a doctor who falls ill at the sight of a patient helps nobody
-        return {"ok": False, "found": f"{type(error).__name__}: {error}", "mend": None}
+        return {"ok": False, "found": error.message, "hint": error.hint}
+    except Exception as error:  # one broken thing must not hide the others
+        return {"ok": False, "found": f"{type(error).__name__}: {error}", "hint": None}
 
 
 def _describe(dataset: Any) -> str:
@@ -84,9 +86,9 @@ def _render(report: dict[str, Any], terminal: Terminal) -> None:
     for rates in report["rates"]:
         terminal.line(
             f"  {rates['network']}: {rates['fp32']:.3g} images/s in fp32, {rates['bf16']:.3g} in "
-            f"bf16 on one core; --precision auto takes {rates['auto']}"
+            f"bf16 on one core; --precision auto chooses {rates['auto']}"
         )
     for name, check in report["checks"].items():
         terminal.line(f"{name}: {'' if check['ok'] else 'missing. '}{check['found']}")
-        if not check["ok"] and check["mend"]:
-            terminal.line(f"  {check['mend']}")
+        if not check["ok"] and check["hint"]:
+            terminal.line(f"  {check['hint']}")

@@ -1,34 +1,34 @@
-"""`deepchest train`: a run, or the rest of one, in one process or in several."""
+"""`deepchest train`: a new run or a resumed one, in one process or in several."""
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepchest_cli.commands.processes import processes, undisturbed_end
-from deepchest_cli.commands.user_cache import kept_rates
+from deepchest_cli.commands.processes import distributed_processes, ignore_launcher_signals
+from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal, number
 
 if TYPE_CHECKING:
+    from deepchest_cli.training.components import TrainingComponents
+    from deepchest_cli.training.distributed import DistributedContext
     from deepchest_cli.training.loop import Trainer, TrainingSummary
     from deepchest_cli.training.progress import Observer
-    from deepchest_cli.training.ranks import Ranks
-    from deepchest_cli.training.setup import Setup
 
-# these change where and how a run is computed, and what it computes little: by rounding, and by
-# what batch norm sees in a part of a step
+# flags that may change when a run is resumed: they change where and how it is computed, and its
+# results only by rounding and by the micro-batches of batch norm
 FREE_ON_RESUME = frozenset(
     {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "compile", "tensorboard"}
 )
 
 
 def train(config: TrainConfig, terminal: Terminal) -> None:
-    """Train a classifier; the test part is never looked at.
+    """Train a classifier; the test split is never read.
 
     Examples:  deepchest train --weighter deepchest --device cuda
 
@@ -50,56 +50,58 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     if config.deterministic:
         # cuBLAS reads this when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with processes(config.device) as ranks:
-        if not ranks.is_first:
+    with distributed_processes(config.device) as distributed:
+        if not distributed.is_main:
             terminal = Terminal(quiet=True)
-        summary = _run(config, ranks, terminal)
-        if ranks.is_first:
+        summary = _run(config, distributed, terminal)
+        if distributed.is_main:
             _render(summary, terminal)
 
 
-def _run(config: TrainConfig, ranks: "Ranks", terminal: Terminal) -> "TrainingSummary":
+def _run(
+    config: TrainConfig, distributed: "DistributedContext", terminal: Terminal
+) -> "TrainingSummary":
     from deepchest_cli.model.checkpoint import LAST
+    from deepchest_cli.training.components import build_components
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.resume import folder_to_resume, open_data_again, record_data
     from deepchest_cli.training.run_directory import create_run
-    from deepchest_cli.training.setup import set_up
     from deepchest_cli.training.tensorboard import find_writer
 
-    # by the first alone: the others could come to look when it has begun already
-    config = ranks.from_first(_decided(config, terminal) if ranks.is_first else config)
+    # by the main process alone: another could find the folder already begun
+    config = distributed.broadcast(_resolved(config, terminal) if distributed.is_main else config)
     if config.tensorboard:
         find_writer()  # refuses before there is a run
     folder = folder_to_resume(config)
     dataset = open_data_again(config, folder) if folder else None
-    resumed = ranks.from_first(folder is not None and (folder / LAST).is_file())
-    setup = set_up(config, ranks, resumed, dataset, kept_rates())
-    if folder is None and ranks.is_first:
-        folder = create_run(setup.config)
-    folder = ranks.from_first(folder)
+    resumed = distributed.broadcast(folder is not None and (folder / LAST).is_file())
+    components = build_components(config, distributed, resumed, dataset, training_rates_file())
+    if folder is None and distributed.is_main:
+        folder = create_run(components.config)
+    folder = distributed.broadcast(folder)
     assert folder is not None
-    _introduce(setup, folder, terminal)
-    with _observer(setup, folder, terminal) as observer:
-        trainer = Trainer(setup, folder, observer)
+    _describe(components, folder, terminal)
+    with _observers(components, folder, terminal) as observers:
+        trainer = Trainer(components, folder, *observers)
         if dataset is not None:
             trainer.resume()
-            if ranks.is_first:
+            if distributed.is_main:
                 record_data(config.data, folder)
-            terminal.note(_state_of(trainer))
+            terminal.note(_resumed_state(trainer))
         try:
-            with undisturbed_end(ranks):
+            with ignore_launcher_signals(distributed):
                 summary = trainer.fit()
         except InterruptedRunError:
-            _draw(ranks, folder, terminal)
+            _plot(distributed, folder, terminal)
             raise
-        _draw(ranks, folder, terminal)
+        _plot(distributed, folder, terminal)
         return summary
 
 
-def _decided(config: TrainConfig, terminal: Terminal) -> TrainConfig:
-    """Return the configuration of a run that begins, or of one that goes on as it began.
+def _resolved(config: TrainConfig, terminal: Terminal) -> TrainConfig:
+    """Return the configuration with the folder to resume, or with the data of a new run.
 
-    Flags that contradict the run are errors.
+    Flags that contradict a resumed run are errors.
     """
     from deepchest_cli.model.checkpoint import LAST
     from deepchest_cli.training.resume import folder_to_resume, refuse_changes, resolve_auto
@@ -123,66 +125,64 @@ def _decided(config: TrainConfig, terminal: Terminal) -> TrainConfig:
     return replace(refuse_changes(config, folder, free), resume=folder)
 
 
-def _state_of(trainer: "Trainer") -> str:
+def _resumed_state(trainer: "Trainer") -> str:
     if trainer.is_finished:
         return f"{trainer.folder} has finished: nothing is left to train."
-    if not trainer.position.step:
+    if not trainer.state.step:
         return f"{trainer.folder} has no step yet: it begins anew."
-    return f"Resumed after step {trainer.position.step}."
+    return f"Resumed after step {trainer.state.step}."
 
 
-def _draw(ranks: "Ranks", folder: Path, terminal: Terminal) -> None:
-    """Draw what the run has come to; a picture that fails is no failure of the run."""
+def _plot(distributed: "DistributedContext", folder: Path, terminal: Terminal) -> None:
+    """Draw the run's plots; an error there does not fail the run."""
     from deepchest_cli.training.plots import draw_run
 
-    if ranks.is_first:
+    if distributed.is_main:
         try:
             draw_run(folder)
         except Exception as error:
-            terminal.warning(f"The run's pictures could not be drawn: {error}.")
+            terminal.warning(f"The run's plots could not be drawn: {error}.")
 
 
-def _introduce(setup: "Setup", folder: Path, terminal: Terminal) -> None:
-    config, processes, size = (
-        setup.config,
-        setup.ranks.count,
-        setup.classifier.architecture.image_size,
-    )
+def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal) -> None:
+    config, processes = components.config, components.distributed.world_size
+    rates, classifier = components.measured_rates, components.classifier
     terminal.note(
         f"{folder}: {config.backbone} with {config.weighter} on "
-        f"{count_of(len(setup.training_rows), 'radiograph')} of {size} px, "
-        f"{f'{processes} processes, ' if processes > 1 else ''}{setup.device.type}, "
-        f"{setup.precision}, {count_of(setup.total_steps, 'step')}"
+        f"{count_of(len(components.training_rows), 'radiograph')} of "
+        f"{classifier.architecture.image_size} px, "
+        f"{f'{processes} processes, ' if processes > 1 else ''}{components.device.type}, "
+        f"{components.precision}, {count_of(components.total_steps, 'step')}"
     )
-    if setup.rates is not None:
+    if rates is not None:
         terminal.detail(
-            f"--precision auto: {setup.rates.fp32:.3g} images/s in fp32, "
-            f"{setup.rates.bf16:.3g} in bf16, as measured on one core of this machine"
+            f"--precision auto: {rates.fp32:.3g} images/s in fp32, {rates.bf16:.3g} in bf16, "
+            "as measured on one core of this machine"
         )
-    parameters = sum(parameter.numel() for parameter in setup.classifier.parameters())
     terminal.detail(
-        f"{count_of(parameters, 'parameter')}; "
-        f"{count_of(len(setup.validation_rows), 'validation radiograph')}; "
+        f"{count_of(sum(p.numel() for p in classifier.parameters()), 'parameter')}; "
+        f"{count_of(len(components.validation_rows), 'validation radiograph')}; "
         f"weighter options {' '.join(config.weighter_option) or 'as they are by default'}; "
-        f"images kept: {setup.reader.place}"
+        f"images in memory: {components.reader.place}"
     )
 
 
 @contextmanager
-def _observer(setup: "Setup", folder: Path, terminal: Terminal) -> Iterator["Observer"]:
-    """Yield who hears of the run: the terminal and, where it is wanted, TensorBoard."""
+def _observers(
+    components: "TrainingComponents", folder: Path, terminal: Terminal
+) -> Iterator[list["Observer"]]:
+    """Yield the observers of the run: the terminal and, with --tensorboard, TensorBoard."""
     from deepchest_cli.commands.train_display import Display
-    from deepchest_cli.training.observers import Observers
     from deepchest_cli.training.tensorboard import TensorBoardLog
 
-    with ExitStack() as stack:
-        show = stack.enter_context(terminal.live())
-        observers: list[Observer] = [Display(terminal, setup.dataset.findings, show)]
-        if setup.config.tensorboard and setup.ranks.is_first:
-            observers.append(
-                stack.enter_context(closing(TensorBoardLog(folder, setup.dataset.findings)))
-            )
-        yield Observers(*observers)
+    findings = components.dataset.findings
+    with terminal.live() as show:
+        display = Display(terminal, findings, show)
+        if components.config.tensorboard and components.distributed.is_main:
+            with closing(TensorBoardLog(folder, findings)) as log:
+                yield [display, log]
+        else:
+            yield [display]
 
 
 def _render(summary: "TrainingSummary", terminal: Terminal) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live table on a terminal, one plain line an epoch elsewhere."""
+"""The display of a run: a live table on a terminal, one plain line an epoch elsewhere."""
 
 import math
 import time
@@ -12,15 +12,15 @@ from rich.text import Text
 from torch import Tensor
 
 from deepchest_cli.terminal import Terminal, number, table_of
-from deepchest_cli.training.progress import EpochReport, StepReport
+from deepchest_cli.training.progress import EpochReport, Observer, StepReport
 
-REFRESH = 0.25  # seconds between two drawings; reading the losses waits for the device
+REFRESH = 0.25  # seconds between two updates; reading the losses waits for the device
 BAR_WIDTH = 40
-LONGEST = 3.0  # weight that is drawn in full
+MAX_BAR = 3.0  # largest weight that is drawn in full
 
 
-class Display:
-    """The observer of a run for `deepchest train`."""
+class Display(Observer):
+    """Shows the reports of a run for `deepchest train`."""
 
     def __init__(
         self, terminal: Terminal, findings: tuple[str, ...], show: Callable[[Any], None]
@@ -29,7 +29,7 @@ class Display:
         self.findings = findings
         self.show = show
         self.started = time.monotonic()
-        self.total: int | None = None  # steps from where this process took up the run
+        self.total: int | None = None  # steps of the run in this process
         self.drawn = 0.0
         self.losses: list[float] = []
         self.last: EpochReport | None = None
@@ -45,7 +45,7 @@ class Display:
             self.show(Group(self._table(report.weights), Text(""), self._bar(report)))
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Print an epoch's line, and draw its figures."""
+        """Print an epoch's line, and update the live table."""
         self.last = report
         self.terminal.note(
             f"epoch {report.epoch}/{report.epochs}  "
@@ -53,23 +53,24 @@ class Display:
             f"validation loss {number(report.macro('validation', 'loss'), 4)}  "
             f"AUROC {number(report.macro('validation', 'auroc'), 4)}"
             f"{' (best)' if report.best else ''}  "
-            f"{report.images_per_second:.0f} images/s ({report.waiting:.1%} waiting for data)  "
-            f"{report.seconds:.0f} s{_gigabytes(report.peak_memory)}"
+            f"{report.images_per_second:.0f} images/s "
+            f"({report.data_wait_fraction:.1%} waiting for data)  "
+            f"{report.seconds:.0f} s{_peak_memory(report.peak_memory)}"
         )
         if self.terminal.animated:
             self.losses = report.training["loss"].tolist()
             self.show(self._table(report.weights))
 
     def on_note(self, text: str) -> None:
-        """Pass on what the training says."""
+        """Print a note."""
         self.terminal.note(text)
 
     def on_warning(self, text: str) -> None:
-        """Pass on what the user should not miss."""
+        """Print a warning."""
         self.terminal.warning(text)
 
     def _table(self, weights: Tensor | None) -> Table:
-        """Return losses, AUROC and weights per finding; a bar passes the mark above one."""
+        """Return losses, AUROC and weights per finding, the weight also as a bar."""
         used = [None] * len(self.findings) if weights is None else weights.tolist()
         auroc = self.last.validation["auroc"].tolist() if self.last else [None] * len(used)
         rows = [
@@ -82,7 +83,7 @@ class Display:
         return table_of(columns, rows, left="lrrrl")
 
     def _bar(self, report: StepReport) -> Table:
-        """Return the position in the run and an estimate of the time left."""
+        """Return the progress of the run and an estimate of the time left."""
         total = self.total or 1
         done = total - report.remaining
         left = (time.monotonic() - self.started) / done * report.remaining
@@ -96,16 +97,16 @@ class Display:
 
 
 def _bar_of(weight: float | None) -> str:
-    """Return a weight as a bar, ten signs for one, with a mark at one."""
+    """Return a weight as a bar of ten characters for one, with a mark at one."""
     if weight is None or not math.isfinite(weight):
         return ""
-    length = max(round(min(weight, LONGEST) * 10), 0)
+    length = max(round(min(weight, MAX_BAR) * 10), 0)
     bar = "━" * length
-    return f"{bar[:10]:<10}│{bar[10:]}{'…' if weight > LONGEST else ''}"
+    return f"{bar[:10]:<10}│{bar[10:]}{'…' if weight > MAX_BAR else ''}"
 
 
-def _gigabytes(peak: int | None) -> str:
-    return "" if peak is None else f"  {peak / 1e9:.1f} GB at most"
+def _peak_memory(peak: int | None) -> str:
+    return "" if peak is None else f"  {peak / 1e9:.1f} GB peak memory"
 
 
 def _clock(seconds: float) -> str:

@@ -1,17 +1,17 @@
-"""The user's cache: what was measured on this machine once, and can be measured again."""
+"""The user's cache folder: measurements of this machine."""
 
 import os
 import sys
 from pathlib import Path
 
 
-def kept_rates() -> Path:
-    """Return the file of measured training rates, which need not be there."""
+def training_rates_file() -> Path:
+    """Return the file of measured training rates, which need not exist."""
     return _folder() / "deepchest" / "training-rates.json"
 
 
 def _folder() -> Path:
-    """Return where the system keeps a user's caches."""
+    """Return the system's folder for a user's caches."""
     if given := os.environ.get("XDG_CACHE_HOME"):
         return Path(given)
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails without a home

@@ -13,7 +13,7 @@ from deepchest_cli.config.commands import (
     WeightersConfig,
 )
 from deepchest_cli.config.comparison import CompareConfig
-from deepchest_cli.config.files import read_toml, to_toml
+from deepchest_cli.config.files import read_run_config, read_toml, to_toml
 from deepchest_cli.config.flags import (
     AUTO,
     DEFAULT_DATA,
@@ -22,6 +22,7 @@ from deepchest_cli.config.flags import (
     DEMO_SOURCE,
     NIH_SOURCE,
     RUN_CONFIG,
+    RUN_ENVIRONMENT,
     Flag,
     choices_of,
     find_data,
@@ -43,6 +44,7 @@ __all__ = [
     "NIH_SOURCE",
     "RECIPES",
     "RUN_CONFIG",
+    "RUN_ENVIRONMENT",
     "CompareConfig",
     "DoctorConfig",
     "EvaluateConfig",
@@ -60,6 +62,7 @@ __all__ = [
     "flags_of",
     "parse_assignment",
     "parse_assignments",
+    "read_run_config",
     "read_toml",
     "refuse_unknown_device",
     "to_toml",

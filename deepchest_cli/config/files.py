@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from deepchest_cli.config.flags import choices_of, flag_of
-from deepchest_cli.config.renamed import NOTES, SINCE, renamed
+from deepchest_cli.config.flags import RUN_CONFIG, RUN_ENVIRONMENT, choices_of, flag_of
+from deepchest_cli.config.renamed import NOTES, SINCE, refuse_old_state, renamed
 from deepchest_cli.config.synonyms import FLAGS, synonym
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import read_toml_file
@@ -26,6 +26,20 @@ def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
             raise UsageError(f"{path}: key {key!r} is given twice.", "Drop one of the two.")
         values[key] = _checked(value, types[key], f"{path}: key {key!r}")
     return values
+
+
+def read_run_config(folder: Path, config_type: type[Any]) -> dict[str, Any]:
+    """Return the values of the configuration in the folder of a run or a comparison.
+
+    Raises `UsageError` for a folder of version 0.1.
+    """
+    try:
+        environment = json.loads((folder / RUN_ENVIRONMENT).read_text(encoding="utf-8"))
+        version = environment["deepchest"]
+    except (OSError, ValueError, KeyError, TypeError):  # without it, unknown keys are errors
+        version = None
+    refuse_old_state(folder, version)
+    return read_toml(folder / RUN_CONFIG, config_type)
 
 
 def _unknown_key(path: Path, key: str, known: Iterable[str]) -> UsageError:

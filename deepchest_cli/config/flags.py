@@ -13,7 +13,7 @@ DEMO_SOURCE = Path("data/demo")
 DEFAULT_DATA = Path("data/shards")
 DEMO_DATA = Path("data/demo-shards")
 DEFAULT_MODEL = Path("runs/latest")
-RUN_CONFIG = "config.toml"  # in a run's folder
+RUN_CONFIG, RUN_ENVIRONMENT = "config.toml", "environment.json"  # in a run's folder
 AUTO = Path("auto")  # of --resume: go on where there is something, begin where there is nothing
 
 Split = Literal["train", "validation", "test"]

@@ -1,6 +1,10 @@
 """Names of version 0.1 and their successors: an old name is answered with the new one."""
 
 from collections.abc import Iterable
+from pathlib import Path
+
+from deepchest_cli import __version__
+from deepchest_cli.errors import UsageError
 
 # flags, which are the keys of configuration files too
 FLAGS = {
@@ -33,3 +37,14 @@ def renamed(name: str, known: Iterable[str]) -> str | None:
     """Return the new name of an old flag or word where that is among the known ones."""
     new = FLAGS.get(name) or WORDS.get(name)
     return new if new is not None and new in known else None
+
+
+def refuse_old_state(folder: Path, version: object) -> None:
+    """Raise `UsageError` for a run or a comparison that version 0.1 has begun."""
+    if str(version).startswith("0.1."):
+        raise UsageError(
+            f"{folder} was begun by deepchest {version}, whose settings and state have other names "
+            f"than those of {__version__}.",
+            "Go on with deepchest 0.1, or begin anew in another folder; its models (best.pt) still "
+            "predict and evaluate.",
+        )

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 from deepchest_cli.config.flags import DEFAULT_DATA, Data, Device, Flag, Seed
 
-MODEL, OPTIMISATION = "Model", "Optimization"
+MODEL, OPTIMIZATION = "Model", "Optimization"
 RARE, INPUT, HARDWARE = "Rare findings", "Input", "Hardware"
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a training run is, but for its weighter, its seed and its folder."""
+    """The settings of a training run, without weighter, seed and folder."""
 
     data: Data = DEFAULT_DATA
     recipe: Annotated[
@@ -30,13 +30,13 @@ class RunConfig:
         Literal["features", "parameters"],
         Flag(
             "Where a weighter that needs task gradients takes them: at the last shared features, "
-            "or at all shared parameters (a way back for each finding)."
+            "or at all shared parameters (one backward pass per finding)."
         ),
     ] = "features"
-    epochs: Annotated[int, Flag("Passes over the training part.", minimum=1)] = 15
-    max_steps: Annotated[int | None, Flag("Stop after so many steps.", minimum=1)] = None
+    epochs: Annotated[int, Flag("Passes over the training split.", minimum=1)] = 15
+    max_steps: Annotated[int | None, Flag("Stop after this many steps.", minimum=1)] = None
     patience: Annotated[
-        int, Flag("Stop after so many epochs without a better validation; 0: never.", minimum=0)
+        int, Flag("Stop after this many epochs without a better validation; 0: never.", minimum=0)
     ] = 5
 
     backbone: Annotated[
@@ -61,7 +61,7 @@ class RunConfig:
 
     image_size: Annotated[
         int | None,
-        Flag("Trained pixels, at most the stored ones. [as stored]", minimum=28, panel=INPUT),
+        Flag("Pixels in training, at most the stored ones. [as stored]", minimum=28, panel=INPUT),
     ] = None
     augment: Annotated[
         Literal["none", "standard", "paper"],
@@ -75,35 +75,35 @@ class RunConfig:
     ] = False
 
     batch_size: Annotated[
-        int, Flag("Radiographs in a step, over all devices.", minimum=2, panel=OPTIMISATION)
+        int, Flag("Radiographs per step, over all devices.", minimum=2, panel=OPTIMIZATION)
     ] = 32
     optimizer: Annotated[
-        Literal["adamw", "sgd", "rmsprop"], Flag("Optimizer.", panel=OPTIMISATION)
+        Literal["adamw", "sgd", "rmsprop"], Flag("Optimizer.", panel=OPTIMIZATION)
     ] = "adamw"
     learning_rate: Annotated[
-        float, Flag("Learning rate at its peak.", minimum=0, maximum=1e9, panel=OPTIMISATION)
+        float, Flag("Learning rate at its peak.", minimum=0, maximum=1e9, panel=OPTIMIZATION)
     ] = 3e-4
     weight_decay: Annotated[
-        float, Flag("Decoupled for adamw.", minimum=0, maximum=1e9, panel=OPTIMISATION)
+        float, Flag("Decoupled for adamw.", minimum=0, maximum=1e9, panel=OPTIMIZATION)
     ] = 1e-2
     schedule: Annotated[
         Literal["cosine", "constant"],
-        Flag("Learning rate after the warm-up.", panel=OPTIMISATION),
+        Flag("Learning rate after the warm-up.", panel=OPTIMIZATION),
     ] = "cosine"
     warmup_steps: Annotated[
-        int, Flag("Steps of linear warm-up.", minimum=0, panel=OPTIMISATION)
+        int, Flag("Steps of linear warm-up.", minimum=0, panel=OPTIMIZATION)
     ] = 20
     clip_grad_norm: Annotated[
-        float, Flag("Largest norm of the gradient; 0: any.", minimum=0, panel=OPTIMISATION)
+        float, Flag("Largest norm of the gradient; 0: any.", minimum=0, panel=OPTIMIZATION)
     ] = 0.0
     ema: Annotated[
         float,
         Flag(
-            "Decay of an average of the weights, which is then validated and kept as the best; "
-            "0: none.",
+            "Decay of an exponential moving average of the weights, which is then validated and "
+            "saved as the best; 0: none.",
             minimum=0,
             maximum=0.99999,
-            panel=OPTIMISATION,
+            panel=OPTIMIZATION,
         ),
     ] = 0.0
 
@@ -122,8 +122,8 @@ class RunConfig:
     pos_weight_power: Annotated[
         float,
         Flag(
-            "Positives of a finding weigh (negatives / positives) to this power: 0 alike, "
-            "1 balanced.",
+            "Weight the positives of a finding by (negatives / positives) to this power: 0: not "
+            "at all, 1: balanced.",
             minimum=0,
             maximum=1,
             panel=RARE,
@@ -132,8 +132,8 @@ class RunConfig:
     logit_adjustment: Annotated[
         float,
         Flag(
-            "Add so much of the log odds of each finding's prevalence to its logits in training; "
-            "1 is Menon's.",
+            "Add this times the log odds of each finding's prevalence to its logits in training; "
+            "Menon et al. use 1.",
             minimum=0,
             maximum=10,
             panel=RARE,
@@ -142,7 +142,7 @@ class RunConfig:
     sampling: Annotated[
         Literal["uniform", "balanced"],
         Flag(
-            "Every radiograph once an epoch, or drawn so that every finding comes equally often.",
+            "Every radiograph once an epoch, or class-balanced: every finding equally often.",
             panel=RARE,
         ),
     ] = "uniform"
@@ -155,15 +155,15 @@ class RunConfig:
     cache: Annotated[
         Literal["auto", "device", "host", "none"],
         Flag(
-            "Where the images are kept: on the device, in main memory, or in their files (which "
-            "the system caches); auto: on a GPU when they fit.",
+            "Where images are cached: on the device, in main memory, or by the system alone "
+            "(none); auto: on a GPU when they fit.",
             panel=HARDWARE,
         ),
     ] = "auto"
     grad_accum_steps: Annotated[
         int,
         Flag(
-            "Compute a step in so many parts, to save memory; batch norm sees each alone.",
+            "Micro-batches per step, to save memory; batch norm sees each alone.",
             minimum=1,
             panel=HARDWARE,
         ),
@@ -173,7 +173,7 @@ class RunConfig:
     ] = False
     deterministic: Annotated[
         bool,
-        Flag("Only kernels that give the same bits every time; slower on CUDA.", panel=HARDWARE),
+        Flag("Only deterministic kernels; slower on CUDA.", panel=HARDWARE),
     ] = False
     sync_batchnorm: Annotated[
         bool, Flag("Batch norm over all processes of a run; CUDA only.", panel=HARDWARE)
@@ -191,8 +191,8 @@ class TrainConfig(RunConfig):
     resume: Annotated[
         Path | None,
         Flag(
-            "Go on with an interrupted run, exactly where it ended; auto: with that in --out, or "
-            "begin it there.",
+            "Resume an interrupted run exactly where it ended; auto: the run in --out, or begin "
+            "it there.",
             metavar="RUN|auto",
             values_from="run",
         ),

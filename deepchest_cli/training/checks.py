@@ -10,13 +10,13 @@ from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.classifier import Classifier
-from deepchest_cli.training.ranks import Ranks
+from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.weighting import GradientWeighter, Weighter
 
 SMALLEST_BATCH = 2  # batch norm needs two of everything
 
 
-def refuse_unfit_parts(
+def refuse_unfit_splits(
     dataset: RadiographDataset, rows: dict[str, NDArray[np.int64]], config: TrainConfig
 ) -> None:
     """Raise `UsageError` unless there are a batch to train on and labels to validate with."""
@@ -29,31 +29,33 @@ def refuse_unfit_parts(
         )
     if images < config.batch_size:
         raise UsageError(
-            f"--batch-size {config.batch_size} is larger than the training part of {config.data} "
-            f"({count_of(images, 'image')}).",
+            f"--batch-size {config.batch_size} is larger than the training split of "
+            f"{config.data} ({count_of(images, 'image')}).",
             f"Use --batch-size {images} or less, or prepare more images.",
         )
     if not dataset.known[rows["validation"]].any():
         raise UsageError(
-            f"{config.data} has no labeled validation part to choose the best epoch on.",
+            f"{config.data} has no labeled validation split to choose the best epoch on.",
             "Prepare the data again with --validation-fraction 0.1 --force",
         )
 
 
-def refuse_unfit_batch(config: TrainConfig, ranks: Ranks) -> None:
-    """Raise `UsageError` unless a batch divides evenly over the processes and the parts."""
-    parts = ranks.count * config.grad_accum_steps
-    if config.batch_size % parts or config.batch_size < SMALLEST_BATCH * parts:
-        nearest = max(round(config.batch_size / parts), SMALLEST_BATCH) * parts
+def refuse_unfit_batch(config: TrainConfig, distributed: DistributedContext) -> None:
+    """Raise `UsageError` unless a batch divides evenly into micro-batches of all processes."""
+    micro_batches = distributed.world_size * config.grad_accum_steps
+    size = config.batch_size / micro_batches
+    if not size.is_integer() or size < SMALLEST_BATCH:
+        nearest = max(round(size), SMALLEST_BATCH) * micro_batches
         raise UsageError(
-            f"--batch-size {config.batch_size} does not divide into {parts} parts of two or more "
-            f"({count_of(ranks.count, 'process')}, --grad-accum-steps {config.grad_accum_steps}).",
+            f"--batch-size {config.batch_size} does not divide into {micro_batches} "
+            f"micro-batches of two or more ({count_of(distributed.world_size, 'process')}, "
+            f"--grad-accum-steps {config.grad_accum_steps}).",
             f"Use --batch-size {nearest}.",
         )
 
 
 def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: Classifier) -> None:
-    """Raise `UsageError` for a weighter that the model or another setting leaves no way to work."""
+    """Raise `UsageError` for a weighter that does not fit the model or another setting."""
     by_parameters = config.gradient_level == "parameters"
     if not isinstance(weighter, GradientWeighter):
         if by_parameters:
@@ -71,23 +73,26 @@ def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: C
         )
     if config.compile and (by_parameters or weighter.uses_previous_weights):
         raise UsageError(
-            f"--compile: the weighter {config.weighter!r} here goes back through the model once "
-            "for each finding, and a compiled model can go back only once a step.",
+            f"--compile: the weighter {config.weighter!r} here needs a backward pass for each "
+            "finding, and a compiled model allows one a step.",
             "Leave --compile out"
             + (", or --gradient-level parameters." if not weighter.uses_previous_weights else "."),
         )
 
 
-def refuse_unfit_device(config: TrainConfig, ranks: Ranks, device: torch.device) -> None:
+def refuse_unfit_device(
+    config: TrainConfig, distributed: DistributedContext, device: torch.device
+) -> None:
     """Raise `UsageError` for what a kind of device cannot do."""
     if config.sync_batchnorm and device.type != "cuda":
         raise UsageError(
             f"--sync-batchnorm works on CUDA devices only, not on {device.type}.", "Leave it out."
         )
-    if ranks.count > 1 and device.type == "mps":
+    processes = distributed.world_size
+    if processes > 1 and device.type == "mps":
         raise UsageError("Metal devices cannot share a run.", "Use --device cpu, or one process.")
-    if ranks.count > 1 and ":" in config.device:
+    if processes > 1 and ":" in config.device:
         raise UsageError(
-            f"--device {config.device} names one GPU, but the run has {ranks.count} processes.",
+            f"--device {config.device} names one GPU, but the run has {processes} processes.",
             "Use --device cuda: each process takes its own.",
         )

@@ -1,4 +1,6 @@
-"""Devices by their names."""
+"""Devices: by their names, and the memory that a run takes of them."""
+
+import sys
 
 import torch
 
@@ -35,15 +37,37 @@ def _refuse_absent_gpu(name: str, index: int) -> None:
             f"--device {name}: {reason} on this machine.",
             "Use --device auto to fall back to the CPU; deepchest doctor says more.",
         )
-    if index >= torch.cuda.device_count():
-        if not name[-1].isdigit():
-            raise UsageError(
-                f"This run has more processes than this machine has CUDA devices "
-                f"({torch.cuda.device_count()}).",
-                "Start one process for each device.",
-            )
+    count = torch.cuda.device_count()
+    if index >= count and not name[-1].isdigit():
         raise UsageError(
-            f"--device {name}: this machine has "
-            f"{count_of(torch.cuda.device_count(), 'CUDA device')}.",
+            f"This run has more processes than this machine has CUDA devices ({count}).",
+            "Start one process for each device.",
+        )
+    if index >= count:
+        raise UsageError(
+            f"--device {name}: this machine has {count_of(count, 'CUDA device')}.",
             "They count from cuda:0.",
         )
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has finished what it was asked to compute."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the peak of this process's memory in bytes: on a GPU of its tensors, else of all.
+
+    None where the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,55 +1,76 @@
-"""What torch's errors in the middle of a run mean to the person who started it."""
+"""Failures in the middle of a run: losses that are not finite, and torch's errors explained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
 import torch
+from torch import Tensor
 
-from deepchest_cli.errors import DeepChestError
+from deepchest_cli.errors import DeepChestError, DivergedError
 from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.training.distributed import is_lost_peer
 
-LOST_PEER = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "remote process",
-)
-
+CHECK_EVERY = 50  # steps, where a check waits for the device
 # torch's own classes for them are imported only with the compiler
 COMPILING = ("BackendCompilerFailed", "InductorError", "InvalidCxxCompiler")
 
 
-def lost_peer(error: RuntimeError) -> bool:
-    """Whether an error says that another process is no longer there."""
-    return any(words in str(error) for words in LOST_PEER)
+class FiniteLossCheck:
+    """Remembers the first step with a loss that is not finite, without a synchronization a step."""
+
+    def __init__(self, findings: Sequence[str], device: torch.device) -> None:
+        self.findings = findings
+        self.every = 1 if device.type == "cpu" else CHECK_EVERY
+        self.first_step = torch.full((), -1, dtype=torch.int64, device=device)  # of the epoch
+        self.not_finite = torch.zeros(len(findings), dtype=torch.bool, device=device)
+
+    def add(self, losses: Tensor, epoch: int, step: int) -> None:
+        """Add the losses (T,) of a step, both counted from 1; check them now and then."""
+        not_finite = ~torch.isfinite(losses)
+        is_first = not_finite.any() & (self.first_step < 0)
+        self.first_step = torch.where(is_first, step, self.first_step)
+        self.not_finite = torch.where(is_first, not_finite, self.not_finite)
+        if step % self.every == 0:
+            self.check(epoch)
+
+    def check(self, epoch: int) -> None:
+        """Raise `DivergedError` with findings and batch if there was a loss that is not finite."""
+        if int(self.first_step) < 0:
+            return
+        names = [name for name, bad in zip(self.findings, self.not_finite, strict=True) if bad]
+        raise DivergedError(
+            f"The loss of {', '.join(names)} is not finite in batch {int(self.first_step)} of "
+            f"epoch {epoch}.",
+            "Begin a new run with a lower --learning-rate, or with --clip-grad-norm 1.",
+        )
 
 
 def explain(
-    error: RuntimeError, folder: Path, processes: int, by_parameters: bool = False
+    error: RuntimeError, folder: Path, processes: int, gradient_level: str
 ) -> DeepChestError | None:
-    """Return the error to show instead; None when torch's own says it best."""
-    text = str(error)
-    kept = f"The run's {LAST} is kept; go on with: deepchest train --resume {quote(str(folder))}"
-    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
+    """Return the error to show for one of torch's; None where torch's own says it best."""
+    first_line = str(error).strip().partition("\n")[0]
+    resume = f"The run's {LAST} is kept; go on with: deepchest train --resume {quote(str(folder))}"
+    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
         lower = "a lower --batch-size or --image-size"
-        lower += ", or with --gradient-level features" if by_parameters else ""
+        lower += ", or with --gradient-level features" if gradient_level == "parameters" else ""
         return DeepChestError(
-            f"Out of memory: {text.splitlines()[0]}",
-            f"{kept} --grad-accum-steps 2 (or begin anew with {lower}).",
+            f"Out of memory: {first_line}",
+            f"{resume} --grad-accum-steps 2 (or begin anew with {lower}).",
         )
-    if processes > 1 and lost_peer(error):
+    if processes > 1 and is_lost_peer(error):
         return DeepChestError(
-            f"Another process of this run has ended ({text.strip().splitlines()[0]}).",
-            f"{kept} as before.",
+            f"Another process of this run has ended ({first_line}).", f"{resume} as before."
         )
     if type(error).__name__ in COMPILING:
         return DeepChestError(
-            f"The model could not be compiled: {text.strip().splitlines()[0]}",
+            f"The model could not be compiled: {first_line}",
             "Leave --compile out; it needs a C++ compiler on CPUs and Triton on GPUs.",
         )
-    if "deterministic implementation" in text:
+    if "deterministic implementation" in str(error):
         return DeepChestError(
-            f"The backbone cannot be trained with --deterministic here: {text.splitlines()[0]}",
+            f"The backbone cannot be trained with --deterministic here: {first_line}",
             "Leave --deterministic out, or choose another --backbone.",
         )
     return None

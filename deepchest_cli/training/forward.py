@@ -1,4 +1,4 @@
-"""The network at work on a step's radiographs: precision, random states, parts."""
+"""The forward pass of a step: precision, random states, micro-batches."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,60 +7,83 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepchest_cli.training.setup import Setup
+from deepchest_cli.training.components import TrainingComponents
 
-Outputs = tuple[Tensor, Tensor]  # features (b, D) and logits (b, T) of a part, with their graph
+Outputs = tuple[Tensor, Tensor]  # features (b, D) and logits (b, T) of a micro-batch, with graph
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-AUGMENTATION, DROPOUT = 1, 2  # what is drawn: never the same numbers for both
+AUGMENTATION, DROPOUT = 1, 2  # purposes of random numbers: never the same numbers for both
 
 
 def seed_of(purpose: int, *place: int) -> int:
-    """Return a seed that follows from what is drawn, a run's seed and a place in the run.
+    """Return the seed for a purpose, a run's seed and a place in the run.
 
-    So that no random state has to be remembered between steps.
+    It replaces a random state that would have to be saved between steps.
     """
     return int(np.random.SeedSequence([purpose, *place]).generate_state(1, np.uint64)[0])
 
 
 class Forward:
-    """Computes the logits of parts of a step, this process's or those of all."""
+    """Computes features and logits of a step's micro-batches."""
 
-    def __init__(self, setup: Setup, averages: bool = True) -> None:
-        self.setup = setup
-        classifier = setup.classifier
-        if setup.config.compile:
-            classifier.trunk.compile()  # what follows is small, and between the two a weighter may
-            # want to step in
-        # gradients go through this one, a look without them through the classifier itself
-        self.network = setup.ranks.wrap(classifier, setup.device) if averages else classifier
+    def __init__(self, components: TrainingComponents, average_gradients: bool = True) -> None:
+        """average_gradients: let torch average the gradients over the processes."""
+        self.components = components
+        classifier = components.classifier
+        if components.config.compile:
+            classifier.trunk.compile()  # not the head: some weighters need its input's gradient
+        self.network: nn.Module = classifier
+        if average_gradients:
+            self.network = components.distributed.wrap(classifier, components.device)
 
-    def outputs(self, radiographs: Tensor, step: int, number: int) -> Outputs:
-        """Return features (b, D) and logits (b, T) of part `number` of a step, with their graph."""
-        return self._compute(self.network, radiographs, step, number)
+    def micro_batches(self, micro_batches: list[Tensor], step: int) -> Iterator[Outputs]:
+        """Yield features (b, D) and logits (b, T) of each micro-batch, with their graph.
+
+        Gradients are averaged over the processes with those of the last micro-batch.
+        """
+        for number, micro_batch in enumerate(micro_batches):
+            if number < len(micro_batches) - 1:
+                with self.components.distributed.no_sync(self.network):
+                    yield self._compute(self.network, micro_batch, step, number)
+            else:
+                yield self._compute(self.network, micro_batch, step, number)
+
+    def all_logits_first(
+        self, micro_batches: list[Tensor], step: int
+    ) -> tuple[Tensor, Iterator[Outputs]]:
+        """Return the logits (B, T) of all processes, and what `micro_batches` yields.
+
+        A single micro-batch is computed once; several are computed twice, first without a graph.
+        """
+        if len(micro_batches) > 1:
+            return self.all_logits(micro_batches, step), self.micro_batches(micro_batches, step)
+        (whole,) = self.micro_batches(micro_batches, step)
+        return self.components.distributed.all_gather(whole[1].detach()), iter([whole])
 
     @torch.no_grad()
-    def all_logits(self, parts: list[Tensor], step: int) -> Tensor:
-        """Return a step's logits (B, T) of all processes; no trace is left in the model."""
-        classifier = self.setup.classifier
-        with untouched_buffers(classifier):
-            mine = [self._compute(classifier, part, step, n)[1] for n, part in enumerate(parts)]
-        return self.setup.ranks.gather(torch.cat(mine))
+    def all_logits(self, micro_batches: list[Tensor], step: int) -> Tensor:
+        """Return a step's logits (B, T) of all processes; the model's buffers stay as they are."""
+        classifier = self.components.classifier
+        with _buffers_restored(classifier):
+            local = [
+                self._compute(classifier, micro_batch, step, number)[1]
+                for number, micro_batch in enumerate(micro_batches)
+            ]
+        return self.components.distributed.all_gather(torch.cat(local))
 
-    def _compute(self, network: nn.Module, part: Tensor, step: int, number: int) -> Outputs:
-        setup = self.setup
-        # dropout: alike however often this part of the step is looked at
-        torch.manual_seed(seed_of(DROPOUT, setup.config.seed, step, setup.ranks.rank, number))
-        dtype = DTYPES[setup.precision]
-        with torch.autocast(setup.device.type, dtype, enabled=dtype != torch.float32):
-            outputs: Outputs = network(part)
+    def _compute(self, network: nn.Module, inputs: Tensor, step: int, number: int) -> Outputs:
+        components = self.components
+        rank = components.distributed.rank
+        # the same dropout however often this micro-batch is computed
+        torch.manual_seed(seed_of(DROPOUT, components.config.seed, step, rank, number))
+        dtype = DTYPES[components.precision]
+        with torch.autocast(components.device.type, dtype, enabled=dtype != torch.float32):
+            outputs: Outputs = network(inputs)
         return outputs
 
 
 @contextmanager
-def untouched_buffers(model: nn.Module) -> Iterator[None]:
-    """Put batch norm's statistics back after a look at the model."""
+def _buffers_restored(model: nn.Module) -> Iterator[None]:
+    """Restore batch norm's statistics afterwards."""
     before = [buffer.clone() for buffer in model.buffers()]
     try:
         yield

@@ -13,29 +13,26 @@ from deepchest_cli.data.batches import batches, epoch_order, prefetch
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
-from deepchest_cli.files import locked, sweep_locked
+from deepchest_cli.files import sweep_locked
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.model.state_dicts import fingerprint
-from deepchest_cli.training.epoch_record import EpochRecord
-from deepchest_cli.training.failures import explain
-from deepchest_cli.training.familiarity import describe_training_images
-from deepchest_cli.training.position import Position, restore
-from deepchest_cli.training.progress import EpochReport, Observer, StepReport
-from deepchest_cli.training.propagation import Outcome
-from deepchest_cli.training.resources import Clock, peak_memory
+from deepchest_cli.training.atypicality import store_training_statistics
+from deepchest_cli.training.backward import StepResult
+from deepchest_cli.training.components import TrainingComponents
+from deepchest_cli.training.device import peak_memory
+from deepchest_cli.training.failures import FiniteLossCheck, explain
+from deepchest_cli.training.progress import Clock, EpochReport, Observer, StepReport
 from deepchest_cli.training.resume import load_state
-from deepchest_cli.training.run_directory import OWN
-from deepchest_cli.training.saving import VALIDATION_METRICS, RunFiles
-from deepchest_cli.training.setup import Setup
+from deepchest_cli.training.run_directory import OWN, VALIDATION_METRICS, RunWriter
 from deepchest_cli.training.step import TrainingStep
-from deepchest_cli.training.watch import LossWatch
+from deepchest_cli.training.train_state import EpochMetrics, TrainState, restore
 from deepchest_cli.weighting import Performance
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """How a run ended; nothing in it comes from the test part."""
+    """How a run ended; nothing in it comes from the test split."""
 
     run: Path
     epochs: int
@@ -44,46 +41,46 @@ class TrainingSummary:
     best_score: float
     criterion: str  # what the best epoch was chosen by
     stopped_early: bool
-    initial_weights: str  # SHA-256 of the model as the run found it
+    initial_weights: str  # SHA-256 of the model's weights before the first step
     batches: tuple[str, ...]  # SHA-256 of the rows of all batches until each epoch's end
 
 
 class Trainer:
-    """Trains the model of a `Setup` in the folder of a run.
+    """Trains a model in the folder of a run.
 
-    With several processes each has a trainer; the first one alone writes into the folder.
+    With several processes each has a trainer; only the main process writes into the folder.
     """
 
-    def __init__(self, setup: Setup, folder: Path, observer: Observer) -> None:
-        self.setup = setup
+    def __init__(self, components: TrainingComponents, folder: Path, *observers: Observer) -> None:
+        self.components = components
         self.folder = folder
-        self.observer = observer
-        self.position = Position()
-        self._begin_record()
-        self.files = RunFiles(setup, folder)
-        self.take_step = TrainingStep(setup)
+        self.observers = observers
+        self.state = TrainState()
+        self._reset_epoch()
+        self.writer = RunWriter(components, folder)
+        self.training_step = TrainingStep(components)
 
-    def _begin_record(self) -> None:
-        findings = self.setup.dataset.findings
-        self.record = EpochRecord(len(findings), self.setup.device)
-        self.watch = LossWatch(findings, self.setup.device)
+    def _reset_epoch(self) -> None:
+        findings, device = self.components.dataset.findings, self.components.device
+        self.epoch_metrics = EpochMetrics(len(findings), device)
+        self.finite_losses = FiniteLossCheck(findings, device)
 
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing left to train."""
-        position, patience = self.position, self.setup.config.patience
-        if position.epoch_step:
-            return False  # an epoch under way is always brought to its end
-        waited = position.epoch - position.best_epoch
-        return position.step >= self.setup.total_steps or 0 < patience <= waited
+        state, patience = self.state, self.components.config.patience
+        if state.epoch_step:
+            return False  # an epoch that has begun is always finished
+        without_improvement = state.epoch - state.best_epoch
+        return state.step >= self.components.total_steps or 0 < patience <= without_improvement
 
     def resume(self) -> None:
-        """Take up the folder's last checkpoint; the run goes on as if it had not ended."""
-        training = load_state(self.setup, self.folder)
+        """Restore the folder's last checkpoint; the run continues as if it had not ended."""
+        training = load_state(self.components, self.folder)
         if training is None:
             return
         try:
-            self.position = restore(training, self.setup, self.record)
+            self.state = restore(training, self.epoch_metrics, self.components)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DeepChestError(
                 f"The training state in {self.folder / LAST} is damaged: {error!r}.",
@@ -97,113 +94,115 @@ class Trainer:
         `DivergedError` when a loss is not finite, and `DeepChestError` when memory runs out or a
         process is lost.
         """
-        ranks = self.setup.ranks
+        distributed = self.components.distributed
+        lock = locked(self.folder) if distributed.is_main else nullcontext()
         try:
-            with locked(self.folder) if ranks.is_first else nullcontext(), stop_on_signal() as stop:
+            with lock, stop_on_signal() as stop:
                 return self._fit(stop)
         except RuntimeError as error:
-            by_parameters = self.setup.config.gradient_level == "parameters"
-            explained = explain(error, self.folder, ranks.count, by_parameters)
+            level = self.components.config.gradient_level
+            explained = explain(error, self.folder, distributed.world_size, level)
             if explained is None:
                 raise
             raise explained from error
 
     def _fit(self, stop: StopRequest) -> TrainingSummary:
-        if self.setup.ranks.is_first:
+        components, state = self.components, self.state
+        if components.distributed.is_main:
             sweep_locked(self.folder, OWN)
-        if self.position.step == 0:
-            self.position.initial_weights = fingerprint(self.setup.classifier.state_dict())
-            self.files.save_last(self.position, self.record)
+        if state.step == 0:
+            state.initial_weights = fingerprint(components.classifier.state_dict())
+            self.writer.save_last(state, self.epoch_metrics)
         while not self.is_finished:
-            first, clock = self.position.step, Clock()
+            first, clock = state.step, Clock()
             self._train_epoch(stop, clock)
-            images = (self.position.step - first) * self.setup.config.batch_size
-            self._end_epoch(images, clock)
+            self._end_epoch((state.step - first) * components.config.batch_size, clock)
         summary = self._summary()
-        if self.setup.ranks.is_first:
-            names = ("epochs", "steps", "stopped_early")
-            describe_training_images(
-                self.setup, self.folder, {name: getattr(summary, name) for name in names}
-            )
-        self.setup.ranks.wait()
+        if components.distributed.is_main:
+            run = {
+                "epochs": summary.epochs,
+                "steps": summary.steps,
+                "stopped_early": summary.stopped_early,
+            }
+            store_training_statistics(components, self.folder, run)
+        components.distributed.barrier()
         return summary
 
-    def _summary(self) -> TrainingSummary:
-        position = self.position
-        return TrainingSummary(
-            run=self.folder,
-            epochs=position.epoch,
-            steps=position.step,
-            best_epoch=position.best_epoch,
-            best_score=position.best_score,
-            criterion=position.criterion,
-            stopped_early=position.step < self.setup.total_steps,
-            initial_weights=position.initial_weights,
-            batches=tuple(position.epoch_batches),
-        )
-
     def _train_epoch(self, stop: StopRequest, clock: Clock) -> None:
-        setup, position, size = self.setup, self.position, self.setup.config.batch_size
-        order = epoch_order(setup.training_rows, setup.config.seed, position.epoch, setup.chances)
-        steps = min(setup.steps_per_epoch, setup.total_steps - position.step + position.epoch_step)
-        coming = batches(
-            setup.reader, order[: steps * size], size, position.epoch_step, setup.ranks.part
+        components, state = self.components, self.state
+        size, distributed = components.config.batch_size, components.distributed
+        order = epoch_order(
+            components.training_rows,
+            components.config.seed,
+            state.epoch,
+            components.sampling_probabilities,
         )
-        setup.classifier.train()
-        for batch in clock.waiting(prefetch(coming)):
-            found = self.take_step(batch, position.step)
-            self.record.add(found.logits, batch.labels, batch.known)
-            self.record.add_weights(found.weights)
-            position.end_step(order[position.epoch_step * size :][:size])
-            self.watch.see(found.losses.values, position.epoch + 1, position.epoch_step)
-            self.observer.on_step(self._step_report(found))
-            self._stop_where_asked(stop)
+        rows, shard = (
+            order[: self._epoch_steps() * size],
+            (distributed.rank, distributed.world_size),
+        )
+        epoch_batches = batches(components.reader, rows, size, state.epoch_step, shard)
+        components.classifier.train()
+        for batch in clock.time_waits(prefetch(epoch_batches)):
+            result = self.training_step(batch, state.step)
+            self.epoch_metrics.add(result.logits, batch.labels, batch.known, result.weights)
+            state.end_step(order[state.epoch_step * size :][:size])
+            self.finite_losses.add(result.losses.values, state.epoch + 1, state.epoch_step)
+            for observer in self.observers:
+                observer.on_step(self._step_report(result))
+            self._save_and_stop_if_asked(stop)
 
-    def _step_report(self, found: Outcome) -> StepReport:
+    def _epoch_steps(self) -> int:
+        """Return the steps of the current epoch: fewer where the run ends within it."""
+        components, state = self.components, self.state
+        return min(
+            components.steps_per_epoch, components.total_steps - state.step + state.epoch_step
+        )
+
+    def _step_report(self, result: StepResult) -> StepReport:
         return StepReport(
-            epoch=self.position.epoch + 1,
-            epochs=self.setup.config.epochs,
-            step=self.position.epoch_step,
-            steps=min(
-                self.setup.steps_per_epoch,
-                self.setup.total_steps - self.position.step + self.position.epoch_step,
-            ),
-            remaining=self.setup.total_steps - self.position.step,
-            losses=found.losses.values,
-            weights=found.weights,
+            epoch=self.state.epoch + 1,
+            epochs=self.components.config.epochs,
+            step=self.state.epoch_step,
+            steps=self._epoch_steps(),
+            remaining=self.components.total_steps - self.state.step,
+            losses=result.losses.values,
+            weights=result.weights,
         )
 
     def _end_epoch(self, images: int, clock: Clock) -> None:
-        """Validate, let the weighter learn from it, and save: the best first, the state last."""
-        setup, position = self.setup, self.position
-        self.watch.look(position.epoch + 1)
-        self.files.save_last(position, self.record)  # validating may outlast the patience of a kill
-        seconds, used = clock.seconds, self.record.mean_weights()
+        """Validate, update the weighter, and save: the best first, the state last."""
+        components, state = self.components, self.state
+        self.finite_losses.check(state.epoch + 1)
+        self.writer.save_last(state, self.epoch_metrics)  # in case the validation is killed
+        seconds, weights = clock.seconds, self.epoch_metrics.mean_weights()
         performance = self._performance()
-        for note in setup.weighter.end_epoch(performance):
-            position.notes.append(note)
-            self.observer.on_note(note)
-        position.end_epoch(*_score(performance))
+        for note in components.weighter.end_epoch(performance):
+            state.notes.append(note)
+            for observer in self.observers:
+                observer.on_note(note)
+        state.end_epoch(*_score(performance))
         report = EpochReport(
-            epoch=position.epoch,
-            epochs=setup.config.epochs,
+            epoch=state.epoch,
+            epochs=components.config.epochs,
             training=dict(performance.training),
             validation=dict(performance.validation),
-            weights=used,
-            best=position.best_epoch == position.epoch,
+            weights=weights,
+            best=state.best_epoch == state.epoch,
             seconds=seconds,
             images_per_second=images / seconds,
-            waiting=clock.waited / seconds,
-            peak_memory=peak_memory(setup.device),
+            data_wait_fraction=clock.waited / seconds,
+            peak_memory=peak_memory(components.device),
         )
-        self._begin_record()
-        warning = self.files.write_epoch(report, position, self.record)
-        if warning:
-            self.observer.on_warning(warning)
-        self.observer.on_epoch(report)
+        self._reset_epoch()
+        warning = self.writer.write_epoch(report, state, self.epoch_metrics)
+        for observer in self.observers:
+            if warning:
+                observer.on_warning(warning)
+            observer.on_epoch(report)
 
     def _performance(self) -> Performance:
-        """Return the epoch's training figures, and those of the judged model in validation."""
+        """Return the epoch's training metrics, and the evaluated model's validation metrics."""
         predictions = self._predict_validation()
         validation = {
             metric: torch.from_numpy(per_finding(metric, predictions))
@@ -211,31 +210,46 @@ class Trainer:
         }
         known = predictions.known.sum(axis=0, dtype=np.int64)
         positives = (predictions.labels * predictions.known).sum(axis=0, dtype=np.int64)
-        counts = np.stack([positives, known - positives])
-        return Performance(self.record.performance(), validation, torch.from_numpy(counts))
+        counts = torch.from_numpy(np.stack([positives, known - positives]))
+        return Performance(self.epoch_metrics.performance(), validation, counts)
 
     def _predict_validation(self) -> Predictions:
-        """Let each process read its part; all see the whole."""
-        setup, ranks = self.setup, self.setup.ranks
-        ranks.same_buffers(setup.judged)
-        rows = setup.validation_rows
-        mine = np.array_split(rows, ranks.count)[ranks.rank]
-        found = predict_rows(setup.judged, setup.reader, mine, setup.micro_batch)
-        return found.joined(ranks.gather_table)
+        """Predict the validation split; each process computes a piece, all get the whole."""
+        components, distributed = self.components, self.components.distributed
+        model = components.evaluated_model
+        distributed.broadcast_buffers(model)
+        pieces = np.array_split(components.validation_rows, distributed.world_size)
+        local, size = pieces[distributed.rank], components.micro_batch_size
+        predictions = predict_rows(model, components.reader, local, size)
+        return predictions.joined(distributed.all_gather_rows)
 
-    def _stop_where_asked(self, stop: StopRequest) -> None:
-        """Save and end where any process has been asked to."""
-        ranks = self.setup.ranks
-        code = ranks.largest(stop.exit_code or 0)
+    def _save_and_stop_if_asked(self, stop: StopRequest) -> None:
+        """Save and raise `InterruptedRunError` where any process has received a signal."""
+        distributed = self.components.distributed
+        code = distributed.maximum(stop.exit_code or 0)
         if not code:
             return
-        self.watch.look(self.position.epoch + 1)
-        self.files.save_last(self.position, self.record)
-        ranks.wait()  # the launcher ends the others as soon as one has ended
+        self.finite_losses.check(self.state.epoch + 1)
+        self.writer.save_last(self.state, self.epoch_metrics)
+        distributed.barrier()  # the launcher ends the others as soon as one has ended
         raise InterruptedRunError(
-            f"Interrupted after step {self.position.step}; the state is saved.",
+            f"Interrupted after step {self.state.step}; the state is saved.",
             f"Go on with: deepchest train --resume {quote(str(self.folder))}",
             code,
+        )
+
+    def _summary(self) -> TrainingSummary:
+        state = self.state
+        return TrainingSummary(
+            run=self.folder,
+            epochs=state.epoch,
+            steps=state.step,
+            best_epoch=state.best_epoch,
+            best_score=state.best_score,
+            criterion=state.criterion,
+            stopped_early=state.step < self.components.total_steps,
+            initial_weights=state.initial_weights,
+            batches=tuple(state.epoch_batches),
         )
 
 

@@ -1,12 +1,16 @@
-"""From logits to one loss a finding; what long-tailed labels call for acts on single labels."""
+"""From logits to one loss a finding; losses and sampling for rare findings act on single labels."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from deepchest_cli.config import TrainConfig, parse_assignments
+from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.weighting.base import TaskLosses
 
 LabelLoss = Callable[[Tensor, Tensor], Tensor]  # logits (B, T), labels (B, T) to losses (B, T)
@@ -19,7 +23,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FocalLoss:
-    """The cross-entropy times (1 - p)^gamma, p the probability of what is true.
+    """The cross-entropy times (1 - p)^gamma, p the probability of the true label.
 
     Lin et al. 2017, "Focal loss for dense object detection", equation 4; 2 is their gamma.
     """
@@ -55,29 +59,28 @@ class AsymmetricLoss:
     def _of_negatives(self, logits: Tensor) -> Tensor:
         if not self.margin:
             return FocalLoss(self.gamma_negative)(logits, torch.zeros_like(logits))
-        # negatives below the margin are so easy that they have no say at all
+        # negatives below the margin are so easy that they add nothing
         shifted = (torch.sigmoid(logits) - self.margin).clamp(min=1e-12)
         return -torch.log1p(-shifted) * shifted**self.gamma_negative
 
 
 @dataclass(frozen=True)
 class PriorAwareLoss:
-    """A loss under which rare positives count more, by weight or by what a logit means.
+    """A loss with factors for positives and with logit adjustment.
 
-    pos_weight_power (T,): factor of the loss of positives.
-    log_odds (T,): added to the logits in training only, so that these come to rank findings as if
-    each were as common as not (Menon et al. 2021, "Long-tail learning via logit adjustment",
-    equation 10, for one finding at a time).
+    pos_weight (T,): factor of the loss of positives.
+    log_odds (T,): added to the logits in training only (Menon et al. 2021, "Long-tail learning via
+    logit adjustment", equation 10, for one finding at a time).
     """
 
     base: LabelLoss
-    pos_weight_power: Tensor
+    pos_weight: Tensor
     log_odds: Tensor
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each label (B, T)."""
         loss = self.base(logits + self.log_odds, labels)
-        return loss * torch.where(labels > 0, self.pos_weight_power, 1.0)
+        return loss * torch.where(labels > 0, self.pos_weight, 1.0)
 
 
 def task_losses(
@@ -85,16 +88,101 @@ def task_losses(
     labels: Tensor,
     known: Tensor,
     label_loss: LabelLoss = cross_entropy,
-    counts: Tensor | None = None,
+    known_counts: Tensor | None = None,
 ) -> TaskLosses:
     """Return the mean loss of each finding (T,) over its known labels.
 
-    logits, labels, known: (B, T). An unknown label contributes neither value nor gradient. For a
-    part of a batch, `counts` (T,) has the known labels of the whole: the parts' losses then add
-    up to those of the whole.
+    logits, labels, known (the label mask): (B, T). An unknown label contributes neither value nor
+    gradient. For a micro-batch, `known_counts` (T,) are those of the whole batch: the losses of
+    micro-batches then add up to those of the batch.
     """
-    # masked before the loss: zero times the gradient of an odd logit would not be zero
+    # masked before the loss: zero times a gradient that is not finite would not be zero
     each = label_loss(logits.float().masked_fill(~known, 0), labels)
-    counts = known.sum(dim=0) if counts is None else counts
+    counts = known.sum(dim=0) if known_counts is None else known_counts
     total = torch.where(known, each, torch.zeros_like(each)).sum(dim=0)
     return TaskLosses(total / counts.clamp(min=1), counts)
+
+
+LOSSES: Mapping[str, Callable[..., LabelLoss]] = {"focal": FocalLoss, "asymmetric": AsymmetricLoss}
+
+
+def build_loss(
+    config: TrainConfig,
+    positives: NDArray[np.float64],
+    negatives: NDArray[np.float64],
+    device: torch.device,
+) -> LabelLoss:
+    """Return the loss of a label; positives and negatives (T,) are those of a training epoch.
+
+    A finding without known positives, or without negatives, keeps weight 1 and its logits.
+    Raises `UsageError` for an option that the loss does not have or that is out of its range.
+    """
+    base = _base_loss(config)
+    if not config.pos_weight_power and not config.logit_adjustment:
+        return base
+    ratio = np.ones_like(positives)
+    np.divide(negatives, positives, out=ratio, where=(positives > 0) & (negatives > 0))
+    pos_weight = torch.tensor(ratio**config.pos_weight_power, dtype=torch.float32, device=device)
+    log_odds = torch.tensor(-np.log(ratio), dtype=torch.float32, device=device)
+    return PriorAwareLoss(base, pos_weight, config.logit_adjustment * log_odds)
+
+
+def _base_loss(config: TrainConfig) -> LabelLoss:
+    options = parse_assignments(config.loss_option, "--loss-option")
+    if config.loss not in LOSSES:
+        if options:
+            raise UsageError(
+                f"The loss {config.loss!r} has no options. Found {next(iter(options))!r}.",
+                "Choose --loss focal or --loss asymmetric.",
+            )
+        return cross_entropy
+    loss = LOSSES[config.loss]
+    names = [field.name for field in fields(loss)]  # type: ignore[arg-type]
+    values = {}
+    for key, text in options.items():
+        if key not in names:
+            raise unknown_name(f"option of the loss {config.loss!r}:", key, names)
+        values[key] = _option_value(key, text)
+    return loss(**values)
+
+
+def _option_value(key: str, text: str) -> float:
+    largest = 1.0 if key == "margin" else 100.0
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= largest:
+        raise UsageError(f"Option {key!r} should be from 0 to {largest:g}. Found {text!r}.")
+    return value
+
+
+def label_counts(
+    labels: NDArray[np.uint8],
+    known: NDArray[np.uint8],
+    sampling_probabilities: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the known positives and negatives of each finding (T,) in an epoch.
+
+    With sampling probabilities (N,), the expected numbers.
+    """
+    draws = np.ones(len(labels))
+    if sampling_probabilities is not None:
+        draws = sampling_probabilities * len(labels)
+    positives = draws @ (labels & known)
+    return positives, draws @ known - positives
+
+
+def balanced_probabilities(
+    labels: NDArray[np.uint8], known: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """Return the probability (N,) of each image under class-balanced sampling.
+
+    It is that of drawing a finding, or none, uniformly and then one of its images uniformly.
+    """
+    positive = (labels & known).astype(np.float64)
+    without = (positive.sum(axis=1, keepdims=True) == 0).astype(np.float64)
+    classes = np.concatenate([positive, without], axis=1)
+    sizes = classes.sum(axis=0)
+    weights = (classes[:, sizes > 0] / sizes[sizes > 0]).sum(axis=1)
+    return np.asarray(weights / weights.sum())

@@ -1,4 +1,4 @@
-"""Optimizers, the learning rate over a run, and the average of the weights."""
+"""Optimizers, the learning rate over a run, and the moving average of the weights."""
 
 import math
 
@@ -11,7 +11,7 @@ from deepchest_cli.config import TrainConfig
 from deepchest_cli.weighting import Weighter
 
 MOMENTUM = 0.9
-# of more than one dimension, but offsets, places or shares: zero is not their rest
+# of more than one dimension, but offsets, positions or mixing units: not to decay towards zero
 UNDECAYED = (
     ".bias",
     ".alpha",
@@ -23,7 +23,7 @@ UNDECAYED = (
 
 
 def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -> Optimizer:
-    """Return the optimizer; only what multiplies features decays, not the weighter's weights."""
+    """Return the optimizer; only matrices and kernels of the model decay."""
     named = list(model.named_parameters())
     groups = [
         {
@@ -53,7 +53,7 @@ def _decays(name: str, parameter: nn.Parameter) -> bool:
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     """Return the rate of step number `step` of a run: linear warm-up, then cosine or constant.
 
-    A pure function, so that nothing of it has to be saved.
+    A pure function, so that it has no state to save.
     """
     warmup = min(config.warmup_steps, steps // 2)
     if step < warmup:
@@ -64,26 +64,28 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Let every group of parameters learn at `rate`."""
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
-def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
+def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
     """Return the exponential moving average of a model's weights; None for a decay of 0.
 
-    The decay of the t-th update is min(decay, (1 + t) / (10 + t)), so that the random weights of
-    the beginning are soon forgotten; buffers are those of the latest step.
+    The decay of update t is min(decay, (1 + t) / (10 + t)), so that the
+    random initial weights soon lose their influence; buffers are those of the latest step.
     """
     if not decay:
         return None
 
-    def toward(averages: list[Tensor], latest: list[Tensor], updates: Tensor) -> None:
-        count = int(average.n_averaged)  # on the CPU; `updates` is a copy that waits for a GPU
-        share = 1 - min(decay, (1 + count) / (10 + count))
-        torch._foreach_lerp_(averages, latest, share)
+    def update(averages: list[Tensor], latest: list[Tensor], updates: Tensor) -> None:
+        count = int(
+            ema_model.n_averaged
+        )  # on the CPU; `updates` is a copy that would wait for a GPU
+        step = 1 - min(decay, (1 + count) / (10 + count))
+        torch._foreach_lerp_(averages, latest, step)
 
     # torch types the lists as a union with tuples
-    average = AveragedModel(model, multi_avg_fn=toward)  # type: ignore[arg-type]
-    return average
+    ema_model = AveragedModel(model, multi_avg_fn=update)  # type: ignore[arg-type]
+    return ema_model

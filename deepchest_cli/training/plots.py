@@ -1,4 +1,4 @@
-"""The pictures of a run: how loss and AUROC went, and how the task weights did."""
+"""Plots of a run: loss, AUROC and task weights over the epochs."""
 
 import csv
 from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS_PICTURE, WEIGHTS_PICTURE = "metrics.png", "weights.png"
+METRICS_PLOT, WEIGHTS_PLOT = "metrics.png", "weights.png"
 AUROC = "validation_auroc"
 LOG_FROM = 5  # the largest weight over the smallest from which a logarithmic scale shows more
 
@@ -33,18 +33,18 @@ Columns = dict[str, Floats]
 def draw_run(folder: Path) -> list[Path]:
     """Draw metrics.png and, where the weighter has weights, weights.png into a run's folder.
 
-    Returns the paths of the pictures: none before the first epoch has ended.
+    Returns the paths of the plots: none before the first epoch has ended.
     """
     paths = []
-    for table, picture, draw in (
-        (METRICS, METRICS_PICTURE, metrics_figure),
-        (WEIGHTS, WEIGHTS_PICTURE, weights_figure),
+    for table, plot, draw in (
+        (METRICS, METRICS_PLOT, metrics_figure),
+        (WEIGHTS, WEIGHTS_PLOT, weights_figure),
     ):
         columns = read_columns(folder / table)
         if columns:
-            with atomic_write(folder / picture) as temporary:
+            with atomic_write(folder / plot) as temporary:
                 draw(columns).savefig(temporary, format="png", dpi="figure")
-            paths.append(folder / picture)
+            paths.append(folder / plot)
     return paths
 
 

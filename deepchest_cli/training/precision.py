@@ -1,14 +1,14 @@
-"""In which precision a device trains a network fastest; on a CPU only a measurement tells.
+"""The fastest precision of a device for a network; on a CPU it is measured.
 
-Whether bf16 pays depends on the processor and on the network: where matrix units compute it, large
-convolutions train twice as fast, while depthwise ones are slower than in fp32 on the same
-processor. Its feature flags say which instructions there are, not how fast they are.
+On one processor, bf16 can train large convolutions twice as fast and depthwise ones slower than
+fp32. Its feature flags say which instructions there are, not how fast they are.
 """
 
 import hashlib
 import json
 import platform
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +21,9 @@ from deepchest_cli.model.classifier import Architecture, Classifier
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-WORTH = 1.05  # bf16 rounds more: it is taken where it is faster by more than the noise
-LONGEST = 0.2  # seconds of a measured step, unless two radiographs take longer
-SLOWEST = 0.6  # a step in bf16 that takes so long where fp32 does not is measured only once
+MIN_SPEEDUP = 1.05  # of bf16, which rounds more: above the noise
+MAX_SECONDS = 0.2  # of a measured step, unless two radiographs take longer
+SLOW_SECONDS = 0.6  # a step in bf16 of so many seconds is measured only once
 ROUNDS = 3
 SEPARATOR = "; "  # between network and machine in the file of measurements
 
@@ -38,12 +38,12 @@ class Rates:
     @property
     def faster(self) -> Precision:
         """bf16 where it is clearly faster."""
-        return "bf16" if self.bf16 > WORTH * self.fp32 else "fp32"
+        return "bf16" if self.bf16 > MIN_SPEEDUP * self.fp32 else "fp32"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The precision of a run, and what it was chosen by where that was measured."""
+class PrecisionChoice:
+    """The precision of a run, and the measured rates that it was chosen by."""
 
     precision: Precision
     rates: Rates | None = None
@@ -54,31 +54,31 @@ def choose_precision(
     device: torch.device,
     architecture: Architecture,
     batch: int,
-    kept: Path | None = None,
-) -> Choice:
+    rates_file: Path | None = None,
+) -> PrecisionChoice:
     """Return the precision for `auto`; any other name as it is.
 
-    batch: radiographs of a micro-batch. kept: a file of earlier measurements; None: nothing is
-    kept, and a CPU is measured anew.
+    batch: radiographs of a micro-batch. rates_file: keeps measurements; None: a CPU is measured
+    anew.
     """
     if name != "auto":
-        return Choice(name)
+        return PrecisionChoice(name)
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Choice("bf16" if fast else "fp32")
+        return PrecisionChoice("bf16" if fast else "fp32")
     if device.type != "cpu":
-        return Choice("fp32")
-    rates = _kept_rates(architecture, batch, kept)
-    return Choice(rates.faster, rates)
+        return PrecisionChoice("fp32")
+    rates = _cpu_rates(architecture, batch, rates_file)
+    return PrecisionChoice(rates.faster, rates)
 
 
 def measure_rates(architecture: Architecture, batch: int) -> Rates:
     """Measure training steps of a network on one core of this CPU, in turn in fp32 and in bf16.
 
-    A step takes as many radiographs as 0.2 s allow; its fixed part and its part for each
-    radiograph are told apart by a smaller one, so that the rates are those of a whole `batch`.
-    What counts is the time that the core worked for this thread, so that other work on the machine
-    hardly matters. The caller's random state and number of threads are left as they were.
+    A step takes as many radiographs as 0.2 s allow; a smaller one separates the fixed cost of a
+    step from that of a radiograph, so that the rates are those of a whole `batch`. Thread time is
+    measured, so that other work on the machine hardly matters. The caller's random state and
+    number of threads stay as they were.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -96,28 +96,26 @@ def _measure(architecture: Architecture, batch: int) -> Rates:
     few = many = min(2, batch)  # batch norm needs two
     _fastest(network, radiographs[:few], 1)  # the first step prepares kernels
     small = large = _fastest(network, radiographs[:few], 1)
-    while many < batch and 2 * small[0] * many / few < LONGEST:
+    while many < batch and 2 * small[0] * many / few < MAX_SECONDS:
         many = min(2 * many, batch)
-    if many > few and small[1] < SLOWEST:
+    if many > few and small[1] < SLOW_SECONDS:
         small = _fastest(network, radiographs[:few], ROUNDS)
         _fastest(network, radiographs[:many], 1)
         large = _fastest(network, radiographs[:many], ROUNDS)
     else:
         many = few
     fp32, bf16 = (
-        batch / _extrapolated(few, small[place], many, large[place], batch) for place in (0, 1)
+        batch / _extrapolated(few, one, many, other, batch)
+        for one, other in zip(small, large, strict=True)
     )
     return Rates(fp32, bf16)
 
 
 def _extrapolated(few: int, small: float, many: int, large: float, batch: int) -> float:
     """Return the seconds of a step with `batch` radiographs from those of two smaller steps."""
-    if many in (few, batch):
+    if many in (few, batch) or large <= small:  # the latter by noise
         return large * batch / many
-    each = (large - small) / (many - few)
-    if each <= 0:  # noise
-        return large * batch / many
-    return large + each * (batch - many)
+    return large + (large - small) / (many - few) * (batch - many)
 
 
 def _fastest(network: nn.Module, radiographs: Tensor, rounds: int) -> tuple[float, float]:
@@ -130,7 +128,7 @@ def _fastest(network: nn.Module, radiographs: Tensor, rounds: int) -> tuple[floa
 
 
 def _seconds(network: nn.Module, radiographs: Tensor, precision: str) -> float:
-    """Take a step forward and backward, without the update, which no precision changes."""
+    """Return the seconds of a step without the update, which is the same in any precision."""
     started = time.thread_time()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         _, logits = network(radiographs)
@@ -139,39 +137,34 @@ def _seconds(network: nn.Module, radiographs: Tensor, precision: str) -> float:
     return time.thread_time() - started
 
 
-def _kept_rates(architecture: Architecture, batch: int, kept: Path | None) -> Rates:
-    if kept is None:
+def _cpu_rates(architecture: Architecture, batch: int, rates_file: Path | None) -> Rates:
+    if rates_file is None:
         return measure_rates(architecture, batch)
-    key, table = _key(architecture, batch), read_rates(kept)
-    if key not in table:
-        rates = measure_rates(architecture, batch)
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            # read again: another process may have added its own meanwhile
-            table = {**read_rates(kept), key: rates}
-            write_json(kept, {name: asdict(entry) for name, entry in table.items()})
-        except OSError:  # a home that cannot be written to: measured again the next time
-            return rates
-    return table[key]
+    key, table = _key(architecture, batch), read_rates(rates_file)
+    if key in table:
+        return table[key]
+    rates = measure_rates(architecture, batch)
+    with suppress(OSError):  # a home that cannot be written to: measured again the next time
+        rates_file.parent.mkdir(parents=True, exist_ok=True)
+        # read again: another process may have added its own meanwhile
+        table = {**read_rates(rates_file), key: rates}
+        write_json(rates_file, {name: asdict(entry) for name, entry in table.items()})
+    return rates
 
 
-def read_rates(kept: Path) -> dict[str, Rates]:
-    """Return the measurements that a file keeps; none where it is not there or is damaged."""
+def read_rates(rates_file: Path) -> dict[str, Rates]:
+    """Return the measurements in a file; none where it is not there or is damaged."""
     try:
-        content: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(rates_file.read_text(encoding="utf-8"))
         return {key: Rates(float(v["fp32"]), float(v["bf16"])) for key, v in content.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
-def rates_here(kept: Path) -> dict[str, Rates]:
-    """Return what a file keeps of this machine, by network."""
-    mine = f"{SEPARATOR}{_here()}"
-    return {
-        key.removesuffix(mine): rates
-        for key, rates in read_rates(kept).items()
-        if key.endswith(mine)
-    }
+def rates_of_this_machine(rates_file: Path) -> dict[str, Rates]:
+    """Return the measurements of this machine in a file, by network."""
+    suffix, table = f"{SEPARATOR}{_machine()}", read_rates(rates_file)
+    return {key.removesuffix(suffix): table[key] for key in table if key.endswith(suffix)}
 
 
 def _key(architecture: Architecture, batch: int) -> str:
@@ -180,16 +173,16 @@ def _key(architecture: Architecture, batch: int) -> str:
         f"{architecture.backbone}, {architecture.head} head, {architecture.image_size} px, "
         f"batch {batch}"
     )
-    return f"{network}{SEPARATOR}{_here()}"
+    return f"{network}{SEPARATOR}{_machine()}"
 
 
-def _here() -> str:
-    """Name this kind of machine, its threads and its torch."""
+def _machine() -> str:
+    """Name this kind of processor, its threads and its torch."""
     return f"{_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def _processor() -> str:
-    """Return what tells one kind of processor from another: a home may serve many machines."""
+    """Name the kind of processor: a home may serve many machines."""
     capabilities = dict(getattr(torch.cpu, "get_capabilities", dict)())
     features = hashlib.sha256(json.dumps(capabilities, sort_keys=True).encode()).hexdigest()[:12]
     level = torch.backends.cpu.get_cpu_capability()

@@ -1,16 +1,20 @@
 """How a run reports on itself; the core never prints."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeVar
 
 from torch import Tensor
 
 from deepchest_cli.evaluation.metrics import macro
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True)
 class StepReport:
-    """Where a run stands after a step; the figures stay on the device until someone asks."""
+    """The state of a run after a step; tensors stay on the device until an observer reads them."""
 
     epoch: int  # counted from 1
     epochs: int
@@ -23,7 +27,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """The figures of an epoch, per finding (T,) with NaN where one is undefined."""
+    """The metrics of an epoch, per finding (T,) with NaN where one is undefined."""
 
     epoch: int
     epochs: int
@@ -33,26 +37,51 @@ class EpochReport:
     best: bool
     seconds: float
     images_per_second: float
-    waiting: float  # share of the time in which nothing was there to compute on
+    data_wait_fraction: float  # of the time, spent waiting for batches
     peak_memory: int | None  # bytes, since the process began
 
-    def macro(self, part: str, metric: str) -> float:
+    def macro(self, split: str, metric: str) -> float:
         """Return the mean of a metric over the findings where it is defined."""
-        values = (self.training if part == "training" else self.validation)[metric]
+        values = (self.training if split == "training" else self.validation)[metric]
         return macro(values.cpu().numpy())
 
 
-class Observer(Protocol):
-    """Who wants to know what a run is doing."""
+class Observer:
+    """Receives the reports of a run; this one ignores them all."""
 
     def on_step(self, report: StepReport) -> None:
-        """Hear of a step."""
+        """Receive a step's report."""
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Hear of a finished epoch."""
+        """Receive a finished epoch's report."""
 
     def on_note(self, text: str) -> None:
-        """Hear of something that the user should be told."""
+        """Receive a note for the user."""
 
     def on_warning(self, text: str) -> None:
-        """Hear of something that the user should not miss."""
+        """Receive a warning for the user."""
+
+
+class Clock:
+    """Measures the seconds since it was made, and those spent waiting for data."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.waited = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the clock was made."""
+        return time.perf_counter() - self.started
+
+    def time_waits(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Yield `items`, adding the time that each takes to come."""
+        while True:
+            began = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.waited += time.perf_counter() - began
+            yield item

@@ -1,24 +1,32 @@
-"""The way back into a run that ended: its configuration and the state of its last checkpoint."""
+"""How a run or a comparison is resumed: its configuration, and the state of its last checkpoint."""
 
 from dataclasses import fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar, get_type_hints
 
-from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, read_toml, to_toml
+from deepchest_cli.config import (
+    AUTO,
+    RUN_CONFIG,
+    CompareConfig,
+    TrainConfig,
+    read_run_config,
+    to_toml,
+)
+from deepchest_cli.config.renamed import refuse_old_state
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_text
 from deepchest_cli.model.backbones import resolve_backbone
 from deepchest_cli.model.checkpoint import LAST, read_checkpoint
+from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable
-from deepchest_cli.training.setup import Setup
 
 Config = TypeVar("Config", TrainConfig, CompareConfig)
 
 
 def resolve_auto(config: Config) -> Config:
-    """Decide `--resume auto`: go on with `--out` where something was begun there, else begin it.
+    """Decide `--resume auto`: resume what was begun in `--out`, else begin it there.
 
     In the latter case `resume` stays `AUTO`. Raises `UsageError` where `--out` is missing, and
     where it names another folder than `--resume`.
@@ -26,7 +34,7 @@ def resolve_auto(config: Config) -> Config:
     if config.resume == AUTO:
         if config.out is None:
             raise UsageError(
-                "--resume auto needs --out: it goes on where there is something, or begins it.",
+                "--resume auto needs --out: the folder to resume, or to begin.",
                 "Name the folder: --resume auto --out FOLDER",
             )
         begun = (config.out / RUN_CONFIG).is_file()
@@ -40,32 +48,40 @@ def resolve_auto(config: Config) -> Config:
 
 
 def folder_to_resume(config: Config) -> Path | None:
-    """Return the folder that a configuration goes on with, after `resolve_auto`; None: none."""
+    """Return the folder that is resumed, after `resolve_auto`; None: a new one is begun."""
     return None if config.resume == AUTO else config.resume
 
 
 def saved_config(folder: Path, kind: type[Config]) -> Config:
-    """Return the configuration that a folder began with; raises `UsageError` without one."""
+    """Return the configuration that a folder began with.
+
+    Raises `UsageError` without one, and for a folder of version 0.1.
+    """
     if not (folder / RUN_CONFIG).is_file():
         raise UsageError(
             f"{folder} has no {RUN_CONFIG}: nothing was begun there.", "Check --resume."
         )
     kinds = get_type_hints(kind)
     values: dict[str, Any] = {
-        name: _typed(value, kinds[name])
-        for name, value in read_toml(folder / RUN_CONFIG, kind).items()
+        name: _typed(value, kinds[name]) for name, value in read_run_config(folder, kind).items()
     }
     return kind(**values)
+
+
+def _typed(value: Any, kind: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return Path(value) if kind in (Path, Path | None) else value
 
 
 def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> Config:
     """Raise `UsageError` where a flag contradicts what the folder began with, unless `free`.
 
-    Returns the configuration in the words of the one that it began with: what was resolved then
-    (precision, the name of the backbone, the path of the weights) may be given as it was.
+    Returns the configuration with the saved values of what was resolved when the folder was begun
+    (precision, the name of the backbone, the path of the weights) and may be given as it was then.
     """
     saved = saved_config(folder, type(config))
-    config = _in_words_of(saved, config)
+    config = _with_resolved_values(saved, config)
     for field in fields(config):
         now, before = getattr(config, field.name), getattr(saved, field.name)
         if field.name not in free and now != before:
@@ -76,11 +92,11 @@ def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> Config
     return config
 
 
-def _in_words_of(saved: Config, config: Config) -> Config:
+def _with_resolved_values(saved: Config, config: Config) -> Config:
     same = {
         "precision": config.precision == "auto",
         "backbone": resolve_backbone(config.backbone) == resolve_backbone(saved.backbone),
-        # what runs/latest named then, it may no longer name
+        # runs/latest may name another run by now
         "weights": repeatable(config).weights == saved.weights
         or LATEST in Path(config.weights).parts,
     }
@@ -88,9 +104,9 @@ def _in_words_of(saved: Config, config: Config) -> Config:
 
 
 def open_data_again(config: Config, folder: Path) -> RadiographDataset:
-    """Return the data that a run or comparison goes on with.
+    """Return the data that a run or comparison is resumed with.
 
-    Raises `UsageError` where they are not found, with how to name them where they lie now.
+    Raises `UsageError` where they are not found, with the flag that names them.
     """
     try:
         return open_dataset(config.data)
@@ -104,23 +120,17 @@ def open_data_again(config: Config, folder: Path) -> RadiographDataset:
 
 
 def record_data(data: Path, folder: Path) -> None:
-    """Let a run's configuration name the place where its data were found this time."""
+    """Write the place where a run's data were found this time into its configuration."""
     saved = saved_config(folder, TrainConfig)
     if saved.data != data:
         write_text(folder / RUN_CONFIG, to_toml(replace(saved, data=data)))
 
 
-def _typed(value: Any, kind: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    return Path(value) if kind in (Path, Path | None) else value
-
-
-def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
-    """Put a run's last weights into the model and return its training state.
+def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] | None:
+    """Load a run's last weights into the model and return what `snapshot` saved.
 
     None: the run ended before its first checkpoint and begins anew. Raises `UsageError` when the
-    data or the model are not those that the run began with.
+    data, the model or the version are not those that the run began with.
     """
     if not (folder / LAST).is_file():
         if (folder / METRICS).exists():
@@ -129,15 +139,16 @@ def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
     content = read_checkpoint(folder / LAST)
     if content["training"] is None:
         raise UsageError(f"{folder / LAST} holds no training state.", "Use it with --model.")
-    if content["origin"]["data_sha256"] != setup.dataset.sha256:
+    refuse_old_state(folder, content["origin"].get("deepchest"))
+    if content["origin"]["data_sha256"] != components.dataset.sha256:
         raise UsageError(
-            f"The data in {setup.dataset.folder} have changed since the run {folder} began: "
-            f"{_changes(content, setup)}.",
+            f"The data in {components.dataset.folder} have changed since the run {folder} began: "
+            f"{_changes(content, components.dataset)}.",
             "Name the data that it began with by --data, prepare them with the same settings "
             "again, or begin a new run.",
         )
     try:
-        setup.classifier.load_state_dict(content["tensors"])
+        components.classifier.load_state_dict(content["tensors"])
     except RuntimeError as error:
         raise UsageError(
             f"{folder / LAST} holds another model than {folder / RUN_CONFIG} describes.",
@@ -147,16 +158,16 @@ def load_state(setup: Setup, folder: Path) -> dict[str, Any] | None:
     return training
 
 
-def _changes(content: dict[str, Any], setup: Setup) -> str:
-    """Say which findings, settings and sources of the data are others than they were."""
-    before, now = content["origin"], setup.dataset.manifest
+def _changes(content: dict[str, Any], dataset: RadiographDataset) -> str:
+    """Return which findings, settings and sources of the data have changed."""
+    origin, manifest = content["origin"], dataset.manifest
     changes = []
-    if tuple(content["architecture"]["findings"]) != setup.dataset.findings:
+    if tuple(content["architecture"]["findings"]) != dataset.findings:
         changes.append("other findings")
     for section in ("settings", "source"):
-        for key in sorted(before[section].keys() | now[section].keys()):
-            was, found = before[section].get(key), now[section].get(key)
-            if was != found:
-                plain = not isinstance(was, dict) and not isinstance(found, dict)
-                changes.append(f"{key} {found!r}, not {was!r}" if plain else f"another {key}")
+        for key in sorted(origin[section].keys() | manifest[section].keys()):
+            before, now = origin[section].get(key), manifest[section].get(key)
+            if before != now:
+                plain = not isinstance(before, dict) and not isinstance(now, dict)
+                changes.append(f"{key} {now!r}, not {before!r}" if plain else f"another {key}")
     return ", ".join(changes) or "other images"

@@ -1,8 +1,8 @@
-"""The folder of a run: created without collisions, written so that it is always whole."""
+"""The folder of a run: made without collisions, its files written whole or not at all."""
 
 import platform
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,39 +12,51 @@ from typing import Any, TypeVar
 import torch
 
 from deepchest_cli import __version__
-from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.config import (
+    AUTO,
+    RUN_CONFIG,
+    RUN_ENVIRONMENT,
+    CompareConfig,
+    TrainConfig,
+    to_toml,
+)
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import atomic_write, sweep, write_json, write_text
-from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.files import atomic_write, sweep, to_csv, write_json, write_text
+from deepchest_cli.model.checkpoint import BEST, LAST, save_checkpoint
 from deepchest_cli.model.weights import IMAGENET, NONE
+from deepchest_cli.training.components import TrainingComponents
+from deepchest_cli.training.progress import EpochReport
+from deepchest_cli.training.train_state import EpochMetrics, TrainState, snapshot
 
 RUNS = Path("runs")
 LATEST = "latest"
-ENVIRONMENT, METRICS, WEIGHTS = "environment.json", "metrics.csv", "weights.csv"
-OWN = (LAST, METRICS, WEIGHTS, ENVIRONMENT, RUN_CONFIG)  # nobody writes these but who trains
-Config = TypeVar("Config", TrainConfig, CompareConfig)
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pandas",
-    "pillow",
-    "scikit-learn",
-    "h5py",
-    "matplotlib",
+ENVIRONMENT, METRICS, WEIGHTS = RUN_ENVIRONMENT, "metrics.csv", "weights.csv"
+OWN = (LAST, METRICS, WEIGHTS, ENVIRONMENT, RUN_CONFIG)  # only the training process writes these
+VALIDATION_METRICS = (
+    "loss",
+    "normalized_cross_entropy",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "auroc",
+    "average_precision",
 )
+PACKAGES = (
+    "torch", "torchvision", "numpy", "pandas", "pillow", "scikit-learn", "h5py", "matplotlib"
+)  # fmt: skip
+Config = TypeVar("Config", TrainConfig, CompareConfig)
 
 
 def create_run(config: TrainConfig) -> Path:
     """Make the folder of a new run with its configuration and environment.
 
-    Raises `UsageError` as `make_named` does; a name of our own never collides.
+    Raises `UsageError` as `make_named` does; a generated name never collides.
     """
     if config.out is not None:
         begun = (config.out / RUN_CONFIG).is_file()
-        way_on = f"Go on with: deepchest train --resume {quote(str(config.out))}. Or choose"
-        hint = f"{way_on if begun else 'Choose'} another folder with --out."
+        resume = f"Go on with: deepchest train --resume {quote(str(config.out))}. Or choose"
+        hint = f"{resume if begun else 'Choose'} another folder with --out."
         folder = make_named(config.out, config.resume == AUTO, hint)
     else:
         folder = make_unique(RUNS, f"{now()}-{config.backbone}-{config.weighter}")
@@ -53,14 +65,14 @@ def create_run(config: TrainConfig) -> Path:
 
 
 def fill_run(folder: Path, config: Config) -> None:
-    """Write a configuration and the environment into a folder: the former last, it is the mark."""
+    """Write environment and configuration into a folder; the latter, written last, marks a run."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / ENVIRONMENT, describe_environment())
     write_text(folder / RUN_CONFIG, to_toml(repeatable(config)))
 
 
 def repeatable(config: Config) -> Config:
-    """Return what another run can be begun with: without this one's folder, and without links."""
+    """Return a configuration for another run: without this one's folder, and without links."""
     weights = config.weights
     if weights not in (NONE, IMAGENET):
         weights = str(Path(weights).resolve())  # runs/latest will soon name another run
@@ -70,8 +82,8 @@ def repeatable(config: Config) -> Config:
 def make_named(folder: Path, may_exist: bool, hint: str) -> Path:
     """Make a folder that the user has named and return it.
 
-    may_exist: take one that is empty, or as a process left it that was killed as it began. Raises
-    `UsageError` for any other that exists.
+    may_exist: accept one that is empty, or that a process left which was killed at its start.
+    Raises `UsageError` for any other that exists.
     """
     try:
         folder.mkdir(parents=True)
@@ -79,9 +91,9 @@ def make_named(folder: Path, may_exist: bool, hint: str) -> Path:
         if not may_exist or not folder.is_dir():
             raise UsageError(f"{folder} exists already.", hint) from error
         sweep(folder, (RUN_CONFIG, ENVIRONMENT))
-        strangers = sorted({path.name for path in folder.iterdir()} - {ENVIRONMENT})
-        if strangers:
-            raise UsageError(f"{folder} holds other files ({few(strangers)}).", hint) from error
+        others = sorted({path.name for path in folder.iterdir()} - {ENVIRONMENT})
+        if others:
+            raise UsageError(f"{folder} holds other files ({few(others)}).", hint) from error
     return folder
 
 
@@ -105,7 +117,7 @@ def make_unique(parent: Path, name: str) -> Path:
 
 
 def point_latest(folder: Path) -> str:
-    """Let `latest` beside a run name it, in one step; return why it cannot, empty where it does.
+    """Let `latest` beside a run name it; return a warning where it cannot, else nothing.
 
     A run elsewhere than in `runs`, where there is no such link either, needs none.
     """
@@ -128,7 +140,7 @@ def point_latest(folder: Path) -> str:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return versions and devices, for the run directory and for the doctor."""
+    """Return versions and devices, for the run directory and for `deepchest doctor`."""
     return {
         "deepchest": __version__,
         "python": sys.version.split()[0],
@@ -145,3 +157,68 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+class RunWriter:
+    """Writes tables and checkpoints of a run; only the main process writes files."""
+
+    def __init__(self, components: TrainingComponents, folder: Path) -> None:
+        self.components = components
+        self.folder = folder
+
+    def write_epoch(
+        self, report: EpochReport, state: TrainState, epoch_metrics: EpochMetrics
+    ) -> str:
+        """Add an epoch to the tables and write all: the best first, the state last.
+
+        Returns a warning where `runs/latest` cannot name the run; else nothing.
+        """
+        components = self.components
+        rate = float(components.optimizer.param_groups[0]["lr"])
+        state.add_rows(report, components.dataset.findings, rate)
+        if not components.distributed.is_main:
+            return ""
+        warning = ""
+        if report.best:
+            validation = {name: report.macro("validation", name) for name in VALIDATION_METRICS}
+            origin = {**self._origin(state), "validation": validation}
+            save_checkpoint(self.folder / BEST, components.evaluated_model, origin)
+            # by the state, not by the file: a run killed between the two comes here once more
+            if sum(row["best"] for row in state.metrics) == 1:
+                warning = point_latest(self.folder)
+        self._write_table(METRICS, state.metrics)
+        if state.weights:
+            self._write_table(WEIGHTS, state.weights)
+        self.save_last(state, epoch_metrics)
+        return warning
+
+    def save_last(self, state: TrainState, epoch_metrics: EpochMetrics) -> None:
+        """Write the checkpoint from which the run can be resumed."""
+        if self.components.distributed.is_main:
+            training = snapshot(state, epoch_metrics, self.components)
+            origin = self._origin(state)
+            save_checkpoint(self.folder / LAST, self.components.classifier, origin, training)
+
+    def _origin(self, state: TrainState) -> dict[str, Any]:
+        """Return where a model comes from, in values that a checkpoint can hold."""
+        components = self.components
+        config = {
+            key: str(value) if isinstance(value, Path) else value
+            # without what an interruption changes
+            for key, value in asdict(repeatable(components.config)).items()
+        }
+        manifest = components.dataset.manifest
+        return {
+            "deepchest": __version__,
+            "weighter": components.config.weighter,
+            "config": {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()},
+            "data_sha256": components.dataset.sha256,
+            "source": manifest["source"],
+            "settings": manifest["settings"],
+            "epoch": state.epoch,
+            "step": state.step,
+            "steps_per_epoch": components.steps_per_epoch,
+        }
+
+    def _write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        write_text(self.folder / name, to_csv(list(rows[0]), rows))

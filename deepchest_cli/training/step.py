@@ -1,76 +1,79 @@
-"""What happens to one batch: input, logits, losses, objective, update."""
+"""One training step: input, forward and backward pass, update."""
 
 import torch
 from torch import Tensor, nn
 
 from deepchest_cli.data.augmentation import augment, draw, normalize, to_gray
 from deepchest_cli.data.batches import Batch
+from deepchest_cli.training.backward import (
+    BackwardStrategy,
+    FeatureBackward,
+    LossBackward,
+    StepResult,
+)
+from deepchest_cli.training.backward_parameters import GivenWeightsBackward, ParameterBackward
+from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.forward import AUGMENTATION, seed_of
-from deepchest_cli.training.loss_propagation import LossPropagation
-from deepchest_cli.training.optimization import learning_rate, set_rate
-from deepchest_cli.training.parameter_propagation import AheadPropagation, ParameterPropagation
-from deepchest_cli.training.propagation import Outcome, Propagation
-from deepchest_cli.training.setup import Setup
-from deepchest_cli.training.task_propagation import FeaturePropagation
+from deepchest_cli.training.optimization import learning_rate, set_learning_rate
 from deepchest_cli.weighting import GradientWeighter, LossWeighter, TaskLosses
 
 
 class TrainingStep:
-    """Updates the model of a `Setup` with one batch after the other."""
+    """Updates the model of a run with one batch after the other."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
-        self.propagate = choose_propagation(setup)
+    def __init__(self, components: TrainingComponents) -> None:
+        self.components = components
+        self.backward = choose_backward(components)
 
-    def __call__(self, batch: Batch, step: int) -> Outcome:
-        """Take step number `step` of the run; returns what was found before the update."""
-        setup = self.setup
-        parts = list(self._network_input(batch, step).chunk(setup.config.grad_accum_steps))
-        set_rate(setup.optimizer, learning_rate(setup.config, step, setup.total_steps))
-        setup.optimizer.zero_grad(set_to_none=True)
-        outcome = self.propagate(parts, batch, step)
+    def __call__(self, batch: Batch, step: int) -> StepResult:
+        """Take step number `step` of the run; returns losses and logits from before the update."""
+        components, config = self.components, self.components.config
+        micro_batches = list(self._network_input(batch, step).chunk(config.grad_accum_steps))
+        rate = learning_rate(config, step, components.total_steps)
+        set_learning_rate(components.optimizer, rate)
+        components.optimizer.zero_grad(set_to_none=True)
+        result = self.backward(micro_batches, batch, step)
         self._update()
-        setup.weighter.after_step(lambda: self._recompute(parts, batch, step))
-        return outcome
+        components.weighter.after_step(lambda: self._recompute(micro_batches, batch, step))
+        return result
 
     def _network_input(self, batch: Batch, step: int) -> Tensor:
-        setup = self.setup
-        gray = to_gray(batch.images, setup.classifier.architecture.image_size)
-        if setup.augmentation is not None:
-            # for the whole batch, however many processes share it
-            generator = torch.Generator().manual_seed(
-                seed_of(AUGMENTATION, setup.config.seed, step)
-            )
-            draws = draw(len(batch.labels), generator)
-            first = setup.ranks.rank * len(batch.images)
-            mine = draws[:, first : first + len(batch.images)]
-            gray = augment(gray, setup.augmentation, mine)
-        return normalize(gray, setup.classifier.architecture.normalization)
+        """Return this process's radiographs (b, 1, S, S), augmented and normalized."""
+        components = self.components
+        architecture = components.classifier.architecture
+        gray = to_gray(batch.images, architecture.image_size)
+        if components.augmentation is not None:
+            # drawn for the whole batch, however many processes share it
+            seed = seed_of(AUGMENTATION, components.config.seed, step)
+            draws = draw(len(batch.labels), torch.Generator().manual_seed(seed))
+            first = components.distributed.rank * len(batch.images)
+            local = draws[:, first : first + len(batch.images)]
+            gray = augment(gray, components.augmentation, local)
+        return normalize(gray, architecture.normalization)
 
     def _update(self) -> None:
-        setup = self.setup
-        if setup.config.clip_grad_norm:
-            setup.scaler.unscale_(setup.optimizer)
-            nn.utils.clip_grad_norm_(setup.classifier.parameters(), setup.config.clip_grad_norm)
-        setup.scaler.step(setup.optimizer)
-        setup.scaler.update()
-        if setup.average is not None:
-            setup.average.update_parameters(setup.classifier)
+        components, max_norm = self.components, self.components.config.clip_grad_norm
+        if max_norm:
+            components.scaler.unscale_(components.optimizer)
+            nn.utils.clip_grad_norm_(components.classifier.parameters(), max_norm)
+        components.scaler.step(components.optimizer)  # calls optimizer.step()
+        components.scaler.update()
+        if components.ema_model is not None:
+            components.ema_model.update_parameters(components.classifier)
 
-    def _recompute(self, parts: list[Tensor], batch: Batch, step: int) -> TaskLosses:
+    def _recompute(self, micro_batches: list[Tensor], batch: Batch, step: int) -> TaskLosses:
         """Return the losses of the same batch after the update, computed as before it."""
-        logits = self.propagate.forward.all_logits(parts, step)
-        return self.propagate.objective.losses(logits, batch.labels, batch.known)
+        return self.backward.losses(self.backward.forward.all_logits(micro_batches, step), batch)
 
 
-def choose_propagation(setup: Setup) -> Propagation:
-    """Return the way in which the run's weighter comes to the gradients of a step."""
-    weighter = setup.weighter
+def choose_backward(components: TrainingComponents) -> BackwardStrategy:
+    """Return the backward strategy that the run's weighter needs."""
+    weighter = components.weighter
     if isinstance(weighter, LossWeighter):
-        return LossPropagation(setup, weighter)
+        return LossBackward(components, weighter)
     assert isinstance(weighter, GradientWeighter)
-    if weighter.uses_previous_weights:
-        return AheadPropagation(setup, weighter)
-    if setup.config.gradient_level == "parameters":
-        return ParameterPropagation(setup, weighter)
-    return FeaturePropagation(setup, weighter)
+    if weighter.ahead:
+        return GivenWeightsBackward(components, weighter)
+    if components.config.gradient_level == "parameters":
+        return ParameterBackward(components, weighter)
+    return FeatureBackward(components, weighter)

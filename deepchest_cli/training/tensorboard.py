@@ -1,4 +1,4 @@
-"""The figures of a run for TensorBoard."""
+"""The metrics of a run for TensorBoard."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.training.progress import EpochReport, StepReport
+from deepchest_cli.training.progress import EpochReport, Observer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -26,23 +26,21 @@ def find_writer() -> type["SummaryWriter"]:
     return SummaryWriter
 
 
-class TensorBoardLog:
+class TensorBoardLog(Observer):
     """An observer that logs every epoch under the run's folder; a resumed run goes on there.
 
-    Undefined values are left out. Raises `UsageError` when TensorBoard is not installed.
+    Undefined values are left out. Single steps are not logged: reading their values would wait for
+    the device. Raises `UsageError` when TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, findings: Sequence[str]) -> None:
         self.findings = findings
         self.writer = find_writer()(folder / EVENTS)
 
-    def on_step(self, report: StepReport) -> None:
-        """Log nothing: reading a step's figures would wait for the device."""
-
     def on_epoch(self, report: EpochReport) -> None:
         """Log an epoch, and make sure that it is on disk."""
-        for part, metrics in (("training", report.training), ("validation", report.validation)):
-            scalars = ((f"{part}/{metric}", report.macro(part, metric)) for metric in metrics)
+        for split, metrics in (("training", report.training), ("validation", report.validation)):
+            scalars = ((f"{split}/{metric}", report.macro(split, metric)) for metric in metrics)
             self._add(scalars, report.epoch)
         if "auroc" in report.validation:
             self._add(self._each("auroc", report.validation["auroc"]), report.epoch)
@@ -50,12 +48,6 @@ class TensorBoardLog:
             self._add(self._each("weight", report.weights), report.epoch)
         self._add([("images_per_second", report.images_per_second)], report.epoch)
         self.writer.flush()
-
-    def on_note(self, text: str) -> None:
-        """Log nothing: notes are for the person who started the run."""
-
-    def on_warning(self, text: str) -> None:
-        """Log nothing: nor are warnings."""
 
     def close(self) -> None:
         """Write what is left and let go of the file."""

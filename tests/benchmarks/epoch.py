@@ -11,14 +11,14 @@ from our_epoch import prepared, read_options, synchronize
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.training.setup import set_up
+from deepchest_cli.training.components import build_components
 
 
 class BareStep:
     """The same model and optimizer on one batch that is in memory: no loading, nothing else."""
 
     def __init__(self, config: TrainConfig, steps: int) -> None:
-        self.setup, self.steps = set_up(config), steps
+        self.setup, self.steps = build_components(config), steps
         size = self.setup.classifier.architecture.image_size
         shape = (config.batch_size, 1, size, size)
         self.radiographs = torch.randn(shape, device=self.setup.device).contiguous(
@@ -45,7 +45,7 @@ class BareStep:
 def main() -> None:
     options = read_options(__doc__, images=160, rounds=15)
     with prepared(options) as (_, epoch):
-        config = epoch.trainer.setup.config
+        config = epoch.trainer.components.config
         bare = BareStep(config, epoch.images // config.batch_size)
         compare({"an epoch of deepchest train": epoch, "the bare step": bare}, options.rounds)
 

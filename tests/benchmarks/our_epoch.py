@@ -12,25 +12,25 @@ from material import Material, material
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.interruption import StopRequest
+from deepchest_cli.training.components import build_components
+from deepchest_cli.training.device import synchronize
 from deepchest_cli.training.loop import Trainer
-from deepchest_cli.training.observers import Observers
-from deepchest_cli.training.resources import Clock, synchronize
-from deepchest_cli.training.setup import set_up
+from deepchest_cli.training.progress import Clock
 
 
 class OurEpoch:
     """Epochs of the training loop itself, without the validation after them."""
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
-        self.trainer = Trainer(set_up(config), folder, Observers())
-        self.images = self.trainer.setup.steps_per_epoch * config.batch_size
+        self.trainer = Trainer(build_components(config), folder)
+        self.images = self.trainer.components.steps_per_epoch * config.batch_size
 
     def __call__(self) -> float:
         clock = Clock()
         self.trainer._train_epoch(StopRequest(), clock)
-        synchronize(self.trainer.setup.device)
+        synchronize(self.trainer.components.device)
         seconds = clock.seconds
-        self.trainer.position.epoch_step = 0
+        self.trainer.state.epoch_step = 0
         return self.images / seconds
 
 
@@ -72,6 +72,6 @@ def prepared(options: argparse.Namespace, **more: Any) -> Iterator[tuple[Materia
             backbone=options.backbone,
             batch=options.batch,
             device=options.device,
-            precision=epoch.trainer.setup.precision,
+            precision=epoch.trainer.components.precision,
         )
         yield found, epoch

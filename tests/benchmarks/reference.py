@@ -8,7 +8,7 @@ from reference_arrangement import ReferenceRun
 def main() -> None:
     options = read_options(__doc__, images=160, rounds=5)
     with prepared(options, head="mlp", augment="paper", optimizer="rmsprop") as (found, epoch):
-        setup = epoch.trainer.setup
+        setup = epoch.trainer.components
         reference = ReferenceRun(
             found.source,
             options.backbone,

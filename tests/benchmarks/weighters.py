@@ -14,11 +14,18 @@ from dataclasses import replace
 import torch
 from our_epoch import prepared, read_options
 
+from deepchest_cli.comparison.running.step_costs import (
+    Candidate,
+    Ratio,
+    candidates,
+    measure,
+    prepare_cost,
+    ratio,
+)
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.batches import Batch
-from deepchest_cli.training.cost import Candidate, Ratio, candidates, measure, prepare_cost, ratio
-from deepchest_cli.training.resources import synchronize
-from deepchest_cli.training.setup import Setup
+from deepchest_cli.training.components import TrainingComponents
+from deepchest_cli.training.device import synchronize
 from deepchest_cli.weighting import WEIGHTERS, GradientWeighter, TaskLosses
 
 NEEDED = {"fixed": lambda tasks: ("weights=" + ",".join(f"{task}:1" for task in tasks),)}
@@ -33,7 +40,7 @@ def chosen(options: argparse.Namespace) -> list[str]:
     return ["equal", *(name for name in names if name != "equal")]
 
 
-def configs(setup: Setup, names: Sequence[str], level: str) -> dict[str, TrainConfig]:
+def configs(setup: TrainingComponents, names: Sequence[str], level: str) -> dict[str, TrainConfig]:
     """Return what each weighter is trained with."""
     tasks = setup.classifier.architecture.findings
     return {
@@ -53,7 +60,7 @@ def own_work(candidate: Candidate, batch: Batch) -> float:
     The second forward pass of the network that `famo` asks for is not among them, and of task
     gradients not the computation but what is made of those by the features.
     """
-    setup, device = candidate.step.setup, batch.labels.device
+    setup, device = candidate.step.components, batch.labels.device
     weighter, known = candidate.unused, batch.known.sum(dim=0)
     values = torch.rand(batch.labels.shape[1], device=device) + 0.1
     logits, jacobian = torch.randn_like(batch.labels), None
@@ -87,7 +94,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     options = read_options(__doc__, images=64, rounds=20, add_more=add_options)
     with prepared(options) as (_, epoch):
-        setup = epoch.trainer.setup
+        setup = epoch.trainer.components
         setup, batch = prepare_cost(setup.config, setup.dataset, options.tasks)
         found = candidates(setup, configs(setup, chosen(options), options.gradient_level))
         measure(found, batch, options.rounds)
@@ -97,7 +104,7 @@ def main() -> None:
 def report(found: dict[str, Candidate], batch: Batch, options: argparse.Namespace) -> None:
     equal = found["equal"]
     step, tasks = statistics.median(equal.seconds), batch.labels.shape[1]
-    parameters = sum(p.numel() for p in equal.step.setup.classifier.parameters())
+    parameters = sum(p.numel() for p in equal.step.components.classifier.parameters())
     print(
         f"A step of equal: {1000 * step:.0f} ms, median of {options.rounds} rounds; {tasks} "
         f"findings, {parameters / 1e6:.1f} million parameters, by {options.gradient_level}"

@@ -24,7 +24,7 @@ from deepchest_cli.errors import DeepChestError, GateError, InterruptedRunError
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.terminal import Terminal
 from deepchest_cli.training import precision
-from deepchest_cli.training.setup import set_up
+from deepchest_cli.training.components import build_components
 
 QUICK = (
     "--backbone", "small_cnn", "--batch-size", "16", "--epochs", "1", "--learning-rate", "1e-3",
@@ -503,7 +503,7 @@ def test_a_run_that_cannot_begin_is_reported_and_the_others_go_on(
     def short_of_memory(config, **more):
         if config.weighter == "dwa":
             raise RuntimeError("out of memory")
-        return set_up(config, **more)
+        return build_components(config, **more)
 
     monkeypatch.setattr("deepchest_cli.comparison.running.run.set_up", short_of_memory)
     outcome = run(deepchest, shards, tmp_path / "c", arms="dwa,rlw", seeds=1)

@@ -198,7 +198,7 @@ def test_data_without_a_validation_part_are_refused(deepchest, nih_folder, tmp_p
     assert deepchest("prepare", *arguments, "--validation-fraction", 0).code == 0
     outcome = deepchest("train", "--data", tmp_path / "s", "--out", tmp_path / "run", *QUICK)
     assert outcome.code == 2
-    assert "no labeled validation part" in outcome.err
+    assert "no labeled validation split" in outcome.err
     assert "--validation-fraction 0.1" in outcome.err
     assert not (tmp_path / "run").exists()
 

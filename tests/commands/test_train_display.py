@@ -30,7 +30,7 @@ EPOCH = EpochReport(
     best=True,
     seconds=4.0,
     images_per_second=80.0,
-    waiting=0.025,
+    data_wait_fraction=0.025,
     peak_memory=1_500_000_000,
 )
 
@@ -89,7 +89,7 @@ def test_methods_without_weights_leave_the_column_open(display, shown):
 def test_an_epoch_says_how_fast_it_was_how_long_it_waited_and_what_it_took(display):
     display.on_epoch(EPOCH)
     text = " ".join(display.terminal.errors.file.getvalue().split())
-    assert "80 images/s (2.5% waiting for data) 4 s 1.5 GB at most" in text
+    assert "80 images/s (2.5% waiting for data) 4 s 1.5 GB peak memory" in text
 
 
 @pytest.mark.parametrize("weight", [NAN, float("inf"), 1e9, -2.0, 0.0])

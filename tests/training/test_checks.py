@@ -10,11 +10,10 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.training.checks import (
     refuse_unfit_batch,
     refuse_unfit_device,
-    refuse_unfit_parts,
+    refuse_unfit_splits,
 )
-from deepchest_cli.training.failures import explain
-from deepchest_cli.training.ranks import Ranks
-from deepchest_cli.training.watch import EVERY, LossWatch
+from deepchest_cli.training.distributed import DistributedContext
+from deepchest_cli.training.failures import CHECK_EVERY, FiniteLossCheck, explain
 
 CONFIG = TrainConfig()
 
@@ -22,7 +21,7 @@ CONFIG = TrainConfig()
 @pytest.fixture
 def four(monkeypatch):
     monkeypatch.setattr("torch.distributed.new_group", lambda backend: None)
-    return Ranks(1, 4)
+    return DistributedContext(1, 4)
 
 
 @pytest.mark.parametrize(
@@ -43,14 +42,14 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_does(
     [
         (0, "The training split of data/shards has no image; a batch needs 2.", "Prepare more"),
         (1, "The training split of data/shards has 1 image; a batch needs 2.", "Prepare more"),
-        (2, "--batch-size 32 is larger than the training part of data/shards (2 images).", "2 or"),
+        (2, "--batch-size 32 is larger than the training split of data/shards (2 images).", "2 or"),
     ],
 )
 def test_fewer_images_than_a_batch_say_what_can_be_done(images, message, hint):
     dataset = SimpleNamespace(known=np.ones((3, 1), dtype=np.uint8))
     rows = {"train": np.arange(images), "validation": np.arange(3)}
     with pytest.raises(UsageError) as error:
-        refuse_unfit_parts(dataset, rows, CONFIG)
+        refuse_unfit_splits(dataset, rows, CONFIG)
     assert error.value.message == message
     assert hint in error.value.hint
 
@@ -58,7 +57,7 @@ def test_fewer_images_than_a_batch_say_what_can_be_done(images, message, hint):
 def test_what_a_device_cannot_do_is_refused(four):
     cpu, gpu, metal = (torch.device(name) for name in ("cpu", "cuda", "mps"))
     with pytest.raises(UsageError, match="--sync-batchnorm works on CUDA devices only"):
-        refuse_unfit_device(replace(CONFIG, sync_batchnorm=True), Ranks(), cpu)
+        refuse_unfit_device(replace(CONFIG, sync_batchnorm=True), DistributedContext(), cpu)
     with pytest.raises(UsageError, match="Metal devices cannot share"):
         refuse_unfit_device(CONFIG, four, metal)
     with pytest.raises(UsageError, match="cuda:1 names one GPU, but the run has 4 processes"):
@@ -74,28 +73,31 @@ def test_what_a_device_cannot_do_is_refused(four):
     ],
 )
 def test_out_of_memory_says_what_to_lower_and_what_is_kept(tmp_path, error):
-    shown = explain(error, tmp_path, 1)
+    shown = explain(error, tmp_path, 1, "features")
     assert shown.message.startswith("Out of memory")
     assert "\n" not in shown.message
     assert f"deepchest train --resume {tmp_path} --grad-accum-steps 2" in shown.hint
     assert "--batch-size" in shown.hint
     assert "--gradient-level" not in shown.hint
-    assert "with --gradient-level features" in explain(error, tmp_path, 1, True).hint
+    assert "with --gradient-level features" in explain(error, tmp_path, 1, "parameters").hint
 
 
 def test_errors_of_other_kinds_stay_what_they_are(tmp_path):
-    assert explain(RuntimeError("Connection closed by peer"), tmp_path, 1) is None
-    assert "has ended" in explain(RuntimeError("Connection closed by peer"), tmp_path, 2).message
-    assert explain(RuntimeError("size mismatch"), tmp_path, 2) is None
+    assert explain(RuntimeError("Connection closed by peer"), tmp_path, 1, "features") is None
+    assert (
+        "has ended"
+        in explain(RuntimeError("Connection closed by peer"), tmp_path, 2, "features").message
+    )
+    assert explain(RuntimeError("size mismatch"), tmp_path, 2, "features") is None
     unsure = RuntimeError("x_cuda does not have a deterministic implementation, but you set")
-    assert "--deterministic" in explain(unsure, tmp_path, 1).message
+    assert "--deterministic" in explain(unsure, tmp_path, 1, "features").message
 
 
 def test_the_first_loss_that_is_not_finite_is_named_however_late_the_look():
-    watch = LossWatch(["a", "b"], torch.device("cpu"))
-    watch.every = EVERY
-    for step in range(1, EVERY):
+    watch = FiniteLossCheck(["a", "b"], torch.device("cpu"))
+    watch.every = CHECK_EVERY
+    for step in range(1, CHECK_EVERY):
         bad = float("nan") if step >= 3 else 1.0
-        watch.see(torch.tensor([1.0 if step < 10 else bad, bad]), 2, step)
+        watch.add(torch.tensor([1.0 if step < 10 else bad, bad]), 2, step)
     with pytest.raises(Exception, match="loss of b is not finite in batch 3 of epoch 2"):
-        watch.see(torch.ones(2), 2, EVERY)
+        watch.add(torch.ones(2), 2, CHECK_EVERY)

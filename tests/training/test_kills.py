@@ -7,11 +7,10 @@ import pytest
 from killing import KilledError, assert_equal_runs, killed_at
 
 from deepchest_cli.config import AUTO, TrainConfig
+from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
-from deepchest_cli.training.observers import Observers
 from deepchest_cli.training.resume import folder_to_resume, resolve_auto
 from deepchest_cli.training.run_directory import create_run
-from deepchest_cli.training.setup import set_up
 
 RUN = Path("runs/run")
 # environment, configuration and first state; in an epoch the state, the best and the link to it,
@@ -23,8 +22,8 @@ def train(config):
     """Begin the run of a configuration, or go on with it, as `--resume auto` does."""
     config = resolve_auto(config)
     folder = folder_to_resume(config)
-    setup = set_up(config)
-    trainer = Trainer(setup, folder or create_run(setup.config), Observers())
+    setup = build_components(config)
+    trainer = Trainer(setup, folder or create_run(setup.config))
     if folder is not None:
         trainer.resume()
     return trainer.fit()

@@ -11,9 +11,9 @@ from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
 from deepchest_cli.files import locked
 from deepchest_cli.interruption import SIGNALS
 from deepchest_cli.model.checkpoint import BEST, LAST, load_model, read_checkpoint
+from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run
-from deepchest_cli.training.setup import set_up
 
 
 @pytest.fixture
@@ -22,11 +22,11 @@ def config(shards, tmp_path):
 
 
 def fit(config, observer):
-    return Trainer(set_up(config), create_run(config), observer).fit()
+    return Trainer(build_components(config), create_run(config), observer).fit()
 
 
 def resume(config, observer):
-    trainer = Trainer(set_up(config), config.out, observer)
+    trainer = Trainer(build_components(config), config.out, observer)
     trainer.resume()
     return trainer.fit()
 
@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_from_its_last_epoch(config, trained, recorder):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, recorder):
-    setup = set_up(config)
+    setup = build_components(config)
     trainer = Trainer(setup, create_run(config), recorder)
 
     def poison(report):
@@ -177,7 +177,7 @@ def test_latest_moves_with_a_runs_first_best_checkpoint(config, recorder, monkey
         fit(second, StopAt(1, signal.SIGTERM))
     assert latest.readlink() == Path("first")
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr("deepchest_cli.training.saving.point_latest", lambda folder: 1 / 0)
+        patch.setattr("deepchest_cli.training.run_directory.point_latest", lambda folder: 1 / 0)
         resume(second, recorder)  # as if it were killed between the checkpoint and the link
     assert (second.out / BEST).exists()
     resume(second, recorder)
@@ -215,7 +215,7 @@ def test_other_settings_go_on_exactly_too(config, recorder, change, tmp_path):
 
 
 def test_a_model_that_broke_after_the_last_step_is_not_called_undefined(config, recorder):
-    setup = set_up(config)
+    setup = build_components(config)
 
     def poison(report):
         if report.step == report.steps:
@@ -231,11 +231,11 @@ def test_a_model_that_broke_after_the_last_step_is_not_called_undefined(config, 
 def test_a_second_process_may_not_go_on_with_the_same_run(config, recorder):
     folder = create_run(config)
     with locked(folder), pytest.raises(UsageError, match="Another deepchest process"):
-        Trainer(set_up(config), folder, recorder).fit()
+        Trainer(build_components(config), folder, recorder).fit()
 
 
 def test_looking_again_after_a_step_moves_nothing_but_the_losses(config, recorder):
-    setup = set_up(config)
+    setup = build_components(config)
     trainer = Trainer(setup, create_run(config), recorder)
     found = {}
 

@@ -1,13 +1,20 @@
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.errors import UsageError
 from deepchest_cli.training.losses import (
     AsymmetricLoss,
     FocalLoss,
     PriorAwareLoss,
+    balanced_probabilities,
+    build_loss,
     cross_entropy,
+    label_counts,
     task_losses,
 )
 
@@ -43,17 +50,17 @@ def test_half_precision_logits_are_scored_in_single():
     assert losses.values.dtype == torch.float32
 
 
-def test_the_losses_of_parts_add_up_to_those_of_the_whole():
+def test_the_losses_of_micro_batches_add_up_to_those_of_the_batch():
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(8, 3, generator=random)
     labels = (torch.rand(8, 3, generator=random) < 0.4).float()
     known = torch.rand(8, 3, generator=random) < 0.7
     whole = task_losses(logits, labels, known)
-    parts = [
-        task_losses(logits[s], labels[s], known[s], counts=whole.known).values
+    micro_batches = [
+        task_losses(logits[s], labels[s], known[s], known_counts=whole.known).values
         for s in (slice(3), slice(3, 8))
     ]
-    assert torch.allclose(sum(parts), whole.values)
+    assert torch.allclose(sum(micro_batches), whole.values)
 
 
 def test_focal_loss_by_hand():
@@ -110,3 +117,89 @@ def test_adjusted_logits_are_even_where_prevalence_is_all_that_is_known():
     loss = PriorAwareLoss(cross_entropy, torch.ones(1), odds)
     loss(logit.expand(100, 1), labels).mean().backward()
     assert logit.grad.abs() < 1e-7
+
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig()
+# 1 of 10; 5 of 10; never; unknown but for 4, of which 1
+LABELS = np.zeros((10, 4), dtype=np.uint8)
+LABELS[0, 0] = 1
+LABELS[:5, 1] = 1
+LABELS[[0, 9], 3] = 1
+KNOWN = np.ones((10, 4), dtype=np.uint8)
+KNOWN[4:, 3] = 0
+
+
+def build(**changes):
+    return build_loss(replace(CONFIG, **changes), *label_counts(LABELS, KNOWN), CPU)
+
+
+def test_nothing_asked_is_plain_cross_entropy():
+    assert build() is cross_entropy
+
+
+def test_positive_weights_are_negatives_over_positives_to_the_power():
+    assert build(pos_weight_power=1).pos_weight.tolist() == [9, 1, 1, 3]
+    halfway = build(pos_weight_power=0.5)
+    assert halfway.pos_weight.tolist() == pytest.approx([3, 1, 1, 3**0.5])
+    assert halfway.log_odds.tolist() == [0, 0, 0, 0]
+
+
+def test_logit_adjustment_is_the_log_odds_of_prevalence():
+    adjusted = build(logit_adjustment=1)
+    assert adjusted.log_odds.tolist() == pytest.approx([np.log(1 / 9), 0, 0, np.log(1 / 3)])
+    assert adjusted.pos_weight.tolist() == [1, 1, 1, 1]
+    assert build(logit_adjustment=2).log_odds[0] == 2 * adjusted.log_odds[0]
+
+
+def test_losses_take_their_options_and_combine_with_priors():
+    assert build(loss="focal", loss_option=("gamma=1",)) == FocalLoss(1)
+    assert build(loss="asymmetric", loss_option=("gamma-negative=3", "margin=0")) == AsymmetricLoss(
+        0, 3, 0
+    )
+    assert build(loss="focal", pos_weight_power=1).base == FocalLoss()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss_option": ("gamma=1",)}, "'bce' has no options. Found 'gamma'"),
+        ({"loss": "focal", "loss_option": ("gama=1",)}, "Did you mean 'gamma'"),
+        ({"loss": "focal", "loss_option": ("gamma=two",)}, "'gamma' should be from 0 to 100"),
+        ({"loss": "focal", "loss_option": ("gamma=nan",)}, "'gamma' should be from 0 to 100"),
+        ({"loss": "asymmetric", "loss_option": ("margin=2",)}, "'margin' should be from 0 to 1"),
+    ],
+)
+def test_wrong_options_are_named(change, message):
+    with pytest.raises(UsageError, match=message):
+        build(**change)
+
+
+def test_balanced_sampling_gives_every_finding_and_none_the_same_share():
+    labels = np.array([[1, 0], [0, 1], [0, 1], [0, 1], [0, 0], [0, 0]], dtype=np.uint8)
+    probabilities = balanced_probabilities(labels, np.ones_like(labels))
+    assert probabilities.sum() == pytest.approx(1)
+    assert (
+        probabilities[0]
+        == pytest.approx(probabilities[1:4].sum())
+        == pytest.approx(probabilities[4:].sum())
+    )
+
+
+def test_an_image_with_two_findings_is_drawn_for_both():
+    labels = np.array([[1, 1], [1, 0], [0, 1]], dtype=np.uint8)
+    assert balanced_probabilities(labels, np.ones_like(labels)) == pytest.approx([0.5, 0.25, 0.25])
+
+
+def test_an_unknown_positive_counts_as_none():
+    labels, known = np.array([[1], [1]], dtype=np.uint8), np.array([[1], [0]], dtype=np.uint8)
+    assert balanced_probabilities(labels, known) == pytest.approx([0.5, 0.5])
+    assert balanced_probabilities(labels[1:], known[1:]) == pytest.approx([1])
+
+
+def test_counts_under_balanced_sampling_are_those_of_an_epoch():
+    labels = np.array([[1, 0], [0, 1], [0, 1], [0, 1], [0, 0], [0, 0]], dtype=np.uint8)
+    known = np.ones_like(labels)
+    positives, negatives = label_counts(labels, known, balanced_probabilities(labels, known))
+    assert positives == pytest.approx([2, 2])  # a third of six draws each
+    assert negatives == pytest.approx([4, 4])

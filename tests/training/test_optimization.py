@@ -7,10 +7,10 @@ from torch import nn
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.training.optimization import (
-    build_average,
+    build_ema,
     build_optimizer,
     learning_rate,
-    set_rate,
+    set_learning_rate,
 )
 from deepchest_cli.weighting import EqualWeighter
 
@@ -47,7 +47,7 @@ def test_a_warm_up_takes_at_most_half_of_a_run():
 
 def test_the_rate_reaches_every_group():
     optimizer = build_optimizer(nn.Linear(2, 3), LearnedWeighter(["a"]), CONFIG)
-    set_rate(optimizer, 0.25)
+    set_learning_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25] * 3
 
 
@@ -83,7 +83,7 @@ def test_vectors_and_learned_weights_do_not_decay(name):
 
 def test_the_average_follows_its_recurrence():
     model = nn.Linear(1, 1, bias=False)
-    average = build_average(model, decay=0.5)
+    average = build_ema(model, decay=0.5)
     seen, expected = [1.0, 2.0, 4.0, -3.0], 1.0
     for count, value in enumerate(seen):
         model.weight.data.fill_(value)
@@ -96,7 +96,7 @@ def test_the_average_follows_its_recurrence():
 
 def test_the_average_has_the_latest_batch_norm_statistics():
     model = nn.BatchNorm1d(1)
-    average = build_average(model, 0.9)
+    average = build_ema(model, 0.9)
     for value in (1.0, 5.0):
         model.running_mean.fill_(value)
         average.update_parameters(model)
@@ -104,4 +104,4 @@ def test_the_average_has_the_latest_batch_norm_statistics():
 
 
 def test_no_decay_no_average():
-    assert build_average(nn.Linear(1, 1), 0.0) is None
+    assert build_ema(nn.Linear(1, 1), 0.0) is None

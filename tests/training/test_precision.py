@@ -3,7 +3,12 @@ import torch
 
 from deepchest_cli.model.classifier import Architecture
 from deepchest_cli.training import precision
-from deepchest_cli.training.precision import Rates, choose_precision, rates_here, read_rates
+from deepchest_cli.training.precision import (
+    Rates,
+    choose_precision,
+    rates_of_this_machine,
+    read_rates,
+)
 
 CPU = torch.device("cpu")
 NETWORK = Architecture("small_cnn", "linear", ("Mass", "Edema"), 32, 32)
@@ -60,8 +65,8 @@ def test_a_network_is_measured_once_on_a_machine(measured, monkeypatch, tmp_path
     monkeypatch.setattr(torch, "__version__", "99.0")
     assert choose_precision("auto", CPU, NETWORK, 8, kept).precision == "fp32"
     assert measured == [8, 16, 8]
-    assert list(rates_here(kept).values()) == [measured.found]
-    assert list(rates_here(kept)) == ["small_cnn, linear head, 32 px, batch 8"]
+    assert list(rates_of_this_machine(kept).values()) == [measured.found]
+    assert list(rates_of_this_machine(kept)) == ["small_cnn, linear head, 32 px, batch 8"]
     assert len(read_rates(kept)) == 3
 
 
@@ -81,9 +86,9 @@ def test_a_cache_that_cannot_be_written_to_stops_nothing(measured, tmp_path):
     assert measured == [8, 8]
 
 
-@pytest.mark.parametrize("longest", [precision.LONGEST, 0.0])
+@pytest.mark.parametrize("longest", [precision.MAX_SECONDS, 0.0])
 def test_measuring_leaves_random_state_and_threads_alone(monkeypatch, longest):
-    monkeypatch.setattr(precision, "LONGEST", longest)  # 0: only the smallest step
+    monkeypatch.setattr(precision, "MAX_SECONDS", longest)  # 0: only the smallest step
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     rates = measure_for_real(NETWORK, 8)
     assert rates.fp32 > 0

@@ -7,7 +7,7 @@ from tests_support import QUICK
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import UsageError
-from deepchest_cli.training.setup import set_up
+from deepchest_cli.training.components import build_components
 
 
 @pytest.fixture
@@ -16,13 +16,13 @@ def config(shards):
 
 
 def test_the_seed_fixes_the_initial_weights(config):
-    one, same, other = (set_up(replace(config, seed=s)).classifier for s in (3, 3, 4))
+    one, same, other = (build_components(replace(config, seed=s)).classifier for s in (3, 3, 4))
     assert torch.equal(one.head.weight, same.head.weight)
     assert not torch.equal(one.head.weight, other.head.weight)
 
 
 def test_the_test_part_is_not_among_the_rows(config):
-    setup = set_up(config)
+    setup = build_components(config)
     used = {*setup.training_rows.tolist(), *setup.validation_rows.tolist()}
     assert not used & set(setup.dataset.rows("test").tolist())
 
@@ -31,7 +31,7 @@ def test_the_test_part_is_not_among_the_rows(config):
     ("change", "message"),
     [
         ({"image_size": 64}, "--image-size 64 is larger than the stored 32 px"),
-        ({"batch_size": 500}, "--batch-size 500 is larger than the training part"),
+        ({"batch_size": 500}, "--batch-size 500 is larger than the training split"),
         ({"data": Path("nowhere")}, "nowhere is not a prepared data set"),
         ({"weighter": "deepchst"}, "Did you mean 'deepchest'"),
         ({"weighter_option": ("cap",)}, "KEY=VALUE"),
@@ -40,4 +40,4 @@ def test_the_test_part_is_not_among_the_rows(config):
 )
 def test_what_does_not_fit_is_refused(config, change, message):
     with pytest.raises(UsageError, match=message):
-        set_up(replace(config, **change))
+        build_components(replace(config, **change))

@@ -6,7 +6,8 @@ import torch
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.batches import batches, epoch_order
-from deepchest_cli.training.setup import set_up
+from deepchest_cli.training.components import build_components
+from deepchest_cli.training.forward import Forward
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.weighting import LossWeighter
 
@@ -40,7 +41,7 @@ def config(shards):
 
 def stepped(config, steps=2, weighter=None):
     """Return a setup after some steps, and what each step found."""
-    setup = set_up(config)
+    setup = build_components(config)
     if weighter is not None:
         setup = replace(setup, weighter=weighter(setup.dataset.findings))
     take_step = TrainingStep(setup)
@@ -70,7 +71,7 @@ def test_a_step_in_parts_is_the_step(config, weighter, accumulate):
     whole, seen = stepped(config, weighter=weighter)
     parts, seen_in_parts = stepped(replace(config, grad_accum_steps=accumulate), weighter=weighter)
     assert same(parts.classifier, whole.classifier, rtol=1e-4, atol=1e-6)
-    assert not same(set_up(config).classifier, whole.classifier, rtol=1e-4, atol=1e-6)
+    assert not same(build_components(config).classifier, whole.classifier, rtol=1e-4, atol=1e-6)
     assert same(parts.weighter, whole.weighter, rtol=1e-4)
     for found, expected in zip(seen_in_parts, seen, strict=True):
         assert torch.allclose(found.losses.values, expected.losses.values, rtol=1e-4)
@@ -87,12 +88,12 @@ def test_a_parameter_of_the_weighter_learns_the_same_in_parts(config):
 
 
 def test_looking_twice_draws_the_same_dropout(config):
-    setup = set_up(replace(config, backbone="mobilenet_v2"))
-    step = TrainingStep(setup)
+    setup = build_components(replace(config, backbone="mobilenet_v2"))
+    forward = Forward(setup)
     part = torch.rand(4, 1, 32, 32)
     with torch.no_grad():
         one, same, other = (
-            step.propagate.forward.outputs(part, 0, number)[1] for number in (0, 0, 1)
+            forward._compute(forward.network, part, 0, number)[1] for number in (0, 0, 1)
         )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -123,12 +124,12 @@ def test_losses_that_call_for_rare_findings_combine_with_any_weighter(config):
     )
     for weighter in ("equal", "deepchest"):
         setup, found = stepped(replace(rare, weighter=weighter), 3)
-        assert setup.chances is not None
+        assert setup.sampling_probabilities is not None
         assert torch.isfinite(found[-1].losses.values).all()
 
 
 def test_augmentation_follows_from_seed_and_step_only(config):
-    setup = set_up(config)
+    setup = build_components(config)
     batch = next(batches(setup.reader, np.sort(setup.training_rows), 16))
     step = TrainingStep(setup)
     one, same, later = (step._network_input(batch, number) for number in (0, 0, 1))
@@ -138,8 +139,9 @@ def test_augmentation_follows_from_seed_and_step_only(config):
 
 @pytest.mark.parametrize("change", [{"augment": "paper"}, {"augment": "none"}, {"flip": True}])
 def test_every_augmentation_is_another(config, change):
-    batch = next(batches(set_up(config).reader, np.arange(16), 16))
-    pictures = [
-        TrainingStep(set_up(replace(config, **c)))._network_input(batch, 0) for c in ({}, change)
+    batch = next(batches(build_components(config).reader, np.arange(16), 16))
+    inputs = [
+        TrainingStep(build_components(replace(config, **c)))._network_input(batch, 0)
+        for c in ({}, change)
     ]
-    assert not torch.allclose(*pictures)
+    assert not torch.allclose(*inputs)

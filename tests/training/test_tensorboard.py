@@ -7,7 +7,6 @@ import torch
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.training.observers import Observers
 from deepchest_cli.training.progress import EpochReport, StepReport
 from deepchest_cli.training.tensorboard import TensorBoardLog
 
@@ -28,7 +27,7 @@ def epoch_report(epoch, weights=(1.1, 0.95)):
         best=True,
         seconds=4.0,
         images_per_second=80.0 + epoch,
-        waiting=0.1,
+        data_wait_fraction=0.1,
         peak_memory=None,
     )
 
@@ -102,12 +101,12 @@ def test_a_whole_run_is_logged(shards, tmp_path):
     from tests_support import QUICK, rows_of
 
     from deepchest_cli.config import TrainConfig
+    from deepchest_cli.training.components import build_components
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.run_directory import create_run
-    from deepchest_cli.training.setup import set_up
 
     config = TrainConfig(data=shards, out=tmp_path / "run", **QUICK)
-    setup, folder = set_up(config), create_run(config)
+    setup, folder = build_components(config), create_run(config)
     log = TensorBoardLog(folder, setup.dataset.findings)
     Trainer(setup, folder, log).fit()
     log.close()
@@ -126,23 +125,3 @@ def test_a_missing_tensorboard_is_said_before_anything_is_written(monkeypatch, t
         TensorBoardLog(tmp_path, FINDINGS)
     assert error.value.hint == install_hint("tensorboard")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_several_observers_hear_everything_in_their_order():
-    heard = []
-
-    class Witness:
-        def __init__(self, name):
-            self.name = name
-
-        def on_step(self, report):
-            heard.append((self.name, report))
-
-        on_epoch = on_note = on_step
-
-    observers = Observers(Witness("first"), Witness("second"))
-    observers.on_step("step")
-    observers.on_epoch("epoch")
-    observers.on_note("note")
-    both = ("first", "second")
-    assert heard == [(name, event) for event in ("step", "epoch", "note") for name in both]

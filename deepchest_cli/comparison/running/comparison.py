@@ -25,10 +25,10 @@ from deepchest_cli.config import CompareConfig, parse_assignments
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.training.checks import refuse_unfit_parts, refuse_unfit_weighter
+from deepchest_cli.training.checks import refuse_unfit_splits, refuse_unfit_weighter
+from deepchest_cli.training.components import build_components
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
-from deepchest_cli.training.setup import set_up
 from deepchest_cli.weighting import Context, build_weighter
 
 Runs = list[tuple[Job, RunRecord]]
@@ -87,7 +87,7 @@ def plan(
         _refuse_unfit_view(job, dataset)
     view = baseline.view(dataset)
     first = replace(baseline.config, device=devices_of(config)[0])
-    setup = set_up(first, dataset=view, kept_rates=kept_rates)
+    setup = build_components(first, dataset=view, rates_file=kept_rates)
     if begun is None:  # a folder to go on with has it in its configuration
         config = replace(config, precision=setup.precision)
     prevalence = torch.from_numpy(view.labels.mean(axis=0))
@@ -111,7 +111,7 @@ def _refuse_unfit_view(job: Job, dataset: RadiographDataset) -> None:
             f"Prepare the data with one, or use {'fewer --folds' if where else '--folds'}.",
         )
     try:
-        refuse_unfit_parts(view, {part: view.rows(part) for part in SPLITS}, job.config)
+        refuse_unfit_splits(view, {part: view.rows(part) for part in SPLITS}, job.config)
     except UsageError as error:
         raise UsageError(f"{where}{error.message}", error.hint) from error
 

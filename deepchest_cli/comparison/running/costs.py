@@ -10,11 +10,11 @@ from typing import Any
 from deepchest_cli.comparison.running.arms import BASELINE, Arm
 from deepchest_cli.comparison.running.jobs import needs_gradients, train_config
 from deepchest_cli.comparison.running.run import release
+from deepchest_cli.comparison.running.step_costs import candidates, cost_of, measure, prepare_cost
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json
-from deepchest_cli.training.cost import candidates, cost_of, measure, prepare_cost
 from deepchest_cli.weighting import WEIGHTERS
 
 COSTS = "costs.json"

@@ -13,10 +13,10 @@ from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import DeepChestError, DivergedError, InterruptedRunError, UsageError
 from deepchest_cli.files import write_json
 from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.training.components import TrainingComponents, build_components
 from deepchest_cli.training.loop import Trainer, TrainingSummary
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_directory import fill_run
-from deepchest_cli.training.setup import Setup, set_up
 
 RECORD = "run.json"
 Status = Literal["finished", "diverged", "failed"]
@@ -111,7 +111,7 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
     trainer = None
     try:
         resumed = (job.folder / LAST).is_file()
-        setup = set_up(job.config, resumed=resumed, dataset=job.view(dataset))
+        setup = build_components(job.config, resumed=resumed, dataset=job.view(dataset))
         record = replace(record, device=setup.device.type, precision=setup.precision)
         trainer = _begin(setup, job.folder, observer)
         summary = trainer.fit()
@@ -122,10 +122,10 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
         return replace(record, status=status, error=str(error), **_traces(trainer))
     finally:
         release()
-    return replace(record, **_figures(summary), notes=tuple(trainer.position.notes))
+    return replace(record, **_figures(summary), notes=tuple(trainer.state.notes))
 
 
-def _begin(setup: Setup, folder: Path, observer: Observer) -> Trainer:
+def _begin(setup: TrainingComponents, folder: Path, observer: Observer) -> Trainer:
     fill_run(folder, setup.config)
     trainer = Trainer(setup, folder, observer)
     try:
@@ -138,7 +138,7 @@ def _begin(setup: Setup, folder: Path, observer: Observer) -> Trainer:
 def _traces(trainer: Trainer | None) -> dict[str, Any]:
     if trainer is None:  # it had not begun
         return {}
-    position = trainer.position
+    position = trainer.state
     return {
         "initial_weights": position.initial_weights,
         "batches": tuple(position.epoch_batches),

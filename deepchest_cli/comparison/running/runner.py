@@ -20,8 +20,7 @@ from deepchest_cli.data.workers import CONTEXT, begin_worker, start_tracker
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint import LAST
-from deepchest_cli.training.observers import Observers
-from deepchest_cli.training.progress import EpochReport, StepReport
+from deepchest_cli.training.progress import Observer, StepReport
 
 LOOK = 0.2  # seconds between two looks whether a signal has come
 
@@ -66,7 +65,7 @@ def run_all(
     return [record for job in jobs if (record := records[job.folder]) is not None]
 
 
-class _Watch:
+class _Watch(Observer):
     """Tells a comparison's observer of the steps of one run after the other."""
 
     def __init__(self, observer: ComparisonObserver, done: int, total: int) -> None:
@@ -75,9 +74,6 @@ class _Watch:
     def on_step(self, report: StepReport) -> None:
         steps = report.steps * report.epochs
         self.observer.on_progress(self.done + 1 - report.remaining / max(steps, 1), self.total)
-
-    def on_epoch(self, report: EpochReport) -> None:
-        """An epoch is no news among so many."""
 
     def on_note(self, text: str) -> None:
         self.observer.on_note(text)
@@ -151,7 +147,7 @@ def _take_device(free: "SimpleQueue[str]", processes: int) -> None:
 
 
 def _work(job: Job, data: Path) -> RunRecord:
-    return run_job(_on(job, _mine[0]), _opened(data), Observers())
+    return run_job(_on(job, _mine[0]), _opened(data), Observer())
 
 
 @lru_cache(maxsize=1)

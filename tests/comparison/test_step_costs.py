@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 from tests_support import QUICK
 
+from deepchest_cli.comparison.running.step_costs import candidates, measure, prepare_cost, ratio
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.dataset import open_dataset
-from deepchest_cli.training.cost import candidates, measure, prepare_cost, ratio
 
 
 def test_a_ratio_turned_round_is_the_inverse():
@@ -27,7 +27,7 @@ def test_weighters_share_the_memory_of_one_run(shards):
     found = candidates(setup, configs)
     measure(found, batch, rounds=2)
     weight = next(setup.classifier.parameters())
-    moments = [found[name].step.setup.optimizer.state[weight] for name in configs]
+    moments = [found[name].step.components.optimizer.state[weight] for name in configs]
     assert moments[0]["exp_avg"].abs().sum() > 0
     assert all(other["exp_avg"] is moments[0]["exp_avg"] for other in moments)
     assert all(len(candidate.seconds) == 2 for candidate in found.values())

@@ -1,11 +1,13 @@
-"""What weighters cost: steps in turn on one model, so that a noisy machine disturbs all alike."""
+"""Step times and memory of weighters, measured in turn on one model, so that noise is shared."""
 
 import copy
 import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,62 +18,63 @@ from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.evaluation.statistics import half_width
 from deepchest_cli.model.classifier import Classifier
+from deepchest_cli.training.components import TrainingComponents, build_components
+from deepchest_cli.training.device import synchronize
 from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.optimization import build_optimizer
-from deepchest_cli.training.resources import reset_step_peak, step_peak, synchronize
-from deepchest_cli.training.setup import Setup, set_up
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 
 PREVALENCE = 0.1  # of labels that are drawn
+PROCESS = Path("/proc/self")  # on Linux
 
 
 @dataclass
 class Candidate:
-    """A weighter at work in the training step, and what was measured of it."""
+    """A weighter in a training step, and what was measured of it."""
 
     step: TrainingStep
     unused: Weighter  # the same, as it was before its first step
     seconds: list[float] = field(default_factory=list)
-    peak_memory_by_round: list[int] = field(
-        default_factory=list
-    )  # bytes; none where the system does not say
+    peak_memory_by_round: list[int] = field(default_factory=list)  # bytes
 
 
 def prepare_cost(
     config: TrainConfig, dataset: RadiographDataset, tasks: int | None = None
-) -> tuple[Setup, Batch]:
+) -> tuple[TrainingComponents, Batch]:
     """Return a model and one batch to take steps with; with `tasks`, so many findings are drawn."""
-    setup = set_up(config, dataset=dataset)
-    batch = next(batches(setup.reader, setup.training_rows, config.batch_size))
+    components = build_components(config, dataset=dataset)
+    batch = next(batches(components.reader, components.training_rows, config.batch_size))
     if tasks is None:
-        return setup, batch
+        return components, batch
     names = tuple(f"finding {number}" for number in range(tasks))
-    architecture = replace(setup.classifier.architecture, findings=names)
-    classifier = Classifier(architecture).to(setup.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    labels = (torch.rand(config.batch_size, tasks) < PREVALENCE).float().to(setup.device)
+    architecture = replace(components.classifier.architecture, findings=names)
+    classifier = Classifier(architecture).to(components.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    labels = (torch.rand(config.batch_size, tasks) < PREVALENCE).float().to(components.device)
     known = torch.ones_like(labels, dtype=torch.bool)
     drawn = replace(batch, labels=labels, known=known)
-    return replace(setup, classifier=classifier, label_loss=cross_entropy), drawn
+    return replace(components, classifier=classifier, label_loss=cross_entropy), drawn
 
 
-def candidates(setup: Setup, configs: Mapping[str, TrainConfig]) -> dict[str, Candidate]:
+def candidates(
+    components: TrainingComponents, configs: Mapping[str, TrainConfig]
+) -> dict[str, Candidate]:
     """Return the weighter of each configuration in a training step of its own, on one model."""
-    findings = setup.classifier.architecture.findings
-    context = Context(0, torch.full((len(findings),), PREVALENCE), setup.config.epochs)
+    findings = components.classifier.architecture.findings
+    context = Context(0, torch.full((len(findings),), PREVALENCE), components.config.epochs)
     # the moments of one run, whatever the number of weighters: each optimizer of its own would
     # hold as much as the model or twice that
-    moments: dict[torch.Tensor, Any] = {p: {} for p in setup.classifier.parameters()}
+    moments: dict[torch.Tensor, Any] = {p: {} for p in components.classifier.parameters()}
     found = {}
     for name, config in configs.items():
         options = dict(text.split("=", 1) for text in config.weighter_option)
         weighter = build_weighter(config.weighter, findings, options, context)
-        if setup.device.type != "mps":
-            weighter.to(setup.device)
-        optimizer = build_optimizer(setup.classifier, weighter, setup.config)
+        if components.device.type != "mps":
+            weighter.to(components.device)
+        optimizer = build_optimizer(components.classifier, weighter, components.config)
         optimizer.state.update(moments)
-        level = replace(setup.config, gradient_level=config.gradient_level)
-        changed = replace(setup, weighter=weighter, optimizer=optimizer, config=level)
+        level = replace(components.config, gradient_level=config.gradient_level)
+        changed = replace(components, weighter=weighter, optimizer=optimizer, config=level)
         found[name] = Candidate(TrainingStep(changed), copy.deepcopy(weighter))
     return found
 
@@ -79,8 +82,8 @@ def candidates(setup: Setup, configs: Mapping[str, TrainConfig]) -> dict[str, Ca
 def measure(found: dict[str, Candidate], batch: Batch, rounds: int) -> None:
     """Let all take a step in every round, each beginning in its turn; a first round warms up.
 
-    Who cannot take that first step is removed from `found`, except the first of them, whose error
-    is raised.
+    A weighter that fails in that first step is removed from `found`; the error of the first of
+    them is raised.
     """
     for name, candidate in list(found.items()):
         try:
@@ -100,16 +103,38 @@ def measure(found: dict[str, Candidate], batch: Batch, rounds: int) -> None:
 
 
 def _take(candidate: Candidate, batch: Batch, number: int) -> None:
-    candidate.step.setup.classifier.train()
+    candidate.step.components.classifier.train()
     device = batch.labels.device
-    reset_step_peak(device)
+    _reset_step_peak(device)
     started = time.perf_counter()
     candidate.step(batch, number)
     synchronize(device)
     candidate.seconds.append(time.perf_counter() - started)
-    peak = step_peak(device)
+    peak = _step_peak(device)
     if peak is not None:
         candidate.peak_memory_by_round.append(peak)
+
+
+def _reset_step_peak(device: torch.device) -> None:
+    """Let `_step_peak` count from here on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (PROCESS / "clear_refs").exists():
+        with suppress(OSError):  # some containers forbid it: the peak then counts from the start
+            (PROCESS / "clear_refs").write_text("5")
+
+
+def _step_peak(device: torch.device) -> int | None:
+    """Return the peak memory in bytes since then: on a GPU of its tensors, else of the process.
+
+    None where the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if not (PROCESS / "status").exists():
+        return None
+    lines = (PROCESS / "status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
 
 
 @dataclass(frozen=True)
@@ -138,16 +163,16 @@ def cost_of(candidate: Candidate, baseline: Candidate, passes: str) -> dict[str,
     median = statistics.median(candidate.seconds)
     return {
         "step_seconds": median,
-        "images_per_second": candidate.step.setup.config.batch_size / median,
+        "images_per_second": candidate.step.components.config.batch_size / median,
         "ratio": times.estimate,
         "ratio_low": times.low,
         "ratio_high": times.high,
         "seconds": list(candidate.seconds),
         "peak_memory": max(candidate.peak_memory_by_round, default=None),
         "peak_memory_by_round": list(candidate.peak_memory_by_round),
-        "device": candidate.step.setup.device.type,
+        "device": candidate.step.components.device.type,
         "passes": passes,
-        "state_bytes": _state_bytes(candidate.step.setup.weighter),
+        "state_bytes": _state_bytes(candidate.step.components.weighter),
     }
 
 

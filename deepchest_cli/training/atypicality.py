@@ -1,0 +1,75 @@
+"""What a finished run stores in its best checkpoint: statistics by which images are atypical."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.evaluation.seen_images import seen_images
+from deepchest_cli.model.checkpoint import BEST, load_model, store_reference
+from deepchest_cli.model.classifier import Classifier
+from deepchest_cli.model.forward import outputs_of
+from deepchest_cli.model.reference import (
+    Reference,
+    correlation_of,
+    fit_reference,
+    thumbnail,
+)
+from deepchest_cli.training.components import TrainingComponents
+
+MAX_IMAGES = 1024  # of either split: a small fraction of an epoch
+
+
+def store_training_statistics(
+    components: TrainingComponents, folder: Path, run: dict[str, Any]
+) -> None:
+    """Write statistics and hashes of the training images into a run's best checkpoint.
+
+    run: how the run ended, as `store_reference` takes it. Nothing is done where the checkpoint has
+    them already, or is not there.
+    """
+    if not (folder / BEST).is_file():
+        return
+    model = load_model(folder / BEST, components.device)
+    if model.reference is None:
+        reference = reference_statistics(components, model.classifier)
+        seen = seen_images(components.dataset)
+        store_reference(model, reference.to_plain(), seen.to_plain(), run)
+
+
+def reference_statistics(components: TrainingComponents, classifier: Classifier) -> Reference:
+    """Return statistics of a model's features and of its images, without augmentation."""
+    dataset = components.dataset
+    training = _subset(components.training_rows)
+    validation = _subset(components.validation_rows)
+    thumbnails = [thumbnail(image) for image in dataset.gather(training)]
+    mean_image = np.asarray(np.mean(thumbnails, axis=0))
+    correlations = [
+        correlation_of(thumbnail(image), mean_image) for image in dataset.gather(validation)
+    ]
+    return fit_reference(
+        _features(components, classifier, training),
+        _features(components, classifier, validation),
+        mean_image,
+        np.asarray(correlations),
+    )
+
+
+def _subset(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return at most `MAX_IMAGES` rows, evenly spaced."""
+    if len(rows) <= MAX_IMAGES:
+        return rows
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, MAX_IMAGES).astype(int)])
+
+
+def _features(
+    components: TrainingComponents, classifier: Classifier, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return features (N, D) of rows."""
+    size, device = components.micro_batch_size, components.device
+    features = [
+        outputs_of(classifier, components.reader.read(rows[at : at + size]), size, device)[0]
+        for at in range(0, len(rows), size)
+    ]
+    return np.concatenate([batch.float().cpu().numpy() for batch in features])

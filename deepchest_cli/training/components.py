@@ -1,0 +1,199 @@
+"""From a configuration to everything that a training run works with."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from deepchest_cli.config import TrainConfig, parse_assignments
+from deepchest_cli.data.augmentation import PAPER, Augmentation
+from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.reader import ImageReader, resolve_place
+from deepchest_cli.errors import UsageError
+from deepchest_cli.model.backbones import resolve_backbone
+from deepchest_cli.model.classifier import Architecture, Classifier
+from deepchest_cli.model.sizes import refuse_unfit_size
+from deepchest_cli.model.weights import refuse_absent_weights
+from deepchest_cli.training.checks import (
+    refuse_unfit_batch,
+    refuse_unfit_device,
+    refuse_unfit_splits,
+    refuse_unfit_weighter,
+)
+from deepchest_cli.training.device import resolve_device
+from deepchest_cli.training.distributed import DistributedContext
+from deepchest_cli.training.losses import (
+    LabelLoss,
+    balanced_probabilities,
+    build_loss,
+    label_counts,
+)
+from deepchest_cli.training.optimization import build_ema, build_optimizer
+from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
+from deepchest_cli.weighting import Context, Weighter, build_weighter
+
+
+@dataclass(frozen=True)
+class TrainingComponents:
+    """Model, data, optimizer and all else of a run, but for its folder."""
+
+    config: TrainConfig
+    distributed: DistributedContext
+    dataset: RadiographDataset
+    reader: ImageReader
+    training_rows: NDArray[np.int64]
+    validation_rows: NDArray[np.int64]
+    sampling_probabilities: NDArray[np.float64] | None  # of the training rows; None: uniform
+    device: torch.device
+    precision: Precision
+    measured_rates: Rates | None  # by which the precision was chosen
+    augmentation: Augmentation | None
+    classifier: Classifier
+    ema_model: AveragedModel | None  # exponential moving average of the classifier's weights
+    label_loss: LabelLoss
+    weighter: Weighter
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler  # passes everything through unless in fp16
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of an epoch; the remaining images are left out."""
+        return len(self.training_rows) // self.config.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that the run is planned for."""
+        planned = self.steps_per_epoch * self.config.epochs
+        return min(planned, self.config.max_steps or planned)
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Radiographs that this process's device computes at a time."""
+        return micro_batch_size(self.config, self.distributed)
+
+    @property
+    def evaluated_model(self) -> Classifier:
+        """The model that is validated and saved as the best: the EMA model where there is one."""
+        if self.ema_model is None:
+            return self.classifier
+        module: Classifier = self.ema_model.module  # type: ignore[assignment]
+        return module
+
+
+def micro_batch_size(config: TrainConfig, distributed: DistributedContext) -> int:
+    """Return how many radiographs of a step one device computes at a time."""
+    return max(config.batch_size // (config.grad_accum_steps * distributed.world_size), 1)
+
+
+def build_components(
+    config: TrainConfig,
+    distributed: DistributedContext | None = None,
+    resumed: bool = False,
+    dataset: RadiographDataset | None = None,
+    rates_file: Path | None = None,
+) -> TrainingComponents:
+    """Build the components of a run; the seed fixes the initial weights unless `resumed`.
+
+    `dataset` replaces the one in `config.data`, for other splits or fewer findings. `rates_file`
+    keeps measured rates, by which the precision `auto` is chosen on a CPU. Raises `UsageError` for
+    whatever in the configuration does not fit data or machine.
+    """
+    distributed = distributed or DistributedContext()
+    device = resolve_device(config.device, distributed.local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # for code that names no device
+    config = replace(config, backbone=resolve_backbone(config.backbone))
+    refuse_unfit_device(config, distributed, device)
+    refuse_unfit_batch(config, distributed)
+    refuse_absent_weights(config.backbone, config.weights)
+    torch.manual_seed(config.seed)
+    # the fastest kernels, or only those that give the same bits every time
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
+    dataset = dataset or open_dataset(config.data)
+    options = parse_assignments(config.weighter_option, "--weighter-option")
+    rows = {split: dataset.rows(split) for split in ("train", "validation")}
+    refuse_unfit_splits(dataset, rows, config)
+    labels, known = dataset.labels[rows["train"]], dataset.known[rows["train"]]
+    probabilities = balanced_probabilities(labels, known) if config.sampling == "balanced" else None
+    positives, negatives = label_counts(labels, known, probabilities)
+    prevalence = torch.from_numpy(positives) / torch.from_numpy(positives + negatives)
+    context = Context(config.seed, prevalence, config.epochs)
+    weighter = build_weighter(config.weighter, dataset.findings, options, context)
+    # a resumed run loads all its weights
+    initial = replace(config, weights="none") if resumed else config
+    classifier = _build_classifier(initial, dataset, device)
+    refuse_unfit_weighter(config, weighter, classifier)
+    choice = _choose_precision(config, distributed, device, classifier, rates_file)
+    # the choice is recorded, so that another machine computes the same
+    config = replace(config, precision=choice.precision)
+    if device.type != "mps":  # Metal has no double precision, which the weights are kept in
+        weighter.to(device)
+    all_rows = np.concatenate(list(rows.values()))
+    place = resolve_place(config.cache, len(all_rows), dataset.size, device)
+    return TrainingComponents(
+        config=config,
+        distributed=distributed,
+        dataset=dataset,
+        reader=ImageReader(dataset, device, place, all_rows),
+        training_rows=rows["train"],
+        validation_rows=rows["validation"],
+        sampling_probabilities=probabilities,
+        device=device,
+        precision=choice.precision,
+        measured_rates=choice.rates,
+        augmentation=_choose_augmentation(config),
+        classifier=classifier,
+        ema_model=build_ema(classifier, config.ema),
+        label_loss=build_loss(config, positives, negatives, device),
+        weighter=weighter,
+        optimizer=build_optimizer(classifier, weighter, config),
+        scaler=torch.amp.GradScaler(device.type, enabled=choice.precision == "fp16"),
+    )
+
+
+def _choose_precision(
+    config: TrainConfig,
+    distributed: DistributedContext,
+    device: torch.device,
+    classifier: Classifier,
+    rates_file: Path | None,
+) -> PrecisionChoice:
+    choice = PrecisionChoice("fp32")
+    if distributed.is_main:  # processes that measure side by side would disturb each other
+        batch = micro_batch_size(config, distributed)
+        architecture = classifier.architecture
+        choice = choose_precision(config.precision, device, architecture, batch, rates_file)
+    return distributed.broadcast(choice)
+
+
+def _build_classifier(
+    config: TrainConfig, dataset: RadiographDataset, device: torch.device
+) -> Classifier:
+    """Return the model on its device; raises `UsageError` for a size that does not fit."""
+    size = config.image_size or dataset.size
+    if size > dataset.size:
+        demo = " --demo" if dataset.manifest["source"]["synthetic"] else ""
+        raise UsageError(
+            f"--image-size {size} is larger than the stored {dataset.size} px of {config.data}.",
+            f"Use {dataset.size} or less, or store larger images: "
+            f"deepchest prepare{demo} --size {size} --data {config.data} --force",
+        )
+    refuse_unfit_size(config.backbone, size)
+    architecture = Architecture(config.backbone, config.head, dataset.findings, size, dataset.size)
+    classifier = Classifier(architecture, config.weights)
+    if config.sync_batchnorm:
+        classifier = nn.SyncBatchNorm.convert_sync_batchnorm(classifier)  # type: ignore[no-untyped-call]
+    return classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _choose_augmentation(config: TrainConfig) -> Augmentation | None:
+    """Return the ranges to augment by; None: no augmentation."""
+    if config.augment == "none":
+        return Augmentation(0, (1, 1), 1, 0, 0, 0, flip=True) if config.flip else None
+    return PAPER if config.augment == "paper" else Augmentation(flip=config.flip)

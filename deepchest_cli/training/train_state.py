@@ -1,0 +1,147 @@
+"""The state of a run, and how all of it goes into a checkpoint and comes back."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepchest_cli.training.components import TrainingComponents
+from deepchest_cli.training.losses import task_losses
+from deepchest_cli.training.progress import EpochReport
+
+
+@dataclass
+class TrainState:
+    """Counters and history of a run, in plain values."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the run
+    epoch_step: int = 0  # finished steps of the current epoch
+    best_epoch: int = 0  # counted from 1; 0: none yet
+    best_score: float = float("-inf")
+    criterion: str = ""  # what the best epoch is chosen by
+    initial_weights: str = ""  # SHA-256 of the model's weights before the first step
+    batches: str = ""  # SHA-256 of the rows of all batches so far, each chained to the one before
+    epoch_batches: list[str] = field(default_factory=list)  # the same at each epoch's end
+    notes: list[str] = field(default_factory=list)  # of the weighter
+    metrics: list[dict[str, Any]] = field(default_factory=list)  # rows of metrics.csv
+    weights: list[dict[str, Any]] = field(default_factory=list)  # rows of weights.csv
+
+    def end_step(self, rows: NDArray[np.int64]) -> None:
+        """Count a finished step and chain its rows (B,) to those before."""
+        self.step += 1
+        self.epoch_step += 1
+        self.batches = sha256(self.batches.encode() + rows.astype("<i8").tobytes()).hexdigest()
+
+    def end_epoch(self, score: float, criterion: str) -> None:
+        """Count a finished epoch and remember whether it is the best."""
+        self.criterion = criterion
+        self.epoch += 1
+        self.epoch_step = 0
+        self.epoch_batches.append(self.batches)
+        if score > self.best_score:
+            self.best_epoch, self.best_score = self.epoch, score
+
+    def add_rows(self, report: EpochReport, findings: Sequence[str], learning_rate: float) -> None:
+        """Add an epoch to the tables that become metrics.csv and weights.csv."""
+        row: dict[str, Any] = {
+            "epoch": report.epoch,
+            "step": self.step,
+            "learning_rate": learning_rate,
+            "best": int(report.best),
+        }
+        splits = {"training": report.training, "validation": report.validation}
+        for split, metrics in splits.items():
+            row |= {f"{split}_{metric}": report.macro(split, metric) for metric in metrics}
+        row |= {
+            "seconds": report.seconds,
+            "images_per_second": report.images_per_second,
+            "data_wait_fraction": report.data_wait_fraction,
+            "peak_memory": report.peak_memory,
+        }
+        for split, metrics in splits.items():
+            for metric, values in metrics.items():
+                for finding, value in zip(findings, values.tolist(), strict=True):
+                    row[f"{split}_{metric}/{finding}"] = value
+        self.metrics.append(row)
+        if report.weights is not None:
+            weights = dict(zip(findings, report.weights.tolist(), strict=True))
+            self.weights.append({"epoch": report.epoch, **weights})
+
+
+class EpochMetrics:
+    """Running sums of a training epoch per finding (T,), on the device: nothing waits for them."""
+
+    def __init__(self, findings: int, device: torch.device) -> None:
+        # not float64: Metal has none; counts stay exact up to 2**24 images
+        zeros = torch.zeros(findings, device=device)
+        self.sums = {"loss": zeros.clone(), "correct": zeros.clone(), "known": zeros.clone()}
+        # weights are kept in double precision where the device has it
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.sums |= {"weights": zeros.to(dtype), "weight_count": zeros.to(dtype)}
+
+    def add(self, logits: Tensor, labels: Tensor, known: Tensor, weights: Tensor | None) -> None:
+        """Add a batch (B, T) and the weights (T,) of its step, None where a method has none.
+
+        The loss is the cross-entropy, as in validation.
+        """
+        losses = task_losses(logits, labels, known)
+        correct = ((logits > 0) == (labels > 0)) & known
+        self.sums["loss"] += losses.values * losses.known
+        self.sums["correct"] += correct.sum(dim=0)
+        self.sums["known"] += losses.known
+        if weights is not None:
+            mean, count = self.sums["weights"], self.sums["weight_count"]
+            count += 1
+            # a running mean: constant weights stay the same to the last digit
+            mean += (weights.to(mean.dtype).to(mean.device) - mean) / count
+
+    def mean_weights(self) -> Tensor | None:
+        """Return the mean of the steps' weights (T,); None where there were none."""
+        return self.sums["weights"].cpu().double() if self.sums["weight_count"].any() else None
+
+    def performance(self) -> dict[str, Tensor]:
+        """Return the epoch's `loss` and `accuracy` (T,) in double precision; NaN: nothing known."""
+        sums = {name: value.cpu().double() for name, value in self.sums.items()}
+        return {"loss": sums["loss"] / sums["known"], "accuracy": sums["correct"] / sums["known"]}
+
+    def load_state_dict(self, sums: dict[str, Tensor]) -> None:
+        """Restore the sums of a checkpoint."""
+        for name, value in sums.items():
+            self.sums[name].copy_(value)
+
+
+def snapshot(
+    state: TrainState, epoch_metrics: EpochMetrics, components: TrainingComponents
+) -> dict[str, Any]:
+    """Return everything beyond the model's weights that a run needs to resume exactly.
+
+    Learning rate, augmentation and dropout follow from seed and step: they have no state.
+    """
+    ema_model = components.ema_model
+    return {
+        "train_state": asdict(state),
+        "epoch_metrics": dict(epoch_metrics.sums),
+        "optimizer": components.optimizer.state_dict(),
+        "scaler": components.scaler.state_dict(),
+        "ema_model": None if ema_model is None else ema_model.state_dict(),
+        "weighter": components.weighter.state_dict(),
+    }
+
+
+def restore(
+    training: dict[str, Any], epoch_metrics: EpochMetrics, components: TrainingComponents
+) -> TrainState:
+    """Put what `snapshot` returned back into a run, and return its state."""
+    components.optimizer.load_state_dict(training["optimizer"])
+    components.scaler.load_state_dict(training["scaler"])
+    if components.ema_model is not None:
+        components.ema_model.load_state_dict(training["ema_model"])
+    components.weighter.load_state_dict(training["weighter"])
+    epoch_metrics.load_state_dict(training["epoch_metrics"])
+    return TrainState(**training["train_state"])

@@ -1,0 +1,57 @@
+"""Every weighter in two processes, and a run of two processes that is interrupted."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import two_processes
+from launching import launcher, wait_for_epochs, workers_of
+from tests_support import untimed
+from two_processes import ENVIRONMENT, FEW, TORCHRUN, assert_same_training, train_all, variants
+
+from deepchest_cli.model.checkpoint import read_checkpoint
+from deepchest_cli.training.distributed import DistributedContext
+
+NAMES = [name for name in variants(Path()) if name not in FEW]
+
+
+@pytest.fixture(scope="module")
+def runs(shards, tmp_path_factory):
+    """Every other variant, trained by one process and by two."""
+    out = tmp_path_factory.mktemp("distributed")
+    for folder in ("one", "two"):
+        (out / folder).mkdir()
+    command = [*TORCHRUN, Path(two_processes.__file__), shards, out / "two", *NAMES]
+    subprocess.run(command, check=True, env=ENVIRONMENT, timeout=600, capture_output=True)
+    train_all(shards, out / "one", NAMES, DistributedContext())
+    return out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_train_to_the_losses_and_weights_of_one(runs, name):
+    assert_same_training(runs / "one" / name, runs / "two" / name)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc on this system")
+def test_sigterm_to_one_process_ends_all_and_the_run_goes_on_exactly(shards, tmp_path):
+    run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
+    options = ["--epochs", 6, "--patience", 0, "--out"]
+    with launcher(shards, tmp_path) as launch:
+        process = launch(*options, run)
+        wait_for_epochs(run, 1, process)
+        os.kill(workers_of(process)[1], signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode != 0
+        assert out == ""
+        state = read_checkpoint(run / "last.pt")["training"]["train_state"]
+        assert 1 <= state["epoch"] < 6
+        for speaker in ("Error: ", "Error: Process 1 of 2: "):
+            assert f"{speaker}Interrupted after step {state['step']}; the state is saved." in err
+        for rest in (launch("--resume", run), launch(*options, undisturbed)):
+            # said once, by the main process
+            assert rest.communicate(timeout=120)[0].count("6 epochs") == 1
+            assert rest.returncode == 0
+    for table in ("metrics.csv", "weights.csv"):
+        assert untimed(run / table) == untimed(undisturbed / table)
