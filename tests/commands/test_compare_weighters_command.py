@@ -14,10 +14,9 @@ from killing import KilledError, assert_equal_comparisons, killed_at
 from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.compare_weighters import check_gates, compare_weighters
-from deepchest_cli.comparison.analysis.results import same_results
-from deepchest_cli.comparison.running.comparison import compared
-from deepchest_cli.comparison.running.fairness import common_starts
-from deepchest_cli.comparison.running.folder import opened, widened
+from deepchest_cli.comparison.analysis.document import same_results
+from deepchest_cli.comparison.running.comparison import train_comparison, verify_shared_starts
+from deepchest_cli.comparison.running.folder import extended_config, locked_folder
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import DeepChestError, GateError, InterruptedRunError
@@ -64,15 +63,15 @@ def test_a_comparison_leaves_what_it_promises(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.toml", "environment.json", "results.json", "report.html", "costs.json", "runs",
-        "quality.csv", "differences.csv", "findings.csv", "finding-differences.csv", "costs.csv",
-        "weights.csv", "differences.png", "findings.png", "cost.png", "weights.png",
+        "metrics.csv", "differences.csv", "finding-metrics.csv", "finding-differences.csv",
+        "costs.csv", "weights.csv", "differences.png", "findings.png", "cost.png", "weights.png",
     }  # fmt: skip
     results = results_in(folder)
     assert list(results["weighters"]) == ARMS.split(",")
     assert len(results["claims"]) == 5
     row = results["weighters"]["deepchest"]["differences"]["macro_auroc"]
     assert row["low"] <= row["estimate"] <= row["high"]
-    by_seed = [results["weighters"][n]["quality"]["macro_auroc"] for n in ("deepchest", "equal")]
+    by_seed = [results["weighters"][n]["metrics"]["macro_auroc"] for n in ("deepchest", "equal")]
     assert row["estimate"] == pytest.approx(by_seed[0]["mean"] - by_seed[1]["mean"])
     assert not list(folder.rglob("last.pt"))
 
@@ -88,7 +87,7 @@ def test_the_report_needs_no_network_and_names_every_weighter(folder):
 
 def test_all_weighters_of_a_seed_began_alike_and_saw_the_same(folder):
     results = results_in(folder)
-    starts = results["starts"]
+    starts = results["shared_starts"]
     assert [start["runs"] for start in starts] == [4, 4, 4]
     for kind in ("initial_weights", "batches"):
         hashes = [
@@ -120,10 +119,10 @@ def test_going_on_trains_only_what_is_new(folder, deepchest, tmp_path):
     assert len(after) == 15
     assert not list(copy.rglob("last.pt"))
     old, new = results_in(folder), results_in(copy)
-    assert new["weighters"]["deepchest"]["quality"] == old["weighters"]["deepchest"]["quality"]
+    assert new["weighters"]["deepchest"]["metrics"] == old["weighters"]["deepchest"]["metrics"]
     assert list(new["weighters"]) == [*ARMS.split(","), "dwa"]  # nothing is dropped
-    assert [len(look["weighters"]) for look in new["design"]["looks"]] == [4, 5]
-    assert "added after results had been seen, 1 time" in outcome.out
+    assert [len(look["weighters"]) for look in new["design"]["interim_analyses"]] == [4, 5]
+    assert "added after an interim analysis, 1 time" in outcome.out
 
 
 class StopAt:
@@ -148,7 +147,7 @@ def test_an_interrupted_comparison_goes_on_to_the_same_results(folder, deepchest
     config = config_of(shards, out=out)
     with (
         pytest.raises(InterruptedRunError) as info,
-        compared(config, StopAt(5.3), lambda *_: None),
+        train_comparison(config, StopAt(5.3), lambda *_: None),
     ):
         pass
     assert info.value.hint == f"Go on with: deepchest compare-weighters --resume {out}"
@@ -200,13 +199,13 @@ def test_a_signal_when_a_run_has_nothing_left_to_save_is_not_lost(shards, tmp_pa
     for done in (1, 2):  # there is another run, and there is none
         with (
             pytest.raises(InterruptedRunError) as info,
-            compared(config, StopAfter(done), lambda *_: None),
+            train_comparison(config, StopAfter(done), lambda *_: None),
         ):
             pass
         assert info.value.exit_code == 128 + signal.SIGUSR2
         assert len(list(out.rglob("run.json"))) == done
         assert not list(out.rglob("last.pt"))
-        config = widened(replace(config, out=None, resume=out))
+        config = extended_config(replace(config, out=None, resume=out))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +213,7 @@ def test_a_signal_when_a_run_has_nothing_left_to_save_is_not_lost(shards, tmp_pa
 )
 def test_an_interruption_after_training_says_how_to_go_on(shards, tmp_path, interruption, code):
     out = tmp_path / "a name with spaces"
-    with pytest.raises(InterruptedRunError) as info, opened(config_of(shards, out=out)):
+    with pytest.raises(InterruptedRunError) as info, locked_folder(config_of(shards, out=out)):
         raise interruption
     assert info.value.hint.endswith(f"--resume '{out}'")
     assert info.value.exit_code == code
@@ -256,8 +255,8 @@ def test_other_weights_or_batches_are_found_out(folder, shards):
         def on_progress(self, done, total):
             pass
 
-    config = widened(config_of(shards, resume=folder))
-    with compared(config, Nobody(0), lambda *_: None) as found:
+    config = extended_config(config_of(shards, resume=folder))
+    with train_comparison(config, Nobody(0), lambda *_: None) as found:
         jobs, records = zip(*found.runs, strict=True)
     found_out = {
         "other weights or saw other batches": ({"initial_weights": "0"}, {"batches": ("0" * 64,)}),
@@ -267,7 +266,7 @@ def test_other_weights_or_batches_are_found_out(folder, shards):
         for change in changes:
             changed = [*records[:1], replace(records[1], **change), *records[2:]]
             with pytest.raises(DeepChestError, match=words):
-                common_starts(jobs, changed)
+                verify_shared_starts(list(zip(jobs, changed, strict=True)))
 
 
 def test_runs_of_other_settings_are_not_compared(folder, deepchest, tmp_path):
@@ -342,7 +341,7 @@ def test_a_weighter_that_diverges_is_reported_and_the_others_go_on(deepchest, sh
     assert "diverged" in outcome.out
     results = results_in(tmp_path / "c")
     statuses = [entry["status"] for entry in results["weighters"].values()]
-    assert statuses == ["compared", "compared", "diverged"]
+    assert statuses == ["finished", "finished", "diverged"]
     assert "is not finite" in results["weighters"][WILD]["runs"][0]["error"]
 
 
@@ -356,7 +355,7 @@ def test_only_when_all_diverge_the_command_fails(deepchest, shards, tmp_path):
 def test_one_seed_has_no_test_and_says_why(deepchest, shards, tmp_path):
     outcome = run(deepchest, shards, tmp_path / "c", arms="deepchest", seeds=1)
     assert outcome.code == 0
-    assert "too few seeds for a test, which takes 3 or more" in outcome.out
+    assert "not tested, because a test takes 3 or more seeds" in outcome.out
     row = results_in(tmp_path / "c")["weighters"]["deepchest"]["differences"]["macro_auroc"]
     assert (row["p"], row["low"], row["verdict"]) == (None, None, "inconclusive")
 
@@ -420,7 +419,7 @@ def test_folds_score_every_radiograph_once(deepchest, shards, tmp_path):
     assert sum(map(len, tested)) == len(dataset.labels)
     assert len(set.union(*map(set, tested))) == sum(len(set(patients)) for patients in tested)
     results = results_in(tmp_path / "c")
-    assert results["data"]["tested_images"] == len(dataset.labels)
+    assert results["data"]["test_images"] == len(dataset.labels)
     assert results["design"]["seeds"] == [7]
     assert "scored by as many models as there are folds" in (tmp_path / "c/report.html").read_text()
 
@@ -433,7 +432,7 @@ def test_rates_are_chosen_on_validation_from_one_grid(deepchest, shards, tmp_pat
     for label in ("equal", "dwa"):
         tried = [row for row in design["tuning"] if row["weighter"] == label]
         assert [row["learning_rate"] for row in tried] == pytest.approx([1e-3 / 3, 1e-3, 3e-3])
-        best = max(row["validation"] for row in tried)
+        best = max(row["validation_score"] for row in tried)
         chosen = [r for r in tried if r["learning_rate"] == design["learning_rates"][label]]
         assert chosen[0]["validation"] == best
 
@@ -446,14 +445,14 @@ def test_single_task_models_are_the_base_of_delta_m(deepchest, shards, tmp_path)
     assert len(list((out / "single-task").iterdir())) == 14
     defined = [value for value in found["findings"].values() if value is not None]
     assert found["mean"] == pytest.approx(np.mean(defined))
-    assert found["worst"]["change"] == min(defined)
+    assert found["worst_finding"]["percent"] == min(defined)
 
 
 def test_runs_side_by_side_give_the_same(folder, deepchest, shards, tmp_path):
     outcome = run(deepchest, shards, tmp_path / "c", "--devices", "cpu,cpu", seeds=1)
     assert outcome.code == 0
     alone, beside = (
-        results_in(place)["weighters"]["deepchest"]["quality"]["macro_auroc"]["by_seed"][0]
+        results_in(place)["weighters"]["deepchest"]["metrics"]["macro_auroc"]["by_seed"][0]
         for place in (folder, tmp_path / "c")
     )
     assert beside == pytest.approx(alone, abs=0.02)  # by other numbers of threads
@@ -537,7 +536,9 @@ def test_costs_alone(deepchest, shards):
     tables = valid(json.loads(outcome.out), "compare-weighters")["tables"]
     assert [table["findings"] for table in tables] == [2, 5]
     assert tables[0]["costs"]["equal"]["ratio"] == 1
-    assert {len(cost["seconds"]) for t in tables for cost in t["costs"].values()} == {2}
+    assert {len(cost["step_seconds_by_round"]) for t in tables for cost in t["costs"].values()} == {
+        2
+    }
 
 
 @pytest.mark.parametrize(
@@ -553,5 +554,5 @@ def test_the_tables_are_those_of_the_results(folder):
     rows = rows_of(folder / "differences.csv")
     assert len(rows) == 3 * 7
     found = results_in(folder)["weighters"]["uncertainty"]["differences"]["macro_loss"]
-    mine = next(r for r in rows if (r["weighter"], r["quantity"]) == ("uncertainty", "macro_loss"))
+    mine = next(r for r in rows if (r["weighter"], r["metric"]) == ("uncertainty", "macro_loss"))
     assert float(mine["estimate"]) == found["estimate"]

@@ -16,7 +16,7 @@ from contextlib import suppress
 import pytest
 from killing import assert_equal_comparisons, assert_equal_runs
 
-from deepchest_cli.comparison.analysis.results import same_results
+from deepchest_cli.comparison.analysis.document import same_results
 
 DEEPCHEST = (sys.executable, "-m", "deepchest_cli")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""What the weighters of a comparison cost, measured apart from their training."""
+"""The cost of a step of each weighter, measured apart from the training."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.comparison.running.arms import BASELINE, Arm
-from deepchest_cli.comparison.running.jobs import needs_gradients, train_config
-from deepchest_cli.comparison.running.run import release
+from deepchest_cli.comparison.running.jobs import BASELINE, Arm, train_config
+from deepchest_cli.comparison.running.run import free_memory
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import UsageError
@@ -19,7 +18,7 @@ from deepchest_cli.weighting import WEIGHTERS
 
 COSTS = "costs.json"
 
-Costs = dict[str, dict[str, Any]]  # label to figures
+Costs = dict[str, dict[str, Any]]  # by the arm's label
 Progress = Callable[[int, int], None]
 
 
@@ -30,52 +29,50 @@ def measure_costs(
     device: str,
     tasks: int | None = None,
 ) -> Costs:
-    """Return each arm's cost by its label: steps of all in turn, on one model and one batch.
+    """Return each arm's cost: all take steps in turn, on one model and one batch.
 
-    An arm that cannot take a step, for want of memory for instance, has none.
+    An arm that cannot take a step, for lack of memory for instance, has no entry.
     """
     configs = {arm.label: replace(train_config(config, arm, 0), device=device) for arm in arms}
     setup, batch = prepare_cost(configs[arms[0].label], dataset, tasks)
-    found = candidates(setup, configs)
-    measure(found, batch, config.cost_rounds)
-    baseline, tasks = found[arms[0].label], batch.labels.shape[1]
+    measured = candidates(setup, configs)
+    measure(measured, batch, config.cost_rounds)
+    baseline, tasks = measured[arms[0].label], batch.labels.shape[1]
     costs = {
-        arm.label: cost_of(found[arm.label], baseline, passes_of(arm, config, tasks))
+        arm.label: cost_of(measured[arm.label], baseline, _passes_of(arm, config, tasks))
         for arm in arms
-        if arm.label in found
+        if arm.label in measured
     }
-    del setup, batch, found, baseline
-    release()
+    del setup, batch, measured, baseline
+    free_memory()
     return costs
 
 
-def passes_of(arm: Arm, config: CompareConfig, tasks: int) -> str:
-    """Return the passes of a step in words."""
+def _passes_of(arm: Arm, config: CompareConfig, tasks: int) -> str:
+    """Return the forward and backward passes of a step in words."""
     info = WEIGHTERS[arm.weighter.removeprefix("deepchest+")]
-    if needs_gradients(arm) and config.gradient_level == "parameters":
+    if arm.needs_gradients and config.gradient_level == "parameters":
         return f"1 forward, {tasks} backward"
     return info.passes
 
 
-def kept_costs(
+def load_or_measure_costs(
     config: CompareConfig,
     arms: Sequence[Arm],
     dataset: RadiographDataset,
     device: str,
     folder: Path,
 ) -> Costs:
-    """Return the costs that a comparison's folder has, measured anew where an arm is missing.
+    """Return the costs in a comparison's folder, measured anew unless they cover the same arms.
 
-    arms: those that have finished; none, unless equal weighting, which they are related to, is
-    among them.
+    arms: those that have finished. Without the baseline among them there are no costs, since all
+    are relative to it.
     """
     path = folder / COSTS
     if BASELINE not in {arm.label for arm in arms}:
         return {}
     wanted = [device, config.cost_rounds, *(arm.label for arm in arms)]
-    with suppress(
-        OSError, ValueError, KeyError, TypeError
-    ):  # not there, or damaged: measured again
+    with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged: measured anew
         kept = json.loads(path.read_text(encoding="utf-8"))
         costs: Costs = kept["costs"]
         if kept["measured"] == wanted:
@@ -93,26 +90,25 @@ def cost_table(
     device: str,
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Return the costs for each backbone and number of findings that was asked for."""
-    backbones = _listed(config.cost_backbones) or [config.backbone]
-    counts: Sequence[int | None] = _counts(config.cost_tasks) or [None]
+    """Return the costs for each requested backbone and number of findings."""
+    backbones = _split(config.cost_backbones) or [config.backbone]
+    counts: Sequence[int | None] = _task_counts(config.cost_tasks) or [None]
     tables = []
     for backbone in backbones:
         for tasks in counts:
-            changed = replace(config, backbone=backbone)
-            costs = measure_costs(changed, arms, dataset, device, tasks)
+            costs = measure_costs(replace(config, backbone=backbone), arms, dataset, device, tasks)
             number = tasks or len(dataset.findings)
             tables.append({"backbone": backbone, "findings": number, "costs": costs})
             progress(len(tables), len(backbones) * len(counts))
     return tables
 
 
-def _listed(text: str | None) -> list[str]:
+def _split(text: str | None) -> list[str]:
     return [entry for entry in (text or "").replace(" ", "").split(",") if entry]
 
 
-def _counts(text: str | None) -> list[int]:
-    entries = _listed(text)
+def _task_counts(text: str | None) -> list[int]:
+    entries = _split(text)
     if not all(entry.isdecimal() and int(entry) > 0 for entry in entries):
         raise UsageError(
             f"--cost-tasks should be whole numbers above 0 with commas between. Found {text!r}.",

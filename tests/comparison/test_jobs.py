@@ -1,6 +1,6 @@
 import pytest
 
-from deepchest_cli.comparison.running.arms import Arm, joined, parse_arms
+from deepchest_cli.comparison.running.jobs import Arm, merge_weighters, parse_arms
 from deepchest_cli.errors import UsageError
 
 
@@ -31,8 +31,8 @@ def test_long_options_make_a_short_folder_of_their_own():
     assert one.folder != other.folder
 
 
-def test_lists_are_joined_without_dropping_anything():
-    assert joined("dwa,rlw[x=1]", "famo,dwa") == "equal,dwa,rlw[x=1],famo"
+def test_merged_lists_keep_every_weighter():
+    assert merge_weighters("dwa,rlw[x=1]", "famo,dwa") == "equal,dwa,rlw[x=1],famo"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,6 @@ def test_lists_are_joined_without_dropping_anything():
         ("deepchest[signal=auroc,signal=loss]", "given twice"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(text, words):
+def test_invalid_lists_are_refused(text, words):
     with pytest.raises(UsageError, match=words):
         parse_arms(text)
