@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepchest_cli.library import load_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["__version__", "load_model"]
 
 # onnxruntime collects usage data, and leaves a device's number in the home folder, as soon as it is

@@ -19,6 +19,7 @@ from deepchest_cli.config import (
     flag_of,
     read_toml,
 )
+from deepchest_cli.config.renamed import refuse_version_0_1
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 
@@ -144,6 +145,8 @@ def _begun(named: dict[str, Any]) -> Path | None:
 
 def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:
     """Return a file's values; of a recipe, which is written for `train`, those that are wanted."""
+    if source == "run":
+        refuse_version_0_1(path.parent)
     if source != "recipe":
         return read_toml(path, config_type)
     wanted = {field.name for field in fields(config_type)}

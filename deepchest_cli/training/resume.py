@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any, TypeVar, get_type_hints
 
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, read_toml, to_toml
+from deepchest_cli.config.renamed import refuse_version_0_1
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_text
@@ -50,6 +51,7 @@ def saved_config(folder: Path, kind: type[Config]) -> Config:
         raise UsageError(
             f"{folder} has no {RUN_CONFIG}: nothing was begun there.", "Check --resume."
         )
+    refuse_version_0_1(folder)
     kinds = get_type_hints(kind)
     values: dict[str, Any] = {
         name: _typed(value, kinds[name])

@@ -1,7 +1,51 @@
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 
-from deepchest_cli.comparison.running.jobs import Arm, merge_weighters, parse_arms
+from deepchest_cli.comparison.running.jobs import Arm, Job, merge_weighters, parse_arms
+from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class LaterConfig(TrainConfig):
+    """A configuration of a later version, with one more flag."""
+
+    focus: float = 0.0
+
+
+def settings(config=TrainConfig, finding=None, **changes):
+    return Job(Arm("dwa", "dwa"), config(**changes), Path("x"), finding=finding).settings
+
+
+def test_settings_hash_ignores_defaults_and_flags_of_later_versions():
+    assert settings() == settings(epochs=TrainConfig.epochs) == settings(LaterConfig)
+    assert settings(epochs=3) == settings(LaterConfig, epochs=3)
+    assert settings(LaterConfig) != settings(LaterConfig, focus=1.0)
+
+
+def test_settings_hash_depends_on_what_determines_the_results():
+    hashes = [
+        settings(),
+        settings(epochs=3),
+        settings(seed=1),
+        settings(weighter="dwa"),
+        settings(weighter="dwa", weighter_option=("temperature=1",)),
+        settings(finding="Mass"),
+    ]
+    assert len(set(hashes)) == len(hashes)
+    assert settings(device="cuda", cache="host", data=Path("elsewhere")) == settings()
+
+
+def test_settings_hash_covers_the_files_that_settings_name(tmp_path):
+    file = tmp_path / "file"
+    for changes in ({"weighter_option": (f"file={file}",)}, {"weights": str(file)}):
+        hashes = set()
+        for content in ("1", "2"):
+            file.write_text(content)
+            hashes.add(settings(**changes))
+        assert len(hashes) == 2
 
 
 def test_equal_comes_first_whether_it_is_named_or_not():
