@@ -80,26 +80,22 @@ def _analyze(comparison: "TrainedComparison", terminal: Terminal) -> dict[str, A
     """Measure costs, test the differences, and write all results."""
     from deepchest_cli.comparison.analysis.document import build_results
     from deepchest_cli.comparison.output.writing import write_comparison
-    from deepchest_cli.comparison.running.comparison import devices_of
     from deepchest_cli.comparison.running.costs import load_or_measure_costs
 
     terminal.detail("Measuring costs")
-    config, arms = comparison.config, comparison.finished_arms
-    device = devices_of(config)[0]
-    costs = load_or_measure_costs(config, arms, comparison.dataset, device, comparison.folder)
+    costs = load_or_measure_costs(comparison)
     terminal.detail("Computing intervals and tests")
     return write_comparison(comparison, build_results(comparison, costs))
 
 
 def _show_costs(config: CompareConfig, terminal: Terminal) -> None:
-    from deepchest_cli.comparison.running.comparison import devices_of
-    from deepchest_cli.comparison.running.costs import cost_table
+    from deepchest_cli.comparison.running.costs import cost_tables
     from deepchest_cli.comparison.running.jobs import parse_arms
     from deepchest_cli.data.dataset import open_dataset
 
     arms, dataset = parse_arms(config.weighters), open_dataset(config.data)
     with terminal.progress("Measuring") as move:
-        tables = cost_table(config, arms, dataset, devices_of(config)[0], move)
+        tables = cost_tables(config, arms, dataset, move)
     if terminal.json:
         terminal.document({"tables": tables})
         return

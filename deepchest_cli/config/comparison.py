@@ -115,6 +115,11 @@ class CompareConfig(RunConfig):
     ] = None
 
     @property
+    def device_list(self) -> list[str]:
+        """The devices that runs are spread over."""
+        return self.devices.replace(" ", "").split(",") if self.devices else [self.device]
+
+    @property
     def seed_numbers(self) -> range:
         """The seeds, one after the other."""
         return range(self.first_seed, self.first_seed + self.seeds)

@@ -31,7 +31,6 @@ from deepchest_cli.config import RunConfig
 from deepchest_cli.evaluation.bootstrap import resample_patients
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.statistics import LEVEL, MIN_PATIENTS, MIN_SEEDS
-from deepchest_cli.files import to_json
 from deepchest_cli.training.run_directory import repeatable
 
 RESULTS = "results.json"
@@ -224,13 +223,3 @@ def _describe_runs(comparison: TrainedComparison, arm: Arm) -> dict[str, Any]:
             for job, record in runs
         ],
     }
-
-
-def same_results(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two documents are equal except for measured time and memory."""
-    return to_json(_without_costs(one)) == to_json(_without_costs(other))
-
-
-def _without_costs(document: dict[str, Any]) -> dict[str, Any]:
-    kept = [claim for claim in document["claims"] if claim["name"] not in ("speed", "memory")]
-    return {**document, "costs": None, "claims": kept}

@@ -79,11 +79,6 @@ def all_finished(runs: Runs) -> bool:
     return bool(runs) and all(record.status == "finished" for _, record in runs)
 
 
-def devices_of(config: CompareConfig) -> list[str]:
-    """Return the devices that runs are spread over."""
-    return config.devices.replace(" ", "").split(",") if config.devices else [config.device]
-
-
 @contextmanager
 def train_comparison(
     config: CompareConfig,
@@ -99,8 +94,37 @@ def train_comparison(
     saved, and `DeepChestError` where no weighter has finished all its runs.
     """
     config, dataset, arms = _check(config, kept_rates)
+    devices = config.device_list
     with locked_folder(config) as folder:
-        yield _train(config, arms, dataset, folder, observer, progress)
+        tuning: Runs = []
+        if config.tune_learning_rate:
+            jobs = tuning_jobs(config, arms, folder)
+            tuning = list(zip(jobs, train_all(jobs, dataset, devices, observer), strict=True))
+        tuned = _best_learning_rates(tuning)
+        jobs = arm_jobs(config, arms, folder, tuned)
+        if config.single_task:
+            jobs += single_task_jobs(config, dataset.findings, folder, tuned)
+        # raises for other data before anything is written
+        missing = [job for job in jobs if final_record(job, dataset) is None]
+        write_configuration(config, folder)
+        runs = list(zip(jobs, train_all(jobs, dataset, devices, observer), strict=True))
+        arm_runs = [run for run in runs if run[0].finding is None]
+        comparison = TrainedComparison(
+            folder=folder,
+            config=config,
+            dataset=dataset,
+            arms=arms,
+            runs=arm_runs,
+            single_task=[run for run in runs if run[0].finding is not None],
+            tuning=tuning,
+            learning_rates={arm.label: tuned.get(arm.label, config.learning_rate) for arm in arms},
+            shared_starts=verify_shared_starts(arm_runs),
+            newly_trained=len(missing),
+        )
+        _require_a_finished_arm(comparison)
+        finished = [job for job, record in runs if record.status == "finished"]
+        predict_test_split(finished, dataset, resolve_device(devices[0]), progress)
+        yield comparison
 
 
 def _check(
@@ -118,13 +142,13 @@ def _check(
         )
     arms, resumed = parse_arms(config.weighters), folder_to_resume(config)
     dataset = open_data_again(config, resumed) if resumed else open_dataset(config.data)
-    for device in devices_of(config):
+    for device in config.device_list:
         resolve_device(device)
     first, *other_folds = arm_jobs(replace(config, seeds=1), arms[:1], Path(), {})
     for job in (first, *other_folds):
         _check_splits(job, dataset)
     view = first.view(dataset)
-    on_device = replace(first.config, device=devices_of(config)[0])
+    on_device = replace(first.config, device=config.device_list[0])
     setup = set_up(on_device, dataset=view, kept_rates=kept_rates)
     if resumed is None:  # a resumed comparison keeps the precision in its configuration
         config = replace(config, precision=setup.precision)
@@ -151,46 +175,6 @@ def _check_splits(job: Job, dataset: RadiographDataset) -> None:
         refuse_unfit_parts(view, {split: view.rows(split) for split in PARTS}, job.config)
     except UsageError as error:
         raise UsageError(f"{where}{error.message}", error.hint) from error
-
-
-def _train(
-    config: CompareConfig,
-    arms: tuple[Arm, ...],
-    dataset: RadiographDataset,
-    folder: Path,
-    observer: ComparisonObserver,
-    progress: Callable[[int, int], None],
-) -> TrainedComparison:
-    devices = devices_of(config)
-    tuning: Runs = []
-    tuned: dict[str, float] = {}
-    if config.tune_learning_rate:
-        jobs = tuning_jobs(config, arms, folder)
-        tuning = list(zip(jobs, train_all(jobs, dataset, devices, observer), strict=True))
-        tuned = _best_learning_rates(tuning)
-    jobs = arm_jobs(config, arms, folder, tuned)
-    single = single_task_jobs(config, dataset.findings, folder, tuned) if config.single_task else []
-    # raises for other data before anything is written
-    missing = [job for job in (*jobs, *single) if final_record(job, dataset) is None]
-    write_configuration(config, folder)
-    records = train_all([*jobs, *single], dataset, devices, observer)
-    trained = list(zip([*jobs, *single], records, strict=True))
-    comparison = TrainedComparison(
-        folder=folder,
-        config=config,
-        dataset=dataset,
-        arms=arms,
-        runs=trained[: len(jobs)],
-        single_task=trained[len(jobs) :],
-        tuning=tuning,
-        learning_rates={arm.label: tuned.get(arm.label, config.learning_rate) for arm in arms},
-        shared_starts=verify_shared_starts(trained[: len(jobs)]),
-        newly_trained=len(missing),
-    )
-    _require_a_finished_arm(comparison)
-    finished = [job for job, record in trained if record.status == "finished"]
-    predict_test_split(finished, dataset, resolve_device(devices[0]), progress)
-    return comparison
 
 
 def _best_learning_rates(runs: Runs) -> dict[str, float]:

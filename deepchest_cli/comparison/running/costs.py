@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import BASELINE, Arm, train_config
 from deepchest_cli.comparison.running.run import free_memory
 from deepchest_cli.config import CompareConfig
@@ -23,16 +23,13 @@ Progress = Callable[[int, int], None]
 
 
 def measure_costs(
-    config: CompareConfig,
-    arms: Sequence[Arm],
-    dataset: RadiographDataset,
-    device: str,
-    tasks: int | None = None,
+    config: CompareConfig, arms: Sequence[Arm], dataset: RadiographDataset, tasks: int | None = None
 ) -> Costs:
     """Return each arm's cost: all take steps in turn, on one model and one batch.
 
     An arm that cannot take a step, for lack of memory for instance, has no entry.
     """
+    device = config.device_list[0]
     configs = {arm.label: replace(train_config(config, arm, 0), device=device) for arm in arms}
     setup, batch = prepare_cost(configs[arms[0].label], dataset, tasks)
     measured = candidates(setup, configs)
@@ -56,39 +53,29 @@ def _passes_of(arm: Arm, config: CompareConfig, tasks: int) -> str:
     return info.passes
 
 
-def load_or_measure_costs(
-    config: CompareConfig,
-    arms: Sequence[Arm],
-    dataset: RadiographDataset,
-    device: str,
-    folder: Path,
-) -> Costs:
-    """Return the costs in a comparison's folder, measured anew unless they cover the same arms.
+def load_or_measure_costs(comparison: TrainedComparison) -> Costs:
+    """Return the costs of the finished arms, measured anew unless the folder has those of the same.
 
-    arms: those that have finished. Without the baseline among them there are no costs, since all
-    are relative to it.
+    Without the baseline among them there are no costs, since all are relative to it.
     """
-    path = folder / COSTS
+    config, dataset, arms = comparison.config, comparison.dataset, comparison.finished_arms
     if BASELINE not in {arm.label for arm in arms}:
         return {}
-    wanted = [device, config.cost_rounds, *(arm.label for arm in arms)]
+    path = comparison.folder / COSTS
+    wanted = [config.device_list[0], config.cost_rounds, *(arm.label for arm in arms)]
     with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged: measured anew
         kept = json.loads(path.read_text(encoding="utf-8"))
         costs: Costs = kept["costs"]
         if kept["measured"] == wanted:
             return costs
     view = dataset if config.folds is None else dataset.folded(0, config.folds)
-    costs = measure_costs(config, arms, view, device)
+    costs = measure_costs(config, arms, view)
     write_json(path, {"measured": wanted, "costs": costs})
     return costs
 
 
-def cost_table(
-    config: CompareConfig,
-    arms: Sequence[Arm],
-    dataset: RadiographDataset,
-    device: str,
-    progress: Progress,
+def cost_tables(
+    config: CompareConfig, arms: Sequence[Arm], dataset: RadiographDataset, progress: Progress
 ) -> list[dict[str, Any]]:
     """Return the costs for each requested backbone and number of findings."""
     backbones = _split(config.cost_backbones) or [config.backbone]
@@ -96,7 +83,7 @@ def cost_table(
     tables = []
     for backbone in backbones:
         for tasks in counts:
-            costs = measure_costs(replace(config, backbone=backbone), arms, dataset, device, tasks)
+            costs = measure_costs(replace(config, backbone=backbone), arms, dataset, tasks)
             number = tasks or len(dataset.findings)
             tables.append({"backbone": backbone, "findings": number, "costs": costs})
             progress(len(tables), len(backbones) * len(counts))

@@ -19,7 +19,7 @@ from deepchest_cli.errors import DeepChestError, DivergedError, InterruptedRunEr
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import replacing, write_json
 from deepchest_cli.model.checkpoint import LAST, load_model
-from deepchest_cli.training.loop import Trainer, TrainingSummary
+from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_directory import fill_run
 from deepchest_cli.training.setup import Setup, set_up
@@ -131,7 +131,14 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
         return replace(record, status=status, error=str(error), **_progress_of(trainer))
     finally:
         free_memory()
-    return replace(record, **_summary_of(summary), notes=tuple(trainer.position.notes))
+    return replace(
+        record,
+        **_progress_of(trainer),
+        best_epoch=summary.best_epoch,
+        best_score=summary.best_score,
+        criterion=summary.criterion,
+        notes=tuple(trainer.position.notes),
+    )
 
 
 def _resume_or_begin(setup: Setup, folder: Path, observer: Observer) -> Trainer:
@@ -154,14 +161,6 @@ def _progress_of(trainer: Trainer | None) -> dict[str, Any]:
         "epochs": position.epoch,
         "steps": position.step,
     }
-
-
-def _summary_of(summary: TrainingSummary) -> dict[str, Any]:
-    names = (
-        "epochs", "steps", "best_epoch", "best_score", "criterion", "initial_weights", "batches",
-    )  # fmt: skip
-    values = asdict(summary)
-    return {name: values[name] for name in names}
 
 
 def free_memory() -> None:
