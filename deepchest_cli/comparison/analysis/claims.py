@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,37 @@ CLAIMED_GAIN, CLAIMED_SPEEDUP = 0.07, 3.0
 SAME_GPU_MEMORY, SAME_PROCESS_MEMORY = 0.01, 0.1
 
 Costs = Mapping[str, Mapping[str, Any]]
-Claim = dict[str, Any]
+# each claim, and the runs without which it is not measured
+CLAIMS = {
+    "accuracy": (
+        "DeepChest's accuracy is 7 points above that of other multi-task methods.",
+        "deepchest and other methods",
+    ),
+    "speed": (
+        "DeepChest trains three times as fast as gradient-based weighting.",
+        "deepchest and a gradient-based weighter",
+    ),
+    "memory": (
+        "DeepChest needs less memory than gradient-based weighting.",
+        "deepchest and a gradient-based weighter",
+    ),
+    "losses": ("DeepChest lowers the loss of every task.", "deepchest and equal"),
+    "improvement": (
+        "DeepChest on top of another method improves it.",
+        "a method X and deepchest+X",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of a claim, with its interval where there is one."""
+
+    result: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    verdict: str = INCONCLUSIVE
 
 
 def claims(
@@ -37,7 +68,7 @@ def claims(
     costs: Costs,
     gradient_arms: Sequence[str],
     gradient_level: str,
-) -> list[Claim]:
+) -> list[dict[str, Any]]:
     """Return the claims with the measured result, its interval and the verdict.
 
     losses: DeepChest's differences in loss to equal weighting by finding, corrected over the
@@ -46,36 +77,18 @@ def claims(
     level = f"gradients at the {gradient_level}"
     if gradient_level != "parameters":
         level += ", not at the parameters as in the paper"
-    return [
-        _accuracy(scores),
-        _speed(costs, gradient_arms, level),
-        _memory(costs, gradient_arms, level),
-        _losses(losses),
-        _improvement(scores),
-    ]
-
-
-def _claim(
-    name: str,
-    text: str,
-    result: str,
-    interval: Sequence[float | None] = (None, None, None),
-    verdict: str = INCONCLUSIVE,
-) -> Claim:
-    estimate, low, high = interval
-    return {
-        "name": name,
-        "claim": text,
-        "result": result,
-        "estimate": estimate,
-        "low": low,
-        "high": high,
-        "verdict": verdict,
+    measured = {
+        "accuracy": _accuracy(scores),
+        "speed": _speed(costs, gradient_arms, level),
+        "memory": _memory(costs, gradient_arms, level),
+        "losses": None if losses is None else _losses(losses),
+        "improvement": _improvement(scores),
     }
-
-
-def _not_measured(name: str, text: str, needed: str) -> Claim:
-    return _claim(name, text, f"needs finished runs of {needed}", verdict=NOT_MEASURED)
+    rows = []
+    for name, (text, needed) in CLAIMS.items():
+        missing = Measurement(f"needs finished runs of {needed}", verdict=NOT_MEASURED)
+        rows.append({"name": name, "claim": text, **asdict(measured[name] or missing)})
+    return rows
 
 
 def _at_least(threshold: float, low: float | None, high: float | None) -> str:
@@ -85,11 +98,10 @@ def _at_least(threshold: float, low: float | None, high: float | None) -> str:
     return HOLDS if low >= threshold else DOES_NOT_HOLD if high < threshold else INCONCLUSIVE
 
 
-def _accuracy(scores: Mapping[str, Scores]) -> Claim:
-    text = "DeepChest's accuracy is 7 points above that of other multi-task methods."
+def _accuracy(scores: Mapping[str, Scores]) -> Measurement | None:
     others = [label for label in scores if label != BASELINE and not label.startswith(DEEPCHEST)]
     if DEEPCHEST not in scores or not others:
-        return _not_measured("accuracy", text, "deepchest and other methods")
+        return None
     by_seed, by_replicate = MACRO_ACCURACY.of(scores[DEEPCHEST])
     samples = [MACRO_ACCURACY.of(scores[label]) for label in others]
     gain = difference(
@@ -101,27 +113,23 @@ def _accuracy(scores: Mapping[str, Scores]) -> Claim:
         f"{100 * gain.estimate:+.2f} points relative to the mean of {', '.join(others)}, over all "
         "findings"
     )
-    verdict = _at_least(CLAIMED_GAIN, low, high)
-    return _claim("accuracy", text, result, (gain.estimate, low, high), verdict)
+    return Measurement(result, gain.estimate, low, high, _at_least(CLAIMED_GAIN, low, high))
 
 
-def _speed(costs: Costs, gradient_arms: Sequence[str], level: str) -> Claim:
-    text = "DeepChest trains three times as fast as gradient-based weighting."
+def _speed(costs: Costs, gradient_arms: Sequence[str], level: str) -> Measurement | None:
     rivals = [label for label in gradient_arms if label in costs]
     if DEEPCHEST not in costs or not rivals:
-        return _not_measured("speed", text, "deepchest and a gradient-based weighter")
+        return None
     ratio, low, high = _mean_ratio(costs, rivals, "step_seconds_by_round")
     result = f"a step of {', '.join(rivals)} takes {ratio:.2f} times as long ({level})"
-    verdict = _at_least(CLAIMED_SPEEDUP, low, high)
-    return _claim("speed", text, result, (ratio, low, high), verdict)
+    return Measurement(result, ratio, low, high, _at_least(CLAIMED_SPEEDUP, low, high))
 
 
-def _memory(costs: Costs, gradient_arms: Sequence[str], level: str) -> Claim:
-    text = "DeepChest needs less memory than gradient-based weighting."
+def _memory(costs: Costs, gradient_arms: Sequence[str], level: str) -> Measurement | None:
     measured = [label for label, cost in costs.items() if cost["peak_memory_by_round"]]
     rivals = [label for label in gradient_arms if label in measured]
     if DEEPCHEST not in measured or not rivals:
-        return _not_measured("memory", text, "deepchest and a gradient-based weighter")
+        return None
     ratio, low, high = _mean_ratio(costs, rivals, "peak_memory_by_round")
     process = costs[DEEPCHEST]["device"] == "cpu"
     result = (
@@ -131,7 +139,7 @@ def _memory(costs: Costs, gradient_arms: Sequence[str], level: str) -> Claim:
     verdict = _at_least(1 + (SAME_PROCESS_MEMORY if process else SAME_GPU_MEMORY), low, high)
     if process and verdict == DOES_NOT_HOLD:  # its peak says too little
         verdict = INCONCLUSIVE
-    return _claim("memory", text, result, (ratio, low, high), verdict)
+    return Measurement(result, ratio, low, high, verdict)
 
 
 def _mean_ratio(costs: Costs, rivals: Sequence[str], key: str) -> tuple[float, float, float]:
@@ -145,10 +153,7 @@ def _mean_ratio(costs: Costs, rivals: Sequence[str], key: str) -> tuple[float, f
     return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
-def _losses(losses: Mapping[str, Mapping[str, Any]] | None) -> Claim:
-    text = "DeepChest lowers the loss of every task."
-    if losses is None:
-        return _not_measured("losses", text, "deepchest and equal")
+def _losses(losses: Mapping[str, Mapping[str, Any]]) -> Measurement:
     defined = {name: row for name, row in losses.items() if math.isfinite(row["estimate"])}
     lower = [name for name, row in defined.items() if row["estimate"] < 0]
     better = [name for name, row in defined.items() if row["verdict"] == BETTER]
@@ -163,18 +168,17 @@ def _losses(losses: Mapping[str, Mapping[str, Any]] | None) -> Claim:
         verdict = DOES_NOT_HOLD
     elif defined and len(better) == len(defined):
         verdict = HOLDS
-    return _claim("losses", text, result, verdict=verdict)
+    return Measurement(result, verdict=verdict)
 
 
-def _improvement(scores: Mapping[str, Scores]) -> Claim:
-    text = "DeepChest on top of another method improves it."
+def _improvement(scores: Mapping[str, Scores]) -> Measurement | None:
     pairs = [
         (MACRO_AUROC.of(scores[label]), MACRO_AUROC.of(scores[label.removeprefix(COMBINED)]), label)
         for label in scores
         if label.startswith(COMBINED) and label.removeprefix(COMBINED) in scores
     ]
     if not pairs:
-        return _not_measured("improvement", text, "a method X and deepchest+X")
+        return None
     gain = difference(
         np.mean([top[0] - below[0] for top, below, _ in pairs], axis=0),
         np.mean([top[1] - below[1] for top, below, _ in pairs], axis=0),
@@ -186,4 +190,4 @@ def _improvement(scores: Mapping[str, Scores]) -> Claim:
     verdict = INCONCLUSIVE
     if low is not None and high is not None:
         verdict = HOLDS if low > 0 else DOES_NOT_HOLD if high <= 0 else INCONCLUSIVE
-    return _claim("improvement", text, result, (gain.estimate, low, high), verdict)
+    return Measurement(result, gain.estimate, low, high, verdict)
