@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests_support import MEASURED, untimed
 
+from deepchest_cli.files import to_json
 from deepchest_cli.model.checkpoint import BEST, LAST, read_checkpoint
 
 DEAD = 2**22 + 1  # no process has this number: it is above Linux's largest
@@ -66,6 +67,16 @@ def assert_equal_comparisons(one: Path, other: Path) -> None:
         with np.load(ours / "test.npz") as mine, np.load(theirs / "test.npz") as yours:
             for name in ("rows", "probabilities"):
                 assert np.array_equal(mine[name], yours[name])
+
+
+def same_results(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two results documents are equal except for measured time and memory."""
+    return to_json(_without_costs(one)) == to_json(_without_costs(other))
+
+
+def _without_costs(document: dict[str, Any]) -> dict[str, Any]:
+    kept = [claim for claim in document["claims"] if claim["name"] not in ("speed", "memory")]
+    return {**document, "costs": None, "claims": kept}
 
 
 def _untimed_state(run: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from deepchest_cli.comparison.output.pictures import new_figure
 
 WEIGHTER = "deepchest-rare"
-QUANTITIES = {"rare_auroc": "five rarest findings", "macro_auroc": "all findings"}
-COLOURS = {"rare_auroc": "#0969da", "macro_auroc": "#57606a"}
+QUANTITIES = {"rarest_tertile_auroc": "five rarest findings", "macro_auroc": "all findings"}
+COLOURS = {"rarest_tertile_auroc": "#0969da", "macro_auroc": "#57606a"}
 PLACES = ("synthetic radiographs,\nten seeds", "a real sample,\nthree seeds, five folds")
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a comparison: a line a run, then the ranking and the claims."""
+"""Terminal output of a comparison: one line for each run, then the ranking and the claims."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deepchest_cli.comparison.running.jobs import Job
     from deepchest_cli.comparison.running.run import RunRecord
 
-FINE = 100  # parts of a run that the bar can show
+BAR_STEPS = 100  # of the progress bar, for each run
 
 
 class ComparisonDisplay:
@@ -24,11 +24,11 @@ class ComparisonDisplay:
 
     def on_progress(self, done: float, total: int) -> None:
         """Move the bar."""
-        self.move(int(FINE * done), FINE * total)
+        self.move(int(BAR_STEPS * done), BAR_STEPS * total)
 
     def on_run(self, job: "Job", record: "RunRecord", done: int, total: int) -> None:
         """Print a run's line."""
-        self.move(FINE * done, FINE * total)
+        self.move(BAR_STEPS * done, BAR_STEPS * total)
         if record.status == "finished":
             ending = (
                 f"{record.criterion} {number(record.best_score, 4)} in epoch {record.best_epoch} "
@@ -39,24 +39,25 @@ class ComparisonDisplay:
             self.terminal.warning(f"run {done}/{total}  {job.name} {record.status}: {record.error}")
 
     def on_note(self, text: str) -> None:
-        """Say what a weighter has to say only where more is wanted."""
+        """Print a weighter's note in verbose mode."""
         self.terminal.detail(text)
 
-    def on_scored(self, done: int, total: int) -> None:
-        """Move the bar while the test part is predicted."""
+    def on_predicted(self, done: int, total: int) -> None:
+        """Move the bar while the test split is predicted."""
         self.move(done, total)
 
 
 def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:
-    """Print the ranking, the claims, the summary and where the report is."""
+    """Print the ranking, the claims, the summary and the path of the report."""
     columns = [
-        "weighter", "macro AUROC", "± seeds", "to equal", "95 % interval", "p (Holm)", "",
-        "macro AP", "worst", "rare third", "rank", "step",
+        "weighter", "macro AUROC", "SD across seeds", "difference to equal", "95 % interval",
+        "p (Holm)", "verdict", "macro AP", "worst finding", "rarest tertile", "mean rank",
+        "step time",
     ]  # fmt: skip
     terminal.table(table_of(columns, _ranking(results), left="lrrrrrl"))
     terminal.line("")
-    rows = [[claim["claim"], claim["verdict"], claim["found"]] for claim in results["claims"]]
-    terminal.table(table_of(["the paper's claim", "here", "found"], rows, left="lll"))
+    rows = [[claim["claim"], claim["verdict"], claim["result"]] for claim in results["claims"]]
+    terminal.table(table_of(["claim of the paper", "verdict", "result"], rows, left="lll"))
     terminal.line("")
     for sentence in results["summary"]:
         terminal.line(sentence)
@@ -73,17 +74,17 @@ def _ranking(results: dict[str, Any]) -> list[list[str]]:
 
 
 def _macro(entry: Mapping[str, Any]) -> float:
-    return entry["quality"]["macro_auroc"]["mean"] if entry["quality"] else float("-inf")
+    return entry["metrics"]["macro_auroc"]["mean"] if entry["metrics"] else float("-inf")
 
 
 def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
     step = f"{cost['ratio']:.2f}" if cost else "–"
-    quality = entry["quality"]
-    if quality is None:
+    metrics = entry["metrics"]
+    if metrics is None:
         return [entry["status"], *["–"] * 4, "", *["–"] * 4, step]
     row = [
-        number(quality["macro_auroc"]["mean"], 4),
-        number(quality["macro_auroc"]["sd"], 4),
+        number(metrics["macro_auroc"]["mean"], 4),
+        number(metrics["macro_auroc"]["sd"], 4),
     ]
     difference = entry["differences"] and entry["differences"]["macro_auroc"]
     if difference:
@@ -97,18 +98,18 @@ def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
         ]
     else:
         row += ["–", "–", "–", ""]
-    names = ("macro_average_precision", "worst_auroc", "rare_auroc")
-    row += [number(quality[name]["mean"]) for name in names]
+    names = ("macro_average_precision", "worst_auroc", "rarest_tertile_auroc")
+    row += [number(metrics[name]["mean"]) for name in names]
     return [*row, number(entry["mean_rank"], 1), step]
 
 
 def signed(value: float | None, digits: int = 4) -> str:
-    """Return a figure with its sign; an undefined one is a dash."""
+    """Return a number with its sign; an undefined one is a dash."""
     return "–" if value is None or math.isnan(value) else f"{value:+.{digits}f}"
 
 
 def cost_rows(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return a row of costs for each weighter."""
+    """Return a table row of costs for each weighter."""
     return [
         [
             label,

@@ -1,1 +1,1 @@
-"""Weighters compared on equal terms: their runs, the tests of their differences, the report."""
+"""The controlled comparison of weighters: runs, analysis and output."""

@@ -17,16 +17,16 @@ class CompareConfig(RunConfig):
     weighters: Annotated[
         str,
         Flag(
-            "Weighters, with commas between them; NAME[key=value,...] sets options. equal is "
-            "always among them.",
+            "Weighters, separated by commas; NAME[key=value,...] sets options. equal is always "
+            "included.",
             panel=COMPARISON,
         ),
     ] = "equal,deepchest,uncertainty,dwa,rlw,famo,deepchest+uncertainty"
     seeds: Annotated[
-        int, Flag("How many seeds; three or more for a test.", minimum=1, panel=COMPARISON)
+        int, Flag("Number of seeds; a test takes three or more.", minimum=1, panel=COMPARISON)
     ] = 3
     first_seed: Annotated[
-        int, Flag("The first of the seeds.", minimum=0, maximum=2**31, panel=COMPARISON)
+        int, Flag("The first seed.", minimum=0, maximum=2**31, panel=COMPARISON)
     ] = 0
     out: Annotated[
         Path | None,
@@ -35,8 +35,8 @@ class CompareConfig(RunConfig):
     resume: Annotated[
         Path | None,
         Flag(
-            "Go on with a comparison; only what is new is trained, further --weighters and --seeds "
-            "too. auto: with that in --out, or begin it there.",
+            "Go on with a comparison; --weighters and --seeds may add to it, and only new runs are "
+            "trained. auto: go on with the one in --out, or begin it there.",
             metavar="FOLDER|auto",
             values_from="run",
             panel=COMPARISON,
@@ -45,7 +45,7 @@ class CompareConfig(RunConfig):
     folds: Annotated[
         int | None,
         Flag(
-            "Cross-validate by patient over all images, for small data sets.",
+            "Cross-validate by patient over all images with this number of folds; for small data.",
             minimum=2,
             maximum=20,
             panel=COMPARISON,
@@ -54,32 +54,38 @@ class CompareConfig(RunConfig):
     single_task: Annotated[
         bool,
         Flag(
-            "Also train a model for each finding alone, as the base of Delta-m.", panel=COMPARISON
+            "Also train a model for each finding alone, as the baseline of Delta-m.",
+            panel=COMPARISON,
         ),
     ] = False
     tune_learning_rate: Annotated[
         bool,
         Flag(
-            "Choose each weighter's learning rate on validation, from 1/3, 1 and 3 times "
-            "--learning-rate with the first seed.",
+            "Choose each weighter's learning rate by its validation score, from 1/3, 1 and 3 times "
+            "--learning-rate, with the first seed.",
             panel=COMPARISON,
         ),
     ] = False
     bootstrap_replicates: Annotated[
-        int, Flag("Draws of patients for intervals and tests.", minimum=100, panel=COMPARISON)
+        int,
+        Flag(
+            "Bootstrap replicates of the patients, for intervals and tests.",
+            minimum=100,
+            panel=COMPARISON,
+        ),
     ] = 1000
     devices: Annotated[
         str | None,
         Flag(
-            "Devices with commas between, each with a run at a time: cuda:0,cuda:1. [--device]",
+            "Devices for parallel runs, separated by commas, such as cuda:0,cuda:1. [--device]",
             panel=COMPARISON,
         ),
     ] = None
     fail_if_inferior: Annotated[
         tuple[str, ...],
         Flag(
-            "Exit with 3 when this weighter's macro AUROC is lower than that of equal by more than "
-            "--margin; may be repeated.",
+            "Exit with code 3 if this weighter's macro AUROC is lower than that of equal by more "
+            "than --margin; may be repeated.",
             metavar="WEIGHTER",
             panel=COMPARISON,
         ),
@@ -88,16 +94,30 @@ class CompareConfig(RunConfig):
         float,
         Flag("Smallest difference of macro AUROC that matters.", minimum=0, panel=COMPARISON),
     ] = 0.005
-    cost_only: Annotated[bool, Flag("Measure costs and train nothing.", panel=COST)] = False
+    cost_only: Annotated[
+        bool, Flag("Measure the cost of a training step, without training.", panel=COST)
+    ] = False
     cost_rounds: Annotated[
-        int, Flag("Interleaved rounds in which steps are timed.", minimum=2, panel=COST)
+        int,
+        Flag(
+            "Interleaved rounds of timed steps, one step of each weighter in a round.",
+            minimum=2,
+            panel=COST,
+        ),
     ] = 10
     cost_tasks: Annotated[
-        str | None, Flag("With --cost-only: numbers of findings, as 2,14,56.", panel=COST)
+        str | None,
+        Flag("With --cost-only: numbers of findings to measure, such as 2,14,56.", panel=COST),
     ] = None
     cost_backbones: Annotated[
-        str | None, Flag("With --cost-only: backbones, as resnet18,resnet50.", panel=COST)
+        str | None,
+        Flag("With --cost-only: backbones to measure, such as resnet18,resnet50.", panel=COST),
     ] = None
+
+    @property
+    def device_list(self) -> list[str]:
+        """The devices that runs are spread over."""
+        return self.devices.replace(" ", "").split(",") if self.devices else [self.device]
 
     @property
     def seed_numbers(self) -> range:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.scores import mean_of_defined
 from deepchest_cli.evaluation.bootstrap import Resampling, carriers, effective_patients, resampled
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.figures import figure
 from deepchest_cli.evaluation.metrics import Floats, per_finding
+from deepchest_cli.evaluation.statistics import mean_of_defined
 
 FEWEST_POSITIVES = 10  # among those that it learns from, and as many negatives
 STEPS = 200

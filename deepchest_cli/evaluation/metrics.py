@@ -10,6 +10,7 @@ from deepchest_cli.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.uint8]
+OF_POSITIVES = ("auroc", "average_precision", "f1")  # metrics that are undefined without positives
 THRESHOLD = 0.5
 SMALLEST = float(np.finfo(np.float64).eps)  # keeps logarithms finite, as scikit-learn does
 

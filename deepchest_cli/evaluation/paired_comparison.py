@@ -10,12 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.scores import mean_of_defined
-from deepchest_cli.comparison.analysis.tables import BETTER, FEWEST_PATIENTS, OPEN, WORSE
 from deepchest_cli.data.matching import match_images
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import (
-    LEVEL,
     Resampling,
     carriers,
     effective_patients,
@@ -27,7 +24,7 @@ from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.scores import Scores
-from deepchest_cli.evaluation.statistics import holm
+from deepchest_cli.evaluation.statistics import MIN_PATIENTS, holm, mean_of_defined, verdict
 
 METRICS = ("auroc", "average_precision")
 
@@ -102,7 +99,7 @@ def _enough(table: Predictions) -> list[bool]:
     """Whether enough patients have, and have not, each finding for a test of it alone."""
     sides = [(table.known == 1) & (table.labels == value) for value in (0, 1)]
     return [
-        all(patients_with(side[:, i], table.patient_id) >= FEWEST_PATIENTS for side in sides)
+        all(patients_with(side[:, i], table.patient_id) >= MIN_PATIENTS for side in sides)
         for i in range(len(table.findings))
     ]
 
@@ -117,7 +114,6 @@ def _tested(
     rows = []
     for i, (p, corrected) in enumerate(zip(raw, holm(raw), strict=True)):
         found = interval(replicates[:, i], patients[i])
-        told = corrected is not None and corrected < LEVEL
         rows.append(
             {
                 "difference": float(values[i]),
@@ -125,7 +121,7 @@ def _tested(
                 "high": found.high,
                 "p": p,
                 "p_holm": corrected,
-                "verdict": (BETTER if values[i] > 0 else WORSE) if told else OPEN,
+                "verdict": verdict(float(values[i]), corrected),
             }
         )
     return rows

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.scores import OF_POSITIVES, mean_of_defined
 from deepchest_cli.data.text import apart
 from deepchest_cli.errors import GateError, UsageError, unknown_name
 from deepchest_cli.evaluation.bootstrap import (
@@ -15,8 +14,16 @@ from deepchest_cli.evaluation.bootstrap import (
     patients_with,
     resampled,
 )
-from deepchest_cli.evaluation.metrics import METRICS, THRESHOLD, Floats, macro, per_finding
+from deepchest_cli.evaluation.metrics import (
+    METRICS,
+    OF_POSITIVES,
+    THRESHOLD,
+    Floats,
+    macro,
+    per_finding,
+)
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.statistics import mean_of_defined
 from deepchest_cli.evaluation.weighted import WEIGHTED
 
 # a gate is a floor; for these a lower figure is better, or it says nothing of the model

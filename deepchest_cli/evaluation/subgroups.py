@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.comparison.analysis.scores import mean_of_defined
 from deepchest_cli.evaluation.bootstrap import Resampling, effective_patients, patients_with
 from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.choices import Choices
@@ -20,6 +19,7 @@ from deepchest_cli.evaluation.figures import NOTHING, auroc_replicates, figure, 
 from deepchest_cli.evaluation.metrics import Floats, auroc
 from deepchest_cli.evaluation.operating_points import SHARED_RULE
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.statistics import mean_of_defined
 
 FEWEST_PATIENTS = 10
 RULE = (

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from deepchest_cli.comparison.analysis.tables import BETTER, WORSE
-
-MARKED = (BETTER, WORSE, "holds", "does not hold")
+MARKED = ("better", "worse", "holds", "does not hold")
 
 
 def page_style() -> str:

@@ -78,12 +78,12 @@ def table(path: Path) -> None:
     weighters = json.loads(path.read_text())["weighters"]
     print("| weighter | five rarest | macro | difference, rarest | difference, macro |")
     print("|---|---|---|---|---|")
-    means = {label: entry["quality"] for label, entry in weighters.items()}
-    for label in sorted(means, key=lambda label: -means[label]["rare_auroc"]["mean"]):
-        figures = [means[label][name]["mean"] for name in ("rare_auroc", "macro_auroc")]
+    means = {label: entry["metrics"] for label, entry in weighters.items()}
+    for label in sorted(means, key=lambda label: -means[label]["rarest_tertile_auroc"]["mean"]):
+        figures = [means[label][name]["mean"] for name in ("rarest_tertile_auroc", "macro_auroc")]
         changes = weighters[label]["differences"] or {}
         cells = [f"{value:.4f}" for value in figures]
-        cells += [_change(changes.get(name)) for name in ("rare_auroc", "macro_auroc")]
+        cells += [_change(changes.get(name)) for name in ("rarest_tertile_auroc", "macro_auroc")]
         print(f"| `{label}` | " + " | ".join(cells) + " |")
 
 

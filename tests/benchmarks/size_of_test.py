@@ -1,4 +1,4 @@
-"""How often the test of compare-weighters rejects where there is nothing to find.
+"""The rate at which the test of compare-weighters rejects a true null hypothesis.
 
 Simulated: seeds and patients with effects of the sizes that a real comparison has found, each
 weighter's in turn, and in mixtures. Real: equal weighting against its twin, whose weights differ by
@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.scores import mean_of_defined
-from deepchest_cli.comparison.running.arms import parse_arms
+from deepchest_cli.comparison.running.jobs import parse_arms
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.evaluation.bootstrap import resample_patients, resampled
 from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.statistics import LEVEL, difference
+from deepchest_cli.evaluation.statistics import LEVEL, difference, mean_of_defined
 
 MIXTURES = {  # deviations of one seed, of patients for all seeds, of patients for single seeds
     "seeds only": (1.0, 0.0, 0.0),
@@ -51,7 +50,7 @@ def rejected(seeds: int, patients: int, effects: tuple[float, float, float], opt
 def measured(path: Path) -> tuple[int, dict[str, tuple[float, float, float]]]:
     """Return the patients of a comparison, and each weighter's effects as it has found them."""
     results = json.loads(path.read_text())
-    patients = results["data"]["tested_patients"]
+    patients = results["data"]["test_patients"]
     found = {}
     for label, entry in results["weighters"].items():
         row = (entry["differences"] or {}).get("macro_auroc")

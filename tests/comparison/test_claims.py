@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deepchest_cli.comparison.analysis.claims import claims
-from deepchest_cli.comparison.analysis.scores import Scores
+from deepchest_cli.comparison.analysis.metrics import Scores
 
 SEEDS = np.array([-0.001, 0.0, 0.001])
 
@@ -20,7 +20,7 @@ def scores(auroc=0.7, accuracy=0.9):
 def cost(seconds, peak, device="cuda"):
     wobble = (0.99, 1.0, 1.01)
     return {
-        "seconds": [seconds * w for w in wobble],
+        "step_seconds_by_round": [seconds * w for w in wobble],
         "peak_memory_by_round": [peak] * 3,
         "device": device,
     }
@@ -31,14 +31,14 @@ def verdicts(arms=None, losses=None, costs=None, gradient=("upgrad",)):
     return {claim["name"]: claim["verdict"] for claim in found}
 
 
-def test_what_was_not_measured_says_so():
+def test_claims_without_their_runs_are_not_measured():
     assert set(verdicts().values()) == {"not measured"}
 
 
 def test_the_level_of_the_gradients_is_named():
     costs = {"deepchest": cost(1, 100), "upgrad": cost(4, 100)}
     for level in ("features", "parameters"):
-        found = {c["name"]: c["found"] for c in claims({}, None, costs, ("upgrad",), level)}
+        found = {c["name"]: c["result"] for c in claims({}, None, costs, ("upgrad",), level)}
         for name in ("speed", "memory"):
             assert f"gradients at the {level}" in found[name]
             assert ("not at the parameters" in found[name]) is (level == "features")
@@ -57,7 +57,7 @@ def test_accuracy_is_compared_with_the_mean_of_others(mine, verdict):
 @pytest.mark.parametrize(("seconds", "verdict"), [(4, "holds"), (1.1, "does not hold")])
 def test_speed_is_that_of_a_step(seconds, verdict):
     costs = {"deepchest": cost(1, 100), "upgrad": {**cost(seconds, 100)}}
-    costs["upgrad"]["seconds"] = [seconds * w for w in (1.0, 1.0, 1.0)]
+    costs["upgrad"]["step_seconds_by_round"] = [seconds * w for w in (1.0, 1.0, 1.0)]
     assert verdicts(costs=costs)["speed"] == verdict
 
 

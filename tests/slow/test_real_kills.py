@@ -14,9 +14,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from killing import assert_equal_comparisons, assert_equal_runs
-
-from deepchest_cli.comparison.analysis.results import same_results
+from killing import assert_equal_comparisons, assert_equal_runs, same_results
 
 DEEPCHEST = (sys.executable, "-m", "deepchest_cli")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,1 +1,1 @@
-"""What a comparison of weighters shows: differences, their tests, and the paper's claims."""
+"""The analysis of a comparison: metrics, tests of differences, claims and summary."""

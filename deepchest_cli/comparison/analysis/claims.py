@@ -1,177 +1,193 @@
-"""The five claims of the paper (Mohamed et al. 2025) as a comparison has measured them."""
+"""The five claims of the paper (Mohamed et al. 2025), with what the comparison measured of each."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.scores import Quantity, Scores, mean_of_defined
-from deepchest_cli.comparison.analysis.tables import BETTER, WORSE, paired
+from deepchest_cli.comparison.analysis.metrics import MACRO_ACCURACY, MACRO_AUROC, Scores, paired
+from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.statistics import difference, half_width
+from deepchest_cli.evaluation.statistics import (
+    BETTER,
+    INCONCLUSIVE,
+    NOT_MEASURED,
+    WORSE,
+    difference,
+    half_width,
+)
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
-UNMEASURED = "not measured"
-METHOD, ABOVE, BASELINE = "deepchest", "deepchest+", "equal"
-ACCURACY, SPEED = 0.07, 3.0  # of the paper: by so much better, so many times as fast
-# a share below which two peaks of memory count as the same: of a GPU's tensors, and of a process,
-# whose peak holds libraries, data and what its allocator has kept
-SAME_MEMORY, SAME_PROCESS = 0.01, 0.1
+HOLDS, DOES_NOT_HOLD = "holds", "does not hold"
+DEEPCHEST, COMBINED = "deepchest", "deepchest+"
+# of the paper: a gain of 7 points, and a third of the time
+CLAIMED_GAIN, CLAIMED_SPEEDUP = 0.07, 3.0
+# Relative difference below which two peaks of memory are equal. The peak of a process includes
+# libraries, data and memory that the allocator keeps, and so varies more than that of GPU tensors.
+SAME_GPU_MEMORY, SAME_PROCESS_MEMORY = 0.01, 0.1
 
-Claim = dict[str, Any]
+Costs = Mapping[str, Mapping[str, Any]]
+# each claim, and the runs without which it is not measured
+CLAIMS = {
+    "accuracy": (
+        "DeepChest's accuracy is 7 points above that of other multi-task methods.",
+        "deepchest and other methods",
+    ),
+    "speed": (
+        "DeepChest trains three times as fast as gradient-based weighting.",
+        "deepchest and a gradient-based weighter",
+    ),
+    "memory": (
+        "DeepChest needs less memory than gradient-based weighting.",
+        "deepchest and a gradient-based weighter",
+    ),
+    "losses": ("DeepChest lowers the loss of every task.", "deepchest and equal"),
+    "improvement": (
+        "DeepChest on top of another method improves it.",
+        "a method X and deepchest+X",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of a claim, with its interval where there is one."""
+
+    result: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    verdict: str = INCONCLUSIVE
 
 
 def claims(
-    arms: Mapping[str, Scores],
+    scores: Mapping[str, Scores],
     losses: Mapping[str, Mapping[str, Any]] | None,
-    cost: Mapping[str, Mapping[str, Any]],
-    gradient: Sequence[str],
-    level: str,
-) -> list[Claim]:
-    """Return the claims with figure, interval and verdict.
+    costs: Costs,
+    gradient_arms: Sequence[str],
+    gradient_level: str,
+) -> list[dict[str, Any]]:
+    """Return the claims with the measured result, its interval and the verdict.
 
-    `losses` are DeepChest's differences of each finding's loss to equal weighting, corrected over
-    the findings; `gradient` are the arms that need task gradients, taken at `level`.
+    losses: DeepChest's differences in loss to equal weighting by finding, corrected over the
+    findings. gradient_arms: the arms that need task gradients, taken at `gradient_level`.
     """
-    return [
-        _accuracy(arms),
-        _speed(cost, gradient, level),
-        _memory(cost, gradient, level),
-        _losses(losses),
-        _improvement(arms),
-    ]
-
-
-def _claim(
-    name: str, text: str, found: str, interval: Sequence[float | None] = (None, None, None),
-    verdict: str = OPEN,
-) -> Claim:  # fmt: skip
-    estimate, low, high = interval
-    return {
-        "name": name,
-        "claim": text,
-        "found": found,
-        "estimate": estimate,
-        "low": low,
-        "high": high,
-        "verdict": verdict,
+    level = f"gradients at the {gradient_level}"
+    if gradient_level != "parameters":
+        level += ", not at the parameters as in the paper"
+    measured = {
+        "accuracy": _accuracy(scores),
+        "speed": _speed(costs, gradient_arms, level),
+        "memory": _memory(costs, gradient_arms, level),
+        "losses": None if losses is None else _losses(losses),
+        "improvement": _improvement(scores),
     }
+    rows = []
+    for name, (text, needed) in CLAIMS.items():
+        missing = Measurement(f"needs finished runs of {needed}", verdict=NOT_MEASURED)
+        rows.append({"name": name, "claim": text, **asdict(measured[name] or missing)})
+    return rows
 
 
-def _accuracy(arms: Mapping[str, Scores]) -> Claim:
-    text = "DeepChest's accuracy is 7 points above that of other multi-task methods."
-    others = [label for label in arms if label != BASELINE and not label.startswith(METHOD)]
-    if METHOD not in arms or not others:
-        return _missing("accuracy", text, "deepchest and other methods")
-    quantity = Quantity("macro_accuracy", "", "accuracy", mean_of_defined)
-    mine, *rest = (quantity.of(arms[label]) for label in [METHOD, *others])
-    by_seed = mine[0] - np.mean([seeds for seeds, _ in rest], axis=0)
-    by_replicate = mine[1] - np.mean([replicates for _, replicates in rest], axis=0)
-    one = difference(by_seed, by_replicate)
-    low, high = one.interval() or (None, None)
-    found = (
-        f"{100 * one.estimate:+.2f} points against the mean of {', '.join(others)}, "
-        "over all findings"
-    )
-    verdict = _against(low, high, ACCURACY)
-    return _claim("accuracy", text, found, (one.estimate, low, high), verdict)
-
-
-def _against(low: float | None, high: float | None, threshold: float) -> str:
-    """Return the verdict on a claim that a figure is at least the threshold."""
+def _at_least(threshold: float, low: float | None, high: float | None) -> str:
+    """Return the verdict on the claim that a value with this interval reaches the threshold."""
     if low is None or high is None:
-        return OPEN
-    return HOLDS if low >= threshold else FAILS if high < threshold else OPEN
+        return INCONCLUSIVE
+    return HOLDS if low >= threshold else DOES_NOT_HOLD if high < threshold else INCONCLUSIVE
 
 
-def _speed(cost: Mapping[str, Mapping[str, Any]], gradient: Sequence[str], level: str) -> Claim:
-    text = "DeepChest trains three times as fast as gradient-based weighting."
-    rivals = [label for label in gradient if label in cost]
-    if METHOD not in cost or not rivals:
-        return _missing("speed", text, "deepchest and a weighter by task gradients")
-    figures = _over_rounds(cost, rivals, "seconds")
-    found = f"their step takes {figures[0]:.2f} times as long ({', '.join(rivals)}, {_at(level)})"
-    return _claim("speed", text, found, figures, _against(figures[1], figures[2], SPEED))
-
-
-def _memory(cost: Mapping[str, Mapping[str, Any]], gradient: Sequence[str], level: str) -> Claim:
-    text = "DeepChest needs less memory than gradient-based weighting."
-    rivals = [label for label in gradient if label in cost and cost[label]["peak_memory_by_round"]]
-    if METHOD not in cost or not rivals or not cost[METHOD]["peak_memory_by_round"]:
-        return _missing("memory", text, "deepchest and a weighter by task gradients")
-    figures = _over_rounds(cost, rivals, "peak_memory_by_round")
-    whole = cost[METHOD]["device"] == "cpu"
-    found = (
-        f"the peak of {'the whole process' if whole else 'tensors'} is {figures[0]:.3f} times as "
-        f"high ({', '.join(rivals)}, {_at(level)})"
+def _accuracy(scores: Mapping[str, Scores]) -> Measurement | None:
+    others = [label for label in scores if label != BASELINE and not label.startswith(DEEPCHEST)]
+    if DEEPCHEST not in scores or not others:
+        return None
+    by_seed, by_replicate = MACRO_ACCURACY.of(scores[DEEPCHEST])
+    samples = [MACRO_ACCURACY.of(scores[label]) for label in others]
+    gain = difference(
+        by_seed - np.mean([seeds for seeds, _ in samples], axis=0),
+        by_replicate - np.mean([replicates for _, replicates in samples], axis=0),
     )
-    verdict = _against(figures[1], figures[2], 1 + (SAME_PROCESS if whole else SAME_MEMORY))
-    verdict = OPEN if whole and verdict == FAILS else verdict
-    return _claim("memory", text, found, figures, verdict)
+    low, high = gain.interval() or (None, None)
+    result = (
+        f"{100 * gain.estimate:+.2f} points relative to the mean of {', '.join(others)}, over all "
+        "findings"
+    )
+    return Measurement(result, gain.estimate, low, high, _at_least(CLAIMED_GAIN, low, high))
 
 
-def _at(level: str) -> str:
-    other = "" if level == "parameters" else ", not at the parameters as in the paper"
-    return f"gradients at the {level}{other}"
+def _speed(costs: Costs, gradient_arms: Sequence[str], level: str) -> Measurement | None:
+    rivals = [label for label in gradient_arms if label in costs]
+    if DEEPCHEST not in costs or not rivals:
+        return None
+    ratio, low, high = _mean_ratio(costs, rivals, "step_seconds_by_round")
+    result = f"a step of {', '.join(rivals)} takes {ratio:.2f} times as long ({level})"
+    return Measurement(result, ratio, low, high, _at_least(CLAIMED_SPEEDUP, low, high))
 
 
-def _over_rounds(
-    cost: Mapping[str, Mapping[str, Any]], rivals: Sequence[str], what: str
-) -> tuple[float, float, float]:
-    """Return how many times as much the rivals take, the geometric mean, with its interval."""
-    mine = cost[METHOD][what]
+def _memory(costs: Costs, gradient_arms: Sequence[str], level: str) -> Measurement | None:
+    measured = [label for label, cost in costs.items() if cost["peak_memory_by_round"]]
+    rivals = [label for label in gradient_arms if label in measured]
+    if DEEPCHEST not in measured or not rivals:
+        return None
+    ratio, low, high = _mean_ratio(costs, rivals, "peak_memory_by_round")
+    process = costs[DEEPCHEST]["device"] == "cpu"
+    result = (
+        f"the peak memory of {'the process' if process else 'tensors'} is {ratio:.3f} times as "
+        f"high with {', '.join(rivals)} ({level})"
+    )
+    verdict = _at_least(1 + (SAME_PROCESS_MEMORY if process else SAME_GPU_MEMORY), low, high)
+    if process and verdict == DOES_NOT_HOLD:  # its peak says too little
+        verdict = INCONCLUSIVE
+    return Measurement(result, ratio, low, high, verdict)
+
+
+def _mean_ratio(costs: Costs, rivals: Sequence[str], key: str) -> tuple[float, float, float]:
+    """Return the geometric mean of the rivals' cost relative to DeepChest's, with its interval."""
+    own = costs[DEEPCHEST][key]
     logs = [
-        statistics.mean(math.log(cost[rival][what][i] / mine[i]) for rival in rivals)
-        for i in range(len(mine))
+        statistics.mean(math.log(costs[rival][key][i] / own[i]) for rival in rivals)
+        for i in range(len(own))
     ]
-    middle = statistics.mean(logs)
-    reach = half_width(logs)
-    return math.exp(middle), math.exp(middle - reach), math.exp(middle + reach)
+    mean, half = statistics.mean(logs), half_width(logs)
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
-def _losses(losses: Mapping[str, Mapping[str, Any]] | None) -> Claim:
-    text = "DeepChest lowers the loss of every task."
-    if losses is None:
-        return _missing("losses", text, "deepchest and equal")
+def _losses(losses: Mapping[str, Mapping[str, Any]]) -> Measurement:
     defined = {name: row for name, row in losses.items() if math.isfinite(row["estimate"])}
     lower = [name for name, row in defined.items() if row["estimate"] < 0]
-    proven = [name for name, row in defined.items() if row["verdict"] == BETTER]
-    higher = [name for name, row in defined.items() if row["verdict"] == WORSE]
-    found = (
-        f"against equal weighting lower in {len(lower)} of {count_of(len(defined), 'finding')} "
-        f"({len(proven)} beyond doubt), higher beyond doubt in {len(higher)}"
+    better = [name for name, row in defined.items() if row["verdict"] == BETTER]
+    worse = [name for name, row in defined.items() if row["verdict"] == WORSE]
+    result = (
+        f"relative to equal weighting lower in {len(lower)} of {count_of(len(defined), 'finding')} "
+        f"({len(better)} significant after Holm correction), significantly higher in {len(worse)}"
     )
-    found += f" ({', '.join(higher)})" if higher else ""
-    verdict = FAILS if higher else HOLDS if defined and len(proven) == len(defined) else OPEN
-    return _claim("losses", text, found, verdict=verdict)
+    result += f" ({', '.join(worse)})" if worse else ""
+    verdict = INCONCLUSIVE
+    if worse:
+        verdict = DOES_NOT_HOLD
+    elif defined and len(better) == len(defined):
+        verdict = HOLDS
+    return Measurement(result, verdict=verdict)
 
 
-def _improvement(arms: Mapping[str, Scores]) -> Claim:
-    text = "Put on top of another method, DeepChest improves it."
+def _improvement(scores: Mapping[str, Scores]) -> Measurement | None:
     pairs = [
-        (label, label.removeprefix(ABOVE))
-        for label in arms
-        if label.startswith(ABOVE) and label.removeprefix(ABOVE) in arms
+        (MACRO_AUROC.of(scores[label]), MACRO_AUROC.of(scores[label.removeprefix(COMBINED)]), label)
+        for label in scores
+        if label.startswith(COMBINED) and label.removeprefix(COMBINED) in scores
     ]
     if not pairs:
-        return _missing("improvement", text, "a method X and deepchest+X")
-    quantity = Quantity("macro_auroc", "", "auroc", mean_of_defined)
-    each = {top: paired(quantity.of, arms[top], arms[below]).estimate for top, below in pairs}
-    tops, belows = ([quantity.of(arms[pair[i]]) for pair in pairs] for i in (0, 1))
-    one = difference(
-        np.mean([a[0] - b[0] for a, b in zip(tops, belows, strict=True)], axis=0),
-        np.mean([a[1] - b[1] for a, b in zip(tops, belows, strict=True)], axis=0),
+        return None
+    gain = difference(
+        np.mean([top[0] - below[0] for top, below, _ in pairs], axis=0),
+        np.mean([top[1] - below[1] for top, below, _ in pairs], axis=0),
     )
-    low, high = one.interval() or (None, None)
-    found = "macro AUROC " + ", ".join(f"{value:+.4f} ({top})" for top, value in each.items())
-    verdict = OPEN
+    low, high = gain.interval() or (None, None)
+    result = "macro AUROC " + ", ".join(
+        f"{paired(top, below).estimate:+.4f} ({label})" for top, below, label in pairs
+    )
+    verdict = INCONCLUSIVE
     if low is not None and high is not None:
-        verdict = HOLDS if low > 0 else FAILS if high <= 0 else OPEN
-    return _claim("improvement", text, found, (one.estimate, low, high), verdict)
-
-
-def _missing(name: str, text: str, what: str) -> Claim:
-    found = f"the comparison would have to hold finished runs of {what}"
-    return _claim(name, text, found, verdict=UNMEASURED)
+        verdict = HOLDS if low > 0 else DOES_NOT_HOLD if high <= 0 else INCONCLUSIVE
+    return Measurement(result, gain.estimate, low, high, verdict)

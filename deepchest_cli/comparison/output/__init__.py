@@ -1,1 +1,1 @@
-"""What a comparison leaves in its folder: tables, plots and the report."""
+"""The files of a comparison: tables, plots and the report."""

@@ -21,7 +21,13 @@ from deepchest_cli.reporting.markup import (
 
 Results = Mapping[str, Any]
 HASH = 12  # signs of a hash that are shown
-RANKED = ("macro_auroc", "macro_average_precision", "worst_auroc", "rare_auroc", "macro_loss")
+RANKED = (
+    "macro_auroc",
+    "macro_average_precision",
+    "worst_auroc",
+    "rarest_tertile_auroc",
+    "macro_loss",
+)
 
 
 def report_page(results: Results, pictures: Mapping[str, bytes], environment: str) -> str:
@@ -34,7 +40,7 @@ def report_page(results: Results, pictures: Mapping[str, bytes], environment: st
         subtitle=f"deepchest {results['deepchest']}; "
         f"{count_of(len(design['weighters']), 'weighter')}, "
         f"{count_of(len(design['seeds']), 'seed')}, "
-        f"{count_of(data['tested_images'], 'test radiograph')}",
+        f"{count_of(data['test_images'], 'test radiograph')}",
         result="".join(paragraph(sentence, "result") for sentence in results["summary"]),
         caution=paragraph(_caution(data), "caution"),
         ranking=_ranking(results),
@@ -85,10 +91,10 @@ def _interval(row: Results, digits: int = 4) -> str:
 
 
 def _ranking(results: Results) -> str:
-    titles = results["design"]["quantities"]
+    titles = results["design"]["metrics"]
     entries = results["weighters"].items()
     ordered = sorted(
-        entries, key=lambda e: -e[1]["quality"]["macro_auroc"]["mean"] if e[1]["quality"] else 9
+        entries, key=lambda e: -e[1]["metrics"]["macro_auroc"]["mean"] if e[1]["metrics"] else 9
     )
     rows = [_ranking_row(label, entry) for label, entry in ordered]
     foremost, *others = (titles[name] for name in RANKED)
@@ -113,9 +119,9 @@ def _single(results: Results) -> str:
 
 
 def _ranking_row(label: str, entry: Results) -> list[str]:
-    if entry["quality"] is None:
+    if entry["metrics"] is None:
         return [shortened(label), entry["status"], *["–"] * (len(RANKED) + 5)]
-    foremost, *others = (_mean_and_deviation(entry["quality"][name]) for name in RANKED)
+    foremost, *others = (_mean_and_deviation(entry["metrics"][name]) for name in RANKED)
     change = (entry["delta_m"] or {}).get("mean")
     rest = [*others, shown(entry["mean_rank"], 1), shown(change, 2, sign=True)]
     if entry["differences"] is None:
@@ -128,7 +134,7 @@ def _ranking_row(label: str, entry: Results) -> list[str]:
 
 def _claims(results: Results) -> str:
     rows = [
-        [claim["claim"], claim["found"], _claim_interval(claim), claim["verdict"]]
+        [claim["claim"], claim["result"], _claim_interval(claim), claim["verdict"]]
         for claim in results["claims"]
     ]
     return table(["Claim", "Found", "95 % interval", "Verdict"], rows, texts=("Claim", "Found"))
@@ -141,12 +147,15 @@ def _claim_interval(claim: Results) -> str:
 
 
 def _findings(results: Results, pictures: Mapping[str, bytes]) -> str:
-    found = {name: e for name, e in results["weighters"].items() if e["findings"]}
+    found = {name: e for name, e in results["weighters"].items() if e["finding_metrics"]}
     rows = [
         [
             finding,
             str(counts["positives"]),
-            *(_mean_and_deviation(entry["findings"][finding]["auroc"]) for entry in found.values()),
+            *(
+                _mean_and_deviation(entry["finding_metrics"][finding]["auroc"])
+                for entry in found.values()
+            ),
         ]
         for finding, counts in results["data"]["findings"].items()
     ]
@@ -177,7 +186,7 @@ def _costs(results: Results) -> str:
 
 def _design(results: Results) -> str:
     data, design = results["data"], results["design"]
-    folds, added = design["folds"], len(design["looks"]) > 1
+    folds, added = design["folds"], len(design["interim_analyses"]) > 1
     entries = [
         ("Data", f"{data['folder']}, SHA-256 of the manifest {data['sha256'][:HASH]}…"),
         ("Split", f"{folds} folds by patient" if folds else f"{data['split_scheme']}, by patient"),
@@ -188,13 +197,13 @@ def _design(results: Results) -> str:
         ),
         (
             "Test",
-            f"{count_of(data['tested_images'], 'radiograph')} of "
-            f"{count_of(data['tested_patients'], 'patient')}, "
+            f"{count_of(data['test_images'], 'radiograph')} of "
+            f"{count_of(data['test_patients'], 'patient')}, "
             "predicted once by each run" + ("" if added else ", after all training"),
         ),
         ("Weighters", ", ".join(design["weighters"])),
         ("Seeds", ", ".join(map(str, design["seeds"]))),
-        ("Rare third", ", ".join(design["rare_findings"])),
+        ("Rare third", ", ".join(design["rarest_tertile"])),
         (
             "Learning rates",
             ", ".join(f"{label} {rate:.3g}" for label, rate in design["learning_rates"].items())
@@ -214,7 +223,7 @@ def _fairness(results: Results) -> str:
             start["initial_weights"][:HASH],
             start["batches"][-1][:HASH] if start["batches"] else "–",
         ]
-        for start in results["starts"]
+        for start in results["shared_starts"]
     ]
     heading = paragraph(
         "All runs of a seed began with these weights and saw these batches in this order "
@@ -232,7 +241,7 @@ def _runs(results: Results) -> str:
             "–" if run["fold"] is None else str(run["fold"]),
             run["status"],
             f"{run['best_epoch']} of {run['epochs']}",
-            shown(run["validation"], 4),
+            shown(run["validation_score"], 4),
             run["error"] or "",
         ]
         for label, entry in results["weighters"].items()

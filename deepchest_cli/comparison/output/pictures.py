@@ -6,14 +6,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepchest_cli.comparison.analysis.summary import shortened
-from deepchest_cli.comparison.analysis.tables import BETTER, OPEN, WORSE
 from deepchest_cli.evaluation.metrics import Floats
+from deepchest_cli.evaluation.statistics import (
+    BETTER,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    NOT_MEASURED,
+    WORSE,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {BETTER: "#1a7f37", WORSE: "#b3261e", OPEN: "#57606a"}
+COLOURS = {
+    BETTER: "#1a7f37",
+    EQUIVALENT: "#57606a",
+    WORSE: "#b3261e",
+    INCONCLUSIVE: "#57606a",
+    NOT_MEASURED: "#57606a",
+}
 ROW = 0.42  # inches for a weighter's line
 WIDTH = 7.5
 PANELS = 3  # of weights beside each other
@@ -59,8 +71,8 @@ def forest_figure(results: Results) -> "Figure":
         if row["low"] is not None:
             axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2)
         axes.plot(row["estimate"], place, "o", color=color, markersize=7)
-        seeds = np.array(entry["quality"]["macro_auroc"]["by_seed"]) - np.array(
-            results["weighters"][results["design"]["baseline"]]["quality"]["macro_auroc"]["by_seed"]
+        seeds = np.array(entry["metrics"]["macro_auroc"]["by_seed"]) - np.array(
+            results["weighters"][results["design"]["baseline"]]["metrics"]["macro_auroc"]["by_seed"]
         )
         axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=color, markersize=6)
     axes.set_yticks(range(len(entries)), list(map(shortened, entries)))
@@ -81,7 +93,7 @@ def findings_figure(results: Results) -> "Figure":
     limit = max(finite.max() if len(finite) else 0, 1e-6)
     image = axes.imshow(table, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(table):
-        proven = rows[j][i]["verdict"] != OPEN
+        proven = rows[j][i]["verdict"] in (BETTER, WORSE)
         text = "–" if not np.isfinite(value) else f"{value:+.3f}{'*' if proven else ''}"
         dark = np.isfinite(value) and abs(value) > 0.6 * limit
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")

@@ -1,4 +1,4 @@
-"""What a comparison leaves in its folder: results.json, tables, pictures and the report."""
+"""The files of a comparison: results.json, tables, plots and the report."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.description import RESULTS
-from deepchest_cli.comparison.analysis.scores import METRICS
+from deepchest_cli.comparison.analysis.document import RESULTS
 from deepchest_cli.comparison.analysis.summary import summarize
 from deepchest_cli.comparison.output.page import report_page
 from deepchest_cli.comparison.output.pictures import (
@@ -18,9 +17,9 @@ from deepchest_cli.comparison.output.pictures import (
     forest_figure,
     weights_figure,
 )
-from deepchest_cli.comparison.running.comparison import Comparison
+from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import Job
-from deepchest_cli.comparison.running.run import again
+from deepchest_cli.comparison.running.run import retrain_hint
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import atomic_write, to_csv, write_json, write_text
 from deepchest_cli.reporting.line_chart import COLOURS
@@ -35,11 +34,11 @@ REPORT = "report.html"
 STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest"}  # the same figure is the same file
 
 
-def write_comparison(found: Comparison, results: dict[str, Any]) -> dict[str, Any]:
-    """Write everything, results.json last; returns the results with their summary."""
-    folder = found.folder
+def write_comparison(comparison: TrainedComparison, results: dict[str, Any]) -> dict[str, Any]:
+    """Write all files, results.json last; returns the results with their summary."""
+    folder = comparison.folder
     results = {**results, "summary": summarize(results)}
-    traces = weight_traces(found)
+    traces = _weight_traces(comparison)
     for name, text in _tables(results).items():
         write_text(folder / name, text)
     write_text(folder / "weights.csv", _weights_table(traces))
@@ -78,19 +77,19 @@ def _draw(folder: Path, figures: "dict[str, Callable[[], Figure]]") -> dict[str,
     return vectors
 
 
-def weight_traces(found: Comparison) -> Traces:
-    """Return the weights over the epochs (E,) by weighter and finding: the mean of its runs.
+def _weight_traces(comparison: TrainedComparison) -> Traces:
+    """Return the task weights over the epochs (E,) by weighter and finding, mean over its runs.
 
     Where runs stopped early, later epochs are the mean of those that went on.
     """
     traces: dict[str, dict[str, Any]] = {}
-    for arm in found.arms:
-        tables = [_read_weights(job) for job, _ in found.runs_of(arm)]
+    for arm in comparison.arms:
+        tables = [_read_weights(job) for job, _ in comparison.runs_of(arm)]
         tables = [table for table in tables if table]
         if tables:
             traces[arm.label] = {
                 name: _mean_over_runs([table[name] for table in tables])
-                for name in found.dataset.findings
+                for name in comparison.dataset.findings
             }
     return traces
 
@@ -100,7 +99,7 @@ def _read_weights(job: Job) -> dict[str, Any]:
     try:
         return dict(read_columns(path))
     except (ValueError, KeyError) as error:
-        raise DeepChestError(f"{path} is damaged: {error}.", again(job.folder)) from error
+        raise DeepChestError(f"{path} is damaged: {error}.", retrain_hint(job.folder)) from error
 
 
 def _mean_over_runs(columns: list[Any]) -> Any:
@@ -120,45 +119,36 @@ def _weights_table(traces: Traces) -> str:
 
 
 def _tables(results: dict[str, Any]) -> dict[str, str]:
+    """Return the CSV files by name; those without a row are left out."""
     entries = results["weighters"].items()
-    names = list(results["design"]["quantities"])
-    ranking = [
-        {"weighter": label, "quantity": name, **_without(entry["quality"][name], "by_seed")}
-        for label, entry in entries
-        if entry["quality"]
-        for name in names
-    ]
-    differences = [
-        {"weighter": label, "quantity": name, **entry["differences"][name]}
-        for label, entry in entries
-        if entry["differences"]
-        for name in names
-    ]
-    findings = [
-        {"weighter": label, "finding": finding, "metric": metric, **_without(row, "by_seed")}
-        for label, entry in entries
-        for finding, metrics in (entry["findings"] or {}).items()
-        for metric, row in metrics.items()
-    ]
-    by_finding = [
-        {"weighter": label, "finding": finding, "metric": metric, **entry_[finding][metric]}
-        for label, entry in entries
-        for entry_ in [entry["finding_differences"] or {}]
-        for finding in entry_
-        for metric in METRICS
-    ]
-    costs = [
-        {"weighter": label, **_without(cost, "seconds", "peak_memory_by_round")}
-        for label, cost in results["costs"].items()
-    ]
     tables = {
-        "quality.csv": ranking,
-        "differences.csv": differences,
-        "findings.csv": findings,
-        "finding-differences.csv": by_finding,
-        "costs.csv": costs,
+        "metrics.csv": [
+            {"weighter": label, "metric": metric, **_without(row, "by_seed")}
+            for label, entry in entries
+            for metric, row in (entry["metrics"] or {}).items()
+        ],
+        "differences.csv": [
+            {"weighter": label, "metric": metric, **row}
+            for label, entry in entries
+            for metric, row in (entry["differences"] or {}).items()
+        ],
+        "finding-metrics.csv": _finding_rows(results, "finding_metrics"),
+        "finding-differences.csv": _finding_rows(results, "finding_differences"),
+        "costs.csv": [
+            {"weighter": label, **_without(cost, "step_seconds_by_round", "peak_memory_by_round")}
+            for label, cost in results["costs"].items()
+        ],
     }
     return {name: to_csv(list(rows[0]), rows) for name, rows in tables.items() if rows}
+
+
+def _finding_rows(results: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    return [
+        {"weighter": label, "finding": finding, "metric": metric, **_without(row, "by_seed")}
+        for label, entry in results["weighters"].items()
+        for finding, metrics in (entry[key] or {}).items()
+        for metric, row in metrics.items()
+    ]
 
 
 def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The runs of a comparison of weighters, from the same weights on the same batches."""
+"""The runs of a comparison, from the same initial weights on the same batches."""

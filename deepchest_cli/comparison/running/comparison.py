@@ -1,4 +1,4 @@
-"""A comparison from its configuration to all that its statistics are made of."""
+"""A comparison from its configuration to trained runs with predictions of the test split."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,20 +7,24 @@ from pathlib import Path
 
 import torch
 
-from deepchest_cli.comparison.running.arms import Arm, parse_arms
-from deepchest_cli.comparison.running.fairness import Start, common_starts
-from deepchest_cli.comparison.running.folder import opened, record_configuration
+from deepchest_cli.comparison.running.folder import locked_folder, write_configuration
 from deepchest_cli.comparison.running.jobs import (
+    Arm,
     Job,
-    compared_jobs,
+    arm_jobs,
+    parse_arms,
     single_task_jobs,
     train_config,
     tuning_jobs,
 )
-from deepchest_cli.comparison.running.run import RunRecord, kept_record, release
-from deepchest_cli.comparison.running.runner import ComparisonObserver, run_all
-from deepchest_cli.comparison.running.scoring import score_all
-from deepchest_cli.comparison.running.tuning import best_rates
+from deepchest_cli.comparison.running.run import (
+    RunRecord,
+    final_record,
+    free_memory,
+    predict_test_split,
+    retrain_hint,
+)
+from deepchest_cli.comparison.running.runner import ComparisonObserver, train_all
 from deepchest_cli.config import CompareConfig, parse_assignments
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.splits import SPLITS
@@ -35,19 +39,30 @@ Runs = list[tuple[Job, RunRecord]]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What has been trained and predicted."""
+class SharedStart:
+    """The initial weights and the batches that all runs of a seed, and of a fold, have shared."""
+
+    seed: int
+    fold: int | None  # counted from 1
+    initial_weights: str  # SHA-256
+    batches: tuple[str, ...]  # SHA-256 of all rows up to the end of each epoch, of the longest run
+    runs: int
+
+
+@dataclass(frozen=True)
+class TrainedComparison:
+    """The runs of a comparison, trained and with predictions of the test split."""
 
     folder: Path
     config: CompareConfig
     dataset: RadiographDataset
     arms: tuple[Arm, ...]
     runs: Runs  # of the arms, seed by seed
-    single: Runs  # of models of one finding each
+    single_task: Runs  # of models of one finding each
     tuning: Runs
-    rates: dict[str, float]  # learning rates by the arm's label
-    starts: list[Start]
-    trained: int  # how many of the runs were trained now, and not before
+    learning_rates: dict[str, float]  # by the arm's label
+    shared_starts: list[SharedStart]
+    newly_trained: int  # number of runs that were not already final before
 
     def runs_of(self, arm: Arm) -> Runs:
         """Return an arm's runs, seed by seed and fold by fold."""
@@ -55,22 +70,69 @@ class Comparison:
 
     @property
     def finished_arms(self) -> list[Arm]:
-        """The arms of which every run has finished."""
-        return [arm for arm in self.arms if finished(self.runs_of(arm))]
+        """The arms whose runs have all finished."""
+        return [arm for arm in self.arms if all_finished(self.runs_of(arm))]
 
 
-def finished(runs: Runs) -> bool:
+def all_finished(runs: Runs) -> bool:
     """Whether there are runs and all of them have finished."""
     return bool(runs) and all(record.status == "finished" for _, record in runs)
 
 
-def plan(
-    config: CompareConfig, kept_rates: Path | None = None
-) -> tuple[CompareConfig, RadiographDataset, tuple[Arm, ...]]:
-    """Return the configuration with the one precision of all runs, data and arms.
+@contextmanager
+def train_comparison(
+    config: CompareConfig,
+    observer: ComparisonObserver,
+    progress: Callable[[int, int], None],
+    kept_rates: Path | None = None,
+) -> Iterator[TrainedComparison]:
+    """Train the missing runs, then let each finished run predict the test split once.
 
-    kept_rates: a file of measured rates, by which `auto` is chosen. Raises `UsageError` for
-    whatever would fail only after hours.
+    config: of a comparison to resume, as `extended_config` returns it. kept_rates: a file of
+    measured rates by which `auto` precision is chosen. The folder is locked until the context
+    ends. Raises `UsageError` before anything is trained, `InterruptedRunError` with all state
+    saved, and `DeepChestError` where no weighter has finished all its runs.
+    """
+    config, dataset, arms = _check(config, kept_rates)
+    devices = config.device_list
+    with locked_folder(config) as folder:
+        tuning: Runs = []
+        if config.tune_learning_rate:
+            jobs = tuning_jobs(config, arms, folder)
+            tuning = list(zip(jobs, train_all(jobs, dataset, devices, observer), strict=True))
+        tuned = _best_learning_rates(tuning)
+        jobs = arm_jobs(config, arms, folder, tuned)
+        if config.single_task:
+            jobs += single_task_jobs(config, dataset.findings, folder, tuned)
+        # raises for other data before anything is written
+        missing = [job for job in jobs if final_record(job, dataset) is None]
+        write_configuration(config, folder)
+        runs = list(zip(jobs, train_all(jobs, dataset, devices, observer), strict=True))
+        arm_runs = [run for run in runs if run[0].finding is None]
+        comparison = TrainedComparison(
+            folder=folder,
+            config=config,
+            dataset=dataset,
+            arms=arms,
+            runs=arm_runs,
+            single_task=[run for run in runs if run[0].finding is not None],
+            tuning=tuning,
+            learning_rates={arm.label: tuned.get(arm.label, config.learning_rate) for arm in arms},
+            shared_starts=verify_shared_starts(arm_runs),
+            newly_trained=len(missing),
+        )
+        _require_a_finished_arm(comparison)
+        finished = [job for job, record in runs if record.status == "finished"]
+        predict_test_split(finished, dataset, resolve_device(devices[0]), progress)
+        yield comparison
+
+
+def _check(
+    config: CompareConfig, kept_rates: Path | None
+) -> tuple[CompareConfig, RadiographDataset, tuple[Arm, ...]]:
+    """Return the configuration with the common precision, the data and the arms.
+
+    Raises `UsageError` for whatever would fail only after hours.
     """
     if config.folds is not None and config.tune_learning_rate:
         raise UsageError(
@@ -78,114 +140,96 @@ def plan(
             "folds test on.",
             "Tune on a data set of its own, and give the rate with --learning-rate.",
         )
-    arms, begun = parse_arms(config.weighters), folder_to_resume(config)
-    dataset = open_data_again(config, begun) if begun else open_dataset(config.data)
-    for device in devices_of(config):
+    arms, resumed = parse_arms(config.weighters), folder_to_resume(config)
+    dataset = open_data_again(config, resumed) if resumed else open_dataset(config.data)
+    for device in config.device_list:
         resolve_device(device)
-    baseline, *others = compared_jobs(replace(config, seeds=1), arms[:1], Path(), {})
-    for job in (baseline, *others):
-        _refuse_unfit_view(job, dataset)
-    view = baseline.view(dataset)
-    first = replace(baseline.config, device=devices_of(config)[0])
-    setup = build_components(first, dataset=view, rates_file=kept_rates)
-    if begun is None:  # a folder to go on with has it in its configuration
-        config = replace(config, precision=setup.precision)
+    first, *other_folds = arm_jobs(replace(config, seeds=1), arms[:1], Path(), {})
+    for job in (first, *other_folds):
+        _check_splits(job, dataset)
+    view = first.view(dataset)
+    on_device = replace(first.config, device=config.device_list[0])
+    components = build_components(on_device, dataset=view, rates_file=kept_rates)
+    if resumed is None:  # a resumed comparison keeps the precision in its configuration
+        config = replace(config, precision=components.precision)
     prevalence = torch.from_numpy(view.labels.mean(axis=0))
     for arm in arms:
-        train = train_config(config, arm, 0)
         options = parse_assignments(arm.options, f"--weighters {arm.label}:")
         context = Context(0, prevalence, config.epochs)
         weighter = build_weighter(arm.weighter, dataset.findings, options, context)
-        refuse_unfit_weighter(train, weighter, setup.classifier)
-    del setup
-    release()
+        refuse_unfit_weighter(train_config(config, arm, 0), weighter, components.classifier)
+    del components
+    free_memory()
     return config, dataset, arms
 
 
-def _refuse_unfit_view(job: Job, dataset: RadiographDataset) -> None:
+def _check_splits(job: Job, dataset: RadiographDataset) -> None:
     view = job.view(dataset)
-    where = "" if job.fold is None else f"Fold {job.fold[0] + 1} of {job.fold[1]}: "
+    where = "" if job.fold is None else f"Fold {job.fold_number} of {job.fold[1]}: "
     if not len(view.rows("test")):
         raise UsageError(
-            f"{where}{job.config.data} has no test part to compare on.",
+            f"{where}{job.config.data} has no test split to compare on.",
             f"Prepare the data with one, or use {'fewer --folds' if where else '--folds'}.",
         )
     try:
-        refuse_unfit_splits(view, {part: view.rows(part) for part in SPLITS}, job.config)
+        refuse_unfit_splits(view, {split: view.rows(split) for split in SPLITS}, job.config)
     except UsageError as error:
         raise UsageError(f"{where}{error.message}", error.hint) from error
 
 
-def devices_of(config: CompareConfig) -> list[str]:
-    """Return the devices that runs are spread over."""
-    return config.devices.replace(" ", "").split(",") if config.devices else [config.device]
+def _best_learning_rates(runs: Runs) -> dict[str, float]:
+    """Return the rate with the best validation score by the arm's label; of equals the lowest.
 
-
-@contextmanager
-def compared(
-    config: CompareConfig,
-    observer: ComparisonObserver,
-    progress: Callable[[int, int], None],
-    kept_rates: Path | None = None,
-) -> Iterator[Comparison]:
-    """Train what is missing, then let each finished run predict the test part, once.
-
-    config: to go on with a folder, as `widened` gives it. kept_rates: as for `plan`. The folder is
-    held until the caller has done with the comparison. Raises `UsageError` before anything is
-    trained, `InterruptedRunError` with all state saved, and `DeepChestError` where no weighter has
-    finished all its runs.
+    An arm that diverged at every rate gets the lowest.
     """
-    config, dataset, arms = plan(config, kept_rates)
-    with opened(config) as folder:
-        yield _compare(config, arms, dataset, folder, observer, progress)
+    best: dict[str, tuple[float, float]] = {}
+    for job, record in runs:
+        score = record.best_score if record.status == "finished" else None
+        candidate = (float("-inf") if score is None else score, -job.config.learning_rate)
+        best[job.arm.label] = max(best.get(job.arm.label, candidate), candidate)
+    return {label: -rate for label, (_, rate) in best.items()}
 
 
-def _compare(
-    config: CompareConfig,
-    arms: tuple[Arm, ...],
-    dataset: RadiographDataset,
-    folder: Path,
-    observer: ComparisonObserver,
-    progress: Callable[[int, int], None],
-) -> Comparison:
-    devices = devices_of(config)
-    tuning, rates = _tune(config, arms, folder, dataset, observer)
-    jobs = compared_jobs(config, arms, folder, rates)
-    alone = single_task_jobs(config, dataset.findings, folder, rates) if config.single_task else []
-    # refuses other data before anything is written
-    left = [job for job in (*jobs, *alone) if kept_record(job, dataset) is None]
-    record_configuration(config, folder)
-    records = run_all([*jobs, *alone], dataset, devices, observer)
-    runs = list(zip(jobs, records, strict=False))
-    single = list(zip(alone, records[len(jobs) :], strict=True))
-    starts = common_starts(jobs, records[: len(jobs)])
-    used = {arm.label: rates.get(arm.label, config.learning_rate) for arm in arms}
-    found = Comparison(folder, config, dataset, arms, runs, single, tuning, used, starts, len(left))
-    _refuse_nothing(found)
-    whole = [job for job, record in [*runs, *single] if record.status == "finished"]
-    score_all(whole, dataset, resolve_device(devices[0]), progress)
-    return found
-
-
-def _refuse_nothing(found: Comparison) -> None:
-    if found.finished_arms:
+def _require_a_finished_arm(comparison: TrainedComparison) -> None:
+    if comparison.finished_arms:
         return
-    error = next(record.error for _, record in found.runs if record.status != "finished")
+    error = next(record.error for _, record in comparison.runs if record.status != "finished")
     raise DeepChestError(
-        f"No weighter has finished all its runs. The first that did not: {error}",
-        f"The runs are in {found.folder}; a lower --learning-rate or --clip-grad-norm 1 may help.",
+        f"No weighter has finished all its runs. The first error: {error}",
+        f"The runs are in {comparison.folder}; a lower --learning-rate or --clip-grad-norm 1 may "
+        "help.",
     )
 
 
-def _tune(
-    config: CompareConfig,
-    arms: Sequence[Arm],
-    folder: Path,
-    dataset: RadiographDataset,
-    observer: ComparisonObserver,
-) -> tuple[Runs, dict[str, float]]:
-    if not config.tune_learning_rate:
-        return [], {}
-    jobs = tuning_jobs(config, arms, folder)
-    records = run_all(jobs, dataset, devices_of(config), observer)
-    return list(zip(jobs, records, strict=True)), best_rates(jobs, records)
+def verify_shared_starts(runs: Sequence[tuple[Job, RunRecord]]) -> list[SharedStart]:
+    """Return the start that the runs of each seed and fold share.
+
+    Raises `DeepChestError` where a run had other initial weights or other batches than the rest,
+    or was computed in another precision or on another kind of device.
+    """
+    groups: dict[tuple[int, int | None], Runs] = {}
+    for job, record in runs:
+        if record.initial_weights:  # empty where the run could not begin
+            groups.setdefault((job.config.seed, job.fold_number), []).append((job, record))
+    return [_shared_start(seed, fold, group) for (seed, fold), group in groups.items()]
+
+
+def _shared_start(seed: int, fold: int | None, group: Runs) -> SharedStart:
+    longest = max((record for _, record in group), key=lambda record: len(record.batches))
+    first_job, first = group[0]
+    for job, record in group:
+        expected = longest.batches[: len(record.batches)]  # a run may have stopped early
+        if (record.initial_weights, record.batches) != (longest.initial_weights, expected):
+            raise DeepChestError(
+                f"{job.name} began with other weights or saw other batches than the runs that it "
+                "is compared with.",
+                retrain_hint(job.folder),
+            )
+        if (record.device, record.precision) != (first.device, first.precision):
+            raise DeepChestError(
+                f"{job.name} was computed on {record.device} in {record.precision}, and "
+                f"{first_job.name}, which it is compared with, on {first.device} in "
+                f"{first.precision}.",
+                "Give one --device and one --precision to all runs, in a new comparison.",
+            )
+    return SharedStart(seed, fold, longest.initial_weights, longest.batches, len(group))

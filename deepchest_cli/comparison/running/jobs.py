@@ -1,61 +1,158 @@
 """Which runs a comparison consists of, and in which folders."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deepchest_cli.comparison.running.arms import BASELINE, Arm
 from deepchest_cli.config import CompareConfig, RunConfig, TrainConfig
-from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of, to_json
 from deepchest_cli.weighting import WEIGHTERS
 
-RUNS, SINGLE = "runs", "single-task"
-GRID = (1 / 3, 1.0, 3.0)  # times the given learning rate
+if TYPE_CHECKING:  # imports h5py, which the command line does not need to read --weighters
+    from deepchest_cli.data.dataset import RadiographDataset
+
+BASELINE = "equal"
+MAX_NAME_LENGTH = 100  # characters of a folder's name
+ENTRY = re.compile(r"([^\[\],]+)(?:\[([^\[\]]*)\])?")
+RUNS, SINGLE_TASK = "runs", "single-task"
+LEARNING_RATE_FACTORS = (1 / 3, 1.0, 3.0)  # the grid of --tune-learning-rate
+# settings that change where a run is computed, but not its result
+NOT_HASHED = frozenset({"data", "device", "cache", "out", "resume", "recipe"})
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A weighter with its options, as one arm of the comparison; the label is what was typed."""
+
+    label: str
+    weighter: str
+    options: tuple[str, ...] = ()  # as KEY=VALUE
+
+    @property
+    def folder(self) -> str:
+        """The label in characters, and of a length, that every file system takes."""
+        plain = re.sub(r"[^A-Za-z0-9+._=-]", "_", self.label)
+        if len(plain) <= MAX_NAME_LENGTH:
+            return plain
+        return f"{plain[:MAX_NAME_LENGTH]}-{sha256(self.label.encode()).hexdigest()[:12]}"
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether the weighter needs the gradient of every single task."""
+        info = WEIGHTERS.get(self.weighter.removeprefix("deepchest+"))
+        return info is not None and info.kind == "gradient"
+
+
+def parse_arms(text: str) -> tuple[Arm, ...]:
+    """Return the arms of a list such as `equal,deepchest[signal=auroc,split=validation]`.
+
+    Equal weighting always comes first, listed or not. Raises `UsageError` for brackets that do not
+    match and for a weighter that is listed twice.
+    """
+    arms = [_parse_arm(entry) for entry in re.split(r",(?![^\[]*\])", text) if entry.strip()]
+    folders = [arm.folder for arm in arms]
+    duplicates = sorted({folder for folder in folders if folders.count(folder) > 1})
+    if duplicates:
+        raise UsageError(
+            f"--weighters lists {', '.join(duplicates)} twice.",
+            "Name each once, or give them different options: NAME[key=value].",
+        )
+    others = [arm for arm in arms if arm.label != BASELINE]
+    if not others:
+        raise UsageError(
+            f"--weighters names nothing to compare with {BASELINE}. Found {text!r}.",
+            "For instance: --weighters equal,deepchest,uncertainty",
+        )
+    return Arm(BASELINE, BASELINE), *others
+
+
+def merge_weighters(before: str, added: str) -> str:
+    """Return a list of weighters with those of `added` that it lacks; unchanged if none."""
+    known = [arm.label for arm in parse_arms(before)]
+    new = [arm.label for arm in parse_arms(added) if arm.label not in known]
+    return ",".join([*known, *new]) if new else before
+
+
+def _parse_arm(entry: str) -> Arm:
+    match = ENTRY.fullmatch(entry.strip())
+    if match is None:
+        raise UsageError(
+            f"--weighters cannot read {entry!r}.", "Write NAME, or NAME[key=value,key=value]."
+        )
+    name, inside = match[1].strip(), match[2]
+    options: list[str] = []
+    for piece in (inside or "").split(","):
+        if "=" in piece:
+            options.append(piece.strip())
+        elif options:  # a value may contain commas
+            options[-1] += f",{piece}"
+        elif piece:
+            raise UsageError(f"--weighters {entry}: options are KEY=VALUE. Found {piece!r}.")
+    keys = [option.partition("=")[0] for option in options]
+    if len(set(keys)) < len(keys):
+        raise UsageError(f"--weighters {entry}: an option is given twice. Found {keys}.")
+    return Arm(f"{name}[{','.join(options)}]" if options else name, name, tuple(options))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a comparison: an arm, a seed, and perhaps a fold or a finding of its own."""
+    """One run of a comparison: an arm, a seed, and where needed a fold or a single finding."""
 
     arm: Arm
     config: TrainConfig
     folder: Path
-    fold: tuple[int, int] | None = None  # counted from 0, of how many
+    fold: tuple[int, int] | None = None  # index from 0, and number of folds
     finding: str | None = None
 
     @property
     def settings(self) -> str:
-        """A SHA-256 of all that the results depend on: settings, and files of options."""
-        free = ("data", "device", "cache", "out", "resume", "recipe")
-        plain = {key: str(value) for key, value in vars(self.config).items() if key not in free}
-        paths = (Path(text.partition("=")[2]).expanduser() for text in self.config.weighter_option)
+        """A SHA-256 of all that determines the results besides the data.
+
+        It covers settings that differ from their defaults, so that a flag of a later version does
+        not change it, and the contents of the files that settings name.
+        """
+        changed = sorted(
+            (field.name, str(value))
+            for field in fields(self.config)
+            if field.name not in NOT_HASHED
+            and (value := getattr(self.config, field.name)) != field.default
+        )
+        values = (text.partition("=")[2] for text in self.config.weighter_option)
+        paths = (Path(value).expanduser() for value in (*values, self.config.weights))
         files = [sha256_of(path) for path in paths if path.is_file()]
-        return sha256(to_json([plain, files, self.finding]).encode()).hexdigest()
+        return sha256(to_json([changed, files, self.finding]).encode()).hexdigest()
 
     @property
     def name(self) -> str:
-        """What the run is called where people read it."""
-        parts = [self.arm.label if self.finding is None else f"{self.finding} alone"]
-        parts.append(f"seed {self.config.seed}")
+        """The name of the run in messages and reports."""
+        names = [self.arm.label if self.finding is None else f"{self.finding} alone"]
+        names.append(f"seed {self.config.seed}")
         if self.fold is not None:
-            parts.append(f"fold {self.fold[0] + 1} of {self.fold[1]}")
-        return ", ".join(parts)
+            names.append(f"fold {self.fold[0] + 1} of {self.fold[1]}")
+        return ", ".join(names)
 
-    def view(self, dataset: RadiographDataset) -> RadiographDataset:
-        """Return the parts and the findings of a data set that this run sees."""
+    @property
+    def fold_number(self) -> int | None:
+        """The fold, counted from 1."""
+        return None if self.fold is None else self.fold[0] + 1
+
+    def view(self, dataset: "RadiographDataset") -> "RadiographDataset":
+        """Return the data set with the splits and the findings of this run."""
         if self.fold is not None:
             dataset = dataset.folded(*self.fold)
         return dataset if self.finding is None else dataset.only(self.finding)
 
 
-def compared_jobs(
+def arm_jobs(
     config: CompareConfig, arms: Sequence[Arm], folder: Path, rates: Mapping[str, float]
 ) -> list[Job]:
     """Return the runs whose results are compared, seed by seed; `rates` by the arm's label."""
     return [
-        _job(config, arm, seed, folder, fold, rates.get(arm.label))
+        _arm_job(config, arm, seed, folder, fold, rates.get(arm.label))
         for seed in config.seed_numbers
         for fold in _folds(config)
         for arm in arms
@@ -63,42 +160,35 @@ def compared_jobs(
 
 
 def tuning_jobs(config: CompareConfig, arms: Sequence[Arm], folder: Path) -> list[Job]:
-    """Return the runs that choose each arm's learning rate: the first seed; never by folds."""
+    """Return the runs that choose each arm's learning rate: the first seed, without folds."""
     return [
-        _job(config, arm, config.first_seed, folder, None, factor * config.learning_rate)
+        _arm_job(config, arm, config.first_seed, folder, None, factor * config.learning_rate)
         for arm in arms
-        for factor in GRID
+        for factor in LEARNING_RATE_FACTORS
     ]
 
 
 def single_task_jobs(
     config: CompareConfig, findings: Sequence[str], folder: Path, rates: Mapping[str, float]
 ) -> list[Job]:
-    """Return the runs of a model for each finding alone, at the rate of equal weighting."""
-    arm = Arm(BASELINE, BASELINE)
-    jobs = []
+    """Return the runs of a model for each finding alone, at the learning rate of the baseline."""
+    arm, jobs = Arm(BASELINE, BASELINE), []
     for seed in config.seed_numbers:
+        train = train_config(config, arm, seed)
+        train = replace(train, learning_rate=rates.get(BASELINE, train.learning_rate))
         for fold in _folds(config):
-            for number, finding in enumerate(findings):
-                place = folder / SINGLE / f"finding-{number + 1:02d}" / _name(seed, fold)
-                train = train_config(config, arm, seed)
-                train = replace(train, learning_rate=rates.get(BASELINE, train.learning_rate))
-                jobs.append(Job(arm, train, place, fold, finding))
+            for number, finding in enumerate(findings, 1):
+                path = folder / SINGLE_TASK / f"finding-{number:02d}" / _folder_name(seed, fold)
+                jobs.append(Job(arm, train, path, fold, finding))
     return jobs
 
 
 def train_config(config: CompareConfig, arm: Arm, seed: int) -> TrainConfig:
     """Return the configuration of `train` for an arm and a seed."""
     shared = {field.name: getattr(config, field.name) for field in fields(RunConfig)}
-    if not needs_gradients(arm):
+    if not arm.needs_gradients:
         shared["gradient_level"] = "features"
     return TrainConfig(**shared, weighter=arm.weighter, weighter_option=arm.options, seed=seed)
-
-
-def needs_gradients(arm: Arm) -> bool:
-    """Whether an arm's weighter needs gradients of single tasks."""
-    info = WEIGHTERS.get(arm.weighter.removeprefix("deepchest+"))
-    return info is not None and info.kind == "gradient"
 
 
 def _folds(config: CompareConfig) -> list[tuple[int, int] | None]:
@@ -107,7 +197,7 @@ def _folds(config: CompareConfig) -> list[tuple[int, int] | None]:
     return [(fold, config.folds) for fold in range(config.folds)]
 
 
-def _job(
+def _arm_job(
     config: CompareConfig,
     arm: Arm,
     seed: int,
@@ -115,13 +205,12 @@ def _job(
     fold: tuple[int, int] | None,
     rate: float | None,
 ) -> Job:
-    train = train_config(config, arm, seed)
-    name = _name(seed, fold)
+    train, name = train_config(config, arm, seed), _folder_name(seed, fold)
     if rate is not None:
-        train = TrainConfig(**{**vars(train), "learning_rate": rate})
+        train = replace(train, learning_rate=rate)
         name += f"-rate-{rate:.3g}"
     return Job(arm, train, folder / RUNS / arm.folder / name, fold)
 
 
-def _name(seed: int, fold: tuple[int, int] | None) -> str:
+def _folder_name(seed: int, fold: tuple[int, int] | None) -> str:
     return f"seed-{seed}" + ("" if fold is None else f"-fold-{fold[0] + 1}")

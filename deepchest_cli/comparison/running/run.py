@@ -1,24 +1,30 @@
-"""One run of a comparison, from its beginning or from where it was interrupted."""
+"""One run of a comparison: its training, its record, and its predictions of the test split."""
 
 import gc
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deepchest_cli.comparison.running.jobs import Job
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import DeepChestError, DivergedError, InterruptedRunError, UsageError
-from deepchest_cli.files import write_json
-from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.evaluation.predictions import Predictions, predict_rows
+from deepchest_cli.files import atomic_write, write_json
+from deepchest_cli.model.checkpoint import LAST, load_model
 from deepchest_cli.training.components import TrainingComponents, build_components
-from deepchest_cli.training.loop import Trainer, TrainingSummary
+from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_directory import fill_run
 
-RECORD = "run.json"
+RECORD, PREDICTIONS = "run.json", "test.npz"
 Status = Literal["finished", "diverged", "failed"]
 
 
@@ -29,27 +35,32 @@ class RunRecord:
     status: Status
     data_sha256: str
     learning_rate: float
-    settings: str  # SHA-256 of what it was trained with
-    device: str = ""  # its kind: cpu, cuda, mps; empty where the run could not begin
+    settings: str  # SHA-256, see Job.settings
+    device: str = ""  # cpu, cuda or mps; empty where the run could not begin
     precision: str = ""
     error: str | None = None
     epochs: int = 0
     steps: int = 0
     best_epoch: int = 0
-    best_score: float | None = None
+    best_score: float | None = None  # on the validation split, by `criterion`
     criterion: str = ""
-    initial_weights: str = ""
-    batches: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what the weighter had to say
+    initial_weights: str = ""  # SHA-256
+    batches: tuple[str, ...] = ()  # SHA-256 of all rows up to the end of each epoch
+    notes: tuple[str, ...] = ()  # of the weighter
 
     @property
     def is_final(self) -> bool:
-        """Whether running it again would give the same: not where memory or a disk failed it."""
+        """Whether training again would end alike, unlike after a lack of memory or disk space."""
         return self.status != "failed"
 
 
+def retrain_hint(folder: Path) -> str:
+    """Return how to repair a run whose files are lost or damaged."""
+    return f"Remove the folder {folder} and go on with --resume: it is then trained again."
+
+
 def read_record(folder: Path) -> RunRecord | None:
-    """Return how the run in a folder ended; None: it has not."""
+    """Return how the run in a folder ended; None if it has not."""
     path = folder / RECORD
     if not path.is_file():
         return None
@@ -62,47 +73,45 @@ def read_record(folder: Path) -> RunRecord | None:
         float(record.best_score or 0)
         return record
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DeepChestError(f"{path} is damaged: {error!r}.", again(folder)) from error
+        raise DeepChestError(f"{path} is damaged: {error!r}.", retrain_hint(folder)) from error
 
 
-def again(folder: Path) -> str:
-    """Return how a run whose files are lost or damaged is mended."""
-    return f"Remove the folder {folder} and go on with --resume: it is then trained again."
+def final_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
+    """Return the record of a run that needs no more training; None if it does.
 
-
-def kept_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
-    """Return how a run has ended for good.
-
-    Raises `UsageError` where that was on other data or with other settings.
+    Raises `UsageError` where the run was trained on other data or with other settings.
     """
     record = read_record(job.folder)
-    if record is not None and record.settings != job.settings:
+    if record is None:
+        return None
+    if record.settings != job.settings:
         raise UsageError(
             f"{job.folder} was trained with other settings, or other files of options, than this "
             "comparison has now.",
             "Restore them, or begin a new comparison.",
         )
-    if record is not None and record.data_sha256 != dataset.sha256:
+    if record.data_sha256 != dataset.sha256:
         raise UsageError(
             f"The data in {job.config.data} have changed since {job.folder} was trained.",
             "Prepare them with the same settings again, or begin a new comparison.",
         )
-    return record if record is not None and record.is_final else None
+    return record if record.is_final else None
 
 
-def run_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
-    """Train one run to its end and leave its record; a divergence is a result as well.
+def train_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
+    """Train one run to its end and write its record; a divergence is a result as well.
 
-    Raises `InterruptedRunError` with the state saved. What has ended before is not done again.
+    Returns the record of a run that has ended before. Raises `InterruptedRunError` with the state
+    saved.
     """
-    before = kept_record(job, dataset)
+    before = final_record(job, dataset)
     if before is not None:
         return before
     record = _train(job, dataset, observer)
-    job.folder.mkdir(parents=True, exist_ok=True)  # not there where it could not even begin
+    job.folder.mkdir(parents=True, exist_ok=True)  # missing where the run could not even begin
     write_json(job.folder / RECORD, asdict(record))
     if record.is_final:
-        (job.folder / LAST).unlink(missing_ok=True)  # thrice the size of the model, and used up
+        (job.folder / LAST).unlink(missing_ok=True)  # three times the model's size, and not needed
     return record
 
 
@@ -111,32 +120,39 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
     trainer = None
     try:
         resumed = (job.folder / LAST).is_file()
-        setup = build_components(job.config, resumed=resumed, dataset=job.view(dataset))
-        record = replace(record, device=setup.device.type, precision=setup.precision)
-        trainer = _begin(setup, job.folder, observer)
+        components = build_components(job.config, resumed=resumed, dataset=job.view(dataset))
+        record = replace(record, device=components.device.type, precision=components.precision)
+        trainer = _resume_or_begin(components, job.folder, observer)
         summary = trainer.fit()
     except (InterruptedRunError, UsageError):
         raise
-    except (DeepChestError, RuntimeError) as error:  # memory that runs out, too
+    except (DeepChestError, RuntimeError) as error:  # a lack of memory is a RuntimeError
         status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
-        return replace(record, status=status, error=str(error), **_traces(trainer))
+        return replace(record, status=status, error=str(error), **_progress_of(trainer))
     finally:
-        release()
-    return replace(record, **_figures(summary), notes=tuple(trainer.state.notes))
+        free_memory()
+    return replace(
+        record,
+        **_progress_of(trainer),
+        best_epoch=summary.best_epoch,
+        best_score=summary.best_score,
+        criterion=summary.criterion,
+        notes=tuple(trainer.state.notes),
+    )
 
 
-def _begin(setup: TrainingComponents, folder: Path, observer: Observer) -> Trainer:
-    fill_run(folder, setup.config)
-    trainer = Trainer(setup, folder, observer)
+def _resume_or_begin(components: TrainingComponents, folder: Path, observer: Observer) -> Trainer:
+    fill_run(folder, components.config)
+    trainer = Trainer(components, folder, observer)
     try:
         trainer.resume()
-    except DeepChestError as error:  # its last checkpoint is lost, damaged or a stranger's
-        raise UsageError(error.message, again(folder)) from error
+    except DeepChestError as error:  # the last checkpoint is lost, damaged or of another run
+        raise UsageError(error.message, retrain_hint(folder)) from error
     return trainer
 
 
-def _traces(trainer: Trainer | None) -> dict[str, Any]:
-    if trainer is None:  # it had not begun
+def _progress_of(trainer: Trainer | None) -> dict[str, Any]:
+    if trainer is None:
         return {}
     position = trainer.state
     return {
@@ -147,22 +163,68 @@ def _traces(trainer: Trainer | None) -> dict[str, Any]:
     }
 
 
-def _figures(summary: TrainingSummary) -> dict[str, Any]:
-    values = asdict(summary)
-    names = (
-        "epochs",
-        "steps",
-        "best_epoch",
-        "best_score",
-        "criterion",
-        "initial_weights",
-        "batches",
-    )
-    return {name: values[name] for name in names}
-
-
-def release() -> None:
-    """Give back what a run has taken, so that the next one begins with as much."""
+def free_memory() -> None:
+    """Free what a finished run has allocated, for the next one."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def predict_test_split(
+    jobs: Sequence[Job],
+    dataset: RadiographDataset,
+    device: torch.device,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Predict the test split of each run with its best epoch, unless that was done before."""
+    missing = [job for job in jobs if not (job.folder / PREDICTIONS).is_file()]
+    for number, job in enumerate(missing):
+        view = job.view(dataset)
+        rows = view.rows("test")
+        try:
+            model = load_model(job.folder, device).classifier
+        except DeepChestError as error:
+            raise DeepChestError(error.message, retrain_hint(job.folder)) from error
+        predictions = predict_rows(model, ImageReader(view, device), rows, job.config.batch_size)
+        with atomic_write(job.folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
+            np.savez(file, rows=rows, probabilities=predictions.probabilities)
+        progress(number + 1, len(missing))
+
+
+def merge_predictions(jobs: Sequence[Job], dataset: RadiographDataset) -> Predictions:
+    """Return one table of the runs of an arm and a seed: all folds, or all single-task models.
+
+    Every image stands in it once, in the order of the data set.
+    """
+    loaded = {job.folder: _load_predictions(job, dataset) for job in jobs}
+    rows = np.unique(np.concatenate([job_rows for job_rows, _ in loaded.values()]))
+    table = np.full((len(rows), len(dataset.findings)), np.nan)
+    for job in jobs:
+        job_rows, probabilities = loaded[job.folder]
+        columns = [i for i, name in enumerate(dataset.findings) if job.finding in (None, name)]
+        table[np.ix_(np.searchsorted(rows, job_rows), np.array(columns))] = probabilities
+    return Predictions(
+        findings=dataset.findings,
+        probabilities=table,
+        labels=dataset.labels[rows],
+        known=dataset.known[rows],
+        patient_id=dataset.columns["patient_id"][rows],
+    )
+
+
+def _load_predictions(
+    job: Job, dataset: RadiographDataset
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    path, view = job.folder / PREDICTIONS, job.view(dataset)
+    try:
+        with path.open("rb") as file, np.load(file) as content:
+            rows, probabilities = content["rows"], content["probabilities"]
+        if not np.array_equal(rows, view.rows("test")):
+            raise ValueError("it holds other radiographs")
+        if probabilities.shape != (len(rows), len(view.findings)):
+            raise ValueError("it holds other findings")
+        return rows, probabilities.astype(np.float64)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise DeepChestError(
+            f"{path} is damaged: {error}.", "Remove the file and go on with --resume."
+        ) from error

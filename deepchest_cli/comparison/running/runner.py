@@ -1,4 +1,4 @@
-"""All runs of a comparison, one after the other, or one at a time on each of several devices."""
+"""Training of all runs of a comparison: in sequence, or in parallel on several devices."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from deepchest_cli.comparison.running.jobs import Job
-from deepchest_cli.comparison.running.run import RunRecord, kept_record, run_job
+from deepchest_cli.comparison.running.run import RunRecord, final_record, train_job
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.workers import CONTEXT, begin_worker, start_tracker
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
@@ -22,51 +22,51 @@ from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.training.progress import Observer, StepReport
 
-LOOK = 0.2  # seconds between two looks whether a signal has come
+POLL_SECONDS = 0.2  # between two checks for a signal
 
 
 class ComparisonObserver(Protocol):
-    """Who wants to know how a comparison is getting on."""
+    """Receives the progress of a comparison."""
 
     def on_progress(self, done: float, total: int) -> None:
-        """Hear how many runs are done, the one under way in part."""
+        """Receive the number of runs done, with the current one as a fraction."""
 
     def on_run(self, job: Job, record: RunRecord, done: int, total: int) -> None:
-        """Hear how a run has ended."""
+        """Receive the record of a run that has ended."""
 
     def on_note(self, text: str) -> None:
-        """Hear of something that the user should be told."""
+        """Receive a message for the user."""
 
 
-def run_all(
+def train_all(
     jobs: Sequence[Job],
     dataset: RadiographDataset,
     devices: Sequence[str],
     observer: ComparisonObserver,
 ) -> list[RunRecord]:
-    """Train what is not trained yet and return all records in the order of the jobs.
+    """Train the runs that are not final and return all records in the order of the jobs.
 
-    A single device works in this process. Raises `InterruptedRunError` with what is under way
-    saved.
+    A single device is used from this process. Raises `InterruptedRunError` with the state of
+    current runs saved.
     """
-    records = {job.folder: kept_record(job, dataset) for job in jobs}
-    waiting = [job for job in jobs if records[job.folder] is None]
+    records = {job.folder: final_record(job, dataset) for job in jobs}
+    missing = [job for job in jobs if records[job.folder] is None]
     for job in jobs:
-        if records[job.folder] is not None:  # it was killed just before it would have done this
+        if records[job.folder] is not None:  # there if killed between the record and this removal
             (job.folder / LAST).unlink(missing_ok=True)
-    count = len(jobs) - len(waiting)
-    results = _one_by_one if len(devices) == 1 else _side_by_side
-    watch = _Watch(observer, count, len(jobs))
-    with closing(results(waiting, dataset, devices, watch)) as coming:
-        for job, record in coming:
+    count = len(jobs) - len(missing)
+    train = _in_sequence if len(devices) == 1 else _in_parallel
+    progress = _RunProgress(observer, count, len(jobs))
+    with closing(train(missing, dataset, devices, progress)) as results:
+        for job, record in results:
             records[job.folder] = record
             count += 1
             observer.on_run(job, record, count, len(jobs))
     return [record for job in jobs if (record := records[job.folder]) is not None]
 
 
-class _Watch(Observer):
-    """Tells a comparison's observer of the steps of one run after the other."""
+class _RunProgress(Observer):
+    """The observer of single runs, which reports them as progress of the comparison."""
 
     def __init__(self, observer: ComparisonObserver, done: int, total: int) -> None:
         self.observer, self.done, self.total = observer, done, total
@@ -82,76 +82,82 @@ class _Watch(Observer):
         self.observer.on_note(text)
 
 
-def _one_by_one(
-    jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], watch: _Watch
+def _in_sequence(
+    jobs: Sequence[Job],
+    dataset: RadiographDataset,
+    devices: Sequence[str],
+    progress: _RunProgress,
 ) -> Any:
     with stop_on_signal() as stop:
         for job in jobs:
-            yield job, run_job(_on(job, devices[0]), dataset, watch)
-            watch.done += 1
-            _end_where_asked(stop)  # a signal may have come when the run had nothing left to save
+            yield job, train_job(_on(job, devices[0]), dataset, progress)
+            progress.done += 1
+            _raise_if_stopped(stop)  # the signal may have come after the run had saved everything
 
 
-def _end_where_asked(stop: StopRequest) -> None:
+def _raise_if_stopped(stop: StopRequest) -> None:
     if stop.exit_code is not None:
         raise InterruptedRunError("Interrupted; the state is saved.", "", stop.exit_code)
 
 
-def _side_by_side(
-    jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], watch: _Watch
+def _in_parallel(
+    jobs: Sequence[Job],
+    dataset: RadiographDataset,
+    devices: Sequence[str],
+    progress: _RunProgress,
 ) -> Any:
-    """Give each device a process of its own, which takes one job after the other."""
+    """Use one process for each device, with one job at a time."""
     start_tracker()
     free = CONTEXT.SimpleQueue()
     for device in devices:
         free.put(device)
-    left, coming = list(reversed(jobs)), dict[Future[RunRecord], Job]()
+    waiting, running = list(reversed(jobs)), dict[Future[RunRecord], Job]()
     with (
         stop_on_signal() as stop,
         ProcessPoolExecutor(len(devices), CONTEXT, _take_device, (free, len(devices))) as pool,
     ):
         try:
-            while left or coming:
-                while left and len(coming) < len(devices):  # none waits in a process that is to end
-                    job = left.pop()
-                    coming[pool.submit(_work, job, dataset.folder)] = job
-                for future in wait(coming, LOOK, FIRST_COMPLETED).done:
-                    yield coming.pop(future), future.result()
-                _end_where_asked(stop)
+            while waiting or running:
+                while waiting and len(running) < len(devices):  # a stop must not leave queued jobs
+                    job = waiting.pop()
+                    running[pool.submit(_work, job, dataset.folder)] = job
+                for future in wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+                _raise_if_stopped(stop)
         except BrokenProcessPool as error:
-            _end_where_asked(stop)  # a signal to all processes at once
+            _raise_if_stopped(stop)  # a signal to all processes at once
             raise DeepChestError(
-                "A training process has ended all of a sudden: killed, perhaps for want of memory.",
+                "A training process was killed, perhaps for lack of memory.",
                 "Go on with --resume, with fewer --devices or a smaller --batch-size.",
             ) from error
         except BaseException:
-            _end(coming)
+            _terminate(running)
             raise
 
 
-def _end(coming: Iterable[Future[RunRecord]]) -> None:
-    """Ask the runs under way to save and end, and wait until they have."""
+def _terminate(running: Iterable[Future[RunRecord]]) -> None:
+    """Let the current runs save their state and end."""
     for worker in active_children():
         worker.terminate()
-    wait(coming)
+    wait(running)
 
 
-_mine: list[str] = []  # the device of this process
+_process_device: list[str] = []  # of this process
 
 
 def _take_device(free: "SimpleQueue[str]", processes: int) -> None:
     begin_worker()
-    # more threads than cores wait for each other: ten times as slow
+    # with more threads than cores, training is ten times as slow
     torch.set_num_threads(max(torch.get_num_threads() // processes, 1))
-    _mine.append(free.get())
+    _process_device.append(free.get())
 
 
 def _work(job: Job, data: Path) -> RunRecord:
-    return run_job(_on(job, _mine[0]), _opened(data), Observer())
+    return train_job(_on(job, _process_device[0]), _open_once(data), Observer())
 
 
 @lru_cache(maxsize=1)
-def _opened(data: Path) -> RadiographDataset:
+def _open_once(data: Path) -> RadiographDataset:
     return open_dataset(data)
 
 

@@ -1,4 +1,4 @@
-"""Step times and memory of weighters, measured in turn on one model, so that noise is shared."""
+"""The cost of weighters: timed steps in turn on one model, so that noise affects all alike."""
 
 import copy
 import math
@@ -25,24 +25,24 @@ from deepchest_cli.training.optimization import build_optimizer
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 
-PREVALENCE = 0.1  # of labels that are drawn
+PREVALENCE = 0.1  # of synthetic labels
 PROCESS = Path("/proc/self")  # on Linux
 
 
 @dataclass
 class Candidate:
-    """A weighter in a training step, and what was measured of it."""
+    """A weighter in a training step, with its measurements by round."""
 
     step: TrainingStep
-    unused: Weighter  # the same, as it was before its first step
+    unused: Weighter  # a copy from before its first step
     seconds: list[float] = field(default_factory=list)
-    peak_memory_by_round: list[int] = field(default_factory=list)  # bytes
+    peak_memory_by_round: list[int] = field(default_factory=list)  # bytes; empty if unavailable
 
 
 def prepare_cost(
     config: TrainConfig, dataset: RadiographDataset, tasks: int | None = None
 ) -> tuple[TrainingComponents, Batch]:
-    """Return a model and one batch to take steps with; with `tasks`, so many findings are drawn."""
+    """Return a model and one batch; with `tasks`, that many findings have synthetic labels."""
     components = build_components(config, dataset=dataset)
     batch = next(batches(components.reader, components.training_rows, config.batch_size))
     if tasks is None:
@@ -52,8 +52,8 @@ def prepare_cost(
     classifier = Classifier(architecture).to(components.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = (torch.rand(config.batch_size, tasks) < PREVALENCE).float().to(components.device)
     known = torch.ones_like(labels, dtype=torch.bool)
-    drawn = replace(batch, labels=labels, known=known)
-    return replace(components, classifier=classifier, label_loss=cross_entropy), drawn
+    components = replace(components, classifier=classifier, label_loss=cross_entropy)
+    return components, replace(batch, labels=labels, known=known)
 
 
 def candidates(
@@ -62,10 +62,9 @@ def candidates(
     """Return the weighter of each configuration in a training step of its own, on one model."""
     findings = components.classifier.architecture.findings
     context = Context(0, torch.full((len(findings),), PREVALENCE), components.config.epochs)
-    # the moments of one run, whatever the number of weighters: each optimizer of its own would
-    # hold as much as the model or twice that
+    # all optimizers share their moments, each set of which would be as large as the model, or twice
     moments: dict[torch.Tensor, Any] = {p: {} for p in components.classifier.parameters()}
-    found = {}
+    measured = {}
     for name, config in configs.items():
         options = dict(text.split("=", 1) for text in config.weighter_option)
         weighter = build_weighter(config.weighter, findings, options, context)
@@ -75,34 +74,34 @@ def candidates(
         optimizer.state.update(moments)
         level = replace(components.config, gradient_level=config.gradient_level)
         changed = replace(components, weighter=weighter, optimizer=optimizer, config=level)
-        found[name] = Candidate(TrainingStep(changed), copy.deepcopy(weighter))
-    return found
+        measured[name] = Candidate(TrainingStep(changed), copy.deepcopy(weighter))
+    return measured
 
 
-def measure(found: dict[str, Candidate], batch: Batch, rounds: int) -> None:
-    """Let all take a step in every round, each beginning in its turn; a first round warms up.
+def measure(measured: dict[str, Candidate], batch: Batch, rounds: int) -> None:
+    """Time a step of every candidate in each round, in rotated order, after a round of warm-up.
 
-    A weighter that fails in that first step is removed from `found`; the error of the first of
-    them is raised.
+    A candidate that fails in the warm-up is removed from `measured`; the first one's error is
+    raised.
     """
-    for name, candidate in list(found.items()):
+    for name, candidate in list(measured.items()):
         try:
-            _take(candidate, batch, 0)
-        except (DeepChestError, RuntimeError):  # memory that runs out, too
-            if name == next(iter(found)):
+            _take_step(candidate, batch, 0)
+        except (DeepChestError, RuntimeError):  # a lack of memory is a RuntimeError
+            if name == next(iter(measured)):
                 raise
-            del found[name]
-    order = list(found.values())
+            del measured[name]
+    order = list(measured.values())
     for candidate in order:
         candidate.seconds.clear()
         candidate.peak_memory_by_round.clear()
     for number in range(1, rounds + 1):
         turn = number % len(order)
         for candidate in order[turn:] + order[:turn]:
-            _take(candidate, batch, number)
+            _take_step(candidate, batch, number)
 
 
-def _take(candidate: Candidate, batch: Batch, number: int) -> None:
+def _take_step(candidate: Candidate, batch: Batch, number: int) -> None:
     candidate.step.components.classifier.train()
     device = batch.labels.device
     _reset_step_peak(device)
@@ -139,7 +138,7 @@ def _step_peak(device: torch.device) -> int | None:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The mean of the rounds' ratios of two step times, with its 95 % interval."""
+    """The geometric mean over the rounds of a ratio of step times, with its 95 % interval."""
 
     estimate: float
     low: float
@@ -147,18 +146,14 @@ class Ratio:
 
 
 def ratio(seconds: Sequence[float], others: Sequence[float]) -> Ratio:
-    """Return how many times as long steps take as `others` of the same rounds.
-
-    The mean is that of the logarithms, so that swapping the two gives the inverse.
-    """
+    """Return the geometric mean of the ratios of step times in the same rounds."""
     logs = [math.log(one / other) for one, other in zip(seconds, others, strict=True)]
-    middle = statistics.mean(logs)
-    reach = half_width(logs)
-    return Ratio(math.exp(middle), math.exp(middle - reach), math.exp(middle + reach))
+    mean, half = statistics.mean(logs), half_width(logs)
+    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
 
 
 def cost_of(candidate: Candidate, baseline: Candidate, passes: str) -> dict[str, Any]:
-    """Return what was measured of a weighter, in plain values."""
+    """Return a weighter's measurements in plain values."""
     times = ratio(candidate.seconds, baseline.seconds)
     median = statistics.median(candidate.seconds)
     return {
@@ -167,7 +162,7 @@ def cost_of(candidate: Candidate, baseline: Candidate, passes: str) -> dict[str,
         "ratio": times.estimate,
         "ratio_low": times.low,
         "ratio_high": times.high,
-        "seconds": list(candidate.seconds),
+        "step_seconds_by_round": list(candidate.seconds),
         "peak_memory": max(candidate.peak_memory_by_round, default=None),
         "peak_memory_by_round": list(candidate.peak_memory_by_round),
         "device": candidate.step.components.device.type,

@@ -3,9 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepchest_cli.comparison.analysis.overall import delta_m, mean_ranks
-from deepchest_cli.comparison.analysis.scores import Scores, quantities, rarest_third, score
-from deepchest_cli.comparison.analysis.tables import differences, finding_differences
+from deepchest_cli.comparison.analysis.metrics import (
+    Scores,
+    delta_m,
+    differences,
+    finding_differences,
+    mean_ranks,
+    rarest_tertile,
+    score,
+    summary_metrics,
+)
 from deepchest_cli.evaluation.bootstrap import resample_patients
 from deepchest_cli.evaluation.predictions import Predictions
 
@@ -43,14 +50,14 @@ def test_a_weighter_that_ignores_findings_is_found_out_for_those(arms):
     worse = [name for name in FINDINGS if rows[name]["auroc"]["verdict"] == "worse"]
     assert worse == [FINDINGS[column] for column in IGNORED]
     others = {label: arms[label] for label in ("ignoring", "alike")}
-    whole = differences(others, equal, quantities(np.array([0])))
+    whole = differences(others, equal, summary_metrics(np.array([0])))
     assert whole["ignoring"]["macro_auroc"]["verdict"] == "worse"
     assert whole["ignoring"]["macro_loss"]["verdict"] == "worse"
     assert whole["alike"]["macro_auroc"]["verdict"] == "inconclusive"
 
 
 def test_a_weighter_is_no_different_from_itself(arms):
-    whole = differences({"same": arms["equal"]}, arms["equal"], quantities(np.array([0])))
+    whole = differences({"same": arms["equal"]}, arms["equal"], summary_metrics(np.array([0])))
     row = whole["same"]["macro_auroc"]
     assert (row["estimate"], row["p"], row["seeds_needed"]) == (0.0, 1.0, None)
 
@@ -79,9 +86,9 @@ def test_patients_are_counted_with_and_without_a_finding():
     assert found.tolist() == [[1], [2]]
 
 
-def test_the_rare_third_are_the_findings_with_the_fewest_positives():
-    assert sorted(rarest_third(np.array([9, 1, 5, 2, 7, 3]))) == [1, 3]
-    assert list(rarest_third(np.array([4, 3]))) == [1]
+def test_the_rarest_tertile_has_the_findings_with_the_fewest_positives():
+    assert sorted(rarest_tertile(np.array([9, 1, 5, 2, 7, 3]))) == [1, 3]
+    assert list(rarest_tertile(np.array([4, 3]))) == [1]
 
 
 def of_aurocs(*seeds):
@@ -93,8 +100,8 @@ def test_delta_m_as_worked_by_hand():
     found = delta_m(of_aurocs([0.6, 0.8], [0.8, 1.0]), of_aurocs([0.8, 0.6]), ("a", "b"))
     assert found["mean"] == pytest.approx(18.75)
     assert found["median"] == pytest.approx(18.75)
-    assert found["worst"]["finding"] == "a"
-    assert found["skill"] == pytest.approx(100 * (-1 / 3 + 3) / 2)
+    assert found["worst_finding"] == {"finding": "a", "percent": pytest.approx(-12.5)}
+    assert found["chance_corrected"] == pytest.approx(100 * (-1 / 3 + 3) / 2)
 
 
 def test_mean_ranks_share_ties_and_leave_undefined_findings_out():

@@ -1,0 +1,246 @@
+"""The metrics of each weighter by seed and resampled patients, their differences and tests."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from deepchest_cli.evaluation.bootstrap import Resampling, resampled
+from deepchest_cli.evaluation.metrics import OF_POSITIVES, Floats, per_finding
+from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.statistics import (
+    LEVEL,
+    MIN_PATIENTS,
+    MIN_SEEDS,
+    Difference,
+    difference,
+    holm,
+    mean_of_defined,
+    min_of_defined,
+    verdict,
+)
+
+METRICS = ("auroc", "average_precision", "accuracy", "f1", "loss")
+LOWER_IS_BETTER = ("loss",)
+CHANCE_AUROC = 0.5
+Samples = tuple[Floats, Floats]  # a metric by seed (S,), and by seed and replicate (S, B)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One weighter's metrics for S seeds, B replicates of the patients and T findings."""
+
+    values: dict[str, Floats]  # metric to (S, T)
+    replicates: dict[str, Floats]  # metric to (S, B, T)
+    patients: NDArray[np.int64]  # (2, T), number with an image with, and without, the finding
+
+    def of_finding(self, metric: str, column: int) -> Samples:
+        """Return a metric of one finding."""
+        return self.values[metric][:, column], self.replicates[metric][:, :, column]
+
+
+def score(seeds: Sequence[Predictions], resampling: Resampling) -> Scores:
+    """Return the metrics of the predictions of each seed, all on the same images."""
+    return Scores(
+        {m: np.stack([per_finding(m, table) for table in seeds]) for m in METRICS},
+        {m: np.stack([resampled(m, table, resampling) for table in seeds]) for m in METRICS},
+        _patient_counts(seeds[0]),
+    )
+
+
+def _patient_counts(table: Predictions) -> NDArray[np.int64]:
+    masks = [(table.labels == label) & (table.known == 1) for label in (1, 0)]
+    counts = [
+        [len(np.unique(table.patient_id[mask[:, i]])) for i in range(len(table.findings))]
+        for mask in masks
+    ]
+    return np.array(counts, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class SummaryMetric:
+    """A metric of a whole model, reduced from a metric of its findings."""
+
+    name: str
+    title: str
+    metric: str
+    reduce: Callable[[Floats], Floats]  # (..., T) to (...)
+
+    def of(self, scores: Scores) -> Samples:
+        """Return the metric of a weighter."""
+        values, replicates = scores.values[self.metric], scores.replicates[self.metric]
+        return self.reduce(values), self.reduce(replicates)
+
+
+MACRO_AUROC = SummaryMetric("macro_auroc", "Macro AUROC", "auroc", mean_of_defined)
+MACRO_ACCURACY = SummaryMetric("macro_accuracy", "Accuracy", "accuracy", mean_of_defined)
+
+
+def summary_metrics(rarest: NDArray[np.int64]) -> tuple[SummaryMetric, ...]:
+    """Return the metrics that models are compared by, the primary one first.
+
+    rarest: columns of the rarest tertile of findings.
+    """
+
+    def over_rarest(values: Floats) -> Floats:
+        return mean_of_defined(values[..., rarest])
+
+    return (
+        MACRO_AUROC,
+        SummaryMetric("macro_average_precision", "Macro AP", "average_precision", mean_of_defined),
+        MACRO_ACCURACY,
+        SummaryMetric("macro_f1", "Macro F1", "f1", mean_of_defined),
+        SummaryMetric("macro_loss", "Loss", "loss", mean_of_defined),
+        SummaryMetric("worst_auroc", "AUROC of the worst finding", "auroc", min_of_defined),
+        SummaryMetric("rarest_tertile_auroc", "AUROC of the rarest tertile", "auroc", over_rarest),
+    )
+
+
+def rarest_tertile(positives: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the columns of the third of findings (T,) with the fewest training positives."""
+    return np.argsort(positives, kind="stable")[: max(round(len(positives) / 3), 1)]
+
+
+def describe(samples: Samples) -> dict[str, Any]:
+    """Return the mean and the SD over seeds, and the interval of the mean over patients."""
+    by_seed, by_replicate = samples
+    means = by_replicate.mean(axis=0)
+    means = means[np.isfinite(means)]
+    low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2]) if len(means) else (np.nan, np.nan)
+    return {
+        "mean": float(by_seed.mean()),
+        "sd": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
+        "low": float(low),
+        "high": float(high),
+        "by_seed": by_seed.tolist(),
+    }
+
+
+def finding_metrics(scores: Scores, findings: Sequence[str]) -> dict[str, Any]:
+    """Return each finding's metrics."""
+    return {
+        finding: {metric: describe(scores.of_finding(metric, i)) for metric in METRICS}
+        for i, finding in enumerate(findings)
+    }
+
+
+def differences(
+    arms: Mapping[str, Scores], baseline: Scores, metrics: Sequence[SummaryMetric]
+) -> dict[str, dict[str, Any]]:
+    """Return the differences to the baseline by arm and metric, corrected over the arms."""
+    tables: dict[str, dict[str, Any]] = {label: {} for label in arms}
+    for metric in metrics:
+        pairs = [paired(metric.of(scores), metric.of(baseline)) for scores in arms.values()]
+        rows = tested(pairs, metric.metric in LOWER_IS_BETTER)
+        for label, row in zip(arms, rows, strict=True):
+            tables[label][metric.name] = row
+    return tables
+
+
+def finding_differences(
+    scores: Scores, baseline: Scores, findings: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return an arm's differences by finding and metric, corrected over the findings.
+
+    A finding with fewer than `MIN_PATIENTS` on either side is not tested by metrics of positives.
+    """
+    tables: dict[str, dict[str, Any]] = {finding: {} for finding in findings}
+    too_few = scores.patients.min(axis=0) < MIN_PATIENTS
+    for metric in METRICS:
+        pairs = [
+            paired(scores.of_finding(metric, i), baseline.of_finding(metric, i))
+            for i in range(len(findings))
+        ]
+        if metric in OF_POSITIVES:
+            pairs = [
+                Difference(pair.estimate, pair.seeds) if few else pair
+                for pair, few in zip(pairs, too_few, strict=True)
+            ]
+        rows = tested(pairs, metric in LOWER_IS_BETTER)
+        for finding, row in zip(findings, rows, strict=True):
+            tables[finding][metric] = row
+    return tables
+
+
+def paired(samples: Samples, baseline: Samples) -> Difference:
+    """Return the difference to the baseline, paired by seed and by patient."""
+    return difference(samples[0] - baseline[0], samples[1] - baseline[1])
+
+
+def tested(family: Sequence[Difference], lower_is_better: bool) -> list[dict[str, Any]]:
+    """Return a family of differences with p-values corrected for their number."""
+    p_values = [one.p_value() for one in family]
+    rows = []
+    for one, p, p_holm in zip(family, p_values, holm(p_values), strict=True):
+        low, high = one.interval() or (None, None)
+        rows.append(
+            {
+                "estimate": one.estimate,
+                "low": low,
+                "high": high,
+                "p": p,
+                "p_holm": p_holm,
+                "verdict": verdict(one.estimate, p_holm, lower_is_better),
+                "seeds": one.seeds,
+                "seeds_needed": _seeds_needed(one, len(family)),
+                "seed_variance": one.seed_variance,
+                "patient_variance": one.patient_variance,
+                "interaction_variance": one.interaction_variance,
+            }
+        )
+    return rows
+
+
+def _seeds_needed(one: Difference, tests: int) -> int | None:
+    """Return the seeds for significance at the strictest of Holm's levels."""
+    if one.standard_error is None:
+        too_few = one.seeds < MIN_SEEDS and np.isfinite(one.estimate)
+        return MIN_SEEDS if too_few else None
+    return one.seeds_needed(LEVEL / max(tests, 1))
+
+
+def mean_ranks(arms: Mapping[str, Scores]) -> dict[str, float]:
+    """Return the mean over the findings of each arm's rank by AUROC; 1 is the best.
+
+    The ranks depend on which arms are compared.
+    """
+    table = np.stack([scores.values["auroc"].mean(axis=0) for scores in arms.values()])  # (M, T)
+    defined = np.isfinite(table).all(axis=0)
+    if not defined.any():
+        return dict.fromkeys(arms, float("nan"))
+    ranks = rankdata(-table[:, defined], axis=0)
+    return dict(zip(arms, ranks.mean(axis=1).tolist(), strict=True))
+
+
+def delta_m(scores: Scores, single_task: Scores, findings: Sequence[str]) -> dict[str, Any]:
+    """Return Delta-m in percent relative to models of one finding each: positive is better.
+
+    It is the mean over the findings of (M - B) / B, where M and B are the mean AUROC over the
+    seeds. `chance_corrected` takes AUROC - 0.5 in the denominator, over findings with B > 0.5.
+    """
+    values, base = (one.values["auroc"].mean(axis=0) for one in (scores, single_task))
+    percent = 100 * (values - base) / base
+    defined = np.flatnonzero(np.isfinite(percent))
+    if not len(defined):
+        return {
+            "mean": None, "median": None, "worst_finding": None, "chance_corrected": None,
+            "findings": {},
+        }  # fmt: skip
+    worst = defined[np.argmin(percent[defined])]
+    return {
+        "mean": float(percent[defined].mean()),
+        "median": float(np.median(percent[defined])),
+        "worst_finding": {"finding": findings[worst], "percent": float(percent[worst])},
+        "chance_corrected": _chance_corrected(values, base),
+        "findings": {name: float(percent[i]) for i, name in enumerate(findings)},
+    }
+
+
+def _chance_corrected(values: Floats, base: Floats) -> float | None:
+    able = np.isfinite(values) & (base > CHANCE_AUROC)
+    if not able.any():
+        return None
+    return float((100 * (values - base)[able] / (base[able] - CHANCE_AUROC)).mean())

@@ -1,0 +1,95 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deepchest_cli.comparison.running.jobs import Arm, Job, merge_weighters, parse_arms
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class LaterConfig(TrainConfig):
+    """A configuration of a later version, with one more flag."""
+
+    focus: float = 0.0
+
+
+def settings(config=TrainConfig, finding=None, **changes):
+    return Job(Arm("dwa", "dwa"), config(**changes), Path("x"), finding=finding).settings
+
+
+def test_settings_hash_ignores_defaults_and_flags_of_later_versions():
+    assert settings() == settings(epochs=TrainConfig.epochs) == settings(LaterConfig)
+    assert settings(epochs=3) == settings(LaterConfig, epochs=3)
+    assert settings(LaterConfig) != settings(LaterConfig, focus=1.0)
+
+
+def test_settings_hash_depends_on_what_determines_the_results():
+    hashes = [
+        settings(),
+        settings(epochs=3),
+        settings(seed=1),
+        settings(weighter="dwa"),
+        settings(weighter="dwa", weighter_option=("temperature=1",)),
+        settings(finding="Mass"),
+    ]
+    assert len(set(hashes)) == len(hashes)
+    assert settings(device="cuda", cache="host", data=Path("elsewhere")) == settings()
+
+
+def test_settings_hash_covers_the_files_that_settings_name(tmp_path):
+    file = tmp_path / "file"
+    for changes in ({"weighter_option": (f"file={file}",)}, {"weights": str(file)}):
+        hashes = set()
+        for content in ("1", "2"):
+            file.write_text(content)
+            hashes.add(settings(**changes))
+        assert len(hashes) == 2
+
+
+def test_equal_comes_first_whether_it_is_named_or_not():
+    expected = (Arm("equal", "equal"), Arm("dwa", "dwa"))
+    assert parse_arms("dwa") == parse_arms("dwa, equal") == expected
+
+
+def test_options_stand_in_brackets_and_may_have_commas_of_their_own():
+    _, one, other = parse_arms(
+        "fixed[weights=Mass:1,Hernia:2],deepchest[signal=auroc,part=training]"
+    )
+    assert (one.weighter, one.options) == ("fixed", ("weights=Mass:1,Hernia:2",))
+    assert (other.weighter, other.options) == ("deepchest", ("signal=auroc", "part=training"))
+    assert other.label == "deepchest[signal=auroc,part=training]"
+
+
+def test_spaces_count_only_inside_a_value():
+    _, one, other = parse_arms("fixed[ file=my weights.toml ] , dwa[]")
+    assert one.options == ("file=my weights.toml",)
+    assert (other.label, other.options) == ("dwa", ())
+
+
+def test_long_options_make_a_short_folder_of_their_own():
+    weights = "fixed[weights=" + ",".join(f"Finding{i}:0.0714285714" for i in range(14))
+    _, one, other = parse_arms(f"{weights}],{weights}1]")
+    assert max(len(one.folder), len(other.folder)) < 128
+    assert one.folder != other.folder
+
+
+def test_merged_lists_keep_every_weighter():
+    assert merge_weighters("dwa,rlw[x=1]", "famo,dwa") == "equal,dwa,rlw[x=1],famo"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dwa,rlw,dwa", "lists dwa twice"),
+        ("equal", "nothing to compare"),
+        ("", "nothing to compare"),
+        ("deepchest[signal", "cannot read"),
+        ("deepchest[signal]", "KEY=VALUE"),
+        ("deepchest[signal=auroc,signal=loss]", "given twice"),
+    ],
+)
+def test_invalid_lists_are_refused(text, words):
+    with pytest.raises(UsageError, match=words):
+        parse_arms(text)
