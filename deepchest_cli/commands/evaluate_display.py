@@ -3,24 +3,24 @@
 import math
 from typing import Any
 
-from deepchest_cli.data.text import count_of, p_value
+from deepchest_cli.data.text import count_of
 from deepchest_cli.files import to_csv
-from deepchest_cli.terminal import Terminal, number, table_of
+from deepchest_cli.reporting.numbers import interval, number, p_value, signed, with_interval
+from deepchest_cli.terminal import Terminal, table_of
 
-COLUMNS = {  # heading: metric
-    "AUROC": "auroc",
-    "AP": "average_precision",
+COLUMNS = {  # metric: heading; in brackets, the baseline of the column before it
+    "auroc": "AUROC",
+    "average_precision": "AP",
     "prevalence": "prevalence",
-    "ap_over_prevalence": "ap_over_prevalence",
+    "ap_over_prevalence": "AP / prevalence",
     "accuracy": "accuracy",
-    "(of nothing)": "accuracy_all_negative",
-    "F1": "f1",
-    "F1 macro": "f1_class_mean",
-    "(nothing's)": "f1_class_mean_all_negative",
-    "F1 micro": "f1_micro",
-    "F1 weighted": "f1_weighted",
+    "accuracy_all_negative": "(all-negative)",
+    "f1": "F1",
+    "f1_class_mean": "class-mean F1",
+    "f1_class_mean_all_negative": "(all-negative)",
+    "f1_weighted": "weighted F1",
     "loss": "loss",
-    "(prevalence's)": "prevalence_baseline_loss",
+    "prevalence_baseline_loss": "(prevalence baseline)",
 }
 WITH_INTERVAL = ("auroc", "average_precision")
 ATTRIBUTES = ("sex", "age", "view")  # crossings are in the other outputs
@@ -36,7 +36,7 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
     elif form == "csv":
         terminal.text(findings_csv(document))
     else:
-        terminal.table(table_of(["Finding", "n+", *_headings(document)], _rows(document)))
+        terminal.table(table_of(["Finding", "positives", *_headings(document)], _rows(document)))
         terminal.line("")
         for line in (_subject(document), *_cautions(document), *_summary(document)):
             terminal.line(line)
@@ -46,7 +46,7 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
 
 
 def findings_csv(document: Document) -> str:
-    """Return the findings and the macro mean as CSV, intervals beside their figures."""
+    """Return the findings and the macro mean as CSV, intervals beside their metrics."""
     from deepchest_cli.evaluation.output.tables import finding_rows
 
     rows = list(finding_rows(document))
@@ -55,10 +55,10 @@ def findings_csv(document: Document) -> str:
 
 def _headings(document: Document) -> list[str]:
     headings = []
-    for heading, metric in COLUMNS.items():
+    for metric, heading in COLUMNS.items():
         headings.append(heading)
         if metric in WITH_INTERVAL and document["bootstrap_replicates"]:
-            headings.append("95 % interval")
+            headings.append("95 % CI")
     return headings
 
 
@@ -68,21 +68,12 @@ def _rows(document: Document) -> list[list[str]]:
     rows = []
     for name, positives, values in entries:
         row = [name, positives]
-        for metric in COLUMNS.values():
+        for metric in COLUMNS:
             row.append(number(values[metric], 1 if metric == "ap_over_prevalence" else 3))
             if metric in WITH_INTERVAL and document["bootstrap_replicates"]:
-                row.append(_interval(values["intervals"][metric]))
+                row.append(interval(values["intervals"][metric]))
         rows.append(row)
     return rows
-
-
-def _interval(found: Document) -> str:
-    low, high = number(found["low"]), number(found["high"])
-    return low if low == "–" else f"{low} to {high}"
-
-
-def _with_interval(found: Document) -> str:
-    return f"{number(found['value'])} ({_interval(found)})"
 
 
 def _subject(document: Document) -> str:
@@ -98,31 +89,29 @@ def _subject(document: Document) -> str:
 
 
 def _cautions(document: Document) -> list[str]:
-    from deepchest_cli.evaluation.output import words
+    from deepchest_cli.evaluation.output import statements
 
-    cautions = (words.overlap, words.undefined, words.few_patients)
-    return [said for caution in cautions if (said := caution(document))]
+    cautions = (statements.overlap, statements.undefined, statements.few_patients)
+    return [text for caution in cautions if (text := caution(document))]
 
 
 def _summary(document: Document) -> list[str]:
     lines = []
     if document["split_title"]:
         lines.append(f"These are {document['split_title']}.")
-    baseline = document["baseline"]
-    if baseline:
-        lines.append(
-            "Age, sex and view alone: macro AUROC " + _with_interval(baseline["macro_auroc"])
-        )
+    if document["baseline"]:
+        macro = with_interval(document["baseline"]["macro_auroc"])
+        lines.append(f"Metadata baseline (age, sex and view alone): macro AUROC {macro}")
     lines += [
-        f"{row['title']}: macro AUROC {row['macro_auroc']:.3f} on the same images [{row['source']}]"
+        f"{row['title']}: macro AUROC {number(row['macro_auroc'])} on the same images "
+        f"[{row['source']}]"
         for row in document["references"]["rows"]
     ]
-    lines += [*_points(document), *_calibration(document), *_groups(document)]
-    lines += [*_localization(document), *_relabels(document)]
-    return lines
+    lines += [*_operating_point(document), *_calibration(document), *_subgroups(document)]
+    return [*lines, *_localization(document), *_expert_labels(document)]
 
 
-def _points(document: Document) -> list[str]:
+def _operating_point(document: Document) -> list[str]:
     points = document["operating_points"]
     if not points["findings"]:
         return [f"No operating points and no calibration. {document['choices']['note']}"]
@@ -131,75 +120,79 @@ def _points(document: Document) -> list[str]:
     rates = []
     for name in ("sensitivity", "specificity", "ppv", "npv"):
         found = [e[name]["value"] for e in entries if not math.isnan(e[name]["value"])]
-        rates.append(f"{name} {number(sum(found) / len(found)) if found else '–'}")
-    return [f"At the thresholds of validation ({rule}), means: {', '.join(rates)}"]
+        title = name.upper() if len(name) == 3 else name
+        rates.append(f"{title} {number(sum(found) / len(found) if found else None)}")
+    return [f"Thresholds chosen on validation ({rule}), means over findings: {', '.join(rates)}"]
 
 
 def _calibration(document: Document) -> list[str]:
-    found = document["calibration"]
-    before, after = found["macro"]["before"], found["macro"]["after"]
+    from deepchest_cli.evaluation.output import statements
+
+    macro = document["calibration"]["macro"]
+    before, after, scaled = macro["before"], macro["after"], macro["calibrated_findings"]
     if not after:
         return []
-    scaled = found["macro"]["calibrated_findings"]
+    others = len(document["findings"]) - scaled
     return [
-        f"Calibration ({found['method']}), {count_of(scaled, 'finding')}, "
-        f"{count_of(len(document['findings']) - scaled, 'left as it is', 'left as they are')}: "
-        f"ECE {number(before['ece'], 4)} to {number(after['ece'], 4)}, "
-        f"Brier skill {number(before['brier_skill'])} to {number(after['brier_skill'])}"
+        f"{statements.calibration_method(document)} of {count_of(scaled, 'finding')} "
+        f"({others} not calibrated): ECE {number(before['ece'], 4)} before, "
+        f"{number(after['ece'], 4)} after; Brier skill score {number(before['brier_skill'])} "
+        f"before, {number(after['brier_skill'])} after"
     ]
 
 
-def _groups(document: Document) -> list[str]:
+def _subgroups(document: Document) -> list[str]:
     groups = [g for g in document["subgroups"]["groups"] if g["attribute"] in ATTRIBUTES]
     known = [g for g in groups if not math.isnan(g["macro_auroc"]["value"])]
     lowest = sorted(known, key=lambda group: group["macro_auroc"]["value"])[:SHOWN_GROUPS]
     if not lowest:
         return []
     named = [
-        f"{g['attribute']} {g['group']} {_with_interval(g['macro_auroc'])}"
-        f" over {g['scored_findings']}"
+        f"{g['attribute']} {g['group']} {with_interval(g['macro_auroc'])} over "
+        f"{count_of(g['scored_findings'], 'finding')}"
         for g in lowest
     ]
-    return [f"Subgroups with the lowest macro AUROC over their scored findings: {'; '.join(named)}"]
+    return [f"Subgroups with the lowest macro AUROC: {'; '.join(named)}"]
 
 
 def _localization(document: Document) -> list[str]:
+    from deepchest_cli.evaluation.output.statements import MAP_NAMES
+
     found = document["localization"]
     if not found:
         return []
     maps = ", ".join(
-        f"{kind.replace('_', '-')} {_with_interval(entry['all']['pointing'])}"
+        f"{MAP_NAMES[kind]} {with_interval(entry['all']['pointing'])}"
         for kind, entry in found["maps"].items()
     )
     return [
-        f"Pointing game on {count_of(found['boxes'], 'box')}: {maps}; chance by area "
+        f"Pointing-game accuracy on {count_of(found['boxes'], 'box')}: {maps}; random baseline "
         f"{number(found['chance']['all'])}"
     ]
 
 
-def _relabels(document: Document) -> list[str]:
+def _expert_labels(document: Document) -> list[str]:
     found = document["expert_labels"]
     if not found:
         return []
     return [
-        f"By radiologists' labels, {name} ({count_of(entry['images'], 'image')}, "
-        f"{entry['positives']:,} positive): AUROC {_with_interval(entry['auroc'])}; NIH's own "
-        f"label has PPV {number(entry['nih_ppv']['value'])}"
+        f"Expert labels, {name} ({count_of(entry['images'], 'image')}, "
+        f"{entry['positives']:,} positive): AUROC {with_interval(entry['auroc'])}; PPV of NIH's "
+        f"label {number(entry['nih_ppv']['value'])}"
         for name, entry in found["findings"].items()
     ]
 
 
-def _differences(against: Document) -> Any:
-    columns = ["Minus " + against["other"]]
+def _differences(compared: Document) -> Any:
+    columns = ["Difference to " + compared["other"]]
     for metric in ("AUROC", "AP"):
-        columns += [metric, "95 % interval", "p (Holm)", "verdict"]
-    entries = [*against["findings"].items(), ("Macro mean", against["macro"])]
+        columns += [metric, "95 % CI", "p (Holm)", "verdict"]
     rows = []
-    for name, found in entries:
+    for name, found in [*compared["findings"].items(), ("Macro mean", compared["macro"])]:
         row = [name]
         for metric in ("auroc", "average_precision"):
             one = found[metric]
-            p = p_value(one["p_holm"])
-            row += [number(one["difference"]), _interval(one), p, one["verdict"]]
+            row += [signed(one["difference"]), interval(one, sign=True)]
+            row += [p_value(one["p_holm"]), one["verdict"]]
         rows.append(row)
     return table_of(columns, rows)

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from deepchest_cli.evaluation.output.curves import (
+from deepchest_cli.evaluation.output.plots import (
     TOLERANCE,
     distances,
     precision_recall_curve,
+    precision_recall_figure,
     roc_curve,
+    roc_figure,
     thinned,
 )
-from deepchest_cli.evaluation.output.pictures import precision_recall_figure, roc_figure
 
 CHANCE = np.random.default_rng(0)
 
