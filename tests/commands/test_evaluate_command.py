@@ -319,7 +319,7 @@ FILES = (
     "calibration.csv", "confusion.png", "differences.csv", "errors.png", "findings.csv",
     "localization.csv", "model-card.md", "operating-points.csv", "precision-recall.png",
     "predictions.csv", "reliability.csv", "reliability.png", "report.html", "results.json",
-    "roc.png", "subgroups.csv", "subgroups.png",
+    "roc.png", "subgroups.csv",  # no group has enough patients for a plot
 )  # fmt: skip
 
 
@@ -342,7 +342,7 @@ def test_a_report_is_complete_and_stands_alone(reported):
     assert document["compared_to"]["macro"]["auroc"]["difference"] == 0
     assert document["localization"]["boxes"] == 1
     page = (folder / "report.html").read_text()
-    assert page.count("<img") == 6
+    assert page.count("<img") == 5
     assert 'src="http' not in page and "href=" not in page
     assert "$" not in page.split("</style>")[1].split("data:image")[0]
     assert "not recognized as a whole published test split" in page
