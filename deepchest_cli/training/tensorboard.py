@@ -1,4 +1,4 @@
-"""The figures of a run for TensorBoard."""
+"""The metrics of a run for TensorBoard."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ def find_writer() -> type["SummaryWriter"]:
 class TensorBoardLog:
     """An observer that logs every epoch under the run's folder; a resumed run goes on there.
 
-    Undefined values are left out. Raises `UsageError` when TensorBoard is not installed.
+    Undefined values are not logged. Raises `UsageError` when TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, findings: Sequence[str]) -> None:
@@ -37,12 +37,12 @@ class TensorBoardLog:
         self.writer = find_writer()(folder / EVENTS)
 
     def on_step(self, report: StepReport) -> None:
-        """Log nothing: reading a step's figures would wait for the device."""
+        """Log nothing: reading a step's losses would wait for the device."""
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Log an epoch, and make sure that it is on disk."""
-        for part, metrics in (("training", report.training), ("validation", report.validation)):
-            scalars = ((f"{part}/{metric}", report.macro(part, metric)) for metric in metrics)
+        """Log an epoch and write it to disk."""
+        for split, metrics in (("training", report.training), ("validation", report.validation)):
+            scalars = ((f"{split}/{metric}", report.macro(split, metric)) for metric in metrics)
             self._add(scalars, report.epoch)
         if "auroc" in report.validation:
             self._add(self._each("auroc", report.validation["auroc"]), report.epoch)
@@ -55,10 +55,10 @@ class TensorBoardLog:
         """Log nothing: notes are for the person who started the run."""
 
     def on_warning(self, text: str) -> None:
-        """Log nothing: nor are warnings."""
+        """Log nothing: warnings are for the person who started the run, too."""
 
     def close(self) -> None:
-        """Write what is left and let go of the file."""
+        """Write what is left and close the file."""
         self.writer.close()
 
     def _each(self, group: str, values: Tensor) -> list[tuple[str, float]]:

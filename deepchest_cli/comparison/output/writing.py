@@ -1,4 +1,4 @@
-"""What a comparison leaves in its folder: results.json, tables, pictures and the report."""
+"""What a comparison leaves in its folder: results.json, tables, plots and the report."""
 
 from pathlib import Path
 from typing import Any

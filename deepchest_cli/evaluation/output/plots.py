@@ -47,7 +47,7 @@ def _panels(
     return figure
 
 
-def _known(table: Predictions, column: int) -> tuple[Any, Floats]:
+def _known_rows(table: Predictions, column: int) -> tuple[Any, Floats]:
     rows = table.known[:, column] == 1
     return table.labels[rows, column], table.probabilities[rows, column]
 
@@ -60,7 +60,7 @@ def roc_figure(document: Document, table: Predictions) -> "Figure":
     """Return the ROC curves with the reference operating point."""
 
     def draw(axes: "Axes", column: int) -> None:
-        labels, scores = _known(table, column)
+        labels, scores = _known_rows(table, column)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.plot([0, 1], [0, 1], color=GRAY, linewidth=0.6, linestyle=":")
         if not 0 < labels.sum() < len(labels):
@@ -85,7 +85,7 @@ def precision_recall_figure(document: Document, table: Predictions) -> "Figure":
     """Return precision against recall, with the prevalence, that of random scores."""
 
     def draw(axes: "Axes", column: int) -> None:
-        labels, scores = _known(table, column)
+        labels, scores = _known_rows(table, column)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         if not labels.any():
             _say_undefined(axes)
@@ -185,9 +185,9 @@ def roc_curve(labels: Labels, scores: Floats) -> Floats:
 
     Straight lines between them have the area AUROC. Both classes have to be there.
     """
-    hits, alarms = _counts(labels, scores)
-    rates = np.stack([alarms / alarms[-1], hits / hits[-1]], axis=1)
-    return thinned(np.concatenate([[[0.0, 0.0]], rates]))
+    true_positives, false_positives = _counts(labels, scores)
+    rates = (false_positives / false_positives[-1], true_positives / true_positives[-1])
+    return thinned(np.concatenate([[[0.0, 0.0]], np.stack(rates, axis=1)]))
 
 
 def precision_recall_curve(labels: Labels, scores: Floats) -> Floats:
@@ -196,9 +196,10 @@ def precision_recall_curve(labels: Labels, scores: Floats) -> Floats:
     A line between two thresholds would show a precision that no threshold has. The curve begins at
     the first threshold with a positive: without one, precision is undefined.
     """
-    hits, alarms = _counts(labels, scores)
-    some = hits > 0
-    recall, precision = hits[some] / hits[-1], hits[some] / (hits + alarms)[some]
+    true_positives, false_positives = _counts(labels, scores)
+    some = true_positives > 0
+    recall = true_positives[some] / true_positives[-1]
+    precision = true_positives[some] / (true_positives + false_positives)[some]
     before = np.concatenate([[0.0], recall[:-1]])
     corners = np.stack([before, precision, recall, precision], axis=1)  # up or down, then across
     return thinned(corners.reshape(-1, 2))
@@ -208,8 +209,8 @@ def _counts(labels: Labels, scores: Floats) -> tuple[Floats, Floats]:
     """Return true and false positives (K,) at each threshold that occurs, the highest first."""
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # of equal scores
-    hits = np.cumsum(labels[order], dtype=np.float64)[last]
-    return hits, last + 1 - hits
+    true_positives = np.cumsum(labels[order], dtype=np.float64)[last]
+    return true_positives, last + 1 - true_positives
 
 
 def thinned(curve: Floats, tolerance: float = TOLERANCE) -> Floats:

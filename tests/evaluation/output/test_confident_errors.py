@@ -24,8 +24,8 @@ def test_errors_are_errors_and_the_furthest_first(material):
         column = table.findings.index(error.finding)
         assert error.probability == table.probabilities[error.place, column]
         assert error.threshold == material.choices.threshold(error.finding, "youden")
-        ill = table.labels[error.place, column] == 1
-        assert ill == (error.kind == FALSE_NEGATIVE) == (error.probability < error.threshold)
+        present = table.labels[error.place, column] == 1
+        assert present == (error.kind == FALSE_NEGATIVE) == (error.probability < error.threshold)
         assert error.image == material.cases.image_index[error.place]
     for kind in (FALSE_NEGATIVE, FALSE_POSITIVE):
         places = [error.place for error in errors if error.kind == kind]
