@@ -1,6 +1,5 @@
-"""The only place that prints: results to standard output, everything else to standard error."""
+"""The only module that prints: results to standard output, everything else to standard error."""
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,18 +19,18 @@ if TYPE_CHECKING:  # tables and bars are imported where they are drawn: `--help`
     from rich.table import Table
 
 PACKAGES = ("site-packages", "dist-packages")  # folders of libraries
-UNBOUNDED = 100_000  # columns: a table is never cut, a narrow terminal breaks its lines
+UNBOUNDED = 100_000  # columns: a table is never cut; a narrow terminal wraps its lines
 
 
-class PatientConsole(Console):
-    """A console for standard error that falls silent when nobody reads it any more."""
+class ErrorConsole(Console):
+    """The console of standard error; it stops writing when its reader is gone."""
 
     def on_broken_pipe(self) -> None:
-        """Go on without words: whoever closed the pipe did not ask to end the work."""
+        """Go on without output: closing the pipe does not end the work."""
         self.quiet = True
 
     def __exit__(self, *error: Any) -> None:
-        """Write what there is; a terminal that was closed takes nothing more (EIO)."""
+        """Write what is left; writing to a terminal that was closed fails (EIO)."""
         try:
             super().__exit__(*error)
         except OSError:
@@ -39,11 +38,11 @@ class PatientConsole(Console):
 
 
 def _error_console() -> Console:
-    return PatientConsole(stderr=True, highlight=False, soft_wrap=True)
+    return ErrorConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def _write(text: str) -> bool:
-    """Write to standard output; False when its reader has had enough (`| head`): no failure."""
+    """Write to standard output; False, and no failure, when its reader is gone (`| head`)."""
     if sys.stdout is None:  # closed by the caller
         return False
     try:
@@ -56,7 +55,7 @@ def _write(text: str) -> bool:
 
 
 class Terminal:
-    """Decides once how to speak: for people, as one JSON document, or quietly."""
+    """The output of a command: for people, as one JSON document, or quiet."""
 
     def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.json = json
@@ -70,11 +69,11 @@ class Terminal:
         return self.errors.is_terminal and not (self.json or self.quiet)
 
     def line(self, text: str) -> bool:
-        """Write one line of result as it stands; whether anybody still reads."""
+        """Write one line of result unchanged; returns whether it could be written."""
         return _write(f"{text}\n")
 
     def text(self, text: str) -> bool:
-        """Write finished text, line ends included; whether anybody still reads."""
+        """Write text unchanged, line ends included; returns whether it could be written."""
         return _write(text)
 
     def document(self, content: Mapping[str, Any]) -> None:
@@ -82,31 +81,31 @@ class Terminal:
         _write(to_json(versioned(content)) + "\n")
 
     def table(self, table: "Table") -> None:
-        """Write a table, as wide as it needs to be: no figure is ever cut."""
+        """Write a table at its full width: no value is ever cut."""
         console = Console(highlight=False, width=UNBOUNDED)
         with console.capture() as capture:
             console.print(table)
         _write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
     def note(self, text: str) -> None:
-        """Say what happens; silenced by --quiet."""
+        """Write a note to standard error; none with --quiet."""
         if not self.quiet:
             self.errors.print(Text(text))
 
     def detail(self, text: str) -> None:
-        """Say what only --verbose asks for."""
+        """Write a note that is shown with --verbose only."""
         if self.verbose:
             self.note(text)
 
     def warning(self, text: str) -> None:
-        """Say what the user should not miss."""
+        """Write a warning, with --quiet too."""
         self.errors.print(Text("Warning: ", style="yellow").append(text, style="default"))
 
     @contextmanager
     def library_warnings(self) -> Iterator[None]:
-        """Show what libraries warn of as a line of ours, each once, and without their paths.
+        """Show each warning of a library once, in one line and without paths.
 
-        What they log is not for whoever uses the program, unless it is an error.
+        What libraries log below the level of an error is not shown.
         """
         import logging
         import warnings
@@ -172,12 +171,12 @@ class Terminal:
 def _one_line(text: str, file: tuple[str, ...]) -> str:
     """Return a library's warning in one line, with the library that the file belongs to."""
     line = " ".join(text.split()).replace(f"{sys.prefix}{os.sep}", "")
-    packages = [part for before, part in pairwise(file) if before in PACKAGES]
+    packages = [name for folder, name in pairwise(file) if folder in PACKAGES]
     return f"{line.rstrip('.')} ({packages[-1].removesuffix('.py')})." if packages else line
 
 
 def render_error(error: DeepChestError) -> None:
-    """Write an error and how to mend it to standard error."""
+    """Write an error and its hint to standard error."""
     console = _error_console()
     console.print(Text("Error: ", style="bold red").append(error.message, style="default"))
     if error.hint:
@@ -194,10 +193,3 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], left: str = 
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a figure for people; an undefined one is a dash."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # never -0.000

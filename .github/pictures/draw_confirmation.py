@@ -7,11 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-from deepchest_cli.comparison.output.pictures import new_figure
+from deepchest_cli.reporting.plots import GRAY, hide_frame, new_figure
 
 WEIGHTER = "deepchest-rare"
 QUANTITIES = {"rarest_tertile_auroc": "five rarest findings", "macro_auroc": "all findings"}
-COLOURS = {"rarest_tertile_auroc": "#0969da", "macro_auroc": "#57606a"}
+COLORS = {"rarest_tertile_auroc": "#0969da", "macro_auroc": GRAY}
 PLACES = ("synthetic radiographs,\nten seeds", "a real sample,\nthree seeds, five folds")
 
 
@@ -22,13 +22,13 @@ def main() -> None:
     for place, path in enumerate(sys.argv[1:3]):
         rows = json.loads(Path(path).read_text())["weighters"][WEIGHTER]["differences"]
         for shift, (name, words) in enumerate(QUANTITIES.items()):
-            row, height, color = rows[name], place + 0.3 * shift - 0.15, COLOURS[name]
+            row, height, color = rows[name], place + 0.3 * shift - 0.15, COLORS[name]
             axes.plot([row["low"], row["high"]], [height, height], color=color, linewidth=2)
             axes.plot(row["estimate"], height, "o", color=color, label=None if place else words)
     axes.set_yticks(range(len(PLACES)), PLACES)
     axes.set_ylim(len(PLACES) - 0.5, -0.5)
-    axes.set_xlabel("mean AUROC of deepchest-rare minus that of equal weighting")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("difference in mean AUROC, deepchest-rare to equal weighting")
+    hide_frame(axes)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9)
     figure.savefig(Path(__file__).with_name("confirmation.png"), dpi="figure")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepchest_cli.reporting.line_chart import WIDTH, colored, draw_chart, new_figure
+from deepchest_cli.reporting.line_chart import WIDTH, colored, draw_chart, new_chart_figure
 from deepchest_cli.weighting import DeepChestWeighter, Performance
 
 EPOCHS = 15
 # finding: prevalence among the 112,120 radiographs, AUROC
-FIGURES = {
+METRICS = {
     "Atelectasis": (0.1031, 0.8094),
     "Cardiomegaly": (0.0248, 0.9248),
     "Effusion": (0.1188, 0.8638),
@@ -34,17 +34,17 @@ FIGURES = {
 
 def trace(signal: str, values: list[float]) -> dict[str, np.ndarray]:
     """Return each finding's weight after every epoch, the beginning included."""
-    weighter = DeepChestWeighter(list(FIGURES), signal=signal)
+    weighter = DeepChestWeighter(list(METRICS), signal=signal)
     rows = [weighter.weights]
     for _ in range(EPOCHS):
         weighter.end_epoch(Performance(training={signal: torch.tensor(values).double()}))
         rows.append(weighter.weights)
-    return dict(zip(FIGURES, torch.stack(rows).T.numpy(), strict=True))
+    return dict(zip(METRICS, torch.stack(rows).T.numpy(), strict=True))
 
 
 def main() -> None:
-    accuracies, aurocs = zip(*((1 - p, auroc) for p, auroc in FIGURES.values()), strict=True)
-    figure = new_figure(len(FIGURES))
+    accuracies, aurocs = zip(*((1 - p, auroc) for p, auroc in METRICS.values()), strict=True)
+    figure = new_chart_figure(len(METRICS))
     panels = (
         ("Weights by accuracy, the authors' rule", (0, WIDTH / 2), "accuracy", accuracies),
         ("The same rule by AUROC", (WIDTH / 2, WIDTH), "auroc", aurocs),

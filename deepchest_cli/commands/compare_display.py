@@ -1,12 +1,11 @@
 """Terminal output of a comparison: one line for each run, then the ranking and the claims."""
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.data.text import p_value
-from deepchest_cli.terminal import Terminal, number, table_of
+from deepchest_cli.reporting.numbers import gigabytes, interval, number, p_value, signed
+from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.jobs import Job
@@ -88,11 +87,9 @@ def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
     ]
     difference = entry["differences"] and entry["differences"]["macro_auroc"]
     if difference:
-        interval = f"{signed(difference['low'])} to {signed(difference['high'])}"
-        tested = difference["low"] is not None
         row += [
-            signed(difference["estimate"]),
-            interval if tested else "–",
+            signed(difference["estimate"], 4),
+            interval(difference, 4, sign=True),
             p_value(difference["p_holm"]),
             difference["verdict"],
         ]
@@ -103,11 +100,6 @@ def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
     return [*row, number(entry["mean_rank"], 1), step]
 
 
-def signed(value: float | None, digits: int = 4) -> str:
-    """Return a number with its sign; an undefined one is a dash."""
-    return "–" if value is None or math.isnan(value) else f"{value:+.{digits}f}"
-
-
 def cost_rows(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Return a table row of costs for each weighter."""
     return [
@@ -116,7 +108,7 @@ def cost_rows(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
             f"{cost['ratio']:.3f}",
             f"{cost['ratio_low']:.3f} to {cost['ratio_high']:.3f}",
             f"{cost['images_per_second']:.0f}",
-            "–" if cost["peak_memory"] is None else f"{cost['peak_memory'] / 1e9:.2f} GB",
+            gigabytes(cost["peak_memory"]),
             f"{cost['state_bytes']:,} B",
             cost["passes"],
         ]

@@ -203,7 +203,7 @@ def _write(
     config: EvaluateConfig, document: dict[str, Any], material: "Material", terminal: Terminal
 ) -> None:
     if config.medmnist is not None:
-        from deepchest_cli.evaluation.output.medmnist import write_for_medmnist
+        from deepchest_cli.evaluation.output.tables import write_for_medmnist
 
         path = write_for_medmnist(config.medmnist, document, material, config.force)
         terminal.note(f"Predictions in MedMNIST's layout: {path}")

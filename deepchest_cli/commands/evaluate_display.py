@@ -1,88 +1,74 @@
 """How `evaluate` shows its results: a table for people, one JSON document, or CSV."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from deepchest_cli.data.text import count_of, p_value
+from deepchest_cli.data.text import count_of
 from deepchest_cli.files import to_csv
-from deepchest_cli.terminal import Terminal, number, table_of
+from deepchest_cli.reporting.numbers import interval, number, p_value, signed, with_interval
+from deepchest_cli.terminal import Terminal, table_of
 
-COLUMNS = {  # heading: metric
-    "AUROC": "auroc",
-    "AP": "average_precision",
+COLUMNS = {  # metric: heading; in brackets, the baseline of the column before it
+    "auroc": "AUROC",
+    "average_precision": "AP",
     "prevalence": "prevalence",
-    "ap_over_prevalence": "ap_over_prevalence",
+    "ap_over_prevalence": "AP / prevalence",
     "accuracy": "accuracy",
-    "(of nothing)": "accuracy_all_negative",
-    "F1": "f1",
-    "F1 macro": "f1_class_mean",
-    "(nothing's)": "f1_class_mean_all_negative",
-    "F1 micro": "f1_micro",
-    "F1 weighted": "f1_weighted",
+    "accuracy_all_negative": "(all-negative)",
+    "f1": "F1",
+    "f1_class_mean": "class-mean F1",
+    "f1_class_mean_all_negative": "(all-negative)",
+    "f1_weighted": "weighted F1",
     "loss": "loss",
-    "(prevalence's)": "prevalence_baseline_loss",
+    "prevalence_baseline_loss": "(prevalence baseline)",
 }
 WITH_INTERVAL = ("auroc", "average_precision")
-ATTRIBUTES = ("sex", "age", "view")  # crossings are in the other outputs
+ATTRIBUTES = ("sex", "age", "view")  # combinations are in the other outputs
+RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV"}
+MEAN = "Macro mean"
 SHOWN_GROUPS = 3  # with the lowest macro AUROC
 
 Document = dict[str, Any]
+Table = tuple[list[str], list[list[str]]]  # columns, rows
 
 
 def render(document: Document, form: str, terminal: Terminal) -> None:
     """Write the results to standard output."""
+    from deepchest_cli.evaluation.output import statements
+    from deepchest_cli.evaluation.output.tables import finding_rows
+
     if form == "json":
         terminal.document(document)
     elif form == "csv":
-        terminal.text(findings_csv(document))
+        rows = list(finding_rows(document))
+        terminal.text(to_csv(list(rows[0]), rows))
     else:
-        terminal.table(table_of(["Finding", "n+", *_headings(document)], _rows(document)))
+        cautions = (statements.overlap, statements.undefined, statements.few_patients)
+        terminal.table(table_of(*_results(document)))
         terminal.line("")
-        for line in (_subject(document), *_cautions(document), *_summary(document)):
+        terminal.line(_subject(document))
+        for line in (*filter(None, (of(document) for of in cautions)), *_summary(document)):
             terminal.line(line)
         if document["compared_to"]:
             terminal.line("")
-            terminal.table(_differences(document["compared_to"]))
+            terminal.table(table_of(*_differences(document["compared_to"])))
 
 
-def findings_csv(document: Document) -> str:
-    """Return the findings and the macro mean as CSV, intervals beside their figures."""
-    from deepchest_cli.evaluation.output.tables import finding_rows
-
-    rows = list(finding_rows(document))
-    return to_csv(list(rows[0]), rows)
-
-
-def _headings(document: Document) -> list[str]:
-    headings = []
-    for heading, metric in COLUMNS.items():
-        headings.append(heading)
-        if metric in WITH_INTERVAL and document["bootstrap_replicates"]:
-            headings.append("95 % interval")
-    return headings
-
-
-def _rows(document: Document) -> list[list[str]]:
-    entries = [(name, str(v["positives"]), v) for name, v in document["findings"].items()]
-    entries.append(("Macro mean", "", document["macro"]))
+def _results(document: Document) -> Table:
+    intervals = WITH_INTERVAL if document["bootstrap_replicates"] else ()
+    columns = ["Finding", "positives"]
+    for metric, heading in COLUMNS.items():
+        columns += [heading, "95 % CI"] if metric in intervals else [heading]
     rows = []
-    for name, positives, values in entries:
-        row = [name, positives]
-        for metric in COLUMNS.values():
+    for name, values in [*document["findings"].items(), (MEAN, document["macro"])]:
+        row = [name, str(values.get("positives", ""))]
+        for metric in COLUMNS:
             row.append(number(values[metric], 1 if metric == "ap_over_prevalence" else 3))
-            if metric in WITH_INTERVAL and document["bootstrap_replicates"]:
-                row.append(_interval(values["intervals"][metric]))
+            if metric in intervals:
+                row.append(interval(values["intervals"][metric]))
         rows.append(row)
-    return rows
-
-
-def _interval(found: Document) -> str:
-    low, high = number(found["low"]), number(found["high"])
-    return low if low == "–" else f"{low} to {high}"
-
-
-def _with_interval(found: Document) -> str:
-    return f"{number(found['value'])} ({_interval(found)})"
+    return columns, rows
 
 
 def _subject(document: Document) -> str:
@@ -97,109 +83,92 @@ def _subject(document: Document) -> str:
     return f"{counted}; {'mean of models' if len(models) > 1 else 'model'} {named}"
 
 
-def _cautions(document: Document) -> list[str]:
-    from deepchest_cli.evaluation.output import words
-
-    cautions = (words.overlap, words.undefined, words.few_patients)
-    return [said for caution in cautions if (said := caution(document))]
-
-
-def _summary(document: Document) -> list[str]:
-    lines = []
+def _summary(document: Document) -> Iterator[str]:
     if document["split_title"]:
-        lines.append(f"These are {document['split_title']}.")
-    baseline = document["baseline"]
-    if baseline:
-        lines.append(
-            "Age, sex and view alone: macro AUROC " + _with_interval(baseline["macro_auroc"])
-        )
-    lines += [
-        f"{row['title']}: macro AUROC {row['macro_auroc']:.3f} on the same images [{row['source']}]"
-        for row in document["references"]["rows"]
-    ]
-    lines += [*_points(document), *_calibration(document), *_groups(document)]
-    lines += [*_localization(document), *_relabels(document)]
-    return lines
+        yield f"These are {document['split_title']}."
+    if document["baseline"]:
+        macro = with_interval(document["baseline"]["macro_auroc"])
+        yield f"Metadata baseline (age, sex and view alone): macro AUROC {macro}"
+    for row in document["references"]["rows"]:
+        macro = number(row["macro_auroc"])
+        yield f"{row['title']}: macro AUROC {macro} on the same images [{row['source']}]"
+    for lines in (_operating_point, _calibration, _subgroups, _localization, _expert_labels):
+        yield from lines(document)
 
 
-def _points(document: Document) -> list[str]:
+def _operating_point(document: Document) -> Iterator[str]:
     points = document["operating_points"]
     if not points["findings"]:
-        return [f"No operating points and no calibration. {document['choices']['note']}"]
+        yield f"No operating points and no calibration. {document['choices']['note']}"
+        return
     rule = points["reference_operating_point"]
     entries = [entry[rule] for entry in points["findings"].values() if entry[rule]]
     rates = []
-    for name in ("sensitivity", "specificity", "ppv", "npv"):
+    for name, title in RATES.items():
         found = [e[name]["value"] for e in entries if not math.isnan(e[name]["value"])]
-        rates.append(f"{name} {number(sum(found) / len(found)) if found else '–'}")
-    return [f"At the thresholds of validation ({rule}), means: {', '.join(rates)}"]
+        rates.append(f"{title} {number(sum(found) / len(found) if found else None)}")
+    yield f"Thresholds chosen on validation ({rule}), means over findings: {', '.join(rates)}"
 
 
-def _calibration(document: Document) -> list[str]:
-    found = document["calibration"]
-    before, after = found["macro"]["before"], found["macro"]["after"]
-    if not after:
-        return []
-    scaled = found["macro"]["calibrated_findings"]
-    return [
-        f"Calibration ({found['method']}), {count_of(scaled, 'finding')}, "
-        f"{count_of(len(document['findings']) - scaled, 'left as it is', 'left as they are')}: "
-        f"ECE {number(before['ece'], 4)} to {number(after['ece'], 4)}, "
-        f"Brier skill {number(before['brier_skill'])} to {number(after['brier_skill'])}"
-    ]
+def _calibration(document: Document) -> Iterator[str]:
+    from deepchest_cli.evaluation.output.statements import calibration_method
+
+    macro = document["calibration"]["macro"]
+    before, after, scaled = macro["before"], macro["after"], macro["calibrated_findings"]
+    if after:
+        yield (
+            f"{calibration_method(document)} of {count_of(scaled, 'finding')} "
+            f"({len(document['findings']) - scaled} not calibrated): "
+            f"ECE {number(before['ece'], 4)} before, {number(after['ece'], 4)} after; Brier skill "
+            f"score {number(before['brier_skill'])} before, {number(after['brier_skill'])} after"
+        )
 
 
-def _groups(document: Document) -> list[str]:
+def _subgroups(document: Document) -> Iterator[str]:
     groups = [g for g in document["subgroups"]["groups"] if g["attribute"] in ATTRIBUTES]
     known = [g for g in groups if not math.isnan(g["macro_auroc"]["value"])]
-    lowest = sorted(known, key=lambda group: group["macro_auroc"]["value"])[:SHOWN_GROUPS]
-    if not lowest:
-        return []
+    known.sort(key=lambda group: group["macro_auroc"]["value"])
     named = [
-        f"{g['attribute']} {g['group']} {_with_interval(g['macro_auroc'])}"
-        f" over {g['scored_findings']}"
-        for g in lowest
+        f"{g['attribute']} {g['group']} {with_interval(g['macro_auroc'])} over "
+        f"{count_of(g['scored_findings'], 'finding')}"
+        for g in known[:SHOWN_GROUPS]
     ]
-    return [f"Subgroups with the lowest macro AUROC over their scored findings: {'; '.join(named)}"]
+    if named:
+        yield f"Subgroups with the lowest macro AUROC: {'; '.join(named)}"
 
 
-def _localization(document: Document) -> list[str]:
+def _localization(document: Document) -> Iterator[str]:
+    from deepchest_cli.evaluation.output.statements import MAP_NAMES
+
     found = document["localization"]
-    if not found:
-        return []
-    maps = ", ".join(
-        f"{kind.replace('_', '-')} {_with_interval(entry['all']['pointing'])}"
-        for kind, entry in found["maps"].items()
-    )
-    return [
-        f"Pointing game on {count_of(found['boxes'], 'box')}: {maps}; chance by area "
-        f"{number(found['chance']['all'])}"
-    ]
+    if found:
+        maps = ", ".join(
+            f"{MAP_NAMES[kind]} {with_interval(entry['all']['pointing'])}"
+            for kind, entry in found["maps"].items()
+        )
+        boxes, random = count_of(found["boxes"], "box"), number(found["chance"]["all"])
+        yield f"Pointing-game accuracy on {boxes}: {maps}; random baseline {random}"
 
 
-def _relabels(document: Document) -> list[str]:
-    found = document["expert_labels"]
-    if not found:
-        return []
-    return [
-        f"By radiologists' labels, {name} ({count_of(entry['images'], 'image')}, "
-        f"{entry['positives']:,} positive): AUROC {_with_interval(entry['auroc'])}; NIH's own "
-        f"label has PPV {number(entry['nih_ppv']['value'])}"
-        for name, entry in found["findings"].items()
-    ]
+def _expert_labels(document: Document) -> Iterator[str]:
+    for name, entry in (document["expert_labels"] or {"findings": {}})["findings"].items():
+        yield (
+            f"Expert labels, {name} ({count_of(entry['images'], 'image')}, "
+            f"{entry['positives']:,} positive): AUROC {with_interval(entry['auroc'])}; PPV of "
+            f"NIH's label {number(entry['nih_ppv']['value'])}"
+        )
 
 
-def _differences(against: Document) -> Any:
-    columns = ["Minus " + against["other"]]
+def _differences(compared: Document) -> Table:
+    columns = ["Difference to " + compared["other"]]
     for metric in ("AUROC", "AP"):
-        columns += [metric, "95 % interval", "p (Holm)", "verdict"]
-    entries = [*against["findings"].items(), ("Macro mean", against["macro"])]
+        columns += [metric, "95 % CI", "p (Holm)", "verdict"]
     rows = []
-    for name, found in entries:
+    for name, found in [*compared["findings"].items(), (MEAN, compared["macro"])]:
         row = [name]
-        for metric in ("auroc", "average_precision"):
+        for metric in WITH_INTERVAL:
             one = found[metric]
-            p = p_value(one["p_holm"])
-            row += [number(one["difference"]), _interval(one), p, one["verdict"]]
+            row += [signed(one["difference"]), interval(one, sign=True)]
+            row += [p_value(one["p_holm"]), one["verdict"]]
         rows.append(row)
-    return table_of(columns, rows)
+    return columns, rows

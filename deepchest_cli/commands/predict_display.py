@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.data.text import count_of
 from deepchest_cli.files import to_csv, to_json
-from deepchest_cli.terminal import Terminal, number, table_of
+from deepchest_cli.reporting.numbers import number
+from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
     from deepchest_cli.prediction.answers import Answer

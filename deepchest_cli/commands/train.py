@@ -12,7 +12,8 @@ from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import InterruptedRunError, UsageError
-from deepchest_cli.terminal import Terminal, number
+from deepchest_cli.reporting.numbers import number
+from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.training.components import TrainingComponents

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from deepchest_cli.terminal import Terminal, number, table_of
+from deepchest_cli.reporting.numbers import number
+from deepchest_cli.terminal import Terminal, table_of
 from deepchest_cli.training.progress import EpochReport, Observer, StepReport
 
 REFRESH = 0.25  # seconds between two updates; reading the losses waits for the device

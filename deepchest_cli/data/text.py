@@ -1,14 +1,13 @@
-"""Words for people about many things at once."""
+"""Counts, sizes, times and lists of names in words."""
 
 import re
 from collections.abc import Iterable
-from math import isnan
 
 SHOWN = 5  # names listed in a message before it says how many more there are
 
 
 def few(names: Iterable[object], between: str = ", ") -> str:
-    """Return the first few of many names and how many more there are."""
+    """Return the first names of many, and how many more there are."""
     listed = list(map(str, names))
     shown = between.join(listed[:SHOWN])
     return shown if len(listed) <= SHOWN else f"{shown} and {len(listed) - SHOWN:,} more"
@@ -42,23 +41,3 @@ def duration_of(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def apart(number: float, bound: float, digits: int) -> tuple[str, str]:
-    """Return two different numbers with as many decimals, at least `digits`, as tell them apart.
-
-    So no message says that 0.75 is below 0.75.
-    """
-    for places in range(digits, 17):
-        texts = f"{number:.{places}f}", f"{bound:.{places}f}"
-        if texts[0] != texts[1]:
-            return texts
-    return repr(float(number)), repr(float(bound))
-
-
-def p_value(value: float | None, digits: int = 3) -> str:
-    """Return a p-value for people, which is never 0; a dash where nothing was tested."""
-    if value is None or isnan(value):
-        return "–"
-    smallest = 10.0**-digits
-    return f"{value:.{digits}f}" if value >= smallest else f"< {smallest:.{digits}f}"

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.data.text import apart
 from deepchest_cli.errors import GateError, UsageError, unknown_name
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
@@ -25,6 +24,7 @@ from deepchest_cli.evaluation.metrics import (
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.statistics import mean_of_defined
 from deepchest_cli.evaluation.weighted import WEIGHTED
+from deepchest_cli.reporting.numbers import distinguished
 
 # a gate is a floor; for these a lower figure is better, or it says nothing of the model
 NO_GATES = (
@@ -138,7 +138,7 @@ def check_gates(report: dict[str, Any], gates: list[tuple[str, float]]) -> None:
         if not value >= floor:
             found = "undefined"
             if not np.isnan(value):
-                found = "{}, below {}".format(*apart(value, floor, 4))
+                found = "{}, below {}".format(*distinguished(value, floor, 4))
             missed.append(f"{title} is {found}")
     if missed:
         raise GateError(f"The quality gate was not met: {'; '.join(missed)}.")

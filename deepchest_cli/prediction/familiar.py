@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.text import apart
 from deepchest_cli.model.reference import Reference
 from deepchest_cli.prediction.knowledge import Knowledge
 from deepchest_cli.prediction.oddities import Oddity
+from deepchest_cli.reporting.numbers import distinguished
 
 INVERTED = -0.3  # correlation with the mean radiograph; upright ones that are not have above 0.3
 SEEN = {
@@ -43,7 +43,7 @@ def familiarity(
 
 
 def _unlike(reference: Reference, value: float) -> str:
-    found, threshold = apart(value, reference.threshold, 2)
+    found, threshold = distinguished(value, reference.threshold, 2)
     return (
         f"unlike the training radiographs: distance {found}, above {threshold}, "
         f"which at most {reference.false_warnings:.1%} of radiographs like those exceed"
@@ -60,7 +60,7 @@ def _shape(reference: Reference, correlation: float) -> list[Oddity]:
             "mean): probably inverted"
         )
         return [Oddity("inverted", text)]
-    found, likeness = apart(correlation, reference.likeness, 2)
+    found, likeness = distinguished(correlation, reference.likeness, 2)
     text = (
         f"not the shape of the training radiographs (correlation {found} with their "
         f"mean, which at most {reference.false_warnings:.1%} of radiographs like those have below "

@@ -1,1 +1,1 @@
-"""What pages and plots share: HTML, numbers in words, the style of plots."""
+"""What pages and plots share: HTML templates, the formatting of numbers, the style of plots."""

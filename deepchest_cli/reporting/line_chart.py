@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.reporting.plots import COLORS, hide_frame, new_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -23,11 +25,6 @@ TYPE, TITLE_TYPE = 12, 15
 LINE, POINT = 1.8, 6.0  # widths of a line, and of a point without neighbors
 LONGEST_NAME = 28
 
-# Apart from each other by at least 30 in CIELAB, and dark enough for type on white.
-COLOURS = (
-    "#2a6fdb", "#e06c00", "#1a8f3c", "#d11f2f", "#8a3fd1", "#7d4a2a", "#e254a8",
-    "#6f7a85", "#8f9a00", "#00a3c4", "#1b2a78", "#00665a", "#e08a7a", "#7a0040",
-)  # fmt: skip
 STYLES = ("-", "--", ":", "-.")  # one after the other, when all colors are used
 
 
@@ -59,20 +56,15 @@ class Line:
 def colored(columns: dict[str, Floats]) -> list[Line]:
     """Return a line a column, each in a color and style of its own."""
     return [
-        Line(name, values, COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % len(STYLES)])
+        Line(name, values, COLORS[i % len(COLORS)], STYLES[i // len(COLORS) % len(STYLES)])
         for i, (name, values) in enumerate(columns.items())
     ]
 
 
-def new_figure(labels: int) -> "Figure":
+def new_chart_figure(labels: int) -> "Figure":
     """Return an empty figure that is high enough for so many labels above each other."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     height = max(HEIGHT, TOP + BOTTOM + labels * LABEL_HEIGHT)
-    figure = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return new_figure(WIDTH / DPI, height / DPI, DPI, layout=None)
 
 
 def draw_chart(
@@ -134,7 +126,7 @@ def _scale(axes: "Axes", title: str, epochs: Floats, values: Sequence[Floats], l
     axes.set_title(title, loc="left", fontsize=TITLE_TYPE, pad=30)
     axes.set_xlabel("epoch", fontsize=TYPE)
     axes.tick_params(labelsize=TYPE)
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_frame(axes)
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     if log:

@@ -1,4 +1,4 @@
-"""Plots of a run: loss, AUROC and task weights over the epochs."""
+"""The plots of a run: loss, AUROC and task weights over the epochs."""
 
 import csv
 from pathlib import Path
@@ -8,15 +8,15 @@ import numpy as np
 
 from deepchest_cli.files import atomic_write
 from deepchest_cli.reporting.line_chart import (
-    COLOURS,
     TYPE,
     WIDTH,
     Floats,
     Line,
     colored,
     draw_chart,
-    new_figure,
+    new_chart_figure,
 )
+from deepchest_cli.reporting.plots import COLORS, needs_log_scale
 from deepchest_cli.training.run_directory import METRICS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 METRICS_PLOT, WEIGHTS_PLOT = "metrics.png", "weights.png"
 AUROC = "validation_auroc"
-LOG_FROM = 5  # the largest weight over the smallest from which a logarithmic scale shows more
 
 Columns = dict[str, Floats]
 
@@ -62,16 +61,16 @@ def metrics_figure(columns: Columns) -> "Figure":
     """Return the macro loss beside the AUROC of every finding, with the best epoch marked."""
     epochs = columns["epoch"]
     losses = [
-        Line("training", columns["training_loss"], COLOURS[0]),
-        Line("validation", columns["validation_loss"], COLOURS[1]),
+        Line("training", columns["training_loss"], COLORS[0]),
+        Line("validation", columns["validation_loss"], COLORS[1]),
     ]
     prefix = f"{AUROC}/"
     findings = {n.removeprefix(prefix): v for n, v in columns.items() if n.startswith(prefix)}
     scores = [*colored(findings), Line("mean", columns[AUROC], "black", bold=True)]
-    figure = new_figure(len(scores))
+    figure = new_chart_figure(len(scores))
     middle = 0.42 * WIDTH
-    left = draw_chart(figure, (0, middle), "Loss, mean of the findings", epochs, losses)
-    right = draw_chart(figure, (middle, WIDTH), "AUROC on validation", epochs, scores)
+    left = draw_chart(figure, (0, middle), "Loss, mean over findings", epochs, losses)
+    right = draw_chart(figure, (middle, WIDTH), "Validation AUROC", epochs, scores)
     best = epochs[columns["best"] == 1]
     if len(best):  # each was the best of its time
         for axes in (left, right):
@@ -96,19 +95,16 @@ def _mark(axes: "Axes", best: float) -> None:
 def weights_figure(columns: Columns) -> "Figure":
     """Return the weight of every finding over the epochs, with a thin line at one."""
     lines = colored({name: values for name, values in columns.items() if name != "epoch"})
-    figure = new_figure(len(lines))
+    figure = new_chart_figure(len(lines))
     weights = np.concatenate([line.values for line in lines])
-    weights = weights[np.isfinite(weights)]
-    spans_much = len(weights) > 0 and weights.min() > 0
-    logarithmic = bool(spans_much and weights.max() / weights.min() > LOG_FROM)
     draw_chart(
         figure,
         (0, WIDTH),
-        "Task weights (equal ones side by side)",
+        "Task weights (equal weights side by side)",
         columns["epoch"],
         lines,
         level=1.0,
-        logarithmic=logarithmic,
+        logarithmic=needs_log_scale(weights[np.isfinite(weights)]),
         side_by_side=True,
     )
     return figure

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.training.progress import EpochReport, Observer
+from deepchest_cli.training.progress import EpochReport, Observer, StepReport
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -29,16 +29,18 @@ def find_writer() -> type["SummaryWriter"]:
 class TensorBoardLog(Observer):
     """An observer that logs every epoch under the run's folder; a resumed run goes on there.
 
-    Undefined values are left out. Single steps are not logged: reading their values would wait for
-    the device. Raises `UsageError` when TensorBoard is not installed.
+    Undefined values are not logged. Raises `UsageError` when TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, findings: Sequence[str]) -> None:
         self.findings = findings
         self.writer = find_writer()(folder / EVENTS)
 
+    def on_step(self, report: StepReport) -> None:
+        """Log nothing: reading a step's losses would wait for the device."""
+
     def on_epoch(self, report: EpochReport) -> None:
-        """Log an epoch, and make sure that it is on disk."""
+        """Log an epoch and write it to disk."""
         for split, metrics in (("training", report.training), ("validation", report.validation)):
             scalars = ((f"{split}/{metric}", report.macro(split, metric)) for metric in metrics)
             self._add(scalars, report.epoch)
@@ -49,8 +51,14 @@ class TensorBoardLog(Observer):
         self._add([("images_per_second", report.images_per_second)], report.epoch)
         self.writer.flush()
 
+    def on_note(self, text: str) -> None:
+        """Log nothing: notes are for the person who started the run."""
+
+    def on_warning(self, text: str) -> None:
+        """Log nothing: warnings are for the person who started the run, too."""
+
     def close(self) -> None:
-        """Write what is left and let go of the file."""
+        """Write what is left and close the file."""
         self.writer.close()
 
     def _each(self, group: str, values: Tensor) -> list[tuple[str, float]]:

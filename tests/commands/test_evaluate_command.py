@@ -38,7 +38,7 @@ def evaluate(deepchest, run, shards):
 def test_table(evaluate):
     outcome = evaluate()
     assert outcome.code == 0, outcome.err
-    for text in ("AUROC", "Hernia", "Macro mean", "(of nothing)", "F1 weighted"):
+    for text in ("AUROC", "Hernia", "Macro mean", "(all-negative)", "weighted F1"):
         assert text in outcome.out
 
 
@@ -319,7 +319,7 @@ FILES = (
     "calibration.csv", "confusion.png", "differences.csv", "errors.png", "findings.csv",
     "localization.csv", "model-card.md", "operating-points.csv", "precision-recall.png",
     "predictions.csv", "reliability.csv", "reliability.png", "report.html", "results.json",
-    "roc.png", "subgroups.csv", "subgroups.png",
+    "roc.png", "subgroups.csv",  # no group has enough patients for a plot
 )  # fmt: skip
 
 
@@ -342,10 +342,10 @@ def test_a_report_is_complete_and_stands_alone(reported):
     assert document["compared_to"]["macro"]["auroc"]["difference"] == 0
     assert document["localization"]["boxes"] == 1
     page = (folder / "report.html").read_text()
-    assert page.count("<img") == 6
+    assert page.count("<img") == 5
     assert 'src="http' not in page and "href=" not in page
     assert "$" not in page.split("</style>")[1].split("data:image")[0]
-    assert "not recognized as a whole published test part" in page
+    assert "not recognized as a whole published test split" in page
     card = (folder / "model-card.md").read_text()
     assert "mobilenet_v2" in card
     assert "not for clinical use" in card
@@ -442,7 +442,7 @@ def test_two_files_are_compared(deepchest, files, tmp_path):
     (tmp_path / "worse.csv").write_text("\n".join(worse))
     words = ("evaluate", "--predictions", files[0], "--labels", files[1])
     outcome = deepchest(*words, "--compare-to", tmp_path / "worse.csv")
-    assert "Minus" in outcome.out
+    assert "Difference to" in outcome.out
     document = json.loads(deepchest(*words, "--compare-to", tmp_path / "worse.csv", "--json").out)
     found = document["compared_to"]["findings"]
     auroc = document["findings"]["Effusion"]["auroc"]

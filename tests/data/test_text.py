@@ -1,6 +1,6 @@
 import pytest
 
-from deepchest_cli.data.text import apart, count_of, p_value
+from deepchest_cli.data.text import count_of
 
 
 @pytest.mark.parametrize(
@@ -25,22 +25,3 @@ def test_a_noun_agrees_with_its_number(number, noun, expected):
 def test_a_phrase_agrees_with_its_number():
     found = [count_of(number, "image has", "images have") for number in (1, 2)]
     assert found == ["1 image has", "2 images have"]
-
-
-@pytest.mark.parametrize(
-    ("number", "bound", "expected"),
-    [
-        (0.7, 0.75, ("0.7000", "0.7500")),
-        (0.74996, 0.75, ("0.74996", "0.75000")),
-        (1 - 1e-12, 1.0, ("0.999999999999", "1.000000000000")),
-        (-0.25, 0.5, ("-0.2500", "0.5000")),
-        (1e-300, 0.0, ("1e-300", "0.0")),
-    ],
-)
-def test_a_number_is_told_from_its_bound(number, bound, expected):
-    assert apart(number, bound, 4) == expected
-
-
-def test_a_p_value_is_never_zero():
-    values = (None, float("nan"), 0.25, 0.001, 0.0004, 1e-12)
-    assert list(map(p_value, values)) == ["–", "–", "0.250", "0.001", "< 0.001", "< 0.001"]

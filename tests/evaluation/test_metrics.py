@@ -12,10 +12,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from deepchest_cli.comparison.output.page import shown
 from deepchest_cli.evaluation.metrics import METRICS, macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.terminal import number
 
 
 def predictions(labels, probabilities, known=None):
@@ -151,5 +149,3 @@ def test_no_loss_is_not_less_than_nothing():
     )
     for metric in ("loss", "prevalence_baseline_loss"):
         assert math.copysign(1, per_finding(metric, table)[0]) == 1
-    assert number(-0.0001) == shown(-0.0001) == "0.000"
-    assert shown(-0.0001, sign=True) == "-0.000"

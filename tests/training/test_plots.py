@@ -1,26 +1,16 @@
-"""The pictures of a run; what can be told without looking at them."""
+"""The plots of a run; what can be checked without looking at them."""
 
 import math
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.files import to_csv
-from deepchest_cli.reporting.line_chart import (
-    COLOURS,
-    DPI,
-    HEIGHT,
-    LABEL_HEIGHT,
-    LINE,
-    WIDTH,
-    colored,
-    spread,
-)
+from deepchest_cli.reporting.line_chart import DPI, HEIGHT, LINE, WIDTH
+from deepchest_cli.reporting.plots import COLORS
 from deepchest_cli.training.plots import draw_run, metrics_figure, read_columns, weights_figure
 
 NAN = math.nan
@@ -72,13 +62,13 @@ def boxes_of(figure):
 
 
 def size_and_ink_of(path):
-    """Return a picture's width and height and the share of its pixels that are not pale."""
+    """Return an image's width and height and the share of its pixels that are not pale."""
     with Image.open(path) as image:
         return image.size, float((np.asarray(image.convert("L")) < 200).mean())
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 15, 100])
-def test_both_pictures_are_drawn_at_full_size(tmp_path, epochs):
+def test_both_plots_are_drawn_at_full_size(tmp_path, epochs):
     folder = write(tmp_path, metrics_of(epochs), weights_of(epochs))
     paths = draw_run(folder)
     assert paths == [folder / "metrics.png", folder / "weights.png"]
@@ -95,7 +85,7 @@ def test_a_run_as_it_is_written_can_be_drawn(trained, tmp_path):
     assert len(draw_run(tmp_path)) == 2
 
 
-def test_the_same_tables_give_the_same_picture_and_replace_the_old_one(tmp_path):
+def test_the_same_tables_give_the_same_plot_and_replace_the_old_one(tmp_path):
     draw_run(write(tmp_path, metrics_of(3)))
     first = (tmp_path / "metrics.png").read_bytes()
     draw_run(tmp_path)
@@ -104,7 +94,7 @@ def test_the_same_tables_give_the_same_picture_and_replace_the_old_one(tmp_path)
     assert (tmp_path / "metrics.png").read_bytes() != first
 
 
-def test_a_run_without_weights_has_one_picture(tmp_path):
+def test_a_run_without_weights_has_one_plot(tmp_path):
     assert draw_run(write(tmp_path, metrics_of(2))) == [tmp_path / "metrics.png"]
 
 
@@ -132,7 +122,7 @@ def test_every_finding_and_the_mean_are_labeled_with_their_last_value(findings):
 
 @pytest.mark.parametrize("findings", [FINDINGS, MANY])
 @pytest.mark.parametrize("epochs", [1, 5])
-def test_labels_never_overlap_and_stay_in_the_picture(findings, epochs):
+def test_labels_never_overlap_and_stay_in_the_figure(findings, epochs):
     metrics = metrics_of(epochs, findings, auroc=lambda epoch, i: 0.7 + 0.0001 * i)
     figures = [metrics_figure(columns_of(metrics))]
     figures += [weights_figure(columns_of(weights_of(epochs, findings)))]
@@ -149,15 +139,9 @@ def test_labels_never_overlap_and_stay_in_the_picture(findings, epochs):
 def test_a_label_has_the_color_of_its_line():
     figure = weights_figure(columns_of(weights_of(2, weight=lambda epoch, i: 1 + 0.1 * i)))
     colors = {line.get_color() for line in figure.axes[0].lines}
-    for text, color in zip(figure.texts, COLOURS, strict=True):
+    for text, color in zip(figure.texts, COLORS, strict=True):
         assert text.get_color() == color
         assert color in colors
-
-
-def test_fourteen_findings_have_fourteen_colors_and_more_have_other_styles():
-    lines = colored(dict.fromkeys(MANY[:56], np.ones(1)))
-    assert len({line.color for line in lines[:14]}) == 14
-    assert len({(line.color, line.style) for line in lines}) == 56
 
 
 def test_long_names_are_shortened_and_signs_are_taken_as_they_are():
@@ -178,7 +162,7 @@ def test_the_last_of_the_best_epochs_is_marked():
 def test_the_mean_is_black_and_twice_as_wide():
     figure = metrics_figure(columns_of(metrics_of(3)))
     widths = {line.get_color(): line.get_linewidth() for line in figure.axes[1].lines}
-    assert widths["black"] == 2 * widths[COLOURS[0]]
+    assert widths["black"] == 2 * widths[COLORS[0]]
 
 
 def test_a_finding_that_is_never_defined_is_said_to_be():
@@ -186,7 +170,7 @@ def test_a_finding_that_is_never_defined_is_said_to_be():
     assert "Hernia –" in boxes_of(metrics_figure(columns_of(rows)))
 
 
-def test_nothing_defined_at_all_is_still_a_picture(tmp_path):
+def test_nothing_defined_at_all_is_still_a_plot(tmp_path):
     rows = metrics_of(2, auroc=lambda epoch, i: NAN)
     for row in rows:
         row |= {"best": 0, "training_loss": NAN, "validation_loss": NAN}
@@ -235,33 +219,3 @@ def test_lines_with_room_between_them_stand_at_their_values():
     for i, line in enumerate(axes.lines[1:]):
         values = axes.transData.inverted().transform([(0, y) for y in line.get_ydata()])[:, 1]
         np.testing.assert_allclose(values, 1 + 0.1 * i)
-
-
-@given(
-    st.lists(st.floats(-1e4, 1e4) | st.sampled_from([0.0, 1.5]), min_size=1, max_size=30),
-    st.floats(0, 50),
-)
-def test_spreading_keeps_order_distance_and_bounds(wanted, distance):
-    low, high = 0.0, 30 * 50.0
-    places = spread(np.array(wanted), distance, low, high)
-    order = np.argsort(wanted, kind="stable")
-    assert all(b - a >= distance - 1e-6 for a, b in pairwise(places[order]))
-    assert places.min() >= low - 1e-6
-    assert places.max() <= high + 1e-6
-
-
-@given(st.lists(st.integers(-100, 100), min_size=1, max_size=30, unique=True))
-def test_places_that_are_apart_already_do_not_move(wanted):
-    np.testing.assert_array_equal(spread(np.array(wanted, dtype=float), 1.0), wanted)
-
-
-def test_labels_that_collide_move_as_little_as_possible():
-    assert spread(np.array([5.0, 5.0, 5.0, 40.0]), 10.0).tolist() == [-5, 5, 15, 40]
-
-
-def test_what_does_not_fit_keeps_its_distance_and_passes_the_upper_bound():
-    assert spread(np.zeros(3), LABEL_HEIGHT, 0, LABEL_HEIGHT).tolist() == [0, 22, 44]
-
-
-def test_spreading_nothing_is_nothing():
-    assert spread(np.array([]), 1.0).size == 0

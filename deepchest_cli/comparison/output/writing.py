@@ -1,15 +1,14 @@
-"""The files of a comparison: results.json, tables, plots and the report."""
+"""What a comparison leaves in its folder: results.json, tables, plots and the report."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from deepchest_cli.comparison.analysis.document import RESULTS
 from deepchest_cli.comparison.analysis.summary import summarize
 from deepchest_cli.comparison.output.page import report_page
-from deepchest_cli.comparison.output.pictures import (
+from deepchest_cli.comparison.output.plots import (
     Traces,
     compared,
     cost_figure,
@@ -22,16 +21,12 @@ from deepchest_cli.comparison.running.jobs import Job
 from deepchest_cli.comparison.running.run import retrain_hint
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import atomic_write, to_csv, write_json, write_text
-from deepchest_cli.reporting.line_chart import COLOURS
+from deepchest_cli.reporting.plots import Draw, render_figures
 from deepchest_cli.schemas import versioned
 from deepchest_cli.training.plots import read_columns
 from deepchest_cli.training.run_directory import ENVIRONMENT, WEIGHTS
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 REPORT = "report.html"
-STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest"}  # the same figure is the same file
 
 
 def write_comparison(comparison: TrainedComparison, results: dict[str, Any]) -> dict[str, Any]:
@@ -49,31 +44,24 @@ def write_comparison(comparison: TrainedComparison, results: dict[str, Any]) -> 
     return results
 
 
-def _figures(results: dict[str, Any], traces: Traces) -> "dict[str, Callable[[], Figure]]":
-    figures: dict[str, Callable[[], Figure]] = {}
+def _figures(results: dict[str, Any], traces: Traces) -> dict[str, Draw]:
+    figures: dict[str, Draw] = {}
     if compared(results):
         figures["differences"] = lambda: forest_figure(results)
         figures["findings"] = lambda: findings_figure(results)
         figures["cost"] = lambda: cost_figure(results)
     if traces:
-        figures["weights"] = lambda: weights_figure(traces, COLOURS)
+        figures["weights"] = lambda: weights_figure(traces)
     return figures
 
 
-def _draw(folder: Path, figures: "dict[str, Callable[[], Figure]]") -> dict[str, bytes]:
+def _draw(folder: Path, figures: dict[str, Draw]) -> dict[str, bytes]:
     """Write each figure as PNG and return it as SVG, for the page."""
-    import io
-
-    from matplotlib import rc_context
-
     vectors = {}
-    for name, draw in figures.items():
-        with rc_context(STYLE):
-            figure, text = draw(), io.BytesIO()
-            with atomic_write(folder / f"{name}.png") as temporary:
-                figure.savefig(temporary, format="png", metadata={"Software": None})
-            figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-            vectors[name] = text.getvalue()
+    for name, (png, svg) in render_figures(figures).items():
+        with atomic_write(folder / f"{name}.png") as temporary:
+            temporary.write_bytes(png)
+        vectors[name] = svg
     return vectors
 
 

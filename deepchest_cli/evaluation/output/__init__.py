@@ -1,1 +1,1 @@
-"""What an evaluation leaves behind: report, pictures, tables, model card."""
+"""What an evaluation leaves behind: report, plots, tables, model card."""

@@ -1,160 +1,106 @@
-"""A model card in Markdown, filled from what is known; what is not known is said.
+"""A model card in Markdown, filled with what is known; what is not known is stated.
 
 Headings follow Mitchell et al. 2019, "Model cards for model reporting".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepchest_cli.comparison.output.page import shown
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.operating_points import RATES
-from deepchest_cli.evaluation.output import words
-from deepchest_cli.evaluation.output.card_training import UNKNOWN, training_section
+from deepchest_cli.evaluation.operating_points import RULES
+from deepchest_cli.evaluation.output import statements
+from deepchest_cli.reporting.html import render_markdown
 
 Document = Mapping[str, Any]
+Origin = Mapping[str, Any]  # of a checkpoint; `training_images`: how many it keeps hashes of
+UNKNOWN = "not known"
+SETTINGS = (
+    "batch_size", "optimizer", "learning_rate", "precision", "augment", "seed", "weights",
+)  # fmt: skip
 
 
-def model_card(document: Document, origins: Sequence[Mapping[str, Any]]) -> str:
+def model_card(document: Document, origins: Sequence[Origin]) -> str:
     """Return the card; `origins` are those of the models' checkpoints, none for foreign ones."""
-    parts = (
-        ["# Model card", "", words.caution(document), ""],
-        _details(document, origins),
-        _use(),
-        training_section(origins),
-        _evaluation(document),
-        _results(document),
-        _thresholds(document),
-        _groups(document),
-        _limits(document, origins),
+    return render_markdown(
+        "evaluation/output/card.md",
+        document=document,
+        models=list(zip(document["models"], origins, strict=True)),
+        training=training_section(origins),
+        external=_external(document, origins),
+        rules=RULES,
+        say=statements,
+        unknown=UNKNOWN,
     )
-    return "\n".join(line for part in parts for line in part) + "\n"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(columns) + " |"
-    yield "|" + "---|" * len(columns)
-    for row in rows:
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-    yield ""
-
-
-def _details(document: Document, origins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from ("## Model details", "")
-    if not document["models"]:
-        yield from (f"Predictions in `{document['predictions']}`; the model is {UNKNOWN}.", "")
-    for model, origin in zip(document["models"], origins, strict=True):
-        yield (
-            f"- `{model['path']}`: {model['backbone']} at {model['image_size']} px, task weighting "
-            f"{model['weighter']}, epoch {model['epoch']}, trained by deepchest "
-            f"{origin.get('deepchest', UNKNOWN)}; SHA-256 `{model['sha256']}`"
-        )
-    yield f"- Findings: {', '.join(document['findings'])}"
-    yield f"- Evaluated by deepchest {document['deepchest']}"
-    yield ""
-
-
-def _use() -> Iterator[str]:
-    yield from (
-        "## Intended use", "",
-        "Research on multi-label classification of frontal chest radiographs. Out of scope: any "
-        "decision about a patient, lateral views, children where the data have few.", "",
-    )  # fmt: skip
-
-
-def _evaluation(document: Document) -> Iterator[str]:
-    scheme = document["split_scheme"] or UNKNOWN
-    yield from ("## Evaluation data", "")
-    images = count_of(document["images"], "radiograph")
-    yield (
-        f"{images} of {count_of(document['patients'], 'patient')}, source "
-        f"{document['source'] or UNKNOWN}, part {document['split']}, split scheme {scheme}, labels "
-        f"of version {document['label_version']}. Recognized as: "
-        f"{document['split_title'] or 'no published test part'}."
-    )
-    yield ""
-
-
-def _results(document: Document) -> Iterator[str]:
-    yield from ("## Results", "", words.result(document), "")
-    if document["baseline"]:
-        found = words.with_interval(document["baseline"]["macro_auroc"])
-        yield from (f"Age, sex and view alone reach a macro AUROC of {found}.", "")
-    columns = ("Finding", "Positives", "Prevalence", "AUROC (95 %)", "Average precision (95 %)")
-    calibrated = document["calibration"]["findings"]
-    rows = [
-        [
-            name,
-            str(values["positives"]),
-            shown(values["prevalence"]),
-            words.metric(values, "auroc"),
-            words.metric(values, "average_precision"),
-            shown(calibrated[name]["before"]["ece"], 4),
-            shown((calibrated[name]["after"] or {}).get("ece"), 4),
+def training_section(origins: Sequence[Origin]) -> list[str]:
+    """Return what was run, not what was planned; without origins the model is somebody else's."""
+    if not origins:
+        return [f"Data and procedure are {UNKNOWN}."]
+    lines = []
+    for origin in origins:
+        config = origin.get("config", {})
+        used = [f"{key.replace('_', ' ')} {config[key]}" for key in SETTINGS if key in config]
+        lines += [
+            f"- Data: {_data(origin)}",
+            f"- Run: {_run(origin)}",
+            f"- Settings: {', '.join(used) or UNKNOWN}",
         ]
-        for name, values in document["findings"].items()
-    ]
-    yield from _table([*columns, "ECE", "ECE calibrated"], rows)
-    for said in (words.undefined(document), words.few_patients(document)):
-        if said:
-            yield from (said, "")
+    return lines
 
 
-def _thresholds(document: Document) -> Iterator[str]:
-    yield from ("## Operating points", "", document["choices"]["note"], "")
-    points = document["operating_points"]
-    if not points["findings"]:
-        return
-    yield from (document["choices"]["caution"], "")
-    rows = []
-    for name, entry in points["findings"].items():
-        point = entry[points["reference_operating_point"]]
-        cells = ["–"] * 5
-        if point:
-            cells = [f"{point['threshold']:.4g}", *(words.with_interval(point[r]) for r in RATES)]
-        rows.append([name, *cells])
-    columns = (
-        "Finding",
-        f"Threshold ({points['reference_operating_point']})",
-        "Sensitivity",
-        "Specificity",
+def _data(origin: Origin) -> str:
+    source, settings = origin.get("source", {}), origin.get("settings", {})
+    synthetic = ", synthetic radiographs" if source.get("synthetic") else ""
+    by = "by patient" if source.get("patients", True) else "by image, patients being unknown"
+    images = origin.get("training_images")
+    counted = f"{count_of(images, 'different training image')}; " if images else ""
+    return (
+        f"source {source.get('kind', UNKNOWN)}, labels of version "
+        f"{source.get('label_version', UNKNOWN)}{synthetic}; {counted}split scheme "
+        f"{settings.get('split_scheme', UNKNOWN)} {by}; manifest SHA-256 "
+        f"`{origin.get('data_sha256', UNKNOWN)}`"
     )
-    yield from _table([*columns, "PPV", "NPV"], rows)
 
 
-def _groups(document: Document) -> Iterator[str]:
-    yield from ("## Subgroups", "", document["subgroups"]["rule"], "")
-    rows = [
-        [
-            f"{g['attribute']}: {g['group']}",
-            f"{g['images']:,}",
-            "suppressed" if g["suppressed"] else words.with_interval(g["macro_auroc"]),
-            str(g["scored_findings"]),
-            words.with_interval(g["underdiagnosis"]),
-        ]
-        for g in document["subgroups"]["groups"]
-        if " and " not in g["attribute"]
-    ]
-    yield from _table(("Group", "Images", "Macro AUROC", "Findings", "Underdiagnosis"), rows)
+def _run(origin: Origin) -> str:
+    """Return how long was trained, why it ended, and where on the way the model was taken."""
+    config, run, step = origin.get("config", {}), origin.get("run"), origin.get("step")
+    taken = f"epoch {origin.get('epoch', UNKNOWN)}"
+    if step is not None:
+        taken += f", after {count_of(step, 'step')}"
+    planned = _planned(config)
+    if run:
+        trained = f"{count_of(run['epochs'], 'epoch')}, {count_of(run['steps'], 'step')}"
+        return f"{trained}; {_end(run, config)} ({planned}). The model is that of {taken}"
+    if step is not None:
+        return f"the model was taken at {taken}, of a run that had not ended then ({planned})"
+    return f"the model is that of {taken}; the length of its run is {UNKNOWN} ({planned})"
 
 
-def _limits(document: Document, origins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from ("## Limitations", "")
-    for note in document["notes"]:
-        yield f"- {note}"
-    if words.is_nih(document) and document["synthetic"] is not True:
-        yield (
-            "- Labels of NIH ChestX-ray14 were read out of reports by a program. Against "
-            "radiologists' labels of an enriched sample, its Pneumothorax had a PPV of 46 %."
-        )
-    yield "- View, drains and markers go with findings: a model may read those instead."
-    yield f"- External validation: {_external(document, origins)}."
+def _planned(config: Mapping[str, Any]) -> str:
+    if "epochs" not in config:
+        return f"the plan is {UNKNOWN}"
+    most = config.get("max_steps")
+    return f"planned: {count_of(config['epochs'], 'epoch')}" + (
+        f", at most {count_of(most, 'step')}" if most else ""
+    )
 
 
-def _external(document: Document, origins: Sequence[Mapping[str, Any]]) -> str:
-    """Return whether the scored images come from elsewhere than those of training."""
+def _end(run: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    if run["stopped_early"]:
+        patience = config.get("patience")
+        since = f" for {count_of(patience, 'epoch')}" if patience else ""
+        return f"stopped early, without a better epoch{since}"
+    if run["steps"] == config.get("max_steps"):
+        return "ended at the maximum number of steps"
+    return "ended as planned"
+
+
+def _external(document: Document, origins: Sequence[Origin]) -> str:
+    """Return whether the scored images come from another source than those of training."""
     if document["expert_labels"]:
-        return "see relabels"
+        return "see the expert labels in the report"
     if not origins:
         return f"what the model was trained on is {UNKNOWN}"
     trained = {origin.get("source", {}).get("kind") for origin in origins}

@@ -1,25 +1,35 @@
-"""The CSV tables of an evaluation."""
+"""The CSV tables of an evaluation, and its predictions as MedMNIST's evaluator reads them."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.cases import Cases
+from deepchest_cli.evaluation.material.material import Material
 from deepchest_cli.evaluation.operating_points import RATES, RULES
+from deepchest_cli.evaluation.reading.medmnist import (
+    CHESTMNIST,
+    is_medmnist,
+    medmnist_name,
+    write_medmnist,
+)
 from deepchest_cli.files import to_csv
 
 Document = dict[str, Any]
 PREDICTIONS = "predictions.csv"
+COLUMNS = {"pointing": "pointing_game_accuracy"}
 
 
 def tables(document: Document, cases: Cases) -> dict[str, str]:
-    """Return the tables by their file's name; those without a row are left out."""
+    """Return the tables by their file's name; those without a row are not written."""
     rows = {name: list(make(document)) for name, make in TABLES.items()}
     rows[PREDICTIONS] = list(_predictions(document, cases))
     return {name: to_csv(list(found[0]), found) for name, found in rows.items() if found}
 
 
 def finding_rows(document: Document) -> Iterator[Document]:
-    """Yield a row for each finding and one for the macro mean, intervals beside their figures."""
+    """Yield a row for each finding and one for the macro mean, intervals beside their metrics."""
     keys: list[str] = []
     for name, values in [*document["findings"].items(), ("macro", document["macro"])]:
         row = {"finding": name, **{k: v for k, v in values.items() if not isinstance(v, dict)}}
@@ -38,7 +48,7 @@ def _points(document: Document) -> Iterator[Document]:
         for rule in RULES:
             point = entry[rule]
             if point:
-                row = {"finding": finding, "rule": rule, "threshold": point["threshold"]}
+                row = {"finding": finding, "operating_point": rule, "threshold": point["threshold"]}
                 row |= {key: point[key] for key in ("tp", "fp", "fn", "tn")}
                 for rate in RATES:
                     row |= _flat(rate, point[rate])
@@ -50,25 +60,25 @@ def _calibration(document: Document) -> Iterator[Document]:
         scaling = entry["scaling"] or {"slope": None, "intercept": None}
         for when in ("before", "after"):
             if entry[when]:
-                figures = {k: v for k, v in entry[when].items() if k != "bins"}
+                metrics = {k: v for k, v in entry[when].items() if k != "bins"}
                 fitted = {f"fitted_{key}": value for key, value in scaling.items()}
-                yield {"finding": finding, "when": when, **figures, **fitted}
+                yield {"finding": finding, "calibration": when, **metrics, **fitted}
 
 
 def _reliability(document: Document) -> Iterator[Document]:
     for finding, entry in document["calibration"]["findings"].items():
         for when in ("before", "after"):
             for number, one in enumerate(entry[when]["bins"] if entry[when] else ()):
-                yield {"finding": finding, "when": when, "bin": number + 1, **one}
+                yield {"finding": finding, "calibration": when, "bin": number + 1, **one}
 
 
 def _groups(document: Document) -> Iterator[Document]:
     for group in document["subgroups"]["groups"]:
         about = {key: group[key] for key in ("attribute", "group", "images", "patients")}
         nothing = {"value": None, "low": None, "high": None}
-        whole = {**about, "finding": "macro", "positives": None, "negatives": None}
-        whole |= _flat("auroc", group["macro_auroc"]) | _flat("fnr", nothing)
-        yield whole | _flat("fpr", nothing) | _flat("underdiagnosis", group["underdiagnosis"])
+        macro = {**about, "finding": "macro", "positives": None, "negatives": None}
+        macro |= _flat("auroc", group["macro_auroc"]) | _flat("fnr", nothing)
+        yield macro | _flat("fpr", nothing) | _flat("underdiagnosis", group["underdiagnosis"])
         for finding, entry in group["findings"].items():
             row = {**about, "finding": finding}
             row |= {key: entry[key] for key in ("positives", "negatives")}
@@ -81,13 +91,14 @@ def _localization(document: Document) -> Iterator[Document]:
     found = document["localization"]
     if not found:
         return
+    baseline = found["chance"]
     for kind, entry in found["maps"].items():
         for name, shares in [*entry["findings"].items(), ("all", entry["all"])]:
-            chance = found["chance"]["findings"].get(name, found["chance"]["all"])
-            row = {"map": kind, "finding": name, "boxes": shares["boxes"], "chance": chance}
+            row = {"map": kind, "finding": name, "boxes": shares["boxes"]}
+            row["random_baseline"] = baseline["findings"].get(name, baseline["all"])
             for key, share in shares.items():
                 if key != "boxes":
-                    row |= _flat(key, share)
+                    row |= _flat(COLUMNS.get(key, key), share)
             yield row
 
 
@@ -118,3 +129,26 @@ def _predictions(document: Document, cases: Cases) -> Iterator[Document]:
             "split": document["split"],
             **dict(zip(table.findings, row, strict=True)),
         }
+
+
+def write_for_medmnist(
+    folder: Path, document: dict[str, Any], material: Material, force: bool
+) -> Path:
+    """Write the file into a folder and return its path.
+
+    Rows are in the order of the images, which for chestmnist is that of its arrays. Raises
+    `UsageError` where a finding is missing or the file is there already.
+    """
+    predictions, split = material.cases.predictions, document["split"]
+    scored = material.description["predictions"]
+    from_medmnist = scored is not None and is_medmnist(Path(scored))
+    data = (
+        "chestmnist" if from_medmnist or len(material.cases) == CHESTMNIST[split] else "chestxray14"
+    )
+    macro = document["macro"]
+    name = medmnist_name(data, split, macro["auroc"], macro["accuracy"], "deepchest")
+    path = folder / name
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already.", "Replace it with --force.")
+    write_medmnist(path, predictions.findings, predictions.probabilities)
+    return path

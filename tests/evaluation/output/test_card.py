@@ -4,8 +4,7 @@ import pytest
 
 from deepchest_cli.evaluation.document import Extras, build_document
 from deepchest_cli.evaluation.material.material import Material
-from deepchest_cli.evaluation.output.card import model_card
-from deepchest_cli.evaluation.output.card_training import training_section
+from deepchest_cli.evaluation.output.card import model_card, training_section
 from deepchest_cli.evaluation.overlap import UNCHECKED
 
 CONFIG = {"epochs": 15, "max_steps": 60, "patience": 3, "batch_size": 64, "precision": "bf16"}
@@ -25,7 +24,7 @@ def ran(epochs, steps, early=False):
 
 
 RUNS = {
-    "4 epochs, 60 steps; ended after the most steps that were allowed (planned: 15 epochs, at most "
+    "4 epochs, 60 steps; ended at the maximum number of steps (planned: 15 epochs, at most "
     "60 steps). The model is that of epoch 3, after 57 steps": {"run": ran(4, 60), "step": 57},
     "9 epochs, 50 steps; stopped early, without a better epoch for 3 epochs": {
         "run": ran(9, 50, early=True), "step": 57,
@@ -37,7 +36,7 @@ RUNS = {
         "step": 57
     },
     # of an earlier version
-    "the model is that of epoch 3; how long its run went on is not known (planned: 15 epochs": {},
+    "the model is that of epoch 3; the length of its run is not known (planned: 15 epochs": {},
     "1 epoch, 1 step; ended as planned (planned: 1 epoch)": {
         "run": ran(1, 1), "step": 1, "config": {"epochs": 1},
     },
@@ -53,12 +52,12 @@ def test_what_was_run_is_said(said):
 
 
 def test_the_data_of_training():
-    assert "1,247 different training images; split official by patient" in training(
+    assert "1,247 different training images; split scheme official by patient" in training(
         training_images=1247
     )
     unnamed = {**ORIGIN["source"], "patients": False, "synthetic": True}
     text = training(source=unnamed)
-    assert "split official by image, patients being unknown" in text
+    assert "split scheme official by image, patients being unknown" in text
     assert ", synthetic radiographs;" in text
     assert "Settings: batch size 64, precision bf16" in text
     assert "Data and procedure are not known" in "\n".join(training_section([]))
@@ -86,7 +85,7 @@ MODEL = {
 
 
 def test_what_is_said_of_nihs_labels_is_said_of_nihs_alone(make_cases):
-    said = "Labels of NIH ChestX-ray14 were read out of reports"
+    said = "Labels of NIH ChestX-ray14 were extracted from reports"
     assert said in card(described(make_cases), ORIGIN)
     for source, version in (("csv", "unknown"), ("chexpert", "unknown"), (None, "unknown")):
         assert said not in card(described(make_cases, source, version), ORIGIN)

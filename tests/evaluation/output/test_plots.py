@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from deepchest_cli.evaluation.output.curves import (
+from deepchest_cli.evaluation.output.plots import (
     TOLERANCE,
+    defined_groups,
     distances,
     precision_recall_curve,
+    precision_recall_figure,
     roc_curve,
+    roc_figure,
+    subgroups_figure,
     thinned,
 )
-from deepchest_cli.evaluation.output.pictures import precision_recall_figure, roc_figure
 
 CHANCE = np.random.default_rng(0)
 
@@ -119,3 +122,29 @@ def test_the_figures_draw_these_curves(make_cases):
             drawn = max((line.get_xydata() for line in axes.lines), key=len)
             expected = curve(table.labels[:, column], table.probabilities[:, column])
             assert np.array_equal(drawn, expected)
+
+
+def group(name, macro_auroc, underdiagnosis, suppressed=False):
+    metrics = {"macro_auroc": macro_auroc, "underdiagnosis": underdiagnosis}
+    return {
+        "attribute": "sex", "group": name, "images": 30, "scored_findings": 2,
+        "suppressed": suppressed,
+        **{k: {"value": v, "low": v - 0.1, "high": v + 0.1} for k, v in metrics.items()},
+    }  # fmt: skip
+
+
+def test_subgroups_are_drawn_where_they_have_a_metric():
+    groups = [
+        group("both", 0.8, 0.1), group("one", np.nan, 0.2), group("neither", np.nan, np.nan),
+        group("few", np.nan, np.nan, suppressed=True),
+    ]  # fmt: skip
+    document = {"macro": {"auroc": 0.75}, "subgroups": {"groups": groups}}
+    assert [g["group"] for g in defined_groups(document)] == ["both", "one"]
+    panels = subgroups_figure(document).axes
+    labels = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert labels == ["both  (30 images, 2)", "one  (30 images, 2)"]
+    assert len(panels) == 2
+    document["subgroups"]["groups"] = groups[1:]
+    assert len(subgroups_figure(document).axes) == 1  # no macro AUROC at all
+    document["subgroups"]["groups"] = groups[2:]
+    assert defined_groups(document) == []

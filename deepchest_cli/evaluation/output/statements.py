@@ -1,46 +1,39 @@
-"""Figures in words, as the page and the model card share them."""
+"""Sentences about an evaluation that the page, the model card and the terminal share."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from deepchest_cli.comparison.output.page import shown
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.nih import WHOLE_TABLE
 from deepchest_cli.evaluation.overlap_text import statement
 from deepchest_cli.evaluation.references import OFFICIAL
 from deepchest_cli.evaluation.subgroups import FEWEST_PATIENTS
+from deepchest_cli.reporting.numbers import number, with_interval
 
 Document = Mapping[str, Any]
 NIH_KINDS = ("nih", "chestmnist")  # sources
 NOT_CLINICAL = "For research; not for clinical use."
-
-
-def with_interval(found: Document, digits: int = 3) -> str:
-    """Return `value (low to high)`; a dash where it is undefined."""
-    value = shown(found["value"], digits)
-    if math.isnan(found["low"]):
-        return value
-    return f"{value} ({shown(found['low'], digits)} to {shown(found['high'], digits)})"
+MAP_NAMES = {"grad_cam": "Grad-CAM", "cam": "CAM", "random": "random maps"}
 
 
 def metric(values: Document, name: str, digits: int = 3) -> str:
-    """Return a metric of a finding or of the means with its interval."""
-    found = values["intervals"].get(name, {"low": math.nan, "high": math.nan})
-    return with_interval({"value": values[name], **found}, digits)
+    """Return a metric of a finding or of the macro means with its interval."""
+    ends = values["intervals"].get(name, {"low": math.nan, "high": math.nan})
+    return with_interval({"value": values[name], **ends}, digits)
 
 
 def overlap(document: Document) -> str:
-    """Return which scored images the model was made with; nothing where there is none."""
+    """Return which scored images the model was trained or selected on; empty where none was."""
     return statement(document["overlap"], document["images"], document["split"])
 
 
 def caution(document: Document) -> str:
-    """Return what nobody should take the figures for."""
-    return " ".join(filter(None, [overlap(document), _about(document), NOT_CLINICAL]))
+    """Return what the results must not be taken for."""
+    return " ".join(filter(None, [overlap(document), _scope(document), NOT_CLINICAL]))
 
 
-def _about(document: Document) -> str:
+def _scope(document: Document) -> str:
     """Return what the scored images are."""
     if document["synthetic"]:
         return "Synthetic radiographs: nothing here says anything about patients."
@@ -51,11 +44,11 @@ def _about(document: Document) -> str:
     if document["split_name"] == OFFICIAL:
         return "These are all images of NIH's official test list."
     if is_nih(document) and document["images"] >= WHOLE_TABLE:
-        return "All radiographs of the data set were scored, trained ones too."
+        return "All radiographs of the data set were scored, including training images."
+    scored = count_of(document["images"], "radiograph was", "radiographs were")
     return (
-        f"{count_of(document['images'], 'radiograph was', 'radiographs were')} scored, not "
-        "recognized as a whole published test part: these figures are no performance on any such "
-        "part."
+        f"{scored} scored, which are not recognized as a whole published test split: these metrics "
+        "are not the performance on a published split."
     )
 
 
@@ -67,20 +60,19 @@ def is_nih(document: Document) -> bool:
 
 def result(document: Document) -> str:
     """Return the result in one sentence."""
-    macro = document["macro"]
-    scored = macro["scored_findings"]["auroc"]
-    worst = document["worst"]["auroc"]
+    macro, worst = document["macro"], document["worst"]["auroc"]
     text = (
-        f"Macro AUROC {metric(macro, 'auroc')} over {count_of(scored, 'finding')}, "
+        f"Macro AUROC {metric(macro, 'auroc')} over "
+        f"{count_of(macro['scored_findings']['auroc'], 'finding')}, "
         f"average precision {metric(macro, 'average_precision')}"
     )
     if worst["finding"] is not None:
-        text += f"; lowest: {worst['finding']}, AUROC {shown(worst['value'])}"
-    return text + "."
+        text += f"; lowest: {worst['finding']}, AUROC {number(worst['value'])}"
+    return f"{text}."
 
 
 def few_patients(document: Document) -> str:
-    """Return which findings too few patients have for an interval that holds what it says."""
+    """Return which findings have too few patients for an interval with its nominal coverage."""
     scarce = [
         f"{name} ({values['positive_patients']})"
         for name, values in document["findings"].items()
@@ -89,17 +81,23 @@ def few_patients(document: Document) -> str:
     if not scarce:
         return ""
     return (
-        f"Fewer than {FEWEST_PATIENTS} patients have {', '.join(scarce)}: intervals that rest on "
-        "so few are rough."
+        f"Fewer than {FEWEST_PATIENTS} patients have {', '.join(scarce)}: intervals of these "
+        "findings are imprecise."
     )
 
 
 def undefined(document: Document) -> str:
-    """Return which findings have undefined figures; nothing where none has."""
+    """Return which findings have undefined metrics; empty where none has."""
     names = sorted({entry["finding"] for entry in document["undefined"]})
     if not names:
         return ""
     return (
-        f"Undefined for want of positives or negatives (–), and left out of the means: "
+        f"Undefined (–) without positives or without negatives, and excluded from the means: "
         f"{', '.join(names)}."
     )
+
+
+def calibration_method(document: Document) -> str:
+    """Return the name of the method that calibrated; empty where none did."""
+    method = document["calibration"]["method"]
+    return f"{method.capitalize()} scaling" if method else ""

@@ -1,18 +1,20 @@
-"""The most confident errors as a sheet of radiographs: a look at what figures cannot say."""
+"""The most confident errors as a contact sheet of radiographs."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepchest_cli.comparison.output.pictures import new_figure
 from deepchest_cli.evaluation.material.material import Material
 from deepchest_cli.evaluation.operating_points import SHARED_RULE
+from deepchest_cli.reporting.numbers import number
+from deepchest_cli.reporting.plots import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACROSS, EACH = 6, 12  # radiographs in a row, and of either kind of error
+FALSE_NEGATIVE, FALSE_POSITIVE = "false negative", "false positive"
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,16 @@ class ConfidentError:
     place: int  # among the cases
     image: str
     finding: str
-    kind: str  # missed or false alarm
+    kind: str  # FALSE_NEGATIVE or FALSE_POSITIVE
     probability: float
     threshold: float
 
 
 def confident_errors(material: Material) -> list[ConfidentError]:
-    """Return the errors furthest from their threshold, one an image and kind, missed ones first.
+    """Return the errors furthest from their threshold, one an image and kind.
 
-    Distances are in logits, which compare rare findings with common ones; without thresholds of
-    validation there is no error.
+    False negatives come first. Distances are in logits, which compare rare findings with common
+    ones; without thresholds of validation there is no error.
     """
     table, choices = material.cases.predictions, material.choices
     if choices is None:
@@ -46,13 +48,13 @@ def confident_errors(material: Material) -> list[ConfidentError]:
         distance = np.abs(_logit(scores) - _logit(np.array([threshold])))
         furthest = np.flatnonzero(wrong)[np.argsort(-distance[wrong], kind="stable")][: 2 * EACH]
         for place in furthest.tolist():
-            kind = "missed" if labels[place] else "false alarm"
+            kind = FALSE_NEGATIVE if labels[place] else FALSE_POSITIVE
             name = str(material.cases.image_index[place])
             error = ConfidentError(place, name, finding, kind, float(scores[place]), threshold)
             found.append((float(distance[place]), error))
     found.sort(key=lambda pair: -pair[0])
     chosen = []
-    for kind in ("missed", "false alarm"):
+    for kind in (FALSE_NEGATIVE, FALSE_POSITIVE):
         first = {error.place: error for _, error in reversed(found) if error.kind == kind}
         ordered = [e for _, e in found if e.kind == kind and first[e.place] is e]
         chosen += ordered[:EACH]
@@ -77,8 +79,8 @@ def contact_sheet(errors: list[ConfidentError], material: Material) -> "Figure":
     for axes, error, image in zip(grid.flat, errors, images, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set_title(
-            f"{error.kind}: {error.finding}\n{error.probability:.3f} (cut {error.threshold:.3f})"
-            f"\n{error.image}",
+            f"{error.kind}: {error.finding}\n{number(error.probability)} (threshold "
+            f"{number(error.threshold)})\n{error.image}",
             fontsize=6,
         )
     return figure

@@ -3,7 +3,12 @@ import pytest
 
 from deepchest_cli.evaluation.choices import choose
 from deepchest_cli.evaluation.material.material import Material
-from deepchest_cli.evaluation.output.contact_sheet import EACH, confident_errors
+from deepchest_cli.evaluation.output.confident_errors import (
+    EACH,
+    FALSE_NEGATIVE,
+    FALSE_POSITIVE,
+    confident_errors,
+)
 
 
 @pytest.fixture
@@ -14,15 +19,15 @@ def material(make_cases):
 
 def test_errors_are_errors_and_the_furthest_first(material):
     table, errors = material.cases.predictions, confident_errors(material)
-    assert [error.kind for error in errors] == ["missed"] * EACH + ["false alarm"] * EACH
+    assert [error.kind for error in errors] == [FALSE_NEGATIVE] * EACH + [FALSE_POSITIVE] * EACH
     for error in errors:
         column = table.findings.index(error.finding)
         assert error.probability == table.probabilities[error.place, column]
         assert error.threshold == material.choices.threshold(error.finding, "youden")
-        ill = table.labels[error.place, column] == 1
-        assert ill == (error.kind == "missed") == (error.probability < error.threshold)
+        present = table.labels[error.place, column] == 1
+        assert present == (error.kind == FALSE_NEGATIVE) == (error.probability < error.threshold)
         assert error.image == material.cases.image_index[error.place]
-    for kind in ("missed", "false alarm"):
+    for kind in (FALSE_NEGATIVE, FALSE_POSITIVE):
         places = [error.place for error in errors if error.kind == kind]
         assert len(set(places)) == EACH
         logit = lambda p: np.log(p / (1 - p))  # noqa: E731

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: differences, findings, cost and weights."""
+"""The plots of a comparison: differences, findings, cost and weights."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,42 +7,21 @@ import numpy as np
 
 from deepchest_cli.comparison.analysis.summary import shortened
 from deepchest_cli.evaluation.metrics import Floats
-from deepchest_cli.evaluation.statistics import (
-    BETTER,
-    EQUIVALENT,
-    INCONCLUSIVE,
-    NOT_MEASURED,
-    WORSE,
-)
+from deepchest_cli.evaluation.statistics import BETTER, WORSE
+from deepchest_cli.reporting.numbers import signed
+from deepchest_cli.reporting.plots import COLORS, GRAY, hide_frame, needs_log_scale, new_figure
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {
-    BETTER: "#1a7f37",
-    EQUIVALENT: "#57606a",
-    WORSE: "#b3261e",
-    INCONCLUSIVE: "#57606a",
-    NOT_MEASURED: "#57606a",
-}
+VERDICT_COLORS = {BETTER: "#1a7f37", WORSE: "#b3261e"}  # GRAY for all others
 ROW = 0.42  # inches for a weighter's line
 WIDTH = 7.5
 PANELS = 3  # of weights beside each other
-LOG_FROM = 5  # the largest weight over the smallest from which a logarithmic scale shows more
+SMALLEST_LIMIT = 0.001  # of a color scale of differences
 
 Results = Mapping[str, Any]
 Traces = Mapping[str, Mapping[str, Floats]]  # label to finding to weights over epochs (E,)
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure, in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def compared(results: Results) -> dict[str, Any]:
@@ -55,10 +34,6 @@ def _difference(entry: Mapping[str, Any]) -> Any:
     return entry["differences"]["macro_auroc"]
 
 
-def _bare(axes: "Axes") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def forest_figure(results: Results) -> "Figure":
     """Return each weighter's difference to the baseline with its interval."""
     entries = compared(results)
@@ -67,7 +42,7 @@ def forest_figure(results: Results) -> "Figure":
     axes.axvline(0, color="black", linewidth=0.8)
     for place, entry in enumerate(entries.values()):
         row = _difference(entry)
-        color = COLOURS[row["verdict"]]
+        color = VERDICT_COLORS.get(row["verdict"], GRAY)
         if row["low"] is not None:
             axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2)
         axes.plot(row["estimate"], place, "o", color=color, markersize=7)
@@ -77,8 +52,8 @@ def forest_figure(results: Results) -> "Figure":
         axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=color, markersize=6)
     axes.set_yticks(range(len(entries)), list(map(shortened, entries)))
     axes.invert_yaxis()
-    axes.set_xlabel("macro AUROC minus that of equal weighting; small strokes: single seeds")
-    _bare(axes)
+    axes.set_xlabel("difference in macro AUROC to equal weighting, 95 % CI; ticks: single seeds")
+    hide_frame(axes)
     return figure
 
 
@@ -90,16 +65,16 @@ def findings_figure(results: Results) -> "Figure":
     figure = new_figure(max(WIDTH, 3 + 0.75 * len(entries)), 1.6 + 0.33 * len(findings))
     axes = figure.add_subplot()
     finite = np.abs(table[np.isfinite(table)])
-    limit = max(finite.max() if len(finite) else 0, 1e-6)
+    limit = max(finite.max() if len(finite) else 0, SMALLEST_LIMIT)
     image = axes.imshow(table, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(table):
-        proven = rows[j][i]["verdict"] in (BETTER, WORSE)
-        text = "–" if not np.isfinite(value) else f"{value:+.3f}{'*' if proven else ''}"
+        significant = np.isfinite(value) and rows[j][i]["verdict"] in VERDICT_COLORS
+        text = signed(value) + ("*" if significant else "")
         dark = np.isfinite(value) and abs(value) > 0.6 * limit
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
     axes.set_xticks(range(len(entries)), list(map(shortened, entries)), rotation=40, ha="right")
     axes.set_yticks(range(len(findings)), [_with_positives(results, f) for f in findings])
-    figure.colorbar(image, label="AUROC minus that of equal weighting")
+    figure.colorbar(image, label="difference in AUROC to equal weighting")
     return figure
 
 
@@ -124,21 +99,21 @@ def cost_figure(results: Results) -> "Figure":
             xerr=[[cost["ratio"] - cost["ratio_low"]], [cost["ratio_high"] - cost["ratio"]]],
             yerr=error,
             fmt="o",
-            color=COLOURS[row["verdict"]],
+            color=VERDICT_COLORS.get(row["verdict"], GRAY),
             elinewidth=0.8,
         )
         axes.annotate(
             shortened(label), (cost["ratio"], row["estimate"]), xytext=(6, 5),
             textcoords="offset points", fontsize=8,
         )  # fmt: skip
-    axes.set_xlabel("time of a step, relative to equal weighting")
-    axes.set_ylabel("macro AUROC minus that of equal")
-    _bare(axes)
+    axes.set_xlabel("step time relative to equal weighting")
+    axes.set_ylabel("difference in macro AUROC to equal")
+    hide_frame(axes)
     return figure
 
 
-def weights_figure(traces: Traces, colors: tuple[str, ...]) -> "Figure":
-    """Return each weighter's weights over the epochs, mean of the seeds, a panel each."""
+def weights_figure(traces: Traces) -> "Figure":
+    """Return each weighter's weights over the epochs, mean over seeds, a panel each."""
     from matplotlib.ticker import MaxNLocator
 
     rows = -(-len(traces) // PANELS)
@@ -150,17 +125,16 @@ def weights_figure(traces: Traces, colors: tuple[str, ...]) -> "Figure":
         axes.set_visible(True)
         for i, (finding, values) in enumerate(columns.items()):
             epochs = np.arange(1, len(values) + 1)
-            style = "-" if i < len(colors) else "--"
-            axes.plot(epochs, values, style, color=colors[i % len(colors)], label=finding)
+            style = "-" if i < len(COLORS) else "--"
+            axes.plot(epochs, values, style, color=COLORS[i % len(COLORS)], label=finding)
         weights = np.concatenate(list(columns.values()))
-        weights = weights[np.isfinite(weights)]
-        if len(weights) and 0 < LOG_FROM * weights.min() < weights.max():
+        if needs_log_scale(weights[np.isfinite(weights)]):
             axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_title(shortened(label), fontsize=9)
         axes.tick_params(labelsize=7, which="both")
         axes.set_xlabel("epoch", fontsize=7)
-        _bare(axes)
+        hide_frame(axes)
     handles, names = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
     return figure

@@ -1,0 +1,192 @@
+"""The report of a comparison and its plots, of results made by hand."""
+
+import math
+import re
+from html import unescape
+
+import numpy as np
+import pytest
+from deepchest_cli.comparison.analysis.scores import quantities
+
+from deepchest_cli.comparison.output.page import report_page
+from deepchest_cli.comparison.output.plots import (
+    compared,
+    cost_figure,
+    findings_figure,
+    forest_figure,
+    weights_figure,
+)
+from deepchest_cli.reporting.plots import render_figures
+
+HOSTILE = '<script>alert("1")</script>&'
+FINDINGS = ("Mass", HOSTILE)
+NAMES = {one.name: one.title for one in quantities(np.array([0]))}
+
+
+def quality(mean, sd=0.0125):
+    return {"mean": mean, "sd": sd, "low": mean - 0.1, "high": mean + 0.1, "by_seed": [mean] * 3}
+
+
+def difference(estimate, half=0.0625, verdict="inconclusive", p=0.5):
+    low, high = (None, None) if half is None else (estimate - half, estimate + half)
+    return {"estimate": estimate, "low": low, "high": high, "p_holm": p, "verdict": verdict}
+
+
+def run(seed, status="finished", error=None):
+    return {
+        "seed": seed, "fold": None, "status": status, "error": error, "epochs": 9, "best_epoch": 4,
+        "validation": math.nan if error else 0.75,
+    }  # fmt: skip
+
+
+def entry(mean=0.75, found=None, single=None):
+    """Return a weighter's results; `found` is its difference, None for the baseline."""
+    return {
+        "status": "compared", "mean_rank": 1.5, "delta_m": single,
+        "quality": dict.fromkeys(NAMES, quality(mean)),
+        "findings": {name: {"auroc": quality(mean)} for name in FINDINGS},
+        "differences": found and dict.fromkeys(NAMES, found),
+        "finding_differences": found and {name: {"auroc": found} for name in FINDINGS},
+        "runs": [run(seed) for seed in range(3)],
+    }  # fmt: skip
+
+
+DIVERGED = {
+    "status": "diverged", "quality": None, "findings": None, "differences": None,
+    "finding_differences": None, "mean_rank": math.nan, "delta_m": None,
+    "runs": [run(0, "diverged", f"the loss is NaN {HOSTILE}")],
+}  # fmt: skip
+
+
+def cost(ratio):
+    return {
+        "ratio": ratio, "ratio_low": ratio - 0.25, "ratio_high": ratio + 0.25,
+        "images_per_second": 1234.5, "peak_memory": None if ratio > 1 else 1_500_000_000,
+        "state_bytes": 1120, "passes": "1 forward, 1 backward",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def results():
+    weighters = {
+        "equal": entry(),
+        "worst": entry(0.5, difference(-0.25, verdict="worse", p=1e-6)),
+        "diverging": DIVERGED,
+        "best": entry(0.875, difference(0.125, verdict="better", p=0.01), {"mean": 12.5}),
+        "untested": entry(0.625, difference(-0.125, half=None, p=None)),
+    }
+    return {
+        "deepchest": "0.2.0", "summary": [HOSTILE], "weighters": weighters,
+        "single_task_unfinished": [],
+        "claims": [{
+            "claim": "It is fast.", "found": HOSTILE, "low": 0.5, "high": 1.5,
+            "verdict": "does not hold",
+        }],
+        "costs": {"equal": cost(1.0), "best": cost(2.0)},
+        "starts": [{
+            "seed": 0, "fold": None, "runs": 5, "initial_weights": "a" * 64, "batches": ["b" * 64],
+        }],
+        "data": {
+            "folder": HOSTILE, "sha256": "c" * 64, "synthetic": False, "images": 90,
+            "split_scheme": "random", "training_images": 60, "validation_images": 10,
+            "tested_images": 20, "tested_patients": 9,
+            "findings": {name: {"positives": 7} for name in FINDINGS},
+        },
+        "design": {
+            "baseline": "equal", "weighters": list(weighters), "seeds": [0, 1, 2], "folds": None,
+            "looks": [{}], "quantities": NAMES, "rare_findings": ["Mass"], "tuning": [],
+            "learning_rates": {"equal": 0.00025}, "settings": {"backbone": HOSTILE},
+        },
+    }  # fmt: skip
+
+
+def rows_below(page, heading):
+    table = page.split(f"<h2>{heading}</h2>")[1].split("</table>")[0]
+    rows = [re.findall("<t[dh][^>]*>(.*?)</t[dh]>", row) for row in table.split("<tr>")[1:]]
+    return [[unescape(cell) for cell in row] for row in rows]
+
+
+def test_no_name_path_or_error_breaks_the_page(results):
+    page = report_page(results, {}, f'{{"host": "{HOSTILE}"}}')
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(") == 7
+    assert "http" not in page
+
+
+def test_the_ranking_begins_with_the_best_and_ends_with_those_without_results(results):
+    columns, *rows = rows_below(report_page(results, {}, ""), "Ranking")
+    assert [row[0] for row in rows] == ["best", "equal", "untested", "worst", "diverging"]
+    assert {len(row) for row in rows} == {len(columns)}
+    assert rows[0][1:6] == [
+        "0.875 ± 0.013", "+0.1250", "+0.0625 to +0.1875", "0.010", "better"
+    ]  # fmt: skip
+    assert rows[0][-1] == "+12.50"
+    assert rows[1][2:6] == ["–", "–", "–", ""]
+    assert rows[2][2:6] == ["-0.1250", "–", "–", "inconclusive"]
+    assert rows[3][4] == "< 0.001"
+    assert rows[4][1:] == ["diverged"] + ["–"] * (len(columns) - 2)
+
+
+def test_claims_costs_runs_and_design_are_shown(results):
+    page = report_page(results, {}, "")
+    assert rows_below(page, "Claims of the DeepChest paper")[1][2:] == [
+        "0.5000 to 1.5000", "does not hold"
+    ]  # fmt: skip
+    assert 'class="does-not-hold"' in page
+    costs = rows_below(page, "Computational cost")
+    assert costs[1][1:5] == ["1.000 (0.750 to 1.250)", "1234", "1.50 GB", "1,120 B"]
+    assert costs[2][3] == "–"
+    runs = rows_below(page, "Runs")
+    assert runs[1] == ["equal", "0", "–", "finished", "4 of 9", "0.7500", ""]
+    failed = next(row for row in runs if row[0] == "diverging")
+    assert failed[3:] == ["diverged", "4 of 9", "–", f"the loss is NaN {HOSTILE}"]
+    assert rows_below(page, "Controlled conditions")[1][3:] == ["a" * 12, "b" * 12]
+    assert "equal 0.00025</dd>" in " ".join(page.split())
+    assert "20 radiographs of 9 patients, predicted once by each run, after all training" in page
+
+
+def test_folds_tuning_and_unfinished_single_task_models_are_said(results):
+    results["design"] |= {"folds": 5, "tuning": [{}], "looks": [{}, {}]}
+    results["single_task_unfinished"] = [{"run": "single-Mass", "status": "failed"}]
+    page = " ".join(report_page(results, {}, "").split())
+    assert "5 folds by patient" in page
+    assert page.count("<dd>by fold</dd>") == 2
+    assert "scored by as many models as there are folds" in page
+    assert "(chosen on validation)" in page
+    assert "did not finish: single-Mass (failed)." in page
+    assert "after all training" not in page
+
+
+def test_without_differences_costs_and_weights_every_section_stands(results):
+    results |= {"weighters": {"diverging": DIVERGED}, "costs": {}, "claims": [], "starts": []}
+    page = report_page(results, {}, "")
+    assert len(re.findall("<h2>", page)) == 9
+    assert "No weighter of this comparison has task weights." in page
+    assert compared(results) == {}
+
+
+def test_all_plots_are_drawn_and_carried_by_the_page(results):
+    traces = {"best": {name: np.array([1.0, 9.0, np.nan]) for name in FINDINGS}}
+    figures = {
+        "differences": lambda: forest_figure(results),
+        "findings": lambda: findings_figure(results),
+        "cost": lambda: cost_figure(results),
+        "weights": lambda: weights_figure(traces),
+    }
+    vectors = {name: svg for name, (_, svg) in render_figures(figures).items()}
+    page = report_page(results, vectors, "")
+    assert page.count("<img") == page.count('src="data:image/svg+xml;base64,') == 4
+
+
+def test_a_star_marks_what_is_significant_and_undefined_cells_are_dashes(results):
+    undefined = difference(math.nan, half=None, p=None)
+    results["weighters"]["best"]["finding_differences"]["Mass"] = {"auroc": undefined}
+    texts = [text.get_text() for text in findings_figure(results).axes[0].texts]
+    assert list(compared(results)) == ["best", "untested", "worst"]
+    assert texts == ["–", "-0.125", "-0.250*", "+0.125*", "-0.125", "-0.250*"]
+
+
+def test_weights_far_apart_are_drawn_on_a_logarithmic_scale():
+    traces = {name: {"Mass": np.array([1.0, most])} for name, most in (("near", 4.0), ("far", 6.0))}
+    shown = [axes for axes in weights_figure(traces).axes if axes.get_visible()]
+    assert [axes.get_yscale() for axes in shown] == ["linear", "log"]
