@@ -45,9 +45,9 @@ class Reference:
 
     def distances(self, features: NDArray[Any]) -> Floats:
         """Return the distance (N,) of features (N, D); about 1 for a training radiograph."""
-        centerd = features.astype(np.float64) - self.mean
-        along = centerd @ self.axes.T
-        beyond = ((centerd - along @ self.axes) ** 2).sum(axis=1)
+        centered = features.astype(np.float64) - self.mean
+        along = centered @ self.axes.T
+        beyond = ((centered - along @ self.axes) ** 2).sum(axis=1)
         squares = (along**2 / self.variances).sum(axis=1) + beyond / self.rest
         return np.asarray(np.sqrt(squares / len(self.mean)))
 
@@ -81,9 +81,9 @@ def thumbnail(pixels: NDArray[np.uint8]) -> Floats:
 
 def correlation_of(one: Floats, other: Floats) -> float:
     """Return the correlation of two pictures of one shape; 0 where one has a single value."""
-    centerd = one - one.mean(), other - other.mean()
-    scale = float(np.sqrt((centerd[0] ** 2).sum() * (centerd[1] ** 2).sum()))
-    return float((centerd[0] * centerd[1]).sum()) / scale if scale else 0.0
+    centered = one - one.mean(), other - other.mean()
+    scale = float(np.sqrt((centered[0] ** 2).sum() * (centered[1] ** 2).sum()))
+    return float((centered[0] * centered[1]).sum()) / scale if scale else 0.0
 
 
 def fit_reference(

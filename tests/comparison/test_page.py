@@ -6,8 +6,8 @@ from html import unescape
 
 import numpy as np
 import pytest
-from deepchest_cli.comparison.analysis.scores import quantities
 
+from deepchest_cli.comparison.analysis.metrics import summary_metrics
 from deepchest_cli.comparison.output.page import report_page
 from deepchest_cli.comparison.output.plots import (
     compared,
@@ -20,7 +20,7 @@ from deepchest_cli.reporting.plots import render_figures
 
 HOSTILE = '<script>alert("1")</script>&'
 FINDINGS = ("Mass", HOSTILE)
-NAMES = {one.name: one.title for one in quantities(np.array([0]))}
+NAMES = {one.name: one.title for one in summary_metrics(np.array([0]))}
 
 
 def quality(mean, sd=0.0125):
@@ -35,16 +35,16 @@ def difference(estimate, half=0.0625, verdict="inconclusive", p=0.5):
 def run(seed, status="finished", error=None):
     return {
         "seed": seed, "fold": None, "status": status, "error": error, "epochs": 9, "best_epoch": 4,
-        "validation": math.nan if error else 0.75,
+        "validation_score": math.nan if error else 0.75,
     }  # fmt: skip
 
 
 def entry(mean=0.75, found=None, single=None):
     """Return a weighter's results; `found` is its difference, None for the baseline."""
     return {
-        "status": "compared", "mean_rank": 1.5, "delta_m": single,
-        "quality": dict.fromkeys(NAMES, quality(mean)),
-        "findings": {name: {"auroc": quality(mean)} for name in FINDINGS},
+        "status": "finished", "mean_rank": 1.5, "delta_m": single,
+        "metrics": dict.fromkeys(NAMES, quality(mean)),
+        "finding_metrics": {name: {"auroc": quality(mean)} for name in FINDINGS},
         "differences": found and dict.fromkeys(NAMES, found),
         "finding_differences": found and {name: {"auroc": found} for name in FINDINGS},
         "runs": [run(seed) for seed in range(3)],
@@ -52,7 +52,7 @@ def entry(mean=0.75, found=None, single=None):
 
 
 DIVERGED = {
-    "status": "diverged", "quality": None, "findings": None, "differences": None,
+    "status": "diverged", "metrics": None, "finding_metrics": None, "differences": None,
     "finding_differences": None, "mean_rank": math.nan, "delta_m": None,
     "runs": [run(0, "diverged", f"the loss is NaN {HOSTILE}")],
 }  # fmt: skip
@@ -79,22 +79,22 @@ def results():
         "deepchest": "0.2.0", "summary": [HOSTILE], "weighters": weighters,
         "single_task_unfinished": [],
         "claims": [{
-            "claim": "It is fast.", "found": HOSTILE, "low": 0.5, "high": 1.5,
+            "claim": "It is fast.", "result": HOSTILE, "low": 0.5, "high": 1.5,
             "verdict": "does not hold",
         }],
         "costs": {"equal": cost(1.0), "best": cost(2.0)},
-        "starts": [{
+        "shared_starts": [{
             "seed": 0, "fold": None, "runs": 5, "initial_weights": "a" * 64, "batches": ["b" * 64],
         }],
         "data": {
             "folder": HOSTILE, "sha256": "c" * 64, "synthetic": False, "images": 90,
             "split_scheme": "random", "training_images": 60, "validation_images": 10,
-            "tested_images": 20, "tested_patients": 9,
+            "test_images": 20, "test_patients": 9,
             "findings": {name: {"positives": 7} for name in FINDINGS},
         },
         "design": {
             "baseline": "equal", "weighters": list(weighters), "seeds": [0, 1, 2], "folds": None,
-            "looks": [{}], "quantities": NAMES, "rare_findings": ["Mass"], "tuning": [],
+            "interim_analyses": [{}], "metrics": NAMES, "rarest_tertile": ["Mass"], "tuning": [],
             "learning_rates": {"equal": 0.00025}, "settings": {"backbone": HOSTILE},
         },
     }  # fmt: skip
@@ -146,7 +146,7 @@ def test_claims_costs_runs_and_design_are_shown(results):
 
 
 def test_folds_tuning_and_unfinished_single_task_models_are_said(results):
-    results["design"] |= {"folds": 5, "tuning": [{}], "looks": [{}, {}]}
+    results["design"] |= {"folds": 5, "tuning": [{}], "interim_analyses": [{}, {}]}
     results["single_task_unfinished"] = [{"run": "single-Mass", "status": "failed"}]
     page = " ".join(report_page(results, {}, "").split())
     assert "5 folds by patient" in page
@@ -158,7 +158,12 @@ def test_folds_tuning_and_unfinished_single_task_models_are_said(results):
 
 
 def test_without_differences_costs_and_weights_every_section_stands(results):
-    results |= {"weighters": {"diverging": DIVERGED}, "costs": {}, "claims": [], "starts": []}
+    results |= {
+        "weighters": {"diverging": DIVERGED},
+        "costs": {},
+        "claims": [],
+        "shared_starts": [],
+    }
     page = report_page(results, {}, "")
     assert len(re.findall("<h2>", page)) == 9
     assert "No weighter of this comparison has task weights." in page

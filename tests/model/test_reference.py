@@ -32,9 +32,9 @@ def test_with_all_axes_it_is_the_distance_of_mahalanobis():
     training = features(500)
     found = fit_reference(training, features(10), PICTURE, np.array([0.5]))
     new = features(7)
-    centerd = new - training.mean(axis=0)
+    centered = new - training.mean(axis=0)
     inverse = np.linalg.inv(np.cov(training.T))
-    expected = np.sqrt(np.einsum("nd,de,ne->n", centerd, inverse, centerd) / 24)
+    expected = np.sqrt(np.einsum("nd,de,ne->n", centered, inverse, centered) / 24)
     assert np.allclose(found.distances(new), expected, rtol=1e-6)
 
 
