@@ -10,7 +10,22 @@ from pathlib import Path
 import pytest
 from tests_support import untimed, valid
 
-QUICK = ("--backbone", "mobilenet_v2", "--batch-size", 16, "--learning-rate", 1e-3, "--epochs", 2)
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.training.components import build_components
+from deepchest_cli.training.loop import Trainer
+from deepchest_cli.training.run_directory import create_run
+
+QUICK = ("--backbone", "small_cnn", "--batch-size", 16, "--learning-rate", 1e-3, "--epochs", 2)
+
+
+@pytest.fixture(scope="module")
+def finished(shards, tmp_path_factory):
+    """The folder of a run with the flags QUICK; not to be changed."""
+    settings = {"backbone": "small_cnn", "batch_size": 16, "learning_rate": 1e-3, "epochs": 2}
+    config = TrainConfig(data=shards, out=tmp_path_factory.mktemp("runs") / "run", **settings)
+    components = build_components(config)
+    Trainer(components, create_run(components.config)).fit()
+    return config.out
 
 
 def test_results_on_stdout_and_one_plain_line_an_epoch_on_stderr(deepchest, shards, tmp_path):
@@ -28,11 +43,11 @@ def test_json_and_quiet(deepchest, shards, tmp_path):
     assert outcome.err == ""
 
 
-def test_a_runs_own_configuration_repeats_it(deepchest, shards, tmp_path, trained):
-    config = trained / "config.toml"
+def test_a_runs_own_configuration_repeats_it(deepchest, shards, tmp_path, finished):
+    config = finished / "config.toml"
     repeated = deepchest("train", "--config", config, "--out", tmp_path / "again")
     assert repeated.code == 0, repeated.err
-    assert untimed(tmp_path / "again" / "metrics.csv") == untimed(trained / "metrics.csv")
+    assert untimed(tmp_path / "again" / "metrics.csv") == untimed(finished / "metrics.csv")
 
 
 def test_weighter_options_arrive(deepchest, shards, tmp_path):
@@ -50,22 +65,22 @@ def test_cuda_without_a_gpu_is_an_error(deepchest, shards, monkeypatch):
     assert "--device auto" in outcome.err
 
 
-def test_resume_refuses_what_contradicts_the_run(deepchest, trained, tmp_path):
-    contradiction = deepchest("train", "--resume", trained, "--batch-size", 8)
+def test_resume_refuses_what_contradicts_the_run(deepchest, finished, tmp_path):
+    contradiction = deepchest("train", "--resume", finished, "--batch-size", 8)
     assert contradiction.code == 2
     assert "--batch-size is 8" in contradiction.err
-    equal_to_the_default = deepchest("train", "--resume", trained, "--batch-size", 32)
+    equal_to_the_default = deepchest("train", "--resume", finished, "--batch-size", 32)
     assert "--batch-size is 32" in equal_to_the_default.err
     assert deepchest("train", "--resume", tmp_path).code == 2
 
 
-def test_resume_refuses_changed_data(deepchest, trained, tmp_path, nih_folder):
+def test_resume_refuses_changed_data(deepchest, finished, tmp_path, nih_folder):
     prepare = ("prepare", "--source", nih_folder, "--data", tmp_path / "other", "--size", 32)
     assert deepchest(*prepare, "--seed", 7).code == 0
     run = tmp_path / "run"
     run.mkdir()
-    (run / "last.pt").write_bytes((trained / "last.pt").read_bytes())
-    lines = (trained / "config.toml").read_text().splitlines()
+    (run / "last.pt").write_bytes((finished / "last.pt").read_bytes())
+    lines = (finished / "config.toml").read_text().splitlines()
     (run / "config.toml").write_text(
         "\n".join([f'data = "{tmp_path / "other"}"', *(x for x in lines if x[:5] != "data ")])
     )
@@ -74,17 +89,17 @@ def test_resume_refuses_changed_data(deepchest, trained, tmp_path, nih_folder):
     assert "have changed" in outcome.err
 
 
-def test_a_finished_run_resumes_to_its_summary(deepchest, trained, tmp_path):
-    run = shutil.copytree(trained, tmp_path / "run")
+def test_a_finished_run_resumes_to_its_summary(deepchest, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
     outcome = deepchest("train", "--resume", run)
     assert outcome.code == 0, outcome.err
     assert "2 epochs" in outcome.out
-    assert (run / "metrics.csv").read_bytes() == (trained / "metrics.csv").read_bytes()
+    assert (run / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
     assert {path.name for path in run.glob("*.png")} == {"metrics.png", "weights.png"}
 
 
 def test_one_line_begins_a_run_goes_on_with_it_and_finds_it_finished(
-    deepchest, shards, tmp_path, trained
+    deepchest, shards, tmp_path, finished
 ):
     run = tmp_path / "run"
     run.mkdir()  # as a process leaves it that is killed as it begins
@@ -94,7 +109,7 @@ def test_one_line_begins_a_run_goes_on_with_it_and_finds_it_finished(
     begun = deepchest(*line)
     assert begun.code == 0, begun.err
     assert "Resumed" not in begun.err
-    assert untimed(run / "metrics.csv") == untimed(trained / "metrics.csv")
+    assert untimed(run / "metrics.csv") == untimed(finished / "metrics.csv")
     again = deepchest(*line)
     assert (again.code, again.out) == (0, begun.out)
     assert f"{run} has finished: nothing is left to train." in again.err
@@ -103,7 +118,7 @@ def test_one_line_begins_a_run_goes_on_with_it_and_finds_it_finished(
         assert deepchest(*line[:1], *line[5:], *change).code == 2
 
 
-def test_auto_needs_a_folder_that_is_its_own(deepchest, shards, trained, tmp_path):
+def test_auto_needs_a_folder_that_is_its_own(deepchest, shards, finished, tmp_path):
     without = deepchest("train", "--resume", "auto")
     assert without.code == 2
     assert "--resume auto --out FOLDER" in without.err
@@ -111,14 +126,14 @@ def test_auto_needs_a_folder_that_is_its_own(deepchest, shards, trained, tmp_pat
     strange = deepchest("train", "--data", shards, *QUICK, "--resume", "auto", "--out", tmp_path)
     assert strange.code == 2
     assert "holds other files (notes.txt)" in strange.err
-    both = deepchest("train", "--resume", trained, "--out", tmp_path / "other")
+    both = deepchest("train", "--resume", finished, "--out", tmp_path / "other")
     assert both.code == 2
     assert "--out names" in both.err
 
 
-def test_data_that_moved_are_named_anew(deepchest, shards, trained, tmp_path, monkeypatch):
+def test_data_that_moved_are_named_anew(deepchest, shards, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = shutil.copytree(trained, tmp_path / "run")
+    run = shutil.copytree(finished, tmp_path / "run")
     text = (run / "config.toml").read_text().replace(str(shards), "data/mine")
     (run / "config.toml").write_text(text)
     lost = deepchest("train", "--resume", "run")
@@ -130,7 +145,7 @@ def test_data_that_moved_are_named_anew(deepchest, shards, trained, tmp_path, mo
     assert "deepchest train --resume run --data FOLDER" in lost.err
     found = deepchest("train", "--resume", "run", "--data", shards)
     assert found.code == 0, found.err
-    assert (run / "config.toml").read_bytes() == (trained / "config.toml").read_bytes()
+    assert (run / "config.toml").read_bytes() == (finished / "config.toml").read_bytes()
     (run / "last.pt").unlink()  # with what the data could be compared
     assert deepchest("train", "--resume", "run", "--data", tmp_path).code == 2
 
@@ -148,10 +163,10 @@ def has_saved(run: Path, epochs: int) -> bool:
 @pytest.mark.parametrize(
     # a killed process has nothing but what it saved before
     ("number", "code", "epochs"),
-    [(signal.SIGINT, 130, 0), (signal.SIGHUP, 129, 0), (signal.SIGKILL, -9, 1)],
+    [(signal.SIGHUP, 129, 0), (signal.SIGKILL, -9, 1)],
 )
 def test_an_interrupted_process_goes_on(
-    deepchest, shards, tmp_path, trained, monkeypatch, number, code, epochs
+    deepchest, shards, tmp_path, finished, monkeypatch, number, code, epochs
 ):
     run = tmp_path / "run"
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -169,12 +184,12 @@ def test_an_interrupted_process_goes_on(
     assert resumed.code == 0, resumed.err
     assert re.search("Resumed after step [1-5]\\.", resumed.err), resumed.err
     for table in ("metrics.csv", "weights.csv"):
-        assert untimed(run / table) == untimed(trained / table)
+        assert untimed(run / table) == untimed(finished / table)
 
 
-def test_a_run_that_lost_its_state_is_not_begun_anew(deepchest, trained, tmp_path):
+def test_a_run_that_lost_its_state_is_not_begun_anew(deepchest, finished, tmp_path):
     run = tmp_path / "run"
-    shutil.copytree(trained, run)
+    shutil.copytree(finished, run)
     (run / "last.pt").unlink()
     before = (run / "best.pt").read_bytes()
     outcome = deepchest("train", "--resume", run)
@@ -183,10 +198,10 @@ def test_a_run_that_lost_its_state_is_not_begun_anew(deepchest, trained, tmp_pat
     assert (run / "best.pt").read_bytes() == before
 
 
-def test_a_state_of_another_model_is_refused(deepchest, trained, tmp_path):
+def test_a_state_of_another_model_is_refused(deepchest, finished, tmp_path):
     run = tmp_path / "run"
-    shutil.copytree(trained, run)
-    text = (run / "config.toml").read_text().replace("mobilenet_v2", "resnet18")
+    shutil.copytree(finished, run)
+    text = (run / "config.toml").read_text().replace("small_cnn", "mobilenet_v2")
     (run / "config.toml").write_text(text)
     outcome = deepchest("train", "--resume", run)
     assert outcome.code == 2
@@ -219,8 +234,8 @@ def test_a_folder_called_latest_is_warned_of_and_the_run_goes_on(
     assert f"Name another run or checkpoint: --model {run}" in evaluated.err
 
 
-def test_verbose_says_more_and_quiet_nothing(deepchest, trained, tmp_path):
-    run = shutil.copytree(trained, tmp_path / "run")
+def test_verbose_says_more_and_quiet_nothing(deepchest, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
     plain, verbose, quiet = (
         deepchest("train", "--resume", run, *flags) for flags in ((), ("--verbose",), ("--quiet",))
     )

@@ -22,8 +22,8 @@ def train(config):
     """Begin the run of a configuration, or go on with it, as `--resume auto` does."""
     config = resolve_auto(config)
     folder = folder_to_resume(config)
-    setup = build_components(config)
-    trainer = Trainer(setup, folder or create_run(setup.config))
+    components = build_components(config)
+    trainer = Trainer(components, folder or create_run(components.config))
     if folder is not None:
         trainer.resume()
     return trainer.fit()
@@ -33,7 +33,7 @@ def train(config):
 def config(shards):
     return TrainConfig(
         data=shards, out=RUN, resume=AUTO, backbone="small_cnn", batch_size=16, epochs=2,
-        max_steps=4, learning_rate=1e-3, ema=0.5, weighter="dwa", patience=0,
+        max_steps=4, learning_rate=1e-3, ema=0.5, weighter="dwa", patience=0, image_size=28,
     )  # fmt: skip
 
 

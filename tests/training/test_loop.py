@@ -21,6 +21,12 @@ def config(shards, tmp_path):
     return TrainConfig(data=shards, out=tmp_path / "run", **QUICK)
 
 
+@pytest.fixture
+def small(config):
+    """A network without dropout and batch norm, which trains in a fraction of the time."""
+    return replace(config, backbone="small_cnn", image_size=28)
+
+
 def fit(config, observer):
     return Trainer(build_components(config), create_run(config), observer).fit()
 
@@ -67,8 +73,8 @@ def test_a_run_leaves_what_it_promises(trained):
     assert set(map(float, list(weights[1].values())[1:])) <= {1.1, 1 / 1.05}
 
 
-def test_the_loss_falls(config, recorder):
-    fit(replace(config, epochs=6, augment="none", patience=0), recorder)
+def test_the_loss_falls(small, recorder):
+    fit(replace(small, epochs=6, augment="none", patience=0), recorder)
     losses = [report.macro("training", "loss") for report in recorder.epochs]
     assert losses[-1] < 0.6 * losses[0]
 
@@ -116,60 +122,60 @@ def test_a_killed_run_goes_on_from_its_last_epoch(config, trained, recorder):
     assert untimed(config.out / "metrics.csv") == untimed(trained / "metrics.csv")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(config, recorder):
-    setup = build_components(config)
-    trainer = Trainer(setup, create_run(config), recorder)
+def test_a_loss_that_is_not_finite_stops_the_run(small, recorder):
+    components = build_components(small)
+    trainer = Trainer(components, create_run(small), recorder)
 
     def poison(report):
         if report.step == 2:
             with torch.no_grad():
-                setup.classifier.head.bias[3] = float("nan")
+                components.classifier.head.bias[3] = float("nan")
 
     recorder.on_step = poison
     with pytest.raises(
         DeepChestError, match="loss of Infiltration is not finite in batch 3 of epoch 1"
     ):
         trainer.fit()
-    tensors = read_checkpoint(config.out / LAST)["tensors"]
+    tensors = read_checkpoint(small.out / LAST)["tensors"]
     assert all(torch.isfinite(value).all() for value in tensors.values())
 
 
-def test_training_stops_when_validation_no_longer_improves(config, recorder, monkeypatch):
+def test_training_stops_when_validation_no_longer_improves(small, recorder, monkeypatch):
     monkeypatch.setattr("deepchest_cli.training.loop._score", lambda performance: (0.5, "AUROC"))
-    summary = fit(replace(config, epochs=30, patience=2), recorder)
+    summary = fit(replace(small, epochs=30, patience=2), recorder)
     assert summary.stopped_early
     assert (summary.epochs, summary.best_epoch) == (3, 1)
 
 
-def test_max_steps_ends_a_run_within_an_epoch(config, recorder):
-    summary = fit(replace(config, max_steps=2), recorder)
+def test_max_steps_ends_a_run_within_an_epoch(small, recorder):
+    summary = fit(replace(small, max_steps=2), recorder)
     assert (summary.steps, summary.epochs) == (2, 1)
     assert len(recorder.steps) == 2
 
 
-def test_the_best_epoch_is_kept(config, recorder):
-    summary = fit(replace(config, epochs=4, patience=0), recorder)
+def test_the_best_epoch_is_kept(small, recorder):
+    summary = fit(replace(small, epochs=4, patience=0), recorder)
     scores = [report.macro("validation", "auroc") for report in recorder.epochs]
     assert summary.best_score == max(scores)
-    assert load_model(config.out, torch.device("cpu")).origin["epoch"] == summary.best_epoch
+    assert load_model(small.out, torch.device("cpu")).origin["epoch"] == summary.best_epoch
     assert summary.best_epoch == scores.index(max(scores)) + 1
 
 
-def test_a_checkpoint_says_what_was_run_and_not_what_was_planned(config, recorder):
-    fit(replace(config, epochs=15, max_steps=7, patience=0), recorder)
+def test_a_checkpoint_says_what_was_run_and_not_what_was_planned(small, recorder):
+    fit(replace(small, epochs=15, max_steps=7, patience=0), recorder)
     for name in (BEST, LAST):
-        origin = read_checkpoint(config.out / name)["origin"]
+        origin = read_checkpoint(small.out / name)["origin"]
         assert origin["config"]["epochs"] == 15
         assert origin["steps_per_epoch"] == 3
         assert origin["step"] == min(3 * origin["epoch"], 7)
-    origin = load_model(config.out, torch.device("cpu")).origin
+    origin = load_model(small.out, torch.device("cpu")).origin
     assert origin["run"] == {"epochs": 3, "steps": 7, "stopped_early": False}
 
 
-def test_latest_moves_with_a_runs_first_best_checkpoint(config, recorder, monkeypatch, tmp_path):
+def test_latest_moves_with_a_runs_first_best_checkpoint(small, recorder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    config = replace(config, backbone="small_cnn", max_steps=2)
-    first, second = (replace(config, out=Path("runs") / name) for name in ("first", "second"))
+    small = replace(small, max_steps=2)
+    first, second = (replace(small, out=Path("runs") / name) for name in ("first", "second"))
     latest = Path("runs/latest")
     fit(first, recorder)
     assert latest.readlink() == Path("first")
@@ -186,27 +192,27 @@ def test_latest_moves_with_a_runs_first_best_checkpoint(config, recorder, monkey
     assert latest.readlink() == Path("second")
 
 
-def test_bf16_trains(config, recorder):
-    fit(replace(config, precision="bf16", max_steps=2), recorder)
+def test_bf16_trains(small, recorder):
+    fit(replace(small, precision="bf16", max_steps=2), recorder)
     assert torch.isfinite(recorder.steps[-1].losses).all()
 
 
-def test_a_signal_at_the_last_step_loses_nothing(config, recorder):
-    short = replace(config, max_steps=2)
+def test_a_signal_at_the_last_step_loses_nothing(small, recorder):
+    short = replace(small, max_steps=2)
     with pytest.raises(InterruptedRunError):
         fit(short, StopAt(2, signal.SIGTERM))
     summary = resume(short, recorder)
     assert (summary.steps, summary.epochs, summary.best_epoch) == (2, 1, 1)
-    assert (config.out / BEST).exists()
+    assert (small.out / BEST).exists()
 
 
 @pytest.mark.parametrize(
     "change", [{"optimizer": "sgd"}, {"optimizer": "rmsprop"}, {"head": "mlp"}, {"max_steps": 4}]
 )
-def test_other_settings_go_on_exactly_too(config, recorder, change, tmp_path):
-    undisturbed = replace(config, out=tmp_path / "undisturbed", **change)
+def test_other_settings_go_on_exactly_too(small, recorder, change, tmp_path):
+    undisturbed = replace(small, out=tmp_path / "undisturbed", **change)
     fit(undisturbed, recorder)
-    cut = replace(config, **change)
+    cut = replace(small, **change)
     with pytest.raises(InterruptedRunError):
         fit(cut, StopAt(2, signal.SIGTERM))
     resume(cut, recorder)
@@ -214,42 +220,60 @@ def test_other_settings_go_on_exactly_too(config, recorder, change, tmp_path):
         assert untimed(cut.out / table) == untimed(undisturbed.out / table)
 
 
-def test_a_model_that_broke_after_the_last_step_is_not_called_undefined(config, recorder):
-    setup = build_components(config)
+def test_a_model_that_broke_after_the_last_step_is_not_called_undefined(small, recorder):
+    components = build_components(small)
 
     def poison(report):
         if report.step == report.steps:
             with torch.no_grad():
-                setup.classifier.head.bias[3] = float("nan")
+                components.classifier.head.bias[3] = float("nan")
 
     recorder.on_step = poison
     with pytest.raises(DeepChestError, match="logits for Infiltration are not finite"):
-        Trainer(setup, create_run(config), recorder).fit()
-    assert not (config.out / BEST).exists()
+        Trainer(components, create_run(small), recorder).fit()
+    assert not (small.out / BEST).exists()
 
 
-def test_a_second_process_may_not_go_on_with_the_same_run(config, recorder):
-    folder = create_run(config)
+def test_a_second_process_may_not_go_on_with_the_same_run(small, recorder):
+    folder = create_run(small)
     with locked(folder), pytest.raises(UsageError, match="Another deepchest process"):
-        Trainer(build_components(config), folder, recorder).fit()
+        Trainer(build_components(small), folder, recorder).fit()
+
+
+def test_several_observers_receive_everything_in_their_order(small):
+    received = []
+
+    class Named:
+        def __init__(self, name):
+            self.name = name
+
+        def on_step(self, report):
+            received.append((self.name, type(report).__name__))
+
+        on_epoch = on_step
+
+    components = build_components(replace(small, max_steps=1))
+    Trainer(components, create_run(small), Named("first"), Named("second")).fit()
+    both = ("first", "second")
+    assert received == [(n, report) for report in ("StepReport", "EpochReport") for n in both]
 
 
 def test_looking_again_after_a_step_moves_nothing_but_the_losses(config, recorder):
-    setup = build_components(config)
-    trainer = Trainer(setup, create_run(config), recorder)
+    components = build_components(config)
+    trainer = Trainer(components, create_run(config), recorder)
     found = {}
 
     def look_again(recompute):
         state = torch.get_rng_state()
-        before = {name: value.clone() for name, value in setup.classifier.state_dict().items()}
+        before = {name: value.clone() for name, value in components.classifier.state_dict().items()}
         found["losses"] = recompute().values
         found["still"] = torch.equal(state, torch.get_rng_state()) and all(
             torch.equal(before[name], value)
-            for name, value in setup.classifier.state_dict().items()
+            for name, value in components.classifier.state_dict().items()
         )
 
-    setup.weighter.after_step = look_again
+    components.weighter.after_step = look_again
     trainer.fit()
     assert found["still"]
     assert found["losses"].isfinite().all()
-    assert setup.classifier.training
+    assert components.classifier.training
