@@ -1,6 +1,7 @@
 #!/bin/sh
 # All checks: formatting, lint, strict types and tests. Needs: pip install -e '.[test]'
 # The long tests are apart, in tests/slow; they need: pip install -e '.[test-all]'
+# Arguments go to pytest: sh tests/check.sh --cov
 set -eu
 cd "$(dirname "$0")/.."
 ruff format --check .
@@ -8,4 +9,4 @@ ruff check .
 mypy
 # a file's tests share what one of its fixtures has trained; the order of collection starts the long
 # files first
-pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from deepchest_cli.config import (
+    CompareConfig,
     EvaluateConfig,
     TrainConfig,
     find_data,
@@ -54,6 +55,25 @@ def test_an_unknown_key_suggests_the_nearest(tmp_path):
 def test_a_key_of_other_programs_is_answered_with_ours(tmp_path, text, meant):
     with pytest.raises(UsageError, match=re.escape(f"Did you mean {meant!r}?")):
         read_toml(written(tmp_path, text), TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("config", "text", "new"),
+    [
+        (TrainConfig, "accumulate = 2", "grad_accum_steps"),
+        (TrainConfig, "clip-norm = 1.0", "clip_grad_norm"),
+        (TrainConfig, "positive_weight = 0.5", "pos_weight_power"),
+        (CompareConfig, "not_worse = ['deepchest=0.01']", "fail_if_inferior"),
+        (CompareConfig, "replicates = 200", "bootstrap_replicates"),
+        (EvaluateConfig, "against = 'runs/a'", "compare_to"),
+        (EvaluateConfig, "localisation = false", "localization"),
+        (EvaluateConfig, "relabels = 'labels.csv'", "expert_labels"),
+    ],
+)
+def test_a_key_of_version_0_1_is_answered_with_the_new_one(tmp_path, config, text, new):
+    old = text.split()[0].replace("-", "_")
+    with pytest.raises(UsageError, match=f"key '{old}' is called '{new}' since version 0.2"):
+        read_toml(written(tmp_path, text), config)
 
 
 def test_a_key_in_two_spellings_is_refused(tmp_path):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from deepchest_cli import __version__
+
 GENERATOR = Path(__file__).parents[1] / "docs" / "generate.py"
 
 
@@ -42,3 +44,8 @@ def test_every_option_of_a_weighter_is_described(generate):
         described = generate._described_options(source.__doc__ and generate.inspect.getdoc(source))
         assert set(info.options) <= described.keys(), info.name
         assert all(text.endswith(".") for key, text in described.items() if key), info.name
+
+
+def test_the_citation_names_this_version():
+    lines = (GENERATOR.parents[1] / "CITATION.cff").read_text("utf-8").splitlines()
+    assert f"version: {__version__}" in lines

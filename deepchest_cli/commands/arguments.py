@@ -1,21 +1,21 @@
-"""What is wrong with a command line, before Typer reads it.
+"""Checks of a command line before Typer parses it.
 
-Typer takes the last of several values without a word, and knows a flag or a value only by its
-spelling. Its own parser offers no place for this, so that the words are looked through beforehand.
+Typer silently takes the last of several values, and suggests flags and values by their spelling
+alone. Its parser has no hook for better answers, so the arguments are checked beforehand.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, get_origin
 
 from deepchest_cli.commands.binding import PRESENTATION
-from deepchest_cli.config import choices_of, flag_of
+from deepchest_cli.config import choices_of, flag_of, flags_of
 from deepchest_cli.config.renamed import NOTES, SINCE, renamed
 from deepchest_cli.config.synonyms import FLAGS, nearest, synonym
 from deepchest_cli.errors import UsageError, unknown_name
 
 GLOBAL = ("--version", "--help", "-h", "--install-completion", "--show-completion")
-POSITIONAL = "IMAGE"  # stands among the flags of a command that takes words without one
+POSITIONAL = "IMAGE"  # the key of arguments without a flag
 END = "--"  # of flags
 
 
@@ -53,26 +53,26 @@ def check_arguments(arguments: Sequence[str], commands: Commands) -> None:
         form = forms[flag]
         if form.choices and value not in form.choices:
             raise unknown_name(f"value of {flag}:", value, form.choices)
-        before = given.setdefault(form.field, (flag, value))
-        if not form.repeatable and before[1] != value:
-            raise _contradiction(before, (flag, value), form)
+        first = given.setdefault(form.field, (flag, value))
+        if not form.repeatable and first[1] != value:
+            raise _contradiction(first, (flag, value), form)
     _refuse_two_forms(given, forms)
 
 
-def _flags_in(words: Sequence[str], forms: Mapping[str, Form]) -> Iterator[tuple[str, str]]:
-    """Yield each flag with its value; a switch is its own."""
-    rest = iter(words)
-    for word in rest:
-        if word == END:
+def _flags_in(arguments: Sequence[str], forms: Mapping[str, Form]) -> Iterator[tuple[str, str]]:
+    """Yield each flag with its value; that of a flag without one is the flag itself."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == END:
             return
-        if not word.startswith("-") or word == "-":  # that is standard input
+        if not argument.startswith("-") or argument == "-":  # that is standard input
             continue
-        flag, equals, value = word.partition("=")
+        flag, equals, value = argument.partition("=")
         if flag in forms and forms[flag].takes_value:
             following = value if equals else next(rest, None)
-            if following is None:  # Typer says so
+            if following is None:  # Typer reports it
                 return
-            # Typer would take it for the value
+            # Typer would take a flag for the value
             if not equals and following.startswith("-") and following in forms:
                 raise UsageError(
                     f"{flag} has no value: {following} follows it.",
@@ -83,11 +83,11 @@ def _flags_in(words: Sequence[str], forms: Mapping[str, Form]) -> Iterator[tuple
             yield flag, flag
 
 
-def _contradiction(before: tuple[str, str], now: tuple[str, str], form: Form) -> UsageError:
+def _contradiction(first: tuple[str, str], second: tuple[str, str], form: Form) -> UsageError:
     if not form.takes_value:
-        return UsageError(f"{before[0]} and {now[0]} are both given.", "Drop one of the two.")
+        return UsageError(f"{first[0]} and {second[0]} are both given.", "Drop one of the two.")
     return UsageError(
-        f"{now[0]} is given twice: {before[1]!r} and {now[1]!r}.",
+        f"{second[0]} is given twice: {first[1]!r} and {second[1]!r}.",
         "It takes one value: drop one of the two.",
     )
 
@@ -101,10 +101,8 @@ def _refuse_two_forms(given: Mapping[str, tuple[str, str]], forms: Mapping[str, 
 
 def forms_of(config: type[Any]) -> dict[str, Form]:
     """Return the forms of a command's flags by how they are written."""
-    hints = get_type_hints(config, include_extras=True)
     forms = {}
-    for field in fields(config):
-        kind, flag = get_args(hints[field.name])[:2]
+    for field, kind, flag in flags_of(config):
         if flag.positional:
             forms[POSITIONAL] = Form(field.name)
         elif kind is bool:
@@ -121,7 +119,7 @@ def forms_of(config: type[Any]) -> dict[str, Form]:
 
 
 def _unknown_flag(command: str, flag: str, commands: Commands) -> UsageError:
-    """Return the error with what is meant: by its usual names, elsewhere, or by its spelling."""
+    """Return the error with a suggestion: a new name, a synonym, another command's, a spelling."""
     known = forms_of(commands[command])
     if new := renamed(flag, known):
         return UsageError(f"{flag} is called {new} {SINCE}.", NOTES.get(flag, f"Write {new}."))
@@ -133,7 +131,7 @@ def _unknown_flag(command: str, flag: str, commands: Commands) -> UsageError:
             meant = nearest(flag, known)
         if meant is None and elsewhere:
             theirs = next(iter(elsewhere.values()))
-            names = [name for name, same in elsewhere.items() if same == theirs]
+            names = [name for name, other_flag in elsewhere.items() if other_flag == theirs]
             other = f" {theirs} is a flag of {' and '.join(names)}."
     return UsageError(
         f"Unknown flag {flag!r} of {command}.{f' Did you mean {meant!r}?' if meant else other}",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
 
@@ -17,6 +17,7 @@ from deepchest_cli.config import (
     TrainConfig,
     find_recipe,
     flag_of,
+    flags_of,
     read_run_config,
     read_toml,
 )
@@ -63,20 +64,14 @@ def bind(
         with nullcontext() if debug else terminal.library_warnings():
             run(config_type(**values), terminal)
 
-    parameters = [*_configuration_parameters(config_type), *_common_parameters(config_type)]
+    parameters = [
+        _parameter(field.name, kind, flag, field.default, _loader(config_type, flag.values_from))
+        for field, kind, flag in flags_of(config_type)
+    ]
+    parameters += _common_parameters(config_type)
     shell.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     shell.__doc__ = _without_markup(run.__doc__ or "")
     application.command(name, no_args_is_help=False)(shell)
-
-
-def _configuration_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
-    hints = get_type_hints(config_type, include_extras=True)
-    parameters = []
-    for field in fields(config_type):
-        kind, flag = get_args(hints[field.name])[:2]
-        load = _loader(config_type, flag.values_from) if flag.values_from else None
-        parameters.append(_parameter(field.name, kind, flag, field.default, load))
-    return parameters
 
 
 def _parameter(
@@ -84,12 +79,12 @@ def _parameter(
 ) -> inspect.Parameter:
     if get_origin(kind) is tuple:
         kind, default = list[str], [] if default == () else default
-    bounds = {"min": flag.minimum, "max": flag.maximum}
     settings: dict[str, Any] = {
         "help": _without_markup(flag.help),
         "metavar": flag.metavar,
         "rich_help_panel": flag.panel,
-        **bounds,
+        "min": flag.minimum,
+        "max": flag.maximum,
     }
     if load is not None:
         settings |= {"callback": load, "is_eager": True}
@@ -97,7 +92,7 @@ def _parameter(
     if flag.positional:
         declaration = typer.Argument(**settings)
     elif kind is bool and default is False:
-        # a switch that is off needs no --no- form
+        # what is off by default needs no --no- form
         declaration = typer.Option(flag_of(name), **settings)
     else:
         declaration = typer.Option(**settings)
@@ -110,21 +105,26 @@ def _parameter(
 
 
 def _without_markup(text: str) -> str:
-    """Return help whose [brackets] Rich shows, where it would swallow them as markup."""
+    """Escape [brackets] in help, which Rich would drop as markup."""
     return text.replace("[", "\\[")
 
 
-def _loader(config_type: type[Any], source: str) -> Loader:
-    """Return the callback of a flag that names a file whose values become the defaults."""
+def _loader(config_type: type[Any], source: str | None) -> Loader | None:
+    """Return the callback of a flag that names a file whose values become the defaults.
+
+    source: a key of `SOURCES`; "out", a run's folder that --resume auto continues; None: no file.
+    """
+    if source is None:
+        return None
 
     def load(context: typer.Context, given: Any) -> Any:
         named = context.meta.setdefault("deepchest.named", {})
         named[source] = given
         kind = "run" if source == "out" else source
-        place = _begun(named) if kind == "run" else given
-        if place is not None:
+        location = _run_to_resume(named) if kind == "run" else given
+        if location is not None:
             found = context.meta.setdefault("deepchest.values", {})
-            found[kind] = _read(kind, SOURCES[kind](place), config_type)
+            found[kind] = _read(kind, SOURCES[kind](location), config_type)
             # click reads the flags in the order given, which is not the order of precedence
             context.default_map = {
                 key: value for name in SOURCES for key, value in found.get(name, {}).items()
@@ -134,8 +134,8 @@ def _loader(config_type: type[Any], source: str) -> Loader:
     return load
 
 
-def _begun(named: dict[str, Any]) -> Path | None:
-    """Return the folder whose values are the defaults, by what --resume and --out name so far."""
+def _run_to_resume(named: dict[str, Any]) -> Path | None:
+    """Return the folder whose values are the defaults, by the --resume and --out seen so far."""
     folder: Path | None = named.get("run")
     if folder != AUTO:
         return folder
@@ -144,33 +144,18 @@ def _begun(named: dict[str, Any]) -> Path | None:
 
 
 def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:
-    """Return a file's values; of a recipe, which is written for `train`, those that are wanted."""
+    """Return a file's values; of a recipe, which is written for `train`, those of this command."""
     if source == "run":
         return read_run_config(path, config_type)
     if source != "recipe":
         return read_toml(path, config_type)
-    wanted = {field.name for field in fields(config_type)}
-    return {key: v for key, v in read_toml(path, TrainConfig).items() if key in wanted}
+    names = {field.name for field in fields(config_type)}
+    return {key: v for key, v in read_toml(path, TrainConfig).items() if key in names}
 
 
 def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
-    load = _loader(config_type, "config")
-    file = Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file of flags; the command line wins.", callback=load, is_eager=True
-        ),
-    ]
-    switches = [
-        inspect.Parameter(
-            key,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=False,
-            annotation=Annotated[bool, typer.Option(f"--{key}", help=text)],
-        )
-        for key, text in PRESENTATION
-    ]
+    file = Flag("TOML file of flags; the command line wins.")
     return [
-        inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=file),
-        *switches,
+        _parameter("config", Path | None, file, None, _loader(config_type, "config")),
+        *(_parameter(name, bool, Flag(text), False, None) for name, text in PRESENTATION),
     ]

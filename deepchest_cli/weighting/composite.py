@@ -61,7 +61,6 @@ class _Composite(Weighter):
         return TaskLosses(self._factors(losses) * losses.values, losses.known)
 
     def observe(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
-        """Pass a step's results to both."""
         self.deepchest.observe(logits, labels, known)
         self.other.observe(logits, labels, known)
 
@@ -83,7 +82,6 @@ class CompositeWeighter(_Composite, LossWeighter):
         self.additive = deepchest.additive and other.additive  # type: ignore[misc]  # of the two
 
     def forward(self, losses: TaskLosses) -> Tensor:
-        """Return the other method's objective of the weighted losses."""
         objective: Tensor = self.other(self._weighted(losses))
         return objective
 

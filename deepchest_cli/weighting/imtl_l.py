@@ -27,7 +27,6 @@ class ImpartialLossWeighter(PerStepWeighter):
         self.log_weights = nn.Parameter(torch.zeros(len(self.tasks), dtype=torch.float32))
 
     def forward(self, losses: TaskLosses) -> Tensor:
-        """Return the sum of the present tasks' weighted losses and regularizers."""
         scales = self.log_weights.to(losses.values)  # also where the losses are on Metal
         weights = scales.exp()
         self.record(weights * (losses.present & (losses.values >= MIN_LOSS)))

@@ -97,7 +97,6 @@ class RarityWeighter(WeightedSumWeighter):
         self._update_weights()
 
     def end_epoch(self, performance: Performance) -> list[str]:
-        """Take a step by the validation metrics, and update the weights."""
         self.epoch += 1
         values = RARITY_SIGNALS[self.signal](performance, self.previous)
         self.previous = performance.validation.get("loss")

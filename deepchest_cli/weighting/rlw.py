@@ -31,7 +31,6 @@ class RandomLossWeighter(PerStepWeighter):
         self.private = PrivateGenerator(context.seed)
 
     def forward(self, losses: TaskLosses) -> Tensor:
-        """Return the sum of the losses times new weights."""
         drawn = torch.randn(len(self.tasks), generator=self.private.generator, dtype=torch.float64)
         scores = to_like(drawn, losses.values)
         return weighted_sum(self.record(softmax_over(losses.present, scores)), losses)

@@ -16,7 +16,6 @@ class ScaleInvariantWeighter(PerStepWeighter):
     """The sum of the logarithms of the task losses; one below 1e-8 has no gradient."""
 
     def forward(self, losses: TaskLosses) -> Tensor:
-        """Return the sum of the logarithms, which may be negative."""
         self.record(derivatives_of_logs(losses))
         return logs_of_present(losses).sum()
 

@@ -46,7 +46,6 @@ class UncertaintyWeighter(PerStepWeighter):
         self.log_scales = nn.Parameter(start)
 
     def forward(self, losses: TaskLosses) -> Tensor:
-        """Return the sum of the present tasks' weighted losses and regularizers."""
         exponent, regularizer = FORMS[self.form]
         scales = self.log_scales.to(losses.values)  # also where the losses are on Metal
         weights = torch.exp(-exponent * scales)

@@ -4,6 +4,7 @@ import pytest
 
 from deepchest_cli.app import CONFIGURATIONS
 from deepchest_cli.commands.arguments import check_arguments
+from deepchest_cli.config import renamed
 from deepchest_cli.errors import UsageError
 
 
@@ -107,6 +108,35 @@ def test_a_flag_of_other_programs_is_answered_with_ours(line, meant):
         check(line)
     assert error.value.message.endswith(f" Did you mean {meant!r}?")
     assert error.value.hint == f"deepchest {line.split()[0]} --help lists its flags."
+
+
+COMMANDS_WITH = {
+    "--accumulate": ("train", "compare-weighters"),
+    "--against": ("evaluate",),
+    "--clip-norm": ("train", "compare-weighters"),
+    "--localisation": ("evaluate",),
+    "--no-localisation": ("evaluate",),
+    "--not-worse": ("compare-weighters",),
+    "--positive-weight": ("train", "compare-weighters"),
+    "--relabels": ("evaluate",),
+    "--replicates": ("evaluate", "compare-weighters"),
+}
+
+
+@pytest.mark.parametrize("old", renamed.FLAGS)
+def test_a_flag_of_version_0_1_is_answered_with_the_new_one(old):
+    new = renamed.FLAGS[old]
+    for command in CONFIGURATIONS:
+        with pytest.raises(UsageError) as error:
+            check(f"{command} {old} 1")
+        is_renamed = error.value.message == f"{old} is called {new} since version 0.2."
+        assert is_renamed == (command in COMMANDS_WITH[old])
+
+
+def test_the_answer_to_not_worse_says_where_its_margin_went():
+    with pytest.raises(UsageError, match="--not-worse is called --fail-if-inferior") as error:
+        check("compare-weighters --not-worse deepchest=0.01")
+    assert error.value.hint == "It takes the weighter alone; --margin sets the margin."
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """SIGKILL at random moments, on real radiographs: what is resumed ends as an undisturbed run.
 
-Takes about two minutes. Run it with `DEEPCHEST_TEST_DATA=... pytest tests/slow/test_real_kills.py -s`.
+Takes about two minutes: DEEPCHEST_TEST_DATA=... pytest tests/slow/test_real_kills.py -s
 """
 
 import json

@@ -108,7 +108,6 @@ class SolvedWeighter(AggregatedWeighter):
         """
 
     def combine(self, gradients: Tensor, gramian: Tensor, active: Tensor) -> Tensor:
-        """Return the direction (K,), and record the weights."""
         self.last_weights = torch.zeros(len(self.tasks), dtype=torch.float64)
         if active.any():
             self.last_weights[active] = self._solve_or_equal(gramian[active][:, active], active)
@@ -128,7 +127,6 @@ class SolvedWeighter(AggregatedWeighter):
         return torch.full((size,), 1 / size if self.equal_sum_to_one else 1.0, dtype=torch.float64)
 
     def end_epoch(self, performance: Performance) -> list[str]:
-        """Return a note of how many steps the solver failed in."""
         failures, self.failures = self.failures, 0
         if not failures:
             return []

@@ -48,7 +48,6 @@ class ExcessWeighter(AggregatedWeighter):
         self.unit = 0.0
 
     def combine(self, gradients: Tensor, gramian: Tensor, active: Tensor) -> Tensor:
-        """Return the direction (K,), and record the weights."""
         if self.squares is None and not active.any():
             self.last_weights = torch.zeros_like(self.shares)
             return self.weighted(gradients)

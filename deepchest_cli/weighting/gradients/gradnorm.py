@@ -53,7 +53,6 @@ class GradNormWeighter(GradientWeighter):
 
     @property
     def weights(self) -> Tensor:
-        """The weights (T,) that the next step uses."""
         return self.task_weights.clone()
 
     @property
