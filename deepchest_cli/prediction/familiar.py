@@ -37,8 +37,8 @@ def familiarity(
         found += _shape(reference, reference.correlation(pixels))
     seen = "" if knowledge.seen is None else knowledge.seen.find(pixels, name)
     if seen:
-        code = "name-in-training-set" if seen == "name" else f"seen-{seen}"
-        found.append(Oddity(code, SEEN[seen]))
+        code = {"name": "name-in-training-set", "train": "in-training-set"}
+        found.append(Oddity(code.get(seen, f"in-{seen}-set"), SEEN[seen]))
     return found
 
 

@@ -500,7 +500,7 @@ def test_a_run_that_cannot_begin_is_reported_and_the_others_go_on(
             raise RuntimeError("out of memory")
         return build_components(config, **more)
 
-    monkeypatch.setattr("deepchest_cli.comparison.running.run.set_up", short_of_memory)
+    monkeypatch.setattr("deepchest_cli.comparison.running.run.build_components", short_of_memory)
     outcome = run(deepchest, shards, tmp_path / "c", arms="dwa,rlw", seeds=1)
     assert outcome.code == 0
     results = results_in(tmp_path / "c")

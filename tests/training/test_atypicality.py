@@ -23,15 +23,15 @@ def test_images_of_training_and_validation_are_recognized(trained, shards):
     source = shards.parent / "nih" / "images"
     dataset = open_dataset(shards)
     model = load_model(trained, device="cpu")
-    for part, code in (
+    for split, code in (
         ("train", "in-training-set"),
         ("validation", "in-validation-set"),
         ("test", ""),
     ):
-        name = str(dataset.columns["image_index"][dataset.rows(part)[0]])
+        name = str(dataset.columns["image_index"][dataset.rows(split)[0]])
         (answer,) = model.predict(source / name)
-        codes = [oddity.code for oddity in answer.oddities if oddity.code.startswith("seen")]
-        assert codes == ([code] if code else []), part
+        codes = [oddity.code for oddity in answer.oddities if oddity.code.endswith("-set")]
+        assert codes == ([code] if code else []), split
 
 
 def test_files_and_shards_give_the_same(trained, shards):
