@@ -1,15 +1,15 @@
-"""Words that other programs use for ours; only suggestions are made of them.
+"""Other programs' names for our flags and values, from which suggestions are made.
 
-Each table maps our word to others for it, with blanks between. Case and signs do not matter. Where
-a word stands with several of ours, the first that exists in that place is suggested.
+Each table maps our name to its synonyms, separated by blanks; case and punctuation do not matter.
+Where several of our names have a synonym, the first that exists in that place is suggested.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
-CLOSE = 0.61  # difflib's share of letters in common, below which a suggestion would be a guess
+MIN_SIMILARITY = 0.61  # difflib's ratio; below it a suggestion would be a guess
 
-# what follows a flag is its value, or what else makes it do the same
+# a flag may have a value with it, or what else has the same effect
 FLAGS: Mapping[str, str] = {
     "--learning-rate": "lr lr0 base-lr init-lr initial-lr max-lr blr lr-rate learn-rate eta",
     "--batch-size": "b bs batch bsz train-batch-size eval-batch-size val-batch-size mini-batch "
@@ -225,12 +225,12 @@ VALUES: Mapping[str, str] = {
 
 
 def plain(word: str) -> str:
-    """Return a word without case and signs, as words are compared."""
+    """Return a word without case and punctuation, as words are compared."""
     return re.sub(r"[\W_]", "", word.lower())
 
 
 def synonym(word: str, known: Iterable[str], table: Mapping[str, str] = VALUES) -> str | None:
-    """Return which of the known words is meant: the same but for case and signs, or by the table.
+    """Return the known name that is meant: by case and punctuation alone, or by the table.
 
     With the table of flags that is the flag and what follows it.
     """
@@ -249,5 +249,5 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
     spelled = {plain(name): name for name in known}
-    found = get_close_matches(plain(word), spelled, n=1, cutoff=CLOSE)
+    found = get_close_matches(plain(word), spelled, n=1, cutoff=MIN_SIMILARITY)
     return spelled[found[0]] if found else None

@@ -98,7 +98,7 @@ def test_the_scale_of_a_constant_loss_comes_to_rest_at_its_optimum(form, loss):
     """The best sigma^2 is 2 L, where e^(-s) L is 1/2."""
     weighter = UncertaintyWeighter(["a"], form=form)
     optimizer = torch.optim.Adam(weighter.parameters(), lr=0.1)
-    for _ in range(600):
+    for _ in range(350):
         optimizer.zero_grad()
         weighter(losses_of([loss])).backward()
         optimizer.step()

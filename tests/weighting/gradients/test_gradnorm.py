@@ -52,7 +52,7 @@ def test_steps_worked_by_hand(rate, alpha):
         assert weighter.weights.tolist() == pytest.approx(expected, rel=1e-7)
 
 
-def fitted(alpha, scales, steps=1500, speeds=(1.0, 1.0)):
+def fitted(alpha, scales, steps=900, speeds=(1.0, 1.0)):
     """Minimize scale_i |x - target_i|^2 / 2 for two tasks, each with an x of its own.
 
     The gradients' lengths are then scale_i |x - target_i|. Returns the weighter.
