@@ -26,7 +26,6 @@ from deepchest_cli.data.jpeg import JpegFile
 from deepchest_cli.data.png import unpack_png
 from deepchest_cli.errors import UnreadableRadiographError
 
-STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 COMPRESSION = 259
 DEFLATE = (8, 32946)
 STRIPS, TILES = (273, 279), (324, 325)  # the tags of their offsets and lengths
