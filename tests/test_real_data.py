@@ -132,7 +132,7 @@ def test_counts_of_the_whole_table_by_finding_and_part(real_data, tmp_path):
         assert (found[0], found[1] + found[2], found[3]) == expected
         # carved by patient, alike in the rare findings
         assert found[2] / (found[1] + found[2]) == pytest.approx(0.1, abs=0.03)
-    by_patient = pd.Series(plan.parts).groupby(plan.table["patient_id"].to_numpy()).nunique()
+    by_patient = pd.Series(plan.splits).groupby(plan.table["patient_id"].to_numpy()).nunique()
     assert (by_patient == 1).all()
 
 

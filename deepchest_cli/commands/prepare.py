@@ -3,11 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepchest_cli.commands.prepare_display import (
-    render_check,
-    render_estimate,
-    render_prepared,
-)
+from deepchest_cli.commands.prepare_display import render_check, render_estimate, render_prepared
 from deepchest_cli.config import DEFAULT_DATA, DEMO_DATA, DEMO_SOURCE, NIH_SOURCE, PrepareConfig
 from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal

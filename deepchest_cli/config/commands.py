@@ -47,7 +47,7 @@ class PrepareConfig:
     split_scheme: Annotated[
         str | None,
         Flag(
-            "official, random (by patient), chestmnist, or a CSV file of images and parts. "
+            "official, random (by patient), chestmnist, or a CSV file of images and splits. "
             "[the source's own, else random]",
             metavar="NAME|FILE",
         ),
@@ -121,7 +121,7 @@ class PrepareConfig:
         bool, Flag("Publish even though images are missing or unreadable.")
     ] = False
     allow_duplicates: Annotated[
-        bool, Flag("Publish even though images of two parts have the same pixels.")
+        bool, Flag("Publish even though images of two splits have the same pixels.")
     ] = False
     workers: Annotated[int | None, Flag("Decoding threads. [one per core]", minimum=1)] = None
     seed: Seed = 0

@@ -38,10 +38,7 @@ def matches(folder: Path, demo: Demo) -> bool:
 
 
 def make_demo(
-    folder: Path,
-    demo: Demo,
-    workers: int | None,
-    progress: Callable[[int, int], None],
+    folder: Path, demo: Demo, workers: int | None, progress: Callable[[int, int], None]
 ) -> None:
     """Draw synthetic radiographs in NIH's layout; an earlier demo in `folder` is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)

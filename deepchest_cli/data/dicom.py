@@ -8,9 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepchest_cli.data.dicom_elements import number_of, refused, required
 from deepchest_cli.data.dicom_gray import to_gray
-from deepchest_cli.data.dicom_pixels import UNPACK, stored_pixels, syntax_of
+from deepchest_cli.data.dicom_pixels import (
+    UNPACK,
+    number_of,
+    refused,
+    required,
+    stored_pixels,
+    syntax_of,
+)
 from deepchest_cli.data.image_checks import damaged, is_colorful, silence
 from deepchest_cli.errors import UnreadableRadiographError
 from deepchest_cli.extras import install_hint
@@ -23,7 +29,7 @@ SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 LONGEST_START = 1024  # bytes of an element at the beginning of a data set
 
-# what may tell that a picture is no frontal chest radiograph
+# what may tell that an image is no frontal chest radiograph
 TAGS = (
     "Modality",
     "BodyPartExamined",
@@ -38,7 +44,7 @@ NEEDED = (
 )
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PALETTE = "PALETTE COLOR"
-GREYS = ("MONOCHROME1", "MONOCHROME2")
+GRAYS = ("MONOCHROME1", "MONOCHROME2")
 EXTRA = "dicom"
 
 
@@ -76,7 +82,7 @@ def _element(data: bytes, at: int, order: str) -> tuple[tuple[int, int], int]:
 
 
 def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[str, str]]:
-    """Return the picture as mode L, black to white; whether it is in color; 1 frame; its `TAGS`.
+    """Return the image as mode L, black to white; whether it is in color; 1 frame; its `TAGS`.
 
     Gray is made by `to_gray`; a palette and colors become gray. A file that names no transfer
     syntax is read in the encoding that pydicom finds.
@@ -93,22 +99,22 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
     silence("pydicom")
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=_is_bare(data))
-        _refuse_pictureless(dataset, data, largest)
+        _refuse_missing_image(dataset, data, largest)
         pixels = _decoded(dataset)
-        picture, colorful = _picture(dataset, pixels)
+        image, colorful = _to_image(dataset, pixels)
         found = {name: str(dataset.get(name) or "").strip() for name in TAGS}
     except (UnreadableRadiographError, MemoryError):
         raise
     except Exception as error:  # pydicom raises anything at all on damaged files
         raise refused(_words(error)) from error
-    return picture, colorful, 1, {name: value for name, value in found.items() if value}
+    return image, colorful, 1, {name: value for name, value in found.items() if value}
 
 
 def _words(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _refuse_pictureless(dataset: Any, data: bytes, largest: int) -> None:
+def _refuse_missing_image(dataset: Any, data: bytes, largest: int) -> None:
     """Raise where there is no single image; the elements that pydicom reads again are put right."""
     for floating in ("FloatPixelData", "DoubleFloatPixelData"):
         if floating in dataset:
@@ -158,13 +164,13 @@ def _name_of(syntax: str) -> str:
     return UID(syntax).name
 
 
-def _picture(dataset: Any, stored: NDArray[Any]) -> tuple[Image.Image, bool]:
+def _to_image(dataset: Any, stored: NDArray[Any]) -> tuple[Image.Image, bool]:
     """Return the image as mode L, and whether its colors differ by more than compression makes."""
     from pydicom.pixels.processing import apply_color_lut
 
     shades = dataset.PhotometricInterpretation
     channels = stored.shape[2] if stored.ndim == 3 else 1
-    if shades in GREYS and channels == 1:
+    if shades in GRAYS and channels == 1:
         return Image.fromarray(to_gray(dataset, stored)), False
     if shades == PALETTE and channels == 1:
         stored = apply_color_lut(stored, dataset)
@@ -174,5 +180,5 @@ def _picture(dataset: Any, stored: NDArray[Any]) -> tuple[Image.Image, bool]:
     else:
         raise refused(f"PhotometricInterpretation is {shades!r} with SamplesPerPixel {channels}")
     eight = (stored >> max(0, bits - 8)).astype(np.uint8)
-    picture = Image.fromarray(eight)  # (H, W, 3)
-    return picture.convert("L"), channels == 3 and is_colorful(eight[::8, ::8].astype(np.int16))
+    image = Image.fromarray(eight)  # (H, W, 3)
+    return image.convert("L"), channels == 3 and is_colorful(eight[::8, ::8].astype(np.int16))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.dicom_elements import integer_of, number_of, refused, required
+from deepchest_cli.data.dicom_pixels import integer_of, number_of, refused, required
 
 Numbers = NDArray[Any]
 BLACK, WHITE = 0.0, 255.0

@@ -23,6 +23,7 @@ from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import DeepChestError, UnreadableRadiographError, UsageError
 
 Pixels = NDArray[np.uint8]
+REFUSED = "its member of the archive is a link, a device, larger than 268 MB, or leads outside"
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,6 @@ def twice(name: str, here: str, there: str) -> UsageError:
         f"{name} is there twice: in {here} and in {there}.",
         "Remove one, or name the folder of one copy with --source.",
     )
-
-
-REFUSED = "its member of the archive is a link, a device, larger than 268 MB, or leads outside"
 
 
 def find_images(root: Path, paths: list[str]) -> Images:

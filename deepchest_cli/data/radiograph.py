@@ -26,12 +26,28 @@ from deepchest_cli.data.jpeg import JpegFile
 from deepchest_cli.data.png import unpack_png
 from deepchest_cli.errors import UnreadableRadiographError
 
-STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 COMPRESSION = 259
 DEFLATE = (8, 32946)
 STRIPS, TILES = (273, 279), (324, 325)  # the tags of their offsets and lengths
 BLOCK = 2**20  # bytes that are unpacked at a time
 MOST_BLOCKS = 8 * LARGEST_PIXELS // BLOCK
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".ima"}
+)
+RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
+PHOTOMETRIC = 262  # the TIFF tag; 0: white is zero
+TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0
+BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+COLOR_SAMPLE = 128  # pixels of the side that is looked at for color
+GRAY_MODES = ("1", "L", "LA", "La", "F")
 
 
 def refuse_wrong_checksums(image: Image.Image, data: bytes) -> None:
@@ -63,29 +79,9 @@ def _unpack(packed: memoryview, offset: int) -> None:
     raise damaged(f"the pixel data at byte {offset:,} do not end")
 
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".ima"}
-)
-RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
-PHOTOMETRIC = 262  # the TIFF tag; 0: white is zero
-TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0
-BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-COLOUR_SAMPLE = 128  # pixels of the side that is looked at for color
-GREY_MODES = ("1", "L", "LA", "La", "F")
-
-
 @dataclass(frozen=True)
 class Opened:
-    """A picture as mode L at its own size, and what its file says about it."""
+    """An image as mode L at its own size, and what its file says about it."""
 
     image: Image.Image
     is_colorful: bool = False
@@ -95,7 +91,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies within the stored square, in stored pixels."""
+    """Where an image lies within the stored square, in stored pixels."""
 
     left: int
     top: int
@@ -130,7 +126,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def open_image(data: bytes) -> Opened:
-    """Return the bytes of an image file as a picture and what the file says; as `decode`."""
+    """Return the bytes of an image file as an image and what the file says; as `decode`."""
     silence("PIL")
     if data.startswith(LFS_POINTER):
         raise UnreadableRadiographError("a Git LFS pointer, not the image (run: git lfs pull)")
@@ -167,7 +163,7 @@ def _file(data: bytes) -> io.BytesIO:
 
 
 def refuse_constant(image: Image.Image) -> None:
-    """Raise `UnreadableRadiographError` for a picture with one value only, which shows nothing."""
+    """Raise `UnreadableRadiographError` for an image with one value only, which shows nothing."""
     low, high = image.resize((16, 16), Image.Resampling.NEAREST).getextrema()
     if low == high:  # by a sample, and only then by all
         low, high = image.getextrema()
@@ -176,7 +172,7 @@ def refuse_constant(image: Image.Image) -> None:
 
 
 def placement(width: int, height: int, size: int, pad: bool) -> Placement:
-    """Return where a picture of width × height pixels lies in a square of `size`.
+    """Return where an image of width × height pixels lies in a square of `size`.
 
     Without `pad` it fills the square; with `pad` it keeps its aspect, in the middle of black.
     """
@@ -190,7 +186,7 @@ def placement(width: int, height: int, size: int, pad: bool) -> Placement:
 
 
 def fit(image: Image.Image, size: int, pad: bool = False) -> NDArray[np.uint8]:
-    """Return a picture of mode L as (size, size)."""
+    """Return an image of mode L as (size, size)."""
     place = placement(image.width, image.height, size, pad)
     inner = np.asarray(image.resize((place.width, place.height), RESAMPLING))
     if (place.width, place.height) == (size, size):
@@ -218,10 +214,10 @@ def _is_white_zero(image: Image.Image) -> bool:
 
 
 def _is_colorful(image: Image.Image) -> bool:
-    """Whether a picture has colors that matter; looked at in a sample of its pixels."""
-    if image.mode in GREY_MODES or image.mode.startswith("I"):
+    """Whether an image has colors that matter; looked at in a sample of its pixels."""
+    if image.mode in GRAY_MODES or image.mode.startswith("I"):
         return False
-    side = (COLOUR_SAMPLE, COLOUR_SAMPLE)
+    side = (COLOR_SAMPLE, COLOR_SAMPLE)
     sample = np.asarray(image.resize(side, Image.Resampling.NEAREST).convert("RGB"), dtype=np.int16)
     return is_colorful(sample)
 
@@ -232,7 +228,7 @@ def to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if not 0 <= low <= high <= SIXTEEN_BITS:  # NaN neither
         raise ValueError("pixel values outside 0 to 65535")
     highest = TWELVE_BITS if high <= TWELVE_BITS else SIXTEEN_BITS
-    # a table of all values takes no room, where floats of a large picture take gigabytes
+    # a table of all values takes no room, where floats of a large image take gigabytes
     table = np.rint(np.arange(SIXTEEN_BITS + 1) * (255.0 / highest)).clip(0, 255).astype(np.uint8)
     whole = pixels if pixels.dtype == np.uint16 else np.rint(pixels).astype(np.uint16)
     return np.asarray(table[whole])

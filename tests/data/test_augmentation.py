@@ -34,7 +34,7 @@ def test_ranges_of_zero_change_nothing(gray):
     assert torch.allclose(augmented(gray, STILL), gray, atol=1e-5)
 
 
-def test_the_same_draws_give_the_same_pictures(gray):
+def test_the_same_draws_give_the_same_images(gray):
     one, same, other = (augmented(gray, Augmentation(), seed) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -42,7 +42,7 @@ def test_the_same_draws_give_the_same_pictures(gray):
     assert one.max() <= 1
 
 
-def test_flip_mirrors_about_half_of_the_pictures(gray):
+def test_flip_mirrors_about_half_of_the_images(gray):
     gray = gray.repeat(25, 1, 1, 1)
     flipped = augmented(gray, replace(STILL, flip=True))
     mirrored = [
@@ -65,7 +65,7 @@ def test_rotation_turns_by_at_most_its_range():
 
 
 def marked(size=65):
-    """Gray values that say where they were: the column in one picture, the row in the other."""
+    """Gray values that say where they were: the column in one image, the row in the other."""
     ramp = torch.linspace(0, 1, size)
     return torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size)])[:, None]
 
@@ -98,13 +98,13 @@ def test_an_aspect_stretches_within_its_ratio():
 
 def test_one_affine_map_is_the_crop_of_the_rotated_radiograph():
     """Rotating first and cropping then, as the authors do, but with one resampling."""
-    picture = to_gray((torch.rand(1, 8, 8, generator=generator(3)) * 255).byte(), 8)
-    picture = torch.nn.functional.interpolate(picture, size=(129, 129), mode="bicubic").clamp(0, 1)
+    image = to_gray((torch.rand(1, 8, 8, generator=generator(3)) * 255).byte(), 8)
+    image = torch.nn.functional.interpolate(image, size=(129, 129), mode="bicubic").clamp(0, 1)
     draws = torch.zeros(8, 1)
     draws[0], draws[3], draws[4] = 0.5, 0.6, -0.4
     crop = replace(STILL, rotation=20, area=(0.25, 0.25))
-    at_once = augment(picture, crop, draws)
-    turned = augment(picture, replace(STILL, rotation=20), draws)
+    at_once = augment(image, crop, draws)
+    turned = augment(image, replace(STILL, rotation=20), draws)
     then = augment(turned, replace(STILL, area=(0.25, 0.25)), draws)
     assert (at_once - then).abs().max() < 0.02
 

@@ -11,10 +11,10 @@ from deepchest_cli.errors import UnreadableRadiographError
 
 CHANCE = np.random.default_rng(0)
 SLOPE = np.add.outer(np.linspace(20, 120, 227), np.linspace(0, 100, 213))
-GREY = (SLOPE + CHANCE.normal(0, 6, SLOPE.shape)).clip(0, 255).astype(np.uint8)
-IMAGE = Image.fromarray(GREY)
+GRAY = (SLOPE + CHANCE.normal(0, 6, SLOPE.shape)).clip(0, 255).astype(np.uint8)
+IMAGE = Image.fromarray(GRAY)
 COLOR = Image.merge("RGB", (IMAGE, IMAGE.transpose(Image.Transpose.FLIP_LEFT_RIGHT), IMAGE))
-BORDER = Image.fromarray(np.where(SLOPE < 150, GREY, 0).astype(np.uint8))
+BORDER = Image.fromarray(np.where(SLOPE < 150, GRAY, 0).astype(np.uint8))
 
 
 def saved(image=IMAGE, kind="JPEG", **settings):

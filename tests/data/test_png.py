@@ -11,9 +11,9 @@ from deepchest_cli.data.png import SIGNATURE, unpack_png
 from deepchest_cli.data.radiograph import decode, open_image
 from deepchest_cli.errors import UnreadableRadiographError
 
-GREY = np.random.default_rng(0).normal(120, 30, (61, 53)).clip(0, 255).astype(np.uint8)
+GRAY = np.random.default_rng(0).normal(120, 30, (61, 53)).clip(0, 255).astype(np.uint8)
 HEADER = struct.pack(">IIBBBBB", 53, 61, 8, 0, 0, 0, 0)
-PACKED = zlib.compress(b"".join(b"\0" + row.tobytes() for row in GREY))
+PACKED = zlib.compress(b"".join(b"\0" + row.tobytes() for row in GRAY))
 # first column and row, and the steps, of the seven passes as the specification draws them
 PASSES = ("0088", "4088", "0448", "2044", "0224", "1022", "0112")
 
@@ -45,7 +45,7 @@ def saved(image, **settings):
 
 def interlaced():
     steps = [map(int, each) for each in PASSES]
-    rows = [b"\0" + row.tobytes() for x, y, dx, dy in steps for row in GREY[y::dy, x::dx]]
+    rows = [b"\0" + row.tobytes() for x, y, dx, dy in steps for row in GRAY[y::dy, x::dx]]
     header = HEADER[:-1] + b"\1"
     return plain(packed=[zlib.compress(b"".join(rows))], header=header)
 
@@ -69,13 +69,13 @@ WHOLE = {
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_files_read_as_they_are(name):
-    assert np.array_equal(np.asarray(decode(WHOLE[name])), GREY)
+    assert np.array_equal(np.asarray(decode(WHOLE[name])), GRAY)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_the_unpacked_file_is_the_same_image_in_every_mode(mode):
-    deep = Image.fromarray(GREY.astype(np.uint16) * 200)
-    image = deep if mode == "I;16" else Image.fromarray(GREY).convert(mode)
+    deep = Image.fromarray(GRAY.astype(np.uint16) * 200)
+    image = deep if mode == "I;16" else Image.fromarray(GRAY).convert(mode)
     settings = {"transparency": bytes(range(256))} if mode == "P" else {}
     data = saved(image, **settings)
     one, other = (Image.open(io.BytesIO(each)) for each in (data, unpack_png(data)))
@@ -83,27 +83,27 @@ def test_the_unpacked_file_is_the_same_image_in_every_mode(mode):
 
 
 def test_an_animation_stays_one():
-    frames = [Image.fromarray(np.roll(GREY, by)) for by in (1, 2)]
+    frames = [Image.fromarray(np.roll(GRAY, by)) for by in (1, 2)]
     for default in (False, True):
         data = saved(
-            Image.fromarray(GREY), save_all=True, append_images=frames, default_image=default
+            Image.fromarray(GRAY), save_all=True, append_images=frames, default_image=default
         )
         opened = open_image(data)
         assert opened.frames == Image.open(io.BytesIO(data)).n_frames
-        assert np.array_equal(np.asarray(opened.image), GREY)
+        assert np.array_equal(np.asarray(opened.image), GRAY)
 
 
 def test_warnings_of_pillow_do_not_reach_the_terminal():
     data = plain((b"acTL", bytes(8)))  # an animation of no image
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert np.array_equal(np.asarray(decode(data)), GREY)
+        assert np.array_equal(np.asarray(decode(data)), GRAY)
     assert not caught
 
 
 def test_orientation_after_the_pixels_is_obeyed():
     found = np.asarray(decode(plain(after=[(b"eXIf", ORIENTED)])))
-    assert np.array_equal(found, np.rot90(GREY, -1))
+    assert np.array_equal(found, np.rot90(GRAY, -1))
 
 
 def chunks_in_disorder():
@@ -152,7 +152,7 @@ def test_pixels_that_unpack_to_more_than_the_image_are_not_unpacked():
 def test_text_that_old_tools_wrote_with_a_wrong_checksum_is_dropped():
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", "words")
-    data = bytearray(saved(Image.fromarray(GREY), pnginfo=info))
+    data = bytearray(saved(Image.fromarray(GRAY), pnginfo=info))
     data[data.index(b"tEXt") + 6] ^= 1
     assert b"tEXt" not in unpack_png(bytes(data))
-    assert np.array_equal(np.asarray(decode(bytes(data))), GREY)
+    assert np.array_equal(np.asarray(decode(bytes(data))), GRAY)

@@ -8,7 +8,7 @@ from PIL import Image
 from deepchest_cli.data.radiograph import RESAMPLING, fit, placement, read_radiograph
 from deepchest_cli.errors import UnreadableRadiographError
 
-GREY = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+GRAY = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
 
 
 def saved(tmp_path, image, name="image.png"):
@@ -19,24 +19,24 @@ def saved(tmp_path, image, name="image.png"):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
 def test_modes_with_the_same_gray_values_read_the_same(tmp_path, mode):
-    image = Image.fromarray(GREY).convert(mode)
-    assert np.abs(read_radiograph(saved(tmp_path, image), 64).astype(int) - GREY).max() <= 1
+    image = Image.fromarray(GRAY).convert(mode)
+    assert np.abs(read_radiograph(saved(tmp_path, image), 64).astype(int) - GRAY).max() <= 1
 
 
 def test_alpha_is_dropped_and_not_composited(tmp_path):
-    image = Image.merge("LA", (Image.fromarray(GREY), Image.new("L", (64, 64), 0)))
-    assert np.array_equal(read_radiograph(saved(tmp_path, image), 64), GREY)
+    image = Image.merge("LA", (Image.fromarray(GRAY), Image.new("L", (64, 64), 0)))
+    assert np.array_equal(read_radiograph(saved(tmp_path, image), 64), GRAY)
 
 
 @pytest.mark.parametrize("highest", [4095, 65535])
 def test_deep_pixels_are_scaled_and_not_clipped(tmp_path, highest):
-    deep = np.rint(GREY.astype(np.float64) * highest / 255).astype(np.uint16)
+    deep = np.rint(GRAY.astype(np.float64) * highest / 255).astype(np.uint16)
     read = read_radiograph(saved(tmp_path, Image.fromarray(deep)), 64)
-    assert np.abs(read.astype(int) - GREY).max() <= 1
+    assert np.abs(read.astype(int) - GRAY).max() <= 1
 
 
 def test_one_bit_images_read(tmp_path):
-    image = Image.fromarray(GREY).convert("1")
+    image = Image.fromarray(GRAY).convert("1")
     assert set(np.unique(read_radiograph(saved(tmp_path, image), 64))) == {0, 255}
 
 
@@ -49,7 +49,7 @@ def test_shrinking_is_antialiased(tmp_path):
 
 
 def test_any_shape_is_squashed_to_a_square(tmp_path):
-    image = Image.fromarray(GREY).resize((100, 31))
+    image = Image.fromarray(GRAY).resize((100, 31))
     assert read_radiograph(saved(tmp_path, image, "image.jpg"), 28).shape == (28, 28)
 
 
@@ -57,8 +57,8 @@ def test_orientation_of_a_photograph_is_obeyed(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     path = tmp_path / "image.png"
-    Image.fromarray(GREY).save(path, exif=exif)
-    assert np.array_equal(read_radiograph(path, 64), np.rot90(GREY, -1))
+    Image.fromarray(GRAY).save(path, exif=exif)
+    assert np.array_equal(read_radiograph(path, 64), np.rot90(GRAY, -1))
 
 
 def test_missing(tmp_path):
@@ -75,7 +75,7 @@ def test_not_an_image(tmp_path):
 
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_truncated(tmp_path, share):
-    path = saved(tmp_path, Image.fromarray(GREY))
+    path = saved(tmp_path, Image.fromarray(GRAY))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(UnreadableRadiographError):
@@ -93,7 +93,7 @@ def test_values_that_are_no_gray_levels(tmp_path):
         read_radiograph(saved(tmp_path, image, "image.tiff"), 8)
 
 
-def test_a_picture_that_would_unpack_to_gigabytes_is_refused_by_its_header(tmp_path):
+def test_a_image_that_would_unpack_to_gigabytes_is_refused_by_its_header(tmp_path):
     def chunk(kind, data):
         crc = zlib.crc32(kind + data)
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
@@ -116,7 +116,7 @@ def test_a_git_lfs_pointer_is_named(tmp_path):
 
 
 def test_padding_keeps_the_aspect_and_squashing_fills_the_square():
-    image = Image.fromarray(GREY).resize((100, 50))
+    image = Image.fromarray(GRAY).resize((100, 50))
     padded = fit(image, 40, pad=True)
     assert padded.shape == (40, 40)
     assert not padded[:10].any() and not padded[30:].any()
@@ -133,7 +133,7 @@ def test_any_shape_has_a_place_within_the_square(width, height):
     assert max(place.width, place.height) == 28
 
 
-def test_a_large_deep_picture_takes_little_more_than_its_own_room(tmp_path):
+def test_a_large_deep_image_takes_little_more_than_its_own_room(tmp_path):
     import tracemalloc
 
     path = saved(tmp_path, Image.fromarray(np.arange(3000**2, dtype=np.uint16).reshape(3000, -1)))
@@ -145,7 +145,7 @@ def test_a_large_deep_picture_takes_little_more_than_its_own_room(tmp_path):
 
 
 def test_a_deep_tiff_that_counts_from_white_is_turned(tmp_path):
-    values = (255 - GREY).astype(np.uint16) * 257
+    values = (255 - GRAY).astype(np.uint16) * 257
     path = tmp_path / "image.tif"
     Image.fromarray(values).save(path, tiffinfo={262: 0})
-    assert np.abs(read_radiograph(path, 64).astype(int) - GREY).max() <= 1
+    assert np.abs(read_radiograph(path, 64).astype(int) - GRAY).max() <= 1

@@ -7,7 +7,7 @@ from PIL import Image
 from deepchest_cli.data.radiograph import decode
 from deepchest_cli.errors import UnreadableRadiographError
 
-GREY = np.random.default_rng(0).normal(120, 30, (200, 150)).clip(0, 255).astype(np.uint8)
+GRAY = np.random.default_rng(0).normal(120, 30, (200, 150)).clip(0, 255).astype(np.uint8)
 
 
 def saved(image, **settings):
@@ -19,15 +19,15 @@ def saved(image, **settings):
 @pytest.mark.parametrize("compression", ["tiff_adobe_deflate", "tiff_lzw", "packbits", "raw"])
 @pytest.mark.parametrize("large", [False, True])
 def test_whole_files_read_as_they_are(compression, large):
-    image, other = Image.fromarray(GREY), Image.fromarray(GREY[::-1].copy())
+    image, other = Image.fromarray(GRAY), Image.fromarray(GRAY[::-1].copy())
     data = saved(
         image, compression=compression, big_tiff=large, save_all=True, append_images=[other]
     )
-    assert np.array_equal(np.asarray(decode(data)), GREY)
+    assert np.array_equal(np.asarray(decode(data)), GRAY)
 
 
 def test_damaged_strips_of_deflate_are_refused():
-    data = saved(Image.fromarray(GREY), compression="tiff_adobe_deflate", strip_size=4096)
+    data = saved(Image.fromarray(GRAY), compression="tiff_adobe_deflate", strip_size=4096)
     image = Image.open(io.BytesIO(data))
     offsets, lengths = image.tag_v2[273], image.tag_v2[279]
     assert len(offsets) > 3

@@ -1,4 +1,4 @@
-"""A picture of the prepared data: some images of each finding, to see that labels fit."""
+"""The contact sheet of a data set: some images of each finding, to see that labels fit."""
 
 from pathlib import Path
 from typing import Any

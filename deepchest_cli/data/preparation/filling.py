@@ -13,12 +13,7 @@ from deepchest_cli.data.preparation.folder import save_progress
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.preparation.resuming import Kept, cut_shards
 from deepchest_cli.data.radiograph import placement
-from deepchest_cli.data.shards import (
-    NUMBER_COLUMNS,
-    TEXT_COLUMNS,
-    ShardContent,
-    write_shard,
-)
+from deepchest_cli.data.shards import NUMBER_COLUMNS, TEXT_COLUMNS, ShardContent, write_shard
 from deepchest_cli.data.sources.base import BOX_SLACK
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of
@@ -122,7 +117,7 @@ class StoredBoxes:
         return (known[0], known[1]) if min(known) > 0 else (width, height)
 
     def _moved(self, place: int, row: int, width: int, height: int) -> NDArray[np.float64]:
-        """Return a box where the picture lies in the stored square; nothing of it is outside."""
+        """Return a box where the image lies in the stored square; nothing of it is outside."""
         lies = placement(width, height, self.size, self.plan.pad)
         frame = self._frame(row, width, height)
         across, down = lies.width / frame[0], lies.height / frame[1]
@@ -142,7 +137,7 @@ class Filling:
         self.pending = kept.candidates.copy()  # (N,), rows that wait for their image
         self.unreadable: dict[int, str] = {}  # row to reason
         count = len(plan.table)
-        self.dull: set[int] = set()
+        self.near_constant: set[int] = set()
         self.pixel_hash = np.zeros(count, dtype="S32")
         self.length = np.zeros(count, dtype=np.int64)  # bytes of the file
         self.shape = np.zeros((count, 2), dtype=np.int32)  # width and height of the file
@@ -180,7 +175,7 @@ class Filling:
             self.pixel_hash[row], self.length[row] = stored.pixel_hash, decoded.length
             self.shape[row] = decoded.width, decoded.height
             if stored.nearly_constant:
-                self.dull.add(row)
+                self.near_constant.add(row)
         number = self._number[row]
         if number >= 0:
             self._waiting[number] -= 1
@@ -228,7 +223,7 @@ class Filling:
                 for row in rows.tolist()
                 if row in self.unreadable
             ],
-            "near_constant": [names[row] for row in kept.tolist() if row in self.dull],
+            "near_constant": [names[row] for row in kept.tolist() if row in self.near_constant],
         }
         save_progress(self.folder, self.plan.identity(self.size), self.done)
 

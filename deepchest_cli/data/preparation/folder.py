@@ -26,7 +26,9 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of, write_json, write_text
 
 EXCLUDED = "excluded.csv"
-COLUMNS = ("image", "reason")
+EXCLUDED_COLUMNS = ("image", "reason")
+SHEET = "contact-sheet.png"
+Entries = dict[str, dict[str, Any]]  # a shard's file name to its entry in the manifest
 
 
 def summarize(folder: Path, excluded: Mapping[str, str]) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def summarize(folder: Path, excluded: Mapping[str, str]) -> dict[str, Any]:
         path.unlink(missing_ok=True)
         return {"images": 0, "reasons": {}, "first": [], "file": None, "sha256": None}
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *excluded.items()])
+    csv.writer(text, lineterminator="\n").writerows([EXCLUDED_COLUMNS, *excluded.items()])
     if not path.is_file() or path.read_bytes() != text.getvalue().encode():
         write_text(path, text.getvalue())
     return {
@@ -63,11 +65,6 @@ def read_excluded(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str] |
         return None
     rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
     return {row["image"]: row["reason"] for row in rows}
-
-
-SHEET = "contact-sheet.png"
-
-Entries = dict[str, dict[str, Any]]  # a shard's file name to its entry in the manifest
 
 
 def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:

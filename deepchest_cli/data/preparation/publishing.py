@@ -84,11 +84,7 @@ class Preparation:
 
 
 def publish(
-    plan: Plan,
-    config: PrepareConfig,
-    filling: Filling,
-    published: dict[str, Any] | None,
-    say: Say,
+    plan: Plan, config: PrepareConfig, filling: Filling, published: dict[str, Any] | None, say: Say
 ) -> Preparation:
     """Write contact sheet and manifest of complete shards; `published` is the manifest there was.
 
@@ -127,10 +123,10 @@ def publish(
 
 
 def _say_remarks(manifest: dict[str, Any], say: Say) -> None:
-    dull = [name for shard in manifest["shards"] for name in shard["near_constant"]]
-    if dull:
+    flat = [name for shard in manifest["shards"] for name in shard["near_constant"]]
+    if flat:
         say(
-            f"{count_of(len(dull), 'image has', 'images have')} almost one gray value: {few(dull)}."
+            f"{count_of(len(flat), 'image has', 'images have')} almost one gray value: {few(flat)}."
         )
     groups = manifest["duplicates"]
     if groups:

@@ -31,6 +31,9 @@ from deepchest_cli.data.text import count_of, few, size_of
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import locked
 
+Progress = Callable[[int, int], None]
+PREFETCH = 8  # images for each worker that are read and not yet taken up
+
 
 def supply(plan: Plan, wanted: NDArray[np.bool_], say: Say) -> Iterator[tuple[int, Payload]]:
     """Yield wanted rows (N,) with what to decode; for a row that has nothing, the plan says why."""
@@ -102,10 +105,6 @@ class _Streaming:
             self.plan.streamed.reasons[row] = REFUSED
         elif self.damaged:
             self.plan.streamed.reasons[row] = f"not found, and {', '.join(self.damaged)} is damaged"
-
-
-Progress = Callable[[int, int], None]
-AHEAD = 8  # images for each worker that are read and not yet taken up
 
 
 def run_preparation(
@@ -195,7 +194,7 @@ def _convert(
             for row, payload in supply(plan, wanted, say):
                 future = pool.submit(decode_payload, payload, plan.sizes, plan.pad)
                 pending.append((row, future))
-                while len(pending) > AHEAD * count or (pending and pending[0][1].done()):
+                while len(pending) > PREFETCH * count or (pending and pending[0][1].done()):
                     done = _settle(pending, fillings, done)
                     progress(done, total)
             while pending:

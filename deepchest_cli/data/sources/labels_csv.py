@@ -22,12 +22,7 @@ from deepchest_cli.data.tabular.columns import (
     refuse_repeated,
 )
 from deepchest_cli.data.tabular.finding_columns import without_affix
-from deepchest_cli.data.tabular.labels import (
-    Doubt,
-    Policy,
-    looks_like_labels,
-    read_label_columns,
-)
+from deepchest_cli.data.tabular.labels import Doubt, Policy, looks_like_labels, read_label_columns
 from deepchest_cli.data.tabular.tables import blank_rows
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError

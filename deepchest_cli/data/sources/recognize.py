@@ -11,11 +11,7 @@ from deepchest_cli.data.images import Images, find_images
 from deepchest_cli.data.matching import Matcher
 from deepchest_cli.data.sources.base import FRONTAL, Source, keep_rows
 from deepchest_cli.data.sources.chestmnist import ArrayStream, find_npz, read_chestmnist
-from deepchest_cli.data.sources.labels_csv import (
-    generic_table,
-    read_labels,
-    unused_columns,
-)
+from deepchest_cli.data.sources.labels_csv import generic_table, read_labels, unused_columns
 from deepchest_cli.data.sources.nih import read_nih
 from deepchest_cli.data.sources.padchest import find_padchest, padchest
 from deepchest_cli.data.sources.presets import chexpert, find_mimic, mimic_cxr

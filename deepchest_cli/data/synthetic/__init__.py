@@ -1,6 +1,6 @@
 """Synthetic chest radiographs in the layout of NIH ChestX-ray14, for a demonstration."""
 
-from deepchest_cli.data.synthetic.catalog import CATALOGUE, SyntheticFinding
+from deepchest_cli.data.synthetic.catalog import CATALOG, SyntheticFinding
 from deepchest_cli.data.synthetic.population import (
     DEFAULT_IMAGES,
     MINIMUM_IMAGES,
@@ -12,7 +12,7 @@ from deepchest_cli.data.synthetic.specification import Box, Lesion, RadiographSp
 from deepchest_cli.data.synthetic.writing import write_demo
 
 __all__ = [
-    "CATALOGUE",
+    "CATALOG",
     "DEFAULT_IMAGES",
     "MINIMUM_IMAGES",
     "Box",

@@ -22,10 +22,13 @@ from deepchest_cli.data.synthetic.specification import (
     image_chance,
 )
 
+_OVERSAMPLING = 2
+_LUNG_EDGE = 0.014
+
 
 @dataclass(frozen=True, slots=True)
 class Positioning:
-    """Maps the body frame onto the picture, both 0 to 1; turn in radians."""
+    """Maps the body frame onto the image, both 0 to 1; turn in radians."""
 
     turn: float
     scale: float
@@ -42,13 +45,13 @@ class Positioning:
         return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
     def place_all(self, points: Curves) -> Curves:
-        """Where points of the body, (..., 2), fall on the picture."""
+        """Where points of the body, (..., 2), fall on the image."""
         cosine, sine = self.scale * math.cos(self.turn), self.scale * math.sin(self.turn)
         turning = np.array([[cosine, sine], [-sine, cosine]])
         return np.asarray((points - 0.5) @ turning + 0.5 + np.array(self.shift), np.float64)
 
     def box(self, finding: str, low: Point, high: Point) -> Box:
-        """The upright box on the picture around a rectangle of the body."""
+        """The upright box on the image around a rectangle of the body."""
         corners = [(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])]
         placed = np.clip(self.place_all(np.array(corners)), 0, 1)
         (left, top), (right, bottom) = placed.min(axis=0).tolist(), placed.max(axis=0).tolist()
@@ -56,7 +59,7 @@ class Positioning:
 
 
 def choose_positioning(spec: RadiographSpec) -> Positioning:
-    """Portable AP pictures are placed less carefully."""
+    """Portable AP images are placed less carefully."""
     chance = image_chance(spec, Stream.POSITION)
     spread = 1.0 if spec.view == "PA" else 1.6
     turn, across, down = (float(value) for value in chance.normal(0, spread, 3))
@@ -65,9 +68,6 @@ def choose_positioning(spec: RadiographSpec) -> Positioning:
         scale=float(chance.uniform(1.0, 1.13)),
         shift=(0.012 * across, 0.014 * down),
     )
-
-
-_OVERSAMPLING = 2
 
 
 class StrokeLayer:
@@ -116,11 +116,8 @@ def _levels(strengths: Numbers) -> list[int]:
     return levels
 
 
-_LUNG_EDGE = 0.014
-
-
 class Canvas:
-    """Smooth fields at half the picture's (even) size, strokes at full size; density is white."""
+    """Smooth fields at half the image's (even) size, strokes at full size; density is white."""
 
     def __init__(self, size: int, anatomy: Anatomy, positioning: Positioning) -> None:
         self.size = size

@@ -10,6 +10,8 @@ from deepchest_cli.data.synthetic.canvas import Canvas
 from deepchest_cli.data.synthetic.fields import between, blob, ellipse, step, texture
 from deepchest_cli.data.synthetic.specification import LEFT, RIGHT, Curves, Field
 
+Painter = Callable[[Canvas, float, np.random.Generator], None]
+
 
 def paint_effusion(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
     """Fluid that climbs the wall, on one side or, with a lower level, on both."""
@@ -157,8 +159,6 @@ def paint_hernia(canvas: Canvas, severity: float, chance: np.random.Generator) -
     ]
     canvas.bright.line(outline, 0.005, 0.25)
 
-
-Painter = Callable[[Canvas, float, np.random.Generator], None]
 
 PAINTERS: dict[str, Painter] = {
     "Atelectasis": parenchyma.paint_atelectasis,

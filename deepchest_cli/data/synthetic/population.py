@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.synthetic.catalog import CATALOGUE
+from deepchest_cli.data.synthetic.catalog import CATALOG
 from deepchest_cli.data.synthetic.specification import (
     Lesion,
     Numbers,
@@ -43,7 +43,7 @@ _TOGETHER: dict[tuple[str, str], float] = {
     ("Pneumothorax", "Cardiomegaly"): 0.4,
 }
 _ALONE = {"Hernia": 0.3, "Fibrosis": 0.7, "Nodule": 0.7}
-# How much likelier a finding is on a portable AP picture.
+# How much likelier a finding is on a portable AP image.
 _PORTABLE = {
     "Edema": 8.0,
     "Infiltration": 1.7,
@@ -56,6 +56,14 @@ _PORTABLE = {
     "Nodule": 0.6,
     "Mass": 0.7,
 }
+_PORTABLE_FACTORS = np.array([_PORTABLE.get(name, 1.0) for name in FINDINGS])
+DEFAULT_IMAGES = 2000
+MINIMUM_IMAGES = 40
+_TEST_FRACTION = 0.25
+# Fraction of patients with 1, 2, ... images: 2.5 images on average.
+_IMAGES_PER_PATIENT = (0.40, 0.22, 0.14, 0.09, 0.06, 0.04, 0.03, 0.02)
+# Fractions of images with a finding; the test patients are the sicker ones, as at NIH.
+_ILL_TRAIN_VAL, _ILL_TEST = 0.51, 0.60
 
 
 def assign_findings(
@@ -91,7 +99,7 @@ def _deck(
 ) -> npt.NDArray[np.int_]:
     """Every finding as often as its share asks, shuffled; at least once."""
     typical = 0.53
-    shares = [row.tail_prevalence if long_tail else row.prevalence for row in CATALOGUE]
+    shares = [row.tail_prevalence if long_tail else row.prevalence for row in CATALOG]
     quotas = [max(1, round(share * images * ill / typical)) for share in shares]
     return chance.permutation(np.repeat(np.arange(len(FINDINGS)), quotas))
 
@@ -134,16 +142,6 @@ def _together_factors() -> Numbers:
 
 
 _TOGETHER_FACTORS = _together_factors()
-_PORTABLE_FACTORS = np.array([_PORTABLE.get(name, 1.0) for name in FINDINGS])
-
-
-DEFAULT_IMAGES = 2000
-MINIMUM_IMAGES = 40
-_TEST_FRACTION = 0.25
-# Fraction of patients with 1, 2, ... images: 2.5 images on average.
-_IMAGES_PER_PATIENT = (0.40, 0.22, 0.14, 0.09, 0.06, 0.04, 0.03, 0.02)
-# Fractions of images with a finding; the test patients are the sicker ones, as at NIH.
-_ILL_TRAIN_VAL, _ILL_TEST = 0.51, 0.60
 
 
 @dataclass(frozen=True, slots=True)

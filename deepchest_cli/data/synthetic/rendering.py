@@ -6,23 +6,29 @@ from PIL import Image, ImageDraw, ImageFont
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.synthetic.anatomy import RESHAPERS, Anatomy, build_anatomy
 from deepchest_cli.data.synthetic.canvas import Canvas, choose_positioning
-from deepchest_cli.data.synthetic.confusers import (
+from deepchest_cli.data.synthetic.normal import (
     paint_lasting_confusers,
     paint_passing_confusers,
     paint_poor_inspiration,
+    paint_skeleton,
+    paint_soft_tissue,
+    paint_vessels,
 )
-from deepchest_cli.data.synthetic.normal import paint_skeleton, paint_soft_tissue, paint_vessels
 from deepchest_cli.data.synthetic.painters import PAINTERS
 from deepchest_cli.data.synthetic.specification import (
     Field,
     Lesion,
-    Picture,
+    Pixels,
     RadiographSpec,
     Rendered,
     Stream,
     image_chance,
     patient_chance,
 )
+
+_GRAY_LEVELS = 255
+# The curve from density to gray is tabulated: densities 0 to 2 in fine steps.
+_DENSEST, _STEPS = 2.0, 4096
 
 
 def render_radiograph(spec: RadiographSpec, size: int) -> Rendered:
@@ -31,8 +37,8 @@ def render_radiograph(spec: RadiographSpec, size: int) -> Rendered:
     _paint_normal(canvas, spec)
     for lesion in spec.lesions:
         PAINTERS[lesion.finding](canvas, lesion.severity, _lesion_chance(spec, lesion))
-    picture = expose(canvas.compose(), spec, image_chance(spec, Stream.EXPOSURE))
-    return Rendered(picture, tuple(canvas.boxes))
+    pixels = expose(canvas.compose(), spec, image_chance(spec, Stream.EXPOSURE))
+    return Rendered(pixels, tuple(canvas.boxes))
 
 
 def _lesion_chance(spec: RadiographSpec, lesion: Lesion) -> np.random.Generator:
@@ -60,23 +66,18 @@ def _paint_normal(canvas: Canvas, spec: RadiographSpec) -> None:
         paint_poor_inspiration(canvas, passing)
 
 
-_GREY_LEVELS = 255
-# The curve from density to gray is tabulated: densities 0 to 2 in fine steps.
-_DENSEST, _STEPS = 2.0, 4096
-
-
-def expose(density: Field, spec: RadiographSpec, chance: np.random.Generator) -> Picture:
-    """The finished picture; AP pictures are flatter and grayer."""
+def expose(density: Field, spec: RadiographSpec, chance: np.random.Generator) -> Pixels:
+    """The finished radiograph; AP ones are flatter and grayer."""
     portable = spec.view == "AP"
     levels = np.linspace(0, _DENSEST, _STEPS, dtype=np.float32)
-    curve = _characteristic_curve(levels, chance, portable=portable) * _GREY_LEVELS
+    curve = _characteristic_curve(levels, chance, portable=portable) * _GRAY_LEVELS
     graininess = float(chance.uniform(0.8, 1.8)) * np.sqrt(np.minimum(levels, 1))
     steps = np.clip(density * ((_STEPS - 1) / _DENSEST), 0, _STEPS - 1).astype(np.uint16)
     grain = _grain(density.shape, chance)
     gray = curve[steps] + graininess[steps] * grain
-    picture = np.clip(gray, 0, _GREY_LEVELS).astype(np.uint8)
-    _collimate(picture, chance)
-    return _mark(picture, chance, portable=portable)
+    pixels = np.clip(gray, 0, _GRAY_LEVELS).astype(np.uint8)
+    _collimate(pixels, chance)
+    return _mark(pixels, chance, portable=portable)
 
 
 def _grain(shape: tuple[int, ...], chance: np.random.Generator) -> Field:
@@ -98,21 +99,21 @@ def _characteristic_curve(levels: Field, chance: np.random.Generator, *, portabl
     return np.asarray(np.where(gray > 0.75, shoulder, gray), np.float32)
 
 
-def _collimate(picture: Picture, chance: np.random.Generator) -> None:
-    """Black borders where the beam was cut, on some pictures."""
-    size = picture.shape[0]
+def _collimate(pixels: Pixels, chance: np.random.Generator) -> None:
+    """Black borders where the beam was cut, on some radiographs."""
+    size = pixels.shape[0]
     margins = (chance.uniform(0, 0.05, 4) * size * (chance.uniform(size=4) < 0.2)).astype(int)
     top, bottom, left, right = (int(margin) for margin in margins)
-    picture[:top] = 0
-    picture[size - bottom :] = 0
-    picture[:, :left] = 0
-    picture[:, size - right :] = 0
+    pixels[:top] = 0
+    pixels[size - bottom :] = 0
+    pixels[:, :left] = 0
+    pixels[:, size - right :] = 0
 
 
-def _mark(picture: Picture, chance: np.random.Generator, *, portable: bool) -> Picture:
+def _mark(pixels: Pixels, chance: np.random.Generator, *, portable: bool) -> Pixels:
     """A lead letter near an upper corner: L on the reader's right."""
-    size = picture.shape[0]
-    image = Image.fromarray(picture)
+    size = pixels.shape[0]
+    image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size=max(6, size // 20))
     letter, corner = ("L", 0.88) if chance.uniform() < 0.8 else ("R", 0.06)

@@ -10,13 +10,13 @@ import numpy.typing as npt
 Field = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
 Curves = npt.NDArray[np.float64]
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 Point = tuple[float, float]
 
 Sex = Literal["M", "F"]
 View = Literal["PA", "AP"]
 
-# As seen by the reader: the patient's right lung is on the left of the picture.
+# As seen by the reader: the patient's right lung is on the left of the image.
 RIGHT, LEFT = -1, 1
 
 
@@ -30,7 +30,7 @@ class Lesion:
 
 @dataclass(frozen=True, slots=True)
 class RadiographSpec:
-    """Everything that decides one picture."""
+    """Everything that decides one image."""
 
     seed: int
     patient: int
@@ -48,7 +48,7 @@ class RadiographSpec:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where a finding lies: top left corner and extent, as fractions of the picture."""
+    """Where a finding lies: top left corner and extent, as fractions of the image."""
 
     finding: str
     left: float
@@ -59,9 +59,9 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The picture, uint8 (size, size), and the boxes of its findings."""
+    """The image, uint8 (size, size), and the boxes of its findings."""
 
-    picture: Picture
+    pixels: Pixels
     boxes: tuple[Box, ...]
 
 

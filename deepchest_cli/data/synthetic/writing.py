@@ -28,6 +28,9 @@ _BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 # The wide format and spacing (mm) of upright units, and the square one of portable units.
 _ORIGINALS = {"PA": "2992,2991,0.143,0.143", "AP": "2500,2048,0.168,0.168"}
 _BOX_NAMES = {finding: spelling for spelling, finding in BOX_SPELLINGS.items()}
+IMAGE_SIZE = 256
+_BATCH = 16
+Boxes = tuple[Box, ...]
 
 
 def entry_rows(radiographs: Iterable[RadiographSpec]) -> Iterator[str]:
@@ -62,12 +65,6 @@ def write_names(path: Path, radiographs: Iterable[RadiographSpec]) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-PICTURE_SIZE = 256
-_BATCH = 16
-
-Boxes = tuple[Box, ...]
-
-
 def write_demo(
     folder: Path,
     *,
@@ -91,7 +88,7 @@ def write_demo(
 def _written(
     radiographs: Sequence[RadiographSpec], folder: Path, workers: int
 ) -> Iterator[list[Boxes]]:
-    """Write the pictures batch by batch, in order, here or in worker processes."""
+    """Write the images batch by batch, in order, here or in worker processes."""
     batches = [radiographs[at : at + _BATCH] for at in range(0, len(radiographs), _BATCH)]
     folders = [folder] * len(batches)
     if workers <= 1:
@@ -103,13 +100,13 @@ def _written(
 
 
 def _write_batch(radiographs: Iterable[RadiographSpec], folder: Path) -> list[Boxes]:
-    return [_write_picture(spec, folder) for spec in radiographs]
+    return [_write_image(spec, folder) for spec in radiographs]
 
 
-def _write_picture(spec: RadiographSpec, folder: Path) -> Boxes:
-    rendered = render_radiograph(spec, PICTURE_SIZE)
+def _write_image(spec: RadiographSpec, folder: Path) -> Boxes:
+    rendered = render_radiograph(spec, IMAGE_SIZE)
     # The lightest compression: grain hardly compresses, and this is three times faster.
-    Image.fromarray(rendered.picture).save(folder / spec.file_name, compress_level=1)
+    Image.fromarray(rendered.pixels).save(folder / spec.file_name, compress_level=1)
     return rendered.boxes
 
 

@@ -209,16 +209,16 @@ def test_several_sizes_in_one_pass_are_each_what_a_pass_of_their_own_gives(nih_f
     assert f"--data {tmp_path / 'both' / '32'} or" in error.value.hint
 
 
-def test_with_padding_pictures_keep_their_aspect_and_boxes_move_along(nih_folder, tmp_path):
+def test_with_padding_images_keep_their_aspect_and_boxes_move_along(nih_folder, tmp_path):
     name = "00000004_001.png"
-    picture = Image.open(nih_folder / "images" / name).resize((96, 48))
-    picture.save(nih_folder / "images" / name)
+    image = Image.open(nih_folder / "images" / name).resize((96, 48))
+    image.save(nih_folder / "images" / name)
     prepare(nih_folder, tmp_path / "out", PrepareConfig(size="32", pad=True))
     dataset = open_dataset(tmp_path / "out")
     row = list(dataset.columns["image_index"]).index(name)
     stored = dataset.gather(np.array([row]))[0]
     assert not stored[:8].any() and not stored[24:].any() and stored[8:24].any()
-    # of the 1024 px frame: x 256, y 512, width 128, height 64; the picture is 32 x 16, from row 8
+    # of the 1024 px frame: x 256, y 512, width 128, height 64; the image is 32 x 16, from row 8
     assert dataset.boxes.box[dataset.boxes.row == row].tolist() == [[8.0, 16.0, 4.0, 1.0]]
     assert dataset.manifest["settings"]["aspect"] == "pad"
 

@@ -1,4 +1,4 @@
-"""The plan of the demo: quotas, parts, follow-ups; no picture is drawn."""
+"""The plan of the demo: quotas, parts, follow-ups; no image is drawn."""
 
 from collections import Counter
 from itertools import pairwise
@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.synthetic import CATALOGUE, MINIMUM_IMAGES, Population, plan_population
+from deepchest_cli.data.synthetic import CATALOG, MINIMUM_IMAGES, Population, plan_population
 from deepchest_cli.data.synthetic.specification import RadiographSpec
 
 SEEDS = range(5)
@@ -23,7 +23,7 @@ def _counts(radiographs: tuple[RadiographSpec, ...]) -> Counter[str]:
 
 
 def test_catalog_names_every_finding_in_order() -> None:
-    assert tuple(row.name for row in CATALOGUE) == FINDINGS
+    assert tuple(row.name for row in CATALOG) == FINDINGS
 
 
 def test_every_finding_has_twenty_test_positives(population: Population) -> None:
@@ -33,7 +33,7 @@ def test_every_finding_has_twenty_test_positives(population: Population) -> None
 
 def test_prevalences_keep_the_order_of_the_catalog(population: Population) -> None:
     counts = _counts(population.radiographs)
-    ranked = sorted(CATALOGUE, key=lambda row: -row.prevalence)
+    ranked = sorted(CATALOG, key=lambda row: -row.prevalence)
     assert [row.name for row in ranked] == [
         name for name, _ in sorted(counts.items(), key=lambda item: -item[1])
     ]
@@ -77,7 +77,7 @@ def test_findings_persist_in_a_patient(population: Population) -> None:
         before = {lesion.finding for lesion in earlier.lesions}
         kept += len(before & {lesion.finding for lesion in later.lesions})
         shown += len(before)
-    assert kept / shown > 2 * max(row.prevalence for row in CATALOGUE)
+    assert kept / shown > 2 * max(row.prevalence for row in CATALOG)
 
 
 def test_edema_is_mostly_portable(population: Population) -> None:
@@ -112,8 +112,8 @@ def test_seeds_differ() -> None:
 def test_a_long_tail_makes_five_findings_rare_for_the_same_patients() -> None:
     even, tailed = plan_population(4000), plan_population(4000, long_tail=True)
     counts = _counts(tailed.radiographs)
-    assert {row.name: counts[row.name] / 4000 for row in CATALOGUE} == pytest.approx(
-        {row.name: row.tail_prevalence for row in CATALOGUE}, rel=0.05
+    assert {row.name: counts[row.name] / 4000 for row in CATALOG} == pytest.approx(
+        {row.name: row.tail_prevalence for row in CATALOG}, rel=0.05
     )
-    assert sum(share < 0.025 for share in (row.tail_prevalence for row in CATALOGUE)) == 5
+    assert sum(share < 0.025 for share in (row.tail_prevalence for row in CATALOG)) == 5
     assert tailed.test_patients == even.test_patients

@@ -50,20 +50,20 @@ def test_workers_do_not_change_a_byte(demo: Path, tmp_path: Path) -> None:
     assert seen[-1] == (IMAGES, IMAGES)
 
 
-def test_another_seed_gives_other_pictures_and_labels(demo: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_images_and_labels(demo: Path, tmp_path: Path) -> None:
     write_demo(tmp_path, images=IMAGES, seed=8)
     ours, theirs = _bytes(demo), _bytes(tmp_path)
     assert not any(ours[name] == theirs[name] for name in ours.keys() & theirs.keys())
 
 
-def test_pictures_are_gray_png_with_nih_names(demo: Path) -> None:
-    pictures = sorted((demo / "images").iterdir())
-    assert len(pictures) == IMAGES
-    assert pictures[0].name == "00000001_000.png"
-    for path in pictures:
+def test_images_are_gray_png_with_nih_names(demo: Path) -> None:
+    images = sorted((demo / "images").iterdir())
+    assert len(images) == IMAGES
+    assert images[0].name == "00000001_000.png"
+    for path in images:
         assert re.fullmatch(r"\d{8}_\d{3}\.png", path.name)
-        with Image.open(path) as picture:
-            assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (256, 256))
+        with Image.open(path) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "L", (256, 256))
 
 
 def test_label_table(demo: Path) -> None:

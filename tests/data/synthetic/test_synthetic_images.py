@@ -1,4 +1,4 @@
-"""What each finding does to the picture, against the same chest without it."""
+"""What each finding does to the image, against the same chest without it."""
 
 from dataclasses import replace
 
@@ -24,13 +24,13 @@ def _chest(patient: int, finding: str | None = None, severity: float = 0.8) -> R
     return RadiographSpec(0, patient, 0, 40 + patient, sex, "PA", lesions)
 
 
-def _picture(spec: RadiographSpec) -> Signed:
-    return render_radiograph(spec, SIZE).picture.astype(int)
+def _pixels(spec: RadiographSpec) -> Signed:
+    return render_radiograph(spec, SIZE).pixels.astype(int)
 
 
 def _change(finding: str) -> Means:
     """Mean change over several patients: (SIZE, SIZE)."""
-    changes = [_picture(_chest(one, finding)) - _picture(_chest(one)) for one in PATIENTS]
+    changes = [_pixels(_chest(one, finding)) - _pixels(_chest(one)) for one in PATIENTS]
     return np.asarray(np.mean(changes, axis=0))
 
 
@@ -46,7 +46,7 @@ def test_every_finding_has_a_painter() -> None:
 @pytest.mark.parametrize("finding", FINDINGS)
 def test_painting_changes_the_chest_and_little_else(finding: str) -> None:
     for patient in PATIENTS:
-        change = np.abs(_picture(_chest(patient, finding)) - _picture(_chest(patient)))
+        change = np.abs(_pixels(_chest(patient, finding)) - _pixels(_chest(patient)))
         assert change[CHEST].max() > 20
         corner = change[: SIZE // 16, : SIZE // 16]
         assert corner.mean() < 3
@@ -54,23 +54,23 @@ def test_painting_changes_the_chest_and_little_else(finding: str) -> None:
 
 @pytest.mark.parametrize("finding", FINDINGS)
 def test_severity_shows(finding: str) -> None:
-    healthy = _picture(_chest(1))
-    faint, gross = (np.abs(_picture(_chest(1, finding, at)) - healthy).sum() for at in (0.1, 1.0))
+    healthy = _pixels(_chest(1))
+    faint, gross = (np.abs(_pixels(_chest(1, finding, at)) - healthy).sum() for at in (0.1, 1.0))
     assert gross > faint
 
 
-def test_pictures_use_the_range_of_grays() -> None:
+def test_images_use_the_range_of_grays() -> None:
     for patient in PATIENTS:
-        picture = render_radiograph(_chest(patient), 256).picture
-        assert picture.dtype == np.uint8
-        assert picture.shape == (256, 256)
-        assert picture.min() < 25
-        assert picture.max() > 200
-        assert picture.std() > 35
+        image = render_radiograph(_chest(patient), 256).pixels
+        assert image.dtype == np.uint8
+        assert image.shape == (256, 256)
+        assert image.min() < 25
+        assert image.max() > 200
+        assert image.std() > 35
 
 
 def test_lungs_are_darker_than_the_heart_and_the_abdomen() -> None:
-    mean = np.mean([_picture(_chest(one)) for one in PATIENTS], axis=0)
+    mean = np.mean([_pixels(_chest(one)) for one in PATIENTS], axis=0)
     lungs = (_zone(mean, 0.3, 0.6, 0.25, 0.38) + _zone(mean, 0.3, 0.6, 0.65, 0.75)) / 2
     assert _zone(mean, 0.6, 0.7, 0.47, 0.57) > lungs + 60
     assert _zone(mean, 0.88, 0.95, 0.3, 0.7) > lungs + 60
@@ -102,7 +102,7 @@ def test_edema_whitens_both_lungs_around_the_hila() -> None:
 
 def test_pneumothorax_darkens_the_outer_zone_of_one_lung() -> None:
     for patient in PATIENTS:
-        change = _picture(_chest(patient, "Pneumothorax")) - _picture(_chest(patient))
+        change = _pixels(_chest(patient, "Pneumothorax")) - _pixels(_chest(patient))
         outer = [_zone(change, 0.2, 0.5, *edges) for edges in ((0.14, 0.26), (0.74, 0.86))]
         assert min(outer) < -4
         assert max(outer) > -4
@@ -122,8 +122,8 @@ def test_a_lesion_leaves_the_other_lesions_in_place() -> None:
         assert render_radiograph(alone, SIZE).boxes == (boxes[name],)
 
 
-def test_the_same_specification_gives_the_same_picture() -> None:
+def test_the_same_specification_gives_the_same_image() -> None:
     spec = _chest(5, "Consolidation")
-    first, second = (render_radiograph(spec, SIZE).picture for _ in range(2))
+    first, second = (render_radiograph(spec, SIZE).pixels for _ in range(2))
     assert np.array_equal(first, second)
-    assert not np.array_equal(first, render_radiograph(replace(spec, seed=1), SIZE).picture)
+    assert not np.array_equal(first, render_radiograph(replace(spec, seed=1), SIZE).pixels)

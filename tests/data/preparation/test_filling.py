@@ -1,4 +1,7 @@
-"""Boxes lie on their images, whatever size these have, or are refused."""
+"""The shards of one size while they fill: boxes, and pixels on disk."""
+
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from test_layouts import prepare
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.preparation.filling import Scratch
 from deepchest_cli.data.sources.recognize import read_source
 from deepchest_cli.errors import UsageError
 
@@ -58,7 +62,7 @@ def test_sizes_come_from_the_table_beside_too(tmp_path):
     assert stored(tmp_path / "out") == ON_32
 
 
-def test_with_padding_a_copy_of_the_same_aspect_has_its_boxes_in_the_picture(tmp_path):
+def test_with_padding_a_copy_of_the_same_aspect_has_its_boxes_in_the_image(tmp_path):
     folder = write_vindr(tmp_path / "vindr", (200, 400), ",800,400")
     padded = PrepareConfig(size="32", workers=1, split_scheme="random", pad=True)
     prepare(folder, tmp_path / "out", padded)
@@ -140,3 +144,39 @@ def test_nihs_boxes_that_leave_its_frame_or_have_no_area(nih_folder, box):
     )
     with pytest.raises(UsageError, match=r"row 2: a box needs an image, a finding, and x, y"):
         read_source(nih_folder, PrepareConfig())
+
+
+def image(value):
+    return np.full((4, 4), value, np.uint8)
+
+
+def test_rows_come_back_in_the_order_asked_for(tmp_path):
+    scratch = Scratch(tmp_path, size=4)
+    for row in (12, 1, 10, 0, 11):
+        scratch.put(row, image(row))
+    assert scratch.take(np.array([10, 11, 12]))[:, 0, 0].tolist() == [10, 11, 12]
+    assert scratch.take(np.array([1, 0]))[:, 0, 0].tolist() == [1, 0]
+    scratch.close()
+
+
+def test_room_is_used_again_and_no_file_is_seen(tmp_path):
+    scratch = Scratch(tmp_path, size=4)
+    for shard in range(50):
+        rows = np.arange(2) + 1000 * shard  # a row far away takes no more room
+        for row in rows.tolist():
+            scratch.put(row, image(shard))
+        assert (scratch.take(rows) == shard).all()
+    assert os.fstat(scratch._file.fileno()).st_size == 2 * 16
+    assert list(tmp_path.iterdir()) == []
+    scratch.close()
+
+
+def test_a_full_disk_is_an_error_and_not_a_crash(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    scratch = Scratch(tmp_path, size=4)
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        scratch.put(0, image(1))
+    scratch.close()
