@@ -125,7 +125,7 @@ def _summary(document: Document) -> list[str]:
 def _points(document: Document) -> list[str]:
     points = document["operating_points"]
     if not points["findings"]:
-        return [f"No operating points and no calibration. {document['choices']['note']}"]
+        return [f"No operating points and no calibration. {document['validation_fit']['note']}"]
     rule = points["reference_operating_point"]
     entries = [entry[rule] for entry in points["findings"].values() if entry[rule]]
     rates = []
@@ -168,12 +168,12 @@ def _localization(document: Document) -> list[str]:
     if not found:
         return []
     maps = ", ".join(
-        f"{kind.replace('_', '-')} {_with_interval(entry['all']['pointing'])}"
+        f"{kind.replace('_', '-')} {_with_interval(entry['all']['pointing_game_accuracy'])}"
         for kind, entry in found["maps"].items()
     )
     return [
         f"Pointing game on {count_of(found['boxes'], 'box')}: {maps}; chance by area "
-        f"{number(found['chance']['all'])}"
+        f"{number(found['random_baseline']['all'])}"
     ]
 
 

@@ -22,14 +22,7 @@ MANIFEST = "manifest.json"
 # written while a preparation is under way, and never read as a data set
 PROGRESS = "preparation.json"
 
-SHARD_KEYS = {
-    "file",
-    "sha256",
-    "bytes",
-    "images",
-    "excluded",
-    "near_constant",
-}  # of a shard's manifest entry
+SHARD_KEYS = {"file", "sha256", "bytes", "images", "near_constant"}  # of a shard's manifest entry
 
 # columns of the metadata table that a shard carries, one value an image
 LONGEST_NAME = 128
@@ -186,5 +179,5 @@ def _is_whole_entry(entry: Any) -> bool:
         and isinstance(entry["file"], str)
         and isinstance(entry["bytes"], int)
         and isinstance(entry["images"], int)
-        and all(isinstance(lost, dict) and "image" in lost for lost in entry["excluded"])
+        and all(isinstance(lost, dict) and "image" in lost for lost in entry.get("excluded", ()))
     )

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.evaluation.seen_images import seen_images
+from deepchest_cli.evaluation.overlap import training_images_of
 from deepchest_cli.model.checkpoint import BEST, load_model, store_reference
-from deepchest_cli.model.classifier import Classifier
-from deepchest_cli.model.forward import outputs_of
+from deepchest_cli.model.classifier import Classifier, outputs_of
 from deepchest_cli.model.reference import (
     Reference,
     correlation_of,
@@ -32,7 +31,9 @@ def describe_training_images(setup: Setup, folder: Path, run: dict[str, Any]) ->
     model = load_model(folder / BEST, setup.device)
     if model.reference is None:
         reference = look_again(setup, model.classifier)
-        store_reference(model, reference.to_plain(), seen_images(setup.dataset).to_plain(), run)
+        store_reference(
+            model, reference.to_plain(), training_images_of(setup.dataset).to_plain(), run
+        )
 
 
 def look_again(setup: Setup, classifier: Classifier) -> Reference:

@@ -16,7 +16,7 @@ from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import held, sweep_held
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint import LAST
-from deepchest_cli.model.state_dicts import fingerprint
+from deepchest_cli.model.weights import fingerprint
 from deepchest_cli.training.epoch_record import EpochRecord
 from deepchest_cli.training.failures import explain
 from deepchest_cli.training.familiarity import describe_training_images

@@ -101,11 +101,11 @@ def _results(document: Document) -> Iterator[str]:
 
 
 def _thresholds(document: Document) -> Iterator[str]:
-    yield from ("## Operating points", "", document["choices"]["note"], "")
+    yield from ("## Operating points", "", document["validation_fit"]["note"], "")
     points = document["operating_points"]
     if not points["findings"]:
         return
-    yield from (document["choices"]["caution"], "")
+    yield from (document["validation_fit"]["caution"], "")
     rows = []
     for name, entry in points["findings"].items():
         point = entry[points["reference_operating_point"]]
@@ -158,6 +158,6 @@ def _external(document: Document, origins: Sequence[Mapping[str, Any]]) -> str:
     if not origins:
         return f"what the model was trained on is {UNKNOWN}"
     trained = {origin.get("source", {}).get("kind") for origin in origins}
-    if document["overlap"]["own_data"] or document["source"] in trained:
+    if document["overlap"]["is_training_data_set"] or document["source"] in trained:
         return "none here"
     return f"these images are of source {document['source']}, those of training are not"

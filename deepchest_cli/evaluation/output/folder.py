@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.output.card import model_card
 from deepchest_cli.evaluation.output.contact_sheet import confident_errors, contact_sheet
 from deepchest_cli.evaluation.output.page import report_page
@@ -32,14 +32,14 @@ PHOTOGRAPHS = ("errors",)  # would be larger as SVG
 STYLE: dict[Any, Any] = {"svg.hashsalt": "deepchest", "text.parse_math": False}
 
 
-def write_report(folder: Path, document: dict[str, Any], material: Material) -> None:
+def write_report(folder: Path, document: dict[str, Any], material: EvaluationInput) -> None:
     """Write everything into a folder, the page last; every file is whole or not there."""
     pictures = _draw(_figures(document, material))  # before an earlier report is touched
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     for name in (*NAMES, *(f"{picture}.png" for picture in PICTURES)):
         (folder / name).unlink(missing_ok=True)  # what an earlier report had and this one has not
-    for name, text in tables(document, material.cases).items():
+    for name, text in tables(document, material.scored).items():
         write_text(folder / name, text)
     write_json(folder / RESULTS, versioned(document))
     origins = [{**m.origin, "training_images": _trained_on(m)} for m in material.models]
@@ -53,11 +53,13 @@ def write_report(folder: Path, document: dict[str, Any], material: Material) -> 
 
 def _trained_on(model: LoadedModel) -> int | None:
     """Return how many training images, of different pixels, a checkpoint keeps hashes of."""
-    return None if model.seen is None else len(model.seen["training"])
+    return None if model.training_images is None else len(model.training_images["training"])
 
 
-def _figures(document: dict[str, Any], material: Material) -> "dict[str, Callable[[], Figure]]":
-    table = material.cases.predictions
+def _figures(
+    document: dict[str, Any], material: EvaluationInput
+) -> "dict[str, Callable[[], Figure]]":
+    table = material.scored.predictions
     figures: dict[str, Callable[[], Figure]] = {
         "roc": lambda: roc_figure(document, table),
         "precision-recall": lambda: precision_recall_figure(document, table),

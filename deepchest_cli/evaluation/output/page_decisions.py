@@ -52,7 +52,7 @@ def references_section(document: Document) -> str:
 
 def points_section(document: Document, pictures: Pictures) -> str:
     """Return thresholds and what they do here."""
-    points, choices = document["operating_points"], document["choices"]
+    points, choices = document["operating_points"], document["validation_fit"]
     text = paragraph(choices["note"])
     if not points["findings"]:
         return text

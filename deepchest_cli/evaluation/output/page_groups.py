@@ -47,16 +47,16 @@ def localization_section(document: Document) -> str:
         return paragraph(document["localization_note"] or "Not scored.", "soft")
     kinds = list(found["maps"])
     names = {"grad_cam": "Grad-CAM", "cam": "CAM", "random": "Noise"}
-    entries = [*found["chance"]["findings"], "all"]
+    entries = [*found["random_baseline"]["findings"], "all"]
     rows = []
     for name in entries:
         shares = {
             kind: found["maps"][kind]["findings"].get(name, found["maps"][kind]["all"])
             for kind in kinds
         }
-        chance = found["chance"]["findings"].get(name, found["chance"]["all"])
+        chance = found["random_baseline"]["findings"].get(name, found["random_baseline"]["all"])
         row = [name, str(shares[kinds[0]]["boxes"]), shown(chance)]
-        row += [words.with_interval(shares[kind]["pointing"]) for kind in kinds]
+        row += [words.with_interval(shares[kind]["pointing_game_accuracy"]) for kind in kinds]
         row += [shown(shares["grad_cam"][f"iou_{level}"]["value"]) for level in (0.1, 0.3, 0.5)]
         row += [shown(shares["grad_cam"][f"iobb_{level}"]["value"]) for level in (0.1, 0.25, 0.5)]
         rows.append(row)

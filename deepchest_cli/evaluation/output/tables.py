@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.operating_points import RATES, RULES
+from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.files import to_csv
 
 Document = dict[str, Any]
 PREDICTIONS = "predictions.csv"
 
 
-def tables(document: Document, cases: Cases) -> dict[str, str]:
+def tables(document: Document, cases: ScoredImages) -> dict[str, str]:
     """Return the tables by their file's name; those without a row are left out."""
     rows = {name: list(make(document)) for name, make in TABLES.items()}
     rows[PREDICTIONS] = list(_predictions(document, cases))
@@ -83,7 +83,7 @@ def _localization(document: Document) -> Iterator[Document]:
         return
     for kind, entry in found["maps"].items():
         for name, shares in [*entry["findings"].items(), ("all", entry["all"])]:
-            chance = found["chance"]["findings"].get(name, found["chance"]["all"])
+            chance = found["random_baseline"]["findings"].get(name, found["random_baseline"]["all"])
             row = {"map": kind, "finding": name, "boxes": shares["boxes"], "chance": chance}
             for key, share in shares.items():
                 if key != "boxes":
@@ -110,7 +110,7 @@ TABLES: dict[str, Callable[[Document], Iterator[Document]]] = {
 }
 
 
-def _predictions(document: Document, cases: Cases) -> Iterator[Document]:
+def _predictions(document: Document, cases: ScoredImages) -> Iterator[Document]:
     table = cases.predictions
     for name, row in zip(cases.image_index.tolist(), table.probabilities.tolist(), strict=True):
         yield {

@@ -19,8 +19,8 @@ from deepchest_cli.data.cells import (
     read_views,
 )
 from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.data.sources.nih_metadata import read_metadata
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.nih import read_metadata
 from deepchest_cli.evaluation.reading.finding_columns import only_labels
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
 from deepchest_cli.evaluation.reading.tables import (

@@ -2,13 +2,13 @@ import math
 
 import pytest
 
-from deepchest_cli.evaluation.choices import choose
 from deepchest_cli.evaluation.document import Extras, build_document
-from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.output.card import model_card
 from deepchest_cli.evaluation.output.page import report_page
 from deepchest_cli.evaluation.output.tables import tables
 from deepchest_cli.evaluation.overlap import UNCHECKED
+from deepchest_cli.evaluation.validation_fit import fit_on_validation
 from deepchest_cli.files import to_json
 
 DESCRIPTION = {
@@ -19,9 +19,11 @@ DESCRIPTION = {
 
 
 @pytest.fixture
-def material(make_cases):
-    choices = choose(make_cases(seed=1).predictions, "platt", "x")
-    return Material(make_cases(), DESCRIPTION, choices, "", make_cases(seed=2))
+def material(make_scored_images):
+    choices = fit_on_validation(make_scored_images(seed=1).predictions, "platt", "x")
+    return EvaluationInput(
+        make_scored_images(), DESCRIPTION, choices, "", make_scored_images(seed=2)
+    )
 
 
 @pytest.fixture
@@ -49,12 +51,12 @@ def test_the_validation_part_that_is_shared_is_said(document):
         assert "all three rest on the same patients" in text
 
 
-def test_without_thresholds_page_card_and_tables_still_stand(make_cases):
-    material = Material(make_cases(), DESCRIPTION, None, "No validation.", None)
+def test_without_thresholds_page_card_and_tables_still_stand(make_scored_images):
+    material = EvaluationInput(make_scored_images(), DESCRIPTION, None, "No validation.", None)
     document = build_document(material, Extras(replicates=0))
     assert "No validation." in report_page(document, {})
     assert "No validation." in model_card(document, [])
-    names = tables(document, material.cases).keys()
+    names = tables(document, material.scored).keys()
     assert "operating-points.csv" not in names
     assert "subgroups.csv" in names
 
