@@ -72,7 +72,7 @@ def described(make_scored_images, source="nih", label_version="2020", own=False,
         "overlap": {**UNCHECKED, "pixel_hashes_compared": True, "is_training_data_set": own},
     }  # fmt: skip
     material = EvaluationInput(make_scored_images(), description, None, "", None)
-    return {**build_document(material, Extras(replicates=0)), "models": []}
+    return {**build_document(material, Extras(bootstrap_replicates=0)), "models": []}
 
 
 def card(document, origin):

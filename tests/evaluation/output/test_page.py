@@ -28,7 +28,7 @@ def material(make_scored_images):
 
 @pytest.fixture
 def document(material):
-    return build_document(material, Extras(replicates=20))
+    return build_document(material, Extras(bootstrap_replicates=20))
 
 
 def test_what_comes_from_outside_is_escaped(document):
@@ -53,7 +53,7 @@ def test_the_validation_part_that_is_shared_is_said(document):
 
 def test_without_thresholds_page_card_and_tables_still_stand(make_scored_images):
     material = EvaluationInput(make_scored_images(), DESCRIPTION, None, "No validation.", None)
-    document = build_document(material, Extras(replicates=0))
+    document = build_document(material, Extras(bootstrap_replicates=0))
     assert "No validation." in report_page(document, {})
     assert "No validation." in model_card(document, [])
     names = tables(document, material.scored).keys()
@@ -62,7 +62,7 @@ def test_without_thresholds_page_card_and_tables_still_stand(make_scored_images)
 
 
 def test_the_same_material_gives_the_same_document(material, document):
-    assert to_json(build_document(material, Extras(replicates=20))) == to_json(document)
+    assert to_json(build_document(material, Extras(bootstrap_replicates=20))) == to_json(document)
 
 
 def test_intervals_are_around_the_figures(document):
