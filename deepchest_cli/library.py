@@ -3,17 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deepchest_cli.config import DEFAULT_MODEL
 from deepchest_cli.errors import UsageError
-from deepchest_cli.prediction.answers import Answer
+from deepchest_cli.prediction.image_prediction import ImagePrediction
 from deepchest_cli.prediction.inputs import find_inputs
-from deepchest_cli.prediction.network import open_network
+from deepchest_cli.prediction.network import Network
 from deepchest_cli.prediction.predictor import Predictor
-
-if TYPE_CHECKING:
-    import torch
 
 AnyPath = str | PathLike[str]
 
@@ -25,15 +21,15 @@ class Model:
         self.predictor = predictor
         self.findings = predictor.findings
 
-    def predict(self, paths: AnyPath | Iterable[AnyPath]) -> list[Answer]:
-        """Return an answer for each file; a folder stands for its images, sorted.
+    def predict(self, paths: AnyPath | Iterable[AnyPath]) -> list[ImagePrediction]:
+        """Return a prediction for each file; a folder stands for its images, sorted.
 
         A file that cannot be read has its reason in `problem`, and no probabilities.
         """
         return list(self.stream([paths] if isinstance(paths, str | PathLike) else paths))
 
-    def stream(self, paths: Iterable[AnyPath]) -> Iterator[Answer]:
-        """Yield the answers of `predict` one by one."""
+    def stream(self, paths: Iterable[AnyPath]) -> Iterator[ImagePrediction]:
+        """Yield the predictions of `predict` one by one."""
         return self.predictor.predict(find_inputs(fspath(path) for path in paths))
 
 
@@ -60,11 +56,27 @@ def open_predictor(
     if "" in models:
         raise UsageError("--model is empty: is a variable of the shell unset?")
     paths = [Path(name) for name in models] or [DEFAULT_MODEL]
-    networks = [open_network(path, device, batch_size, _resolve) for path in paths]
+    networks = [open_network(path, device, batch_size) for path in paths]
     return Predictor(networks, threshold, tta)
 
 
-def _resolve(device: str) -> "torch.device":
+def open_network(model: Path, device: str, batch_size: int | None) -> Network:
+    """Return the network of a run folder, a checkpoint or an ONNX file.
+
+    Torch is imported for checkpoints alone. Raises `UsageError` where there is no such model or
+    device and `DeepChestError` for a file that is no model.
+    """
+    suffix = model.suffix.lower()
+    if suffix == ".onnx":
+        from deepchest_cli.prediction.onnx_network import open_onnx
+
+        return open_onnx(model, device, batch_size)
+    if suffix == ".pt2":
+        raise UsageError(
+            f"{model} is an exported torch file, which is for other programs.",
+            "Name the run folder, its checkpoint, or an ONNX file with --model.",
+        )
+    from deepchest_cli.prediction.torch_network import open_checkpoint
     from deepchest_cli.training.device import resolve_device
 
-    return resolve_device(device)
+    return open_checkpoint(model, resolve_device(device), batch_size)

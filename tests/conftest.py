@@ -192,12 +192,14 @@ def real_data() -> Path:
 
 
 @pytest.fixture
-def make_cases() -> Callable[..., object]:
-    """Make up scored cases: 400 images of 200 patients, two findings, all metadata."""
-    from deepchest_cli.evaluation.cases import Cases
+def make_scored_images() -> Callable[..., object]:
+    """Make up scored images: 400 images of 200 patients, two findings, all metadata."""
     from deepchest_cli.evaluation.predictions import Predictions
+    from deepchest_cli.evaluation.scored_images import ScoredImages
 
-    def make(images: int = 400, seed: int = 0, signal: float = 1.0, **columns: object) -> Cases:
+    def make(
+        images: int = 400, seed: int = 0, signal: float = 1.0, **columns: object
+    ) -> ScoredImages:
         chance = np.random.default_rng(seed)
         labels = (chance.random((images, 2)) < (0.3, 0.15)).astype(np.uint8)
         scores = 1 / (1 + np.exp(-chance.normal(signal * labels - 1, 1)))
@@ -209,6 +211,6 @@ def make_cases() -> Callable[..., object]:
             "sex": np.array(["F", "M"])[patients % 2],
             "view": np.array(["AP", "PA"])[chance.integers(0, 2, images)],
         }
-        return Cases(table, **{**parts, **columns})
+        return ScoredImages(table, **{**parts, **columns})
 
     return make

@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepchest_cli.model.checkpoint import load_model, save_checkpoint, store_choices
+from deepchest_cli.model.checkpoint import load_model, save_checkpoint, store_validation_fit
 from deepchest_cli.model.checkpoint import store_reference as store
-from deepchest_cli.model.classifier import Architecture, Classifier
-from deepchest_cli.model.forward import outputs_of
+from deepchest_cli.model.classifier import Architecture, Classifier, outputs_of
 from deepchest_cli.model.reference import (
-    SeenImages,
+    TrainingImages,
     correlation_of,
     fit_reference,
-    number_of_name,
+    name_hash,
     thumbnail,
 )
 
@@ -23,7 +22,7 @@ SIZE = 32
 
 
 def chest_like(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:
-    """Return pictures (N, S, S) that share a structure: two dark fields and grain."""
+    """Return images (N, S, S) that share a structure: two dark lung fields and grain."""
     chance = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     fields = sum(np.exp(-(((x - at) / 0.14) ** 2) - ((y - 0.5) / 0.3) ** 2) for at in (0.28, 0.72))
@@ -31,7 +30,7 @@ def chest_like(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:
     return (190 - 130 * fields + grain).clip(0, 255).astype(np.uint8)
 
 
-def choices(findings=FINDINGS) -> dict:
+def validation_fit(findings=FINDINGS) -> dict:
     """Return thresholds and calibration as `evaluate` stores them; the last has neither."""
     entries = {}
     for number, name in enumerate(findings):
@@ -59,7 +58,7 @@ def choices(findings=FINDINGS) -> dict:
 def make_model(
     folder: Path, known: bool = True, seed: int = 0, settled: bool = True, **architecture
 ) -> Path:
-    """Write an untrained model; `known`: with choices, reference and seen images."""
+    """Write an untrained model; `known`: with validation fit, reference and training images."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     settings = {"backbone": "small_cnn", "findings": FINDINGS, "image_size": SIZE}
@@ -77,7 +76,7 @@ def make_model(
     }
     save_checkpoint(folder / "best.pt", classifier, origin)
     if known:
-        _add_knowledge(folder, classifier)
+        _add_metadata(folder, classifier)
     return folder
 
 
@@ -96,15 +95,15 @@ def _settle(classifier: Classifier) -> None:
     classifier.eval()
 
 
-def _add_knowledge(folder: Path, classifier: Classifier) -> None:
+def _add_metadata(folder: Path, classifier: Classifier) -> None:
     stored = classifier.architecture.stored_size
     images = chest_like(150, stored)
     features = outputs_of(classifier, torch.from_numpy(images), 150, CPU)[0].numpy()
-    picture = np.mean([thumbnail(image) for image in images[:100]], axis=0)
-    likeness = np.array([correlation_of(thumbnail(i), picture) for i in images[100:]])
-    reference = fit_reference(features[:100], features[100:], picture, likeness)
+    mean_image = np.mean([thumbnail(image) for image in images[:100]], axis=0)
+    correlations = np.array([correlation_of(thumbnail(i), mean_image) for i in images[100:]])
+    reference = fit_reference(features[:100], features[100:], mean_image, correlations)
     none = np.array([], dtype=np.int64)
-    seen = SeenImages(none, none, np.array([number_of_name("seen.png")]))
+    images_of_model = TrainingImages(none, none, np.array([name_hash("seen.png")]))
     run = {"epochs": 1, "steps": 1, "stopped_early": False}
-    store(load_model(folder, CPU), reference.to_plain(), seen.to_plain(), run)
-    store_choices(load_model(folder, CPU), choices(classifier.architecture.findings))
+    store(load_model(folder, CPU), reference.to_plain(), images_of_model.to_plain(), run)
+    store_validation_fit(load_model(folder, CPU), validation_fit(classifier.architecture.findings))

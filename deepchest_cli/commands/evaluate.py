@@ -1,4 +1,4 @@
-"""`deepchest evaluate`: how good a model is, how sure that is, and for whom it fails."""
+"""`deepchest evaluate`: metrics with intervals, operating points, calibration and subgroups."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +13,13 @@ from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.evaluation.document import Extras
-    from deepchest_cli.evaluation.localization import Located
-    from deepchest_cli.evaluation.material.material import Material
+    from deepchest_cli.evaluation.evaluation_input import EvaluationInput
+    from deepchest_cli.evaluation.localization import LocalizationScores
     from deepchest_cli.evaluation.reading.scores import Scores
 
 
 def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
-    """Score models, or anybody's predictions: figures with intervals, and for whom they hold.
+    """Score models, or anyone's predictions: metrics with intervals, calibration and subgroups.
 
     Examples:  deepchest evaluate --report reports/mine
 
@@ -35,36 +35,36 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
     gates = [gate for text in config.fail_under for gate in parse_gates(text)]
     _refuse_clashes(config)
     config = _with_data(config, terminal)
-    material = _gather(config, terminal)
-    for warning in material.warnings:
+    inputs = _gather(config, terminal)
+    for warning in inputs.warnings:
         terminal.warning(warning)
-    for note in material.notes:
+    for note in inputs.notes:
         terminal.note(note)
-    document = build_document(material, _extras(config, material, terminal))
-    _write(config, document, material, terminal)
+    document = build_document(inputs, _extras(config, inputs, terminal))
+    _write(config, document, inputs, terminal)
     render(document, "json" if terminal.json else config.format, terminal)
     check_gates(document, gates)
 
 
-def _extras(config: EvaluateConfig, material: "Material", terminal: Terminal) -> "Extras":
+def _extras(config: EvaluateConfig, inputs: "EvaluationInput", terminal: Terminal) -> "Extras":
     from deepchest_cli.evaluation.document import Extras
     from deepchest_cli.evaluation.paired_comparison import paired_with
 
-    against, caution = None, ""
+    other, caution = None, ""
     if config.compare_to is not None:
-        scores, caution = _other_scores(config, config.compare_to, material, terminal)
-        against = paired_with(material.cases, scores, (material.name, str(config.compare_to)))
-    located, why = _locate(config, material, terminal)
+        scores, caution = _other_scores(config, config.compare_to, inputs, terminal)
+        other = paired_with(inputs.scored, scores, (inputs.name, str(config.compare_to)))
+    scores_of_maps, note = _localize(config, inputs, terminal)
     return Extras(
-        config.bootstrap_replicates,
-        config.seed,
-        config.reference,
-        config.expert_labels,
-        against,
-        str(config.compare_to or ""),
-        caution,
-        located,
-        why,
+        bootstrap_replicates=config.bootstrap_replicates,
+        seed=config.seed,
+        references=config.reference,
+        expert_labels=config.expert_labels,
+        compared_to=other,
+        compared_name=str(config.compare_to or ""),
+        compared_caution=caution,
+        localization=scores_of_maps,
+        localization_note=note,
     )
 
 
@@ -90,10 +90,12 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
     kept = config.report if config.report is not None and not config.force else None
     if kept is not None and kept.is_dir() and any(kept.iterdir()):
         raise UsageError(f"{kept} is not empty.", "Name another folder, or replace with --force.")
-    for name in ("compare_to", "expert_labels"):
-        path = getattr(config, name)
+    for flag, path in {
+        "--compare-to": config.compare_to,
+        "--expert-labels": config.expert_labels,
+    }.items():
         if path is not None and not path.exists():
-            raise UsageError(f"--{name}: {path} is not there.", "Check the path.")
+            raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
 
 
 def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
@@ -106,111 +108,111 @@ def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
     return replace(config, data=data, model=config.model or (str(DEFAULT_MODEL),))
 
 
-def _gather(config: EvaluateConfig, terminal: Terminal) -> "Material":
+def _gather(config: EvaluateConfig, terminal: Terminal) -> "EvaluationInput":
     if config.predictions is None:
         return _gather_models(config, [Path(path) for path in config.model], terminal)
-    from deepchest_cli.evaluation.material.files import FileRequest, gather_files
+    from deepchest_cli.evaluation.input_from_files import FileRequest, input_from_files
 
     assert config.labels is not None
-    return gather_files(
+    return input_from_files(
         FileRequest(
-            config.predictions,
-            config.labels,
-            config.split,
-            config.validation,
-            config.logits,
-            config.calibration,
-            config.allow_overlap,
+            predictions=config.predictions,
+            labels=config.labels,
+            split=config.split,
+            validation=config.validation,
+            logits=config.logits,
+            method=config.calibration,
+            allow_overlap=config.allow_overlap,
         )
     )
 
 
 def _gather_models(
     config: EvaluateConfig, models: list[Path], terminal: Terminal, store: bool = True
-) -> "Material":
-    from deepchest_cli.evaluation.material.models import Request, gather_models
+) -> "EvaluationInput":
+    from deepchest_cli.evaluation.input_from_models import ModelRequest, input_from_models
     from deepchest_cli.training.device import resolve_device
 
-    request = Request(
-        models,
-        config.data,
-        config.split,
-        resolve_device(config.device),
-        config.batch_size,
-        config.calibration,
-        config.store and store,
-        config.allow_overlap,
+    request = ModelRequest(
+        models=models,
+        data=config.data,
+        split=config.split,
+        device=resolve_device(config.device),
+        batch_size=config.batch_size,
+        method=config.calibration,
+        store=config.store and store,
+        allow_overlap=config.allow_overlap,
     )
     with terminal.progress("Scoring") as progress:
-        return gather_models(request, progress)
+        return input_from_models(request, progress)
 
 
 def _other_scores(
-    config: EvaluateConfig, path: Path, material: "Material", terminal: Terminal
+    config: EvaluateConfig, path: Path, inputs: "EvaluationInput", terminal: Terminal
 ) -> tuple["Scores", str]:
     """Return the scores of the model or file that is compared with, and what to say of them."""
-    from deepchest_cli.evaluation.material.files import medmnist_names, refuse_other_part
-    from deepchest_cli.evaluation.overlap_text import statement
+    from deepchest_cli.evaluation.input_from_files import medmnist_names, refuse_other_split
+    from deepchest_cli.evaluation.overlap import overlap_warning
     from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 
     if path.is_dir() or path.suffix == ".pt":
         found = _gather_models(config, [path], terminal, store=False)
         for warning in found.warnings:
             terminal.warning(f"--compare-to {path}: {warning}")
-        table, overlap = found.cases.predictions, found.description["overlap"]
-        said = statement(overlap, len(found.cases), config.split)
-        return Scores(path, found.cases.image_index, table.findings, table.probabilities), said
-    if material.medmnist:
-        refuse_other_part(path, material.description["split"], "--compare-to")
-    read = read_scores(path, config.logits, material.cases.predictions.findings)
+        table, overlap = found.scored.predictions, found.description["overlap"]
+        caution = overlap_warning(overlap, len(found.scored), config.split)
+        return Scores(path, found.scored.image_index, table.findings, table.probabilities), caution
+    if inputs.medmnist:
+        refuse_other_split(path, inputs.description["split"], "--compare-to")
+    read = read_scores(path, config.logits, inputs.scored.predictions.findings)
     for warning in read.warnings:
         terminal.warning(warning)
     for note in read.notes:
         terminal.note(note)
     scores = read.of_split(config.split)
     if scores is None:
-        raise UsageError(f"{path} has no images of the {config.split} part.")
-    if material.medmnist:
-        images = medmnist_names(scores.images, material.description["split"])
+        raise UsageError(f"{path} has no images of the {config.split} split.")
+    if inputs.medmnist:
+        images = medmnist_names(scores.images, inputs.description["split"])
         return replace(scores, images=images), ""
     return scores, ""
 
 
-def _locate(
-    config: EvaluateConfig, material: "Material", terminal: Terminal
-) -> tuple["Located | None", str]:
+def _localize(
+    config: EvaluateConfig, inputs: "EvaluationInput", terminal: Terminal
+) -> tuple["LocalizationScores | None", str]:
     """Return the scores of maps against boxes, or why there are none."""
     from deepchest_cli.evaluation.localization import locate
     from deepchest_cli.training.device import resolve_device
 
     if not config.localization:
-        return None, "Left out (--no-localization)."
-    if len(material.models) != 1 or material.dataset is None:
+        return None, "Not requested (--no-localization)."
+    if len(inputs.models) != 1 or inputs.dataset is None:
         return None, "Maps are those of one model."
-    if (material.description["split_scheme"], config.split) != ("official", "test"):
-        return None, "Boxes are scored on NIH's official test part alone, where all of them are."
+    if (inputs.description["split_scheme"], config.split) != ("official", "test"):
+        return None, "Boxes are scored on NIH's official test split alone, where all of them are."
     device = resolve_device(config.device)
-    classifier = material.models[0].classifier
+    classifier = inputs.models[0].classifier
     try:
-        with terminal.progress("Locating") as progress:
-            found = locate(classifier, material.dataset, material.rows, device, progress)
-    except UsageError as error:  # a backbone without maps is no reason to give no figures
+        with terminal.progress("Localizing") as progress:
+            found = locate(classifier, inputs.dataset, inputs.rows, device, progress)
+    except UsageError as error:  # a backbone without maps has metrics all the same
         return None, error.message
     return found, "" if found else "The scored images have no boxes."
 
 
 def _write(
-    config: EvaluateConfig, document: dict[str, Any], material: "Material", terminal: Terminal
+    config: EvaluateConfig, document: dict[str, Any], inputs: "EvaluationInput", terminal: Terminal
 ) -> None:
     if config.medmnist is not None:
         from deepchest_cli.evaluation.output.tables import write_for_medmnist
 
-        path = write_for_medmnist(config.medmnist, document, material, config.force)
+        path = write_for_medmnist(config.medmnist, document, inputs, config.force)
         terminal.note(f"Predictions in MedMNIST's layout: {path}")
     if config.report is not None:
         from deepchest_cli.evaluation.output.folder import write_report
 
-        write_report(config.report, document, material)
+        write_report(config.report, document, inputs)
         terminal.note(f"Report: {config.report / 'report.html'}")
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)

@@ -99,7 +99,7 @@ def _summary(document: Document) -> Iterator[str]:
 def _operating_point(document: Document) -> Iterator[str]:
     points = document["operating_points"]
     if not points["findings"]:
-        yield f"No operating points and no calibration. {document['choices']['note']}"
+        yield f"No operating points and no calibration. {document['validation_fit']['note']}"
         return
     rule = points["reference_operating_point"]
     entries = [entry[rule] for entry in points["findings"].values() if entry[rule]]

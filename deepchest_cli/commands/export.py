@@ -5,7 +5,7 @@ from deepchest_cli.terminal import Terminal
 
 
 def export(config: ExportConfig, terminal: Terminal) -> None:
-    """Write a model as ONNX, or as a torch file that needs no deepchest, and check its answers.
+    """Write a model as ONNX, or as a torch file that needs no deepchest, and check its logits.
 
     Examples:  deepchest export
 

@@ -1,4 +1,4 @@
-"""`deepchest predict`: from image files to answers."""
+"""`deepchest predict`: from image files to probabilities."""
 
 import os
 import sys
@@ -13,13 +13,13 @@ from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from deepchest_cli.prediction.answers import Answer
-    from deepchest_cli.prediction.inputs import Found
+    from deepchest_cli.prediction.image_prediction import ImagePrediction
+    from deepchest_cli.prediction.inputs import InputFile
     from deepchest_cli.prediction.predictor import Predictor
 
 DISCLAIMER = "For research; not for clinical use."
 STDIN = "-"
-NAMED = 10  # images whose warnings are spelled out below a table
+NAMED = 10  # images whose warnings are printed in full below a table
 
 
 def predict(config: PredictConfig, terminal: Terminal) -> None:
@@ -46,46 +46,46 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     explain(predictor, terminal)
     form = "json" if terminal.json else config.format
     writer = Writer(predictor, form, config.top, terminal)
-    failed: list[Answer] = []
-    odd: list[Answer] = []
+    failed: list[ImagePrediction] = []
+    warned: list[ImagePrediction] = []
     done = 0
     with terminal.progress("Predicting") as progress:
-        for answer in _answers(config, predictor, progress):
-            if answer.problem:
-                failed.append(answer)
+        for one in _predictions(config, predictor, progress):
+            if one.problem:
+                failed.append(one)
                 continue
             done += 1
-            if answer.oddities:
-                odd.append(answer)
-            if not writer.add(answer, draw(answer)):
-                return  # nobody reads any more
+            if one.warnings:
+                warned.append(one)
+            if not writer.add(one, draw(one)):
+                return  # the output is closed
     _refuse_nothing(done, failed)
     writer.end(failed)
-    _say_oddities(odd, done, form, terminal)
+    _show_warnings(warned, done, form, terminal)
     terminal.note(DISCLAIMER)
     if failed:
-        listed = "\n".join(f"  {answer.path}: {answer.problem}" for answer in failed)
+        listed = "\n".join(f"  {one.path}: {one.problem}" for one in failed)
         total = done + len(failed)
         raise DeepChestError(
             f"{len(failed):,} of {count_of(total, 'file')} could not be read:\n{listed}"
         )
 
 
-def _answers(
+def _predictions(
     config: PredictConfig, predictor: "Predictor", progress: Callable[[int, int], None]
-) -> Iterator["Answer"]:
-    """Yield answers; the files are counted first, unless their names come through a pipe."""
+) -> Iterator["ImagePrediction"]:
+    """Yield predictions; files are counted first, unless their names come through a pipe."""
     files = _files(config)
     total = 0
     if STDIN not in config.images:
         known = list(files)
         files, total = iter(known), len(known)
-    for number, answer in enumerate(predictor.predict(files, config.workers), start=1):
-        yield answer
+    for number, one in enumerate(predictor.predict(files, config.workers), start=1):
+        yield one
         progress(number, max(total, number))
 
 
-def _files(config: PredictConfig) -> Iterator["Found"]:
+def _files(config: PredictConfig) -> Iterator["InputFile"]:
     from deepchest_cli.prediction.inputs import find_inputs
 
     return find_inputs(config.images, _lines(b"\0" if config.null else b"\n"))
@@ -103,7 +103,7 @@ def _lines(end: bytes) -> Iterator[str]:
     yield from split_paths(stream, end)
 
 
-def _refuse_nothing(done: int, failed: list["Answer"]) -> None:
+def _refuse_nothing(done: int, failed: list["ImagePrediction"]) -> None:
     """Raise `UsageError` when no file was meant at all."""
     from deepchest_cli.prediction.inputs import NOTHING_IN_FOLDER, NOTHING_MATCHES
 
@@ -115,26 +115,28 @@ def _refuse_nothing(done: int, failed: list["Answer"]) -> None:
 
 def _drawer(
     config: PredictConfig, predictor: "Predictor"
-) -> Callable[["Answer"], dict[str, str] | None]:
+) -> Callable[["ImagePrediction"], dict[str, str] | None]:
     """Return what draws an image's maps and names the files; None each without --heatmap."""
     if config.heatmap is None:
         if config.finding:
             raise UsageError("--finding names what --heatmap draws.", "Add --heatmap FOLDER.")
-        return lambda answer: None
+        return lambda prediction: None
     from deepchest_cli.prediction.heatmaps import HeatMaps
 
     maps = HeatMaps(predictor, config.heatmap, config.finding, config.force)
     return maps.draw
 
 
-def _say_oddities(odd: list["Answer"], done: int, form: str, terminal: Terminal) -> None:
-    """Spell warnings out for a person; count them where a program reads them."""
+def _show_warnings(
+    warned: list["ImagePrediction"], done: int, form: str, terminal: Terminal
+) -> None:
+    """Print warnings in full below a table; count them where a program reads the output."""
     if form == "table":
-        for answer in odd[:NAMED]:
-            for oddity in answer.oddities:
-                terminal.warning(f"{answer.path}: {oddity.message}.")
-    if odd[NAMED:] or (odd and form != "table"):
-        codes = Counter(oddity.code for answer in odd for oddity in answer.oddities)
+        for one in warned[:NAMED]:
+            for warning in one.warnings:
+                terminal.warning(f"{one.path}: {warning.message}.")
+    if warned[NAMED:] or (warned and form != "table"):
+        codes = Counter(warning.code for one in warned for warning in one.warnings)
         counted = ", ".join(f"{code} {count:,}" for code, count in codes.most_common())
-        of_all = f"{len(odd):,} of {count_of(done, 'image')}"
-        terminal.warning(f"{of_all} {'has' if len(odd) == 1 else 'have'} warnings: {counted}.")
+        of_all = f"{len(warned):,} of {count_of(done, 'image')}"
+        terminal.warning(f"{of_all} {'has' if len(warned) == 1 else 'have'} warnings: {counted}.")

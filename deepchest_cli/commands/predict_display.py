@@ -1,4 +1,4 @@
-"""Answers as a table, one JSON document, JSON lines or CSV; the last two as they come."""
+"""Predictions as a table, one JSON document, JSON lines or CSV; the last two as they come."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from deepchest_cli.reporting.numbers import number
 from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
-    from deepchest_cli.prediction.answers import Answer
+    from deepchest_cli.prediction.image_prediction import ImagePrediction
     from deepchest_cli.prediction.predictor import Predictor
 
 ACROSS = 4  # images that stand beside each other in a table
@@ -17,51 +17,54 @@ FLAG = " *"
 
 
 def explain(predictor: "Predictor", terminal: Terminal) -> None:
-    """Say what the probabilities and the flags of this model rest on."""
+    """Warn of what the probabilities and the flags of these models do not rest on."""
     for network in predictor.networks:
-        knowledge = network.knowledge
-        path = knowledge.identity["path"]
-        if knowledge.identity["synthetic"]:
-            terminal.warning(f"{path} was trained on synthetic radiographs; it knows no patients.")
-        if knowledge.choices is None:
+        metadata = network.metadata
+        path = metadata.identity["path"]
+        if metadata.identity["synthetic"]:
+            terminal.warning(
+                f"{path} was trained on synthetic radiographs: its predictions say nothing about "
+                "patients."
+            )
+        if metadata.validation_fit is None:
             flags = ", and nothing is flagged" if predictor.flags_nothing else ""
             terminal.warning(
                 f"{path} has no calibration and no operating points: probabilities are raw{flags}. "
                 "deepchest evaluate chooses them on validation and stores them."
             )
-        if knowledge.reference is None:
+        if metadata.reference is None:
             terminal.warning(
-                f"{path} knows nothing of its training images: whether a picture is unlike them "
-                "inconclusive."
+                f"{path} holds no reference of its training images: whether an image is unlike "
+                "them is not tested."
             )
 
 
 class Writer:
-    """Writes answers in one form."""
+    """Writes predictions in one format."""
 
     def __init__(
         self, predictor: "Predictor", form: str, top: int | None, terminal: Terminal
     ) -> None:
         self.findings = predictor.findings
-        self.identities = [network.knowledge.identity for network in predictor.networks]
+        self.identities = [network.metadata.identity for network in predictor.networks]
         self.source = predictor.source
         self.form, self.top, self.terminal = form, top, terminal
-        self.kept: list[Answer] = []
+        self.kept: list[ImagePrediction] = []
         self.images: list[dict[str, Any]] = []
         if form == "csv":
             terminal.text(to_csv(self._columns(), []))
 
-    def add(self, answer: "Answer", maps: dict[str, str] | None) -> bool:
-        """Write an answer, or keep it for the end; whether anybody still reads."""
+    def add(self, prediction: "ImagePrediction", maps: dict[str, str] | None) -> bool:
+        """Write a prediction, or keep it for the end; return whether the output is still open."""
         if self.form == "table":
-            self.kept.append(answer)
+            self.kept.append(prediction)
             return True
         if self.form == "csv":
-            text = to_csv(self._columns(), [self._row(answer)])
+            text = to_csv(self._columns(), [self._row(prediction)])
             return self.terminal.text(text.partition("\n")[2])
-        image = answer.to_plain()
+        image = prediction.to_plain()
         if self.top is not None:
-            image["top"] = highest(answer, self.top)
+            image["top"] = highest(prediction, self.top)
         if maps is not None:
             image["heatmaps"] = maps
         if self.form == "jsonl":
@@ -69,7 +72,7 @@ class Writer:
         self.images.append(image)
         return True
 
-    def end(self, failed: list["Answer"]) -> None:
+    def end(self, failed: list["ImagePrediction"]) -> None:
         """Write what was kept."""
         if self.form == "json":
             self.terminal.document(
@@ -87,16 +90,16 @@ class Writer:
         top = ["top"] if self.top is not None else []
         return ["path", "sha256", *self.findings, "flagged", "warnings", *top]
 
-    def _row(self, answer: "Answer") -> dict[str, Any]:
+    def _row(self, prediction: "ImagePrediction") -> dict[str, Any]:
         row: dict[str, Any] = {
-            "path": answer.path,
-            "sha256": answer.sha256,
-            **answer.probabilities,
-            "flagged": "|".join(answer.flagged),
-            "warnings": "|".join(oddity.code for oddity in answer.oddities),
+            "path": prediction.path,
+            "sha256": prediction.sha256,
+            **prediction.probabilities,
+            "flagged": "|".join(prediction.flagged),
+            "warnings": "|".join(warning.code for warning in prediction.warnings),
         }
         if self.top is not None:
-            row["top"] = "|".join(highest(answer, self.top))
+            row["top"] = "|".join(highest(prediction, self.top))
         return row
 
     def _table(self) -> None:
@@ -105,15 +108,19 @@ class Writer:
         elif len(self.kept) <= ACROSS:
             thresholds = self.kept[0].thresholds
             rows = [
-                [name, *(_cell(answer, name) for answer in self.kept), number(thresholds[name])]
+                [
+                    name,
+                    *(_cell(prediction, name) for prediction in self.kept),
+                    number(thresholds[name]),
+                ]
                 for name in self.findings
             ]
-            names = [Path(answer.path).name for answer in self.kept]
-            self.terminal.table(table_of(["Finding", *names, "Flagged from"], rows))
+            names = [Path(prediction.path).name for prediction in self.kept]
+            self.terminal.table(table_of(["Finding", *names, "Threshold"], rows))
         else:
             rows = [
-                [Path(answer.path).name, *(_cell(answer, name) for name in self.findings)]
-                for answer in self.kept
+                [Path(prediction.path).name, *(_cell(prediction, name) for name in self.findings)]
+                for prediction in self.kept
             ]
             self.terminal.table(table_of(["Image", *self.findings], rows))
         calibrated = len(self.kept[0].calibrated)
@@ -125,21 +132,21 @@ class Writer:
     def _top_table(self, top: int) -> None:
         rows = [
             [
-                Path(answer.path).name,
-                *(f"{name} {_cell(answer, name)}" for name in highest(answer, top)),
+                Path(prediction.path).name,
+                *(f"{name} {_cell(prediction, name)}" for name in highest(prediction, top)),
             ]
-            for answer in self.kept
+            for prediction in self.kept
         ]
         places = [str(place + 1) for place in range(len(rows[0]) - 1)]
         self.terminal.table(table_of(["Image", *places], rows))
 
 
-def highest(answer: "Answer", top: int) -> list[str]:
-    """Return the most probable findings, the first first."""
-    ordered = sorted(answer.probabilities, key=lambda name: -answer.probabilities[name])
+def highest(prediction: "ImagePrediction", top: int) -> list[str]:
+    """Return the most probable findings in descending order."""
+    ordered = sorted(prediction.probabilities, key=lambda name: -prediction.probabilities[name])
     return ordered[:top]
 
 
-def _cell(answer: "Answer", finding: str) -> str:
-    probability = answer.probabilities[finding]
-    return number(probability) + (FLAG if finding in answer.flagged else "  ")
+def _cell(prediction: "ImagePrediction", finding: str) -> str:
+    probability = prediction.probabilities[finding]
+    return number(probability) + (FLAG if finding in prediction.flagged else "  ")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from deepchest_cli import __version__
 from deepchest_cli.errors import UsageError
@@ -48,3 +49,27 @@ def refuse_old_state(folder: Path, version: object) -> None:
             "Go on with deepchest 0.1, or begin anew in another folder; its models (best.pt) still "
             "predict and evaluate.",
         )
+
+
+# of checkpoints and of the metadata in exported files, and within their sections
+CHECKPOINT_KEYS = {"choices": "validation_fit", "seen": "training_images"}
+SECTION_KEYS = {
+    "architecture": {"deviation": "std"},
+    "preprocessing": {"deviation": "std"},
+    "reference": {
+        "false_warnings": "false_warning_rate",
+        "likeness": "min_correlation",
+        "picture": "mean_image",
+        "rest": "residual_variance",
+    },
+}
+
+
+def with_current_keys(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what version 0.1 kept in a checkpoint or an exported file, by today's names."""
+    current = {}
+    for key, value in content.items():
+        names = SECTION_KEYS.get(key, {})
+        entry = {names.get(k, k): v for k, v in value.items()} if names and value else value
+        current[CHECKPOINT_KEYS.get(key, key)] = entry
+    return current

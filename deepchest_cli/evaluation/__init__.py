@@ -1,1 +1,1 @@
-"""Predictions and the figures that are computed from them."""
+"""Predictions and the metrics that are computed from them."""

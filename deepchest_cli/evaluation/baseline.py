@@ -1,77 +1,86 @@
-"""What age, sex and view alone say: the floor under any model that looks at radiographs."""
+"""The metadata baseline: age, sex and view alone, which any model of radiographs has to beat."""
 
 import warnings
 from typing import Any
 
 import numpy as np
 
-from deepchest_cli.evaluation.bootstrap import Resampling, carriers, effective_patients, resampled
-from deepchest_cli.evaluation.cases import Cases
-from deepchest_cli.evaluation.figures import figure
+from deepchest_cli.evaluation.bootstrap import (
+    Resampling,
+    effective_patients,
+    metric_with_interval,
+    rarer_class_patients,
+    resampled,
+)
 from deepchest_cli.evaluation.metrics import Floats, per_finding
+from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.evaluation.statistics import mean_of_defined
 
-FEWEST_POSITIVES = 10  # among those that it learns from, and as many negatives
-STEPS = 200
+MIN_POSITIVES = 10  # in the training data, and as many negatives
+MAX_ITERATIONS = 200
 
 
-def describe(cases: Cases) -> Floats:
+def metadata_features(scored: ScoredImages) -> Floats:
     """Return age and its square, sex and view of each image, and which are unknown: (N, 6)."""
-    known = np.isfinite(cases.age)
-    decades = np.where(known, (cases.age - 50) / 10, 0)  # of the size of the other columns
+    known = np.isfinite(scored.age)
+    decades = np.where(known, (scored.age - 50) / 10, 0)  # of the size of the other columns
     columns = (
         decades,
         decades**2 / 10,
         ~known,
-        cases.sex == "M",
-        cases.view == "AP",
-        (cases.view != "AP") & (cases.view != "PA"),
+        scored.sex == "M",
+        scored.view == "AP",
+        (scored.view != "AP") & (scored.view != "PA"),
     )
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
 
-def metadata_probabilities(learned: Cases, cases: Cases) -> Floats:
+def metadata_probabilities(training: ScoredImages, scored: ScoredImages) -> Floats:
     """Return the probabilities (N, T) of a logistic regression on the metadata; NaN without one.
 
-    learned: images of other patients, with the same findings. A finding with too few positives or
+    training: images of other patients, with the same findings. A finding with too few positives or
     negatives among them has no model.
     """
     from sklearn.linear_model import LogisticRegression
 
-    table = learned.predictions
-    inputs, here = describe(learned), describe(cases)
+    table = training.predictions
+    inputs, here = metadata_features(training), metadata_features(scored)
     columns = []
     for column in range(len(table.findings)):
         known = table.known[:, column] == 1
         labels = table.labels[known, column]
-        if min(labels.sum(), len(labels) - labels.sum()) < FEWEST_POSITIVES:
-            columns.append(np.full(len(cases), np.nan))
+        if min(labels.sum(), len(labels) - labels.sum()) < MIN_POSITIVES:
+            columns.append(np.full(len(scored), np.nan))
             continue
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of columns that never vary, which the penalty holds
-            model = LogisticRegression(solver="newton-cholesky", max_iter=STEPS)
+            warnings.simplefilter("ignore")  # of constant columns, which the penalty handles
+            model = LogisticRegression(solver="newton-cholesky", max_iter=MAX_ITERATIONS)
             model.fit(inputs[known], labels)
         columns.append(model.predict_proba(here)[:, 1])
     return np.stack(columns, axis=1)
 
 
-def metadata_baseline(learned: Cases, cases: Cases, resampling: Resampling) -> dict[str, Any]:
+def metadata_baseline(
+    training: ScoredImages, scored: ScoredImages, resampling: Resampling
+) -> dict[str, Any]:
     """Return the baseline's AUROC by finding and over all, on the same images, with intervals."""
-    found = metadata_probabilities(learned, cases)
-    modeled = np.isfinite(found).all(axis=0)
-    table = cases.with_probabilities(np.where(modeled, found, 0.5)).predictions
-    values = np.where(modeled, per_finding("auroc", table), np.nan)
-    replicates = np.where(modeled, resampled("auroc", table, resampling), np.nan)
+    found = metadata_probabilities(training, scored)
+    fitted = np.isfinite(found).all(axis=0)
+    table = scored.with_probabilities(np.where(fitted, found, 0.5)).predictions
+    values = np.where(fitted, per_finding("auroc", table), np.nan)
+    replicates = np.where(fitted, resampled("auroc", table, resampling), np.nan)
     return {
-        "images": len(learned),
-        "patients": len(np.unique(learned.predictions.patient_id)),
-        "macro_auroc": figure(
+        "images": len(training),
+        "patients": len(np.unique(training.predictions.patient_id)),
+        "macro_auroc": metric_with_interval(
             float(mean_of_defined(values)),
             mean_of_defined(replicates),
             effective_patients(np.ones(len(table.patient_id)), table.patient_id),
         ),
         "findings": {
-            name: figure(values[column], replicates[:, column], carriers(table, column))
+            name: metric_with_interval(
+                values[column], replicates[:, column], rarer_class_patients(table, column)
+            )
             for column, name in enumerate(table.findings)
         },
     }

@@ -1,10 +1,9 @@
-"""Figures under resampled patients: images get weights, and no table is made anew.
+"""Metrics under resampled patients: images get weights, and no table is made anew.
 
 An image counts as often as its patient was drawn, so that all images of a patient come and go
-together: in NIH's official test part a tenth of the patients holds more than half of the images.
+together: in NIH's official test split a tenth of the patients holds more than half of the images.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from deepchest_cli.evaluation.metrics import Floats
+from deepchest_cli.evaluation.metrics import Floats, Labels
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.weighted import WEIGHTED, Measure, Owners
+from deepchest_cli.evaluation.weighted import WEIGHTED, Measure, PatientIndex, Places
 
 CHUNK = 128  # replicates at a time; bounds the memory
 LEVEL = 0.05  # what intervals leave uncovered
@@ -28,9 +27,9 @@ class Resampling:
     counts: NDArray[np.int64]  # (B, P), how often each patient was drawn
     rows: NDArray[np.int64]  # (N,), the patient of each image
 
-    def owners(self, images: NDArray[np.int64]) -> Owners:
+    def patient_index(self, images: NDArray[np.int64]) -> PatientIndex:
         """Return the patients of some images, by their rows (n,)."""
-        return Owners(self.rows[images], self.counts.shape[1])
+        return PatientIndex(self.rows[images], self.counts.shape[1])
 
     @cached_property
     def _weights(self) -> list[Floats]:
@@ -41,34 +40,31 @@ class Resampling:
         ]
 
     def applied(self, measure: Measure) -> Floats:
-        """Return a measure's figure in each replicate (B,)."""
+        """Return a measure in each replicate (B,)."""
         return np.concatenate([np.empty(0), *(measure(weights) for weights in self._weights)])
 
-    def ratios(self, images: NDArray[np.int64], parts: Floats, wholes: Floats) -> Floats:
-        """Return sums of `parts` over sums of `wholes` in each replicate (B, m); NaN over nothing.
+    def ratios(self, images: NDArray[np.int64], numerators: Floats, denominators: Floats) -> Floats:
+        """Return ratios of sums in each replicate (B, m); NaN where the denominator is 0.
 
         Both are given for some images, by their rows (n,), and m ratios: (n, m).
         """
-        sums = self.owners(images).table_sums(np.concatenate([parts, wholes], axis=1))  # (P, 2 m)
+        sums = self.patient_index(images).table_sums(
+            np.concatenate([numerators, denominators], axis=1)
+        )  # (P, 2 m)
         empty = np.empty((0, sums.shape[1]))
         found = np.concatenate([empty, *(weights.T @ sums for weights in self._weights)])
-        part, whole = found[:, : parts.shape[1]], found[:, parts.shape[1] :]
-        undefined = np.full_like(part, np.nan)
-        return np.asarray(np.divide(part, whole, out=undefined, where=whole > 0))
-
-    def image_weights(self) -> Iterator[Floats]:
-        """Yield the weights (b, N) of the images, some replicates at a time."""
-        for first in range(0, len(self.counts), CHUNK):
-            yield self.counts[first : first + CHUNK].astype(np.float64)[:, self.rows]
+        numerator, denominator = found[:, : numerators.shape[1]], found[:, numerators.shape[1] :]
+        undefined = np.full_like(numerator, np.nan)
+        return np.asarray(np.divide(numerator, denominator, out=undefined, where=denominator > 0))
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies; NaN where too few replicates define it."""
+    """The interval of a metric; NaN where too few replicates define it."""
 
     low: float
     high: float
-    undefined: int = 0  # replicates without the figure, which are left out
+    undefined: int = 0  # replicates without the metric, which are excluded
 
 
 def resample_patients(patient_id: NDArray[np.int64], replicates: int, seed: int) -> Resampling:
@@ -86,18 +82,18 @@ def resampled(metric: str, predictions: Predictions, resampling: Resampling) -> 
         known = np.flatnonzero(predictions.known[:, column])
         labels = predictions.labels[known, column]
         measure = WEIGHTED[metric](
-            labels, predictions.probabilities[known, column], resampling.owners(known)
+            labels, predictions.probabilities[known, column], resampling.patient_index(known)
         )
         columns.append(resampling.applied(measure))
     return np.stack(columns, axis=1)
 
 
 def interval(replicates: Floats, patients: float, level: float = LEVEL) -> Interval:
-    """Return the expanded percentile interval of a figure's replicates (B,).
+    """Return the expanded percentile interval of a metric's replicates (B,).
 
-    patients: how many effectively carry the figure; of a ranking metric the fewer of those with and
-    without the finding. Percentiles of few patients are too near each other, by what Student's t
-    and a variance over n - 1 make up: the level of the lower one is Phi(-sqrt(n / (n - 1)) t)
+    patients: the effective number behind the metric; of a ranking metric the fewer of those with
+    and without the finding. Percentiles of few patients are too near each other, which Student's t
+    and a variance over n - 1 make up for: the level of the lower one is Phi(-sqrt(n / (n - 1)) t)
     instead of `level` / 2, and the upper one likewise (Hesterberg 2015, The American Statistician
     69). Not defined for fewer than two patients.
     """
@@ -111,7 +107,7 @@ def interval(replicates: Floats, patients: float, level: float = LEVEL) -> Inter
 
 
 def patients_with(marks: NDArray[Any], patient_id: NDArray[np.int64]) -> int:
-    """Return how many patients have an image that is marked (N,)."""
+    """Return how many patients have a marked image (N,)."""
     return len(np.unique(patient_id[np.asarray(marks, dtype=bool)]))
 
 
@@ -124,8 +120,42 @@ def effective_patients(marks: NDArray[Any], patient_id: NDArray[np.int64]) -> fl
     return float(images.sum() ** 2 / (images**2).sum()) if len(images) else 0.0
 
 
-def carriers(predictions: Predictions, column: int) -> float:
+def rarer_class_patients(predictions: Predictions, column: int) -> float:
     """Return the effective patients with or without a finding, whichever are fewer."""
     known, labels = predictions.known[:, column] == 1, predictions.labels[:, column]
     sides = (known & (labels == value) for value in (0, 1))
     return min(effective_patients(side, predictions.patient_id) for side in sides)
+
+
+UNDEFINED = {"value": np.nan, "low": np.nan, "high": np.nan}
+
+
+def metric_with_interval(value: float, replicates: Floats, patients: float) -> dict[str, float]:
+    """Return a metric with the interval of its replicates (B,); patients: as in `interval`."""
+    found = interval(replicates, patients) if np.isfinite(value) else Interval(np.nan, np.nan)
+    return {"value": float(value), "low": found.low, "high": found.high}
+
+
+def auroc_replicates(
+    labels: Labels, probabilities: Floats, images: Places, resampling: Resampling
+) -> Floats:
+    """Return the AUROC in each replicate (B,), over some images, by their rows (n,)."""
+    return resampling.applied(
+        WEIGHTED["auroc"](labels, probabilities, resampling.patient_index(images))
+    )
+
+
+def ratios_with_intervals(
+    numerators: Floats, denominators: Floats, images: Places, resampling: Resampling
+) -> list[dict[str, float]]:
+    """Return m ratios of counted images (n, m) with their intervals; NaN over nothing."""
+    numerator, denominator = numerators.sum(axis=0), denominators.sum(axis=0)
+    values = np.divide(
+        numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0
+    )
+    replicates = resampling.ratios(images, numerators, denominators)
+    index = resampling.rows[images]
+    return [
+        metric_with_interval(value, replicates[:, i], effective_patients(denominators[:, i], index))
+        for i, value in enumerate(values)
+    ]

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and how they are mended.
+"""Calibration: how far probabilities are from observed frequencies, and scaling that mends it.
 
 Task weighting, weights of positives and resampling move probabilities away from prevalence, which
 no ranking metric sees. Platt 1999 fits `sigmoid(a x + b)` to the logits x; temperature scaling (Guo
@@ -13,10 +13,11 @@ import numpy as np
 
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.metrics import SMALLEST, Floats, Labels, brier, brier_skill
+from deepchest_cli.model.logistic import logit, sigmoid
 
 Method = Literal["platt", "temperature"]
 BINS = 10  # of equal mass
-FEWEST_POSITIVES = 10  # on validation, and as many negatives; below them nothing is fitted
+MIN_POSITIVES = 10  # on validation, and as many negatives; below them nothing is fitted
 STEPS = 100
 SAME = 1e-9  # logits nearer to each other are equal
 LARGEST = 100.0  # slope or intercept: beyond it the classes are all but separated
@@ -31,27 +32,17 @@ class Scaling:
 
     def applied(self, probabilities: Floats) -> Floats:
         """Return the calibrated probabilities (n,)."""
-        return _sigmoid(self.slope * logits_of(probabilities) + self.intercept)
-
-
-def logits_of(probabilities: Floats) -> Floats:
-    """Return the logits (n,) of probabilities, finite also for 0 and 1."""
-    inside = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
-    return np.asarray(np.log(inside) - np.log1p(-inside))
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))
+        return sigmoid(self.slope * logit(probabilities, SMALLEST) + self.intercept)
 
 
 def _fit(columns: Floats, offset: Floats, labels: Labels) -> Floats | None:
     """Return the coefficients (k,) of a logistic regression by Newton's method.
 
-    columns: (n, k), beside a fixed `offset` (n,). None where they run away: separated classes.
+    columns: (n, k), beside a fixed `offset` (n,). None where they diverge: separated classes.
     """
     coefficients = np.zeros(columns.shape[1])
     for _ in range(STEPS):
-        found = _sigmoid(offset + columns @ coefficients)
+        found = sigmoid(offset + columns @ coefficients)
         gradient = columns.T @ (labels - found)
         curvature = (columns * (found * (1 - found))[:, None]).T @ columns
         try:
@@ -70,13 +61,13 @@ def _fit(columns: Floats, offset: Floats, labels: Labels) -> Floats | None:
 def fit_scaling(labels: Labels, probabilities: Floats, method: Method) -> Scaling | str:
     """Return the scaling of a finding, or why there is none."""
     positives = int(labels.sum())
-    if min(positives, len(labels) - positives) < FEWEST_POSITIVES:
+    if min(positives, len(labels) - positives) < MIN_POSITIVES:
         return (
             f"{count_of(positives, 'positive')} and "
             f"{count_of(len(labels) - positives, 'negative')} on validation, fewer than "
-            f"{FEWEST_POSITIVES} of either"
+            f"{MIN_POSITIVES} of either"
         )
-    logits = logits_of(probabilities)
+    logits = logit(probabilities, SMALLEST)
     if np.ptp(logits) < SAME:
         return "all scores are equal on validation"
     columns = logits[:, None] if method == "temperature" else _with_one(logits)
@@ -96,7 +87,7 @@ def slope_and_intercept(labels: Labels, probabilities: Floats) -> tuple[float, f
     """Return the calibration slope (1: right) and intercept (0: right); NaN where undefined."""
     if not 0 < labels.sum() < len(labels):
         return np.nan, np.nan
-    logits = logits_of(probabilities)
+    logits = logit(probabilities, SMALLEST)
     if np.ptp(logits) < SAME:
         return np.nan, np.nan  # one score says nothing about a slope
     joint = _fit(_with_one(logits), np.zeros(len(labels)), labels)
@@ -138,8 +129,8 @@ def expected_calibration_error(bins: list[dict[str, Any]]) -> float:
     return float(total / images)
 
 
-def calibration_figures(labels: Labels, probabilities: Floats) -> dict[str, Any]:
-    """Return all figures of a finding's calibration, its reliability bins among them."""
+def calibration_metrics(labels: Labels, probabilities: Floats) -> dict[str, Any]:
+    """Return all metrics of a finding's calibration, with its reliability bins."""
     bins = reliability(labels, probabilities)
     slope, intercept = slope_and_intercept(labels, probabilities)
     return {

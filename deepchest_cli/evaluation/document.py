@@ -1,4 +1,4 @@
-"""Everything that an evaluation finds out, in plain values: what all outputs are made of."""
+"""The results of an evaluation in plain values, of which all outputs are made."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +7,11 @@ from typing import Any
 from deepchest_cli import __version__
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.baseline import metadata_baseline
-from deepchest_cli.evaluation.bootstrap import Resampling, resample_patients
-from deepchest_cli.evaluation.cases import Cases
-from deepchest_cli.evaluation.expert_labels import clean_labels, read_expert_labels
-from deepchest_cli.evaluation.localization import Located, localization
-from deepchest_cli.evaluation.material.material import Material
-from deepchest_cli.evaluation.overlap_text import statement
+from deepchest_cli.evaluation.bootstrap import resample_patients
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
+from deepchest_cli.evaluation.expert_labels import expert_label_results, read_expert_labels
+from deepchest_cli.evaluation.localization import LocalizationScores, localization
+from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.paired_comparison import compare
 from deepchest_cli.evaluation.references import (
     SPLITS,
@@ -22,34 +21,39 @@ from deepchest_cli.evaluation.references import (
     references_for,
 )
 from deepchest_cli.evaluation.report import build_report
-from deepchest_cli.evaluation.sections import SHARED_VALIDATION, calibration, operating_points
+from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.evaluation.subgroups import subgroups
+from deepchest_cli.evaluation.validation_fit import (
+    CAUTION,
+    calibration_results,
+    operating_point_results,
+)
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What may be asked for beside the figures themselves."""
+    """What may be requested beside the metrics."""
 
-    replicates: int = 1000
+    bootstrap_replicates: int = 1000
     seed: int = 0
     references: tuple[str, ...] = ()
     expert_labels: Path | None = None
-    against: Cases | None = None  # on the same images
-    against_name: str = ""
-    against_caution: str = ""  # which of the images it was made with
-    located: Located | None = None
+    compared_to: ScoredImages | None = None  # the same images with the scores of another model
+    compared_name: str = ""
+    compared_caution: str = ""  # which of the images the other model was made with
+    localization: LocalizationScores | None = None
     localization_note: str = ""  # why there is none
 
 
-def build_document(material: Material, extras: Extras) -> dict[str, Any]:
-    """Return the document of an evaluation; the same material and seed give the same.
+def build_document(inputs: EvaluationInput, extras: Extras) -> dict[str, Any]:
+    """Return the document of an evaluation; equal inputs and seeds give equal documents.
 
-    Raises `UsageError` for references on other images, and for second labels or another model
-    that have nothing in common with what is scored.
+    Raises `UsageError` for references on other images, and for expert labels or another model
+    that share no image with what is scored.
     """
-    cases, choices = material.cases, material.choices
-    split_name = recognize(cases, material.medmnist)
-    table = cases.predictions
+    scored, fit = inputs.scored, inputs.validation_fit
+    split_name = recognize(scored, inputs.medmnist)
+    table = scored.predictions
     references = references_for(split_name, extras.references)
     if not is_whole(table):
         references = []
@@ -59,52 +63,47 @@ def build_document(material: Material, extras: Extras) -> dict[str, Any]:
             f"scored are {len(table.findings)}.",
             "Score all fourteen, or leave --reference out.",
         )
-    resampling = resample_patients(table.patient_id, extras.replicates, extras.seed)
+    resampling = resample_patients(table.patient_id, extras.bootstrap_replicates, extras.seed)
+    training = inputs.baseline_training
     return {
         "deepchest": __version__,
-        **material.description,
+        **inputs.description,
         "split_name": split_name,
         "split_title": None if split_name is None else SPLITS[split_name],
-        "bootstrap_replicates": extras.replicates,
+        "bootstrap_replicates": extras.bootstrap_replicates,
         "seed": extras.seed,
         **build_report(table, resampling),
-        "choices": {
-            "note": material.choices_note,
-            "images": None if choices is None else choices.images,
-            "patients": None if choices is None else choices.patients,
-            "caution": None if choices is None else SHARED_VALIDATION,
+        "validation_fit": {
+            "note": inputs.validation_fit_note,
+            "images": None if fit is None else fit.images,
+            "patients": None if fit is None else fit.patients,
+            "caution": None if fit is None else CAUTION,
         },
-        "operating_points": operating_points(table, choices, resampling),
-        "calibration": calibration(table, choices),
-        "subgroups": subgroups(cases, resampling, choices),
+        "operating_points": operating_point_results(table, fit, resampling),
+        "calibration": calibration_results(table, fit),
+        "subgroups": subgroups(scored, resampling, fit),
         "localization": None
-        if extras.located is None
-        else localization(extras.located, resampling),
+        if extras.localization is None
+        else localization(extras.localization, resampling),
         "localization_note": extras.localization_note,
-        "baseline": _baseline(material, resampling),
+        "baseline": None if training is None else metadata_baseline(training, scored, resampling),
         "references": {"rows": references, "other_splits": WHY},
         "expert_labels": None
         if extras.expert_labels is None
-        else clean_labels(read_expert_labels(extras.expert_labels), cases, resampling),
+        else expert_label_results(read_expert_labels(extras.expert_labels), scored, resampling),
         "compared_to": None
-        if extras.against is None
+        if extras.compared_to is None
         else {
-            "other": extras.against_name,
-            "caution": extras.against_caution,
-            **compare(cases, extras.against, resampling),
+            "other": extras.compared_name,
+            "caution": extras.compared_caution,
+            **compare(scored, extras.compared_to, resampling),
         },
-        "notes": [*_warnings(material), *material.notes],
+        "notes": [*_other_warnings(inputs), *inputs.notes],
     }
 
 
-def _warnings(material: Material) -> list[str]:
+def _other_warnings(inputs: EvaluationInput) -> list[str]:
     """Return the warnings but for that of an overlap, which has a place of its own."""
-    described = material.description
-    said = statement(described["overlap"], len(material.cases), described["split"])
-    return [warning for warning in material.warnings if warning != said]
-
-
-def _baseline(material: Material, resampling: Resampling) -> dict[str, Any] | None:
-    if material.learned is None:
-        return None
-    return metadata_baseline(material.learned, material.cases, resampling)
+    described = inputs.description
+    overlapping = overlap_warning(described["overlap"], len(inputs.scored), described["split"])
+    return [warning for warning in inputs.warnings if warning != overlapping]

@@ -1,4 +1,4 @@
-"""Second labels by radiologists: Google's for NIH ChestX-ray14, as a clean-label evaluation.
+"""Expert labels by radiologists: Google's for NIH ChestX-ray14.
 
 Majkowska et al. 2020, Radiology 294: 4,376 images read by several radiologists for four findings.
 Two of them have a counterpart among NIH's; airspace opacity and fracture have none.
@@ -14,14 +14,19 @@ from deepchest_cli.data.tabular.cells import ABSENT, BLANK, PRESENT, each_text, 
 from deepchest_cli.data.tabular.columns import image_column, image_keys
 from deepchest_cli.data.tabular.tables import read_table, row_number
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.bootstrap import Resampling, carriers, resampled
-from deepchest_cli.evaluation.cases import Cases
-from deepchest_cli.evaluation.figures import figure, ratio_figures
+from deepchest_cli.evaluation.bootstrap import (
+    Resampling,
+    metric_with_interval,
+    rarer_class_patients,
+    ratios_with_intervals,
+    resampled,
+)
 from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.scored_images import ScoredImages
 
 # the radiologists' finding: those of NIH's that it covers, whose highest probability counts
-COVERED = {"Pneumothorax": ("Pneumothorax",), "Nodule or mass": ("Nodule", "Mass")}
+NIH_FINDINGS = {"Pneumothorax": ("Pneumothorax",), "Nodule or mass": ("Nodule", "Mass")}
 
 
 def read_expert_labels(path: Path) -> dict[str, dict[str, int]]:
@@ -29,14 +34,14 @@ def read_expert_labels(path: Path) -> dict[str, dict[str, int]]:
     table = read_table(path)
     images = image_keys(table[image_column(table, path)], path).tolist()
     columns = {plain_name(str(column)): str(column) for column in table.columns}
-    missing = [name for name in COVERED if plain_name(name) not in columns]
+    missing = [name for name in NIH_FINDINGS if plain_name(name) not in columns]
     if missing:
         raise UsageError(
             f"{path} has no column {missing[0]!r}.",
             "Give Google's file of labels for NIH's test images, with YES and NO.",
         )
     found = {}
-    for name in COVERED:
+    for name in NIH_FINDINGS:
         cells = table[columns[plain_name(name)]]
         states = each_text(cells, label_state)
         wrong = np.flatnonzero(~states.isin((PRESENT, ABSENT, BLANK)))
@@ -51,54 +56,58 @@ def read_expert_labels(path: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-def clean_labels(
-    expert_labels: dict[str, dict[str, int]], cases: Cases, resampling: Resampling
+def expert_label_results(
+    expert_labels: dict[str, dict[str, int]], scored: ScoredImages, resampling: Resampling
 ) -> dict[str, Any]:
-    """Return the model's and NIH's own agreement with the radiologists, where images have both.
+    """Return the agreement of the model and of NIH's labels with the radiologists.
 
-    Raises `UsageError` where no scored image has a second label.
+    Raises `UsageError` where no scored image has an expert label.
     """
-    names = [name.rsplit("/", 1)[-1] for name in cases.image_index.tolist()]  # NIH's are flat
+    names = [name.rsplit("/", 1)[-1] for name in scored.image_index.tolist()]  # NIH's are flat
     findings = {}
-    for name, covered in COVERED.items():
-        if set(covered) <= set(cases.predictions.findings):
-            clean = expert_labels[name]
-            rows = np.array([i for i, image in enumerate(names) if image in clean], dtype=np.int64)
+    for name, nih_findings in NIH_FINDINGS.items():
+        if set(nih_findings) <= set(scored.predictions.findings):
+            expert = expert_labels[name]
+            rows = np.array([i for i, image in enumerate(names) if image in expert], dtype=np.int64)
             if len(rows):
-                labels = np.array([clean[names[row]] for row in rows], dtype=np.uint8)
-                findings[name] = _finding(cases, covered, rows, labels, resampling)
+                labels = np.array([expert[names[row]] for row in rows], dtype=np.uint8)
+                findings[name] = _finding(scored, nih_findings, rows, labels, resampling)
     if not findings:
         raise UsageError(
-            "None of the scored images has a second label for a finding that is predicted.",
+            "None of the scored images has an expert label for a finding that is predicted.",
             "Leave --expert-labels out, or score the images that it is about.",
         )
     return {"findings": findings}
 
 
 def _finding(
-    cases: Cases, covered: tuple[str, ...], rows: Any, labels: Any, resampling: Resampling
+    scored: ScoredImages,
+    nih_findings: tuple[str, ...],
+    rows: Any,
+    labels: Any,
+    resampling: Resampling,
 ) -> dict[str, Any]:
-    table = cases.predictions
-    columns = [table.findings.index(name) for name in covered]
-    # images without a second label are there and unknown, so that rows and patients stay the same
-    clean, known = (np.zeros((len(cases), 1), np.uint8) for _ in range(2))
+    table = scored.predictions
+    columns = [table.findings.index(name) for name in nih_findings]
+    # images without an expert label are kept as unknown, so that rows and patients stay the same
+    clean, known = (np.zeros((len(scored), 1), np.uint8) for _ in range(2))
     clean[rows, 0], known[rows, 0] = labels, 1
     scores = table.probabilities[:, columns].max(axis=1, keepdims=True)
-    scored = Predictions((covered[0],), scores, clean, known, table.patient_id)
-    theirs = table.labels[rows][:, columns].any(axis=1)
-    parts = np.stack([theirs & (labels == 1)] * 2, axis=1).astype(np.float64)
-    wholes = np.stack([theirs, labels == 1], axis=1).astype(np.float64)
-    ppv, sensitivity = ratio_figures(parts, wholes, rows, resampling)
+    agreement = Predictions((nih_findings[0],), scores, clean, known, table.patient_id)
+    nih = table.labels[rows][:, columns].any(axis=1)
+    numerators = np.stack([nih & (labels == 1)] * 2, axis=1).astype(np.float64)
+    denominators = np.stack([nih, labels == 1], axis=1).astype(np.float64)
+    ppv, sensitivity = ratios_with_intervals(numerators, denominators, rows, resampling)
     return {
-        "covers": list(covered),
+        "nih_findings": list(nih_findings),
         "images": len(rows),
         "positives": int(labels.sum()),
-        "nih_positives": int(theirs.sum()),
+        "nih_positives": int(nih.sum()),
         **{
-            metric: figure(
-                float(per_finding(metric, scored)[0]),
-                resampled(metric, scored, resampling)[:, 0],
-                carriers(scored, 0),
+            metric: metric_with_interval(
+                float(per_finding(metric, agreement)[0]),
+                resampled(metric, agreement, resampling)[:, 0],
+                rarer_class_patients(agreement, 0),
             )
             for metric in ("auroc", "average_precision")
         },

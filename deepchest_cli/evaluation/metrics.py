@@ -1,4 +1,4 @@
-"""Figures per finding and their macro means; what is undefined is NaN, never 0."""
+"""Metrics per finding and their macro means; an undefined metric is NaN, never 0."""
 
 from collections.abc import Callable
 
@@ -63,7 +63,7 @@ def loss(labels: Labels, probabilities: Floats) -> float:
 def normalized_cross_entropy(labels: Labels, probabilities: Floats) -> float:
     """Return the loss over that of always giving the prevalence; NaN unless there are both classes.
 
-    Below 1 the model knows more than how often the finding occurs, however rare that is.
+    Below 1 the model is better than the prevalence alone, at any prevalence (He et al. 2014).
     """
     if not _both_classes(labels):
         return np.nan
@@ -83,7 +83,7 @@ def brier(labels: Labels, probabilities: Floats) -> float:
 
 
 def brier_skill(labels: Labels, probabilities: Floats) -> float:
-    """Return the share of the Brier score of always giving the prevalence that is done away with.
+    """Return the reduction of the Brier score relative to that of always giving the prevalence.
 
     NaN unless there are both classes; at most 1, below 0 for a model worse than the prevalence.
     """
@@ -114,7 +114,7 @@ def f1_weighted(labels: Labels, probabilities: Floats) -> float:
 
 
 def f1_class_mean_all_negative(labels: Labels, probabilities: Floats) -> float:
-    """Return the macro F1 score of never predicting the finding."""
+    """Return the class-mean F1 score of never predicting the finding."""
     return f1_class_mean(labels, np.zeros(len(labels)))
 
 

@@ -1,7 +1,7 @@
-"""Where to set the threshold: chosen on validation, applied to what is scored.
+"""Operating points: thresholds chosen on validation and applied to what is scored.
 
-A radiograph is called positive at a probability of at least the threshold. Each rule looks at the
-probabilities that occur, and takes the highest threshold among equals. Youden 1950, "Index for
+A radiograph is predicted positive at a probability of at least the threshold. Each rule considers
+the probabilities that occur, and takes the highest threshold among equals. Youden 1950, "Index for
 rating diagnostic tests", Cancer 3: sensitivity + specificity - 1.
 """
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from deepchest_cli.evaluation.metrics import Floats, Labels
 
-WANTED = 0.90  # sensitivity or specificity, on validation
+TARGET = 0.90  # sensitivity or specificity, on validation
 ROUNDING = 1e-12  # of sums of rates that are equal
-SHARED_RULE = "youden"  # of subgroups, confusions and errors
+REFERENCE_RULE = "youden"  # the reference operating point
 RATES = ("sensitivity", "specificity", "ppv", "npv")
 
 
@@ -51,11 +51,11 @@ def _best_f1(curve: Curve) -> float:
 
 
 def _sensitivity(curve: Curve) -> float:
-    return float(curve.thresholds[np.flatnonzero(curve.sensitivity >= WANTED)[-1]])
+    return float(curve.thresholds[np.flatnonzero(curve.sensitivity >= TARGET)[-1]])
 
 
 def _specificity(curve: Curve) -> float:
-    enough = np.flatnonzero(curve.specificity >= WANTED)
+    enough = np.flatnonzero(curve.specificity >= TARGET)
     return float(curve.thresholds[enough[0]]) if len(enough) else np.nan
 
 
@@ -73,13 +73,13 @@ def rate_curve(labels: Labels, probabilities: Floats) -> Curve:
     place = place.reshape(-1)
     positives = np.bincount(place[labels == 1], minlength=len(thresholds)).astype(np.float64)
     negatives = np.bincount(place[labels == 0], minlength=len(thresholds)).astype(np.float64)
-    hits = np.cumsum(positives[::-1])[::-1]
-    alarms = np.cumsum(negatives[::-1])[::-1]
+    true_positives = np.cumsum(positives[::-1])[::-1]
+    false_positives = np.cumsum(negatives[::-1])[::-1]
     return Curve(
         thresholds,
-        hits / positives.sum(),
-        1 - alarms / negatives.sum(),
-        2 * hits / (hits + alarms + positives.sum()),
+        true_positives / positives.sum(),
+        1 - false_positives / negatives.sum(),
+        2 * true_positives / (true_positives + false_positives + positives.sum()),
     )
 
 
@@ -93,18 +93,20 @@ def choose_thresholds(labels: Labels, probabilities: Floats) -> dict[str, float]
 
 def confusion(labels: Labels, positive: NDArray[np.bool_]) -> dict[str, int]:
     """Return true and false positives and negatives of a decision (n,)."""
-    ill = labels == 1
+    present = labels == 1
     return {
-        "tp": int((ill & positive).sum()),
-        "fp": int((~ill & positive).sum()),
-        "fn": int((ill & ~positive).sum()),
-        "tn": int((~ill & ~positive).sum()),
+        "tp": int((present & positive).sum()),
+        "fp": int((~present & positive).sum()),
+        "fn": int((present & ~positive).sum()),
+        "tn": int((~present & ~positive).sum()),
     }
 
 
-def rate_parts(labels: Labels, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return what is counted and what it is a share of, by image and rate: (n, 4) each."""
-    ill, called = labels == 1, positive
-    parts = (ill & called, ~ill & ~called, ill & called, ~ill & ~called)
-    wholes = (ill, ~ill, called, ~called)
-    return np.stack(parts, axis=1).astype(np.float64), np.stack(wholes, axis=1).astype(np.float64)
+def rate_counts(labels: Labels, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return numerators and denominators of `RATES` for each image: (n, 4) each."""
+    present = labels == 1
+    right = present & positive, ~present & ~positive
+    numerators, denominators = (*right, *right), (present, ~present, positive, ~positive)
+    return np.stack(numerators, axis=1).astype(np.float64), np.stack(denominators, axis=1).astype(
+        np.float64
+    )

@@ -1,60 +1,64 @@
 """Which scored images a model was made with: found by pixel hash, then by names and patients.
 
 A checkpoint keeps hashes of its training and validation images, of the names of its training files
-and of its patients (`SeenImages`). Pixels agree only between images that were stored alike; names
-and patients also find an image that was resized otherwise.
+and of its patients (`TrainingImages`). Pixels agree only between images that were stored alike;
+names and patients also find an image that was resized otherwise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.text import count_of
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.evaluation.compatibility import (
-    is_own,
-    may_share_images,
-    same_numbers,
+    is_training_data_set,
+    names_are_comparable,
+    same_patient_numbers,
     same_patients,
     split_changes,
 )
-from deepchest_cli.evaluation.overlap_text import ALLOW, counted
-from deepchest_cli.evaluation.seen_images import seen_by
 from deepchest_cli.model.checkpoint import LoadedModel
 from deepchest_cli.model.reference import (
-    MOSTLY,
-    SeenImages,
-    number_of_name,
-    number_of_patient,
-    numbers_of,
+    MIN_UNIQUE_NAMES,
+    TrainingImages,
+    name_hash,
+    patient_hash,
+    short_hashes,
 )
 
 Mask = NDArray[np.bool_]
-MASKS = ("training", "validation", "named", "patients", "alike")
+Counts = Mapping[str, Any]  # of `Overlap.to_plain`
+MASKS = (
+    "training_images", "validation_images", "same_name_and_patient", "shared_patients",
+    "same_name_only",
+)  # fmt: skip
 # of predictions in a file
 UNCHECKED: dict[str, Any] = {
-    "checked": None, "own_data": False, "numbered": False, **dict.fromkeys(MASKS, 0),
-    "split_changes": [],
+    "pixel_hashes_compared": None, "is_training_data_set": False, "patients_compared": False,
+    **dict.fromkeys(MASKS, 0), "split_changes": [],
 }  # fmt: skip
+ALLOW = "With --allow-overlap they are scored all the same, and the results say so."
 
 
 @dataclass(frozen=True)
 class Overlap:
     """Which of N scored images a model, or any of several, was made with; masks are (N,)."""
 
-    checked: bool  # False: neither a checkpoint nor its data tell which images it was made with
-    own_data: bool  # the very data that the model was trained on
-    numbered: bool | None  # whether patients could be compared; None: the sources share none
-    training: Mask  # pixels of a training image
-    validation: Mask  # pixels of a validation image
-    named: Mask  # other pixels, but the name and the patient of a training image
-    patients: Mask  # another image of a patient in training or validation
-    alike: Mask  # other pixels, and only the name of a training image
-    # settings in which the splits differ; a trained patient is there unnoticed unless `numbered`
+    pixel_hashes_compared: bool  # False: neither the checkpoint nor its data hold any
+    is_training_data_set: bool  # the very data that the model was trained on
+    patients_compared: bool | None  # None: the sources share no patients
+    training_images: Mask  # pixels of a training image
+    validation_images: Mask  # pixels of a validation image
+    same_name_and_patient: Mask  # as a training image, but other pixels
+    shared_patients: Mask  # another image of a patient in training or validation
+    same_name_only: Mask  # as a training image, but other pixels and perhaps another patient
+    # settings in which the splits differ; without `patients_compared` trained patients may be there
     split_changes: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
@@ -64,85 +68,121 @@ class Overlap:
         return {**values, **counts, "split_changes": list(self.split_changes)}
 
 
+def training_images_of(dataset: RadiographDataset) -> TrainingImages:
+    """Return the training and validation images of a model that is trained on a data set."""
+    training, validation = dataset.rows("train"), dataset.rows("validation")
+    names = dataset.columns["image_index"][training].tolist()
+    both = np.concatenate([training, validation])
+    patients = np.unique(dataset.columns["patient_id"][both]).tolist()
+    named = dataset.manifest["source"].get("patients")  # else each image is a patient of its own
+    return TrainingImages(
+        training=np.unique(short_hashes(dataset.pixel_hash[training])),
+        validation=np.unique(short_hashes(dataset.pixel_hash[validation])),
+        names=_sorted(name_hash(name) for name in names),
+        patients=_sorted(patient_hash(patient) for patient in patients) if named else None,
+    )
+
+
+def _sorted(hashes: Iterable[int]) -> NDArray[np.int64]:
+    return np.array(sorted(set(hashes)), dtype=np.int64)
+
+
+def images_of_model(model: LoadedModel, scored: RadiographDataset) -> TrainingImages | None:
+    """Return the images that a model was made with; None where they are not known.
+
+    A run leaves them in its best checkpoint when it ends; for others its data are read, where they
+    still are what they were, or are the `scored` ones.
+    """
+    images = model.training_images
+    kept = None if images is None else TrainingImages.from_plain(images)
+    own = is_training_data_set(model.origin, scored)
+    if kept is not None and (own or kept.patients is not None):
+        return kept
+    try:
+        dataset = scored if own else open_dataset(Path(model.origin["config"]["data"]))
+    except (DeepChestError, KeyError, TypeError):
+        return kept
+    return training_images_of(dataset) if is_training_data_set(model.origin, dataset) else kept
+
+
 def find_overlap(
     model: LoadedModel, dataset: RadiographDataset, rows: NDArray[np.int64], split: str
 ) -> Overlap:
     """Return which of the images in `rows` (N,) of a split the model was made with."""
-    own = is_own(model.origin, dataset)
+    own = is_training_data_set(model.origin, dataset)
     changes = () if own else tuple(split_changes(model.origin, dataset, split))
-    none = np.zeros(len(rows), dtype=bool)
-    seen = seen_by(model, dataset)
-    if seen is None:
-        return Overlap(False, own, False, none, none, none, none, none, changes)
-    pixels = numbers_of(dataset.pixel_hash[rows])
-    training = np.isin(pixels, seen.training)
-    validation = np.isin(pixels, seen.validation) & ~training
-    if own:  # split by patient, and named by itself
-        return Overlap(True, own, True, training, validation, none, none, none)
-    trained, found = model.origin["source"], dataset.manifest["source"]
+    none = dict.fromkeys(MASKS, np.zeros(len(rows), dtype=bool))
+    images = images_of_model(model, dataset)
+    if images is None:
+        return Overlap(False, own, False, **none, split_changes=changes)
+    pixels = short_hashes(dataset.pixel_hash[rows])
+    training = np.isin(pixels, images.training)
+    validation = np.isin(pixels, images.validation) & ~training
+    if own:  # split by patient, and each image has a name of its own
+        found = {**none, "training_images": training, "validation_images": validation}
+        return Overlap(True, own, True, **found, split_changes=())
+    trained, scored = model.origin["source"], dataset.manifest["source"]
     stored = training | validation
-    comparable = may_share_images(trained, found)
-    name = _names(seen, dataset)[rows] & ~stored & comparable
-    patient = _patients(seen, dataset) & comparable
-    sure = np.full(len(rows), same_patients(trained, found))  # names are the source's own
-    named = name & (sure | patient[rows])
-    numbered = seen.patients is not None and (
-        same_numbers(trained, found) or _agree(seen, dataset, patient)
+    comparable = names_are_comparable(trained, scored)
+    name = _with_training_name(images, dataset)[rows] & ~stored & comparable
+    patient = _of_training_patient(images, dataset) & comparable
+    sure = np.full(len(rows), same_patients(trained, scored))  # names are the source's own
+    same = name & (sure | patient[rows])
+    compared = images.patients is not None and (
+        same_patient_numbers(trained, scored) or _patients_agree(images, dataset, patient)
     )
-    others = patient[rows] & numbered & ~stored & ~named
+    others = patient[rows] & compared & ~stored & ~same
     return Overlap(
-        True,
-        own,
-        numbered if comparable else None,
-        training,
-        validation,
-        named,
-        others,
-        name & ~named & ~others,
-        changes,
+        pixel_hashes_compared=True,
+        is_training_data_set=own,
+        patients_compared=compared if comparable else None,
+        training_images=training,
+        validation_images=validation,
+        same_name_and_patient=same,
+        shared_patients=others,
+        same_name_only=name & ~same & ~others,
+        split_changes=changes,
     )
 
 
-def _names(seen: SeenImages, dataset: RadiographDataset) -> Mask:
+def _with_training_name(images: TrainingImages, dataset: RadiographDataset) -> Mask:
     """Return which images of a data set (N,) have the name of a training image."""
     names = dataset.columns["image_index"].tolist()
-    if not seen.names_differ:
+    if not images.names_differ:
         return np.zeros(len(names), dtype=bool)
-    return np.isin([number_of_name(name) for name in names], seen.names)
+    return np.isin([name_hash(name) for name in names], images.names)
 
 
-def _patients(seen: SeenImages, dataset: RadiographDataset) -> Mask:
+def _of_training_patient(images: TrainingImages, dataset: RadiographDataset) -> Mask:
     """Return which images of a data set (N,) have the number of a patient that was trained on."""
     numbers, places = np.unique(dataset.columns["patient_id"], return_inverse=True)
-    if seen.patients is None or not dataset.manifest["source"].get("patients"):
+    if images.patients is None or not dataset.manifest["source"].get("patients"):
         return np.zeros(len(places), dtype=bool)
-    known = np.isin([number_of_patient(number) for number in numbers.tolist()], seen.patients)
+    known = np.isin([patient_hash(number) for number in numbers.tolist()], images.patients)
     return np.asarray(known[places.reshape(-1)])
 
 
-def _agree(seen: SeenImages, dataset: RadiographDataset, patient: Mask) -> bool:
+def _patients_agree(images: TrainingImages, dataset: RadiographDataset, patient: Mask) -> bool:
     """Whether trained images in a data set of another source have the patients of training."""
-    pixels = np.isin(
-        numbers_of(dataset.pixel_hash), np.concatenate([seen.training, seen.validation])
-    )
-    both = pixels | (_names(seen, dataset) & patient)
-    return bool(both.any()) and float(patient[both].mean()) >= MOSTLY
+    kept = np.concatenate([images.training, images.validation])
+    pixels = np.isin(short_hashes(dataset.pixel_hash), kept)
+    both = pixels | (_with_training_name(images, dataset) & patient)
+    return bool(both.any()) and float(patient[both].mean()) >= MIN_UNIQUE_NAMES
 
 
 def refuse_overlap(overlap: Overlap, model: LoadedModel, dataset: RadiographDataset) -> None:
-    """Raise `UsageError` where images or patients of other data than the model's own were seen."""
-    if overlap.own_data:  # a split that is asked for by its name
+    """Raise `UsageError` where a model was made with images or patients of other data."""
+    if overlap.is_training_data_set:  # a split that is asked for by its name
         return
-    found, changes = overlap.to_plain(), ", ".join(overlap.split_changes)
-    said = counted(found)
-    if said:
+    shared, changes = shared_images(overlap.to_plain()), ", ".join(overlap.split_changes)
+    if shared:
         raise UsageError(
             f"{model.path} was made with images or patients of {dataset.folder}"
             + (f", which is split otherwise ({changes})" if changes else "")
-            + f". Of {count_of(len(overlap.training), 'image')} to score, {said}.",
-            f"Score images that the model has not seen. {ALLOW}",
+            + f". Of {count_of(len(overlap.training_images), 'image')} to score, {shared}.",
+            f"Score images that the model was not made with. {ALLOW}",
         )
-    if changes and not overlap.numbered:
+    if changes and not overlap.patients_compared:
         raise UsageError(
             f"{dataset.folder} is split otherwise than the data that the model was trained on "
             f"({changes}): it may hold trained patients, and {model.path} does not tell which "
@@ -151,18 +191,96 @@ def refuse_overlap(overlap: Overlap, model: LoadedModel, dataset: RadiographData
         )
 
 
-def joined(overlaps: list[Overlap]) -> Overlap:
+def union_of(overlaps: list[Overlap]) -> Overlap:
     """Return what any of several models was made with."""
     masks = {name: np.any([getattr(one, name) for one in overlaps], axis=0) for name in MASKS}
+    compared = [c for one in overlaps if (c := one.patients_compared) is not None]
     return Overlap(
-        all(one.checked for one in overlaps),
-        all(one.own_data for one in overlaps),
-        _all_of(one.numbered for one in overlaps),
+        pixel_hashes_compared=all(one.pixel_hashes_compared for one in overlaps),
+        is_training_data_set=all(one.is_training_data_set for one in overlaps),
+        patients_compared=all(compared) if compared else None,
         **masks,
         split_changes=tuple(dict.fromkeys(c for one in overlaps for c in one.split_changes)),
     )
 
 
-def _all_of(values: Iterable[bool | None]) -> bool | None:
-    known = [value for value in values if value is not None]
-    return all(known) if known else None
+def shared_images(counts: Counts) -> str:
+    """Return an overlap's counts in words; empty where no image and no patient is shared."""
+    texts = {
+        "training_images": (
+            "is a training image (by pixel hash)",
+            "are training images (by pixel hash)",
+        ),
+        "validation_images": (
+            "is a validation image (by pixel hash)",
+            "are validation images (by pixel hash)",
+        ),
+        "same_name_and_patient": (
+            "has the name of a training image of the same patient, in other pixels",
+            "have the names of training images of the same patients, in other pixels",
+        ),
+        "shared_patients": (
+            "shows a patient of the training or validation data",
+            "show patients of the training or validation data",
+        ),
+    }
+    return ", ".join(count_of(counts[k], *forms) for k, forms in texts.items() if counts[k])
+
+
+def overlap_warning(counts: Counts, images: int, split: str) -> str:
+    """Return the warning beside every result; empty where images and patients are new."""
+    own, shared = counts["is_training_data_set"], shared_images(counts)
+    name_only = counts["same_name_only"]
+    cases = [
+        (
+            own and split == "train",
+            "These are training images of the model: the results measure what it memorized, not "
+            "its performance on new radiographs.",
+        ),
+        (
+            own and split == "validation",
+            "The model's best epoch was chosen on these images: the results are optimistic.",
+        ),
+        (
+            shared,
+            f"Overlap with the model's own data: of {count_of(images, 'image')}, {shared}. The "
+            "results are optimistic.",
+        ),
+        (
+            counts["split_changes"] and not counts["patients_compared"],
+            "The data are split otherwise than those that the model was trained on "
+            f"({', '.join(counts['split_changes'])}): trained patients may be among them, and the "
+            "results are optimistic then.",
+        ),
+        (
+            counts["pixel_hashes_compared"] is False and not own,
+            "Whether the model was trained on these images could not be checked: its checkpoint "
+            "keeps no hashes of its training images, and its data are not there.",
+        ),
+        (
+            name_only,
+            f"{count_of(name_only, 'image has', 'images have')} the name of a training image and "
+            "other pixels: they may be the same radiographs, resized otherwise.",
+        ),
+    ]
+    return next((text for holds, text in cases if holds), "")
+
+
+def no_overlap_note(counts: Counts) -> str:
+    """Return what was compared where nothing was found; empty for the model's own data."""
+    if counts["pixel_hashes_compared"] is None:
+        return (
+            "Whether the model was trained on these images is not known: files of predictions do "
+            "not say."
+        )
+    if counts["is_training_data_set"] or not counts["pixel_hashes_compared"]:
+        return ""
+    patients = {
+        True: ", and none shows a patient of its data",
+        False: "; whether they share patients is not known: the sources number them differently",
+        None: ", and they are of another source",
+    }[counts["patients_compared"]]
+    return (
+        "By pixel hash, none of the scored images is a training or validation image of the model"
+        f"{patients}."
+    )

@@ -1,7 +1,7 @@
 """Two models on the same patients: differences with paired intervals, corrected by Holm.
 
-Both models are scored on the same resampled patients, so that what patients do to both cancels. The
-p-value is the bootstrap's: twice the share of replicates on the lesser side of zero, at least
+Both models are scored on the same resampled patients, so that the patients' effect on both cancels.
+The p-value is the bootstrap's: twice the share of replicates on the lesser side of zero, at least
 2 / (B + 1) for B replicates.
 """
 
@@ -14,85 +14,69 @@ from deepchest_cli.data.matching import match_images
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
-    carriers,
     effective_patients,
     interval,
     patients_with,
+    rarer_class_patients,
     resampled,
 )
-from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.scores import Scores
+from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.evaluation.statistics import MIN_PATIENTS, holm, mean_of_defined, verdict
 
 METRICS = ("auroc", "average_precision")
 
 
-def paired_with(cases: Cases, scores: Scores, names: tuple[str, str]) -> Cases:
-    """Return the same cases, in the same order, with another model's scores.
+def paired_with(scored: ScoredImages, scores: Scores, names: tuple[str, str]) -> ScoredImages:
+    """Return the same images, in the same order, with another model's scores.
 
     Raises `UsageError` unless both models were given the same images and share a finding.
     """
-    mine, theirs = cases.image_index.tolist(), scores.images.tolist()
-    found = match_images(theirs, mine, scores.path)
+    own, others = scored.image_index.tolist(), scores.images.tolist()
+    found = match_images(others, own, scores.path)
     place = {row: number for number, row in enumerate(found) if row is not None}
-    if not len(place) == len(mine) == len(theirs):
+    if not len(place) == len(own) == len(others):
         raise UsageError(
             f"{names[0]} and {names[1]} are not on the same images: {len(place):,} are "
-            f"in both, {len(mine) - len(place):,} and {len(theirs) - len(place):,} in one. "
+            f"in both, {len(own) - len(place):,} and {len(others) - len(place):,} in one. "
             "Differences across splits would compare patients, not models.",
             "Predict the same images with both models.",
         )
-    findings = tuple(f for f in cases.predictions.findings if f in scores.findings)
+    findings = tuple(f for f in scored.predictions.findings if f in scores.findings)
     if not findings:
         raise UsageError(
             f"{names[0]} and {names[1]} have no finding in common.",
             "Compare models of the same findings.",
         )
-    rows = [place[row] for row in range(len(mine))]
-    here = [cases.predictions.findings.index(name) for name in findings]
-    table = replace(
-        cases.predictions,
-        findings=findings,
-        probabilities=scores.probabilities[rows][:, [scores.findings.index(f) for f in findings]],
-        labels=cases.predictions.labels[:, here],
-        known=cases.predictions.known[:, here],
-    )
-    return replace(cases, predictions=table)
+    rows = [place[row] for row in range(len(own))]
+    columns = [scores.findings.index(name) for name in findings]
+    table = scored.predictions.of_findings(findings)
+    other = replace(table, probabilities=scores.probabilities[rows][:, columns])
+    return replace(scored, predictions=other)
 
 
-def compare(cases: Cases, other: Cases, resampling: Resampling) -> dict[str, Any]:
+def compare(scored: ScoredImages, other: ScoredImages, resampling: Resampling) -> dict[str, Any]:
     """Return the differences, first minus other, by finding and over the findings of both.
 
-    other: from `paired_with`; resampling: of the patients of `cases`.
+    other: from `paired_with`; resampling: of the patients of `scored`.
     """
-    findings = list(other.predictions.findings)
-    one, two = _columns(cases.predictions, findings), other.predictions
+    two = other.predictions
+    findings, one = two.findings, scored.predictions.of_findings(two.findings)
     document: dict[str, Any] = {"findings": {name: {} for name in findings}, "macro": {}}
     for metric in METRICS:
         values = per_finding(metric, one) - per_finding(metric, two)
         replicates = resampled(metric, one, resampling) - resampled(metric, two, resampling)
-        carrying = [carriers(one, column) for column in range(len(findings))]
-        rows = _tested(values, replicates, carrying, _enough(one))
+        patients = [rarer_class_patients(one, column) for column in range(len(findings))]
+        rows = _tested(values, replicates, patients, _enough(one))
         for name, row in zip(findings, rows, strict=True):
             document["findings"][name][metric] = row
         means = mean_of_defined(replicates)[:, None]
-        patients = effective_patients(np.ones(len(one.patient_id)), one.patient_id)
-        whole = _tested(np.array([mean_of_defined(values)]), means, [patients], [True])
-        document["macro"][metric] = whole[0]
+        everyone = effective_patients(np.ones(len(one.patient_id)), one.patient_id)
+        macro = _tested(np.array([mean_of_defined(values)]), means, [everyone], [True])
+        document["macro"][metric] = macro[0]
     return document
-
-
-def _columns(table: Predictions, findings: list[str]) -> Predictions:
-    columns = [table.findings.index(name) for name in findings]
-    return replace(
-        table,
-        findings=tuple(findings),
-        probabilities=table.probabilities[:, columns],
-        labels=table.labels[:, columns],
-        known=table.known[:, columns],
-    )
 
 
 def _enough(table: Predictions) -> list[bool]:

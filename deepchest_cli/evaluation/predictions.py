@@ -1,7 +1,7 @@
-"""The table of predictions that every figure is computed from."""
+"""The table of predictions that every metric is computed from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,13 @@ from deepchest_cli.data.batches import batches, prefetch
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import DivergedError, UsageError
-from deepchest_cli.model.classifier import Classifier
-from deepchest_cli.model.forward import outputs_of
+from deepchest_cli.model.classifier import Classifier, outputs_of
+from deepchest_cli.model.logistic import sigmoid
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """N images, T findings: what was predicted and what is known."""
+    """Probabilities and labels of N images for T findings."""
 
     findings: tuple[str, ...]
     probabilities: NDArray[np.float64]  # (N, T)
@@ -27,9 +27,20 @@ class Predictions:
     patient_id: NDArray[np.int64]  # (N,)
 
     def joined(self, gather: Callable[[NDArray[Any]], NDArray[Any]]) -> "Predictions":
-        """Return the predictions of several processes in one; `gather` joins an array's parts."""
+        """Return the predictions of several processes in one; `gather` joins their arrays."""
         columns = (self.probabilities, self.labels, self.known, self.patient_id)
         return Predictions(self.findings, *(gather(column) for column in columns))
+
+    def of_findings(self, findings: tuple[str, ...]) -> "Predictions":
+        """Return the columns of some findings, in their order."""
+        columns = [self.findings.index(name) for name in findings]
+        return replace(
+            self,
+            findings=findings,
+            probabilities=self.probabilities[:, columns],
+            labels=self.labels[:, columns],
+            known=self.known[:, columns],
+        )
 
 
 def predict_rows(
@@ -63,7 +74,7 @@ def predict_rows(
 
 
 def _columns_of(findings: tuple[str, ...], dataset: RadiographDataset) -> list[int]:
-    """Return where the model's findings stand in the data set; their order is never assumed."""
+    """Return the columns of the model's findings in the data set; their order is never assumed."""
     missing = [name for name in findings if name not in dataset.findings]
     if missing:
         raise UsageError(
@@ -73,30 +84,20 @@ def _columns_of(findings: tuple[str, ...], dataset: RadiographDataset) -> list[i
     return [dataset.findings.index(name) for name in findings]
 
 
-def _refuse_non_finite(logits: NDArray[np.float32], findings: tuple[str, ...]) -> None:
-    """An undefined figure means missing positives or negatives, never a broken model."""
+def probabilities_of(
+    classifier: Classifier, images: torch.Tensor, batch_size: int, device: torch.device
+) -> NDArray[np.float64]:
+    """Return the probabilities (B, T) for stored images (B, S, S) of at most `batch_size`.
+
+    Raises `DivergedError` for logits that are not finite: an undefined metric means missing
+    positives or negatives, never a broken model.
+    """
+    logits = outputs_of(classifier, images, batch_size, device)[1].cpu().numpy()
+    findings = classifier.architecture.findings
     broken = [findings[i] for i in np.flatnonzero(~np.isfinite(logits).all(axis=0))]
     if broken:
         raise DivergedError(
             f"The model's logits for {', '.join(broken)} are not finite.",
             "The training diverged: train again with a lower --learning-rate.",
         )
-
-
-def probabilities_of(
-    classifier: Classifier, images: torch.Tensor, batch_size: int, device: torch.device
-) -> NDArray[np.float64]:
-    """Return the probabilities (B, T) for stored images (B, S, S) of at most `batch_size`."""
-    _, logits = outputs_of(classifier, images, batch_size, device)
-    found = logits.cpu().numpy()
-    _refuse_non_finite(found, classifier.architecture.findings)
-    return _sigmoid(found)
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the logistic function in double precision; single ties confident images at 1.
-
-    NumPy computes every element alike, where torch's vector code has other last bits than its
-    remainder and a probability would depend on its place in the batch.
-    """
-    return np.asarray(np.exp(-np.logaddexp(0.0, -logits.astype(np.float64))))
+    return sigmoid(logits)

@@ -1,8 +1,8 @@
 """Published results, each on its own test images and with its source; other splits are refused.
 
-Only figures that were read at their source are here, or in a table that quotes it and is named.
-Several sets of images go by the name of a test split of NIH ChestX-ray14; a mean AUROC of one says
-nothing about another.
+Only results that were read at their source are here, or in a table that quotes it and is named.
+Several sets of images are called a test split of NIH ChestX-ray14; a mean AUROC on one says nothing
+about another.
 """
 
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from typing import Any
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.scored_images import ScoredImages
 
 OFFICIAL, CHEXNET, CHESTMNIST, OWN = "official", "chexnet", "chestmnist", "own"
 SPLITS = {
     OFFICIAL: "NIH's official test list (25,596 images)",
     CHEXNET: "the random split by patient of CheXNet's reproductions (22,433 test images)",
-    CHESTMNIST: "the test part of ChestMNIST (22,433 images)",
+    CHESTMNIST: "the test split of ChestMNIST (22,433 images)",
     OWN: "a random split by patient of its own, whose list of images was not published",
 }
 WHY = (
-    "NIH's official test part has 9.2 images a patient where the rest has 3.1, and 57 % of them "
+    "NIH's official test split has 9.2 images a patient where the rest has 3.1, and 57 % of them "
     "are AP where the rest has 35 %; the predictions of one public model score a mean AUROC of "
-    "0.818 on images of that list and 0.836 on others of its own test part."
+    "0.818 on images of that list and 0.836 on others of its own test split."
 )
 # of the sorted names, without ending, joined by line breaks
 OFFICIAL_TEST = (25_596, "7519b7296cb0f58e5d2f4818372950411b04f1f243580c4132d001746535d931")
-# CheXNet's test part with the labels of 2017: images, and positives in NIH's order
+# CheXNet's test split with the labels of 2017: images, and positives in NIH's order
 CHEXNET_TEST = (
     22_433, (2420, 582, 2754, 3938, 1133, 1335, 242, 1089, 957, 413, 509, 362, 734, 42),
 )  # fmt: skip
@@ -36,7 +36,7 @@ CHEXNET_TEST = (
 
 @dataclass(frozen=True)
 class Reference:
-    """What a publication reports."""
+    """The results of a publication."""
 
     title: str
     split: str
@@ -108,22 +108,22 @@ REFERENCES: dict[str, Reference] = {
 }  # fmt: skip
 
 
-def recognize(cases: Cases, medmnist: bool = False) -> str | None:
+def recognize(scored: ScoredImages, medmnist: bool = False) -> str | None:
     """Return which of `SPLITS` the images are, whole and nothing else; None for any other.
 
     medmnist: whether the labels are those of chestmnist.npz.
     """
-    count, digest = OFFICIAL_TEST
-    names = "\n".join(sorted(name.rsplit("/", 1)[-1] for name in cases.image_index.tolist()))
-    if len(cases) == count and sha256(names.encode()).hexdigest() == digest:
+    count, names_hash = OFFICIAL_TEST
+    names = "\n".join(sorted(name.rsplit("/", 1)[-1] for name in scored.image_index.tolist()))
+    if len(scored) == count and sha256(names.encode()).hexdigest() == names_hash:
         return OFFICIAL
-    positives = cases.predictions.labels.sum(axis=0)
-    columns = {name: int(n) for name, n in zip(cases.predictions.findings, positives, strict=True)}
+    positives = scored.predictions.labels.sum(axis=0)
+    columns = {name: int(n) for name, n in zip(scored.predictions.findings, positives, strict=True)}
     expected = dict(zip(FINDINGS, CHEXNET_TEST[1], strict=True))
     alike = len(columns) == len(FINDINGS) and all(
         expected.get(name) == number for name, number in columns.items()
     )
-    if len(cases) == CHEXNET_TEST[0] and alike:
+    if len(scored) == CHEXNET_TEST[0] and alike:
         return CHESTMNIST if medmnist else CHEXNET
     return None
 
@@ -144,10 +144,10 @@ def references_for(split: str | None, wanted: tuple[str, ...] = ()) -> list[dict
             raise unknown_name("reference", name, REFERENCES)
         reference = REFERENCES[name]
         if reference.split != split:
-            here = "no test part that is known" if split is None else SPLITS[split]
+            here = "no known test split" if split is None else SPLITS[split]
             raise UsageError(
                 f"--reference {name}: {reference.title} was scored on {SPLITS[reference.split]}; "
-                f"the images here are {here}. Figures of different splits do not compare: {WHY}",
+                f"the images here are {here}. Results on different splits do not compare: {WHY}",
                 f"Known for these images: {', '.join(_names(split)) or 'none'}.",
             )
     return [_plain(name, REFERENCES[name]) for name in wanted or _names(split)]

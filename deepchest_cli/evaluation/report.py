@@ -1,4 +1,4 @@
-"""The figures of a table of predictions: per finding, macro means, what is undefined, gates."""
+"""The metrics of a table of predictions: per finding, macro means, undefined ones, gates."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import numpy as np
 from deepchest_cli.errors import GateError, UsageError, unknown_name
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
-    carriers,
     effective_patients,
     interval,
     patients_with,
+    rarer_class_patients,
     resampled,
 )
 from deepchest_cli.evaluation.metrics import (
@@ -26,7 +26,7 @@ from deepchest_cli.evaluation.statistics import mean_of_defined
 from deepchest_cli.evaluation.weighted import WEIGHTED
 from deepchest_cli.reporting.numbers import distinguished
 
-# a gate is a floor; for these a lower figure is better, or it says nothing of the model
+# a gate is a floor; of these a lower value is better, or none depends on the model
 NO_GATES = (
     "loss", "prevalence_baseline_loss", "normalized_cross_entropy", "prevalence",
     "accuracy_all_negative", "f1_class_mean_all_negative", "f1_weighted_all_negative", "brier",
@@ -38,14 +38,14 @@ RANKING = ("auroc", "average_precision")  # also have a worst finding
 
 
 def build_report(predictions: Predictions, resampling: Resampling | None = None) -> dict[str, Any]:
-    """Return counts, per-finding figures, macro means and the list of undefined figures.
+    """Return counts, per-finding metrics, macro means and the list of undefined metrics.
 
     With `resampling`, of the same patients, there are intervals, too.
     """
     table = {metric: per_finding(metric, predictions) for metric in METRICS}
-    ill = predictions.labels * predictions.known
-    positives, patients = ill.sum(axis=0), len(np.unique(predictions.patient_id))
-    everybody = effective_patients(np.ones(len(ill)), predictions.patient_id)
+    present = predictions.labels * predictions.known
+    positives, patients = present.sum(axis=0), len(np.unique(predictions.patient_id))
+    all_patients = effective_patients(np.ones(len(present)), predictions.patient_id)
     replicates = {}
     if resampling is not None:
         replicates = {metric: resampled(metric, predictions, resampling) for metric in WEIGHTED}
@@ -56,11 +56,13 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
         "findings": {
             finding: {
                 "positives": int(positives[column]),
-                "positive_patients": patients_with(ill[:, column], predictions.patient_id),
+                "positive_patients": patients_with(present[:, column], predictions.patient_id),
                 "known": int(predictions.known[:, column].sum()),
                 **{metric: float(values[column]) for metric, values in table.items()},
                 "intervals": {
-                    metric: _interval(drawn[:, column], _carriers(predictions, column, metric))
+                    metric: _interval(
+                        drawn[:, column], _effective_patients(predictions, column, metric)
+                    )
                     for metric, drawn in replicates.items()
                 },
             }
@@ -69,7 +71,7 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
         "macro": {
             **{metric: macro(values) for metric, values in table.items()},
             "intervals": {
-                metric: _interval(mean_of_defined(drawn), everybody)
+                metric: _interval(mean_of_defined(drawn), all_patients)
                 for metric, drawn in replicates.items()
             },
             "scored_findings": {m: int(np.isfinite(table[m]).sum()) for m in RANKING},
@@ -83,10 +85,10 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
     }
 
 
-def _carriers(predictions: Predictions, column: int, metric: str) -> float:
+def _effective_patients(predictions: Predictions, column: int, metric: str) -> float:
     """Return how many patients a metric effectively rests on."""
     if metric in OF_POSITIVES:
-        return carriers(predictions, column)
+        return rarer_class_patients(predictions, column)
     return effective_patients(predictions.known[:, column], predictions.patient_id)
 
 
@@ -105,10 +107,10 @@ def _worst(findings: tuple[str, ...], values: Floats) -> dict[str, Any]:
 def parse_gates(text: str) -> list[tuple[str, float]]:
     """Return the quality gates of `auroc=0.75,worst_auroc=0.6`."""
     gates = []
-    for part in text.split(","):
-        metric, separator, value = part.partition("=")
+    for gate in text.split(","):
+        metric, separator, value = gate.partition("=")
         if not separator or not metric.strip() or not value.strip():
-            raise UsageError(f"--fail-under takes METRIC=VALUE. Found {part!r}.")
+            raise UsageError(f"--fail-under takes METRIC=VALUE. Found {gate!r}.")
         gates.append(parse_gate(metric.strip().replace("-", "_"), value.strip()))
     return gates
 
@@ -127,7 +129,7 @@ def parse_gate(metric: str, value: str) -> tuple[str, float]:
 
 
 def check_gates(report: dict[str, Any], gates: list[tuple[str, float]]) -> None:
-    """Raise `GateError` naming every gate that is missed; an undefined figure misses its gate."""
+    """Raise `GateError` naming every gate that is missed; an undefined metric misses its gate."""
     missed = []
     for metric, floor in gates:
         if metric.startswith(WORST):

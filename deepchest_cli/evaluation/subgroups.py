@@ -1,7 +1,7 @@
-"""For whom a model fails: sex, age band, view and their crossings.
+"""Subgroup analysis by sex, age band, view and their intersections.
 
-All groups share the operating point. Underdiagnosis is the share of images with a finding that the
-model calls free of all of them (Seyyed-Kalantari et al. 2021, Nature Medicine 27).
+All groups share the operating point. Underdiagnosis is the share of images with a finding that are
+predicted negative for all findings (Seyyed-Kalantari et al. 2021, Nature Medicine 27).
 """
 
 from collections.abc import Iterator
@@ -12,27 +12,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.evaluation.bootstrap import Resampling, effective_patients, patients_with
-from deepchest_cli.evaluation.cases import Cases
-from deepchest_cli.evaluation.choices import Choices
-from deepchest_cli.evaluation.figures import NOTHING, auroc_replicates, figure, ratio_figures
+from deepchest_cli.evaluation.bootstrap import (
+    UNDEFINED,
+    Resampling,
+    auroc_replicates,
+    effective_patients,
+    metric_with_interval,
+    patients_with,
+    ratios_with_intervals,
+)
 from deepchest_cli.evaluation.metrics import Floats, auroc
-from deepchest_cli.evaluation.operating_points import SHARED_RULE
+from deepchest_cli.evaluation.operating_points import REFERENCE_RULE
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.evaluation.statistics import mean_of_defined
+from deepchest_cli.evaluation.validation_fit import ValidationFit
 
-FEWEST_PATIENTS = 10
+MIN_PATIENTS = 10
 RULE = (
-    f"Suppressed are groups of fewer than {FEWEST_PATIENTS} patients, AUROC where fewer than "
-    f"{FEWEST_PATIENTS} patients have the finding or have not, and rates where fewer than "
-    f"{FEWEST_PATIENTS} patients are in their denominator."
+    f"Suppressed are groups of fewer than {MIN_PATIENTS} patients, AUROC where fewer than "
+    f"{MIN_PATIENTS} patients have the finding or have not, and rates where fewer than "
+    f"{MIN_PATIENTS} patients are in their denominator."
 )
 AGE_BANDS = (("0–19", 0), ("20–39", 20), ("40–59", 40), ("60–79", 60), ("80+", 80))  # years
 
 
 @dataclass(frozen=True)
 class Group:
-    """Images that have something in common."""
+    """Images of one value of an attribute, or of a pair of values."""
 
     attribute: str
     name: str
@@ -45,9 +52,9 @@ def _bands(age: NDArray[np.float64]) -> NDArray[np.str_]:
     return np.asarray(names[np.where(np.isnan(age), 0, np.searchsorted(starts, age, "right"))])
 
 
-def groups_of(cases: Cases) -> Iterator[Group]:
+def subgroups_of(scored: ScoredImages) -> Iterator[Group]:
     """Yield the groups by each attribute and by each pair; images without a value are in none."""
-    attributes = {"sex": cases.sex, "age": _bands(cases.age), "view": cases.view}
+    attributes = {"sex": scored.sex, "age": _bands(scored.age), "view": scored.view}
     for name, values in attributes.items():
         for value in _present(values):
             yield Group(name, value, np.flatnonzero(values == value))
@@ -63,34 +70,36 @@ def _present(values: NDArray[np.str_]) -> list[str]:
     return [value for value in np.unique(values).tolist() if value]
 
 
-def subgroups(cases: Cases, resampling: Resampling, choices: Choices | None) -> dict[str, Any]:
-    """Return every group's figures with intervals; without `choices` there are no rates."""
-    table = cases.predictions
-    called = None if choices is None else calls(table, choices)
-    return {
-        "rule": RULE,
-        "operating_point": None if choices is None else SHARED_RULE,
-        "groups": [_group(group, table, called, resampling) for group in groups_of(cases)],
-    }
-
-
 @dataclass(frozen=True)
-class Calls:
-    """What is called at the shared operating point."""
+class Decisions:
+    """What is predicted positive at the reference operating point."""
 
     positive: NDArray[np.bool_]  # (N, T)
     possible: NDArray[np.bool_]  # (T,), whether the finding has a threshold at all
 
 
-def calls(table: Predictions, choices: Choices) -> Calls:
-    """Return which findings are called at the shared operating point."""
-    limits = np.array([choices.threshold(name, SHARED_RULE) for name in table.findings])
+def decisions(table: Predictions, fit: ValidationFit) -> Decisions:
+    """Return what is predicted positive at the reference operating point."""
+    limits = np.array([fit.threshold(name, REFERENCE_RULE) for name in table.findings])
     possible = np.isfinite(limits)
-    return Calls(table.probabilities >= np.where(possible, limits, np.inf), possible)
+    return Decisions(table.probabilities >= np.where(possible, limits, np.inf), possible)
+
+
+def subgroups(
+    scored: ScoredImages, resampling: Resampling, fit: ValidationFit | None
+) -> dict[str, Any]:
+    """Return every group's metrics with intervals; without a `fit` there are no rates."""
+    table = scored.predictions
+    decided = None if fit is None else decisions(table, fit)
+    return {
+        "rule": RULE,
+        "operating_point": None if fit is None else REFERENCE_RULE,
+        "groups": [_group(group, table, decided, resampling) for group in subgroups_of(scored)],
+    }
 
 
 def _group(
-    group: Group, table: Predictions, called: Calls | None, resampling: Resampling
+    group: Group, table: Predictions, decided: Decisions | None, resampling: Resampling
 ) -> dict[str, Any]:
     patients = len(np.unique(table.patient_id[group.rows]))
     entry: dict[str, Any] = {
@@ -98,10 +107,10 @@ def _group(
         "group": group.name,
         "images": len(group.rows),
         "patients": patients,
-        "suppressed": patients < FEWEST_PATIENTS,
-        "macro_auroc": dict(NOTHING),
+        "suppressed": patients < MIN_PATIENTS,
+        "macro_auroc": dict(UNDEFINED),
         "scored_findings": 0,
-        "underdiagnosis": dict(NOTHING),
+        "underdiagnosis": dict(UNDEFINED),
         "findings": {},
     }
     if entry["suppressed"]:
@@ -111,17 +120,17 @@ def _group(
     replicates = np.stack([column for _, column in ranked], axis=1)
     means = mean_of_defined(replicates)
     owners = table.patient_id[group.rows]
-    everybody = effective_patients(np.ones(len(owners)), owners)
-    entry["macro_auroc"] = figure(float(mean_of_defined(values)), means, everybody)
+    all_patients = effective_patients(np.ones(len(owners)), owners)
+    entry["macro_auroc"] = metric_with_interval(float(mean_of_defined(values)), means, all_patients)
     entry["scored_findings"] = int(np.isfinite(values).sum())
-    rates, entry["underdiagnosis"] = _rates(group, table, called, resampling)
+    rates, entry["underdiagnosis"] = _rates(group, table, decided, resampling)
     for column, finding in enumerate(table.findings):
-        ill, well, _ = _sides(group, table, column)
-        carrying = min(effective_patients(side, owners) for side in (ill, well))
+        present, absent, _ = _sides(group, table, column)
+        carrying = min(effective_patients(side, owners) for side in (present, absent))
         entry["findings"][finding] = {
-            "positives": int(ill.sum()),
-            "negatives": int(well.sum()),
-            "auroc": figure(values[column], replicates[:, column], carrying),
+            "positives": int(present.sum()),
+            "negatives": int(absent.sum()),
+            "auroc": metric_with_interval(values[column], replicates[:, column], carrying),
             **rates[column],
         }
     return entry
@@ -133,15 +142,15 @@ def _sides(
     """Return which images have a finding and which have not, and how many patients do."""
     labels, known = table.labels[group.rows, column], table.known[group.rows, column] == 1
     patients = table.patient_id[group.rows]
-    ill, well = known & (labels == 1), known & (labels == 0)
-    return ill, well, (patients_with(ill, patients), patients_with(well, patients))
+    present, absent = known & (labels == 1), known & (labels == 0)
+    return present, absent, (patients_with(present, patients), patients_with(absent, patients))
 
 
 def _aurocs(group: Group, table: Predictions, resampling: Resampling) -> list[tuple[float, Floats]]:
     found = []
     for column in range(len(table.findings)):
         _, _, counts = _sides(group, table, column)
-        if min(counts) < FEWEST_PATIENTS:
+        if min(counts) < MIN_PATIENTS:
             found.append((np.nan, np.full(len(resampling.counts), np.nan)))
             continue
         rows = group.rows[table.known[group.rows, column] == 1]
@@ -151,29 +160,31 @@ def _aurocs(group: Group, table: Predictions, resampling: Resampling) -> list[tu
 
 
 def _rates(
-    group: Group, table: Predictions, called: Calls | None, resampling: Resampling
+    group: Group, table: Predictions, decided: Decisions | None, resampling: Resampling
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Return false negative and false positive rates by finding, and the underdiagnosis."""
     count = len(table.findings)
-    nothing = [{"fnr": dict(NOTHING), "fpr": dict(NOTHING)} for _ in range(count)]
-    if called is None:
-        return nothing, dict(NOTHING)
-    mine = called.positive[group.rows]
+    rates = [{"fnr": dict(UNDEFINED), "fpr": dict(UNDEFINED)} for _ in range(count)]
+    if decided is None:
+        return rates, dict(UNDEFINED)
+    positive = decided.positive[group.rows]
     sides = [_sides(group, table, column) for column in range(count)]
-    # a finding without a threshold is never called: it can be no underdiagnosis either
+    # a finding without a threshold is never predicted, which is no underdiagnosis either
     some = np.stack(
-        [ill & can for (ill, _, _), can in zip(sides, called.possible, strict=True)]
+        [present & can for (present, _, _), can in zip(sides, decided.possible, strict=True)]
     ).any(axis=0)
-    parts = [some & ~mine.any(axis=1)]
-    wholes = [some]
-    for column, (ill, well, _) in enumerate(sides):
-        parts += [ill & ~mine[:, column], well & mine[:, column]]
-        wholes += [ill, well]
-    counted, among = (np.stack(side, axis=1).astype(np.float64) for side in (parts, wholes))
-    found = ratio_figures(counted, among, group.rows, resampling)
+    numerators = [some & ~positive.any(axis=1)]
+    denominators = [some]
+    for column, (present, absent, _) in enumerate(sides):
+        numerators += [present & ~positive[:, column], absent & positive[:, column]]
+        denominators += [present, absent]
+    counted, among = (
+        np.stack(side, axis=1).astype(np.float64) for side in (numerators, denominators)
+    )
+    found = ratios_with_intervals(counted, among, group.rows, resampling)
     patients = len(np.unique(table.patient_id[group.rows][some]))
     for column, (_, _, counts) in enumerate(sides):
         for name, place, count_of in zip(("fnr", "fpr"), (1, 2), counts, strict=True):
-            if count_of >= FEWEST_PATIENTS and called.possible[column]:
-                nothing[column][name] = found[2 * column + place]
-    return nothing, found[0] if patients >= FEWEST_PATIENTS else dict(NOTHING)
+            if count_of >= MIN_PATIENTS and decided.possible[column]:
+                rates[column][name] = found[2 * column + place]
+    return rates, found[0] if patients >= MIN_PATIENTS else dict(UNDEFINED)

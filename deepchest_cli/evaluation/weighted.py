@@ -1,7 +1,7 @@
-"""Metrics of resampled patients: each is a product with how often every patient was drawn.
+"""Metrics of resampled patients: products with how often each patient was drawn.
 
 Images are sorted and summed by patient once; a replicate then costs a product for each image.
-Counts are whole numbers and their sums exact: ties are tied in every replicate.
+Counts are denominator numbers and their sums exact: ties are tied in every replicate.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from scipy.sparse import csr_array
 from deepchest_cli.evaluation.metrics import SMALLEST, THRESHOLD, Floats, Labels
 
 Places = NDArray[np.int64]
-Measure = Callable[[Floats], Floats]  # counts (P, b) to a figure for each replicate (b,)
+Measure = Callable[[Floats], Floats]  # counts (P, b) to a metric in each replicate (b,)
 
 
 @dataclass(frozen=True)
-class Owners:
+class PatientIndex:
     """Which of P patients each of n images belongs to."""
 
     rows: Places  # (n,)
@@ -42,18 +42,22 @@ class Owners:
         return csr_array((ones, (places, self.rows[rows])), shape=(length, self.patients))
 
 
-Metric = Callable[[Labels, Floats, Owners], Measure]
+Metric = Callable[[Labels, Floats, PatientIndex], Measure]
 
 
-def share(part: Floats, whole: Floats) -> Floats:
-    """Return part / whole (b,), NaN where the whole is nothing."""
-    return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))
+def share(numerator: Floats, denominator: Floats) -> Floats:
+    """Return numerator / denominator (b,), NaN where the denominator is nothing."""
+    return np.asarray(
+        np.divide(
+            numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0
+        )
+    )
 
 
-def ratio(part: Floats, whole: Floats, owners: Owners) -> Measure:
-    """Return the measure sum of `part` over sum of `whole`, both given by image (n,)."""
-    parts, wholes = owners.sums(part), owners.sums(whole)
-    return lambda counts: share(parts @ counts, wholes @ counts)
+def ratio(numerator: Floats, denominator: Floats, index: PatientIndex) -> Measure:
+    """Return the measure sum of `numerator` over sum of `denominator`, both given by image (n,)."""
+    numerators, denominators = index.sums(numerator), index.sums(denominator)
+    return lambda counts: share(numerators @ counts, denominators @ counts)
 
 
 @dataclass(frozen=True)
@@ -64,67 +68,67 @@ class _Ranking:
     negatives: csr_array  # (2 K + 1, P): below the first, beside it, between it and the next, ...
 
 
-def _rank(labels: Labels, probabilities: Floats, owners: Owners) -> _Ranking:
+def _rank(labels: Labels, probabilities: Floats, index: PatientIndex) -> _Ranking:
     positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     steps, place = np.unique(probabilities[positive], return_inverse=True)
     others = probabilities[negative]
     among = np.searchsorted(steps, others, "left") + np.searchsorted(steps, others, "right")
     return _Ranking(
-        owners.counted(place.reshape(-1), positive, len(steps)),
-        owners.counted(among, negative, 2 * len(steps) + 1),
+        index.counted(place.reshape(-1), positive, len(steps)),
+        index.counted(among, negative, 2 * len(steps) + 1),
     )
 
 
-def _auroc(labels: Labels, probabilities: Floats, owners: Owners) -> Measure:
+def _auroc(labels: Labels, probabilities: Floats, index: PatientIndex) -> Measure:
     """The chance that a positive stands above a negative, ties counted half."""
-    ranking = _rank(labels, probabilities, owners)
+    ranking = _rank(labels, probabilities, index)
 
     def measure(counts: Floats) -> Floats:
-        mine = ranking.positives @ counts  # (K, b)
+        own = ranking.positives @ counts  # (K, b)
         passed = np.cumsum(ranking.negatives @ counts, axis=0)  # (2 K + 1, b)
-        above = np.einsum("kb,kb->b", mine, passed[:-1:2] + passed[1::2]) / 2
-        return share(above, np.asarray(mine.sum(axis=0) * passed[-1]))
+        above = np.einsum("kb,kb->b", own, passed[:-1:2] + passed[1::2]) / 2
+        return share(above, np.asarray(own.sum(axis=0) * passed[-1]))
 
     return measure
 
 
-def _average_precision(labels: Labels, probabilities: Floats, owners: Owners) -> Measure:
+def _average_precision(labels: Labels, probabilities: Floats, index: PatientIndex) -> Measure:
     """The mean over the positives of the precision at each one's own probability."""
-    ranking = _rank(labels, probabilities, owners)
+    ranking = _rank(labels, probabilities, index)
 
     def measure(counts: Floats) -> Floats:
-        mine = ranking.positives @ counts
+        own = ranking.positives @ counts
         passed = np.cumsum(ranking.negatives @ counts, axis=0)
-        found = np.cumsum(mine[::-1], axis=0)[::-1]  # positives from each step upwards
+        found = np.cumsum(own[::-1], axis=0)[::-1]  # positives from each step upwards
         everything = found + (passed[-1] - passed[:-1:2])
         precision = np.divide(found, everything, out=np.zeros_like(found), where=everything > 0)
-        return share(np.einsum("kb,kb->b", mine, precision), mine.sum(axis=0))
+        return share(np.einsum("kb,kb->b", own, precision), own.sum(axis=0))
 
     return measure
 
 
-def mean_of(values: Floats, owners: Owners) -> Measure:
+def mean_of(values: Floats, index: PatientIndex) -> Measure:
     """Return the measure of the mean of an image's values (n,)."""
-    return ratio(values, np.ones(len(values)), owners)
+    return ratio(values, np.ones(len(values)), index)
 
 
-def _accuracy(labels: Labels, probabilities: Floats, owners: Owners) -> Measure:
-    return mean_of(((probabilities > THRESHOLD) == labels).astype(np.float64), owners)
+def _accuracy(labels: Labels, probabilities: Floats, index: PatientIndex) -> Measure:
+    return mean_of(((probabilities > THRESHOLD) == labels).astype(np.float64), index)
 
 
-def _loss(labels: Labels, probabilities: Floats, owners: Owners) -> Measure:
+def _loss(labels: Labels, probabilities: Floats, index: PatientIndex) -> Measure:
     right = np.where(labels == 1, probabilities, 1 - probabilities)
-    return mean_of(-np.log(np.clip(right, SMALLEST, 1)), owners)
+    return mean_of(-np.log(np.clip(right, SMALLEST, 1)), index)
 
 
-def _brier(labels: Labels, probabilities: Floats, owners: Owners) -> Measure:
-    return mean_of((probabilities - labels) ** 2, owners)
+def _brier(labels: Labels, probabilities: Floats, index: PatientIndex) -> Measure:
+    return mean_of((probabilities - labels) ** 2, index)
 
 
-def _f1(labels: Labels, probabilities: Floats, owners: Owners) -> Measure:
+def _f1(labels: Labels, probabilities: Floats, index: PatientIndex) -> Measure:
     predicted, positive = probabilities > THRESHOLD, (labels == 1).astype(np.float64)
-    score = ratio(2 * predicted * positive, predicted + positive, owners)
-    some = owners.sums(positive)
+    score = ratio(2 * predicted * positive, predicted + positive, index)
+    some = index.sums(positive)
     return lambda counts: np.asarray(np.where(some @ counts > 0, score(counts), np.nan))
 
 

@@ -7,7 +7,7 @@ exact where features are the means of that map and the head is linear. Grad-CAM 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,13 +25,6 @@ class Maps:
 
     grad_cam: Tensor
     cam: Tensor | None
-
-
-@dataclass
-class _Seen:
-    """The output of the watched module in the last pass."""
-
-    output: Tensor | None = field(default=None)
 
 
 def map_layer(classifier: Classifier, radiograph: Tensor) -> str:
@@ -65,16 +58,17 @@ def map_layer(classifier: Classifier, radiograph: Tensor) -> str:
 
 
 @contextmanager
-def _watched(module: nn.Module) -> Iterator[_Seen]:
-    seen = _Seen()
+def _captured_output(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Yield a list that receives a module's output of every forward pass."""
+    outputs: list[Tensor] = []
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        seen.output = output
+        outputs.append(output)
         return output.clone()  # what follows may work in place
 
     handle = module.register_forward_hook(hook)
     try:
-        yield seen
+        yield outputs
     finally:
         handle.remove()
 
@@ -87,13 +81,12 @@ def attribution_maps(
     radiographs: (B, 1, S, S), as the network takes them; columns: (B,), which logit of each;
     layer: from `map_layer`. The classifier is in evaluation mode; no gradient is left behind.
     """
-    with torch.enable_grad(), _watched(classifier.trunk.get_submodule(layer)) as seen:
+    with torch.enable_grad(), _captured_output(classifier.trunk.get_submodule(layer)) as outputs:
         # frozen weights make no graph, but an input that asks for a gradient does
         features, logits = classifier(radiographs.detach().requires_grad_())
-        assert seen.output is not None
         chosen = logits.gather(1, columns[:, None]).sum()
-        gradient = torch.autograd.grad(chosen, seen.output)[0]
-    values = seen.output.detach()
+        gradient = torch.autograd.grad(chosen, outputs[-1])[0]
+    values = outputs[-1].detach()
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     grad_cam = (weights * values).sum(dim=1).relu()
     return Maps(grad_cam, _cam(classifier, values, features.detach(), columns))

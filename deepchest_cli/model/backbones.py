@@ -1,5 +1,6 @@
 """Backbones by name, as feature extractors for one-channel radiographs."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -8,11 +9,11 @@ from torch import nn
 
 from deepchest_cli.errors import unknown_name
 from deepchest_cli.model.sizes import refuse_unfit_size
-from deepchest_cli.model.small_cnn import FEATURES, build_small_cnn
 from deepchest_cli.model.weights import load_weights, refuse_absent_weights
 
-RGB, GREY = 3, 1
-SMALL_CNN = "small_cnn"
+RGB, GRAY = 3, 1
+SMALL_CNN = "small_cnn"  # a baseline that trains on any machine
+SMALL_CNN_CHANNELS, SMALL_CNN_FEATURES = (1, 32, 64, 128), 512
 ALIASES = {
     "cnn": SMALL_CNN,
     "convnext": "convnext_tiny",
@@ -29,7 +30,7 @@ ALIASES = {
     "vgg": "vgg16",
     "vit": "vit_b_16",
 }
-# these have classifiers for training at half depth, which one logit a finding has no use for
+# these have auxiliary classifiers at half depth, which are not trained here
 AUXILIARY = ("googlenet", "inception_v3")
 
 
@@ -59,13 +60,26 @@ def build_trunk(name: str, image_size: int, weights: str = "none") -> tuple[nn.M
     refuse_unfit_size(name, image_size)
     refuse_absent_weights(name, weights)
     if name == SMALL_CNN:
-        trunk, features, classifier = build_small_cnn(image_size), FEATURES, None
+        trunk, features, classifier = build_small_cnn(image_size), SMALL_CNN_FEATURES, None
     else:
         trunk = _build(name, image_size)
         features, classifier = _remove_classifier(trunk)
         _make_one_channel(trunk)
     load_weights(trunk, name, weights, classifier)
     return trunk, features
+
+
+def build_small_cnn(image_size: int) -> nn.Sequential:
+    """Return three stages of convolution, ReLU and pooling, and a layer of 512 features.
+
+    Maps (B, 1, S, S) to (B, 512) at the one size S, at least 8 px, that it is built for.
+    """
+    stages: list[nn.Module] = []
+    for before, after in pairwise(SMALL_CNN_CHANNELS):
+        stages += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    side = image_size // 2 ** (len(SMALL_CNN_CHANNELS) - 1)
+    hidden = nn.Linear(SMALL_CNN_CHANNELS[-1] * side**2, SMALL_CNN_FEATURES)
+    return nn.Sequential(*stages, nn.Flatten(), hidden, nn.ReLU())
 
 
 def _build(name: str, image_size: int) -> Any:
@@ -99,7 +113,7 @@ def _make_one_channel(network: nn.Module) -> None:
     settings: dict[str, Any] = {
         key: getattr(stem, key) for key in ("kernel_size", "stride", "padding")
     }
-    gray = nn.Conv2d(GREY, stem.out_channels, bias=stem.bias is not None, **settings)
+    gray = nn.Conv2d(GRAY, stem.out_channels, bias=stem.bias is not None, **settings)
     with torch.no_grad():
         gray.weight.copy_(stem.weight.sum(dim=1, keepdim=True))
         if stem.bias is not None and gray.bias is not None:

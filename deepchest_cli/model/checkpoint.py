@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from deepchest_cli.config.renamed import with_current_keys
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import atomic_write, sha256_of, sweep
 from deepchest_cli.model.checkpoint_format import (
@@ -32,9 +33,9 @@ class LoadedModel:
     origin: dict[str, Any]
     path: Path
     sha256: str  # of the file that was loaded
-    choices: dict[str, Any] | None = None  # thresholds and calibration, once they are chosen
-    reference: dict[str, Any] | None = None  # what its training radiographs look like to it
-    seen: dict[str, Any] | None = None  # which images it was made with
+    validation_fit: dict[str, Any] | None = None  # thresholds and calibration, once evaluated
+    reference: dict[str, Any] | None = None  # distribution of its training images' features
+    training_images: dict[str, Any] | None = None  # hashes of its training and validation images
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -73,15 +74,15 @@ def save_checkpoint(
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    # into a file of Python's: given a path, torch loses the system's word for a full disk
+    # into an open file: given a path, torch loses the error of a full disk
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         torch.save(_interned(content), file)
 
 
 def _interned(value: Any) -> Any:
-    """Return plain values in which equal texts are one object: pickle tells them from two.
+    """Return plain values in which equal strings are one object, as pickle distinguishes them.
 
-    Equal checkpoints are then equal files, whichever way their values have come.
+    Equal checkpoints are then equal files, wherever their values come from.
     """
     if type(value) is str:
         return sys.intern(value)
@@ -92,27 +93,28 @@ def _interned(value: Any) -> Any:
     return value
 
 
-def store_choices(model: LoadedModel, choices: dict[str, Any]) -> LoadedModel | None:
+def store_validation_fit(model: LoadedModel, fit: dict[str, Any]) -> LoadedModel | None:
     """Write thresholds and calibration into a model's checkpoint; return the model as it is now.
 
-    None where the file is no longer the one that was loaded: its owner goes on training. Raises
+    None where the file has changed since it was loaded, by a training that goes on. Raises
     `OSError` where it cannot be written.
     """
-    if not _add(model, {"choices": choices}):
+    if not _add(model, {"validation_fit": fit}):
         return None
-    return replace(model, choices=choices, sha256=sha256_of(model.path))
+    return replace(model, validation_fit=fit, sha256=sha256_of(model.path))
 
 
 def store_reference(
-    model: LoadedModel, reference: dict[str, Any], seen: dict[str, Any], run: dict[str, Any]
+    model: LoadedModel, reference: dict[str, Any], images: dict[str, Any], run: dict[str, Any]
 ) -> bool:
-    """Write what is known of a model's training images, and how its run ended, as `store_choices`.
+    """Write the reference and hashes of a model's training images, and how its run ended.
 
     run: `epochs` and `steps` that were trained, and whether it `stopped_early`; it goes into the
-    origin. Arrays become tensors, which load safely.
+    origin. Arrays become tensors, which load safely. False where the file has changed since it was
+    loaded.
     """
-    parts = {"reference": reference, "seen": seen}
-    plain = {name: {k: _as_tensor(v) for k, v in part.items()} for name, part in parts.items()}
+    sections = {"reference": reference, "training_images": images}
+    plain = {name: {k: _as_tensor(v) for k, v in one.items()} for name, one in sections.items()}
     return _add(model, {**plain, "origin": {**model.origin, "run": run}})
 
 
@@ -124,21 +126,21 @@ def _as_array(value: Any) -> Any:
     return value.numpy() if isinstance(value, torch.Tensor) else value
 
 
-def _add(model: LoadedModel, parts: dict[str, Any]) -> bool:
-    """Write a checkpoint again with more parts; not where the file is another one by now."""
-    content, digest = _read(model.path)
-    if digest != model.sha256:
+def _add(model: LoadedModel, sections: dict[str, Any]) -> bool:
+    """Write a checkpoint again with more sections; not where the file has changed."""
+    content, file_hash = _read(model.path)
+    if file_hash != model.sha256:
         return False
     sweep(model.path.parent, [model.path.name])
-    _write(model.path, {**content, **parts})
+    _write(model.path, {**content, "format_version": FORMAT_VERSION, **sections})
     return True
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint; code inside the file is never run.
+    """Return the content of a checkpoint by today's keys; code inside the file is never run.
 
-    Raises `UsageError` when there is none and `DeepChestError` when it is damaged, unsafe or of
-    another format version.
+    `format_version` stays that of the file: 1 for version 0.1. Raises `UsageError` when there is
+    none and `DeepChestError` when it is damaged, unsafe or of another format version.
     """
     return _read(path)[0]
 
@@ -151,7 +153,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
         with path.open("rb") as file:
             content = torch.load(file, map_location="cpu", weights_only=True)
             file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file_hash = hashlib.file_digest(file, "sha256").hexdigest()
     except Exception as error:  # torch raises many types for damaged and for unsafe files
         with path.open("rb") as file:
             pickled = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05")
@@ -168,7 +170,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     if not is_checkpoint(content):
         raise DeepChestError(f"{path} is no checkpoint of deepchest.", "Name a run folder.")
     refuse_unusable(content, path)
-    return content, digest
+    return with_current_keys(content) if content["format_version"] == 1 else content, file_hash
 
 
 def find_checkpoint(model: Path) -> Path:
@@ -198,17 +200,23 @@ def _other_model(model: Path) -> str:
 def load_model(model: Path, device: torch.device) -> LoadedModel:
     """Return the model of a run folder or checkpoint on a device, in evaluation mode."""
     path = find_checkpoint(model)
-    content, digest = _read(path)
+    content, file_hash = _read(path)
     try:
         classifier = Classifier(Architecture.from_plain(content["architecture"]))
         classifier.load_state_dict(content["tensors"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise DeepChestError(f"The checkpoint {path} is damaged: {error}.") from error
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    choices = content.get("choices")
-    known = [_arrays(content.get(part)) for part in ("reference", "seen")]
-    return LoadedModel(classifier.eval(), content["origin"], path, digest, choices, *known)
+    return LoadedModel(
+        classifier=classifier.eval(),
+        origin=content["origin"],
+        path=path,
+        sha256=file_hash,
+        validation_fit=content.get("validation_fit"),
+        reference=_arrays(content.get("reference")),
+        training_images=_arrays(content.get("training_images")),
+    )
 
 
-def _arrays(part: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if part is None else {key: _as_array(value) for key, value in part.items()}
+def _arrays(section: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if section is None else {key: _as_array(value) for key, value in section.items()}

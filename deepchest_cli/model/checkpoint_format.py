@@ -1,4 +1,4 @@
-"""How a checkpoint is told from other files; apart, because weights too may come from one."""
+"""The format of checkpoints; apart from `checkpoint`, as initial weights may come from one."""
 
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -6,8 +6,9 @@ from typing import Any, TypeGuard
 from deepchest_cli.errors import DeepChestError
 
 FORMAT = "deepchest-checkpoint"
-FORMAT_VERSION = 1
-PARTS = ("architecture", "origin", "tensors")
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, FORMAT_VERSION)  # 1: of deepchest 0.1
+SECTIONS = ("architecture", "origin", "tensors")
 
 
 def is_checkpoint(content: object) -> TypeGuard[dict[str, Any]]:
@@ -16,12 +17,12 @@ def is_checkpoint(content: object) -> TypeGuard[dict[str, Any]]:
 
 
 def refuse_unusable(content: dict[str, Any], path: Path) -> None:
-    """Raise `DeepChestError` for a checkpoint of another format version or without its parts."""
-    if content.get("format_version") != FORMAT_VERSION:
+    """Raise `DeepChestError` for a checkpoint of another format version or without its sections."""
+    if content.get("format_version") not in READABLE_VERSIONS:
         raise DeepChestError(
             f"{path} is of format version {content.get('format_version')!r}; "
             f"this program reads version {FORMAT_VERSION}.",
             "Use the deepchest version that wrote it.",
         )
-    if not all(isinstance(content.get(part), dict) for part in PARTS):
-        raise DeepChestError(f"The checkpoint {path} is damaged: parts of it are missing.")
+    if not all(isinstance(content.get(section), dict) for section in SECTIONS):
+        raise DeepChestError(f"The checkpoint {path} is damaged: sections of it are missing.")

@@ -3,16 +3,17 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
-from deepchest_cli.data.augmentation import Normalization
+from deepchest_cli.data.augmentation import Normalization, normalize, to_gray
 from deepchest_cli.model.backbones import build_trunk, resolve_backbone
 from deepchest_cli.model.heads import build_head
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a model is, apart from its weights; plain values, so that a checkpoint can hold it."""
+    """A model apart from its weights, in plain values that a checkpoint can hold."""
 
     backbone: str
     head: str
@@ -20,12 +21,12 @@ class Architecture:
     image_size: int  # pixels the network sees
     stored_size: int  # pixels that images are first shrunk to, as `prepare` did
     mean: float = Normalization.mean
-    deviation: float = Normalization.std
+    std: float = Normalization.std
 
     @property
     def normalization(self) -> Normalization:
         """The scaling of gray values that the network was trained with."""
-        return Normalization(self.mean, self.deviation)
+        return Normalization(self.mean, self.std)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the fields as values that every version of torch loads safely."""
@@ -82,3 +83,22 @@ class Classifier(nn.Module):
     @property
     def _head_layers(self) -> list[nn.Module]:
         return list(self.head) if isinstance(self.head, nn.Sequential) else [self.head]
+
+
+@torch.inference_mode()
+def outputs_of(
+    classifier: Classifier, images: Tensor, batch_size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return features (B, D) and logits (B, T) in fp32 for stored images (B, S, S).
+
+    At most `batch_size` images, which blanks fill up: kernels chosen by the shape of a batch would
+    let an image's probabilities depend on its neighbors.
+    """
+    filled = images.new_zeros((batch_size, *images.shape[1:]))
+    filled[: len(images)] = images
+    architecture = classifier.architecture
+    gray = to_gray(filled.to(device), architecture.image_size)
+    # TF32 would cost the fifth digit on recent GPUs, and other algorithms the last ones
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
+        features, logits = classifier(normalize(gray, architecture.normalization))
+    return features[: len(images)], logits[: len(images)]

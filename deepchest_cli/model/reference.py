@@ -1,12 +1,12 @@
-"""What a model's training radiographs look like to it, and which they were.
+"""The distribution of a model's training images in its feature space, and which images they were.
 
 Distance is Mahalanobis' in the space of features (Lee et al. 2018, "A simple unified framework for
 detecting out-of-distribution samples"), with the covariance of probabilistic PCA (Tipping and
-Bishop 1999): the first axes have their own variances, all others share one. The distance above
-which a picture is called unlike them is the quantile of validation radiographs that split conformal
-prediction takes (Vovk et al. 2005), so that the rate of false warnings among radiographs like those
-is at most the stated one. The same holds for the correlation with their mean picture, which
-falls for pictures that are turned, inverted or of something else even where features do not tell.
+Bishop 1999): the first axes have their own variances, all others share one. Its threshold is the
+quantile of validation images that split conformal prediction takes (Vovk et al. 2005), so that the
+rate of false warnings among images like those is at most the stated one. The same holds for the
+correlation with their mean image, which falls for images that are rotated, inverted or of something
+else even where features do not change.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -20,40 +20,40 @@ from numpy.typing import NDArray
 from deepchest_cli.data.image_checks import pixel_hash_of
 
 Floats = NDArray[np.float64]
-FALSE_WARNINGS = 0.02  # wanted share of radiographs like the training ones that are warned of
+FALSE_WARNINGS = 0.02  # rate of false warnings that is aimed at
 AXES = 64
 IMAGES_PER_AXIS = 5  # training images at least
 SMALLEST = 1e-12  # variance, relative to the total
 THUMBNAIL = 32  # pixels of the mean radiograph
-MOSTLY = 0.9  # share of training images with names of their own, for names to tell images apart
+MIN_UNIQUE_NAMES = 0.9  # of the training images; above it a name identifies an image
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The training radiographs in a model's feature space (D), and their mean picture."""
+    """The training images in a model's feature space (D), and their mean image."""
 
     mean: Floats  # (D,)
     axes: Floats  # (K, D), orthonormal
     variances: Floats  # (K,)
-    rest: float  # variance along every other direction
+    residual_variance: float  # variance along every other direction
     threshold: float  # distance
-    false_warnings: float  # share of validation-like radiographs beyond it, at most
+    false_warning_rate: float  # share of validation-like radiographs beyond it, at most
     training_images: int
     validation_images: int
-    picture: Floats  # (32, 32), gray values
-    likeness: float  # least correlation with the picture, exceeded at the same rate
+    mean_image: Floats  # (32, 32), gray values
+    min_correlation: float  # below it are as many validation-like images
 
     def distances(self, features: NDArray[Any]) -> Floats:
         """Return the distance (N,) of features (N, D); about 1 for a training radiograph."""
         centered = features.astype(np.float64) - self.mean
         along = centered @ self.axes.T
         beyond = ((centered - along @ self.axes) ** 2).sum(axis=1)
-        squares = (along**2 / self.variances).sum(axis=1) + beyond / self.rest
+        squares = (along**2 / self.variances).sum(axis=1) + beyond / self.residual_variance
         return np.asarray(np.sqrt(squares / len(self.mean)))
 
     def correlation(self, pixels: NDArray[np.uint8]) -> float:
-        """Return the correlation of stored pixels (S, S) with the mean picture; 0 for a blank."""
-        return correlation_of(thumbnail(pixels), self.picture)
+        """Return the correlation of stored pixels (S, S) with the mean image; 0 for a blank."""
+        return correlation_of(thumbnail(pixels), self.mean_image)
 
     def to_plain(self) -> dict[str, Any]:
         """Return arrays and numbers."""
@@ -62,7 +62,7 @@ class Reference:
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "Reference":
         """Return what `to_plain` gave."""
-        arrays = {"mean", "axes", "variances", "picture"}
+        arrays = {"mean", "axes", "variances", "mean_image"}
         read: dict[str, Any] = {
             key: np.asarray(value, dtype=np.float64) if key in arrays else value
             for key, value in values.items()
@@ -80,18 +80,18 @@ def thumbnail(pixels: NDArray[np.uint8]) -> Floats:
 
 
 def correlation_of(one: Floats, other: Floats) -> float:
-    """Return the correlation of two pictures of one shape; 0 where one has a single value."""
+    """Return the correlation of two images of one shape; 0 where one has a single value."""
     centered = one - one.mean(), other - other.mean()
     scale = float(np.sqrt((centered[0] ** 2).sum() * (centered[1] ** 2).sum()))
     return float((centered[0] * centered[1]).sum()) / scale if scale else 0.0
 
 
 def fit_reference(
-    training: NDArray[Any], validation: NDArray[Any], picture: Floats, correlations: Floats
+    training: NDArray[Any], validation: NDArray[Any], mean_image: Floats, correlations: Floats
 ) -> Reference:
     """Return the reference of features of training (N, D) and validation (M, D) radiographs.
 
-    picture: (32, 32), mean of the training radiographs; correlations: (M,), of validation with it.
+    mean_image: (32, 32), of the training radiographs; correlations: (M,), of validation with it.
     """
     values = training.astype(np.float64)
     count, width = values.shape
@@ -100,13 +100,21 @@ def fit_reference(
     variances = singular**2 / max(count - 1, 1)
     floor = max(SMALLEST * float(variances.sum()), float(np.finfo(np.float32).tiny))
     kept = max(1, min(AXES, count // IMAGES_PER_AXIS, width - 1, len(variances)))
-    rest = max(float(variances[kept:].sum()) / max(width - kept, 1), floor)
-    axes, along = directions[:kept], np.maximum(variances[:kept], floor)
-    counts = count, len(validation)
-    draft = Reference(mean, axes, along, rest, np.inf, 0.0, *counts, picture, 0.0)
+    residual = max(float(variances[kept:].sum()) / max(width - kept, 1), floor)
+    draft = Reference(
+        mean=mean,
+        axes=directions[:kept],
+        variances=np.maximum(variances[:kept], floor),
+        residual_variance=residual,
+        threshold=np.inf,
+        false_warning_rate=0.0,
+        training_images=count,
+        validation_images=len(validation),
+        mean_image=mean_image,
+        min_correlation=-_conformal(-correlations)[0],
+    )
     threshold, rate = _conformal(draft.distances(validation))
-    likeness = -_conformal(-correlations)[0]
-    return replace(draft, threshold=threshold, false_warnings=rate, likeness=likeness)
+    return replace(draft, threshold=threshold, false_warning_rate=rate)
 
 
 def _conformal(scores: Floats) -> tuple[float, float]:
@@ -119,8 +127,8 @@ def _conformal(scores: Floats) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class SeenImages:
-    """Which images a model was made with: sorted numbers of pixels, names and patients."""
+class TrainingImages:
+    """The images that a model was made with: sorted 64-bit hashes of pixels, names and patients."""
 
     training: NDArray[np.int64]  # of stored pixels
     validation: NDArray[np.int64]
@@ -129,19 +137,19 @@ class SeenImages:
     patients: NDArray[np.int64] | None = None
 
     def find(self, pixels: NDArray[np.uint8], name: str) -> str:
-        """Return in which way a picture (S, S) was there: pixels' part, name, or nothing."""
-        number = number_of(pixel_hash_of(pixels))
-        if _contains(self.training, number):
+        """Return whether an image (S, S) was there: its pixels' split, "name", or nothing."""
+        pixel_hash = short_hash(pixel_hash_of(pixels))
+        if _contains(self.training, pixel_hash):
             return "train"
-        if _contains(self.validation, number):
+        if _contains(self.validation, pixel_hash):
             return "validation"
-        named = self.names_differ and _contains(self.names, number_of_name(name))
+        named = self.names_differ and _contains(self.names, name_hash(name))
         return "name" if named else ""
 
     @property
     def names_differ(self) -> bool:
-        """Whether a name stands for one image: CheXpert calls most of its images alike."""
-        return len(self.names) >= MOSTLY * len(self.training)
+        """Whether a name identifies an image: CheXpert uses few names for most of its images."""
+        return len(self.names) >= MIN_UNIQUE_NAMES * len(self.training)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the arrays."""
@@ -149,33 +157,33 @@ class SeenImages:
         return {name: value for name, value in values.items() if value is not None}
 
     @staticmethod
-    def from_plain(values: dict[str, Any]) -> "SeenImages":
+    def from_plain(values: dict[str, Any]) -> "TrainingImages":
         """Return what `to_plain` gave."""
-        return SeenImages(**{k: np.asarray(v, dtype=np.int64) for k, v in values.items()})
+        return TrainingImages(**{k: np.asarray(v, dtype=np.int64) for k, v in values.items()})
 
 
-def _contains(numbers: NDArray[np.int64], number: int) -> bool:
-    place = int(np.searchsorted(numbers, number))
-    return place < len(numbers) and int(numbers[place]) == number
+def _contains(hashes: NDArray[np.int64], one: int) -> bool:
+    place = int(np.searchsorted(hashes, one))
+    return place < len(hashes) and int(hashes[place]) == one
 
 
-def number_of(digest: bytes) -> int:
-    """Return the first 64 bits of a hexadecimal digest, signed as tensors hold them."""
-    return int.from_bytes(bytes.fromhex(digest[:16].decode()), "big", signed=True)
+def short_hash(pixel_hash: bytes) -> int:
+    """Return the first 64 bits of a hexadecimal hash, signed as tensors hold them."""
+    return int.from_bytes(bytes.fromhex(pixel_hash[:16].decode()), "big", signed=True)
 
 
-def numbers_of(digests: NDArray[np.bytes_]) -> NDArray[np.int64]:
-    """Return `number_of` for digests (N,), all at once."""
-    first = b"".join(digest[:16] for digest in digests.tolist())
+def short_hashes(pixel_hashes: NDArray[np.bytes_]) -> NDArray[np.int64]:
+    """Return `short_hash` for hashes (N,), all at once."""
+    first = b"".join(one[:16] for one in pixel_hashes.tolist())
     return np.frombuffer(bytes.fromhex(first.decode()), dtype=">i8").astype(np.int64)
 
 
-def number_of_name(name: str) -> int:
+def name_hash(name: str) -> int:
     """Return 64 bits of an image file's name, whatever its folder and suffix."""
     return _hashed(PurePosixPath(name).stem)
 
 
-def number_of_patient(patient: int) -> int:
+def patient_hash(patient: int) -> int:
     """Return 64 bits of a patient's number, which a checkpoint should not carry as it is."""
     return _hashed(f"patient {patient}")
 

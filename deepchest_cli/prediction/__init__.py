@@ -1,4 +1,4 @@
-"""From image files to answers: inputs, networks, oddities, heat maps and exported models.
+"""From image files to predictions: inputs, networks, input checks, heat maps, exported models.
 
-Only `torch_network`, `heatmaps` and `export` import torch: an ONNX model answers without it.
+Only `torch_network`, `heatmaps` and `export` import torch: an ONNX model predicts without it.
 """

@@ -1,39 +1,65 @@
-"""Pictures of where a model looks: the radiograph, and beside it the same with a finding's map."""
+"""Heat maps of where a model looks: the radiograph, and beside it the same under a map."""
 
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from deepchest_cli.data.augmentation import normalize, to_gray
 from deepchest_cli.data.radiograph import fit, open_image, placement
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import atomic_write, sweep
 from deepchest_cli.model.attribution import attribution_maps, map_layer
-from deepchest_cli.prediction.answers import Answer
-from deepchest_cli.prediction.overlay import Legend, draw_beside
+from deepchest_cli.prediction.image_prediction import ImagePrediction
 from deepchest_cli.prediction.predictor import Predictor
 from deepchest_cli.prediction.reading import read_bytes
 from deepchest_cli.prediction.torch_network import TorchNetwork
 
-UNFIT = re.compile(r"[^\w.-]+")  # in the name of a picture
-LONGEST = 80  # letters of an image's name in it
 Floats = NDArray[np.float64]
+UNFIT = re.compile(r"[^\w.-]+")  # in a file's name
+LONGEST = 80  # letters of an image's name in it
+INK, FAINT, PAPER = "#222222", "#666666", "#ffffff"
+OPACITY = 0.55  # of the highest value: the radiograph below stays visible
+LEAST_TEXT, MOST_TEXT = 12, 40  # pixels
+WRITING = 1 / 42  # of the width of both images
 CAM = "Class activation map: red raises the score most, clear no more than the average place"
 GRAD_CAM = "Grad-CAM: red is what the score hangs on most, clear is nothing"
 
 
+@dataclass(frozen=True)
+class Legend:
+    """The text below a heat map."""
+
+    finding: str
+    probability: float
+    threshold: float  # NaN where there is none
+    method: str  # with the meaning of its colors
+    name: str  # of the image's file
+
+    @property
+    def lines(self) -> tuple[str, str, str]:
+        """The finding with its probability, the method and the file."""
+        cut = "" if math.isnan(self.threshold) else f", threshold {self.threshold:.3f}"
+        return (
+            f"{self.finding}: probability {self.probability:.3f}{cut}",
+            self.method,
+            f"{self.name}; for research, not for clinical use",
+        )
+
+
 class HeatMaps:
-    """Draws one picture for each image and finding into a folder."""
+    """Draws a heat map for each image and finding into a folder."""
 
     def __init__(
         self, predictor: Predictor, folder: Path, findings: Sequence[str], force: bool
     ) -> None:
-        """Make the folder; raises `UsageError` for whatever would leave it without pictures."""
+        """Make the folder; raises `UsageError` for whatever would leave it empty."""
         self.network = _only_checkpoint(predictor)
         for name in findings:
             if name not in predictor.findings:
@@ -44,45 +70,45 @@ class HeatMaps:
                 "Name them with --finding, or flag with --threshold NUMBER.",
             )
         self.findings, self.folder = tuple(findings), folder
-        size = self.network.knowledge.image_size
+        size = self.network.metadata.image_size
         blank = torch.zeros(1, 1, size, size, device=self.network.device)
         self.layer = map_layer(self.network.model.classifier, blank)
         if folder.is_file():
             raise UsageError(f"{folder} is a file.", "Name a folder with --heatmap.")
         if folder.is_dir() and any(folder.iterdir()) and not force:
-            raise UsageError(
-                f"{folder} holds something already.", "Name another folder, or add --force."
-            )
+            raise UsageError(f"{folder} is not empty.", "Name another folder, or add --force.")
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
 
-    def draw(self, answer: Answer) -> dict[str, str]:
-        """Write the pictures of an image; return their paths by finding."""
-        wanted = self.findings or tuple(answer.flagged)
+    def draw(self, prediction: ImagePrediction) -> dict[str, str]:
+        """Write the heat maps of an image; return their paths by finding."""
+        wanted = self.findings or tuple(prediction.flagged)
         if not wanted:
             return {}
-        image = open_image(read_bytes(Path(answer.path))).image
+        image = open_image(read_bytes(Path(prediction.path))).image
         maps, method = self._maps(image, wanted)
         paths = {}
         for finding, values in zip(wanted, maps, strict=True):
             legend = Legend(
                 finding,
-                answer.probabilities[finding],
-                answer.thresholds[finding],
-                method if values.any() else f"{method}: here nothing does",
-                Path(answer.path).name,
+                prediction.probabilities[finding],
+                prediction.thresholds[finding],
+                method if values.any() else f"{method}: no place does here",
+                Path(prediction.path).name,
             )
-            paths[finding] = str(self._write(draw_beside(image, values, legend), answer, finding))
+            paths[finding] = str(
+                self._write(draw_beside(image, values, legend), prediction, finding)
+            )
         return paths
 
     def _maps(self, image: Image.Image, findings: Sequence[str]) -> tuple[list[Floats], str]:
-        """Return a map (h, w) of each finding over the picture, from 0 to 1, and its name."""
-        knowledge, classifier = self.network.knowledge, self.network.model.classifier
-        frame = knowledge.frame
-        pixels = torch.from_numpy(fit(image, frame.size, frame.pad).copy())[None]
-        gray = to_gray(pixels.to(self.network.device), knowledge.image_size)
+        """Return a map (h, w) of each finding over the image, from 0 to 1, and its name."""
+        metadata, classifier = self.network.metadata, self.network.model.classifier
+        preprocessing = metadata.preprocessing
+        pixels = torch.from_numpy(fit(image, preprocessing.size, preprocessing.pad).copy())[None]
+        gray = to_gray(pixels.to(self.network.device), metadata.image_size)
         radiograph = normalize(gray, classifier.architecture.normalization)
-        columns = torch.tensor([knowledge.findings.index(name) for name in findings])
+        columns = torch.tensor([metadata.findings.index(name) for name in findings])
         found = attribution_maps(
             classifier,
             radiograph.expand(len(findings), -1, -1, -1),
@@ -92,15 +118,16 @@ class HeatMaps:
         chosen = found.grad_cam
         if found.cam is not None:  # of a rare finding all places may lower the score
             chosen = (found.cam - found.cam.mean(dim=(1, 2), keepdim=True)).relu()
-        within = [self._over_picture(one, image) for one in chosen.double().cpu().numpy()]
+        within = [self._over_image(one, image) for one in chosen.double().cpu().numpy()]
         cells = " by ".join(str(side) for side in chosen.shape[1:])
         return within, f"{GRAD_CAM if found.cam is None else CAM} ({cells} cells)"
 
-    def _over_picture(self, values: Floats, image: Image.Image) -> Floats:
-        """Return a map of the square (h, w) as one of the picture (H, W), its highest value 1."""
-        frame = self.network.knowledge.frame
-        place = placement(image.width, image.height, frame.size, frame.pad)
-        scale = values.shape[1] / frame.size, values.shape[0] / frame.size
+    def _over_image(self, values: Floats, image: Image.Image) -> Floats:
+        """Return a map of the square (h, w) as one of the image (H, W), its highest value 1."""
+        preprocessing = self.network.metadata.preprocessing
+        size = preprocessing.size
+        place = placement(image.width, image.height, size, preprocessing.pad)
+        scale = values.shape[1] / size, values.shape[0] / size
         box = (
             place.left * scale[0],
             place.top * scale[1],
@@ -111,12 +138,12 @@ class HeatMaps:
         large = small.resize(image.size, Image.Resampling.BICUBIC, box)
         return np.asarray(np.clip(np.asarray(large, dtype=np.float64), 0, 1))
 
-    def _write(self, picture: Image.Image, answer: Answer, finding: str) -> Path:
-        stem = UNFIT.sub("_", Path(answer.path).stem)[:LONGEST]
+    def _write(self, drawn: Image.Image, prediction: ImagePrediction, finding: str) -> Path:
+        stem = UNFIT.sub("_", Path(prediction.path).stem)[:LONGEST]
         # images of one name from several folders differ in their hash
-        name = f"{stem}-{answer.sha256[:8]}-{UNFIT.sub('_', finding)}.png"
+        name = f"{stem}-{prediction.sha256[:8]}-{UNFIT.sub('_', finding)}.png"
         with atomic_write(self.folder / name) as temporary:
-            picture.save(temporary, format="PNG", compress_level=1)
+            drawn.save(temporary, format="PNG", compress_level=1)
         return self.folder / name
 
 
@@ -128,3 +155,53 @@ def _only_checkpoint(predictor: Predictor) -> TorchNetwork:
             "Name one run folder or checkpoint with --model.",
         )
     return network
+
+
+def draw_beside(image: Image.Image, values: Floats, legend: Legend) -> Image.Image:
+    """Return an image (mode L) beside itself under `values` (H, W) from 0 to 1, at full size."""
+    width, height = image.size
+    size = round(min(max(2 * width * WRITING, LEAST_TEXT), MOST_TEXT))
+    font = ImageFont.load_default(size)
+    gap = max(4, size // 2)
+    longest = max(font.getlength(line) for line in legend.lines)
+    bar = 8 * size
+    across = max(2 * width + gap, math.ceil(longest) + bar + 3 * gap)
+    sheet = Image.new("RGB", (across, height + 2 * gap + 4 * size), PAPER)
+    sheet.paste(image.convert("RGB"), (0, 0))
+    sheet.paste(Image.fromarray(blend(np.asarray(image), values)), (width + gap, 0))
+    draw = ImageDraw.Draw(sheet)
+    _color_bar(sheet, draw, (gap, height + gap), (bar, size), font)
+    for number, line in enumerate(legend.lines):
+        place = (bar + 2 * gap, height + gap + round(1.35 * number * size))
+        draw.text(place, line, FAINT if number else INK, font)
+    return sheet
+
+
+def blend(gray: NDArray[np.uint8], values: Floats) -> NDArray[np.uint8]:
+    """Return gray values (H, W) under the colors of `values` (H, W): (H, W, 3)."""
+    opacity = (OPACITY * values)[..., None].astype(np.float32)
+    base = np.repeat(gray[..., None], 3, axis=2).astype(np.float32)
+    mixed = base * (1 - opacity) + colors(values).astype(np.float32) * opacity
+    return np.asarray(np.rint(mixed), dtype=np.uint8)
+
+
+def colors(values: Floats) -> Floats:
+    """Return yellow for low and red for high values: (..., 3), from 0 to 255."""
+    green = 220 * (1 - values)
+    return np.stack([np.full_like(values, 255.0), green, np.zeros_like(values)], axis=-1)
+
+
+def _color_bar(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    size: tuple[int, int],
+    font: "ImageFont.FreeTypeFont | ImageFont.ImageFont",
+) -> None:
+    """Draw the colors over middle gray, with their meaning below."""
+    width, height = size
+    steps = np.tile(np.linspace(0, 1, width), (height, 1))
+    sheet.paste(Image.fromarray(blend(np.full((height, width), 110, np.uint8), steps)), place)
+    below = place[1] + round(1.15 * height)
+    draw.text((place[0], below), "none", FAINT, font)
+    draw.text((place[0] + width, below), "most", FAINT, font, anchor="ra")

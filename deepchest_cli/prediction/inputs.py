@@ -28,14 +28,14 @@ NOTHING_MATCHES = "no file matches this pattern"
 
 
 @dataclass(frozen=True)
-class Found:
+class InputFile:
     """A file to read, or why an argument yields none."""
 
     path: Path
     problem: str = ""
 
 
-def find_inputs(arguments: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Found]:
+def find_inputs(arguments: Iterable[str], listed: Iterable[str] = ()) -> Iterator[InputFile]:
     """Yield the files of arguments in order; a folder's are sorted, and - stands for `listed`.
 
     A pattern that is no file's name is matched as the shell does, with ** for folders below.
@@ -50,7 +50,7 @@ def find_inputs(arguments: Iterable[str], listed: Iterable[str] = ()) -> Iterato
         elif glob.has_magic(argument) and not Path(argument).exists():
             yield from _matching(argument)
         else:
-            yield Found(Path(argument))
+            yield InputFile(Path(argument))
 
 
 def split_paths(stream: BinaryIO, end: bytes) -> Iterator[str]:
@@ -123,45 +123,47 @@ def _named(line: str) -> str:
     return next((name for name in spellings if os.path.exists(name)), plain)  # noqa: PTH110
 
 
-def _listed(path: Path) -> Found:
-    return Found(path, "a folder, not an image (list files: find -type f)" if path.is_dir() else "")
+def _listed(path: Path) -> InputFile:
+    return InputFile(
+        path, "a folder, not an image (list files: find -type f)" if path.is_dir() else ""
+    )
 
 
-def _in_folder(folder: Path) -> Iterator[Found]:
+def _in_folder(folder: Path) -> Iterator[InputFile]:
     some = False
     for path in images_below(folder):
         some = True
-        yield Found(path)
+        yield InputFile(path)
     if not some:
-        yield Found(folder, NOTHING_IN_FOLDER)
+        yield InputFile(folder, NOTHING_IN_FOLDER)
 
 
-def _matching(pattern: str) -> Iterator[Found]:
+def _matching(pattern: str) -> Iterator[InputFile]:
     names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  (absolute patterns too)
     if not names:
-        yield Found(Path(pattern), NOTHING_MATCHES)
+        yield InputFile(Path(pattern), NOTHING_MATCHES)
     below_folders = "**" in pattern  # whose files are matched themselves
     for name in names:
         if not Path(name).is_dir():
-            yield Found(Path(name))
+            yield InputFile(Path(name))
         elif not below_folders:
             yield from _in_folder(Path(name))
 
 
-def images_below(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
+def images_below(folder: Path, visited: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Yield the images below a folder by name, told by suffix or content; hidden ones are not.
 
     Linked folders count, unless a link leads back. The index of a DICOM medium is no image.
     """
     real = os.path.realpath(folder)
-    if real in seen:
+    if real in visited:
         return
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
     for name in names:
         path = folder / name
         if path.is_dir():
-            yield from images_below(path, seen | {real})
+            yield from images_below(path, visited | {real})
         elif name != DICOM_INDEX and (path.suffix.lower() in SUFFIXES or _begins_as_image(path)):
             yield path
 

@@ -1,19 +1,16 @@
-"""What predicts: anything that maps stored radiographs to features and logits."""
+"""The contract of a network: stored radiographs in, features and logits out."""
 
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.prediction.knowledge import Knowledge
-
-ONNX, TORCH = ".onnx", ".pt2"
+from deepchest_cli.errors import DeepChestError
+from deepchest_cli.prediction.model_metadata import ModelMetadata
 
 
 class Outputs(NamedTuple):
-    """What a network says to B images."""
+    """What a network returns for B images."""
 
     features: NDArray[np.float32]  # (B, D)
     logits: NDArray[np.float32]  # (B, T)
@@ -23,50 +20,23 @@ class Network(Protocol):
     """A model that is ready to predict."""
 
     @property
-    def knowledge(self) -> Knowledge:
-        """What its answers rest on."""
+    def metadata(self) -> ModelMetadata:
+        """What its predictions rest on."""
 
     @property
     def batch_size(self) -> int:
         """How many radiographs it is given at a time, at most."""
 
     def __call__(self, images: NDArray[np.uint8]) -> Outputs:
-        """Return what it says to stored images (B, S, S)."""
+        """Return features and logits of stored images (B, S, S)."""
 
 
-def filled(images: NDArray[np.uint8], batch_size: int) -> NDArray[np.uint8]:
-    """Return images (B, S, S) and blanks up to the one shape of a batch: its kernels are fixed."""
-    whole = np.zeros((batch_size, *images.shape[1:]), dtype=np.uint8)
-    whole[: len(images)] = images
-    return whole
-
-
-def refuse_broken(logits: NDArray[np.float32], knowledge: Knowledge) -> None:
-    """Raise `DeepChestError` for logits (B, T) that are no numbers."""
+def refuse_non_finite(logits: NDArray[np.float32], metadata: ModelMetadata) -> None:
+    """Raise `DeepChestError` for logits (B, T) that are not finite."""
     wrong = ~np.isfinite(logits).all(axis=0)
     if wrong.any():
-        names = ", ".join(np.array(knowledge.findings)[wrong].tolist())
+        names = ", ".join(np.array(metadata.findings)[wrong].tolist())
         raise DeepChestError(
-            f"The logits of {knowledge.identity['path']} for {names} are not finite.",
+            f"The logits of {metadata.identity['path']} for {names} are not finite.",
             "The model diverged in training: train again with a lower --learning-rate.",
         )
-
-
-def open_network(model: Path, device: str, batch_size: int | None, resolve: Any) -> Network:
-    """Return the network of a run folder, a checkpoint or an ONNX file.
-
-    resolve: from a device's name to torch's device; called for checkpoints alone. Raises
-    `UsageError` where there is none and `DeepChestError` for a file that is none.
-    """
-    if model.suffix.lower() == ONNX:
-        from deepchest_cli.prediction.onnx_network import open_onnx
-
-        return open_onnx(model, device, batch_size)
-    if model.suffix.lower() == TORCH:
-        raise UsageError(
-            f"{model} is an exported torch file, which is for other programs.",
-            "Name the run folder, its checkpoint, or an ONNX file with --model.",
-        )
-    from deepchest_cli.prediction.torch_network import open_checkpoint
-
-    return open_checkpoint(model, resolve(device), batch_size)

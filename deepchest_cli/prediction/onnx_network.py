@@ -10,10 +10,10 @@ from deepchest_cli.config import refuse_unknown_device
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.extras import install_hint
 from deepchest_cli.files import sha256_of
-from deepchest_cli.prediction.knowledge import Knowledge
-from deepchest_cli.prediction.network import Outputs, filled
+from deepchest_cli.prediction.model_metadata import ModelMetadata
+from deepchest_cli.prediction.network import Outputs
 
-METADATA = "deepchest"  # key of the document in the file
+METADATA_KEY = "deepchest"  # key of the document in the file
 INPUT, FEATURES, LOGITS = "images", "features", "logits"
 BATCH = 4
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -22,26 +22,30 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 class OnnxNetwork:
     """A session of onnxruntime."""
 
-    def __init__(self, session: Any, knowledge: Knowledge, batch_size: int | None) -> None:
+    def __init__(self, session: Any, metadata: ModelMetadata, batch_size: int | None) -> None:
         self.session = session
-        self.knowledge = knowledge
+        self.metadata = metadata
         self.batch_size = batch_size or BATCH
 
     def __call__(self, images: NDArray[np.uint8]) -> Outputs:
-        """Return what the model says to stored images (B, S, S)."""
-        given = {INPUT: filled(images, self.batch_size)}
+        """Return features and logits of stored images (B, S, S).
+
+        Blanks fill the batch up to its one shape, which fixes the kernels.
+        """
+        batch = np.zeros((self.batch_size, *images.shape[1:]), dtype=np.uint8)
+        batch[: len(images)] = images
         try:
-            features, logits = self.session.run([FEATURES, LOGITS], given)
+            features, logits = self.session.run([FEATURES, LOGITS], {INPUT: batch})
         except Exception as error:  # of many types, which the package does not name
-            raise _foreign(self.knowledge.identity["path"]) from error
-        if logits.shape[1] != len(self.knowledge.findings):
-            raise _foreign(self.knowledge.identity["path"])
+            raise _refusal(self.metadata.identity["path"]) from error
+        if logits.shape[1] != len(self.metadata.findings):
+            raise _refusal(self.metadata.identity["path"])
         return Outputs(features[: len(images)], logits[: len(images)])
 
 
-def _foreign(path: str) -> DeepChestError:
+def _refusal(path: str) -> DeepChestError:
     return DeepChestError(
-        f"What {path} says about itself does not fit the network in it.",
+        f"The metadata of {path} do not fit the network in it.",
         "Export the checkpoint again: deepchest export",
     )
 
@@ -55,7 +59,7 @@ def open_onnx(path: Path, device: str, batch_size: int | None) -> OnnxNetwork:
     if not path.is_file():
         raise UsageError(f"There is no model {path}.", "Make it: deepchest export --format onnx")
     session = _session(path, device)
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise DeepChestError(
             f"{path} does not say which findings it predicts or how its input is made: another "
@@ -63,7 +67,7 @@ def open_onnx(path: Path, device: str, batch_size: int | None) -> OnnxNetwork:
             "Use a file of deepchest export.",
         )
     identity = {"path": str(path), "sha256": sha256_of(path), "format": "onnx"}
-    return OnnxNetwork(session, Knowledge.from_json(text, identity, path), batch_size)
+    return OnnxNetwork(session, ModelMetadata.from_json(text, identity, path), batch_size)
 
 
 def _session(path: Path, device: str) -> Any:

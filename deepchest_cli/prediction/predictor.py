@@ -8,26 +8,35 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.prediction.answers import Answer, Floats, Scale, logit, scale_of, sigmoid
-from deepchest_cli.prediction.familiar import distance_of, familiarity
-from deepchest_cli.prediction.inputs import Found
-from deepchest_cli.prediction.network import Network, refuse_broken
-from deepchest_cli.prediction.oddities import Oddity
-from deepchest_cli.prediction.reading import FileRead, read_ahead, read_file
+from deepchest_cli.model.logistic import logit, sigmoid
+from deepchest_cli.prediction.image_prediction import (
+    Calibration,
+    Floats,
+    ImagePrediction,
+    calibration_of,
+)
+from deepchest_cli.prediction.input_checks import (
+    InputWarning,
+    check_familiarity,
+    feature_distance,
+)
+from deepchest_cli.prediction.inputs import InputFile
+from deepchest_cli.prediction.network import Network, refuse_non_finite
+from deepchest_cli.prediction.reading import DecodedFile, prefetch, read_file
 
 CROP = 0.95  # of the sides, for the corner views of --tta
 
 
 @dataclass(frozen=True)
-class _Opinion:
-    """What one network says to a batch of B images."""
+class _CalibratedOutputs:
+    """What one network returns for a batch of B images."""
 
     probabilities: Floats  # (B, T), calibrated
     features: NDArray[np.float32]  # (B, D)
 
 
 class Predictor:
-    """Networks of the same findings, and how their answers are made.
+    """Networks of the same findings, and how their outputs become predictions.
 
     Several are an ensemble: the mean of their probabilities, and of their thresholds.
     """
@@ -38,12 +47,12 @@ class Predictor:
         self.networks = tuple(networks)
         self.tta = tta
         refuse_other_findings(self.networks)
-        self.findings = self.networks[0].knowledge.findings
-        self.scales = tuple(scale_of(n.knowledge, threshold) for n in self.networks)
+        metadata = [network.metadata for network in self.networks]
+        self.findings = metadata[0].findings
+        self.calibrations = tuple(calibration_of(one, threshold) for one in metadata)
         self.batch_size = max(network.batch_size for network in self.networks)
-        known = [network.knowledge for network in self.networks]
-        self.frames = tuple(dict.fromkeys(knowledge.frame for knowledge in known))
-        self.seen_size = max(knowledge.image_size for knowledge in known)
+        self.preprocessings = tuple(dict.fromkeys(one.preprocessing for one in metadata))
+        self.image_size = max(one.image_size for one in metadata)
         self.thresholds, self.source = self._thresholds()
 
     @property
@@ -51,54 +60,59 @@ class Predictor:
         """Whether no finding has a threshold."""
         return bool(np.isnan(list(self.thresholds.values())).all())
 
-    def predict(self, found: Iterable[Found], workers: int | None = None) -> Iterator[Answer]:
-        """Yield an answer for each file, in order; files are decoded ahead of the networks."""
-        read = read_ahead(found, lambda one: read_file(one, self.frames, self.seen_size), workers)
-        waiting: list[FileRead] = []
+    def predict(
+        self, files: Iterable[InputFile], workers: int | None = None
+    ) -> Iterator[ImagePrediction]:
+        """Yield a prediction for each file, in order; files are decoded ahead of the networks."""
+
+        def read(file: InputFile) -> DecodedFile:
+            return read_file(file, self.preprocessings, self.image_size)
+
+        pending: list[DecodedFile] = []
         readable = 0
-        for one in read:
-            waiting.append(one)
-            readable += not one.problem
+        for file in prefetch(files, read, workers):
+            pending.append(file)
+            readable += not file.problem
             if readable in (0, self.batch_size):
-                yield from self._answers(waiting)
-                waiting, readable = [], 0
-        yield from self._answers(waiting)
+                yield from self._predictions(pending)
+                pending, readable = [], 0
+        yield from self._predictions(pending)
 
-    def _answers(self, files: list[FileRead]) -> Iterator[Answer]:
-        readable = [one for one in files if not one.problem]
-        answers = self._batch(readable) if readable else iter(())
-        for one in files:
-            yield Answer(str(one.path), one.problem) if one.problem else next(answers)
+    def _predictions(self, files: list[DecodedFile]) -> Iterator[ImagePrediction]:
+        readable = [file for file in files if not file.problem]
+        predicted = self._batch(readable) if readable else iter(())
+        for file in files:
+            yield ImagePrediction(str(file.path), file.problem) if file.problem else next(predicted)
 
-    def _batch(self, files: list[FileRead]) -> Iterator[Answer]:
-        opinions = [self._opinion(n, s, files) for n, s in self._pairs()]
-        means = np.mean([opinion.probabilities for opinion in opinions], axis=0)
-        for place, one in enumerate(files):
-            yield self._answer(one, means[place], [o.features[place] for o in opinions])
+    def _batch(self, files: list[DecodedFile]) -> Iterator[ImagePrediction]:
+        pairs = zip(self.networks, self.calibrations, strict=True)
+        outputs = [self._calibrated(network, one, files) for network, one in pairs]
+        means = np.mean([output.probabilities for output in outputs], axis=0)
+        for place, file in enumerate(files):
+            features = [output.features[place] for output in outputs]
+            yield self._prediction(file, means[place], features)
 
-    def _pairs(self) -> list[tuple[Network, Scale]]:
-        return list(zip(self.networks, self.scales, strict=True))
-
-    def _opinion(self, network: Network, scale: Scale, files: list[FileRead]) -> _Opinion:
+    def _calibrated(
+        self, network: Network, calibration: Calibration, files: list[DecodedFile]
+    ) -> _CalibratedOutputs:
         """Return a network's probabilities in the ensemble's order of findings, and features."""
-        frame = network.knowledge.frame
-        images = np.stack([one.pixels[frame] for one in files])
+        images = np.stack([file.pixels[network.metadata.preprocessing] for file in files])
         outputs = [self._outputs(network, view) for view in self._views(images)]
-        logits = outputs[0][1]
+        features, logits = outputs[0]
         if len(outputs) > 1:
             logits = logit(np.mean([sigmoid(found) for _, found in outputs], axis=0))
-        columns = [scale.findings.index(name) for name in self.findings]
-        return _Opinion(scale.applied(logits)[:, columns], outputs[0][0])
+        columns = [calibration.findings.index(name) for name in self.findings]
+        return _CalibratedOutputs(calibration.applied(logits)[:, columns], features)
 
     def _outputs(
         self, network: Network, images: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], Floats]:
         """Return features and logits of any number of images, in the network's own batches."""
         size = network.batch_size
-        parts = [network(images[at : at + size]) for at in range(0, len(images), size)]
-        logits = np.concatenate([part.logits for part in parts])
-        refuse_broken(logits, network.knowledge)
-        return np.concatenate([part.features for part in parts]), logits.astype(np.float64)
+        found = [network(images[at : at + size]) for at in range(0, len(images), size)]
+        logits = np.concatenate([one.logits for one in found])
+        refuse_non_finite(logits, network.metadata)
+        return np.concatenate([one.features for one in found]), logits.astype(np.float64)
 
     def _views(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         """Yield images (B, S, S) whole and, with tta, their four corners enlarged; not mirrored."""
@@ -109,37 +123,41 @@ class Predictor:
             box = (left, top, left + size - step, top + size - step)
             yield np.stack([_enlarged(image, box) for image in images])
 
-    def _answer(
-        self, one: FileRead, probabilities: Floats, features: list[NDArray[np.float32]]
-    ) -> Answer:
-        distance, oddities = None, list(one.oddities)
+    def _prediction(
+        self, file: DecodedFile, probabilities: Floats, features: list[NDArray[np.float32]]
+    ) -> ImagePrediction:
+        distance, warnings = None, list(file.warnings)
         for network, found in zip(self.networks, features, strict=True):
-            knowledge = network.knowledge
-            own = distance is None and knowledge.reference is not None
-            if own and knowledge.reference is not None:
-                distance = distance_of(knowledge.reference, found)
-            pixels = one.pixels[knowledge.frame]
-            oddities += familiarity(knowledge, pixels, distance if own else None, one.path.name)
-        return Answer(
-            str(one.path),
-            "",
-            one.sha256,
-            one.width,
-            one.height,
-            dict(zip(self.findings, probabilities.tolist(), strict=True)),
-            self.thresholds,
-            self.source,
-            tuple(n for n in self.findings if all(n in s.calibrated for s in self.scales)),
-            distance,
-            _once(oddities),
-            tuple(network.knowledge.identity["sha256"] for network in self.networks),
+            metadata, own_distance = network.metadata, None
+            if distance is None and metadata.reference is not None:
+                distance = own_distance = feature_distance(metadata.reference, found)
+            pixels = file.pixels[metadata.preprocessing]
+            warnings += check_familiarity(metadata, pixels, own_distance, file.path.name)
+        return ImagePrediction(
+            path=str(file.path),
+            sha256=file.sha256,
+            width=file.width,
+            height=file.height,
+            probabilities=dict(zip(self.findings, probabilities.tolist(), strict=True)),
+            thresholds=self.thresholds,
+            threshold_source=self.source,
+            calibrated=tuple(
+                name
+                for name in self.findings
+                if all(name in one.calibrated for one in self.calibrations)
+            ),
+            feature_distance=distance,
+            warnings=_once(warnings),
+            models=tuple(network.metadata.identity["sha256"] for network in self.networks),
         )
 
     def _thresholds(self) -> tuple[dict[str, float], str]:
-        tables = [dict(zip(s.findings, s.thresholds.tolist(), strict=True)) for s in self.scales]
+        tables = [
+            dict(zip(c.findings, c.thresholds.tolist(), strict=True)) for c in self.calibrations
+        ]
         mean = {name: float(np.mean([table[name] for table in tables])) for name in self.findings}
-        source = self.scales[0].source
-        without = [bool(np.isnan(scale.thresholds).all()) for scale in self.scales]
+        source = self.calibrations[0].source
+        without = [bool(np.isnan(one.thresholds).all()) for one in self.calibrations]
         if any(without) and not all(without):
             return mean, "none: not every model of the ensemble has operating points"
         if len(tables) > 1 and not source.startswith("--"):
@@ -152,18 +170,18 @@ def _enlarged(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArr
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, box))
 
 
-def _once(oddities: list[Oddity]) -> tuple[Oddity, ...]:
+def _once(warnings: list[InputWarning]) -> tuple[InputWarning, ...]:
     """Return one warning of each kind: models of an ensemble may agree."""
-    return tuple({oddity.code: oddity for oddity in reversed(oddities)}.values())[::-1]
+    return tuple({warning.code: warning for warning in reversed(warnings)}.values())[::-1]
 
 
 def refuse_other_findings(networks: Sequence[Network]) -> None:
     """Raise `UsageError` for networks that cannot be one ensemble."""
-    first = networks[0].knowledge
+    first = networks[0].metadata
     for network in networks[1:]:
-        if set(network.knowledge.findings) != set(first.findings):
+        if set(network.metadata.findings) != set(first.findings):
             raise UsageError(
-                f"{network.knowledge.identity['path']} predicts other findings than "
+                f"{network.metadata.identity['path']} predicts other findings than "
                 f"{first.identity['path']}.",
                 "The models of an ensemble need the same findings.",
             )

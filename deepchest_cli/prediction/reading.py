@@ -15,55 +15,51 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.radiograph import fit, open_image
 from deepchest_cli.errors import UnreadableRadiographError
-from deepchest_cli.prediction.inputs import Found
-from deepchest_cli.prediction.oddities import Oddity, oddities_of
+from deepchest_cli.prediction.input_checks import InputWarning, check_image
+from deepchest_cli.prediction.inputs import InputFile
+from deepchest_cli.prediction.model_metadata import Preprocessing
 
 LARGEST_FILE = 1 << 30  # bytes
 AHEAD = 2  # files that wait for the model, for each thread
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How a picture is brought to the pixels that a model was trained on."""
-
-    size: int  # pixels
-    pad: bool
-
-
-@dataclass(frozen=True)
-class FileRead:
-    """A file's pixels in every wanted frame, or why there are none."""
+class DecodedFile:
+    """A file's pixels after every wanted preprocessing, or why there are none."""
 
     path: Path
     problem: str = ""
     sha256: str = ""
     width: int = 0
     height: int = 0
-    pixels: dict[Frame, NDArray[np.uint8]] = field(default_factory=dict)  # (S, S) each
-    oddities: tuple[Oddity, ...] = ()
+    pixels: dict[Preprocessing, NDArray[np.uint8]] = field(default_factory=dict)  # (S, S) each
+    warnings: tuple[InputWarning, ...] = ()
 
 
-def read_file(found: Found, frames: tuple[Frame, ...], seen_size: int) -> FileRead:
-    """Return a file's pixels; never raises for what is wrong with the file."""
-    if found.problem:
-        return FileRead(found.path, found.problem)
+def read_file(
+    file: InputFile, preprocessings: tuple[Preprocessing, ...], image_size: int
+) -> DecodedFile:
+    """Return a file's pixels; never raises for what is wrong with the file.
+
+    image_size: pixels of the height and width that the network sees.
+    """
+    if file.problem:
+        return DecodedFile(file.path, file.problem)
     try:
-        data = read_bytes(found.path)
+        data = read_bytes(file.path)
         opened = open_image(data)
-        pixels = {frame: fit(opened.image, frame.size, frame.pad) for frame in frames}
+        pixels = {one: fit(opened.image, one.size, one.pad) for one in preprocessings}
     except UnreadableRadiographError as error:
-        return FileRead(found.path, error.message)
+        return DecodedFile(file.path, error.message)
     except MemoryError:
-        return FileRead(found.path, "it does not fit into memory")
-    image = opened.image
-    return FileRead(
-        found.path,
-        "",
-        hashlib.sha256(data).hexdigest(),
-        image.width,
-        image.height,
-        pixels,
-        tuple(oddities_of(opened, pixels[frames[0]], seen_size)),
+        return DecodedFile(file.path, "it does not fit into memory")
+    return DecodedFile(
+        path=file.path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=opened.image.width,
+        height=opened.image.height,
+        pixels=pixels,
+        warnings=tuple(check_image(opened, pixels[preprocessings[0]], image_size)),
     )
 
 
@@ -83,19 +79,21 @@ def read_bytes(path: Path) -> bytes:
         raise UnreadableRadiographError(reason or str(error)) from error
 
 
-def read_ahead(
-    found: Iterable[Found], read: Callable[[Found], FileRead], workers: int | None = None
-) -> Iterator[FileRead]:
-    """Yield what `read` makes of files, in their order, read by threads ahead of who asks."""
+def prefetch(
+    files: Iterable[InputFile],
+    read: Callable[[InputFile], DecodedFile],
+    workers: int | None = None,
+) -> Iterator[DecodedFile]:
+    """Yield what `read` returns for files, in their order, read by threads ahead of the model."""
     threads = workers or os.cpu_count() or 1
-    coming: deque[Future[FileRead]] = deque()
-    files = iter(found)
+    pending: deque[Future[DecodedFile]] = deque()
+    remaining = iter(files)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="reading")
     try:
-        coming.extend(pool.submit(read, one) for one in islice(files, AHEAD * threads))
-        while coming:
-            done = coming.popleft().result()
-            coming.extend(pool.submit(read, one) for one in islice(files, 1))
+        pending.extend(pool.submit(read, one) for one in islice(remaining, AHEAD * threads))
+        while pending:
+            done = pending.popleft().result()
+            pending.extend(pool.submit(read, one) for one in islice(remaining, 1))
             yield done
-    finally:  # also when the reader of results has had enough
+    finally:  # also when the caller stops early
         pool.shutdown(wait=False, cancel_futures=True)

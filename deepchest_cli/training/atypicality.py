@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.evaluation.seen_images import seen_images
+from deepchest_cli.evaluation.overlap import training_images_of
 from deepchest_cli.model.checkpoint import BEST, load_model, store_reference
-from deepchest_cli.model.classifier import Classifier
-from deepchest_cli.model.forward import outputs_of
+from deepchest_cli.model.classifier import Classifier, outputs_of
 from deepchest_cli.model.reference import (
     Reference,
     correlation_of,
@@ -34,8 +33,8 @@ def store_training_statistics(
     model = load_model(folder / BEST, components.device)
     if model.reference is None:
         reference = reference_statistics(components, model.classifier)
-        seen = seen_images(components.dataset)
-        store_reference(model, reference.to_plain(), seen.to_plain(), run)
+        images = training_images_of(components.dataset)
+        store_reference(model, reference.to_plain(), images.to_plain(), run)
 
 
 def reference_statistics(components: TrainingComponents, classifier: Classifier) -> Reference:

@@ -16,7 +16,7 @@ from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint import LAST
-from deepchest_cli.model.state_dicts import fingerprint
+from deepchest_cli.model.weights import fingerprint
 from deepchest_cli.training.atypicality import store_training_statistics
 from deepchest_cli.training.backward import StepResult
 from deepchest_cli.training.components import TrainingComponents

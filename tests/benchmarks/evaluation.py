@@ -20,7 +20,12 @@ import pandas as pd
 from scipy.stats import norm
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.evaluation.bootstrap import carriers, interval, resample_patients, resampled
+from deepchest_cli.evaluation.bootstrap import (
+    interval,
+    rarer_class_patients,
+    resample_patients,
+    resampled,
+)
 from deepchest_cli.evaluation.predictions import Predictions
 
 SIGNAL = 1.1  # deviations between images with and without a finding
@@ -102,7 +107,7 @@ def covered(sizes: np.ndarray, repetitions: int, by_patient: bool, replicates: i
         scores = (1 / (1 + np.exp(-logit)))[:, None]
         table = Predictions(("a",), scores, labels, np.ones_like(labels), groups)
         draws = resample_patients(groups, replicates, repetition)
-        found = interval(resampled("auroc", table, draws)[:, 0], carriers(table, 0))
+        found = interval(resampled("auroc", table, draws)[:, 0], rarer_class_patients(table, 0))
         held += found.low <= truth <= found.high
     return held / repetitions
 

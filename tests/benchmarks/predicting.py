@@ -26,8 +26,8 @@ from prediction_models import make_model
 
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.library import Model, load_model
-from deepchest_cli.prediction.inputs import Found
-from deepchest_cli.prediction.reading import read_ahead, read_file
+from deepchest_cli.prediction.inputs import InputFile
+from deepchest_cli.prediction.reading import prefetch, read_file
 
 ROUNDS = 5
 
@@ -79,12 +79,12 @@ def cold_start(run: Path, path: Path) -> None:
 def warm(model: Model, paths: list[Path]) -> None:
     """Print rates of decoding, of the model and of both."""
     predictor, network = model.predictor, model.predictor.networks[0]
-    size, batch = network.knowledge.frame.size, network.batch_size
+    size, batch = network.metadata.frame.size, network.batch_size
     images = np.random.default_rng(0).integers(0, 256, (batch, size, size), dtype=np.uint8)
 
     def decode() -> None:
-        files = (Found(path) for path in paths)
-        for _ in read_ahead(files, lambda one: read_file(one, predictor.frames, size)):
+        files = (InputFile(path) for path in paths)
+        for _ in prefetch(files, lambda one: read_file(one, predictor.preprocessings, size)):
             pass
 
     def compute() -> None:
@@ -130,7 +130,7 @@ def false_warnings(model: Model, data: Path) -> None:
         "noise": chance.integers(0, 256, images[:50].shape, dtype=np.uint8),
     }
     network = model.predictor.networks[0]
-    reference = network.knowledge.reference
+    reference = network.metadata.reference
     if reference is None:
         raise SystemExit("The model knows nothing of its training images.")
     print(f"false warnings: at most {reference.false_warnings:.1%} stated")

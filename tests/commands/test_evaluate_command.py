@@ -17,10 +17,11 @@ from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist, write_medmnist
 from deepchest_cli.model.checkpoint import load_model
-from deepchest_cli.model.reference import numbers_of
+from deepchest_cli.model.reference import short_hashes
 from deepchest_cli.terminal import Terminal
 
-QUICK = ("--bootstrap-replicates", 20)
+QUICK = ("--bootstrap-replicates", 20, "--batch-size", 20)
+MAPLESS = "--no-localization"  # where no map is asserted: gradients take their time
 
 
 @pytest.fixture
@@ -29,9 +30,24 @@ def run(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def evaluated(trained, shards, tmp_path_factory):
+    """A run that has its validation fit, so that evaluations read and do not write it."""
+    run = shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / "run")
+    config = EvaluateConfig((str(run),), shards, bootstrap_replicates=0, localization=False)
+    score(config, Terminal(quiet=True))
+    return run
+
+
 @pytest.fixture
-def evaluate(deepchest, run, shards):
-    words = ("evaluate", "--model", run, "--data", shards)
+def evaluate(deepchest, evaluated, shards):
+    words = ("evaluate", "--model", evaluated, "--data", shards, MAPLESS)
+    return lambda *more: deepchest(*words, *replaced(QUICK, more))
+
+
+@pytest.fixture
+def evaluate_anew(deepchest, run, shards):
+    words = ("evaluate", "--model", run, "--data", shards, MAPLESS)
     return lambda *more: deepchest(*words, *replaced(QUICK, more))
 
 
@@ -43,7 +59,6 @@ def test_table(evaluate):
 
 
 def test_json_validates_and_agrees_with_csv(evaluate):
-    evaluate()  # stores its thresholds, which the others say
     document = valid(json.loads(evaluate("--format", "json").out), "evaluate")
     assert json.loads(evaluate("--json").out) == document
     rows = list(csv.DictReader(io.StringIO(evaluate("--format", "csv").out)))
@@ -109,7 +124,7 @@ def test_seeds_of_a_split_are_not_mixed(deepchest, run, nih_folder, tmp_path):
     """NIH's test part is the same under every seed; the parts carved from the rest are not."""
     arguments = ("--source", nih_folder, "--data", tmp_path / "r", "--size", 32, "--seed", 5)
     assert deepchest("prepare", *arguments).code == 0
-    evaluate = ("evaluate", "--model", run, "--data", tmp_path / "r", *QUICK, "--split")
+    evaluate = ("evaluate", "--model", run, "--data", tmp_path / "r", *QUICK, MAPLESS, "--split")
     assert deepchest(*evaluate, "test").code == 0
     refused = deepchest(*evaluate, "validation")
     assert refused.code == 2
@@ -136,10 +151,10 @@ def twin(shards, tmp_path_factory):
 
 def overlap_of(twin, run):
     """Return how many test images of the twin are in the run's training and validation data."""
-    seen = load_model(run, torch.device("cpu")).seen
+    kept = load_model(run, torch.device("cpu")).training_images
     dataset = open_dataset(twin)
-    numbers = numbers_of(dataset.pixel_hash[dataset.rows("test")])
-    counts = [int(np.isin(numbers, seen[part]).sum()) for part in ("training", "validation")]
+    numbers = short_hashes(dataset.pixel_hash[dataset.rows("test")])
+    counts = [int(np.isin(numbers, kept[part]).sum()) for part in ("training", "validation")]
     assert min(counts) > 0
     return counts
 
@@ -153,9 +168,11 @@ def test_training_images_under_another_table_are_refused(deepchest, run, twin):
     assert "--allow-overlap" in refused.err
 
 
-def test_an_overlap_that_is_allowed_is_said_in_every_output(deepchest, run, twin, tmp_path):
+def test_an_overlap_that_is_allowed_is_said_in_every_output(
+    deepchest, run, twin, tmp_path, without_plots
+):
     training, validation = overlap_of(twin, run)
-    words = ("evaluate", "--model", run, "--data", twin, *QUICK, "--allow-overlap")
+    words = ("evaluate", "--model", run, "--data", twin, *QUICK, MAPLESS, "--allow-overlap")
     table = deepchest(*words, "--compare-to", run, "--report", tmp_path / "r")
     assert table.code == 0, table.err
     said = f"{training} are training images"
@@ -164,7 +181,7 @@ def test_an_overlap_that_is_allowed_is_said_in_every_output(deepchest, run, twin
     assert f"--compare-to {run}: Overlap" in table.err
     document = valid(json.loads((tmp_path / "r" / "results.json").read_text()), "evaluate")
     found = document["overlap"]
-    assert (found["training"], found["validation"]) == (training, validation)
+    assert (found["training_images"], found["validation_images"]) == (training, validation)
     assert said in document["compared_to"]["caution"]
     assert document["source"] == "csv" and document["synthetic"] is None
 
@@ -174,9 +191,9 @@ def test_the_other_model_of_a_comparison_may_not_have_seen_the_images(
 ):
     """The first model was trained elsewhere; the second one on just these."""
     other = torch.load(run / "best.pt", weights_only=True)
-    other["seen"] = {name: values[:0] for name, values in other["seen"].items()}
+    other["training_images"] = {k: v[:0] for k, v in other["training_images"].items()}
     torch.save(other, tmp_path / "other.pt")
-    words = ("evaluate", "--model", tmp_path / "other.pt", "--data", twin, *QUICK)
+    words = ("evaluate", "--model", tmp_path / "other.pt", "--data", twin, *QUICK, MAPLESS)
     assert deepchest(*words).code == 0
     for more in (("--compare-to", run), ("--model", run)):
         refused = deepchest(*words, *more)
@@ -232,36 +249,38 @@ def test_synthetic_and_real_are_told_apart(
     manifest = json.loads((data / "manifest.json").read_text())
     manifest["source"]["synthetic"] = not model_is_synthetic
     (data / "manifest.json").write_text(json.dumps(manifest))
-    outcome = deepchest("evaluate", "--model", tmp_path / "model.pt", "--data", data, *QUICK)
+    outcome = deepchest(
+        "evaluate", "--model", tmp_path / "model.pt", "--data", data, *QUICK, MAPLESS
+    )
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("Warning") == 1
     assert warning in outcome.err
 
 
-def test_thresholds_and_calibration_are_stored_once(evaluate, run):
+def test_thresholds_and_calibration_are_stored_once(evaluate_anew, run):
     before = (run / "best.pt").read_bytes()
-    unstored = json.loads(evaluate("--json", "--no-store").out)
-    assert "not stored" in unstored["choices"]["note"]
+    unstored = json.loads(evaluate_anew("--json", "--no-store").out)
+    assert "not stored" in unstored["validation_fit"]["note"]
     assert (run / "best.pt").read_bytes() == before
-    first = json.loads(evaluate("--json").out)
-    assert "now stored" in first["choices"]["note"]
+    first = json.loads(evaluate_anew("--json").out)
+    assert "now stored" in first["validation_fit"]["note"]
     stored = (run / "best.pt").read_bytes()
     assert stored != before
-    second = json.loads(evaluate("--json").out)
-    assert "kept in" in second["choices"]["note"]
+    second = json.loads(evaluate_anew("--json").out)
+    assert "kept in" in second["validation_fit"]["note"]
     assert (run / "best.pt").read_bytes() == stored
     assert second["model"]["sha256"] == first["model"]["sha256"] != unstored["model"]["sha256"]
     assert second["operating_points"] == first["operating_points"] == unstored["operating_points"]
-    other = json.loads(evaluate("--json", "--calibration", "temperature").out)
-    assert "now stored" in other["choices"]["note"]
+    other = json.loads(evaluate_anew("--json", "--calibration", "temperature").out)
+    assert "now stored" in other["validation_fit"]["note"]
 
 
-def test_a_checkpoint_that_cannot_be_written_is_a_warning(evaluate, monkeypatch):
+def test_a_checkpoint_that_cannot_be_written_is_a_warning(evaluate_anew, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device", "best.pt")
 
-    monkeypatch.setattr("deepchest_cli.evaluation.material.models.store_choices", full)
-    outcome = evaluate()
+    monkeypatch.setattr("deepchest_cli.evaluation.input_from_models.store_validation_fit", full)
+    outcome = evaluate_anew()
     assert outcome.code == 0
     assert "could not be stored" in outcome.err
 
@@ -269,7 +288,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning(evaluate, monkeypatch)
 def test_nothing_is_chosen_on_the_part_that_is_scored(evaluate):
     document = json.loads(evaluate("--json", "--split", "validation").out)
     assert document["operating_points"]["findings"] == {}
-    assert "would be chosen on" in document["choices"]["note"]
+    assert "would be chosen on" in document["validation_fit"]["note"]
     assert "No operating points" in evaluate("--split", "validation").out
 
 
@@ -277,9 +296,11 @@ def test_thresholds_of_other_data_are_not_made_up(deepchest, run, nih_folder, tm
     """NIH's test part fits a model of another seed; that seed's validation part does not."""
     arguments = ("--source", nih_folder, "--data", tmp_path / "r", "--size", 32, "--seed", 5)
     assert deepchest("prepare", *arguments).code == 0
-    outcome = deepchest("evaluate", "--model", run, "--data", tmp_path / "r", *QUICK, "--json")
+    outcome = deepchest(
+        "evaluate", "--model", run, "--data", tmp_path / "r", *QUICK, MAPLESS, "--json"
+    )
     document = json.loads(outcome.out)
-    assert "not what the model was trained on" in document["choices"]["note"]
+    assert "not what the model was trained on" in document["validation_fit"]["note"]
     assert document["calibration"]["macro"]["after"] is None
 
 
@@ -293,7 +314,7 @@ def test_several_models_are_averaged(deepchest, run, shards, tmp_path):
     for models in ([run], [tmp_path / "other.pt"], [run, tmp_path / "other.pt"]):
         named = [word for model in models for word in ("--model", model)]
         folder = tmp_path / f"scores-{len(tables)}"
-        more = ("--data", shards, *QUICK, "--no-store", "--medmnist", folder)
+        more = ("--data", shards, *QUICK, MAPLESS, "--no-store", "--medmnist", folder)
         outcome = deepchest("evaluate", *named, *more, "--out", tmp_path / "out.json", "--force")
         assert outcome.code == 0, outcome.err
         tables.append(read_medmnist(next(folder.iterdir()))[1])
@@ -303,7 +324,7 @@ def test_several_models_are_averaged(deepchest, run, shards, tmp_path):
     document = valid(json.loads((tmp_path / "out.json").read_text()), "evaluate")
     assert document["model"] is None
     assert len(document["models"]) == 2
-    assert "not stored" in document["choices"]["note"]
+    assert "not stored" in document["validation_fit"]["note"]
 
 
 def test_models_of_other_findings_make_no_ensemble(deepchest, run, shards, tmp_path):
@@ -313,6 +334,12 @@ def test_models_of_other_findings_make_no_ensemble(deepchest, run, shards, tmp_p
     models = ("--model", run, "--model", tmp_path / "other.pt")
     refused = deepchest("evaluate", *models, "--data", shards)
     assert (refused.code, "other findings" in refused.err) == (2, True)
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Leave plots out of reports, where only their texts are asserted."""
+    monkeypatch.setattr("deepchest_cli.evaluation.output.folder._figures", lambda *_: {})
 
 
 FILES = (
@@ -370,7 +397,9 @@ def test_a_models_own_predictions_from_a_file_score_the_same(deepchest, reported
     assert document["findings"] == expected["findings"]
     assert document["macro"] == expected["macro"]
     assert document["labels_without_predictions"] == 60
-    assert document["choices"]["note"].startswith("There are no predictions for a validation part")
+    assert document["validation_fit"]["note"].startswith(
+        "There are no predictions for a validation split"
+    )
     assert document["baseline"]["images"] == 60
     assert "60 images of" in outcome.err
 
@@ -390,10 +419,12 @@ def files(tmp_path, nih_folder):
 
 
 def test_a_file_with_a_column_of_parts(deepchest, files):
-    outcome = deepchest("evaluate", "--predictions", files[0], "--labels", files[1], "--json")
+    outcome = deepchest(
+        "evaluate", "--predictions", files[0], "--labels", files[1], *QUICK, "--json"
+    )
     document = valid(json.loads(outcome.out), "evaluate")
     assert document["images"] == 40
-    assert document["choices"]["images"] == 40
+    assert document["validation_fit"]["images"] == 40
     point = document["operating_points"]["findings"]["Effusion"]["sensitivity_90"]
     assert point["tp"] + point["fn"] == document["findings"]["Effusion"]["positives"]
     assert document["findings"].keys() == {"Mass", "Effusion"}
@@ -440,7 +471,7 @@ def test_two_files_are_compared(deepchest, files, tmp_path):
         *(f"{line.rpartition(',')[0]},0.5" for line in lines[1:]),
     ]
     (tmp_path / "worse.csv").write_text("\n".join(worse))
-    words = ("evaluate", "--predictions", files[0], "--labels", files[1])
+    words = ("evaluate", "--predictions", files[0], "--labels", files[1], *QUICK)
     outcome = deepchest(*words, "--compare-to", tmp_path / "worse.csv")
     assert "Difference to" in outcome.out
     document = json.loads(deepchest(*words, "--compare-to", tmp_path / "worse.csv", "--json").out)
@@ -519,12 +550,14 @@ def test_the_seed_fixes_every_interval(evaluate):
     one, same, other = (evaluate("--json", "--seed", seed).out for seed in (1, 1, 2))
     one, same, other = map(json.loads, (one, same, other))
     for document in (one, same, other):  # what the first evaluation stored
-        document.pop("choices"), document.pop("model"), document.pop("models")
+        document.pop("validation_fit"), document.pop("model"), document.pop("models")
     assert one == same != other
 
 
 def test_a_single_model_may_be_named_in_a_file(deepchest, run, shards, tmp_path):
-    (tmp_path / "c.toml").write_text(f'model = "{run}"\ndata = "{shards}"\nreplicates = 5\n')
+    (tmp_path / "c.toml").write_text(
+        f'model = "{run}"\ndata = "{shards}"\nbootstrap_replicates = 5\n'
+    )
     outcome = deepchest("evaluate", "--config", tmp_path / "c.toml", "--json")
     assert json.loads(outcome.out)["bootstrap_replicates"] == 5
 
@@ -550,7 +583,7 @@ def test_medmnists_parts_are_told_apart(deepchest, tmp_path):
     more = ("--validation", paths["val"], "--compare-to", paths["test"], "--json")
     outcome = deepchest("evaluate", *words, *more)
     document = valid(json.loads(outcome.out), "evaluate")
-    assert document["choices"]["images"] == 60
+    assert document["validation_fit"]["images"] == 60
     assert document["compared_to"]["macro"]["auroc"]["difference"] == 0
     assert document["label_version"] == "2017"
 
@@ -578,24 +611,17 @@ def test_labels_that_know_nothing_of_the_patients(deepchest, tmp_path):
     assert "Spine" in deepchest("evaluate", *words, *QUICK).out.split("Undefined")[1]
 
 
-def test_choices_that_cannot_be_read_are_made_anew(evaluate, run):
+def test_a_fit_that_cannot_be_read_is_made_anew(evaluate_anew, run):
     content = torch.load(run / "best.pt", weights_only=True)
-    torch.save({**content, "choices": {"of": "another version"}}, run / "best.pt")
-    assert "now stored" in json.loads(evaluate("--json").out)["choices"]["note"]
+    torch.save({**content, "validation_fit": {"of": "another version"}}, run / "best.pt")
+    assert "now stored" in json.loads(evaluate_anew("--json").out)["validation_fit"]["note"]
 
 
 def test_a_report_that_cannot_be_drawn_leaves_the_earlier_one(
     deepchest, files, tmp_path, monkeypatch
 ):
-    words = (
-        "evaluate",
-        "--predictions",
-        files[0],
-        "--labels",
-        files[1],
-        "--report",
-        tmp_path / "r",
-    )
+    words = ("--predictions", files[0], "--labels", files[1], "--report", tmp_path / "r")
+    words = ("evaluate", *words, *QUICK)
     assert deepchest(*words).code == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
 
@@ -645,7 +671,9 @@ def test_parts_of_medmnist_are_told_by_their_names(deepchest, tmp_path):
 
 
 def test_published_means_do_not_stand_beside_fewer_findings(deepchest, files):
-    outcome = deepchest("evaluate", "--predictions", files[0], "--labels", files[1], "--json")
+    outcome = deepchest(
+        "evaluate", "--predictions", files[0], "--labels", files[1], *QUICK, "--json"
+    )
     assert json.loads(outcome.out)["references"]["rows"] == []
 
 
@@ -659,7 +687,7 @@ def test_data_that_are_not_there_are_looked_for_where_the_model_was_trained(
     assert f"The model was trained on {shards}: --data {shards}" in outcome.err
 
 
-def test_warnings_stand_in_every_output(deepchest, files, tmp_path):
+def test_warnings_stand_in_every_output(deepchest, files, tmp_path, without_plots):
     lines = files[0].read_text().splitlines()
     (tmp_path / "flat.csv").write_text(
         "\n".join([lines[0], *(f"{line.rpartition(',')[0]},0.5" for line in lines[1:])])
@@ -687,7 +715,7 @@ def test_patients_of_a_files_training_rows_are_refused_unless_allowed(deepchest,
     assert refused.code == 2
     assert "of 20 images to score, 20 show patients of the training" in refused.err
     allowed = deepchest(*words, "--allow-overlap", "--json")
-    assert valid(json.loads(allowed.out), "evaluate")["overlap"]["patients"] == 20
+    assert valid(json.loads(allowed.out), "evaluate")["overlap"]["shared_patients"] == 20
     assert "optimistic" in allowed.err
     training = deepchest(*words, "--split", "train")
     assert (training.code, "These are training images" in training.err) == (0, True)
@@ -706,12 +734,12 @@ def test_a_model_counts_once_in_an_ensemble(deepchest, run, shards, tmp_path):
     assert (refused.code, "is the same model as" in refused.err) == (2, True)
 
 
-def test_choices_of_another_model_are_made_anew(evaluate, run):
-    evaluate()
+def test_the_fit_of_another_model_is_made_anew(evaluate_anew, run):
+    evaluate_anew()
     content = torch.load(run / "best.pt", weights_only=True)
-    content["choices"]["source"] = "0" * 64
+    content["validation_fit"]["source"] = "0" * 64
     torch.save(content, run / "best.pt")
-    assert "now stored" in json.loads(evaluate("--json").out)["choices"]["note"]
+    assert "now stored" in json.loads(evaluate_anew("--json").out)["validation_fit"]["note"]
 
 
 def test_findings_that_a_model_does_not_predict_are_named(deepchest, run, shards, tmp_path):
@@ -723,6 +751,8 @@ def test_findings_that_a_model_does_not_predict_are_named(deepchest, run, shards
         for name, value in content["tensors"].items()
     }
     torch.save(content, tmp_path / "fewer.pt")
-    outcome = deepchest("evaluate", "--model", tmp_path / "fewer.pt", "--data", shards, *QUICK)
+    outcome = deepchest(
+        "evaluate", "--model", tmp_path / "fewer.pt", "--data", shards, *QUICK, MAPLESS
+    )
     assert outcome.code == 0, outcome.err
     assert "Not predicted: Hernia." in outcome.err

@@ -59,22 +59,25 @@ def test_paths_on_stdin(predict, images, monkeypatch):
     assert [image["path"] for image in document["images"]] == [str(images[3]), str(images[1])]
 
 
-@pytest.mark.parametrize(
-    ("mode", "suffix"),
-    [
-        *((mode, "png") for mode in ("L", "RGB", "RGBA", "LA", "P", "1", "I;16")),
-        *((mode, "jpg") for mode in ("L", "RGB", "CMYK")),
-    ],
-)
-def test_any_mode_and_size(predict, tmp_path, mode, suffix):
+MODES = [
+    *((mode, "png") for mode in ("L", "RGB", "RGBA", "LA", "P", "1", "I;16")),
+    *((mode, "jpg") for mode in ("L", "RGB", "CMYK")),
+]
+
+
+def test_any_mode_and_size(predict, tmp_path):
     gray = np.random.default_rng(0).integers(0, 255, (70, 41), dtype=np.uint8)
     deep = Image.fromarray(gray.astype(np.uint16) * 257)
-    image = deep if mode == "I;16" else Image.fromarray(gray).convert(mode)
-    image.save(tmp_path / f"image.{suffix}")
-    outcome = predict(tmp_path / f"image.{suffix}", "--json")
-    probabilities = json.loads(outcome.out)["images"][0]["probabilities"]
-    assert len(probabilities) == 14
-    assert all(0 < value < 1 for value in probabilities.values())
+    paths = []
+    for number, (mode, suffix) in enumerate(MODES):
+        image = deep if mode == "I;16" else Image.fromarray(gray).convert(mode)
+        paths.append(tmp_path / f"{number}.{suffix}")
+        image.save(paths[-1])
+    images = json.loads(predict(*paths, "--json").out)["images"]
+    assert len(images) == len(MODES)
+    for image in images:
+        assert len(image["probabilities"]) == 14
+        assert all(0 < value < 1 for value in image["probabilities"].values())
 
 
 def test_bad_files_do_not_stop_the_others(predict, images, tmp_path):
@@ -101,7 +104,7 @@ def test_without_images_or_model(deepchest, predict, tmp_path, images):
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    """A model with operating points and calibration, and four pictures."""
+    """A model with operating points and calibration, and four images."""
     root = tmp_path_factory.mktemp("known")
     (root / "images").mkdir()
     for number, image in enumerate(chest_like(4, 48, seed=7)):
@@ -109,7 +112,7 @@ def known(tmp_path_factory):
     return make_model(root / "run"), root / "images"
 
 
-def test_what_is_said_of_a_model_that_knows_little(predict, images):
+def test_what_a_model_lacks_is_warned_of(predict, images):
     outcome = predict(images[0])
     assert "probabilities are raw, and nothing is flagged" in outcome.err
     assert "evaluate" in outcome.err
@@ -138,7 +141,7 @@ def test_top_names_the_most_probable(deepchest, known):
     assert "3.png" in deepchest(*command).out
 
 
-def test_warnings_are_spelled_out_for_people_and_counted_for_programs(deepchest, known, tmp_path):
+def test_warnings_are_printed_for_people_and_counted_for_programs(deepchest, known, tmp_path):
     model, images = known
     picture = np.asarray(Image.open(images / "0.png"))
     Image.fromarray(255 - picture).save(tmp_path / "inverted.png")

@@ -1,22 +1,26 @@
 import numpy as np
 import pytest
 
-from deepchest_cli.evaluation.baseline import describe, metadata_baseline, metadata_probabilities
+from deepchest_cli.evaluation.baseline import (
+    metadata_baseline,
+    metadata_features,
+    metadata_probabilities,
+)
 from deepchest_cli.evaluation.bootstrap import resample_patients
 
 
-def with_labels(cases, column, labels):
-    cases.predictions.labels[:, column] = labels
-    return cases
+def with_labels(scored, column, labels):
+    scored.predictions.labels[:, column] = labels
+    return scored
 
 
-def test_what_follows_from_view_is_found_and_what_does_not_is_not(make_cases):
-    learned, cases = make_cases(2000, seed=1), make_cases(2000, seed=2)
+def test_what_follows_from_view_is_found_and_what_does_not_is_not(make_scored_images):
+    training, scored = make_scored_images(2000, seed=1), make_scored_images(2000, seed=2)
     chance = np.random.default_rng(0)
-    for one in (learned, cases):
+    for one in (training, scored):
         with_labels(one, 0, chance.random(2000) < np.where(one.view == "AP", 0.4, 0.1))
-    draws = resample_patients(cases.predictions.patient_id, 50, seed=0)
-    found = metadata_baseline(learned, cases, draws)
+    draws = resample_patients(scored.predictions.patient_id, 50, seed=0)
+    found = metadata_baseline(training, scored, draws)
     mass, edema = (found["findings"][name] for name in ("Mass", "Edema"))
     assert mass["low"] > 0.6
     assert edema["low"] < 0.5 < edema["high"] + 0.02
@@ -24,16 +28,18 @@ def test_what_follows_from_view_is_found_and_what_does_not_is_not(make_cases):
     assert (found["images"], found["patients"]) == (2000, 1000)
 
 
-def test_too_few_positives_make_no_model(make_cases):
-    learned = with_labels(make_cases(seed=1), 1, np.arange(400) < 9)
-    found = metadata_probabilities(learned, make_cases())
+def test_too_few_positives_make_no_model(make_scored_images):
+    training = with_labels(make_scored_images(seed=1), 1, np.arange(400) < 9)
+    found = metadata_probabilities(training, make_scored_images())
     assert np.isfinite(found[:, 0]).all()
     assert np.isnan(found[:, 1]).all()
 
 
-def test_unknown_metadata_are_columns_of_their_own(make_cases):
-    cases = make_cases(4, age=np.array([50, np.nan, 60, 0]), view=np.array(["AP", "PA", "", "LL"]))
-    inputs = describe(cases)
+def test_unknown_metadata_are_columns_of_their_own(make_scored_images):
+    scored = make_scored_images(
+        4, age=np.array([50, np.nan, 60, 0]), view=np.array(["AP", "PA", "", "LL"])
+    )
+    inputs = metadata_features(scored)
     assert np.isfinite(inputs).all()
     assert inputs[:, 2].tolist() == [0, 1, 0, 0]
     assert inputs[:, 5].tolist() == [0, 0, 1, 1]
@@ -43,9 +49,9 @@ def test_nihs_floor(real_data, tmp_path):
     """Published nowhere, but computed independently: 0.605 over the findings, Hernia 0.848."""
     import gzip
 
-    from deepchest_cli.evaluation.cases import Cases
     from deepchest_cli.evaluation.predictions import Predictions
     from deepchest_cli.evaluation.reading.labels import read_labels
+    from deepchest_cli.evaluation.scored_images import ScoredImages
 
     path = tmp_path / "Data_Entry_2017_v2020.csv"
     path.write_bytes(
@@ -64,7 +70,9 @@ def test_nihs_floor(real_data, tmp_path):
             labels.patient_id[rows],
         )
         parts.append(
-            Cases(table, labels.images[rows], labels.age[rows], labels.sex[rows], labels.view[rows])
+            ScoredImages(
+                table, labels.images[rows], labels.age[rows], labels.sex[rows], labels.view[rows]
+            )
         )
     draws = resample_patients(parts[1].predictions.patient_id, 0, seed=0)
     found = metadata_baseline(*parts, draws)

@@ -4,10 +4,10 @@ from scipy.stats import norm, t
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
 from deepchest_cli.evaluation.bootstrap import (
-    carriers,
     effective_patients,
     interval,
     patients_with,
+    rarer_class_patients,
     resample_patients,
     resampled,
 )
@@ -31,7 +31,7 @@ def test_a_weighted_metric_is_that_of_the_table_drawn_again(metric):
         ("a", "b", "c"), tied, labels, np.ones_like(labels), random.integers(0, 60, 200)
     )
     draws = resample_patients(table.patient_id, 40, seed=0)
-    weights = np.concatenate(list(draws.image_weights())).astype(int)
+    weights = draws.counts[:, draws.rows]
     found = resampled(metric, table, draws)
     for replicate, counts in enumerate(weights):
         again = np.repeat(np.arange(200), counts)
@@ -68,7 +68,7 @@ def test_unknown_labels_have_no_weight():
     scores, patients = random.random((100, 1)), random.integers(0, 30, 100)
     draws = resample_patients(patients, 20, seed=0)
     found = resampled("auroc", Predictions(("a",), scores, labels, known, patients), draws)
-    for replicate, counts in enumerate(np.concatenate(list(draws.image_weights())).astype(int)):
+    for replicate, counts in enumerate(draws.counts[:, draws.rows]):
         again = np.repeat(np.arange(100), counts * known[:, 0])
         expected = roc_auc_score(labels[again, 0], scores[again, 0])
         assert found[replicate, 0] == pytest.approx(expected, rel=0, abs=1e-12)
@@ -101,7 +101,7 @@ def coverage(patients_of, repetitions=300, patients=120):
         scores = 1 / (1 + np.exp(-shift))[:, None]
         table = Predictions(("a",), scores, labels, np.ones_like(labels), patients_of(owner))
         draws = resample_patients(table.patient_id, 200, seed=repetition)
-        found = interval(resampled("auroc", table, draws)[:, 0], carriers(table, 0))
+        found = interval(resampled("auroc", table, draws)[:, 0], rarer_class_patients(table, 0))
         held += found.low <= TRUE <= found.high
     return held / repetitions
 

@@ -5,13 +5,14 @@ from sklearn.linear_model import LogisticRegression
 
 from deepchest_cli.evaluation.calibration import (
     Scaling,
-    calibration_figures,
+    calibration_metrics,
     expected_calibration_error,
     fit_scaling,
-    logits_of,
     reliability,
     slope_and_intercept,
 )
+from deepchest_cli.evaluation.metrics import SMALLEST
+from deepchest_cli.model.logistic import logit
 
 
 def drawn(images=4000, slope=1.0, intercept=0.0, seed=0):
@@ -46,7 +47,7 @@ def test_calibrated_probabilities_have_slope_one_and_intercept_zero():
 def test_slope_is_that_of_a_logistic_regression():
     labels, probabilities = drawn(slope=0.5, intercept=1)
     model = LogisticRegression(C=np.inf, tol=1e-10, solver="newton-cholesky")
-    model.fit(logits_of(probabilities)[:, None], labels)
+    model.fit(logit(probabilities, SMALLEST)[:, None], labels)
     scaling = fit_scaling(labels, probabilities, "platt")
     assert scaling.slope == pytest.approx(model.coef_[0, 0], abs=1e-6)
     assert scaling.intercept == pytest.approx(model.intercept_[0], abs=1e-6)
@@ -59,8 +60,8 @@ def test_platt_undoes_what_weighted_positives_do():
     weighted = Scaling(1, np.log(8)).applied(probabilities)
     scaling = fit_scaling(labels, weighted, "platt")
     assert scaling.intercept == pytest.approx(-np.log(8), abs=0.15)
-    before = calibration_figures(labels, weighted)
-    after = calibration_figures(labels, scaling.applied(weighted))
+    before = calibration_metrics(labels, weighted)
+    after = calibration_metrics(labels, scaling.applied(weighted))
     cooled = fit_scaling(labels, weighted, "temperature")
     assert cooled.intercept == 0
     assert after["ece"] < 0.01 < before["ece"]
@@ -104,12 +105,12 @@ def test_inverted_scores_are_left():
 
 
 def test_certain_probabilities_stay_finite():
-    assert np.isfinite(logits_of(np.array([0.0, 1.0]))).all()
+    assert np.isfinite(logit(np.array([0.0, 1.0]), SMALLEST)).all()
     assert np.isfinite(Scaling(2, 1).applied(np.array([0.0, 1.0]))).all()
 
 
 def test_without_a_positive_slope_and_skill_are_undefined():
-    found = calibration_figures(np.zeros(5, np.uint8), np.full(5, 0.1))
+    found = calibration_metrics(np.zeros(5, np.uint8), np.full(5, 0.1))
     assert np.isnan([found["slope"], found["intercept"], found["brier_skill"]]).all()
     assert found["ece"] == pytest.approx(0.1)
 

@@ -4,9 +4,9 @@ import pytest
 
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.evaluation.compatibility import (
-    is_own,
-    may_share_images,
-    same_numbers,
+    is_training_data_set,
+    names_are_comparable,
+    same_patient_numbers,
     same_patients,
     split_changes,
 )
@@ -29,13 +29,13 @@ def of_kind(dataset, kind):
 def test_the_same_split_of_the_same_source_fits(shards):
     dataset = open_dataset(shards)
     assert split_changes(origin(dataset), dataset, "validation") == []
-    assert is_own(origin(dataset), dataset)
+    assert is_training_data_set(origin(dataset), dataset)
 
 
 def test_a_fold_is_another_split_of_the_same_data(shards):
     dataset = open_dataset(shards)
     fold = origin(dataset.folded(0, 3))
-    assert not is_own(fold, dataset)
+    assert not is_training_data_set(fold, dataset)
     assert split_changes(fold, dataset, "test") == ["split_scheme"]
 
 
@@ -60,7 +60,7 @@ def source(kind, sha="a", synthetic=False, patients=True):
     }  # fmt: skip
 
 
-SOURCES = {  # two sources: same patients, same numbers, may share images
+SOURCES = {  # two sources: same patients, same patient numbers, comparable names
     "the public set": (source("nih"), source("nih", "b"), (True, True, True)),
     "its arrays": (source("nih"), source("chestmnist", "b", patients=False), (True, False, True)),
     "another public set": (source("nih"), source("padchest", "b"), (False, False, False)),
@@ -80,5 +80,5 @@ SOURCES = {  # two sources: same patients, same numbers, may share images
 def test_what_two_sources_have_in_common(name):
     one, other, expected = SOURCES[name]
     for pair in ((one, other), (other, one)):
-        found = (same_patients(*pair), same_numbers(*pair), may_share_images(*pair))
+        found = (same_patients(*pair), same_patient_numbers(*pair), names_are_comparable(*pair))
         assert found == expected

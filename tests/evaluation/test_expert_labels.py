@@ -5,7 +5,7 @@ import pytest
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import resample_patients
-from deepchest_cli.evaluation.expert_labels import clean_labels, read_expert_labels
+from deepchest_cli.evaluation.expert_labels import expert_label_results, read_expert_labels
 
 
 @pytest.fixture
@@ -21,15 +21,17 @@ def expert_labels(tmp_path):
 HEADER = "Image Index,Fracture,Pneumothorax,Airspace opacity,Nodule or mass,Set Id\n"
 
 
-def test_covered_findings_count_by_their_highest_probability(expert_labels, make_cases):
-    cases = make_cases(8)
-    cases.predictions.labels[:] = [[1, 0], [0, 1], [0, 0], [1, 1], [0, 0], [0, 0], [0, 0], [0, 0]]
-    cases.predictions.probabilities[:4] = [[0.9, 0.1], [0.1, 0.8], [0.2, 0.3], [0.1, 0.1]]
-    object.__setattr__(cases.predictions, "findings", ("Nodule", "Mass"))
-    rows = zip(cases.image_index[:4], ("YES", "YES", "NO", "NO"), strict=True)
+def test_findings_under_one_label_count_by_their_highest_probability(
+    expert_labels, make_scored_images
+):
+    scored = make_scored_images(8)
+    scored.predictions.labels[:] = [[1, 0], [0, 1], [0, 0], [1, 1], [0, 0], [0, 0], [0, 0], [0, 0]]
+    scored.predictions.probabilities[:4] = [[0.9, 0.1], [0.1, 0.8], [0.2, 0.3], [0.1, 0.1]]
+    object.__setattr__(scored.predictions, "findings", ("Nodule", "Mass"))
+    rows = zip(scored.image_index[:4], ("YES", "YES", "NO", "NO"), strict=True)
     text = HEADER + "".join(f"{name}.png,NO,NO,NO,{answer},test\n" for name, answer in rows)
-    draws = resample_patients(cases.predictions.patient_id, 20, seed=0)
-    found = clean_labels(expert_labels(text), cases, draws)["findings"]
+    draws = resample_patients(scored.predictions.patient_id, 20, seed=0)
+    found = expert_label_results(expert_labels(text), scored, draws)["findings"]
     assert found.keys() == {"Nodule or mass"}
     entry = found["Nodule or mass"]
     assert (entry["images"], entry["positives"], entry["nih_positives"]) == (4, 2, 3)
@@ -38,10 +40,12 @@ def test_covered_findings_count_by_their_highest_probability(expert_labels, make
     assert entry["nih_sensitivity"]["value"] == 1
 
 
-def test_nothing_in_common_is_said(expert_labels, make_cases):
+def test_nothing_in_common_is_said(expert_labels, make_scored_images):
     with pytest.raises(UsageError, match="None of the scored images"):
         draws = resample_patients(np.arange(2), 2, seed=0)
-        clean_labels(expert_labels(HEADER + "x.png,NO,NO,NO,NO,test\n"), make_cases(2), draws)
+        expert_label_results(
+            expert_labels(HEADER + "x.png,NO,NO,NO,NO,test\n"), make_scored_images(2), draws
+        )
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from deepchest_cli.evaluation.operating_points import (
     RULES,
     choose_thresholds,
     confusion,
+    rate_counts,
     rate_curve,
-    rate_parts,
 )
 
 
@@ -67,12 +67,12 @@ def test_no_threshold_where_no_specificity_will_do():
 
 def test_rates_are_scikit_learns(sample):
     labels, scores = sample
-    called = scores >= 0.3
-    parts, wholes = rate_parts(labels, called)
-    sensitivity, specificity, ppv, npv = parts.sum(axis=0) / wholes.sum(axis=0)
-    assert sensitivity == pytest.approx(recall_score(labels, called), abs=1e-12)
-    assert specificity == pytest.approx(recall_score(labels, called, pos_label=0), abs=1e-12)
-    assert ppv == pytest.approx(precision_score(labels, called), abs=1e-12)
-    assert npv == pytest.approx(precision_score(labels, called, pos_label=0), abs=1e-12)
-    tn, fp, fn, tp = confusion_matrix(labels, called).ravel()
-    assert confusion(labels, called) == {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
+    positive = scores >= 0.3
+    numerators, denominators = rate_counts(labels, positive)
+    sensitivity, specificity, ppv, npv = numerators.sum(axis=0) / denominators.sum(axis=0)
+    assert sensitivity == pytest.approx(recall_score(labels, positive), abs=1e-12)
+    assert specificity == pytest.approx(recall_score(labels, positive, pos_label=0), abs=1e-12)
+    assert ppv == pytest.approx(precision_score(labels, positive), abs=1e-12)
+    assert npv == pytest.approx(precision_score(labels, positive, pos_label=0), abs=1e-12)
+    tn, fp, fn, tp = confusion_matrix(labels, positive).ravel()
+    assert confusion(labels, positive) == {"tp": tp, "fp": fp, "fn": fn, "tn": tn}

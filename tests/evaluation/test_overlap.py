@@ -6,11 +6,15 @@ import torch
 
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.overlap import find_overlap, joined, refuse_overlap
-from deepchest_cli.evaluation.overlap_text import comparison, statement
+from deepchest_cli.evaluation.overlap import (
+    MASKS,
+    find_overlap,
+    no_overlap_note,
+    overlap_warning,
+    refuse_overlap,
+    union_of,
+)
 from deepchest_cli.model.checkpoint import load_model
-
-COUNTS = ("training", "validation", "named", "patients", "alike")
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +40,13 @@ def changed(dataset, kind="nih", pixels=False, names=False, patients=False, **so
         columns["image_index"] = np.array([f"x{i}.png" for i in range(count)])
     if patients:
         columns["patient_id"] = np.arange(count) + 1000
-    digests = np.array([f"{i:032x}".encode() for i in range(count)])
+    hashes = np.array([f"{i:032x}".encode() for i in range(count)])
     return replace(
         dataset,
         manifest=manifest,
         sha256="0" * 64,
         columns=columns,
-        pixel_hash=digests if pixels else dataset.pixel_hash,
+        digest=hashes if pixels else dataset.pixel_hash,
     )
 
 
@@ -53,14 +57,14 @@ def found(model, dataset, split="test", rows=None):
 
 def counts(overlap):
     plain = overlap.to_plain()
-    return tuple(plain[name] for name in COUNTS)
+    return tuple(plain[name] for name in MASKS)
 
 
 def test_the_models_own_test_split_has_nothing_in_common_with_it(model, own):
     overlap = found(model, own, rows=own.rows("test"))
     assert counts(overlap) == (0, 0, 0, 0, 0)
-    assert statement(overlap.to_plain(), 20, "test") == ""
-    assert comparison(overlap.to_plain()) == ""
+    assert overlap_warning(overlap.to_plain(), 20, "test") == ""
+    assert no_overlap_note(overlap.to_plain()) == ""
     refuse_overlap(overlap, model, own)
 
 
@@ -68,9 +72,11 @@ def test_the_models_own_test_split_has_nothing_in_common_with_it(model, own):
 def test_the_models_own_images_are_said_and_not_refused(model, own, split):
     rows = own.rows(split)
     overlap = found(model, own, split, rows)
-    assert overlap.to_plain()["training" if split == "train" else split] == len(rows)
+    assert overlap.to_plain()["training_images" if split == "train" else f"{split}_images"] == len(
+        rows
+    )
     refuse_overlap(overlap, model, own)
-    assert statement(overlap.to_plain(), len(rows), split)
+    assert overlap_warning(overlap.to_plain(), len(rows), split)
 
 
 def test_equal_pixels_across_the_splits_of_the_own_data_are_said(model, own):
@@ -80,7 +86,7 @@ def test_equal_pixels_across_the_splits_of_the_own_data_are_said(model, own):
     digest[test[:3]] = digest[own.rows("train")[:3]]
     overlap = found(model, replace(own, pixel_hash=digest), rows=test)
     refuse_overlap(overlap, model, own)
-    assert "of 20 images, 3 are training images" in statement(overlap.to_plain(), 20, "test")
+    assert "of 20 images, 3 are training images" in overlap_warning(overlap.to_plain(), 20, "test")
 
 
 def sizes(own):
@@ -88,18 +94,24 @@ def sizes(own):
 
 
 ELSEWHERE = {  # what is other: and which masks find the training and validation images
-    "a table of the same files": ({"kind": "csv"}, ("training", "validation")),
+    "a table of the same files": ({"kind": "csv"}, ("training_images", "validation_images")),
     "names and patients, too": (
         {"kind": "csv", "names": True, "patients": True},
-        ("training", "validation"),
+        ("training_images", "validation_images"),
     ),
-    "the same set of NIH's": ({}, ("training", "validation")),
-    "resized files": ({"kind": "csv", "pixels": True}, ("named", "patients")),
-    "resized files of NIH's": ({"pixels": True}, ("named", "patients")),
-    "resized files under other names": ({"pixels": True, "names": True}, ("patients", "patients")),
+    "the same set of NIH's": ({}, ("training_images", "validation_images")),
+    "resized files": (
+        {"kind": "csv", "pixels": True},
+        ("same_name_and_patient", "shared_patients"),
+    ),
+    "resized files of NIH's": ({"pixels": True}, ("same_name_and_patient", "shared_patients")),
+    "resized files under other names": (
+        {"pixels": True, "names": True},
+        ("shared_patients", "shared_patients"),
+    ),
     "resized files, patients unknown": (
         {"kind": "csv", "pixels": True, "patients": True},
-        ("alike", None),
+        ("same_name_only", None),
     ),
     "other images, numbered alike": ({"kind": "csv", "pixels": True, "names": True}, (None, None)),
     "another public set, named alike": ({"kind": "padchest", "pixels": True}, (None, None)),
@@ -112,32 +124,32 @@ def test_images_from_elsewhere(model, own, name):
     changes, (of_training, of_validation) = ELSEWHERE[name]
     dataset = changed(own, **changes)
     overlap = found(model, dataset)
-    expected = dict.fromkeys(COUNTS, 0)
+    expected = dict.fromkeys(MASKS, 0)
     for mask, size in zip((of_training, of_validation), sizes(own), strict=True):
         if mask:
             expected[mask] += size
     assert counts(overlap) == tuple(expected.values())
-    if {of_training, of_validation} <= {None, "alike"}:
+    if {of_training, of_validation} <= {None, "same_name_only"}:
         refuse_overlap(overlap, model, dataset)
     else:
         with pytest.raises(UsageError, match="Of 80 images to score, ") as error:
             refuse_overlap(overlap, model, dataset)
         assert "--allow-overlap" in error.value.hint
-        said = statement(overlap.to_plain(), 80, "test")
+        said = overlap_warning(overlap.to_plain(), 80, "test")
         assert "of 80 images" in said and "optimistic" in said
 
 
 def test_what_was_compared_is_said_where_nothing_is_found(model, own):
     rows = own.rows("test")
     texts = {
-        "nor does one show a patient": {},
+        "none shows a patient": {},
         "whether they share patients is not known": {"kind": "csv"},
         "they are of another source": {"kind": "padchest"},
     }
     for text, changes in texts.items():
         plain = found(model, changed(own, pixels=True, names=True, **changes), rows=rows).to_plain()
-        assert statement(plain, 20, "test") == ""
-        assert text in comparison(plain)
+        assert overlap_warning(plain, 20, "test") == ""
+        assert text in no_overlap_note(plain)
 
 
 def test_patients_are_compared_where_trained_images_have_the_same(model, own):
@@ -152,14 +164,14 @@ def test_patients_are_compared_where_trained_images_have_the_same(model, own):
 
 def test_names_that_many_images_share_tell_nothing(model, own):
     """CheXpert's are view1_frontal.jpg in every study."""
-    names = np.array([model.seen["names"][0]])
-    alike = replace(model, seen={**model.seen, "names": names})
+    names = np.array([model.training_images["names"][0]])
+    alike = replace(model, training_images={**model.training_images, "names": names})
     assert counts(found(alike, changed(own, pixels=True, kind="csv"))) == (0, 0, 0, 0, 0)
 
 
 def without_hashes(model, data="gone"):
     config = {**model.origin["config"], "data": data}
-    return replace(model, seen=None, origin={**model.origin, "config": config})
+    return replace(model, training_images=None, origin={**model.origin, "config": config})
 
 
 def test_without_hashes_the_models_own_data_are_asked(model, own):
@@ -168,7 +180,9 @@ def test_without_hashes_the_models_own_data_are_asked(model, own):
     bare = without_hashes(model, str(own.folder))
     assert counts(found(bare, dataset)) == counts(found(model, dataset))
     fold = {**bare.origin, "settings": {**bare.origin["settings"], "split_scheme": "fold 1 of 3"}}
-    assert not found(replace(bare, origin=fold), dataset).checked  # other images of the same data
+    assert not found(
+        replace(bare, origin=fold), dataset
+    ).pixel_hashes_compared  # other images of the same data
 
 
 def test_without_hashes_the_split_decides(model, own):
@@ -176,13 +190,15 @@ def test_without_hashes_the_split_decides(model, own):
     other = replace(own, sha256="0" * 64)
     overlap = found(bare, other, rows=own.rows("test"))
     refuse_overlap(overlap, bare, other)
-    assert "could not be checked" in statement(overlap.to_plain(), 20, "test")
+    assert "could not be checked" in overlap_warning(overlap.to_plain(), 20, "test")
     settings = {**own.manifest["settings"], "seed": 9}
     other = replace(other, manifest={**own.manifest, "settings": settings})
     overlap = found(bare, other, "validation")
     with pytest.raises(UsageError, match=r"\(seed\): it may hold trained patients"):
         refuse_overlap(overlap, bare, other)
-    assert "trained patients may be among them" in statement(overlap.to_plain(), 9, "validation")
+    assert "trained patients may be among them" in overlap_warning(
+        overlap.to_plain(), 9, "validation"
+    )
 
 
 def test_another_split_of_the_same_patients_is_fit_where_none_was_trained_on(model, own):
@@ -191,8 +207,8 @@ def test_another_split_of_the_same_patients_is_fit_where_none_was_trained_on(mod
     fit = found(model, other, rows=own.rows("test"))
     refuse_overlap(fit, model, other)
     assert counts(fit) == (0, 0, 0, 0, 0)
-    kept = {k: v for k, v in model.seen.items() if k != "patients"}
-    old = replace(without_hashes(model), seen=kept)
+    kept = {k: v for k, v in model.training_images.items() if k != "patients"}
+    old = replace(without_hashes(model), training_images=kept)
     with pytest.raises(UsageError, match="does not tell which they are"):  # of an earlier version
         refuse_overlap(found(old, other, rows=own.rows("test")), old, other)
 
@@ -201,9 +217,11 @@ def test_several_models_count_together(model, own):
     dataset = changed(own, kind="csv")
     none = np.array([], dtype=np.int64)
     halves = [
-        replace(model, seen={**model.seen, "training": part, "validation": none})
-        for part in np.array_split(model.seen["training"], 2)
+        replace(
+            model, training_images={**model.training_images, "training": part, "validation": none}
+        )
+        for part in np.array_split(model.training_images["training"], 2)
     ]
-    both = joined([found(one, dataset) for one in halves])
+    both = union_of([found(one, dataset) for one in halves])
     assert counts(both)[:2] == (sizes(own)[0], 0)
-    assert both.checked and not both.own_data
+    assert both.pixel_hashes_compared and not both.is_training_data_set

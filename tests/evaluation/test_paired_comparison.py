@@ -9,77 +9,78 @@ from deepchest_cli.evaluation.reading.scores import Scores
 NAMES = ("one.csv", "other.csv")
 
 
-def scores_of(cases, probabilities=None, findings=None):
-    table = cases.predictions
+def scores_of(scored, probabilities=None, findings=None):
+    table = scored.predictions
     values = table.probabilities if probabilities is None else probabilities
-    return Scores("other.csv", cases.image_index, findings or table.findings, values)
+    return Scores("other.csv", scored.image_index, findings or table.findings, values)
 
 
-def draws_of(cases, replicates=300):
-    return resample_patients(cases.predictions.patient_id, replicates, seed=0)
+def draws_of(scored, replicates=300):
+    return resample_patients(scored.predictions.patient_id, replicates, seed=0)
 
 
-def test_a_model_is_no_better_than_itself(make_cases):
-    cases = make_cases()
-    found = compare(cases, paired_with(cases, scores_of(cases), NAMES), draws_of(cases))
+def test_a_model_is_no_better_than_itself(make_scored_images):
+    scored = make_scored_images()
+    found = compare(scored, paired_with(scored, scores_of(scored), NAMES), draws_of(scored))
     for row in (found["macro"]["auroc"], found["findings"]["Mass"]["average_precision"]):
         assert (row["difference"], row["low"], row["high"]) == (0, 0, 0)
         assert (row["p_holm"], row["verdict"]) == (1, "inconclusive")
 
 
-def test_order_of_images_and_findings_does_not_matter(make_cases):
-    cases, other = make_cases(), make_cases(seed=5).predictions.probabilities
-    plain = scores_of(cases, other)
-    order = np.random.default_rng(0).permutation(len(cases))
-    mixed = Scores("x", cases.image_index[order], ("Edema", "Mass"), other[order][:, ::-1])
+def test_order_of_images_and_findings_does_not_matter(make_scored_images):
+    scored, other = make_scored_images(), make_scored_images(seed=5).predictions.probabilities
+    plain = scores_of(scored, other)
+    order = np.random.default_rng(0).permutation(len(scored))
+    mixed = Scores("x", scored.image_index[order], ("Edema", "Mass"), other[order][:, ::-1])
     one, two = (
-        compare(cases, paired_with(cases, s, NAMES), draws_of(cases)) for s in (plain, mixed)
+        compare(scored, paired_with(scored, s, NAMES), draws_of(scored)) for s in (plain, mixed)
     )
     assert one == two
 
 
-def test_pairing_tells_what_separate_intervals_cannot(make_cases):
-    cases = make_cases()
-    noise = np.random.default_rng(1).normal(0, 0.4, cases.predictions.probabilities.shape)
-    logits = np.log(cases.predictions.probabilities / (1 - cases.predictions.probabilities))
-    worse = paired_with(cases, scores_of(cases, 1 / (1 + np.exp(-logits - noise))), NAMES)
-    draws = draws_of(cases)
-    row = compare(cases, worse, draws)["macro"]["auroc"]
+def test_pairing_tells_what_separate_intervals_cannot(make_scored_images):
+    scored = make_scored_images()
+    noise = np.random.default_rng(1).normal(0, 0.4, scored.predictions.probabilities.shape)
+    logits = np.log(scored.predictions.probabilities / (1 - scored.predictions.probabilities))
+    worse = paired_with(scored, scores_of(scored, 1 / (1 + np.exp(-logits - noise))), NAMES)
+    draws = draws_of(scored)
+    row = compare(scored, worse, draws)["macro"]["auroc"]
     assert row["verdict"] == "better"
     assert 0 < row["low"] < row["difference"] < row["high"]
     alone = [
-        interval(resampled("auroc", c.predictions, draws).mean(axis=1), 200) for c in (cases, worse)
+        interval(resampled("auroc", c.predictions, draws).mean(axis=1), 200)
+        for c in (scored, worse)
     ]
     assert alone[0].low < alone[1].high  # unpaired, they overlap
 
 
-def test_p_values_are_corrected_over_the_findings(make_cases):
-    cases = make_cases()
+def test_p_values_are_corrected_over_the_findings(make_scored_images):
+    scored = make_scored_images()
     other = paired_with(
-        cases, scores_of(cases, make_cases(seed=3).predictions.probabilities), NAMES
+        scored, scores_of(scored, make_scored_images(seed=3).predictions.probabilities), NAMES
     )
-    found = compare(cases, other, draws_of(cases))["findings"]
+    found = compare(scored, other, draws_of(scored))["findings"]
     raw = sorted(entry["auroc"]["p"] for entry in found.values())
     corrected = sorted(entry["auroc"]["p_holm"] for entry in found.values())
     assert corrected == pytest.approx([min(1, 2 * raw[0]), max(min(1, 2 * raw[0]), raw[1])])
     assert raw[0] >= 2 / 301
 
 
-def test_a_finding_of_few_patients_is_not_tested(make_cases):
-    cases = make_cases()
-    cases.predictions.labels[:, 1] = 0
-    cases.predictions.labels[:9, 1] = 1
+def test_a_finding_of_few_patients_is_not_tested(make_scored_images):
+    scored = make_scored_images()
+    scored.predictions.labels[:, 1] = 0
+    scored.predictions.labels[:9, 1] = 1
     other = paired_with(
-        cases, scores_of(cases, make_cases(seed=3).predictions.probabilities), NAMES
+        scored, scores_of(scored, make_scored_images(seed=3).predictions.probabilities), NAMES
     )
-    row = compare(cases, other, draws_of(cases))["findings"]["Edema"]["auroc"]
+    row = compare(scored, other, draws_of(scored))["findings"]["Edema"]["auroc"]
     assert (row["p"], row["p_holm"], row["verdict"]) == (None, None, "inconclusive")
     assert np.isfinite(row["difference"])
 
 
-def test_other_images_and_other_findings_are_refused(make_cases):
-    cases = make_cases()
+def test_other_images_and_other_findings_are_refused(make_scored_images):
+    scored = make_scored_images()
     with pytest.raises(UsageError, match="on the same images: 398 are in both, 2 and 0 in one"):
-        paired_with(cases, scores_of(make_cases(398)), NAMES)
+        paired_with(scored, scores_of(make_scored_images(398)), NAMES)
     with pytest.raises(UsageError, match="no finding in common"):
-        paired_with(cases, scores_of(cases, findings=("Rib", "Vertebra")), NAMES)
+        paired_with(scored, scores_of(scored, findings=("Rib", "Vertebra")), NAMES)

@@ -5,7 +5,6 @@ import pytest
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.references import (
     CHEXNET_TEST,
@@ -15,13 +14,14 @@ from deepchest_cli.evaluation.references import (
     recognize,
     references_for,
 )
+from deepchest_cli.evaluation.scored_images import ScoredImages
 
 
 def cases_named(names, labels=None):
     labels = np.zeros((len(names), 14), np.uint8) if labels is None else labels
     table = Predictions(FINDINGS, labels * 0.5, labels, np.ones_like(labels), np.arange(len(names)))
     empty = np.full(len(names), "")
-    return Cases(table, np.array(names), np.full(len(names), np.nan), empty, empty)
+    return ScoredImages(table, np.array(names), np.full(len(names), np.nan), empty, empty)
 
 
 def test_every_reference_has_a_source_and_its_mean():

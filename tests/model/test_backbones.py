@@ -2,10 +2,16 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from trunk_shapes import shapes_only
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.model.backbones import ALIASES, backbone_names, build_trunk, resolve_backbone
-from deepchest_cli.model.small_cnn import build_small_cnn
+from deepchest_cli.model.backbones import (
+    ALIASES,
+    backbone_names,
+    build_small_cnn,
+    build_trunk,
+    resolve_backbone,
+)
 
 FAMILIES = [
     ("squeezenet1_1", 32, 512),
@@ -89,7 +95,7 @@ def test_every_alias_leads_to_a_backbone_and_hides_none():
     assert not set(ALIASES) & set(backbone_names())
 
 
-def test_a_trunk_may_be_built_by_its_alias(shapes_only):
+def test_a_trunk_may_be_built_by_its_alias():
     _, features = shapes_only("mobilenet", 32)
     assert features == 1280
 
@@ -107,3 +113,33 @@ def test_a_size_that_patches_do_not_fit_is_refused():
     with pytest.raises(UsageError, match="vit_b_32 does not take radiographs of 50 px") as error:
         build_trunk("vit_b_32", 50)
     assert "--image-size 64 (or 32)" in error.value.hint
+
+
+@pytest.mark.parametrize("size", [28, 29, 31, 64, 100])
+def test_any_size_gives_the_small_cnn_512_features_that_can_be_trained(size):
+    network = build_small_cnn(size)
+    features = network(torch.rand(2, 1, size, size))
+    assert features.shape == (2, 512)
+    features.sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+def test_the_small_cnn_is_three_convolutions_and_one_layer_without_norm_or_dropout():
+    network = build_small_cnn(64)
+    convolutions = [m for m in network if isinstance(m, nn.Conv2d)]
+    assert [(m.out_channels, m.kernel_size) for m in convolutions] == [
+        (32, (3, 3)),
+        (64, (3, 3)),
+        (128, (3, 3)),
+    ]
+    kinds = {type(module) for module in network}
+    assert kinds == {nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Linear}
+
+
+def test_the_small_cnn_sees_each_radiograph_alone():
+    torch.manual_seed(0)
+    network, radiographs = build_small_cnn(32), torch.rand(3, 1, 32, 32)
+    together = network(radiographs)
+    alone = torch.cat([network(one[None]) for one in radiographs])
+    assert torch.allclose(together, alone, atol=1e-6)
+    assert not torch.allclose(together[0], together[1], atol=1e-4)

@@ -12,7 +12,7 @@ from deepchest_cli.model.checkpoint import (
     load_model,
     read_checkpoint,
     save_checkpoint,
-    store_choices,
+    store_validation_fit,
 )
 from deepchest_cli.model.classifier import Architecture, Classifier
 
@@ -146,13 +146,13 @@ def test_a_full_disk_is_named_with_the_file(checkpoint):
     assert path.read_bytes() == before
 
 
-def test_choices_are_added_and_nothing_else_changes(checkpoint):
+def test_a_validation_fit_is_added_and_nothing_else_changes(checkpoint):
     path, classifier = checkpoint
     model = load_model(path, CPU)
-    assert model.choices is None
-    stored = store_choices(model, {"images": 3})
+    assert model.validation_fit is None
+    stored = store_validation_fit(model, {"images": 3})
     again = load_model(path, CPU)
-    assert again.choices == stored.choices == {"images": 3}
+    assert again.validation_fit == stored.validation_fit == {"images": 3}
     assert again.sha256 == stored.sha256 != model.sha256
     for name, tensor in classifier.state_dict().items():
         assert torch.equal(tensor, again.classifier.state_dict()[name])
@@ -162,5 +162,5 @@ def test_a_checkpoint_that_was_written_anew_meanwhile_is_left(checkpoint):
     path, classifier = checkpoint
     model = load_model(path, CPU)
     save_checkpoint(path, classifier, {**ORIGIN, "epoch": 9})
-    assert store_choices(model, {"images": 3}) is None
-    assert load_model(path, CPU).choices is None
+    assert store_validation_fit(model, {"images": 3}) is None
+    assert load_model(path, CPU).validation_fit is None

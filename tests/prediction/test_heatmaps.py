@@ -5,8 +5,7 @@ from prediction_models import chest_like, make_model
 
 from deepchest_cli import load_model
 from deepchest_cli.errors import UsageError
-from deepchest_cli.prediction.heatmaps import HeatMaps
-from deepchest_cli.prediction.overlay import blend
+from deepchest_cli.prediction.heatmaps import HeatMaps, blend
 
 
 def draw(model, folder, path, findings=("Mass",), force=False):
@@ -39,19 +38,19 @@ def test_only_flagged_findings_are_drawn_unless_named(tmp_path, write, model_fol
 def test_images_of_one_name_do_not_collide(tmp_path, write, model):
     paths = [write(f"{n}/odd name\n.png", image) for n, image in enumerate(chest_like(2, 48))]
     maps = HeatMaps(model.predictor, tmp_path / "maps", ("Mass",), False)
-    drawn = [maps.draw(answer)["Mass"] for answer in model.predict(paths)]
+    drawn = [maps.draw(one)["Mass"] for one in model.predict(paths)]
     assert len(set(drawn)) == 2
     assert all("\n" not in name for name in drawn)
 
 
 def test_what_is_there_is_replaced_only_with_force(tmp_path, write, model):
     draw(model, tmp_path / "maps", write("a.png"))
-    with pytest.raises(UsageError, match="holds something already"):
+    with pytest.raises(UsageError, match="is not empty"):
         draw(model, tmp_path / "maps", write("a.png"))
     assert draw(model, tmp_path / "maps", write("a.png"), force=True)
 
 
-def test_refusals_come_before_any_picture(tmp_path, model, model_folder):
+def test_refusals_come_before_any_image(tmp_path, model, model_folder):
     with pytest.raises(UsageError, match="Did you mean 'Mass'"):
         HeatMaps(model.predictor, tmp_path / "maps", ("mass",), False)
     two = load_model(model_folder, model_folder, device="cpu")

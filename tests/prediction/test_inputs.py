@@ -9,7 +9,7 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.prediction.inputs import (
     NOTHING_IN_FOLDER,
     NOTHING_MATCHES,
-    Found,
+    InputFile,
     find_inputs,
     split_paths,
 )
@@ -74,18 +74,18 @@ def test_patterns(folder):
     assert names(find_inputs([f"{folder}/**/*.png"]), folder) == ["b/2.png", "broken.png"]
     assert names(find_inputs([f"{folder}/b*"]), folder) == ["b/1.PNG", "b/2.png", "broken.png"]
     assert list(find_inputs([f"{folder}/*.bmp"])) == [
-        Found(folder / "*.bmp", NOTHING_MATCHES),
+        InputFile(folder / "*.bmp", NOTHING_MATCHES),
     ]
 
 
 def test_a_name_with_brackets_is_a_name_where_it_exists(folder):
     path = folder / "[brackets].png"
     path.write_bytes(b"x")
-    assert list(find_inputs([str(path)])) == [Found(path)]
+    assert list(find_inputs([str(path)])) == [InputFile(path)]
 
 
 def test_an_empty_folder_is_said(tmp_path):
-    assert list(find_inputs([str(tmp_path)])) == [Found(tmp_path, NOTHING_IN_FOLDER)]
+    assert list(find_inputs([str(tmp_path)])) == [InputFile(tmp_path, NOTHING_IN_FOLDER)]
 
 
 def test_order_and_repetition_are_the_callers(folder):

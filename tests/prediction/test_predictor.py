@@ -1,4 +1,4 @@
-"""Answers: what they rest on, and that neither neighbors nor formats change them."""
+"""Predictions: what they rest on, and that neither neighbors nor formats change them."""
 
 import hashlib
 from dataclasses import replace
@@ -16,7 +16,7 @@ from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation import plan_preparation
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.checkpoint import load_model as load_checkpoint
-from deepchest_cli.prediction.torch_network import knowledge_of
+from deepchest_cli.prediction.torch_network import metadata_of
 
 UNREADABLE = {
     "empty.png": (b"", "0 bytes"),
@@ -25,12 +25,12 @@ UNREADABLE = {
 }
 
 
-def values(answers):
-    return np.array([list(answer.probabilities.values()) for answer in answers])
+def values(predictions):
+    return np.array([list(prediction.probabilities.values()) for prediction in predictions])
 
 
-def codes(answer):
-    return [oddity.code for oddity in answer.oddities]
+def codes(prediction):
+    return [warning.code for warning in prediction.warnings]
 
 
 @pytest.fixture
@@ -38,18 +38,18 @@ def paths(write):
     return [write(f"{i}.png", image) for i, image in enumerate(chest_like(7, 40, seed=9))]
 
 
-def test_an_answer_says_what_it_rests_on(model, paths):
-    answer, *_ = model.predict(paths)
-    assert answer.path == str(paths[0])
-    assert answer.sha256 == hashlib.sha256(paths[0].read_bytes()).hexdigest()
-    assert (answer.width, answer.height) == (40, 40)
-    assert tuple(answer.probabilities) == FINDINGS
-    assert answer.calibrated == FINDINGS[:2]
-    assert answer.threshold_source == "youden on 150 validation images, kept in the model"
-    assert np.isnan(answer.thresholds["Edema"])
-    assert answer.models == (model.predictor.networks[0].knowledge.identity["sha256"],)
-    assert answer.distance["value"] > 0
-    assert answer.distance["false_warning_rate"] == pytest.approx(0.02)
+def test_a_prediction_says_what_it_rests_on(model, paths):
+    prediction, *_ = model.predict(paths)
+    assert prediction.path == str(paths[0])
+    assert prediction.sha256 == hashlib.sha256(paths[0].read_bytes()).hexdigest()
+    assert (prediction.width, prediction.height) == (40, 40)
+    assert tuple(prediction.probabilities) == FINDINGS
+    assert prediction.calibrated == FINDINGS[:2]
+    assert prediction.threshold_source == "youden on 150 validation images, kept in the model"
+    assert np.isnan(prediction.thresholds["Edema"])
+    assert prediction.models == (model.predictor.networks[0].metadata.identity["sha256"],)
+    assert prediction.feature_distance["value"] > 0
+    assert prediction.feature_distance["false_warning_rate"] == pytest.approx(0.02)
 
 
 def test_calibration_is_applied_to_probabilities_and_thresholds_alike(model, tmp_path, paths):
@@ -66,19 +66,19 @@ def test_calibration_is_applied_to_probabilities_and_thresholds_alike(model, tmp
         assert "Edema" not in one.flagged
     assert bare[0].calibrated == ()
     assert bare[0].flagged == []
-    assert bare[0].distance is None
+    assert bare[0].feature_distance is None
 
 
 @pytest.mark.parametrize("threshold", ["0", "1", "0.37", "sensitivity_90"])
 def test_thresholds(model_folder, paths, threshold):
-    answers = load_model(model_folder, device="cpu", threshold=threshold).predict(paths)
-    for answer in answers:
+    predictions = load_model(model_folder, device="cpu", threshold=threshold).predict(paths)
+    for prediction in predictions:
         expected = [
-            name for name, p in answer.probabilities.items() if p >= answer.thresholds[name]
+            name for name, p in prediction.probabilities.items() if p >= prediction.thresholds[name]
         ]
-        assert answer.flagged == expected
+        assert prediction.flagged == expected
     if threshold in ("0", "1"):
-        assert len(answers[0].flagged) == (3 if threshold == "0" else 0)
+        assert len(predictions[0].flagged) == (3 if threshold == "0" else 0)
 
 
 @pytest.mark.parametrize("threshold", ["2", "-0.1", "nan", "best"])
@@ -97,8 +97,8 @@ def test_order_and_repetition_do_not_change_a_bit(model, paths):
 def test_a_bad_file_among_others_does_not_change_a_bit(model, paths, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     found = model.predict([paths[0], tmp_path / "bad.png", *paths[1:]])
-    assert [bool(answer.problem) for answer in found] == [False, True] + [False] * 6
-    good = [answer for answer in found if not answer.problem]
+    assert [bool(prediction.problem) for prediction in found] == [False, True] + [False] * 6
+    good = [prediction for prediction in found if not prediction.problem]
     assert np.array_equal(values(good), values(model.predict(paths)))
 
 
@@ -146,18 +146,18 @@ def write_dicom(path, pixels, **tags):
 def test_a_dicom_file_and_the_png_made_from_it_agree(model, write, tmp_path):
     gray = chest_like(1, 48, seed=5)[0]
     dicom = write_dicom(tmp_path / "a.dcm", gray, Modality="DX", ViewPosition="PA")
-    answer, other = model.predict([dicom, write("a.png", gray)])
-    assert answer.probabilities == other.probabilities
-    assert codes(answer) == codes(other)
+    prediction, other = model.predict([dicom, write("a.png", gray)])
+    assert prediction.probabilities == other.probabilities
+    assert codes(prediction) == codes(other)
 
 
 def test_a_dicom_file_without_its_beginning_is_read(model, tmp_path):
     gray = chest_like(1, 48, seed=5)[0]
     whole = write_dicom(tmp_path / "a.dcm", gray)
     (tmp_path / "bare").write_bytes(whole.read_bytes()[132:])
-    answer, other = model.predict([whole, tmp_path / "bare"])
+    prediction, other = model.predict([whole, tmp_path / "bare"])
     assert other.problem == ""
-    assert answer.probabilities == other.probabilities
+    assert prediction.probabilities == other.probabilities
 
 
 def test_what_dicom_says_against_a_frontal_chest_is_warned_of(model, tmp_path):
@@ -171,7 +171,7 @@ def test_what_dicom_says_against_a_frontal_chest_is_warned_of(model, tmp_path):
     assert {"modality", "body-part", "view"} <= set(codes(model.predict(path)[0]))
 
 
-def test_a_dicom_file_that_yields_no_picture_says_why(model, tmp_path):
+def test_a_dicom_file_that_yields_no_image_says_why(model, tmp_path):
     gray = chest_like(2)[:, :, :]
     several = write_dicom(tmp_path / "several.dcm", gray[0], NumberOfFrames=2)
     none = pydicom.dcmread(several)
@@ -184,8 +184,10 @@ def test_a_dicom_file_that_yields_no_picture_says_why(model, tmp_path):
     packed["PixelData"].VR = "OB"
     packed.save_as(tmp_path / "packed.dcm")
     problems = [
-        answer.problem
-        for answer in model.predict(tmp_path / f"{n}.dcm" for n in ("several", "none", "packed"))
+        prediction.problem
+        for prediction in model.predict(
+            tmp_path / f"{n}.dcm" for n in ("several", "none", "packed")
+        )
     ]
     assert "2 frames" in problems[0]
     assert "without pixels" in problems[1]
@@ -197,9 +199,9 @@ def test_a_dicom_file_that_yields_no_picture_says_why(model, tmp_path):
 def test_unreadable_files_say_why(model, tmp_path, name):
     content, reason = UNREADABLE[name]
     (tmp_path / name).write_bytes(content)
-    (answer,) = model.predict(tmp_path / name)
-    assert reason in answer.problem
-    assert answer.probabilities == {}
+    (prediction,) = model.predict(tmp_path / name)
+    assert reason in prediction.problem
+    assert prediction.probabilities == {}
 
 
 def test_other_unreadable_files_say_why(model, write, tmp_path):
@@ -211,7 +213,7 @@ def test_other_unreadable_files_say_why(model, write, tmp_path):
     bomb = tmp_path / "bomb.png"
     Image.new("1", (20_000, 20_000)).save(bomb)
     given = [tmp_path / "cut.png", flat, bomb, tmp_path / "none.png", tmp_path / "hole.png"]
-    problems = [answer.problem for answer in model.predict(given)]
+    problems = [prediction.problem for prediction in model.predict(given)]
     assert "truncated" in problems[0]
     assert problems[1] == "all pixels have one value (7)"
     assert "decompression bomb" in problems[2] or "too many" in problems[2]
@@ -220,7 +222,7 @@ def test_other_unreadable_files_say_why(model, write, tmp_path):
     assert model.predict("/dev/zero")[0].problem == "not a file"
 
 
-def test_pictures_that_are_no_radiographs_are_warned_of(model, write):
+def test_images_that_are_no_radiographs_are_warned_of(model, write):
     gray = chest_like(1, 48, seed=5)[0]
     chance = np.random.default_rng(0)
     assert codes(model.predict(write("a.png", gray))[0]) == []
@@ -266,7 +268,7 @@ def test_padding_is_known_by_what_prepare_writes(tmp_path, nih_folder):
     loaded = load_checkpoint(make_model(tmp_path / "m", known=False), torch.device("cpu"))
     for pad, found in settings.items():
         origin = {**loaded.origin, "settings": found}
-        assert knowledge_of(replace(loaded, origin=origin)).frame.pad is pad
+        assert metadata_of(replace(loaded, origin=origin)).preprocessing.pad is pad
 
 
 def test_several_models_are_averaged_by_name_of_finding(tmp_path, model_folder, paths):

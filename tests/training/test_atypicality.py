@@ -16,7 +16,7 @@ def test_a_run_leaves_what_it_knows_of_its_images(trained, shards):
     assert reference.training_images == len(dataset.rows("train"))
     assert reference.validation_images == len(dataset.rows("validation"))
     assert np.isfinite(reference.threshold)
-    assert len(loaded.seen["names"]) == len(dataset.rows("train"))
+    assert len(loaded.training_images["names"]) == len(dataset.rows("train"))
 
 
 def test_images_of_training_and_validation_are_recognized(trained, shards):
@@ -29,8 +29,8 @@ def test_images_of_training_and_validation_are_recognized(trained, shards):
         ("test", ""),
     ):
         name = str(dataset.columns["image_index"][dataset.rows(split)[0]])
-        (answer,) = model.predict(source / name)
-        codes = [oddity.code for oddity in answer.oddities if oddity.code.endswith("-set")]
+        (prediction,) = model.predict(source / name)
+        codes = [warning.code for warning in prediction.warnings if warning.code.endswith("-set")]
         assert codes == ([code] if code else []), split
 
 
@@ -42,8 +42,10 @@ def test_files_and_shards_give_the_same(trained, shards):
     names = dataset.columns["image_index"][:5]
     classifier = checkpoint.load_model(trained, cpu).classifier
     stored = predict_rows(classifier, ImageReader(dataset, cpu), np.arange(5), 4).probabilities
-    answers = load_model(trained, device="cpu", batch_size=4).predict(
+    predictions = load_model(trained, device="cpu", batch_size=4).predict(
         shards.parent / "nih" / "images" / name for name in names
     )
-    assert np.array_equal(stored, [list(answer.probabilities.values()) for answer in answers])
-    assert json.dumps([answer.to_plain() for answer in answers])
+    assert np.array_equal(
+        stored, [list(prediction.probabilities.values()) for prediction in predictions]
+    )
+    assert json.dumps([prediction.to_plain() for prediction in predictions])

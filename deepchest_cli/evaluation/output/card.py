@@ -104,6 +104,6 @@ def _external(document: Document, origins: Sequence[Origin]) -> str:
     if not origins:
         return f"what the model was trained on is {UNKNOWN}"
     trained = {origin.get("source", {}).get("kind") for origin in origins}
-    if document["overlap"]["own_data"] or document["source"] in trained:
+    if document["overlap"]["is_training_data_set"] or document["source"] in trained:
         return "none here"
     return f"these images are of source {document['source']}, those of training are not"

@@ -1,12 +1,13 @@
 """The most confident errors as a contact sheet of radiographs."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepchest_cli.evaluation.material.material import Material
-from deepchest_cli.evaluation.operating_points import SHARED_RULE
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
+from deepchest_cli.evaluation.operating_points import REFERENCE_RULE
+from deepchest_cli.model.logistic import logit
 from deepchest_cli.reporting.numbers import number
 from deepchest_cli.reporting.plots import new_figure
 
@@ -29,27 +30,27 @@ class ConfidentError:
     threshold: float
 
 
-def confident_errors(material: Material) -> list[ConfidentError]:
+def confident_errors(material: EvaluationInput) -> list[ConfidentError]:
     """Return the errors furthest from their threshold, one an image and kind.
 
     False negatives come first. Distances are in logits, which compare rare findings with common
     ones; without thresholds of validation there is no error.
     """
-    table, choices = material.cases.predictions, material.choices
+    table, choices = material.scored.predictions, material.validation_fit
     if choices is None:
         return []
     found: list[tuple[float, ConfidentError]] = []
     for column, finding in enumerate(table.findings):
-        threshold = choices.threshold(finding, SHARED_RULE)
+        threshold = choices.threshold(finding, REFERENCE_RULE)
         if not np.isfinite(threshold):
             continue
         scores, labels = table.probabilities[:, column], table.labels[:, column]
         wrong = (table.known[:, column] == 1) & ((scores >= threshold) != (labels == 1))
-        distance = np.abs(_logit(scores) - _logit(np.array([threshold])))
+        distance = np.abs(logit(scores) - logit(np.array([threshold])))
         furthest = np.flatnonzero(wrong)[np.argsort(-distance[wrong], kind="stable")][: 2 * EACH]
         for place in furthest.tolist():
             kind = FALSE_NEGATIVE if labels[place] else FALSE_POSITIVE
-            name = str(material.cases.image_index[place])
+            name = str(material.scored.image_index[place])
             error = ConfidentError(place, name, finding, kind, float(scores[place]), threshold)
             found.append((float(distance[place]), error))
     found.sort(key=lambda pair: -pair[0])
@@ -61,12 +62,7 @@ def confident_errors(material: Material) -> list[ConfidentError]:
     return chosen
 
 
-def _logit(values: Any) -> Any:
-    inside = np.clip(values, 1e-12, 1 - 1e-12)
-    return np.log(inside) - np.log1p(-inside)
-
-
-def contact_sheet(errors: list[ConfidentError], material: Material) -> "Figure":
+def contact_sheet(errors: list[ConfidentError], material: EvaluationInput) -> "Figure":
     """Return the radiographs of errors with the finding and its probability."""
     assert material.dataset is not None
     rows = -(-len(errors) // ACROSS)

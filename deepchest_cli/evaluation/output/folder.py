@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.output.card import model_card
 from deepchest_cli.evaluation.output.confident_errors import confident_errors, contact_sheet
 from deepchest_cli.evaluation.output.page import report_page
@@ -27,7 +27,7 @@ FIGURES = ("roc", "precision-recall", "reliability", "subgroups", "confusion", "
 PHOTOGRAPHS = ("errors",)
 
 
-def write_report(folder: Path, document: dict[str, Any], material: Material) -> None:
+def write_report(folder: Path, document: dict[str, Any], material: EvaluationInput) -> None:
     """Write everything into a folder, the page last; every file is whole or not there."""
     # before an earlier report is touched
     figures = render_figures(_figures(document, material), PHOTOGRAPHS)
@@ -35,7 +35,7 @@ def write_report(folder: Path, document: dict[str, Any], material: Material) -> 
     sweep(folder)
     for name in (*NAMES, *(f"{figure}.png" for figure in FIGURES)):
         (folder / name).unlink(missing_ok=True)  # what an earlier report had and this one has not
-    for name, text in tables(document, material.cases).items():
+    for name, text in tables(document, material.scored).items():
         write_text(folder / name, text)
     write_json(folder / RESULTS, versioned(document))
     origins = [{**m.origin, "training_images": _trained_on(m)} for m in material.models]
@@ -49,11 +49,11 @@ def write_report(folder: Path, document: dict[str, Any], material: Material) -> 
 
 def _trained_on(model: LoadedModel) -> int | None:
     """Return how many training images, of different pixels, a checkpoint keeps hashes of."""
-    return None if model.seen is None else len(model.seen["training"])
+    return None if model.training_images is None else len(model.training_images["training"])
 
 
-def _figures(document: dict[str, Any], material: Material) -> dict[str, Draw]:
-    table = material.cases.predictions
+def _figures(document: dict[str, Any], material: EvaluationInput) -> dict[str, Draw]:
+    table = material.scored.predictions
     figures: dict[str, Draw] = {
         "roc": lambda: roc_figure(document, table),
         "precision-recall": lambda: precision_recall_figure(document, table),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deepchest_cli.evaluation.boxes import IOBB_LEVELS, IOU_LEVELS
+from deepchest_cli.evaluation.localization import IOBB_LEVELS, IOU_LEVELS
 from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.output import statements
 from deepchest_cli.reporting.html import render

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.nih import WHOLE_TABLE
-from deepchest_cli.evaluation.overlap_text import statement
+from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.references import OFFICIAL
-from deepchest_cli.evaluation.subgroups import FEWEST_PATIENTS
+from deepchest_cli.evaluation.subgroups import MIN_PATIENTS
 from deepchest_cli.reporting.numbers import number, with_interval
 
 Document = Mapping[str, Any]
@@ -25,7 +25,7 @@ def metric(values: Document, name: str, digits: int = 3) -> str:
 
 def overlap(document: Document) -> str:
     """Return which scored images the model was trained or selected on; empty where none was."""
-    return statement(document["overlap"], document["images"], document["split"])
+    return overlap_warning(document["overlap"], document["images"], document["split"])
 
 
 def caution(document: Document) -> str:
@@ -76,12 +76,12 @@ def few_patients(document: Document) -> str:
     scarce = [
         f"{name} ({values['positive_patients']})"
         for name, values in document["findings"].items()
-        if 0 < values["positive_patients"] < FEWEST_PATIENTS
+        if 0 < values["positive_patients"] < MIN_PATIENTS
     ]
     if not scarce:
         return ""
     return (
-        f"Fewer than {FEWEST_PATIENTS} patients have {', '.join(scarce)}: intervals of these "
+        f"Fewer than {MIN_PATIENTS} patients have {', '.join(scarce)}: intervals of these "
         "findings are imprecise."
     )
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.cases import Cases
-from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.operating_points import RATES, RULES
 from deepchest_cli.evaluation.reading.medmnist import (
     CHESTMNIST,
@@ -14,6 +13,7 @@ from deepchest_cli.evaluation.reading.medmnist import (
     medmnist_name,
     write_medmnist,
 )
+from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.files import to_csv
 
 Document = dict[str, Any]
@@ -21,7 +21,7 @@ PREDICTIONS = "predictions.csv"
 COLUMNS = {"pointing": "pointing_game_accuracy"}
 
 
-def tables(document: Document, cases: Cases) -> dict[str, str]:
+def tables(document: Document, cases: ScoredImages) -> dict[str, str]:
     """Return the tables by their file's name; those without a row are not written."""
     rows = {name: list(make(document)) for name, make in TABLES.items()}
     rows[PREDICTIONS] = list(_predictions(document, cases))
@@ -121,7 +121,7 @@ TABLES: dict[str, Callable[[Document], Iterator[Document]]] = {
 }
 
 
-def _predictions(document: Document, cases: Cases) -> Iterator[Document]:
+def _predictions(document: Document, cases: ScoredImages) -> Iterator[Document]:
     table = cases.predictions
     for name, row in zip(cases.image_index.tolist(), table.probabilities.tolist(), strict=True):
         yield {
@@ -132,18 +132,20 @@ def _predictions(document: Document, cases: Cases) -> Iterator[Document]:
 
 
 def write_for_medmnist(
-    folder: Path, document: dict[str, Any], material: Material, force: bool
+    folder: Path, document: dict[str, Any], material: EvaluationInput, force: bool
 ) -> Path:
     """Write the file into a folder and return its path.
 
     Rows are in the order of the images, which for chestmnist is that of its arrays. Raises
     `UsageError` where a finding is missing or the file is there already.
     """
-    predictions, split = material.cases.predictions, document["split"]
+    predictions, split = material.scored.predictions, document["split"]
     scored = material.description["predictions"]
     from_medmnist = scored is not None and is_medmnist(Path(scored))
     data = (
-        "chestmnist" if from_medmnist or len(material.cases) == CHESTMNIST[split] else "chestxray14"
+        "chestmnist"
+        if from_medmnist or len(material.scored) == CHESTMNIST[split]
+        else "chestxray14"
     )
     macro = document["macro"]
     name = medmnist_name(data, split, macro["auroc"], macro["accuracy"], "deepchest")

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.findings import FINDINGS, is_healthy, plain_name
+from deepchest_cli.data.sources.nih_metadata import read_metadata
 from deepchest_cli.data.tabular.cells import patient_numbers
 from deepchest_cli.data.tabular.columns import (
     ROLES,
@@ -23,7 +24,6 @@ from deepchest_cli.data.tabular.finding_columns import without_affix
 from deepchest_cli.data.tabular.labels import has_labels, read_label_columns
 from deepchest_cli.data.tabular.tables import STANDARD_INPUT, blank_rows, read_table
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.nih import read_metadata
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
 
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # the patient and the follow-up

@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from deepchest_cli.data.matching import match_images
 from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.cases import Cases
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of
 from deepchest_cli.evaluation.reading.scores import Scores
+from deepchest_cli.evaluation.scored_images import ScoredImages
 
 
 @dataclass(frozen=True)
 class Paired:
     """What is scored, and what was left over."""
 
-    cases: Cases
+    cases: ScoredImages
     labels_without_predictions: int
     findings_without_predictions: tuple[str, ...]
 
@@ -42,7 +42,7 @@ def pair(scores: Scores, labels: Labels, patients: NDArray[np.int64] | None = No
         owners[rows],
     )
     return Paired(
-        Cases(
+        ScoredImages(
             predictions, labels.images[rows], labels.age[rows], labels.sex[rows], labels.view[rows]
         ),
         len(labels.images) - len(rows),
@@ -80,7 +80,7 @@ def _columns(scores: Scores, labels: Labels) -> list[int]:
     return [labels.findings.index(name) for name in scores.findings]
 
 
-def refuse_shared_patients(one: Cases, other: Cases, names: tuple[str, str]) -> None:
+def refuse_shared_patients(one: ScoredImages, other: ScoredImages, names: tuple[str, str]) -> None:
     """Raise `UsageError` where a patient stands in two splits, which are named."""
     images = np.intersect1d(one.image_index, other.image_index)
     patients = np.intersect1d(one.predictions.patient_id, other.predictions.patient_id)

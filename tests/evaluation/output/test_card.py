@@ -1,9 +1,9 @@
 """The model card says what was run and what was scored, and nothing that it does not know."""
 
 import pytest
+from deepchest_cli.evaluation.input import EvaluationInput
 
 from deepchest_cli.evaluation.document import Extras, build_document
-from deepchest_cli.evaluation.material.material import Material
 from deepchest_cli.evaluation.output.card import model_card, training_section
 from deepchest_cli.evaluation.overlap import UNCHECKED
 
@@ -63,15 +63,15 @@ def test_the_data_of_training():
     assert "Data and procedure are not known" in "\n".join(training_section([]))
 
 
-def described(make_cases, source="nih", label_version="2020", own=False, synthetic=False):
+def described(make_scored_images, source="nih", label_version="2020", own=False, synthetic=False):
     description = {
         "model": None, "models": [], "predictions": None, "labels": None, "data": "d",
         "data_sha256": "0" * 64, "split": "test", "split_scheme": "official", "source": source,
         "label_version": label_version, "synthetic": synthetic, "labels_without_predictions": 0,
-        "overlap": {**UNCHECKED, "checked": True, "own_data": own},
+        "overlap": {**UNCHECKED, "pixel_hashes_compared": True, "is_training_data_set": own},
     }  # fmt: skip
-    material = Material(make_cases(), description, None, "", None)
-    return {**build_document(material, Extras(replicates=0)), "models": []}
+    material = EvaluationInput(make_scored_images(), description, None, "", None)
+    return {**build_document(material, Extras(bootstrap_replicates=0)), "models": []}
 
 
 def card(document, origin):
@@ -84,24 +84,24 @@ MODEL = {
 }  # fmt: skip
 
 
-def test_what_is_said_of_nihs_labels_is_said_of_nihs_alone(make_cases):
+def test_what_is_said_of_nihs_labels_is_said_of_nihs_alone(make_scored_images):
     said = "Labels of NIH ChestX-ray14 were extracted from reports"
-    assert said in card(described(make_cases), ORIGIN)
+    assert said in card(described(make_scored_images), ORIGIN)
     for source, version in (("csv", "unknown"), ("chexpert", "unknown"), (None, "unknown")):
-        assert said not in card(described(make_cases, source, version), ORIGIN)
-    assert said in card(described(make_cases, None, "2017"), ORIGIN)
+        assert said not in card(described(make_scored_images, source, version), ORIGIN)
+    assert said in card(described(make_scored_images, None, "2017"), ORIGIN)
 
 
-def test_scores_on_another_source_are_an_external_validation(make_cases):
-    assert "External validation: none here" in card(described(make_cases, own=True), ORIGIN)
-    other = card(described(make_cases, "padchest", "unknown"), ORIGIN)
+def test_scores_on_another_source_are_an_external_validation(make_scored_images):
+    assert "External validation: none here" in card(described(make_scored_images, own=True), ORIGIN)
+    other = card(described(make_scored_images, "padchest", "unknown"), ORIGIN)
     assert "these images are of source padchest, those of training are not" in other
-    assert "is not known." in model_card(described(make_cases, None), [])
+    assert "is not known." in model_card(described(make_scored_images, None), [])
 
 
-def test_a_model_of_synthetic_radiographs_is_called_so(make_cases):
-    document = {**described(make_cases), "models": [{**MODEL, "synthetic": True}]}
+def test_a_model_of_synthetic_radiographs_is_called_so(make_scored_images):
+    document = {**described(make_scored_images), "models": [{**MODEL, "synthetic": True}]}
     assert "it has learned nothing about patients" in model_card(document, [ORIGIN])
     assert "nothing here says anything about patients" in card(
-        described(make_cases, synthetic=True), ORIGIN
+        described(make_scored_images, synthetic=True), ORIGIN
     )

@@ -1,32 +1,32 @@
 import numpy as np
 import pytest
 
-from deepchest_cli.evaluation.choices import choose
-from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.output.confident_errors import (
     EACH,
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
     confident_errors,
 )
+from deepchest_cli.evaluation.validation_fit import fit_on_validation
 
 
 @pytest.fixture
-def material(make_cases):
-    choices = choose(make_cases(seed=1).predictions, "platt", "x")
-    return Material(make_cases(), {}, choices, "", None)
+def material(make_scored_images):
+    choices = fit_on_validation(make_scored_images(seed=1).predictions, "platt", "x")
+    return EvaluationInput(make_scored_images(), {}, choices, "", None)
 
 
 def test_errors_are_errors_and_the_furthest_first(material):
-    table, errors = material.cases.predictions, confident_errors(material)
+    table, errors = material.scored.predictions, confident_errors(material)
     assert [error.kind for error in errors] == [FALSE_NEGATIVE] * EACH + [FALSE_POSITIVE] * EACH
     for error in errors:
         column = table.findings.index(error.finding)
         assert error.probability == table.probabilities[error.place, column]
-        assert error.threshold == material.choices.threshold(error.finding, "youden")
+        assert error.threshold == material.validation_fit.threshold(error.finding, "youden")
         present = table.labels[error.place, column] == 1
         assert present == (error.kind == FALSE_NEGATIVE) == (error.probability < error.threshold)
-        assert error.image == material.cases.image_index[error.place]
+        assert error.image == material.scored.image_index[error.place]
     for kind in (FALSE_NEGATIVE, FALSE_POSITIVE):
         places = [error.place for error in errors if error.kind == kind]
         assert len(set(places)) == EACH
@@ -36,9 +36,9 @@ def test_errors_are_errors_and_the_furthest_first(material):
 
 
 def test_unknown_labels_are_no_errors(material):
-    material.cases.predictions.known[:, 0] = 0
+    material.scored.predictions.known[:, 0] = 0
     assert {error.finding for error in confident_errors(material)} == {"Edema"}
 
 
-def test_without_thresholds_there_are_no_errors(make_cases):
-    assert confident_errors(Material(make_cases(), {}, None, "", None)) == []
+def test_without_thresholds_there_are_no_errors(make_scored_images):
+    assert confident_errors(EvaluationInput(make_scored_images(), {}, None, "", None)) == []

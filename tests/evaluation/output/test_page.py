@@ -2,15 +2,15 @@ import math
 import re
 
 import pytest
-
 from deepchest_cli.evaluation.boxes import IOBB_LEVELS, IOU_LEVELS
-from deepchest_cli.evaluation.choices import choose
+
 from deepchest_cli.evaluation.document import Extras, build_document
-from deepchest_cli.evaluation.material.material import Material
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.output.card import model_card
 from deepchest_cli.evaluation.output.page import report_page
 from deepchest_cli.evaluation.output.tables import tables
 from deepchest_cli.evaluation.overlap import UNCHECKED
+from deepchest_cli.evaluation.validation_fit import fit_on_validation
 from deepchest_cli.files import to_json
 
 DESCRIPTION = {
@@ -21,14 +21,16 @@ DESCRIPTION = {
 
 
 @pytest.fixture
-def material(make_cases):
-    choices = choose(make_cases(seed=1).predictions, "platt", "x")
-    return Material(make_cases(), DESCRIPTION, choices, "", make_cases(seed=2))
+def material(make_scored_images):
+    choices = fit_on_validation(make_scored_images(seed=1).predictions, "platt", "x")
+    return EvaluationInput(
+        make_scored_images(), DESCRIPTION, choices, "", make_scored_images(seed=2)
+    )
 
 
 @pytest.fixture
 def document(material):
-    return build_document(material, Extras(replicates=20))
+    return build_document(material, Extras(bootstrap_replicates=20))
 
 
 def test_what_comes_from_outside_is_escaped(document):
@@ -175,18 +177,18 @@ def test_the_validation_part_that_is_shared_is_said(document):
         assert "all three rest on the same patients" in text
 
 
-def test_without_thresholds_page_card_and_tables_still_stand(make_cases):
-    material = Material(make_cases(), DESCRIPTION, None, "No validation.", None)
-    document = build_document(material, Extras(replicates=0))
+def test_without_thresholds_page_card_and_tables_still_stand(make_scored_images):
+    material = EvaluationInput(make_scored_images(), DESCRIPTION, None, "No validation.", None)
+    document = build_document(material, Extras(bootstrap_replicates=0))
     assert "No validation." in report_page(document, {})
     assert "No validation." in model_card(document, [])
-    names = tables(document, material.cases).keys()
+    names = tables(document, material.scored).keys()
     assert "operating-points.csv" not in names
     assert "subgroups.csv" in names
 
 
 def test_the_same_material_gives_the_same_document(material, document):
-    assert to_json(build_document(material, Extras(replicates=20))) == to_json(document)
+    assert to_json(build_document(material, Extras(bootstrap_replicates=20))) == to_json(document)
 
 
 def test_intervals_are_around_the_figures(document):

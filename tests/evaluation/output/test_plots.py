@@ -109,8 +109,8 @@ def test_thinning_keeps_both_ends_and_stays_near():
     assert len(thinned(still)) == 2
 
 
-def test_the_figures_draw_these_curves(make_cases):
-    cases = make_cases(images=4000)
+def test_the_figures_draw_these_curves(make_scored_images):
+    cases = make_scored_images(images=4000)
     table = cases.predictions
     document = {
         "findings": {f: {"auroc": 0.5, "average_precision": 0.5} for f in table.findings},

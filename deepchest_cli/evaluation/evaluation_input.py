@@ -1,0 +1,63 @@
+"""What an evaluation scores, wherever it comes from, and checks of the scores."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.text import few
+from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.scored_images import ScoredImages
+from deepchest_cli.evaluation.validation_fit import ValidationFit
+from deepchest_cli.model.checkpoint import LoadedModel
+
+
+@dataclass(frozen=True)
+class EvaluationInput:
+    """The scored images, what was fitted on validation, and where both come from."""
+
+    scored: ScoredImages
+    description: dict[str, Any]  # model, models, predictions, labels, data, split, ...
+    validation_fit: ValidationFit | None
+    validation_fit_note: str  # where the fit comes from, or why there is none
+    # images of other patients, for the metadata baseline; their probabilities mean nothing
+    baseline_training: ScoredImages | None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    medmnist: bool = False  # whether the labels are those of chestmnist.npz
+    dataset: RadiographDataset | None = None
+    rows: Any = None  # (N,), of the data set
+    models: tuple[LoadedModel, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The predictions' file, or the models."""
+        models = ", ".join(model["path"] for model in self.description["models"])
+        return str(self.description["predictions"] or models)
+
+
+def score_warnings(table: Predictions) -> tuple[str, ...]:
+    """Return which scores are constant, decisions, or the labels themselves.
+
+    Their metrics look like any others.
+    """
+    constant: list[str] = []
+    decisions: list[str] = []
+    copied: list[str] = []
+    for column, finding in enumerate(table.findings):
+        scores, known = table.probabilities[:, column], table.known[:, column] == 1
+        if len(scores) < 2:
+            continue
+        if scores.min() == scores.max():
+            constant.append(finding)
+        elif np.isin(scores, (0, 1)).all():
+            same = known.any() and bool((scores == table.labels[:, column])[known].all())
+            (copied if same else decisions).append(finding)
+    texts = {
+        "All images have the same score for {}: ranking metrics say nothing there.": constant,
+        "The scores for {} are the labels themselves.": copied,
+        "The scores for {} are 0 or 1: decisions, of which AUROC and average precision see a "
+        "single threshold.": decisions,
+    }
+    return tuple(text.format(few(findings)) for text, findings in texts.items() if findings)

@@ -1,1 +1,0 @@
-"""What an evaluation is made of: from checkpoints and shards, or from files."""

@@ -1,0 +1,189 @@
+"""Thresholds and calibration fitted on validation, once, and their results on scored images."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from deepchest_cli.evaluation.bootstrap import Resampling, ratios_with_intervals
+from deepchest_cli.evaluation.calibration import (
+    BINS,
+    Method,
+    Scaling,
+    calibration_metrics,
+    fit_scaling,
+)
+from deepchest_cli.evaluation.metrics import Floats, macro, prevalence
+from deepchest_cli.evaluation.operating_points import (
+    RATES,
+    REFERENCE_RULE,
+    RULES,
+    choose_thresholds,
+    confusion,
+    rate_counts,
+)
+from deepchest_cli.evaluation.predictions import Predictions
+
+MACRO_METRICS = ("ece", "brier", "brier_skill")
+CAUTION = (
+    "The validation split chose the thresholds and the calibration, and as a rule the epoch of the "
+    "model: all three rest on the same patients, so that metrics on validation itself would be "
+    "optimistic. What is reported is on other patients."
+)
+
+
+@dataclass(frozen=True)
+class ValidationFit:
+    """Thresholds and calibration of each finding, and the images that they rest on."""
+
+    source: str  # SHA-256 of the data's manifest, or the file
+    images: int
+    patients: int
+    method: Method
+    positives: dict[str, int]
+    prevalence: dict[str, float]  # over the known labels; NaN without one
+    thresholds: dict[str, dict[str, float]]  # finding, rule; NaN where there is none
+    scalings: dict[str, Scaling | None]
+    uncalibrated: dict[str, str]  # finding: why
+
+    def threshold(self, finding: str, rule: str) -> float:
+        """Return a threshold; NaN where there is none."""
+        return self.thresholds.get(finding, {}).get(rule, np.nan)
+
+    def calibrated(self, predictions: Predictions) -> Floats:
+        """Return the probabilities (N, T), calibrated where that was possible."""
+        columns = []
+        for column, finding in enumerate(predictions.findings):
+            raw = predictions.probabilities[:, column]
+            scaling = self.scalings.get(finding)
+            columns.append(raw if scaling is None else scaling.applied(raw))
+        return np.stack(columns, axis=1)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return values that every version of torch loads safely."""
+        return {
+            "source": self.source,
+            "images": self.images,
+            "patients": self.patients,
+            "calibration_method": self.method,
+            "findings": {
+                finding: {
+                    "positives": self.positives[finding],
+                    "prevalence": self.prevalence[finding],
+                    "operating_points": dict(self.thresholds[finding]),
+                    "calibration": _plain(self.scalings[finding]),
+                    "uncalibrated": self.uncalibrated.get(finding),
+                }
+                for finding in self.thresholds
+            },
+        }
+
+    @staticmethod
+    def from_plain(values: dict[str, Any]) -> "ValidationFit":
+        """Return what `to_plain` gave."""
+        findings = values["findings"]
+        scalings = {name: entry["calibration"] for name, entry in findings.items()}
+        return ValidationFit(
+            source=values["source"],
+            images=values["images"],
+            patients=values["patients"],
+            method=cast(Method, values["calibration_method"]),
+            positives={name: entry["positives"] for name, entry in findings.items()},
+            prevalence={name: entry["prevalence"] for name, entry in findings.items()},
+            thresholds={name: dict(entry["operating_points"]) for name, entry in findings.items()},
+            scalings={name: None if s is None else Scaling(**s) for name, s in scalings.items()},
+            uncalibrated={n: e["uncalibrated"] for n, e in findings.items() if e["uncalibrated"]},
+        )
+
+
+def _plain(scaling: Scaling | None) -> dict[str, float] | None:
+    return None if scaling is None else {"slope": scaling.slope, "intercept": scaling.intercept}
+
+
+def fit_on_validation(validation: Predictions, method: Method, source: str) -> ValidationFit:
+    """Return the thresholds and the calibration that follow from a validation split."""
+    positives, shares, thresholds, scalings, reasons = {}, {}, {}, {}, {}
+    for column, finding in enumerate(validation.findings):
+        known = validation.known[:, column] == 1
+        labels = validation.labels[known, column]
+        probabilities = validation.probabilities[known, column]
+        positives[finding] = int(labels.sum())
+        shares[finding] = prevalence(labels, probabilities)
+        thresholds[finding] = choose_thresholds(labels, probabilities)
+        scaling = fit_scaling(labels, probabilities, method)
+        scalings[finding] = None if isinstance(scaling, str) else scaling
+        if isinstance(scaling, str):
+            reasons[finding] = scaling
+    return ValidationFit(
+        source=source,
+        images=len(validation.probabilities),
+        patients=len(np.unique(validation.patient_id)),
+        method=method,
+        positives=positives,
+        prevalence=shares,
+        thresholds=thresholds,
+        scalings=scalings,
+        uncalibrated=reasons,
+    )
+
+
+def operating_point_results(
+    table: Predictions, fit: ValidationFit | None, resampling: Resampling
+) -> dict[str, Any]:
+    """Return the thresholds with their confusions and rates on the scored images."""
+    document: dict[str, Any] = {"reference_operating_point": REFERENCE_RULE, "findings": {}}
+    if fit is None:
+        return document
+    for column, finding in enumerate(table.findings):
+        rows = np.flatnonzero(table.known[:, column])
+        labels, scores = table.labels[rows, column], table.probabilities[rows, column]
+        entry: dict[str, Any] = {"validation_positives": fit.positives.get(finding, 0)}
+        for rule in RULES:
+            threshold = fit.threshold(finding, rule)
+            entry[rule] = None
+            if np.isfinite(threshold):
+                positive = scores >= threshold
+                rates = ratios_with_intervals(*rate_counts(labels, positive), rows, resampling)
+                entry[rule] = {
+                    "threshold": threshold,
+                    **confusion(labels, positive),
+                    **dict(zip(RATES, rates, strict=True)),
+                }
+        document["findings"][finding] = entry
+    return document
+
+
+def calibration_results(table: Predictions, fit: ValidationFit | None) -> dict[str, Any]:
+    """Return the calibration on the scored images, before and after the fit of validation."""
+    findings: dict[str, Any] = {}
+    scaled = table.probabilities if fit is None else fit.calibrated(table)
+    for column, finding in enumerate(table.findings):
+        rows = np.flatnonzero(table.known[:, column])
+        labels = table.labels[rows, column]
+        scaling = None if fit is None else fit.scalings.get(finding)
+        findings[finding] = {
+            "scaling": _plain(scaling),
+            "validation_prevalence": None if fit is None else fit.prevalence.get(finding),
+            "uncalibrated": None if fit is None else fit.uncalibrated.get(finding),
+            "before": calibration_metrics(labels, table.probabilities[rows, column]),
+            "after": None if scaling is None else calibration_metrics(labels, scaled[rows, column]),
+        }
+    # means over the findings that were calibrated, or over all where none was
+    both = [entry for entry in findings.values() if entry["after"]]
+    return {
+        "method": None if fit is None else fit.method,
+        "bins": BINS,
+        "findings": findings,
+        "macro": {
+            "calibrated_findings": len(both),
+            "before": _means([entry["before"] for entry in both or findings.values()]),
+            "after": _means([entry["after"] for entry in both]) if both else None,
+        },
+    }
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    return {
+        name: macro(np.array([row[name] for row in rows], dtype=np.float64))
+        for name in MACRO_METRICS
+    }

@@ -1,0 +1,125 @@
+"""From logits to what is reported of an image: calibrated, with thresholds, flags and warnings."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.model.logistic import logit, sigmoid
+from deepchest_cli.prediction.input_checks import InputWarning
+from deepchest_cli.prediction.model_metadata import ModelMetadata
+
+Floats = NDArray[np.float64]
+RULES = ("youden", "sensitivity_90", "specificity_90", "best_f1")  # of deepchest evaluate
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A model's calibration and thresholds in the order of T findings."""
+
+    findings: tuple[str, ...]
+    slope: Floats  # (T,), 1 where a finding is not calibrated
+    intercept: Floats  # (T,)
+    thresholds: Floats  # (T,), of calibrated probabilities; NaN where there is none
+    calibrated: tuple[str, ...]  # findings
+    source: str  # of the thresholds
+
+    def applied(self, logits: Floats) -> Floats:
+        """Return the probabilities (B, T), calibrated where a calibration was fitted."""
+        return sigmoid(logits * self.slope + self.intercept)
+
+
+def calibration_of(metadata: ModelMetadata, threshold: str) -> Calibration:
+    """Return how a model's logits become probabilities and flags.
+
+    threshold: a rule's name, or a number that all findings share.
+    """
+    findings, fit = metadata.findings, metadata.validation_fit
+    entries = {} if fit is None else fit["findings"]
+    scalings = [entries.get(name, {}).get("calibration") for name in findings]
+    slope = np.array([1.0 if one is None else one["slope"] for one in scalings])
+    intercept = np.array([0.0 if one is None else one["intercept"] for one in scalings])
+    calibrated = tuple(n for n, one in zip(findings, scalings, strict=True) if one is not None)
+    number = number_in(threshold)
+    if number is not None:
+        thresholds, source = np.full(len(findings), number), f"--threshold {number:g}"
+    else:
+        points = [entries.get(name, {}).get("operating_points", {}) for name in findings]
+        raw = np.array([_finite(point.get(threshold)) for point in points])
+        scaled = sigmoid(logit(np.nan_to_num(raw)) * slope + intercept)
+        thresholds = np.where(np.isfinite(raw), scaled, np.nan)
+        source = "none: no operating points were chosen for this model"
+        if fit is not None:
+            source = f"{threshold} on {fit['images']:,} validation images, kept in the model"
+    return Calibration(
+        findings=findings,
+        slope=slope,
+        intercept=intercept,
+        thresholds=thresholds,
+        calibrated=calibrated,
+        source=source,
+    )
+
+
+def number_in(threshold: str) -> float | None:
+    """Return a threshold's number; None for a rule. Raises `UsageError` for neither."""
+    if threshold in RULES:
+        return None
+    try:
+        value = float(threshold)
+    except ValueError:
+        raise unknown_name(
+            "value of --threshold:", threshold, [*RULES, "a number from 0 to 1"]
+        ) from None
+    if not 0 <= value <= 1:
+        raise UsageError(
+            f"--threshold takes a probability from 0 to 1 or a rule. Found {threshold!r}.",
+            f"Rules: {', '.join(RULES)}.",
+        )
+    return value
+
+
+def _finite(value: Any) -> float:
+    return np.nan if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """What is predicted for one image, or why nothing is."""
+
+    path: str
+    problem: str = ""
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    probabilities: dict[str, float] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)  # NaN where there is none
+    threshold_source: str = ""
+    calibrated: tuple[str, ...] = ()
+    feature_distance: dict[str, float] | None = None
+    warnings: tuple[InputWarning, ...] = ()
+    models: tuple[str, ...] = ()  # SHA-256
+
+    @property
+    def flagged(self) -> list[str]:
+        """Findings at or above their threshold."""
+        pairs = self.probabilities.items()
+        return [name for name, value in pairs if value >= self.thresholds[name]]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the image's object in the published schema."""
+        return {
+            "path": self.path,
+            "sha256": self.sha256,
+            "width": self.width,
+            "height": self.height,
+            "models": list(self.models),
+            "probabilities": self.probabilities,
+            "calibrated": list(self.calibrated),
+            "operating_point": {"source": self.threshold_source, "thresholds": self.thresholds},
+            "flagged": self.flagged,
+            "feature_distance": self.feature_distance,
+            "warnings": [warning.to_plain() for warning in self.warnings],
+        }
