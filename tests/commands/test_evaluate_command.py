@@ -597,7 +597,7 @@ def test_what_is_compared_with_has_to_be_there(evaluate, tmp_path, flag):
 def test_labels_that_know_nothing_of_the_patients(deepchest, tmp_path):
     """No patients, no metadata, one image without a known label, a finding without a positive."""
     (tmp_path / "scores.csv").write_text("id,Rib,Spine\na,0.9,0.1\nb,0.2,0.2\nc,0.4,0.3\n")
-    (tmp_path / "labels.csv").write_text("id,Spine,Rib,No Finding\na,0,1,0\nb,0,0,1\nc,0,,1\n")
+    (tmp_path / "labels.csv").write_text("id,Spine,Rib,No Finding\na,0,1,0\nb,0,0,1\nc,0,,0\n")
     words = ("--predictions", tmp_path / "scores.csv", "--labels", tmp_path / "labels.csv")
     outcome = deepchest("evaluate", *words, *QUICK, "--report", tmp_path / "r", "--json")
     assert outcome.code == 0, outcome.err
