@@ -6,8 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from deepchest_cli import __version__
 from deepchest_cli.config.flags import RUN_CONFIG, RUN_ENVIRONMENT, choices_of, flag_of
-from deepchest_cli.config.renamed import NOTES, SINCE, refuse_old_state, renamed
+from deepchest_cli.config.renamed import NOTES, SINCE, renamed
 from deepchest_cli.config.synonyms import FLAGS, synonym
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import read_toml_file
@@ -40,6 +41,17 @@ def read_run_config(folder: Path, config_type: type[Any]) -> dict[str, Any]:
         version = None
     refuse_old_state(folder, version)
     return read_toml(folder / RUN_CONFIG, config_type)
+
+
+def refuse_old_state(folder: Path, version: object) -> None:
+    """Raise `UsageError` for a run or a comparison that version 0.1 has begun."""
+    if str(version).startswith("0.1."):
+        raise UsageError(
+            f"{folder} was begun by deepchest {version}, whose settings and state have other names "
+            f"than those of {__version__}.",
+            "Go on with deepchest 0.1, or begin anew in another folder; its models (best.pt) still "
+            "predict and evaluate.",
+        )
 
 
 def _unknown_key(path: Path, key: str, known: Iterable[str]) -> UsageError:

@@ -1,11 +1,7 @@
 """Names of version 0.1 and their successors: an old name is answered with the new one."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
-
-from deepchest_cli import __version__
-from deepchest_cli.errors import UsageError
 
 # flags, which are the keys of configuration files too
 FLAGS = {
@@ -31,26 +27,6 @@ WORDS = {
     "lift": "ap_over_prevalence",
     "worst_lift": "worst_ap_over_prevalence",
 }
-SINCE = "since version 0.2"
-
-
-def renamed(name: str, known: Iterable[str]) -> str | None:
-    """Return the new name of an old flag or word where that is among the known ones."""
-    new = FLAGS.get(name) or WORDS.get(name)
-    return new if new is not None and new in known else None
-
-
-def refuse_old_state(folder: Path, version: object) -> None:
-    """Raise `UsageError` for a run or a comparison that version 0.1 has begun."""
-    if str(version).startswith("0.1."):
-        raise UsageError(
-            f"{folder} was begun by deepchest {version}, whose settings and state have other names "
-            f"than those of {__version__}.",
-            "Go on with deepchest 0.1, or begin anew in another folder; its models (best.pt) still "
-            "predict and evaluate.",
-        )
-
-
 # of checkpoints and of the metadata in exported files, and within their sections
 CHECKPOINT_KEYS = {"choices": "validation_fit", "seen": "training_images"}
 SECTION_KEYS = {
@@ -63,6 +39,13 @@ SECTION_KEYS = {
         "rest": "residual_variance",
     },
 }
+SINCE = "since version 0.2"
+
+
+def renamed(name: str, known: Iterable[str]) -> str | None:
+    """Return the new name of an old flag or word where that is among the known ones."""
+    new = FLAGS.get(name) or WORDS.get(name)
+    return new if new is not None and new in known else None
 
 
 def with_current_keys(content: dict[str, Any]) -> dict[str, Any]:

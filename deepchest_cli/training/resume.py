@@ -13,7 +13,7 @@ from deepchest_cli.config import (
     read_run_config,
     to_toml,
 )
-from deepchest_cli.config.renamed import refuse_old_state
+from deepchest_cli.config.files import refuse_old_state
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_text

@@ -1,4 +1,4 @@
-"""IMTL-L, impartial losses (Liu et al. 2021, "Toward Impartial Multi-task Learning", ICLR).
+"""IMTL-L, impartial losses (Liu et al. 2021, "Towards Impartial Multi-task Learning", ICLR).
 
 Over the tasks that are present, with L_i the task's loss and s_i a learned number:
     objective = sum of exp(s_i) L_i - s_i,   hence   w_i = exp(s_i)

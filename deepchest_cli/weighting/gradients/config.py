@@ -1,4 +1,4 @@
-"""ConFIG (Liu, Chu and Thuerey 2024, "Toward Conflict-Free Training", arXiv 2408.11104).
+"""ConFIG (Liu, Chu and Thuerey 2024, "Towards Conflict-Free Training", arXiv 2408.11104).
 
 Over the active tasks, with g_i the gradient of task i and u_i = g_i / |g_i|:
     v = the shortest vector with u_i . v = 1 for all i, and v / |v| its unit vector e

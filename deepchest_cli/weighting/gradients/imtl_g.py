@@ -1,4 +1,4 @@
-"""IMTL-G (Liu et al. 2021, "Toward Impartial Multi-task Learning", ICLR).
+"""IMTL-G (Liu et al. 2021, "Towards Impartial Multi-task Learning", ICLR).
 
 Over the active tasks, with g_i the gradient of task i:
     w = the weights of sum 1 for which d . g_i / |g_i| is the same for all i,   d = sum of w_i g_i
