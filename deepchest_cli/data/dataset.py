@@ -81,9 +81,8 @@ class RadiographDataset:
         images = np.empty((len(rows), self.size, self.size), np.uint8) if out is None else out
         shard_of = np.searchsorted(self.starts, rows, side="right") - 1
         places = rows - self.starts[shard_of]
-        for position, (shard, place) in enumerate(
-            zip(shard_of.tolist(), places.tolist(), strict=True)
-        ):
+        pairs = zip(shard_of.tolist(), places.tolist(), strict=True)
+        for position, (shard, place) in enumerate(pairs):
             images[position] = self.shards[shard][place]
         return images
 

@@ -1,8 +1,4 @@
-"""The decoded pixels of a DICOM file, and the values of its elements.
-
-Elements are read leniently where the meaning is plain, and refused by name else; pixels are read
-through pydicom's decoders and Pillow.
-"""
+"""The decoded pixels of a DICOM file and its elements, read leniently or refused by name."""
 
 import math
 import struct

@@ -28,7 +28,7 @@ class Scratch:
 
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it lives as long as we do
+        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it lives as long as we do
         self._places: dict[int, int] = {}  # row to where its image lies in the file
         self._free: list[int] = []
         self._used = 0
@@ -42,7 +42,7 @@ class Scratch:
             self._used += self.size**2
         place, view = self._places[row], memoryview(pixels.tobytes())
         while view:
-            written = os.pwrite(self._file.fileno(), view, place)
+            written = os.pwrite(self.file.fileno(), view, place)
             view, place = view[written:], place + written
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -50,13 +50,9 @@ class Scratch:
         images = np.empty((len(rows), self.size, self.size), dtype=np.uint8)
         for position, row in enumerate(rows.tolist()):
             place = self._places.pop(row)
-            os.preadv(self._file.fileno(), [memoryview(images[position]).cast("B")], place)
+            os.preadv(self.file.fileno(), [memoryview(images[position]).cast("B")], place)
             self._free.append(place)
         return images
-
-    def close(self) -> None:
-        """Give the file up."""
-        self._file.close()
 
 
 class StoredBoxes:
@@ -152,7 +148,6 @@ class Filling:
                 self._take_over(name, rows)
 
     def _take_over(self, name: str, rows: NDArray[np.int64]) -> None:
-        """Take note of a shard that stays."""
         self.pending[rows] = False
         row_of = {self.plan.table["image_index"][row]: row for row in rows.tolist()}
         for loss in self.done[name]["excluded"]:
@@ -247,7 +242,3 @@ class Filling:
             box=box,
             findings=plan.source.findings,
         )
-
-    def close(self) -> None:
-        """Give the scratch file up."""
-        self.scratch.close()

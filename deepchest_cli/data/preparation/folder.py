@@ -85,7 +85,9 @@ def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any]
                 f"{folder} holds data prepared from {_difference(found, identity)}.",
                 "Choose another folder with --data, or replace it with --force.",
             )
-        _clear(folder)
+        for written in (MANIFEST, PROGRESS, SHEET, EXCLUDED):  # the manifest first
+            (folder / written).unlink(missing_ok=True)
+        clear_shards(folder, {})
         return None
     strangers = [path.name for path in folder.iterdir()]
     if strangers and not force:
@@ -128,13 +130,6 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
                     return "other sources, or with other flags about them"
                 return f"{section} {'; '.join(pairs)}"
     return "another format"
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a preparation writes, the manifest first, and nothing else."""
-    for name in (MANIFEST, PROGRESS, SHEET, EXCLUDED):
-        (folder / name).unlink(missing_ok=True)
-    clear_shards(folder, {})
 
 
 def clear_shards(folder: Path, kept: Entries) -> None:

@@ -30,12 +30,11 @@ from deepchest_cli.files import write_json
 
 def find_duplicates(folder: Path, done: Entries) -> list[dict[str, Any]]:
     """Return groups of images with equal stored pixels: names and splits, in order of names."""
+    names = ("pixel_hash", "image_index", "split")
     columns: list[list[NDArray[np.bytes_]]] = [[], [], []]
     for name in sorted(done):
         with h5py.File(folder / name, "r") as file:
-            for column, dataset in zip(
-                columns, ("pixel_hash", "image_index", "split"), strict=True
-            ):
+            for column, dataset in zip(columns, names, strict=True):
                 column.append(file[dataset][:])
     hashes, images, splits = (np.concatenate(column) for column in columns)
     _, group, count = np.unique(hashes, return_inverse=True, return_counts=True)
@@ -137,7 +136,6 @@ def _say_remarks(manifest: dict[str, Any], say: Say) -> None:
 def _refuse_losses(
     plan: Plan, config: PrepareConfig, folder: Path, excluded: dict[str, str]
 ) -> None:
-    """Raise `DeepChestError` where something is lost and that is not allowed."""
     if config.allow_missing:
         return
     if excluded:
@@ -160,6 +158,5 @@ def _refuse_losses(
 
 
 def _reasons(excluded: dict[str, str]) -> str:
-    """Return the reasons and how often each, the most frequent first."""
     counted = Counter(excluded.values())
     return few(f"{number:,} × {reason}" for reason, number in counted.most_common())

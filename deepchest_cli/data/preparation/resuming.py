@@ -122,7 +122,6 @@ def _sound_shards(folder: Path, plan: Plan, recorded: dict[str, Any] | None) -> 
 
 
 def _sound(path: Path, entry: dict[str, Any], plan: Plan, row_of: dict[str, int]) -> _Sound | None:
-    """Return a shard that may stay, or nothing."""
     unreadable = [loss["image"] for loss in entry["excluded"]]
     if any(_may_be_there(plan, row_of.get(image)) for image in unreadable):
         return None

@@ -80,7 +80,6 @@ def _own_splits(source: Source, scheme: str) -> OwnSplits:
 
 
 def _file_splits(source: Source, path: Path) -> OwnSplits:
-    """Read a CSV file with a column of images and one of splits."""
     if not path.is_file():
         unknown = unknown_name("split scheme", str(path), SCHEMES)
         raise UsageError(unknown.message, f"{unknown.hint} Or name a CSV file that exists.")

@@ -1,8 +1,4 @@
-"""What findings are called in the columns of a table: `Effusion`, `prob_Effusion`, `pred:Effusion`.
-
-What all of these columns begin or end with (the affix) is taken off; where two affixes name the
-same findings, nobody can tell which of them is meant.
-"""
+"""What findings are called in the columns of a table: `Effusion`, `prob_Effusion`, `pred:Effusion`."""
 
 import re
 from collections.abc import Iterable, Set
@@ -77,9 +73,8 @@ def _split_name(column: str, known: dict[str, str]) -> tuple[Affix, str] | None:
     ]
     if not parts:
         return None
-    start, end = max(
-        parts, key=lambda part: (len(plain_name(text[slice(*part)])), part[0] - part[1])
-    )
+    sizes = [(len(plain_name(text[start:end])), start - end) for start, end in parts]
+    start, end = parts[sizes.index(max(sizes))]
     return (text[:start].lower(), text[end:].lower()), finding_key(text[start:end])
 
 
@@ -95,7 +90,6 @@ def _without(column: str, affix: Affix) -> str | None:
 
 
 def _words_of(affix: Affix) -> set[str]:
-    """Return the words of an affix, without signs and numbers."""
     return {word for text in affix for word in re.split(r"[\W_\d]+", text) if word}
 
 
@@ -174,7 +168,6 @@ def without_affix(
 
 
 def _candidates(table: pd.DataFrame, taken: Set[str]) -> list[str]:
-    """Return the columns that may be about findings."""
     columns = map(str, table.columns)
     return [column for column in columns if column not in taken and not _is_no_finding(column)]
 

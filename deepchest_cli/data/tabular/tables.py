@@ -91,7 +91,6 @@ def _refuse_uneven(rows: dict[int, list[str]], names: list[str], path: Path) -> 
 
 
 def _records(path: Path) -> list[list[str]]:
-    """Return the fields of every line but empty ones."""
     text = read_text(path)
     header = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
     sign = max(",;\t", key=header.count)  # the first of those that are equally frequent
