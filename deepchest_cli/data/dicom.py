@@ -85,9 +85,8 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
     try:
         import pydicom
     except ImportError as error:
-        raise UnreadableRadiographError(
-            f"reading DICOM needs pydicom: {install_hint(EXTRA)}"
-        ) from error
+        needed = f"reading DICOM needs pydicom: {install_hint(EXTRA)}"
+        raise UnreadableRadiographError(needed) from error
     silence("pydicom")
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=_is_bare(data))

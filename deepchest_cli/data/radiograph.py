@@ -30,9 +30,7 @@ DEFLATE = (8, 32946)
 STRIPS, TILES = (273, 279), (324, 325)  # the tags of their offsets and lengths
 BLOCK = 2**20  # bytes that are unpacked at a time
 MOST_BLOCKS = 8 * LARGEST_PIXELS // BLOCK
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".ima"}
-)
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".ima"}
 RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
 PHOTOMETRIC = 262  # the TIFF tag; 0: white is zero
 TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0

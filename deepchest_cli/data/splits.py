@@ -6,15 +6,14 @@ from numpy.typing import NDArray
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
 
-Numbers = NDArray[np.int64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
 Names = NDArray[np.str_]
 SPLITS = ("train", "validation", "test")
 
 
-def draw_patients(
-    patient_ids: Numbers, labels: Labels, fraction: float, seed: int
-) -> NDArray[np.bool_]:
+def draw_patients(patient_ids: Ints, labels: Labels, fraction: float, seed: int) -> Mask:
     """Return which rows (N,) belong to a random share of the patients, stratified by rarity.
 
     patient_ids: (N,); labels: (N, T). Each patient counts under the rarest of its findings, and
@@ -33,7 +32,7 @@ def draw_patients(
     return np.asarray(drawn[rows])
 
 
-def _by_rarest_finding(rows: Numbers, patients: int, labels: Labels, seed: int) -> Numbers:
+def _by_rarest_finding(rows: Ints, patients: int, labels: Labels, seed: int) -> Ints:
     """Return patients in random order, then sorted stably by the rarity of their rarest finding."""
     rarity = np.argsort(np.argsort(labels.sum(axis=0), kind="stable"), kind="stable")
     per_image = np.where(labels == 1, rarity, labels.shape[1]).min(axis=1)
@@ -44,11 +43,7 @@ def _by_rarest_finding(rows: Numbers, patients: int, labels: Labels, seed: int) 
 
 
 def random_split(
-    patient_ids: Numbers,
-    labels: Labels,
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
+    patient_ids: Ints, labels: Labels, validation_fraction: float, test_fraction: float, seed: int
 ) -> Names:
     """Return the split of each row (N,): test from all patients, validation from the others."""
     test = draw_patients(patient_ids, labels, test_fraction, seed)
@@ -56,7 +51,7 @@ def random_split(
 
 
 def fold_split(
-    patient_ids: Numbers, labels: Labels, fold: int, folds: int, validation_fraction: float
+    patient_ids: Ints, labels: Labels, fold: int, folds: int, validation_fraction: float
 ) -> Names:
     """Return the split of each row (N,) in fold number `fold` of `folds`, counted from 0.
 
@@ -70,7 +65,7 @@ def fold_split(
 
 
 def listed_split(
-    listed: Names, patient_ids: Numbers, labels: Labels, validation_fraction: float, seed: int
+    listed: Names, patient_ids: Ints, labels: Labels, validation_fraction: float, seed: int
 ) -> Names:
     """Return the split of each row (N,) by a list: NIH's, another source's own, or the user's.
 
@@ -90,7 +85,7 @@ def listed_split(
 
 
 def _with_validation(
-    patient_ids: Numbers, labels: Labels, test: NDArray[np.bool_], fraction: float, seed: int
+    patient_ids: Ints, labels: Labels, test: Mask, fraction: float, seed: int
 ) -> Names:
     splits = np.where(test, "test", "train").astype("<U10")
     rest = np.flatnonzero(~test)
@@ -99,7 +94,7 @@ def _with_validation(
     return splits
 
 
-def _refuse_shared_patients(listed: Names, patient_ids: Numbers) -> None:
+def _refuse_shared_patients(listed: Names, patient_ids: Ints) -> None:
     there = np.flatnonzero(listed != "")
     order = there[np.argsort(patient_ids[there], kind="stable")]
     same = patient_ids[order][1:] == patient_ids[order][:-1]

@@ -29,9 +29,8 @@ def draw_contact_sheet(folder: Path, manifest: dict[str, Any], path: Path) -> No
     for number, (name, chosen, count) in enumerate(rows):
         top = 24 + number * step
         draw.text((GAP, top + TILE // 2 - 14), name, INK, ImageFont.load_default(12))
-        draw.text(
-            (GAP, top + TILE // 2), count_of(count, "image"), FAINT, ImageFont.load_default(11)
-        )
+        images = count_of(count, "image")
+        draw.text((GAP, top + TILE // 2), images, FAINT, ImageFont.load_default(11))
         for place, row in enumerate(chosen):
             x = MARGIN + place * (TILE + GAP)
             _tile(sheet, x, top, dataset, int(row))

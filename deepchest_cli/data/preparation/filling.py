@@ -204,6 +204,7 @@ class Filling:
     def _finish(self, name: str, rows: NDArray[np.int64]) -> None:
         """Write a shard, unless none of its images could be read."""
         kept = np.array([row for row in rows.tolist() if row not in self.unreadable], np.int64)
+        lost = [row for row in rows.tolist() if row in self.unreadable]
         if not len(kept):
             return
         path, names = self.folder / name, self.plan.table["image_index"]
@@ -213,11 +214,7 @@ class Filling:
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
             "images": len(kept),
-            "excluded": [
-                {"image": names[row], "reason": self.unreadable[row]}
-                for row in rows.tolist()
-                if row in self.unreadable
-            ],
+            "excluded": [{"image": names[row], "reason": self.unreadable[row]} for row in lost],
             "near_constant": [names[row] for row in kept.tolist() if row in self.near_constant],
         }
         save_progress(self.folder, self.plan.identity(self.size), self.done)

@@ -141,9 +141,8 @@ def clear_shards(folder: Path, kept: Entries) -> None:
 
 def archives_of(plan: Plan) -> dict[str, int]:
     """Return the bytes of each archive that is read from beginning to end, by its path."""
-    return {
-        plan.images.name_of(stream): stream.path.stat().st_size for stream in plan.images.streams
-    }
+    images = plan.images
+    return {images.name_of(stream): stream.path.stat().st_size for stream in images.streams}
 
 
 def save_progress(folder: Path, identity: dict[str, Any], done: Entries) -> None:

@@ -52,18 +52,10 @@ def read_chestmnist(path: Path) -> Source:
     table["patient_id"] = np.arange(len(names))
     together = np.concatenate([labels[split] for split in SPLITS]).astype(np.uint8)[order]
     return Source(
-        kind="chestmnist",
-        title="ChestMNIST",
-        table=table,
-        findings=FINDINGS,
-        labels=together,
-        known=np.ones_like(together),
-        images=path,
-        hashed=(path,),
-        own_scheme="chestmnist",
-        own_splits=partial(OwnSplits, splits),
-        has_patients=False,
-    )
+        "chestmnist", "ChestMNIST", table, FINDINGS, together, np.ones_like(together),
+        images=path, hashed=(path,), own_scheme="chestmnist",
+        own_splits=partial(OwnSplits, splits), has_patients=False,
+    )  # fmt: skip
 
 
 def stream_arrays(

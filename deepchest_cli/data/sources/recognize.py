@@ -65,9 +65,8 @@ def read_source(source: Path, config: PrepareConfig) -> Source:
     kind, source = recognize(source, config)
     _refuse_needless(kind, config)
     if kind != "nih" and not source.exists():
-        raise UsageError(
-            f"There is no file or folder {source}.", "Name the folder of the images: --source"
-        )
+        hint = "Name the folder of the images: --source"
+        raise UsageError(f"There is no file or folder {source}.", hint)
     read = _read(kind, source, config)
     rows = np.arange(len(read.table))
     table = read.table.assign(source_row=rows)

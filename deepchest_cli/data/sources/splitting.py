@@ -40,9 +40,8 @@ def assign_splits(source: Source, config: PrepareConfig) -> SplitAssignment:
     if scheme == "random":
         notes = _random_notes(source)
         fractions = (config.validation_fraction, config.test_fraction)
-        return SplitAssignment(
-            random_split(patients, labels, *fractions, config.seed), scheme, (), notes
-        )
+        splits = random_split(patients, labels, *fractions, config.seed)
+        return SplitAssignment(splits, scheme, warnings=notes)
     if scheme in SCHEMES:
         own = _own_splits(source, scheme)
     else:

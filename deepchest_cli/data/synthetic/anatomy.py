@@ -156,9 +156,8 @@ def choose_place(
     height: tuple[float, float] = (0.15, 0.9),
 ) -> Point:
     """A random place in one lung, within ranges of those fractions."""
-    return place_in_lung(
-        anatomy, side, float(chance.uniform(*across)), float(chance.uniform(*height))
-    )
+    place = (float(chance.uniform(*across)), float(chance.uniform(*height)))
+    return place_in_lung(anatomy, side, *place)
 
 
 Reshaper = Callable[[Anatomy, float, Chance], Anatomy]
@@ -194,10 +193,8 @@ def _lose_volume(anatomy: Anatomy, severity: float, chance: Chance) -> Anatomy:
 
 def _displace(anatomy: Anatomy, severity: float, chance: Chance) -> Anatomy:
     """A large pneumothorax pushes the mediastinum to the other side."""
-    push = between(0.0, 0.02, severity)
-    return replace(
-        anatomy, mediastinal_shift=anatomy.mediastinal_shift - choose_side(chance) * push
-    )
+    push = choose_side(chance) * between(0.0, 0.02, severity)
+    return replace(anatomy, mediastinal_shift=anatomy.mediastinal_shift - push)
 
 
 def _congest(anatomy: Anatomy, severity: float, chance: Chance) -> Anatomy:

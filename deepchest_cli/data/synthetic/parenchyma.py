@@ -125,9 +125,8 @@ def paint_bullae(canvas: Canvas, severity: float, chance: Chance) -> None:
     canvas.vessel_gain *= between(0.75, 0.45, severity)
     for _ in range(int(chance.integers(1, 4))):
         side = choose_side(chance)
-        center = place_in_lung(
-            canvas.anatomy, side, float(chance.uniform(0.3, 0.8)), float(chance.uniform(0.1, 0.5))
-        )
+        place = (float(chance.uniform(0.3, 0.8)), float(chance.uniform(0.1, 0.5)))
+        center = place_in_lung(canvas.anatomy, side, *place)
         bulla = blob(canvas.x, canvas.y, center, (0.05, 0.05)) * canvas.lung(side)
         canvas.add(bulla, -0.04 * severity)
 

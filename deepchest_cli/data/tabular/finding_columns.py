@@ -1,4 +1,4 @@
-"""What findings are called in the columns of a table: `Effusion`, `prob_Effusion`, `pred:Effusion`."""
+"""What findings are called in the columns of a table: `Effusion`, `prob_Effusion`, `pred:Mass`."""
 
 import re
 from collections.abc import Iterable, Set
@@ -22,9 +22,7 @@ SCORES = LOGITS | PROBABILITIES | {
     "conf", "confidence", "hat", "model", "out", "output", "outputs", "p", "pred", "predicted",
     "prediction", "predictions", "preds", "score", "scores", "y", "yhat", "ypred",
 }  # fmt: skip
-LABELS = frozenset(
-    ("actual", "expert", "groundtruth", "gt", "label", "labels", "target", "targets", "true")
-)
+LABELS = {"actual", "expert", "groundtruth", "gt", "label", "labels", "target", "targets", "true"}
 NEGATIONS = frozenset(("absent", "excluded", "neg", "negative", "no", "non", "not", "without"))
 # between words: signs, and the beginning of a word in capitals
 BREAK = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
@@ -183,10 +181,8 @@ def _has_numbers(cells: "pd.Series[str]") -> bool:
 
 def _add(named: dict[str, str], finding: str, column: str, path: Path) -> None:
     if finding in named:
-        raise UsageError(
-            f"{path}: columns {named[finding]!r} and {column!r} are both {finding}.",
-            "Keep one of them.",
-        )
+        both = f"columns {named[finding]!r} and {column!r} are both {finding}."
+        raise UsageError(f"{path}: {both}", "Keep one of them.")
     named[finding] = column
 
 

@@ -80,9 +80,8 @@ def _refuse_uneven(rows: dict[int, list[str]], names: list[str], path: Path) -> 
     """Raise for a row that is cut or has too much; empty fields after the last column may be."""
     for number, row in rows.items():
         if len(row) < len(names):
-            raise UsageError(
-                f"{path}, row {number + 2}: the row ends before column {names[len(row)]!r}.", AGAIN
-            )
+            cut = f"the row ends before column {names[len(row)]!r}."
+            raise UsageError(f"{path}, row {number + 2}: {cut}", AGAIN)
         if any(row[len(names) :]):
             raise UsageError(
                 f"{path}, row {number + 2}: {len(row)} fields in {len(names)} columns.",
