@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tests_support import QUICK
+from tests_support import QUICK, read_radiograph
 
 from deepchest_cli.config import PrepareConfig, TrainConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.preparation.folder import count_splits
-from deepchest_cli.data.radiograph import read_radiograph
 from deepchest_cli.data.sources.nih_metadata import read_metadata
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
+
+from deepchest_cli.data.images import LooseFile
+from deepchest_cli.data.radiograph import decode, fit
 
 QUICK = {"backbone": "mobilenet_v2", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
 MEASURED = ("seconds", "images_per_second", "data_wait_fraction", "peak_memory")
@@ -25,6 +29,11 @@ def weighter_options(name: str, tasks: Sequence[str]) -> dict[str, str]:
     if below == "fixed":
         return {"weights": ",".join(f"{task}:{number + 1}" for number, task in enumerate(tasks))}
     return {"warmup_epochs": "1"} if below == "stch" else {}
+
+
+def read_radiograph(path: Path, size: int) -> np.ndarray:
+    """Return an image file as `prepare` stores it."""
+    return fit(decode(LooseFile(str(path), 0).read()), size)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -43,9 +43,8 @@ def to_gray(images: Tensor, size: int) -> Tensor:
     gray = images.unsqueeze(1).to(torch.float32, copy=True).div_(255)
     if gray.shape[-1] == size:
         return gray
-    return F.interpolate(
-        gray, size=(size, size), mode="bilinear", antialias=True, align_corners=False
-    ).clamp(0, 1)
+    scaled = F.interpolate(gray, size, mode="bilinear", antialias=True, align_corners=False)
+    return scaled.clamp(0, 1)
 
 
 def draw(images: int, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,8 @@ from deepchest_cli.data.splits import fold_split
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import to_json
 
+Bytes = NDArray[np.uint8]
+Numbers = NDArray[np.int64]
 VALIDATION_FRACTION = 0.1  # of a fold's training patients, where the data have no such split
 
 
@@ -20,7 +22,7 @@ VALIDATION_FRACTION = 0.1  # of a fold's training patients, where the data have 
 class Boxes:
     """Where findings were marked; B boxes."""
 
-    row: NDArray[np.int64]  # (B,), of the image in the data set
+    row: Numbers  # (B,), of the image in the data set
     finding: NDArray[np.str_]  # (B,)
     box: NDArray[np.float32]  # (B, 4), x, y, width, height in stored pixels
 
@@ -34,16 +36,16 @@ class RadiographDataset:
     sha256: str  # of the manifest, which has the hashes of the shards
     findings: tuple[str, ...]
     size: int  # stored height and width in pixels
-    labels: NDArray[np.uint8]
-    known: NDArray[np.uint8]
+    labels: Bytes
+    known: Bytes
     columns: dict[str, NDArray[Any]]
     pixel_hash: NDArray[np.bytes_]  # (N,), of the stored pixels
-    shards: tuple[NDArray[np.uint8], ...]  # mapped images of each shard
-    starts: NDArray[np.int64]  # first row of each shard
+    shards: tuple[Bytes, ...]  # mapped images of each shard
+    starts: Numbers  # first row of each shard
     boxes: Boxes
     soft: NDArray[np.float32] | None = None  # (N, T), probabilities, where the shards have them
 
-    def rows(self, split: str) -> NDArray[np.int64]:
+    def rows(self, split: str) -> Numbers:
         """Return the rows of a split in stored order."""
         return np.flatnonzero(self.columns["split"] == split)
 
@@ -53,37 +55,26 @@ class RadiographDataset:
         splits = np.full(len(within), "", dtype="<U10")
         settings = self.manifest["settings"]
         fraction = settings["validation_fraction"] or VALIDATION_FRACTION
-        splits[within] = fold_split(
-            self.columns["patient_id"][within], self.labels[within], fold, folds, fraction
-        )
+        patients = self.columns["patient_id"][within]
+        splits[within] = fold_split(patients, self.labels[within], fold, folds, fraction)
         scheme = {**settings, "split_scheme": f"fold {fold + 1} of {folds}"}
-        return replace(
-            self,
-            manifest={**self.manifest, "settings": scheme},
-            columns={**self.columns, "split": splits},
-        )
+        manifest, columns = {**self.manifest, "settings": scheme}, {**self.columns, "split": splits}
+        return replace(self, manifest=manifest, columns=columns)
 
     def only(self, finding: str) -> "RadiographDataset":
         """Return the same images with the labels of one finding."""
         column = self.findings.index(finding)
-        return replace(
-            self,
-            findings=(finding,),
-            labels=self.labels[:, [column]],
-            known=self.known[:, [column]],
-            soft=None if self.soft is None else self.soft[:, [column]],
-        )
+        labels, known = self.labels[:, [column]], self.known[:, [column]]
+        soft = None if self.soft is None else self.soft[:, [column]]
+        return replace(self, findings=(finding,), labels=labels, known=known, soft=soft)
 
-    def gather(
-        self, rows: NDArray[np.int64], out: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
+    def gather(self, rows: Numbers, out: Bytes | None = None) -> Bytes:
         """Return the images of `rows` (B,) as (B, S, S), in their order; into `out` if given."""
         images = np.empty((len(rows), self.size, self.size), np.uint8) if out is None else out
         shard_of = np.searchsorted(self.starts, rows, side="right") - 1
         places = rows - self.starts[shard_of]
-        for position, (shard, place) in enumerate(
-            zip(shard_of.tolist(), places.tolist(), strict=True)
-        ):
+        pairs = zip(shard_of.tolist(), places.tolist(), strict=True)
+        for position, (shard, place) in enumerate(pairs):
             images[position] = self.shards[shard][place]
         return images
 
@@ -142,9 +133,8 @@ def _open_shard(folder: Path, entry: dict[str, Any], manifest: dict[str, Any]) -
     path = folder / entry["file"]
     hint = "Run the same deepchest prepare again; it mends what is damaged."
     if not entry.get("sha256"):
-        raise DeepChestError(
-            f"{folder / MANIFEST} has no hash of {path.name}: it can't count.", hint
-        )
+        said = f"{folder / MANIFEST} has no hash of {path.name}: it can't count."
+        raise DeepChestError(said, hint)
     if not path.is_file() or path.stat().st_size != entry["bytes"]:
         raise DeepChestError(f"Shard {path} is missing or cut short.", hint)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from deepchest_cli.data.synthetic import write_demo
 from deepchest_cli.files import to_json
 
+Progress = Callable[[int, int], None]  # images done, and all
 MARK = "demo.json"  # says that the folder is ours to replace
 
 
@@ -37,9 +38,7 @@ def matches(folder: Path, demo: Demo) -> bool:
     return is_demo(folder) and (folder / MARK).read_text("utf-8") == demo.mark
 
 
-def make_demo(
-    folder: Path, demo: Demo, workers: int | None, progress: Callable[[int, int], None]
-) -> None:
+def make_demo(folder: Path, demo: Demo, workers: int | None, progress: Progress) -> None:
     """Draw synthetic radiographs in NIH's layout; an earlier demo in `folder` is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.tmp")

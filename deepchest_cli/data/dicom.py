@@ -30,18 +30,10 @@ LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 LONGEST_START = 1024  # bytes of an element at the beginning of a data set
 
 # what may tell that an image is no frontal chest radiograph
-TAGS = (
-    "Modality",
-    "BodyPartExamined",
-    "ViewPosition",
-    "SeriesDescription",
-    "StudyDescription",
-    "ProtocolName",
-)
-NEEDED = (
-    *("Rows", "Columns", "SamplesPerPixel"),
-    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
-)
+TAGS = ("Modality", "BodyPartExamined", "ViewPosition", "SeriesDescription", "StudyDescription",
+        "ProtocolName")  # fmt: skip
+NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored",
+          "PixelRepresentation")  # fmt: skip
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PALETTE = "PALETTE COLOR"
 GRAYS = ("MONOCHROME1", "MONOCHROME2")
@@ -93,9 +85,8 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
     try:
         import pydicom
     except ImportError as error:
-        raise UnreadableRadiographError(
-            f"reading DICOM needs pydicom: {install_hint(EXTRA)}"
-        ) from error
+        needed = f"reading DICOM needs pydicom: {install_hint(EXTRA)}"
+        raise UnreadableRadiographError(needed) from error
     silence("pydicom")
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=_is_bare(data))

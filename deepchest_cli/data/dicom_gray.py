@@ -97,9 +97,8 @@ def _padding(dataset: Any, stored: Numbers, values: Numbers, bits: int) -> NDArr
         return None
     second = integer_of(dataset, "PixelPaddingRangeLimit")
     signed = stored.dtype.kind == "i"
-    low, high = sorted(
-        _in_sign(each, signed, bits) for each in (first, first if second is None else second)
-    )
+    ends = (first, first if second is None else second)
+    low, high = sorted(_in_sign(each, signed, bits) for each in ends)
     found = (stored >= low) & (stored <= high)
     if signed and values is not stored:
         found |= (values >= low) & (values <= high)

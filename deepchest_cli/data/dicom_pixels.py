@@ -1,8 +1,4 @@
-"""The decoded pixels of a DICOM file, and the values of its elements.
-
-Elements are read leniently where the meaning is plain, and refused by name else; pixels are read
-through pydicom's decoders and Pillow.
-"""
+"""The decoded pixels of a DICOM file and its elements, read leniently or refused by name."""
 
 import math
 import struct
@@ -99,9 +95,8 @@ def syntax_of(dataset: Any) -> str:
     if named:
         return str(named)
     if dataset.get_item("PixelData").length == 0xFFFFFFFF:
-        raise refused(
-            "the pixels are compressed, and TransferSyntaxUID, which says how, is missing"
-        )
+        how = "TransferSyntaxUID, which says how, is missing"
+        raise refused(f"the pixels are compressed, and {how}")
     implicit, little = dataset.original_encoding
     if implicit:
         return str(ImplicitVRLittleEndian)
@@ -130,10 +125,8 @@ def stored_pixels(dataset: Any, decoder: Any) -> NDArray[Any]:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         _refuse_wrong_jpeg_2000(dataset, frame)
         plugin = "pillow"
-    pixels, _ = decoder.as_array(
-        dataset, index=0, decoding_plugin=plugin, correct_unused_bits=False
-    )
-    return np.asarray(pixels)
+    how = {"decoding_plugin": plugin, "correct_unused_bits": False}
+    return np.asarray(decoder.as_array(dataset, index=0, **how)[0])
 
 
 def _refuse_other_length(dataset: Any) -> None:
@@ -144,9 +137,8 @@ def _refuse_other_length(dataset: Any) -> None:
         return  # pydicom knows how these are packed
     expected, found = rows * columns * bits // 8, len(dataset.PixelData)
     if found < expected or found - expected >= max(2, min(rows, columns) * bits // 8):
-        raise refused(
-            f"PixelData has {found:,} bytes, but Rows × Columns × BitsAllocated make {expected:,}"
-        )
+        said = f"Rows × Columns × BitsAllocated make {expected:,}"
+        raise refused(f"PixelData has {found:,} bytes, but {said}")
 
 
 def _layout_of(dataset: Any, frame: bytes, processes: tuple[int, ...]) -> Layout:
@@ -186,6 +178,5 @@ def _refuse_other_size(dataset: Any, *found: int) -> None:
     said = tuple(required(dataset, name) for name in ("Columns", "Rows", "SamplesPerPixel"))
     if found != said:
         there, here = (f"{columns} × {rows} × {n}" for columns, rows, n in (found, said))
-        raise refused(
-            f"the compressed image is {there}, but Columns × Rows × SamplesPerPixel are {here}"
-        )
+        what = "Columns × Rows × SamplesPerPixel"
+        raise refused(f"the compressed image is {there}, but {what} are {here}")

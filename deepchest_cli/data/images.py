@@ -4,8 +4,8 @@ import filecmp
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,29 +46,13 @@ class LooseFile:
 Place = LooseFile | Slice | ZipMember  # an image that can be read at any time
 
 
-class Stream(Protocol):
-    """Images that can only be read one after the other."""
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-
-    def walk(
-        self, wanted: Callable[[str], bool]
-    ) -> Iterator[tuple[str, bytes | Pixels | None, bool]]:
-        """Yield name, content (None where not wanted) and acceptance of each image."""
-
-
 @dataclass(frozen=True)
-class TarStream:
-    """A tar file packed as a whole: only reading it tells what it holds."""
+class Stream:
+    """A file whose images can only be read one after the other: only that tells what it holds."""
 
     path: Path
-    is_image: Callable[[str], bool] = is_image_name  # by the name of a member
-
-    def walk(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | None, bool]]:
-        """Yield name, bytes (None where not wanted) and acceptance of each image."""
-        return stream_tar(self.path, wanted, self.is_image)
+    # yields name, content (None where not `wanted`, by the name) and acceptance of each image
+    walk: Callable[[Callable[[str], bool]], Iterator[tuple[str, bytes | Pixels | None, bool]]]
 
 
 @dataclass
@@ -195,7 +179,8 @@ class _Finding:
     def add_archive(self, path: Path) -> None:
         """Take the members of an archive, or remember to read it; a broken one is only noted."""
         if is_streamed(path):
-            self.images.streams.append(TarStream(path, self.images.matcher.is_wanted))
+            walk = partial(stream_tar, path, is_image=self.images.matcher.is_wanted)
+            self.images.streams.append(Stream(path, walk))
             return
         try:
             members, refused = list_archive(path, self.images.matcher.is_wanted)

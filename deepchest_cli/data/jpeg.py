@@ -63,9 +63,8 @@ def _layout(kind: int, segment: bytes, interval: int, scanned: int, scan: int) -
     sampling = [divmod(value, 16) for value in segment[7 : 6 + 3 * channels : 3]]
     across, down = map(max, zip(*sampling, strict=True)) if channels > 1 else (1, 1)
     units = -(-width // (8 * max(across, 1))) * -(-height // (8 * max(down, 1)))
-    return Layout(
-        kind, segment[0], width, height, channels, units, interval, scanned == channels, scan
-    )
+    is_whole = scanned == channels
+    return Layout(kind, segment[0], width, height, channels, units, interval, is_whole, scan)
 
 
 class JpegFile(io.BytesIO):

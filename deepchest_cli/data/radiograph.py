@@ -5,7 +5,6 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,21 +30,12 @@ DEFLATE = (8, 32946)
 STRIPS, TILES = (273, 279), (324, 325)  # the tags of their offsets and lengths
 BLOCK = 2**20  # bytes that are unpacked at a time
 MOST_BLOCKS = 8 * LARGEST_PIXELS // BLOCK
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".ima"}
-)
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".ima"}
 RESAMPLING = Image.Resampling.BILINEAR  # Pillow widens its support when shrinking: antialiased
 PHOTOMETRIC = 262  # the TIFF tag; 0: white is zero
 TWELVE_BITS, SIXTEEN_BITS = 4095.0, 65535.0
-BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error,
+          Image.DecompressionBombError)  # fmt: skip
 COLOR_SAMPLE = 128  # pixels of the side that is looked at for color
 GRAY_MODES = ("1", "L", "LA", "La", "F")
 
@@ -99,28 +89,13 @@ class Placement:
     height: int
 
 
-def read_radiograph(path: Path, size: int) -> NDArray[np.uint8]:
-    """Return an image file as grayscale (size, size); the aspect is squashed, as NIH did.
-
-    Raises `UnreadableRadiographError` for a file that is missing, damaged or no image, and for an
-    image that has one value only.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UnreadableRadiographError("the file is missing") from error
-    except OSError as error:
-        raise UnreadableRadiographError(error.strerror or str(error)) from error
-    return fit(decode(data), size)
-
-
 def decode(data: bytes) -> Image.Image:
     """Return the bytes of an image file as mode L, at its own size.
 
     Alpha is dropped and not composited. Depths over 8 bits are scaled by 65535, or by 4095 where
     no value is larger (12 bits kept in 16; of several channels Pillow gives the upper 8 bits);
-    floating-point values up to 1 are scaled by 1. Raises
-    `UnreadableRadiographError`.
+    floating-point values up to 1 are scaled by 1. Raises `UnreadableRadiographError` for what is
+    damaged or no image, and for an image that has one value only.
     """
     return open_image(data).image
 
@@ -179,22 +154,16 @@ def placement(width: int, height: int, size: int, pad: bool) -> Placement:
     if not pad or width == height:
         return Placement(0, 0, size, size)
     scale = size / max(width, height)
-    inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
-    return Placement(
-        (size - inner_width) // 2, (size - inner_height) // 2, inner_width, inner_height
-    )
+    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    return Placement((size - width) // 2, (size - height) // 2, width, height)
 
 
 def fit(image: Image.Image, size: int, pad: bool = False) -> NDArray[np.uint8]:
-    """Return an image of mode L as (size, size)."""
+    """Return an image of mode L as (size, size); without `pad` squashed, as NIH did."""
     place = placement(image.width, image.height, size, pad)
     inner = np.asarray(image.resize((place.width, place.height), RESAMPLING))
-    if (place.width, place.height) == (size, size):
-        return inner
-    stored = np.zeros((size, size), dtype=np.uint8)
-    rows = slice(place.top, place.top + place.height)
-    stored[rows, place.left : place.left + place.width] = inner
-    return stored
+    below, right = size - place.top - place.height, size - place.left - place.width
+    return np.pad(inner, ((place.top, below), (place.left, right)))
 
 
 def _to_gray(image: Image.Image) -> Image.Image:
@@ -214,7 +183,6 @@ def _is_white_zero(image: Image.Image) -> bool:
 
 
 def _is_colorful(image: Image.Image) -> bool:
-    """Whether an image has colors that matter; looked at in a sample of its pixels."""
     if image.mode in GRAY_MODES or image.mode.startswith("I"):
         return False
     side = (COLOR_SAMPLE, COLOR_SAMPLE)

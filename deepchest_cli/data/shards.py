@@ -111,14 +111,9 @@ def read_shard(path: Path, source: str = "") -> ShardContent:
         columns.setdefault("source", np.full(len(columns["image_index"]), source))
         return ShardContent(
             images=_map_images(path, file["images"]),
-            labels=file["labels"][:],
-            known=file["known"][:],
             pixel_hash=file["pixel_hash" if "pixel_hash" in file else "digest"][:],
-            file_bytes=file["file_bytes"][:],
             columns=columns,
-            box_row=file["box_row"][:],
-            box_finding=file["box_finding"][:],
-            box=file["box"][:],
+            **{name: file[name][:] for name in ARRAYS if name not in ("images", "pixel_hash")},
             findings=tuple(name.decode() for name in file["findings"][:]),
             soft=file["soft"][:] if "soft" in file else None,
         )

@@ -6,12 +6,14 @@ from numpy.typing import NDArray
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
 
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Labels = NDArray[np.uint8]
+Names = NDArray[np.str_]
 SPLITS = ("train", "validation", "test")
 
 
-def draw_patients(
-    patient_ids: NDArray[np.int64], labels: NDArray[np.uint8], fraction: float, seed: int
-) -> NDArray[np.bool_]:
+def draw_patients(patient_ids: Ints, labels: Labels, fraction: float, seed: int) -> Mask:
     """Return which rows (N,) belong to a random share of the patients, stratified by rarity.
 
     patient_ids: (N,); labels: (N, T). Each patient counts under the rarest of its findings, and
@@ -30,9 +32,7 @@ def draw_patients(
     return np.asarray(drawn[rows])
 
 
-def _by_rarest_finding(
-    rows: NDArray[np.int64], patients: int, labels: NDArray[np.uint8], seed: int
-) -> NDArray[np.int64]:
+def _by_rarest_finding(rows: Ints, patients: int, labels: Labels, seed: int) -> Ints:
     """Return patients in random order, then sorted stably by the rarity of their rarest finding."""
     rarity = np.argsort(np.argsort(labels.sum(axis=0), kind="stable"), kind="stable")
     per_image = np.where(labels == 1, rarity, labels.shape[1]).min(axis=1)
@@ -43,24 +43,16 @@ def _by_rarest_finding(
 
 
 def random_split(
-    patient_ids: NDArray[np.int64],
-    labels: NDArray[np.uint8],
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
-) -> NDArray[np.str_]:
+    patient_ids: Ints, labels: Labels, validation_fraction: float, test_fraction: float, seed: int
+) -> Names:
     """Return the split of each row (N,): test from all patients, validation from the others."""
     test = draw_patients(patient_ids, labels, test_fraction, seed)
     return _with_validation(patient_ids, labels, test, validation_fraction, seed)
 
 
 def fold_split(
-    patient_ids: NDArray[np.int64],
-    labels: NDArray[np.uint8],
-    fold: int,
-    folds: int,
-    validation_fraction: float,
-) -> NDArray[np.str_]:
+    patient_ids: Ints, labels: Labels, fold: int, folds: int, validation_fraction: float
+) -> Names:
     """Return the split of each row (N,) in fold number `fold` of `folds`, counted from 0.
 
     Each patient is tested in exactly one fold; folds are alike in their rare findings, and the
@@ -73,12 +65,8 @@ def fold_split(
 
 
 def listed_split(
-    listed: NDArray[np.str_],
-    patient_ids: NDArray[np.int64],
-    labels: NDArray[np.uint8],
-    validation_fraction: float,
-    seed: int,
-) -> NDArray[np.str_]:
+    listed: Names, patient_ids: Ints, labels: Labels, validation_fraction: float, seed: int
+) -> Names:
     """Return the split of each row (N,) by a list: NIH's, another source's own, or the user's.
 
     `listed` has train_val, train, validation, test or nothing for each row; rows with nothing stay
@@ -91,20 +79,14 @@ def listed_split(
         return listed
     splits = np.full(len(listed), "", dtype="<U10")
     there = listed != ""
-    test = listed[there] == "test"
-    splits[there] = _with_validation(
-        patient_ids[there], labels[there], test, validation_fraction, seed
-    )
+    rest = (patient_ids[there], labels[there], listed[there] == "test")
+    splits[there] = _with_validation(*rest, validation_fraction, seed)
     return splits
 
 
 def _with_validation(
-    patient_ids: NDArray[np.int64],
-    labels: NDArray[np.uint8],
-    test: NDArray[np.bool_],
-    fraction: float,
-    seed: int,
-) -> NDArray[np.str_]:
+    patient_ids: Ints, labels: Labels, test: Mask, fraction: float, seed: int
+) -> Names:
     splits = np.where(test, "test", "train").astype("<U10")
     rest = np.flatnonzero(~test)
     drawn = draw_patients(patient_ids[rest], labels[rest], fraction, seed + 1)
@@ -112,7 +94,7 @@ def _with_validation(
     return splits
 
 
-def _refuse_shared_patients(listed: NDArray[np.str_], patient_ids: NDArray[np.int64]) -> None:
+def _refuse_shared_patients(listed: Names, patient_ids: Ints) -> None:
     there = np.flatnonzero(listed != "")
     order = there[np.argsort(patient_ids[there], kind="stable")]
     same = patient_ids[order][1:] == patient_ids[order][:-1]

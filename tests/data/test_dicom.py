@@ -3,8 +3,9 @@ import pydicom
 import pytest
 from dicom_files import dicom
 from PIL import Image
+from tests_support import read_radiograph
 
-from deepchest_cli.data.radiograph import decode, open_image, read_radiograph
+from deepchest_cli.data.radiograph import decode, open_image
 from deepchest_cli.errors import UnreadableRadiographError
 from deepchest_cli.extras import install_hint
 

@@ -4,8 +4,9 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from tests_support import read_radiograph
 
-from deepchest_cli.data.radiograph import RESAMPLING, fit, placement, read_radiograph
+from deepchest_cli.data.radiograph import RESAMPLING, fit, placement
 from deepchest_cli.errors import UnreadableRadiographError
 
 GRAY = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)

@@ -78,10 +78,7 @@ def _wrong_counts(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
     for split in SPLITS:
         rows = dataset.rows(split)
         positives = (dataset.labels[rows] * dataset.known[rows]).sum(axis=0).tolist()
-        found = {
-            "images": len(rows),
-            "positives": dict(zip(dataset.findings, positives, strict=True)),
-        }
-        for name, number in found.items():
+        by_finding = dict(zip(dataset.findings, positives, strict=True))
+        for name, number in {"images": len(rows), "positives": by_finding}.items():
             if manifest["counts"][split][name] != number:
                 yield f"{folder / MANIFEST} counts other {name} in {split} than the shards hold"

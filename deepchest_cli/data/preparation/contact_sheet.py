@@ -29,9 +29,8 @@ def draw_contact_sheet(folder: Path, manifest: dict[str, Any], path: Path) -> No
     for number, (name, chosen, count) in enumerate(rows):
         top = 24 + number * step
         draw.text((GAP, top + TILE // 2 - 14), name, INK, ImageFont.load_default(12))
-        draw.text(
-            (GAP, top + TILE // 2), count_of(count, "image"), FAINT, ImageFont.load_default(11)
-        )
+        images = count_of(count, "image")
+        draw.text((GAP, top + TILE // 2), images, FAINT, ImageFont.load_default(11))
         for place, row in enumerate(chosen):
             x = MARGIN + place * (TILE + GAP)
             _tile(sheet, x, top, dataset, int(row))
@@ -42,9 +41,8 @@ def draw_contact_sheet(folder: Path, manifest: dict[str, Any], path: Path) -> No
 
 def _title(manifest: dict[str, Any]) -> str:
     settings, counts = manifest["settings"], manifest["counts"]["all"]
-    kind = (
-        "synthetic radiographs" if manifest["source"]["synthetic"] else manifest["source"]["kind"]
-    )
+    source = manifest["source"]
+    kind = "synthetic radiographs" if source["synthetic"] else source["kind"]
     return (
         f"{kind}: {count_of(counts['images'], 'image')} at {settings['size']} px; each row shows "
         "some images with the finding, below them name and all findings"
@@ -64,7 +62,6 @@ def _choose(dataset: RadiographDataset, column: int) -> tuple[NDArray[np.int64],
 
 
 def _spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return EACH rows evenly from first to last."""
     if len(rows) <= EACH:
         return rows
     return np.asarray(rows[np.linspace(0, len(rows) - 1, EACH).astype(int)])
@@ -101,7 +98,6 @@ def _wrapped(draw: ImageDraw.ImageDraw, names: list[str], font: Any) -> list[str
 
 
 def _cut(draw: ImageDraw.ImageDraw, text: str, font: Any) -> str:
-    """Return as much of a text as fits below a tile."""
     if draw.textlength(text, font) <= TILE:
         return text
     while draw.textlength(f"{text}…", font) > TILE:

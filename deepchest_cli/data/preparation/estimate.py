@@ -43,9 +43,8 @@ def estimate(plan: Plan, config: PrepareConfig, data: Path) -> Estimate:
     candidates = plan.candidates()
     total = int(candidates.sum())
     folders = [plan.folder(data, size) for size in plan.sizes]
-    done = min(
-        images_done(folder, plan, size) for folder, size in zip(folders, plan.sizes, strict=True)
-    )
+    pairs = zip(folders, plan.sizes, strict=True)
+    done = min(images_done(folder, plan, size) for folder, size in pairs)
     return Estimate(
         images={split: int((candidates & (plan.splits == split)).sum()) for split in SPLITS},
         done=done,

@@ -28,7 +28,7 @@ class Scratch:
 
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it lives as long as we do
+        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it lives as long as we do
         self._places: dict[int, int] = {}  # row to where its image lies in the file
         self._free: list[int] = []
         self._used = 0
@@ -42,7 +42,7 @@ class Scratch:
             self._used += self.size**2
         place, view = self._places[row], memoryview(pixels.tobytes())
         while view:
-            written = os.pwrite(self._file.fileno(), view, place)
+            written = os.pwrite(self.file.fileno(), view, place)
             view, place = view[written:], place + written
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -50,13 +50,9 @@ class Scratch:
         images = np.empty((len(rows), self.size, self.size), dtype=np.uint8)
         for position, row in enumerate(rows.tolist()):
             place = self._places.pop(row)
-            os.preadv(self._file.fileno(), [memoryview(images[position]).cast("B")], place)
+            os.preadv(self.file.fileno(), [memoryview(images[position]).cast("B")], place)
             self._free.append(place)
         return images
-
-    def close(self) -> None:
-        """Give the file up."""
-        self._file.close()
 
 
 class StoredBoxes:
@@ -152,7 +148,6 @@ class Filling:
                 self._take_over(name, rows)
 
     def _take_over(self, name: str, rows: NDArray[np.int64]) -> None:
-        """Take note of a shard that stays."""
         self.pending[rows] = False
         row_of = {self.plan.table["image_index"][row]: row for row in rows.tolist()}
         for loss in self.done[name]["excluded"]:
@@ -209,6 +204,7 @@ class Filling:
     def _finish(self, name: str, rows: NDArray[np.int64]) -> None:
         """Write a shard, unless none of its images could be read."""
         kept = np.array([row for row in rows.tolist() if row not in self.unreadable], np.int64)
+        lost = [row for row in rows.tolist() if row in self.unreadable]
         if not len(kept):
             return
         path, names = self.folder / name, self.plan.table["image_index"]
@@ -218,11 +214,7 @@ class Filling:
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
             "images": len(kept),
-            "excluded": [
-                {"image": names[row], "reason": self.unreadable[row]}
-                for row in rows.tolist()
-                if row in self.unreadable
-            ],
+            "excluded": [{"image": names[row], "reason": self.unreadable[row]} for row in lost],
             "near_constant": [names[row] for row in kept.tolist() if row in self.near_constant],
         }
         save_progress(self.folder, self.plan.identity(self.size), self.done)
@@ -247,7 +239,3 @@ class Filling:
             box=box,
             findings=plan.source.findings,
         )
-
-    def close(self) -> None:
-        """Give the scratch file up."""
-        self.scratch.close()

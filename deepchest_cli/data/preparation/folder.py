@@ -85,7 +85,9 @@ def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any]
                 f"{folder} holds data prepared from {_difference(found, identity)}.",
                 "Choose another folder with --data, or replace it with --force.",
             )
-        _clear(folder)
+        for written in (MANIFEST, PROGRESS, SHEET, EXCLUDED):  # the manifest first
+            (folder / written).unlink(missing_ok=True)
+        clear_shards(folder, {})
         return None
     strangers = [path.name for path in folder.iterdir()]
     if strangers and not force:
@@ -130,13 +132,6 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return "another format"
 
 
-def _clear(folder: Path) -> None:
-    """Remove what a preparation writes, the manifest first, and nothing else."""
-    for name in (MANIFEST, PROGRESS, SHEET, EXCLUDED):
-        (folder / name).unlink(missing_ok=True)
-    clear_shards(folder, {})
-
-
 def clear_shards(folder: Path, kept: Entries) -> None:
     """Remove the shards that are not to be kept."""
     for path in folder.glob(f"shard-{'[0-9]' * 5}.h5"):
@@ -146,9 +141,8 @@ def clear_shards(folder: Path, kept: Entries) -> None:
 
 def archives_of(plan: Plan) -> dict[str, int]:
     """Return the bytes of each archive that is read from beginning to end, by its path."""
-    return {
-        plan.images.name_of(stream): stream.path.stat().st_size for stream in plan.images.streams
-    }
+    images = plan.images
+    return {images.name_of(stream): stream.path.stat().st_size for stream in images.streams}
 
 
 def save_progress(folder: Path, identity: dict[str, Any], done: Entries) -> None:

@@ -83,10 +83,8 @@ class Plan:
     def identity(self, size: int) -> dict[str, Any]:
         """Return source and settings of one size: what makes two preparations the same."""
         settings = {"size": size, "rows_per_shard": rows_per_shard(size)}
-        return {
-            **self.identity_but_size,
-            "settings": {**settings, **self.identity_but_size["settings"]},
-        }
+        settings |= self.identity_but_size["settings"]
+        return {**self.identity_but_size, "settings": settings}
 
     def rows_per_shard(self, size: int) -> int:
         """Return how many images a shard of a size holds at most."""
@@ -131,9 +129,8 @@ def parse_sizes(text: str | int) -> tuple[int, ...]:
     try:
         sizes = tuple(dict.fromkeys(int(size) for size in str(text).split(",")))
     except ValueError as error:
-        raise UsageError(
-            f"--size should be pixels such as 224 or 128,224. Found {text!r}."
-        ) from error
+        said = f"--size should be pixels such as 224 or 128,224. Found {text!r}."
+        raise UsageError(said) from error
     wrong = [size for size in sizes if not SMALLEST <= size <= LARGEST]
     if wrong:
         raise UsageError(f"--size should be from {SMALLEST} to {LARGEST} pixels. Found {wrong[0]}.")

@@ -30,12 +30,11 @@ from deepchest_cli.files import write_json
 
 def find_duplicates(folder: Path, done: Entries) -> list[dict[str, Any]]:
     """Return groups of images with equal stored pixels: names and splits, in order of names."""
+    names = ("pixel_hash", "image_index", "split")
     columns: list[list[NDArray[np.bytes_]]] = [[], [], []]
     for name in sorted(done):
         with h5py.File(folder / name, "r") as file:
-            for column, dataset in zip(
-                columns, ("pixel_hash", "image_index", "split"), strict=True
-            ):
+            for column, dataset in zip(columns, names, strict=True):
                 column.append(file[dataset][:])
     hashes, images, splits = (np.concatenate(column) for column in columns)
     _, group, count = np.unique(hashes, return_inverse=True, return_counts=True)
@@ -57,9 +56,8 @@ def refuse_leaks(duplicates: list[dict[str, Any]]) -> None:
     across = [group for group in duplicates if len(group["splits"]) > 1]
     if not across:
         return
-    listed = "\n".join(
-        f"  {equal_images(group)}: in {' and '.join(group['splits'])}" for group in across[:SHOWN]
-    )
+    pairs = [(equal_images(group), " and ".join(group["splits"])) for group in across[:SHOWN]]
+    listed = "\n".join(f"  {images}: in {splits}" for images, splits in pairs)
     more = f"\n  and {len(across) - SHOWN:,} more" if len(across) > SHOWN else ""
     raise DeepChestError(
         f"Images with the same pixels stand in two splits "
@@ -109,9 +107,8 @@ def publish(
         (folder / MANIFEST).unlink(missing_ok=True)
         raise
     summary = summarize(folder, excluded)
-    manifest = build_manifest(
-        plan, filling.size, filling.done, summary, filling.stored(), duplicates
-    )
+    stored = filling.stored()
+    manifest = build_manifest(plan, filling.size, filling.done, summary, stored, duplicates)
     if manifest != published or not (folder / SHEET).is_file():
         draw_contact_sheet(folder, manifest, folder / SHEET)
     if manifest != published or not (folder / MANIFEST).exists():
@@ -125,9 +122,8 @@ def publish(
 def _say_remarks(manifest: dict[str, Any], say: Say) -> None:
     flat = [name for shard in manifest["shards"] for name in shard["near_constant"]]
     if flat:
-        say(
-            f"{count_of(len(flat), 'image has', 'images have')} almost one gray value: {few(flat)}."
-        )
+        number = count_of(len(flat), "image has", "images have")
+        say(f"{number} almost one gray value: {few(flat)}.")
     groups = manifest["duplicates"]
     if groups:
         listed = few(equal_images(group) for group in groups)
@@ -137,17 +133,16 @@ def _say_remarks(manifest: dict[str, Any], say: Say) -> None:
 def _refuse_losses(
     plan: Plan, config: PrepareConfig, folder: Path, excluded: dict[str, str]
 ) -> None:
-    """Raise `DeepChestError` where something is lost and that is not allowed."""
     if config.allow_missing:
         return
     if excluded:
-        summary = summarize(folder, excluded)
-        first = "\n".join(f"  {name}: {excluded[name]}" for name in summary["first"])
-        more = len(excluded) - len(summary["first"])
+        names = summarize(folder, excluded)["first"]
+        first = "\n".join(f"  {name}: {excluded[name]}" for name in names)
+        more = f"\n  and {len(excluded) - len(names):,} more" if len(excluded) > len(names) else ""
+        number = count_of(len(excluded), "image is", "images are")
         raise DeepChestError(
-            f"{count_of(len(excluded), 'image is', 'images are')} missing or unreadable "
-            f"({_reasons(excluded)}); "
-            f"nothing is published:\n{first}" + (f"\n  and {more:,} more" if more else ""),
+            f"{number} missing or unreadable ({_reasons(excluded)}); "
+            f"nothing is published:\n{first}{more}",
             f"Restore them (all are listed in {folder / EXCLUDED}) and run the same command again "
             "(what is done is kept), or go on without them: --allow-missing",
         )
@@ -160,6 +155,5 @@ def _refuse_losses(
 
 
 def _reasons(excluded: dict[str, str]) -> str:
-    """Return the reasons and how often each, the most frequent first."""
     counted = Counter(excluded.values())
     return few(f"{number:,} × {reason}" for reason, number in counted.most_common())

@@ -26,9 +26,8 @@ def cut_shards(there: NDArray[np.bool_], most: int) -> Shards:
     shard has the number of the block of its first image.
     """
     blocks = -(-len(there) // most)
-    before = np.concatenate([[0], np.cumsum(there)])[
-        np.minimum(np.arange(blocks + 1) * most, len(there))
-    ]
+    starts = np.minimum(np.arange(blocks + 1) * most, len(there))
+    before = np.concatenate([[0], np.cumsum(there)])[starts]
     shards: Shards = {}
     for first, last in _branches(before, 0, 1 << max(blocks - 1, 0).bit_length(), most):
         rows = np.flatnonzero(there[first * most : last * most]) + first * most
@@ -113,16 +112,12 @@ def _sound_shards(folder: Path, plan: Plan, recorded: dict[str, Any] | None) -> 
     if recorded is None:
         return {}
     row_of = {name: row for row, name in enumerate(plan.table["image_index"])}
-    found = {
-        entry["file"]: _sound(folder / entry["file"], entry, plan, row_of)
-        for entry in recorded["shards"]
-        if (folder / entry["file"]).is_file()
-    }
+    files = {folder / entry["file"]: entry for entry in recorded["shards"]}
+    found = {path.name: _sound(path, files[path], plan, row_of) for path in files if path.is_file()}
     return {name: sound for name, sound in found.items() if sound is not None}
 
 
 def _sound(path: Path, entry: dict[str, Any], plan: Plan, row_of: dict[str, int]) -> _Sound | None:
-    """Return a shard that may stay, or nothing."""
     unreadable = [loss["image"] for loss in entry["excluded"]]
     if any(_may_be_there(plan, row_of.get(image)) for image in unreadable):
         return None

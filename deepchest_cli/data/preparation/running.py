@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,27 +117,26 @@ def run_preparation(
     with ExitStack() as stack:
         _refuse_mixture(plan, data)
         _refuse_full_disk(plan, config, data)
-        works = []
+        fillings, published = [], []
         for size in plan.sizes:
             folder = plan.folder(data, size)
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder))
-            works.append(_begin(plan, config, folder, size))
-            stack.callback(works[-1].filling.close)
-        fillings = [work.filling for work in works]
+            filling, manifest = _begin(plan, config, folder, size)
+            stack.enter_context(filling.scratch.file)
+            fillings.append(filling)
+            published.append(manifest)
         _convert(plan, fillings, config.workers, progress, say)
         for filling in fillings:
             filling.conclude()
-        return tuple(publish(plan, config, work.filling, work.published, say) for work in works)
+        pairs = zip(fillings, published, strict=True)
+        return tuple(publish(plan, config, filling, there, say) for filling, there in pairs)
 
 
-@dataclass(frozen=True)
-class _Work:
-    filling: Filling
-    published: dict[str, Any] | None  # the manifest that is there
-
-
-def _begin(plan: Plan, config: PrepareConfig, folder: Path, size: int) -> _Work:
+def _begin(
+    plan: Plan, config: PrepareConfig, folder: Path, size: int
+) -> tuple[Filling, dict[str, Any] | None]:
+    """Return the shards to fill, and the manifest that is there."""
     identity = plan.identity(size)
     recorded = enter(folder, identity, config.force)
     published = recorded if (folder / MANIFEST).is_file() else None
@@ -148,7 +146,7 @@ def _begin(plan: Plan, config: PrepareConfig, folder: Path, size: int) -> _Work:
     if filling.pending.any() or published is None:
         (folder / MANIFEST).unlink(missing_ok=True)
         save_progress(folder, identity, filling.done)
-    return _Work(filling, published)
+    return filling, published
 
 
 def _refuse_mixture(plan: Plan, data: Path) -> None:
@@ -181,7 +179,6 @@ def _refuse_full_disk(plan: Plan, config: PrepareConfig, data: Path) -> None:
 def _convert(
     plan: Plan, fillings: list[Filling], workers: int | None, progress: Progress, say: Say
 ) -> None:
-    """Decode every row that is waited for, at all sizes at once."""
     wanted = np.logical_or.reduce([filling.pending for filling in fillings])
     if not wanted.any():
         return

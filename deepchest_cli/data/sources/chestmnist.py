@@ -2,7 +2,6 @@
 
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -53,48 +52,33 @@ def read_chestmnist(path: Path) -> Source:
     table["patient_id"] = np.arange(len(names))
     together = np.concatenate([labels[split] for split in SPLITS]).astype(np.uint8)[order]
     return Source(
-        kind="chestmnist",
-        title="ChestMNIST",
-        table=table,
-        findings=FINDINGS,
-        labels=together,
-        known=np.ones_like(together),
-        images=path,
-        hashed=(path,),
-        own_scheme="chestmnist",
-        own_splits=partial(OwnSplits, splits),
-        has_patients=False,
-    )
+        "chestmnist", "ChestMNIST", table, FINDINGS, together, np.ones_like(together),
+        images=path, hashed=(path,), own_scheme="chestmnist",
+        own_splits=partial(OwnSplits, splits), has_patients=False,
+    )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ArrayStream:
-    """The images of a ChestMNIST file, read row after row: at 224 px they take 5.6 GB unpacked."""
+def stream_arrays(
+    path: Path, wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, NDArray[np.uint8] | None, bool]]:
+    """Yield name, pixels (None where not wanted) and acceptance of each image of a ChestMNIST file.
 
-    path: Path
-
-    def walk(
-        self, wanted: Callable[[str], bool]
-    ) -> Iterator[tuple[str, NDArray[np.uint8] | None, bool]]:
-        """Yield name, pixels (None where not wanted) and acceptance of each image."""
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                for split in SPLITS:
-                    with archive.open(f"{split}_images.npy") as file:
-                        for row, pixels in enumerate(_rows(file)):
-                            name = f"{split}_{row:06d}"
-                            yield name, pixels if wanted(name) else None, True
-        except Exception as error:  # as above
-            raise DeepChestError(f"{self.path} is damaged: {error}.", HINT) from error
+    Row after row: at 224 px all take 5.6 GB unpacked.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for split in SPLITS:
+                with archive.open(f"{split}_images.npy") as file:
+                    for row, pixels in enumerate(_rows(file)):
+                        name = f"{split}_{row:06d}"
+                        yield name, pixels if wanted(name) else None, True
+    except Exception as error:  # as above
+        raise DeepChestError(f"{path} is damaged: {error}.", HINT) from error
 
 
 def _rows(file: IO[bytes]) -> Iterator[NDArray[np.uint8]]:
-    version = np.lib.format.read_magic(file)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else (np.lib.format.read_array_header_2_0)
-    )
+    is_first = np.lib.format.read_magic(file) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
     if dtype != np.uint8 or len(shape) != 3 or fortran:
         raise ValueError(f"images of type {dtype} and shape {shape}, not gray bytes (N, S, S)")

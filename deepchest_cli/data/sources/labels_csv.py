@@ -73,19 +73,10 @@ def generic_table(raw: pd.DataFrame, file: Path, config: PrepareConfig, images: 
             if not (name in taken or has_other_meaning(name)) and looks_like_labels(raw[name])
         )
     return CsvTable(
-        kind="csv",
-        title=f"the table {file.name}",
-        raw=raw,
-        file=file,
-        hashed=(file,),
-        images=images,
-        names=paths,
-        paths=paths,
-        patients=patients,
-        labels=labels,
-        studies=choose_column(raw, ROLES["study"]),
-        notes=notes,
-    )
+        "csv", f"the table {file.name}", raw, file, (file,), images,
+        names=paths, paths=paths, patients=patients, labels=labels,
+        studies=choose_column(raw, ROLES["study"]), notes=notes,
+    )  # fmt: skip
 
 
 def unused_columns(table: CsvTable) -> tuple[str, ...]:

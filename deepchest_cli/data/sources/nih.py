@@ -91,13 +91,8 @@ def read_boxes(path: Path | None) -> pd.DataFrame:
         return no_boxes()
     numbers = list(BOX_COLUMNS[2:])
     try:
-        raw = pd.read_csv(
-            io.StringIO(read_text(path)),
-            header=None,
-            skiprows=1,
-            usecols=range(6),
-            names=list(BOX_COLUMNS),
-        )
+        text, names = io.StringIO(read_text(path)), list(BOX_COLUMNS)
+        raw = pd.read_csv(text, header=None, skiprows=1, usecols=range(6), names=names)
         raw[numbers] = raw[numbers].astype(np.float64)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise UsageError(f"{path} is no readable table of boxes: {error}.") from error
@@ -168,14 +163,8 @@ def _official_splits(folder: Path, names: "pd.Series[str]") -> OwnSplits:
                 "Restore NIH's list, or split by patient at random: --split-scheme random",
             )
     unlisted, where = names[splits == ""], ", in neither split list,"
-    warnings = (
-        (
-            f"{count_of(len(unlisted), f'image{where} is', f'images{where} are')} left out: "
-            f"{few(unlisted)}.",
-        )
-        if len(unlisted)
-        else ()
-    )
+    number = count_of(len(unlisted), f"image{where} is", f"images{where} are")
+    warnings = (f"{number} left out: {few(unlisted)}.",) * bool(len(unlisted))
     rowless = len((lists["train_val"] | lists["test"]) - set(names))
     number = count_of(rowless, "name of the split lists has", "names of the split lists have")
     note = f"{number} no row in the metadata."
@@ -186,7 +175,7 @@ def _stray_boxes(
     boxes: pd.DataFrame, names: "pd.Series[str]", labels: NDArray[np.uint8]
 ) -> tuple[str, ...]:
     """Warn of boxes of findings that their images lack; in NIH's own files there are none."""
-    row_of = dict(zip(names, range(len(names)), strict=True))
+    row_of = {name: row for row, name in enumerate(names)}
     pairs = zip(boxes["image_index"], boxes["finding"], strict=True)
     stray = [
         image

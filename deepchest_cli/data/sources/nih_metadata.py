@@ -35,25 +35,13 @@ BOX_FRAME = 1024.0  # pixels; boxes are given on the 1024 px PNG files, whatever
 BOX_SPELLINGS = {"Infiltrate": "Infiltration"}
 # the eight findings of the first release, ChestX-ray8, are the ones with boxes
 BOXED_FINDINGS = frozenset(
-    {
-        "Atelectasis",
-        "Cardiomegaly",
-        "Effusion",
-        "Infiltration",
-        "Mass",
-        "Nodule",
-        "Pneumonia",
-        "Pneumothorax",
-    }
-)
-
-
+    {"Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
+     "Pneumothorax"}
+)  # fmt: skip
 # our name to its spellings; commas inside NIH's brackets split one name into two columns
 REQUIRED = {
-    "image_index": ("Image Index",),
-    "labels": ("Finding Labels",),
-    "patient_id": ("Patient ID",),
-}
+    "image_index": ("Image Index",), "labels": ("Finding Labels",), "patient_id": ("Patient ID",),
+}  # fmt: skip
 OPTIONAL = {
     "follow_up": ("Follow-up #",),
     "age": ("Patient Age",),

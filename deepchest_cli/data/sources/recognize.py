@@ -1,20 +1,26 @@
 """Which kind of source a folder or file is, and its reader."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.demo import is_demo
-from deepchest_cli.data.images import Images, find_images
+from deepchest_cli.data.images import Images, Stream, find_images
 from deepchest_cli.data.matching import Matcher
 from deepchest_cli.data.sources.base import FRONTAL, Source, keep_rows
-from deepchest_cli.data.sources.chestmnist import ArrayStream, find_npz, read_chestmnist
+from deepchest_cli.data.sources.chestmnist import find_npz, read_chestmnist, stream_arrays
 from deepchest_cli.data.sources.labels_csv import generic_table, read_labels, unused_columns
 from deepchest_cli.data.sources.nih import read_nih
-from deepchest_cli.data.sources.padchest import find_padchest, padchest
-from deepchest_cli.data.sources.presets import chexpert, find_mimic, mimic_cxr
+from deepchest_cli.data.sources.presets import (
+    chexpert,
+    find_mimic,
+    find_padchest,
+    mimic_cxr,
+    padchest,
+)
 from deepchest_cli.data.sources.vindr import vindr
 from deepchest_cli.data.tabular.columns import ROLES, choose_column
 from deepchest_cli.data.tabular.labels import not_taken
@@ -40,7 +46,10 @@ def recognize(source: Path, config: PrepareConfig) -> tuple[str, Path]:
 
 
 def _kind_of(folder: Path) -> str | None:
-    header = _first_line(folder / "train.csv")
+    train, header = folder / "train.csv", ""
+    if train.is_file():
+        with train.open(encoding="utf-8", errors="replace") as file:
+            header = file.readline()
     signs = {
         "chestmnist": find_npz(folder) is not None,
         "mimic-cxr": find_mimic(folder, "chexpert") is not None,
@@ -51,33 +60,22 @@ def _kind_of(folder: Path) -> str | None:
     return next((kind for kind, there in signs.items() if there), None)
 
 
-def _first_line(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.readline()
-
-
 def read_source(source: Path, config: PrepareConfig) -> Source:
     """Read the tables of a source; `UsageError` says what is wrong with them."""
     kind, source = recognize(source, config)
     _refuse_needless(kind, config)
     if kind != "nih" and not source.exists():
-        raise UsageError(
-            f"There is no file or folder {source}.", "Name the folder of the images: --source"
-        )
+        hint = "Name the folder of the images: --source"
+        raise UsageError(f"There is no file or folder {source}.", hint)
     read = _read(kind, source, config)
     rows = np.arange(len(read.table))
-    read = replace(
-        read, all_paths=tuple(read.table["path"]), table=read.table.assign(source_row=rows)
-    )
+    table = read.table.assign(source_row=rows)
+    read = replace(read, all_paths=tuple(table["path"]), table=table)
     if config.views == "all":
         return read
     frontal = read.table["view"].isin(FRONTAL).to_numpy()
-    named = few(
-        f"{number:,} × {view}"
-        for view, number in read.table["view"][~frontal].value_counts(sort=True).items()
-    )
+    counted = read.table["view"][~frontal].value_counts(sort=True)
+    named = few(f"{number:,} × {view}" for view, number in counted.items())
     one, many = "image that is not frontal is", "images that are not frontal are"
     others = count_of(int((~frontal).sum()), one, many)
     note = f"{others} left out ({named}); --views all takes them."
@@ -142,5 +140,6 @@ def find_source_images(source: Source) -> Images:
     """Return where the images of a source lie."""
     paths = list(source.all_paths)
     if source.kind == "chestmnist":
-        return Images(source.images, Matcher(paths), streams=[ArrayStream(source.images)])
+        stream = Stream(source.images, partial(stream_arrays, source.images))
+        return Images(source.images, Matcher(paths), streams=[stream])
     return find_images(source.images, paths)

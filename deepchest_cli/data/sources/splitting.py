@@ -40,9 +40,8 @@ def assign_splits(source: Source, config: PrepareConfig) -> SplitAssignment:
     if scheme == "random":
         notes = _random_notes(source)
         fractions = (config.validation_fraction, config.test_fraction)
-        return SplitAssignment(
-            random_split(patients, labels, *fractions, config.seed), scheme, (), notes
-        )
+        splits = random_split(patients, labels, *fractions, config.seed)
+        return SplitAssignment(splits, scheme, warnings=notes)
     if scheme in SCHEMES:
         own = _own_splits(source, scheme)
     else:
@@ -80,7 +79,6 @@ def _own_splits(source: Source, scheme: str) -> OwnSplits:
 
 
 def _file_splits(source: Source, path: Path) -> OwnSplits:
-    """Read a CSV file with a column of images and one of splits."""
     if not path.is_file():
         unknown = unknown_name("split scheme", str(path), SCHEMES)
         raise UsageError(unknown.message, f"{unknown.hint} Or name a CSV file that exists.")

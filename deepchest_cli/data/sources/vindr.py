@@ -129,14 +129,9 @@ def _boxes(
             f"{file}, row {row_number(kept, wrong[0])}: a box needs x_min < x_max and y_min < "
             f"y_max, from 0{within}. Found {given[wrong[0]].tolist()}."
         )
-    boxes = pd.DataFrame(
-        {
-            "image_index": kept["image_id"],
-            "finding": kept["class_name"].map(renamed),
-            "x": corners["x_min"],
-            "y": corners["y_min"],
-            "width": corners["x_max"] - corners["x_min"],
-            "height": corners["y_max"] - corners["y_min"],
-        }
-    )
+    boxes = pd.DataFrame({"image_index": kept["image_id"], "finding": kept["class_name"]})
+    boxes["finding"] = boxes["finding"].map(renamed)
+    boxes["x"], boxes["y"] = corners["x_min"], corners["y_min"]
+    boxes["width"] = corners["x_max"] - corners["x_min"]
+    boxes["height"] = corners["y_max"] - corners["y_min"]
     return boxes.set_index(kept.index + 2).sort_values(list(BOX_COLUMNS))

@@ -12,6 +12,7 @@ from deepchest_cli.data.synthetic.fields import between
 from deepchest_cli.data.synthetic.specification import (
     LEFT,
     RIGHT,
+    Chance,
     Field,
     Point,
     RadiographSpec,
@@ -133,7 +134,7 @@ def heart_axis(cardiothoracic_ratio: float, half_width: float) -> float:
     return cardiothoracic_ratio * 2 * half_width / 1.8
 
 
-def choose_side(chance: np.random.Generator) -> int:
+def choose_side(chance: Chance) -> int:
     """Always the first draw of a lesion, so that reshaping and painting agree."""
     return LEFT if chance.uniform() < 0.5 else RIGHT
 
@@ -149,28 +150,27 @@ def place_in_lung(anatomy: Anatomy, side: int, across: float, height: float) -> 
 def choose_place(
     anatomy: Anatomy,
     side: int,
-    chance: np.random.Generator,
+    chance: Chance,
     *,
     across: tuple[float, float] = (0.15, 0.85),
     height: tuple[float, float] = (0.15, 0.9),
 ) -> Point:
     """A random place in one lung, within ranges of those fractions."""
-    return place_in_lung(
-        anatomy, side, float(chance.uniform(*across)), float(chance.uniform(*height))
-    )
+    place = (float(chance.uniform(*across)), float(chance.uniform(*height)))
+    return place_in_lung(anatomy, side, *place)
 
 
-Reshaper = Callable[[Anatomy, float, np.random.Generator], Anatomy]
+Reshaper = Callable[[Anatomy, float, Chance], Anatomy]
 
 
-def _enlarge_heart(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+def _enlarge_heart(anatomy: Anatomy, severity: float, chance: Chance) -> Anatomy:
     """More than half of the thorax; 0.49 is the widest heart that is drawn as normal."""
     ratio = between(0.505, 0.62, severity)
     heart = max(anatomy.heart, heart_axis(ratio, anatomy.half_width))
     return replace(anatomy, heart=heart, heart_tilt=anatomy.heart_tilt - 0.1)
 
 
-def _inflate(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+def _inflate(anatomy: Anatomy, severity: float, chance: Chance) -> Anatomy:
     return replace(
         anatomy,
         base=anatomy.base + between(0.015, 0.075, severity),
@@ -182,7 +182,7 @@ def _inflate(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> 
     )
 
 
-def _lose_volume(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+def _lose_volume(anatomy: Anatomy, severity: float, chance: Chance) -> Anatomy:
     """The collapsed side draws its hemidiaphragm up and the mediastinum over."""
     side = choose_side(chance)
     elevation = between(0.015, 0.06, severity)
@@ -191,15 +191,13 @@ def _lose_volume(anatomy: Anatomy, severity: float, chance: np.random.Generator)
     return replace(anatomy, raised=raised, mediastinal_shift=shift)
 
 
-def _displace(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+def _displace(anatomy: Anatomy, severity: float, chance: Chance) -> Anatomy:
     """A large pneumothorax pushes the mediastinum to the other side."""
-    push = between(0.0, 0.02, severity)
-    return replace(
-        anatomy, mediastinal_shift=anatomy.mediastinal_shift - choose_side(chance) * push
-    )
+    push = choose_side(chance) * between(0.0, 0.02, severity)
+    return replace(anatomy, mediastinal_shift=anatomy.mediastinal_shift - push)
 
 
-def _congest(anatomy: Anatomy, severity: float, chance: np.random.Generator) -> Anatomy:
+def _congest(anatomy: Anatomy, severity: float, chance: Chance) -> Anatomy:
     """The heart of a patient in edema is often, but not always, enlarged."""
     return replace(anatomy, heart=anatomy.heart * float(chance.uniform(0.98, 1.1)))
 

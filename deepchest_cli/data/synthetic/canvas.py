@@ -63,11 +63,8 @@ def choose_positioning(spec: RadiographSpec) -> Positioning:
     chance = image_chance(spec, Stream.POSITION)
     spread = 1.0 if spec.view == "PA" else 1.6
     turn, across, down = (float(value) for value in chance.normal(0, spread, 3))
-    return Positioning(
-        turn=0.018 * turn,
-        scale=float(chance.uniform(1.0, 1.13)),
-        shift=(0.012 * across, 0.014 * down),
-    )
+    scale = float(chance.uniform(1.0, 1.13))
+    return Positioning(0.018 * turn, scale, (0.012 * across, 0.014 * down))
 
 
 class StrokeLayer:
@@ -87,9 +84,8 @@ class StrokeLayer:
     def lines(self, courses: Curves, widths: Numbers, strengths: Numbers) -> None:
         """Several polylines, (lines, points, 2), each with its own width and strength."""
         pixels = np.maximum(np.rint(widths * self._size), 1).astype(int).tolist()
-        for flat, width, level in zip(
-            self._placed(courses), pixels, _levels(strengths), strict=True
-        ):
+        lines = zip(self._placed(courses), pixels, _levels(strengths), strict=True)
+        for flat, width, level in lines:
             self._draw.line(flat, fill=level, width=width)
         self.empty = False
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from deepchest_cli.data.synthetic.specification import Field
+from deepchest_cli.data.synthetic.specification import Chance, Field
 
 
 def step(distance: Field, softness: float) -> Field:
@@ -37,7 +37,7 @@ def ellipse(
     return step(1 - np.sqrt(along * along + across * across), softness)
 
 
-def texture(chance: np.random.Generator, cells: int, size: int) -> Field:
+def texture(chance: Chance, cells: int, size: int) -> Field:
     """Smooth random field of about unit deviation, (size, size), with `cells` cells a side."""
     coarse = chance.standard_normal((cells, cells), dtype=np.float32) * 1.4
     resized = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)

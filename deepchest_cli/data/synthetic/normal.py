@@ -1,7 +1,6 @@
 """Normal anatomy and what looks like a finding: soft tissue, bones, vessels, confusers."""
 
 import numpy as np
-import numpy.typing as npt
 
 from deepchest_cli.data.synthetic.anatomy import (
     MIDLINE,
@@ -12,7 +11,15 @@ from deepchest_cli.data.synthetic.anatomy import (
 )
 from deepchest_cli.data.synthetic.canvas import Canvas
 from deepchest_cli.data.synthetic.fields import blob, ellipse, step, texture
-from deepchest_cli.data.synthetic.specification import LEFT, RIGHT, Curves, Field, Numbers
+from deepchest_cli.data.synthetic.specification import (
+    LEFT,
+    RIGHT,
+    Chance,
+    Curves,
+    Field,
+    Integers,
+    Numbers,
+)
 
 _BODY = 0.56
 _POSTERIOR_RIBS = 11
@@ -22,10 +29,9 @@ _POINTS = 10
 _TRUNKS = 10
 _WIDTHS = (0.0085, 0.005, 0.003)
 _COURSE_STRIDES = 2
-Sides = npt.NDArray[np.int_]
 
 
-def paint_soft_tissue(canvas: Canvas, chance: np.random.Generator) -> None:
+def paint_soft_tissue(canvas: Canvas, chance: Chance) -> None:
     """All that is smooth, from the outside in."""
     body = _body(canvas)
     canvas.add(body, _BODY)
@@ -50,9 +56,8 @@ def _body(canvas: Canvas) -> Field:
 
 def _paint_lungs(canvas: Canvas) -> None:
     anatomy = canvas.anatomy
-    middle = blob(
-        canvas.from_midline, canvas.y, (0.17, 0.5 * (anatomy.apex + anatomy.base)), (0.16, 0.3)
-    )
+    center = (0.17, 0.5 * (anatomy.apex + anatomy.base))
+    middle = blob(canvas.from_midline, canvas.y, center, (0.16, 0.3))
     canvas.density -= anatomy.lung_air * canvas.lungs * (0.72 + 0.28 * middle)
 
 
@@ -86,17 +91,10 @@ def _trunk(canvas: Canvas) -> Field:
 
 def heart_mask(canvas: Canvas) -> Field:
     """The heart: a tilted ellipse, with the right atrium's bulge."""
-    anatomy, (across, height) = canvas.anatomy, canvas.anatomy.heart_center
-    length = anatomy.heart
-    body = ellipse(
-        canvas.x,
-        canvas.y,
-        (across, height),
-        (length, 0.72 * length),
-        tilt=anatomy.heart_tilt,
-        softness=0.18,
-    )
-    atrium = (across - 0.33 * length, height + 0.1 * length)
+    center, length = canvas.anatomy.heart_center, canvas.anatomy.heart
+    axes, tilt = (length, 0.72 * length), canvas.anatomy.heart_tilt
+    body = ellipse(canvas.x, canvas.y, center, axes, tilt=tilt, softness=0.18)
+    atrium = (center[0] - 0.33 * length, center[1] + 0.1 * length)
     right = ellipse(canvas.x, canvas.y, atrium, (0.55 * length, 0.6 * length), softness=0.15)
     return np.maximum(body, right)
 
@@ -111,7 +109,7 @@ def _paint_spine(canvas: Canvas) -> None:
     canvas.add(trachea, -0.09)
 
 
-def _paint_abdomen(canvas: Canvas, chance: np.random.Generator, body: Field) -> None:
+def _paint_abdomen(canvas: Canvas, chance: Chance, body: Field) -> None:
     below = step(canvas.below_diaphragm, 0.014)
     canvas.add(below * body, 0.2)
     canvas.add(step(canvas.below_diaphragm - 0.08, 0.3) * body, 0.08)
@@ -193,7 +191,7 @@ def _paint_shoulder(canvas: Canvas, side: int) -> None:
     canvas.add(blob(canvas.x, canvas.y, joint, (0.035, 0.04)), 0.1)
 
 
-def paint_vessels(canvas: Canvas, chance: np.random.Generator) -> None:
+def paint_vessels(canvas: Canvas, chance: Chance) -> None:
     """One tree a lung, fanned from the apex to the base; both grow together."""
     sides = np.repeat([RIGHT, LEFT], _TRUNKS)
     angles = np.concatenate([_trunk_angles(chance), _trunk_angles(chance)])
@@ -211,14 +209,14 @@ def paint_vessels(canvas: Canvas, chance: np.random.Generator) -> None:
         sides = np.tile(sides, 2)
 
 
-def _trunk_angles(chance: np.random.Generator) -> Numbers:
+def _trunk_angles(chance: Chance) -> Numbers:
     """Angle 0 points sideways, positive ones down; the lower zones have more vessels."""
     places = (np.arange(_TRUNKS) + chance.uniform(0, 1, _TRUNKS)) / _TRUNKS
     return np.asarray(-1.3 + 2.75 * places, np.float64)
 
 
 def _courses(
-    starts: Curves, angles: Numbers, lengths: Numbers, bends: Numbers, sides: Sides
+    starts: Curves, angles: Numbers, lengths: Numbers, bends: Numbers, sides: Integers
 ) -> Curves:
     """Slightly bent lines that lead away from the midline: (vessels, points, 2)."""
     headings = angles[:, None] + bends[:, None] * np.arange(_COURSE_STRIDES)
@@ -229,7 +227,7 @@ def _courses(
 
 
 def _branch(
-    courses: Curves, angles: Numbers, lengths: Numbers, chance: np.random.Generator
+    courses: Curves, angles: Numbers, lengths: Numbers, chance: Chance
 ) -> tuple[Curves, Numbers, Numbers]:
     """Two branches for each vessel: one from its end, one from its middle."""
     count = len(angles)
@@ -240,7 +238,7 @@ def _branch(
     return starts, np.tile(angles, 2) + signs * turns, np.tile(lengths, 2) * shrink
 
 
-def paint_lasting_confusers(canvas: Canvas, chance: np.random.Generator) -> None:
+def paint_lasting_confusers(canvas: Canvas, chance: Chance) -> None:
     """Those that a patient keeps."""
     has_nipples, has_spots, has_device = chance.uniform(size=3) < (0.15, 0.2, 0.03)
     if has_nipples:
@@ -251,7 +249,7 @@ def paint_lasting_confusers(canvas: Canvas, chance: np.random.Generator) -> None
         _paint_pacemaker(canvas, chance)
 
 
-def paint_passing_confusers(canvas: Canvas, chance: np.random.Generator, *, portable: bool) -> None:
+def paint_passing_confusers(canvas: Canvas, chance: Chance, *, portable: bool) -> None:
     """Those of one image: uneven haze, and on portable ones leads and skin folds."""
     canvas.add(texture(chance, 7, canvas.grid) * canvas.lungs, float(chance.uniform(0.006, 0.022)))
     if chance.uniform() < (0.55 if portable else 0.06):
@@ -260,34 +258,29 @@ def paint_passing_confusers(canvas: Canvas, chance: np.random.Generator, *, port
         _paint_skin_fold(canvas, chance)
 
 
-def _paint_nipples(canvas: Canvas, chance: np.random.Generator) -> None:
+def _paint_nipples(canvas: Canvas, chance: Chance) -> None:
     across, height = float(chance.uniform(0.5, 0.7)), float(chance.uniform(0.78, 0.9))
     for side in (RIGHT, LEFT):
         center = place_in_lung(canvas.anatomy, side, across, height)
         canvas.add(ellipse(canvas.x, canvas.y, center, (0.013, 0.013), softness=0.8), 0.08)
 
 
-def _paint_calcified_spots(canvas: Canvas, chance: np.random.Generator) -> None:
+def _paint_calcified_spots(canvas: Canvas, chance: Chance) -> None:
     for _ in range(int(chance.integers(1, 4))):
         x, y = choose_place(canvas.anatomy, choose_side(chance), chance)
         canvas.bright.line([(x, y), (x + 0.004, y)], float(chance.uniform(0.006, 0.012)), 0.5)
 
 
-def _paint_pacemaker(canvas: Canvas, chance: np.random.Generator) -> None:
+def _paint_pacemaker(canvas: Canvas, chance: Chance) -> None:
     x, y = MIDLINE + 0.24, canvas.anatomy.apex + 0.1
-    body = [
-        (x - 0.03, y - 0.025),
-        (x + 0.03, y - 0.025),
-        (x + 0.035, y + 0.02),
-        (x - 0.025, y + 0.03),
-    ]
-    canvas.bright.area(body, 0.8)
+    corners = ((-0.03, -0.025), (0.03, -0.025), (0.035, 0.02), (-0.025, 0.03))
+    canvas.bright.area([(x + across, y + down) for across, down in corners], 0.8)
     heart = canvas.anatomy.heart_center
     lead = [(x - 0.03, y), (MIDLINE + 0.04, y - 0.02), (MIDLINE - 0.03, y + 0.12), heart]
     canvas.bright.line(lead, 0.005, 0.5)
 
 
-def _paint_leads(canvas: Canvas, chance: np.random.Generator) -> None:
+def _paint_leads(canvas: Canvas, chance: Chance) -> None:
     """Wires over the chest, each with an electrode at its end."""
     for _ in range(int(chance.integers(1, 4))):
         start = np.array([chance.uniform(0.1, 0.9), chance.uniform(0.0, 0.15)])
@@ -300,7 +293,7 @@ def _paint_leads(canvas: Canvas, chance: np.random.Generator) -> None:
         canvas.bright.line([points[-1], (points[-1][0] + 0.006, points[-1][1])], 0.016, 0.6)
 
 
-def _paint_skin_fold(canvas: Canvas, chance: np.random.Generator) -> None:
+def _paint_skin_fold(canvas: Canvas, chance: Chance) -> None:
     """A long faint edge that resembles a pleural line; vessels cross it."""
     side = choose_side(chance)
     top = np.array(place_in_lung(canvas.anatomy, side, float(chance.uniform(0.5, 0.9)), 0.1))
@@ -309,7 +302,7 @@ def _paint_skin_fold(canvas: Canvas, chance: np.random.Generator) -> None:
     canvas.bright.line([(x, y) for x, y in course], 0.006, 0.22)
 
 
-def paint_poor_inspiration(canvas: Canvas, chance: np.random.Generator) -> None:
+def paint_poor_inspiration(canvas: Canvas, chance: Chance) -> None:
     """Crowded bases of a shallow breath, which resemble infiltration."""
     strength = float(chance.uniform(0.0, 0.07))
     for side in (RIGHT, LEFT):

@@ -8,12 +8,12 @@ from deepchest_cli.data.synthetic import parenchyma
 from deepchest_cli.data.synthetic.anatomy import MIDLINE, choose_side, place_in_lung
 from deepchest_cli.data.synthetic.canvas import Canvas
 from deepchest_cli.data.synthetic.fields import between, blob, ellipse, step, texture
-from deepchest_cli.data.synthetic.specification import LEFT, RIGHT, Curves, Field
+from deepchest_cli.data.synthetic.specification import LEFT, RIGHT, Chance, Curves, Field
 
-Painter = Callable[[Canvas, float, np.random.Generator], None]
+Painter = Callable[[Canvas, float, Chance], None]
 
 
-def paint_effusion(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_effusion(canvas: Canvas, severity: float, chance: Chance) -> None:
     """Fluid that climbs the wall, on one side or, with a lower level, on both."""
     side = choose_side(chance)
     both = chance.uniform() < 0.3
@@ -37,7 +37,7 @@ def _paint_fluid(canvas: Canvas, severity: float, side: int) -> None:
     canvas.box("Effusion", (min(outer, inner), level - 0.02), (max(outer, inner), angle))
 
 
-def paint_pneumothorax(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_pneumothorax(canvas: Canvas, severity: float, chance: Chance) -> None:
     """The lung falls away from the wall, most at the apex; outside it there is only air."""
     side = choose_side(chance)
     anatomy = canvas.anatomy
@@ -63,16 +63,14 @@ def paint_pneumothorax(canvas: Canvas, severity: float, chance: np.random.Genera
 def _pleural_distance(canvas: Canvas, gap: float, y: Field) -> Field:
     """Distance from the midline to the visceral pleura: wall shape, smaller and lower."""
     anatomy = canvas.anatomy
-    fallen = anatomy.apex + 1.1 * gap
-    span = anatomy.base + anatomy.dome_depth - fallen
-    stretched = anatomy.apex + np.clip((y - fallen) / span, 0, 1) * (
-        anatomy.base + anatomy.dome_depth - anatomy.apex
-    )
+    fallen, bottom = anatomy.apex + 1.1 * gap, anatomy.base + anatomy.dome_depth
+    depth = np.clip((y - fallen) / (bottom - fallen), 0, 1)
+    stretched = anatomy.apex + depth * (bottom - anatomy.apex)
     narrow = 1 - gap / anatomy.half_width
     return np.asarray(narrow * anatomy.wall_at(np.asarray(stretched, np.float32)), np.float32)
 
 
-def paint_pleural_thickening(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_pleural_thickening(canvas: Canvas, severity: float, chance: Chance) -> None:
     """A dense band inside the wall, or a cap over the apex."""
     side = choose_side(chance)
     anatomy = canvas.anatomy
@@ -89,7 +87,7 @@ def paint_pleural_thickening(canvas: Canvas, severity: float, chance: np.random.
     canvas.add(band * reach * canvas.lung(side), between(0.2, 0.36, severity))
 
 
-def paint_edema(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_edema(canvas: Canvas, severity: float, chance: Chance) -> None:
     """Bat wings, full vessels, and Kerley's lines at the outer bases."""
     mottle = np.clip(1 + 0.25 * texture(chance, 24, canvas.grid), 0, 2)
     for side in (RIGHT, LEFT):
@@ -100,9 +98,7 @@ def paint_edema(canvas: Canvas, severity: float, chance: np.random.Generator) ->
     canvas.vessel_gain *= between(1.2, 1.6, severity)
 
 
-def _kerley_lines(
-    canvas: Canvas, chance: np.random.Generator, side: int
-) -> tuple[Curves, Curves, Curves]:
+def _kerley_lines(canvas: Canvas, chance: Chance, side: int) -> tuple[Curves, Curves, Curves]:
     """Short horizontal lines that reach the pleura: courses, widths, strengths."""
     count = int(chance.integers(4, 9))
     heights = chance.uniform(0.7, 0.95, count)
@@ -111,20 +107,13 @@ def _kerley_lines(
     return np.stack([outer, inner], axis=1), np.full(count, 0.003), np.full(count, 0.25)
 
 
-def paint_fibrosis(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_fibrosis(canvas: Canvas, severity: float, chance: Chance) -> None:
     """A coarse net at the bases and along the periphery, over a faint haze."""
     count = int(between(70, 170, severity))
     for side in (RIGHT, LEFT):
-        nodes = np.array(
-            [
-                place_in_lung(canvas.anatomy, side, across, height)
-                for across, height in zip(
-                    1 - chance.uniform(0.0, 0.8, count) ** 1.5,
-                    1.02 - 0.6 * chance.uniform(0, 1, count) ** 1.3,
-                    strict=True,
-                )
-            ]
-        )
+        across = 1 - chance.uniform(0.0, 0.8, count) ** 1.5
+        places = zip(across, 1.02 - 0.6 * chance.uniform(0, 1, count) ** 1.3, strict=True)
+        nodes = np.array([place_in_lung(canvas.anatomy, side, *place) for place in places])
         angles = chance.uniform(0, np.pi, count)
         lengths = chance.uniform(0.012, 0.03, count)[:, None]
         ends = nodes + lengths * np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -135,14 +124,14 @@ def paint_fibrosis(canvas: Canvas, severity: float, chance: np.random.Generator)
         canvas.add(haze, between(0.03, 0.08, severity))
 
 
-def paint_cardiomegaly(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_cardiomegaly(canvas: Canvas, severity: float, chance: Chance) -> None:
     """The heart is already drawn large; what remains is to say where it is."""
     across, height = canvas.anatomy.heart_center
     width, rise = 0.95 * canvas.anatomy.heart, 0.75 * canvas.anatomy.heart
     canvas.box("Cardiomegaly", (across - width, height - rise), (across + width, height + rise))
 
 
-def paint_hernia(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_hernia(canvas: Canvas, severity: float, chance: Chance) -> None:
     """A stomach behind the heart: a thin round wall, air above a level, fluid below."""
     radius = between(0.075, 0.115, severity)
     across = MIDLINE + float(chance.uniform(0.0, 0.05))

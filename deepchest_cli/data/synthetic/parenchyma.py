@@ -5,10 +5,10 @@ import numpy as np
 from deepchest_cli.data.synthetic.anatomy import MIDLINE, choose_place, choose_side, place_in_lung
 from deepchest_cli.data.synthetic.canvas import Canvas
 from deepchest_cli.data.synthetic.fields import between, blob, ellipse, step, texture
-from deepchest_cli.data.synthetic.specification import Point
+from deepchest_cli.data.synthetic.specification import Chance, Point
 
 
-def paint_atelectasis(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_atelectasis(canvas: Canvas, severity: float, chance: Chance) -> None:
     """A plate above the diaphragm or, less often, a wedge toward the hilum."""
     side = choose_side(chance)
     wedge = chance.uniform() < 0.4
@@ -31,7 +31,7 @@ def paint_atelectasis(canvas: Canvas, severity: float, chance: np.random.Generat
     _box(canvas, "Atelectasis", center, (length, float(half_height)))
 
 
-def paint_consolidation(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_consolidation(canvas: Canvas, severity: float, chance: Chance) -> None:
     """A lobe without air: dense, straight at its fissure, with dark bronchi inside."""
     side = choose_side(chance)
     center = choose_place(canvas.anatomy, side, chance, across=(0.4, 0.65), height=(0.25, 0.8))
@@ -47,9 +47,7 @@ def paint_consolidation(canvas: Canvas, severity: float, chance: np.random.Gener
     _box(canvas, "Consolidation", center, radius)
 
 
-def _paint_air_bronchograms(
-    canvas: Canvas, chance: np.random.Generator, center: Point, side: int
-) -> None:
+def _paint_air_bronchograms(canvas: Canvas, chance: Chance, center: Point, side: int) -> None:
     start = (center[0] - side * 0.05, center[1] + float(chance.uniform(-0.02, 0.02)))
     for angle in (chance.uniform(-0.25, 0.25) + np.array([-0.55, 0.0, 0.5])).tolist():
         reach = float(chance.uniform(0.06, 0.1))
@@ -57,7 +55,7 @@ def _paint_air_bronchograms(
         canvas.dark.line([start, end], 0.005, 0.3)
 
 
-def paint_pneumonia(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_pneumonia(canvas: Canvas, severity: float, chance: Chance) -> None:
     """One fluffy segment."""
     side = choose_side(chance)
     center = choose_place(canvas.anatomy, side, chance, across=(0.25, 0.75), height=(0.3, 0.9))
@@ -68,7 +66,7 @@ def paint_pneumonia(canvas: Canvas, severity: float, chance: np.random.Generator
     _box(canvas, "Pneumonia", center, (1.7 * radius[0], 1.7 * radius[1]))
 
 
-def paint_infiltration(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_infiltration(canvas: Canvas, severity: float, chance: Chance) -> None:
     """Several faint patches without a border, in one lung or both."""
     side = choose_side(chance)
     both = chance.uniform() < 0.5
@@ -87,7 +85,7 @@ def paint_infiltration(canvas: Canvas, severity: float, chance: np.random.Genera
     canvas.box("Infiltration", (left - 0.06, top - 0.06), (right + 0.06, bottom + 0.06))
 
 
-def paint_mass(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_mass(canvas: Canvas, severity: float, chance: Chance) -> None:
     """More than 3 cm across: a radius from 0.04 of the frame up."""
     side = choose_side(chance)
     center = choose_place(canvas.anatomy, side, chance, height=(0.2, 0.85))
@@ -97,7 +95,7 @@ def paint_mass(canvas: Canvas, severity: float, chance: np.random.Generator) -> 
     _box(canvas, "Mass", center, (radius, radius))
 
 
-def paint_nodule(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_nodule(canvas: Canvas, severity: float, chance: Chance) -> None:
     """Less than 3 cm across: a radius of up to 0.035 of the frame."""
     side = choose_side(chance)
     center = choose_place(canvas.anatomy, side, chance, height=(0.12, 0.9))
@@ -110,7 +108,7 @@ def paint_nodule(canvas: Canvas, severity: float, chance: np.random.Generator) -
 
 
 def _paint_round(
-    canvas: Canvas, chance: np.random.Generator, center: Point, radius: float, strength: float
+    canvas: Canvas, chance: Chance, center: Point, radius: float, strength: float
 ) -> None:
     """Lobulated: three overlapping rounds."""
     lobes = ellipse(canvas.x, canvas.y, center, (radius, radius), softness=0.35)
@@ -122,14 +120,13 @@ def _paint_round(
     canvas.add(lobes * (0.25 + 0.75 * canvas.lungs), strength)
 
 
-def paint_bullae(canvas: Canvas, severity: float, chance: np.random.Generator) -> None:
+def paint_bullae(canvas: Canvas, severity: float, chance: Chance) -> None:
     """Emphysema: fewer vessels, and round spaces with hardly any tissue in the upper zones."""
     canvas.vessel_gain *= between(0.75, 0.45, severity)
     for _ in range(int(chance.integers(1, 4))):
         side = choose_side(chance)
-        center = place_in_lung(
-            canvas.anatomy, side, float(chance.uniform(0.3, 0.8)), float(chance.uniform(0.1, 0.5))
-        )
+        place = (float(chance.uniform(0.3, 0.8)), float(chance.uniform(0.1, 0.5)))
+        center = place_in_lung(canvas.anatomy, side, *place)
         bulla = blob(canvas.x, canvas.y, center, (0.05, 0.05)) * canvas.lung(side)
         canvas.add(bulla, -0.04 * severity)
 

@@ -16,6 +16,7 @@ from deepchest_cli.data.synthetic.normal import (
 )
 from deepchest_cli.data.synthetic.painters import PAINTERS
 from deepchest_cli.data.synthetic.specification import (
+    Chance,
     Field,
     Lesion,
     Pixels,
@@ -41,7 +42,7 @@ def render_radiograph(spec: RadiographSpec, size: int) -> Rendered:
     return Rendered(pixels, tuple(canvas.boxes))
 
 
-def _lesion_chance(spec: RadiographSpec, lesion: Lesion) -> np.random.Generator:
+def _lesion_chance(spec: RadiographSpec, lesion: Lesion) -> Chance:
     """A lesion stays in its place over a patient's follow-ups."""
     return patient_chance(spec, Stream.LESION, FINDINGS.index(lesion.finding))
 
@@ -66,7 +67,7 @@ def _paint_normal(canvas: Canvas, spec: RadiographSpec) -> None:
         paint_poor_inspiration(canvas, passing)
 
 
-def expose(density: Field, spec: RadiographSpec, chance: np.random.Generator) -> Pixels:
+def expose(density: Field, spec: RadiographSpec, chance: Chance) -> Pixels:
     """The finished radiograph; AP ones are flatter and grayer."""
     portable = spec.view == "AP"
     levels = np.linspace(0, _DENSEST, _STEPS, dtype=np.float32)
@@ -80,7 +81,7 @@ def expose(density: Field, spec: RadiographSpec, chance: np.random.Generator) ->
     return _mark(pixels, chance, portable=portable)
 
 
-def _grain(shape: tuple[int, ...], chance: np.random.Generator) -> Field:
+def _grain(shape: tuple[int, ...], chance: Chance) -> Field:
     """Noise of unit deviation: the sum of three random bytes is near enough to normal."""
     noise = np.frombuffer(chance.bytes(3 * int(np.prod(shape))), np.uint8)
     total = noise.reshape(3, *shape).sum(axis=0, dtype=np.uint16)
@@ -88,8 +89,7 @@ def _grain(shape: tuple[int, ...], chance: np.random.Generator) -> Field:
     return np.asarray((total.astype(np.float32) - 382.5) / (73.9 * 3**0.5), np.float32)
 
 
-def _characteristic_curve(levels: Field, chance: np.random.Generator, *, portable: bool) -> Field:
-    """Gray (0 to 1) for each density level."""
+def _characteristic_curve(levels: Field, chance: Chance, *, portable: bool) -> Field:
     gamma = float(chance.uniform(0.85, 1.25)) - 0.1 * portable
     gain = float(chance.normal(1.12, 0.07)) - 0.04 * portable
     fog = float(chance.uniform(0.0, 0.05)) + 0.05 * portable
@@ -99,7 +99,7 @@ def _characteristic_curve(levels: Field, chance: np.random.Generator, *, portabl
     return np.asarray(np.where(gray > 0.75, shoulder, gray), np.float32)
 
 
-def _collimate(pixels: Pixels, chance: np.random.Generator) -> None:
+def _collimate(pixels: Pixels, chance: Chance) -> None:
     """Black borders where the beam was cut, on some radiographs."""
     size = pixels.shape[0]
     margins = (chance.uniform(0, 0.05, 4) * size * (chance.uniform(size=4) < 0.2)).astype(int)
@@ -110,7 +110,7 @@ def _collimate(pixels: Pixels, chance: np.random.Generator) -> None:
     pixels[:, size - right :] = 0
 
 
-def _mark(pixels: Pixels, chance: np.random.Generator, *, portable: bool) -> Pixels:
+def _mark(pixels: Pixels, chance: Chance, *, portable: bool) -> Pixels:
     """A lead letter near an upper corner: L on the reader's right."""
     size = pixels.shape[0]
     image = Image.fromarray(pixels)

@@ -10,7 +10,9 @@ import numpy.typing as npt
 Field = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
 Curves = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int_]
 Pixels = npt.NDArray[np.uint8]
+Chance = np.random.Generator
 Point = tuple[float, float]
 
 Sex = Literal["M", "F"]
@@ -78,11 +80,11 @@ class Stream(IntEnum):
     HISTORY = 8
 
 
-def patient_chance(spec: RadiographSpec, stream: Stream, index: int = 0) -> np.random.Generator:
+def patient_chance(spec: RadiographSpec, stream: Stream, index: int = 0) -> Chance:
     """Chance that is the same at every follow-up of a patient."""
     return np.random.default_rng([spec.seed, spec.patient, stream, index])
 
 
-def image_chance(spec: RadiographSpec, stream: Stream) -> np.random.Generator:
+def image_chance(spec: RadiographSpec, stream: Stream) -> Chance:
     """Chance that differs between the follow-ups of a patient."""
     return np.random.default_rng([spec.seed, spec.patient, spec.follow_up, stream, 1])

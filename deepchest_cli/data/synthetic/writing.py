@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -29,7 +30,7 @@ _BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 _ORIGINALS = {"PA": "2992,2991,0.143,0.143", "AP": "2500,2048,0.168,0.168"}
 _BOX_NAMES = {finding: spelling for spelling, finding in BOX_SPELLINGS.items()}
 IMAGE_SIZE = 256
-_BATCH = 16
+_BATCH = 16  # images that a process takes at a time
 Boxes = tuple[Box, ...]
 
 
@@ -78,32 +79,25 @@ def write_demo(
     population = plan_population(images, seed=seed, long_tail=long_tail)
     (folder / "images").mkdir()
     boxes: list[Boxes] = []
-    for batch in _written(population.radiographs, folder / "images", workers):
-        boxes += batch
+    for found in _written(population.radiographs, folder / "images", workers):
+        boxes.append(found)
         if progress is not None:
             progress(len(boxes), images)
     _write_tables(folder, population, boxes)
 
 
-def _written(
-    radiographs: Sequence[RadiographSpec], folder: Path, workers: int
-) -> Iterator[list[Boxes]]:
-    """Write the images batch by batch, in order, here or in worker processes."""
-    batches = [radiographs[at : at + _BATCH] for at in range(0, len(radiographs), _BATCH)]
-    folders = [folder] * len(batches)
+def _written(radiographs: Sequence[RadiographSpec], folder: Path, workers: int) -> Iterator[Boxes]:
+    """Write the images in order, here or in worker processes."""
+    write = partial(_write_image, folder)
     if workers <= 1:
-        yield from map(_write_batch, batches, folders)
+        yield from map(write, radiographs)
         return
     start_tracker()
     with ProcessPoolExecutor(workers, CONTEXT, begin_worker) as pool:
-        yield from pool.map(_write_batch, batches, folders)
+        yield from pool.map(write, radiographs, chunksize=_BATCH)
 
 
-def _write_batch(radiographs: Iterable[RadiographSpec], folder: Path) -> list[Boxes]:
-    return [_write_image(spec, folder) for spec in radiographs]
-
-
-def _write_image(spec: RadiographSpec, folder: Path) -> Boxes:
+def _write_image(folder: Path, spec: RadiographSpec) -> Boxes:
     rendered = render_radiograph(spec, IMAGE_SIZE)
     # The lightest compression: grain hardly compresses, and this is three times faster.
     Image.fromarray(rendered.pixels).save(folder / spec.file_name, compress_level=1)

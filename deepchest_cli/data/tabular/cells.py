@@ -1,8 +1,4 @@
-"""What a cell of a table says, whichever program wrote it: blanks, labels, ages, sexes, views.
-
-Everything that reads tables reads cells by these functions, so that one file is one and the same
-thing wherever it is given.
-"""
+"""What a cell of a table says, whichever program wrote it: blanks, labels, ages, sexes, views."""
 
 import hashlib
 import re

@@ -79,10 +79,8 @@ def image_column(raw: pd.DataFrame, path: Path) -> str:
     if column is None and first.startswith(NAMELESS):
         column = first  # as a table's index is written
     if column is None:
-        raise UsageError(
-            f"{path} has no column of image names. Found: {few(raw.columns)}.",
-            "Call it 'Image Index', 'image' or 'path'.",
-        )
+        said = f"{path} has no column of image names. Found: {few(raw.columns)}."
+        raise UsageError(said, "Call it 'Image Index', 'image' or 'path'.")
     return column
 
 

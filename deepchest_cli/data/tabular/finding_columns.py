@@ -1,8 +1,4 @@
-"""What findings are called in the columns of a table: `Effusion`, `prob_Effusion`, `pred:Effusion`.
-
-What all of these columns begin or end with (the affix) is taken off; where two affixes name the
-same findings, nobody can tell which of them is meant.
-"""
+"""What findings are called in the columns of a table: `Effusion`, `prob_Effusion`, `pred:Mass`."""
 
 import re
 from collections.abc import Iterable, Set
@@ -26,9 +22,7 @@ SCORES = LOGITS | PROBABILITIES | {
     "conf", "confidence", "hat", "model", "out", "output", "outputs", "p", "pred", "predicted",
     "prediction", "predictions", "preds", "score", "scores", "y", "yhat", "ypred",
 }  # fmt: skip
-LABELS = frozenset(
-    ("actual", "expert", "groundtruth", "gt", "label", "labels", "target", "targets", "true")
-)
+LABELS = {"actual", "expert", "groundtruth", "gt", "label", "labels", "target", "targets", "true"}
 NEGATIONS = frozenset(("absent", "excluded", "neg", "negative", "no", "non", "not", "without"))
 # between words: signs, and the beginning of a word in capitals
 BREAK = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
@@ -77,9 +71,8 @@ def _split_name(column: str, known: dict[str, str]) -> tuple[Affix, str] | None:
     ]
     if not parts:
         return None
-    start, end = max(
-        parts, key=lambda part: (len(plain_name(text[slice(*part)])), part[0] - part[1])
-    )
+    sizes = [(len(plain_name(text[start:end])), start - end) for start, end in parts]
+    start, end = parts[sizes.index(max(sizes))]
     return (text[:start].lower(), text[end:].lower()), finding_key(text[start:end])
 
 
@@ -95,7 +88,6 @@ def _without(column: str, affix: Affix) -> str | None:
 
 
 def _words_of(affix: Affix) -> set[str]:
-    """Return the words of an affix, without signs and numbers."""
     return {word for text in affix for word in re.split(r"[\W_\d]+", text) if word}
 
 
@@ -174,7 +166,6 @@ def without_affix(
 
 
 def _candidates(table: pd.DataFrame, taken: Set[str]) -> list[str]:
-    """Return the columns that may be about findings."""
     columns = map(str, table.columns)
     return [column for column in columns if column not in taken and not _is_no_finding(column)]
 
@@ -190,10 +181,8 @@ def _has_numbers(cells: "pd.Series[str]") -> bool:
 
 def _add(named: dict[str, str], finding: str, column: str, path: Path) -> None:
     if finding in named:
-        raise UsageError(
-            f"{path}: columns {named[finding]!r} and {column!r} are both {finding}.",
-            "Keep one of them.",
-        )
+        both = f"columns {named[finding]!r} and {column!r} are both {finding}."
+        raise UsageError(f"{path}: {both}", "Keep one of them.")
     named[finding] = column
 
 

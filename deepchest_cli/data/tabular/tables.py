@@ -80,9 +80,8 @@ def _refuse_uneven(rows: dict[int, list[str]], names: list[str], path: Path) -> 
     """Raise for a row that is cut or has too much; empty fields after the last column may be."""
     for number, row in rows.items():
         if len(row) < len(names):
-            raise UsageError(
-                f"{path}, row {number + 2}: the row ends before column {names[len(row)]!r}.", AGAIN
-            )
+            cut = f"the row ends before column {names[len(row)]!r}."
+            raise UsageError(f"{path}, row {number + 2}: {cut}", AGAIN)
         if any(row[len(names) :]):
             raise UsageError(
                 f"{path}, row {number + 2}: {len(row)} fields in {len(names)} columns.",
@@ -91,7 +90,6 @@ def _refuse_uneven(rows: dict[int, list[str]], names: list[str], path: Path) -> 
 
 
 def _records(path: Path) -> list[list[str]]:
-    """Return the fields of every line but empty ones."""
     text = read_text(path)
     header = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
     sign = max(",;\t", key=header.count)  # the first of those that are equally frequent

@@ -26,8 +26,7 @@ def config(table, **settings):
 
 
 @pytest.mark.parametrize(
-    "changed",
-    [{"patient_column": "family"}, {"label_columns": "Pleural Effusion"}, {"seed": 3}],
+    "changed", [{"patient_column": "family"}, {"label_columns": "Pleural Effusion"}, {"seed": 3}]
 )
 def test_other_columns_of_the_same_table_are_another_source(nih_folder, tmp_path, table, changed):
     prepare(nih_folder, tmp_path / "out", config(table))

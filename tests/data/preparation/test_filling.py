@@ -156,7 +156,7 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path):
         scratch.put(row, image(row))
     assert scratch.take(np.array([10, 11, 12]))[:, 0, 0].tolist() == [10, 11, 12]
     assert scratch.take(np.array([1, 0]))[:, 0, 0].tolist() == [1, 0]
-    scratch.close()
+    scratch.file.close()
 
 
 def test_room_is_used_again_and_no_file_is_seen(tmp_path):
@@ -166,9 +166,9 @@ def test_room_is_used_again_and_no_file_is_seen(tmp_path):
         for row in rows.tolist():
             scratch.put(row, image(shard))
         assert (scratch.take(rows) == shard).all()
-    assert os.fstat(scratch._file.fileno()).st_size == 2 * 16
+    assert os.fstat(scratch.file.fileno()).st_size == 2 * 16
     assert list(tmp_path.iterdir()) == []
-    scratch.close()
+    scratch.file.close()
 
 
 def test_a_full_disk_is_an_error_and_not_a_crash(tmp_path, monkeypatch):
@@ -179,4 +179,4 @@ def test_a_full_disk_is_an_error_and_not_a_crash(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError, match="No space left"):
         scratch.put(0, image(1))
-    scratch.close()
+    scratch.file.close()

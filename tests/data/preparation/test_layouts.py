@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests_support import read_radiograph
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
-from deepchest_cli.data.radiograph import read_radiograph
 from deepchest_cli.errors import DeepChestError, UsageError
 
 CONFIG = PrepareConfig(size="32", workers=2)

@@ -59,10 +59,7 @@ def test_each_loss_is_listed_once_and_the_manifest_has_a_few_names(sparse, tmp_p
     named = [row["image"] for row in listed if row["image"] in text]
     assert named == [row["image"] for row in listed[:5]]
     summary = json.loads(text)["excluded"]
-    assert summary["reasons"] == {
-        "the file is missing": 53,
-        "cannot identify it as an image": 1,
-    }
+    assert summary["reasons"] == {"the file is missing": 53, "cannot identify it as an image": 1}
     assert summary["first"] == named and summary["file"] == "excluded.csv"
 
 

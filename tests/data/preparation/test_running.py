@@ -12,12 +12,11 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from tests_support import rows_of
+from tests_support import read_radiograph, rows_of
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
-from deepchest_cli.data.radiograph import read_radiograph
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import locked
 

@@ -6,7 +6,7 @@ from tests_support import label
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.sources.padchest import PADCHEST_TERMS, cells_of_terms
+from deepchest_cli.data.sources.presets import PADCHEST_TERMS, cells_of_terms
 from deepchest_cli.data.sources.recognize import read_source
 
 

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.synthetic import Lesion, RadiographSpec, render_radiograph
 from deepchest_cli.data.synthetic.painters import PAINTERS
-from deepchest_cli.data.synthetic.specification import Sex
+from deepchest_cli.data.synthetic.rendering import render_radiograph
+from deepchest_cli.data.synthetic.specification import Lesion, RadiographSpec, Sex
 
 SIZE = 128
 PATIENTS = range(1, 9)

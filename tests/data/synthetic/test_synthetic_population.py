@@ -6,7 +6,12 @@ from itertools import pairwise
 import pytest
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.synthetic import CATALOG, MINIMUM_IMAGES, Population, plan_population
+from deepchest_cli.data.synthetic.population import (
+    CATALOG,
+    MINIMUM_IMAGES,
+    Population,
+    plan_population,
+)
 from deepchest_cli.data.synthetic.specification import RadiographSpec
 
 SEEDS = range(5)
