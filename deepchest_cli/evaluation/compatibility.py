@@ -88,10 +88,7 @@ def _family(source: Source) -> str:
 
 
 def differences(
-    model: LoadedModel,
-    dataset: RadiographDataset,
-    rows: NDArray[np.int64],
-    synthetic: bool | None,
+    model: LoadedModel, dataset: RadiographDataset, rows: NDArray[np.int64], synthetic: bool | None
 ) -> list[str]:
     """Return how the data of a model differ from `rows` of a data set, a sentence each.
 

@@ -13,13 +13,7 @@ from deepchest_cli.evaluation.expert_labels import expert_label_results, read_ex
 from deepchest_cli.evaluation.localization import LocalizationScores, localization
 from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.paired_comparison import compare
-from deepchest_cli.evaluation.references import (
-    SPLITS,
-    WHY,
-    is_whole,
-    recognize,
-    references_for,
-)
+from deepchest_cli.evaluation.references import SPLITS, WHY, is_whole, recognize, references_for
 from deepchest_cli.evaluation.report import build_report
 from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.evaluation.subgroups import subgroups

@@ -14,11 +14,7 @@ from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.calibration import Method
-from deepchest_cli.evaluation.compatibility import (
-    differences,
-    is_synthetic,
-    is_training_data_set,
-)
+from deepchest_cli.evaluation.compatibility import differences, is_synthetic, is_training_data_set
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput, score_warnings
 from deepchest_cli.evaluation.overlap import (
     find_overlap,

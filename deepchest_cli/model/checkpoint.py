@@ -164,8 +164,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
             else "is no checkpoint, or is damaged or cut short"
         )
         raise DeepChestError(
-            f"{path} {reason}.",
-            "Use a checkpoint that deepchest train wrote, or train again.",
+            f"{path} {reason}.", "Use a checkpoint that deepchest train wrote, or train again."
         ) from error
     if not is_checkpoint(content):
         raise DeepChestError(f"{path} is no checkpoint of deepchest.", "Name a run folder.")

@@ -15,11 +15,7 @@ from deepchest_cli.prediction.image_prediction import (
     ImagePrediction,
     calibration_of,
 )
-from deepchest_cli.prediction.input_checks import (
-    InputWarning,
-    check_familiarity,
-    feature_distance,
-)
+from deepchest_cli.prediction.input_checks import InputWarning, check_familiarity, feature_distance
 from deepchest_cli.prediction.inputs import InputFile
 from deepchest_cli.prediction.network import Network, refuse_non_finite
 from deepchest_cli.prediction.reading import DecodedFile, prefetch, read_file
