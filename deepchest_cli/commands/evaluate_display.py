@@ -143,10 +143,10 @@ def _localization(document: Document) -> Iterator[str]:
     found = document["localization"]
     if found:
         maps = ", ".join(
-            f"{MAP_NAMES[kind]} {with_interval(entry['all']['pointing'])}"
+            f"{MAP_NAMES[kind]} {with_interval(entry['all']['pointing_game_accuracy'])}"
             for kind, entry in found["maps"].items()
         )
-        boxes, random = count_of(found["boxes"], "box"), number(found["chance"]["all"])
+        boxes, random = count_of(found["boxes"], "box"), number(found["random_baseline"]["all"])
         yield f"Pointing-game accuracy on {boxes}: {maps}; random baseline {random}"
 
 

@@ -51,7 +51,7 @@ def _localization(found: Document | None) -> Table:
     """Return how often each kind of map, and Grad-CAM's region, agrees with the boxes."""
     if not found:
         return [], []
-    maps, baseline = found["maps"], found["chance"]
+    maps, baseline = found["maps"], found["random_baseline"]
     columns = ["Finding", "Boxes", "Random baseline"]
     columns += [f"Pointing game: {statements.MAP_NAMES[kind]}" for kind in maps]
     columns += [f"IoU ≥ {level}" for level in IOU_LEVELS]
@@ -67,6 +67,6 @@ def _localization(found: Document | None) -> Table:
             shares = [entry["findings"][name] for entry in maps.values()]
         region = shares[list(maps).index("grad_cam")]
         row = [title, str(region["boxes"]), number(random)]
-        row += [with_interval(share["pointing"]) for share in shares]
+        row += [with_interval(share["pointing_game_accuracy"]) for share in shares]
         rows.append([*row, *(number(region[key]["value"]) for key in keys)])
     return columns, rows

@@ -18,7 +18,6 @@ from deepchest_cli.files import to_csv
 
 Document = dict[str, Any]
 PREDICTIONS = "predictions.csv"
-COLUMNS = {"pointing": "pointing_game_accuracy"}
 
 
 def tables(document: Document, cases: ScoredImages) -> dict[str, str]:
@@ -91,14 +90,14 @@ def _localization(document: Document) -> Iterator[Document]:
     found = document["localization"]
     if not found:
         return
-    baseline = found["chance"]
+    baseline = found["random_baseline"]
     for kind, entry in found["maps"].items():
         for name, shares in [*entry["findings"].items(), ("all", entry["all"])]:
             row = {"map": kind, "finding": name, "boxes": shares["boxes"]}
             row["random_baseline"] = baseline["findings"].get(name, baseline["all"])
             for key, share in shares.items():
                 if key != "boxes":
-                    row |= _flat(COLUMNS.get(key, key), share)
+                    row |= _flat(key, share)
             yield row
 
 

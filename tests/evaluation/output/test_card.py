@@ -1,9 +1,9 @@
 """The model card says what was run and what was scored, and nothing that it does not know."""
 
 import pytest
-from deepchest_cli.evaluation.input import EvaluationInput
 
 from deepchest_cli.evaluation.document import Extras, build_document
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.output.card import model_card, training_section
 from deepchest_cli.evaluation.overlap import UNCHECKED
 

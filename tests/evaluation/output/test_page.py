@@ -2,10 +2,10 @@ import math
 import re
 
 import pytest
-from deepchest_cli.evaluation.boxes import IOBB_LEVELS, IOU_LEVELS
 
 from deepchest_cli.evaluation.document import Extras, build_document
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
+from deepchest_cli.evaluation.localization import IOBB_LEVELS, IOU_LEVELS
 from deepchest_cli.evaluation.output.card import model_card
 from deepchest_cli.evaluation.output.page import report_page
 from deepchest_cli.evaluation.output.tables import tables
@@ -129,7 +129,7 @@ def test_every_section_stands_without_its_data(document):
 
 def test_all_sections_are_there_with_their_data(document):
     share = {"value": 0.5, "low": 0.25, "high": 0.75}
-    shares = {"boxes": 3, "pointing": share}
+    shares = {"boxes": 3, "pointing_game_accuracy": share}
     shares |= {f"iou_{level:g}": share for level in IOU_LEVELS}
     shares |= {f"iobb_{level:g}": share for level in IOBB_LEVELS}
     entry = {"all": shares, "findings": {"Mass": shares}}
@@ -137,7 +137,7 @@ def test_all_sections_are_there_with_their_data(document):
         **document,
         "localization": {
             "boxes": 3, "cells": [7, 7], "excluded": 1, "cam_unavailable_reason": "no map",
-            "chance": {"all": 0.125, "findings": {"Mass": 0.125}},
+            "random_baseline": {"all": 0.125, "findings": {"Mass": 0.125}},
             "maps": {"grad_cam": entry, "random": entry},
         },
         "expert_labels": {"findings": {"Mass": {
