@@ -103,11 +103,6 @@ def f1_class_mean(labels: Labels, probabilities: Floats) -> float:
     return _f1(labels, probabilities, "macro") if _both_classes(labels) else np.nan
 
 
-def f1_micro(labels: Labels, probabilities: Floats) -> float:
-    """Return the micro F1 over present and absent, which is the accuracy."""
-    return accuracy(labels, probabilities)
-
-
 def f1_weighted(labels: Labels, probabilities: Floats) -> float:
     """Return the mean of both F1 scores weighted by how often each class occurs."""
     return _f1(labels, probabilities, "weighted") if _both_classes(labels) else np.nan
@@ -141,7 +136,7 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
     "balanced_accuracy": balanced_accuracy,
     "f1": f1,
     "f1_class_mean": f1_class_mean,
-    "f1_micro": f1_micro,
+    "f1_micro": accuracy,  # the micro F1 over present and absent is the accuracy
     "f1_class_mean_all_negative": f1_class_mean_all_negative,
     "f1_weighted": f1_weighted,
     "f1_weighted_all_negative": f1_weighted_all_negative,

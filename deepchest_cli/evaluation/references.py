@@ -159,14 +159,5 @@ def _names(split: str | None) -> tuple[str, ...]:
 
 def _plain(name: str, reference: Reference) -> dict[str, Any]:
     aurocs = dict(zip(FINDINGS, reference.aurocs, strict=True)) if reference.aurocs else None
-    return {
-        "name": name,
-        "title": reference.title,
-        "split": reference.split,
-        "source": reference.source,
-        "macro_auroc": reference.macro_auroc,
-        "low": reference.low,
-        "high": reference.high,
-        "macro_average_precision": reference.macro_average_precision,
-        "findings": aurocs,
-    }
+    others = {key: value for key, value in vars(reference).items() if key != "aurocs"}
+    return {"name": name, **others, "findings": aurocs}
