@@ -72,16 +72,20 @@ def resample_patients(patient_id: NDArray[np.int64], replicates: int, seed: int)
     return Resampling(counts, rows.reshape(-1))
 
 
+def resampled_metric(
+    metric: str, labels: Labels, probabilities: Floats, images: Places, resampling: Resampling
+) -> Floats:
+    """Return a metric of `WEIGHTED` in each replicate (B,), over images by their rows (n,)."""
+    index = resampling.patient_index(images)
+    return resampling.applied(WEIGHTED[metric](labels, probabilities, index))
+
+
 def resampled(metric: str, predictions: Predictions, resampling: Resampling) -> Floats:
     """Return a metric of `WEIGHTED` in each replicate for each finding (B, T); NaN: undefined."""
     columns = []
     for column in range(len(predictions.findings)):
-        known = np.flatnonzero(predictions.known[:, column])
-        labels = predictions.labels[known, column]
-        measure = WEIGHTED[metric](
-            labels, predictions.probabilities[known, column], resampling.patient_index(known)
-        )
-        columns.append(resampling.applied(measure))
+        rows, labels, probabilities = predictions.known_labels(column)
+        columns.append(resampled_metric(metric, labels, probabilities, rows, resampling))
     return np.stack(columns, axis=1)
 
 
@@ -131,15 +135,6 @@ def metric_with_interval(value: float, replicates: Floats, patients: float) -> d
     """Return a metric with the interval of its replicates (B,); patients: as in `interval`."""
     found = interval(replicates, patients) if np.isfinite(value) else Interval(np.nan, np.nan)
     return {"value": float(value), "low": found.low, "high": found.high}
-
-
-def auroc_replicates(
-    labels: Labels, probabilities: Floats, images: Places, resampling: Resampling
-) -> Floats:
-    """Return the AUROC in each replicate (B,), over some images, by their rows (n,)."""
-    return resampling.applied(
-        WEIGHTED["auroc"](labels, probabilities, resampling.patient_index(images))
-    )
 
 
 def ratios_with_intervals(

@@ -25,7 +25,8 @@ def same_patients(one: Source, other: Source) -> bool:
 
     Users' own tables and synthetic radiographs are only where they share a file.
     """
-    if (_family(one), one["synthetic"]) != (_family(other), other["synthetic"]):
+    families = {FAMILY.get(source["kind"], source["kind"]) for source in (one, other)}
+    if len(families) > 1 or one["synthetic"] != other["synthetic"]:
         return False
     if one["kind"] != "csv" and not one["synthetic"]:
         return True
@@ -79,12 +80,6 @@ def is_training_data_set(origin: dict[str, Any], dataset: RadiographDataset) -> 
     settings = dataset.manifest["settings"]
     alike = all(origin["settings"].get(key) == settings.get(key) for key in SPLIT_SETTINGS)
     return alike and origin["data_sha256"] == dataset.sha256
-
-
-def _family(source: Source) -> str:
-    """Return whose patients a source has."""
-    kind: str = source["kind"]
-    return FAMILY.get(kind, kind)
 
 
 def differences(

@@ -20,12 +20,11 @@ from deepchest_cli.evaluation.overlap import (
     overlap_warning,
     shared_images,
 )
-from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of, read_labels
 from deepchest_cli.evaluation.reading.medmnist import claimed, is_medmnist, split_of
 from deepchest_cli.evaluation.reading.pairing import Paired, pair, refuse_shared_patients
 from deepchest_cli.evaluation.reading.scores import Scores, read_scores
-from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_on_validation
 
 CLAIM_TOLERANCE = 0.0006  # of a rounded metric in a file's name
@@ -181,12 +180,7 @@ def _baseline_training(
     if not len(rows):
         return None
     findings = scored.predictions.findings
-    columns = [labels.findings.index(name) for name in findings]
-    known = labels.labels[rows][:, columns], labels.known[rows][:, columns]
-    table = Predictions(findings, np.zeros(known[0].shape), *known, patients[rows])
-    return ScoredImages(
-        table, labels.images[rows], labels.age[rows], labels.sex[rows], labels.view[rows]
-    )
+    return labels.scored(rows, findings, np.zeros((len(rows), len(findings))), patients)
 
 
 def _not_scored(found: Paired, config: EvaluateConfig) -> list[str]:

@@ -24,8 +24,12 @@ from deepchest_cli.evaluation.overlap import (
     refuse_overlap,
     union_of,
 )
-from deepchest_cli.evaluation.predictions import Predictions, predict_rows
-from deepchest_cli.evaluation.scored_images import ScoredImages, scored_images
+from deepchest_cli.evaluation.predictions import (
+    Predictions,
+    ScoredImages,
+    predict_rows,
+    scored_images,
+)
 from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_on_validation
 from deepchest_cli.model.checkpoint import LoadedModel, load_model, store_validation_fit
 

@@ -154,9 +154,8 @@ def per_finding(metric: str, predictions: Predictions) -> Floats:
     """Return a metric for each finding (T,) over its known labels; NaN where it is undefined."""
     values = []
     for column in range(len(predictions.findings)):
-        known = predictions.known[:, column] == 1
-        labels = predictions.labels[known, column]
-        values.append(METRICS[metric](labels, predictions.probabilities[known, column]))
+        _, labels, probabilities = predictions.known_labels(column)
+        values.append(METRICS[metric](labels, probabilities))
     return np.array(values, dtype=np.float64)
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.scored_images import ScoredImages
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 
 OFFICIAL, CHEXNET, CHESTMNIST, OWN = "official", "chexnet", "chestmnist", "own"
 SPLITS = {

@@ -46,7 +46,7 @@ def changed(dataset, kind="nih", pixels=False, names=False, patients=False, **so
         manifest=manifest,
         sha256="0" * 64,
         columns=columns,
-        digest=hashes if pixels else dataset.pixel_hash,
+        pixel_hash=hashes if pixels else dataset.pixel_hash,
     )
 
 
