@@ -57,11 +57,11 @@ class GivenWeighter(GradientWeighter):
         return self.given.to(jacobian) @ jacobian
 
 
-def batch_of() -> Batch:
+def batch_of(tasks: int = len(TASKS)) -> Batch:
     """Return labels of which some are unknown; of the second task all, of the first image too."""
     chance = torch.Generator().manual_seed(3)
-    labels = (torch.rand(BATCH, len(TASKS), generator=chance) < 0.4).float()
-    known = torch.rand(BATCH, len(TASKS), generator=chance) < 0.8
+    labels = (torch.rand(BATCH, tasks, generator=chance) < 0.4).float()
+    known = torch.rand(BATCH, tasks, generator=chance) < 0.8
     known[0], known[:, 1] = False, False
     return Batch(torch.zeros(BATCH, 1, 1, dtype=torch.uint8), labels, known)
 
@@ -73,11 +73,15 @@ def maker(data: Any) -> MakeComponents:
     built = build_components(config)
 
     def make(
-        weighter: Weighter, backbone: str = "small_cnn", head: str = "linear", **changes: Any
+        weighter: Weighter,
+        backbone: str = "small_cnn",
+        head: str = "linear",
+        size: int | None = None,
+        **changes: Any,
     ) -> TrainingComponents:
-        size = BACKBONES[backbone]
+        size = size or BACKBONES[backbone]
         torch.manual_seed(0)
-        classifier = Classifier(Architecture(backbone, head, TASKS, size, size)).train()
+        classifier = Classifier(Architecture(backbone, head, weighter.tasks, size, size)).train()
         # away from heads of hardly any weight
         torch.nn.init.normal_(classifier.task_layer.weight, std=0.1)
         changed = replace(built.config, **changes)
@@ -101,7 +105,8 @@ def gradients(
     """Back-propagate a batch, and return the gradient of every parameter by name."""
     components.classifier.zero_grad()
     chunks = list(radiographs_for(components).chunk(micro_batches))
-    result = choose_backward(components)(chunks, batch_of(), 0)
+    tasks = len(components.classifier.architecture.findings)
+    result = choose_backward(components)(chunks, batch_of(tasks), 0)
     named = components.classifier.named_parameters()
     return result, {name: p.grad.clone() for name, p in named if p.grad is not None}
 

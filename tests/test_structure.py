@@ -13,7 +13,7 @@ ALLOWED = {
     "weighting": {"data"},
     "model": {"data"},
     "reporting": {"data"},
-    "prediction": {"model", "data"},
+    "prediction": {"model", "reporting", "data"},
     "evaluation": {"model", "reporting", "data"},
     "training": {"evaluation", "model", "weighting", "reporting", "data"},
     "comparison": {"training", "evaluation", "model", "weighting", "reporting", "data"},

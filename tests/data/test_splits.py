@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepchest_cli.data.splits import PARTS, fold_split, listed_split, random_split
+from deepchest_cli.data.splits import SPLITS, fold_split, listed_split, random_split
 from deepchest_cli.errors import DeepChestError
 
 
@@ -31,7 +31,7 @@ def test_no_patient_stands_in_two_random_parts(population, validation, test, see
     patients, labels = population
     parts = random_split(patients, labels, validation, test, seed)
     assert all(len(found) == 1 for found in parts_of_patients(patients, parts))
-    assert set(parts) <= set(PARTS)
+    assert set(parts) <= set(SPLITS)
     assert np.array_equal(parts, random_split(patients, labels, validation, test, seed))
 
 
