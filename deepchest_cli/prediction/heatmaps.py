@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from deepchest_cli.data.augmentation import normalize, to_gray
 from deepchest_cli.data.radiograph import fit, open_image, placement
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import atomic_write, sweep
@@ -83,8 +82,7 @@ class HeatMaps:
         metadata, classifier = self.network.metadata, self.network.model.classifier
         preprocessing = metadata.preprocessing
         pixels = torch.from_numpy(fit(image, preprocessing.size, preprocessing.pad).copy())[None]
-        gray = to_gray(pixels.to(self.network.device), metadata.image_size)
-        radiograph = normalize(gray, classifier.architecture.normalization)
+        radiograph = classifier.architecture.radiographs(pixels.to(self.network.device))
         columns = torch.tensor([metadata.findings.index(name) for name in findings])
         found = attribution_maps(
             classifier,
