@@ -194,8 +194,7 @@ def real_data() -> Path:
 @pytest.fixture
 def make_scored_images() -> Callable[..., object]:
     """Make up scored images: 400 images of 200 patients, two findings, all metadata."""
-    from deepchest_cli.evaluation.predictions import Predictions
-    from deepchest_cli.evaluation.scored_images import ScoredImages
+    from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 
     def make(
         images: int = 400, seed: int = 0, signal: float = 1.0, **columns: object

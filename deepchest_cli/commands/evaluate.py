@@ -90,10 +90,8 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
     kept = config.report if config.report is not None and not config.force else None
     if kept is not None and kept.is_dir() and any(kept.iterdir()):
         raise UsageError(f"{kept} is not empty.", "Name another folder, or replace with --force.")
-    for flag, path in {
-        "--compare-to": config.compare_to,
-        "--expert-labels": config.expert_labels,
-    }.items():
+    named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
+    for flag, path in named.items():
         if path is not None and not path.exists():
             raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
 
@@ -110,41 +108,19 @@ def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
 
 def _gather(config: EvaluateConfig, terminal: Terminal) -> "EvaluationInput":
     if config.predictions is None:
-        return _gather_models(config, [Path(path) for path in config.model], terminal)
-    from deepchest_cli.evaluation.input_from_files import FileRequest, input_from_files
+        return _gather_models(config, terminal)
+    from deepchest_cli.evaluation.input_from_files import input_from_files
 
-    assert config.labels is not None
-    return input_from_files(
-        FileRequest(
-            predictions=config.predictions,
-            labels=config.labels,
-            split=config.split,
-            validation=config.validation,
-            logits=config.logits,
-            method=config.calibration,
-            allow_overlap=config.allow_overlap,
-        )
-    )
+    return input_from_files(config)
 
 
-def _gather_models(
-    config: EvaluateConfig, models: list[Path], terminal: Terminal, store: bool = True
-) -> "EvaluationInput":
-    from deepchest_cli.evaluation.input_from_models import ModelRequest, input_from_models
+def _gather_models(config: EvaluateConfig, terminal: Terminal) -> "EvaluationInput":
+    from deepchest_cli.evaluation.input_from_models import input_from_models
     from deepchest_cli.training.device import resolve_device
 
-    request = ModelRequest(
-        models=models,
-        data=config.data,
-        split=config.split,
-        device=resolve_device(config.device),
-        batch_size=config.batch_size,
-        method=config.calibration,
-        store=config.store and store,
-        allow_overlap=config.allow_overlap,
-    )
+    device = resolve_device(config.device)
     with terminal.progress("Scoring") as progress:
-        return input_from_models(request, progress)
+        return input_from_models(config, device, progress)
 
 
 def _other_scores(
@@ -156,7 +132,7 @@ def _other_scores(
     from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 
     if path.is_dir() or path.suffix == ".pt":
-        found = _gather_models(config, [path], terminal, store=False)
+        found = _gather_models(replace(config, model=(str(path),), store=False), terminal)
         for warning in found.warnings:
             terminal.warning(f"--compare-to {path}: {warning}")
         table, overlap = found.scored.predictions, found.description["overlap"]

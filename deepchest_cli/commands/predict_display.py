@@ -108,19 +108,15 @@ class Writer:
         elif len(self.kept) <= ACROSS:
             thresholds = self.kept[0].thresholds
             rows = [
-                [
-                    name,
-                    *(_cell(prediction, name) for prediction in self.kept),
-                    number(thresholds[name]),
-                ]
+                [name, *(_cell(one, name) for one in self.kept), number(thresholds[name])]
                 for name in self.findings
             ]
-            names = [Path(prediction.path).name for prediction in self.kept]
+            names = [Path(one.path).name for one in self.kept]
             self.terminal.table(table_of(["Finding", *names, "Threshold"], rows))
         else:
             rows = [
-                [Path(prediction.path).name, *(_cell(prediction, name) for name in self.findings)]
-                for prediction in self.kept
+                [Path(one.path).name, *(_cell(one, name) for name in self.findings)]
+                for one in self.kept
             ]
             self.terminal.table(table_of(["Image", *self.findings], rows))
         calibrated = len(self.kept[0].calibrated)
@@ -131,11 +127,8 @@ class Writer:
 
     def _top_table(self, top: int) -> None:
         rows = [
-            [
-                Path(prediction.path).name,
-                *(f"{name} {_cell(prediction, name)}" for name in highest(prediction, top)),
-            ]
-            for prediction in self.kept
+            [Path(one.path).name, *(f"{name} {_cell(one, name)}" for name in highest(one, top))]
+            for one in self.kept
         ]
         places = [str(place + 1) for place in range(len(rows[0]) - 1)]
         self.terminal.table(table_of(["Image", *places], rows))
@@ -143,8 +136,8 @@ class Writer:
 
 def highest(prediction: "ImagePrediction", top: int) -> list[str]:
     """Return the most probable findings in descending order."""
-    ordered = sorted(prediction.probabilities, key=lambda name: -prediction.probabilities[name])
-    return ordered[:top]
+    probabilities = prediction.probabilities
+    return sorted(probabilities, key=lambda name: -probabilities[name])[:top]
 
 
 def _cell(prediction: "ImagePrediction", finding: str) -> str:

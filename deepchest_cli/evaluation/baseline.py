@@ -13,7 +13,7 @@ from deepchest_cli.evaluation.bootstrap import (
     resampled,
 )
 from deepchest_cli.evaluation.metrics import Floats, per_finding
-from deepchest_cli.evaluation.scored_images import ScoredImages
+from deepchest_cli.evaluation.predictions import ScoredImages
 from deepchest_cli.evaluation.statistics import mean_of_defined
 
 MIN_POSITIVES = 10  # in the training data, and as many negatives
@@ -47,8 +47,7 @@ def metadata_probabilities(training: ScoredImages, scored: ScoredImages) -> Floa
     inputs, here = metadata_features(training), metadata_features(scored)
     columns = []
     for column in range(len(table.findings)):
-        known = table.known[:, column] == 1
-        labels = table.labels[known, column]
+        known, labels, _ = table.known_labels(column)
         if min(labels.sum(), len(labels) - labels.sum()) < MIN_POSITIVES:
             columns.append(np.full(len(scored), np.nan))
             continue

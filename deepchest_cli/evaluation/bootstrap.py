@@ -14,7 +14,7 @@ from scipy import special
 
 from deepchest_cli.evaluation.metrics import Floats, Labels
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.weighted import WEIGHTED, Measure, PatientIndex, Places
+from deepchest_cli.evaluation.weighted import WEIGHTED, Measure, PatientIndex, Places, share
 
 CHUNK = 128  # replicates at a time; bounds the memory
 LEVEL = 0.05  # what intervals leave uncovered
@@ -48,14 +48,11 @@ class Resampling:
 
         Both are given for some images, by their rows (n,), and m ratios: (n, m).
         """
-        sums = self.patient_index(images).table_sums(
-            np.concatenate([numerators, denominators], axis=1)
-        )  # (P, 2 m)
+        both = np.concatenate([numerators, denominators], axis=1)
+        sums = self.patient_index(images).table_sums(both)  # (P, 2 m)
         empty = np.empty((0, sums.shape[1]))
         found = np.concatenate([empty, *(weights.T @ sums for weights in self._weights)])
-        numerator, denominator = found[:, : numerators.shape[1]], found[:, numerators.shape[1] :]
-        undefined = np.full_like(numerator, np.nan)
-        return np.asarray(np.divide(numerator, denominator, out=undefined, where=denominator > 0))
+        return share(found[:, : numerators.shape[1]], found[:, numerators.shape[1] :])
 
 
 @dataclass(frozen=True)
@@ -75,16 +72,20 @@ def resample_patients(patient_id: NDArray[np.int64], replicates: int, seed: int)
     return Resampling(counts, rows.reshape(-1))
 
 
+def resampled_metric(
+    metric: str, labels: Labels, probabilities: Floats, images: Places, resampling: Resampling
+) -> Floats:
+    """Return a metric of `WEIGHTED` in each replicate (B,), over images by their rows (n,)."""
+    index = resampling.patient_index(images)
+    return resampling.applied(WEIGHTED[metric](labels, probabilities, index))
+
+
 def resampled(metric: str, predictions: Predictions, resampling: Resampling) -> Floats:
     """Return a metric of `WEIGHTED` in each replicate for each finding (B, T); NaN: undefined."""
     columns = []
     for column in range(len(predictions.findings)):
-        known = np.flatnonzero(predictions.known[:, column])
-        labels = predictions.labels[known, column]
-        measure = WEIGHTED[metric](
-            labels, predictions.probabilities[known, column], resampling.patient_index(known)
-        )
-        columns.append(resampling.applied(measure))
+        rows, labels, probabilities = predictions.known_labels(column)
+        columns.append(resampled_metric(metric, labels, probabilities, rows, resampling))
     return np.stack(columns, axis=1)
 
 
@@ -136,23 +137,11 @@ def metric_with_interval(value: float, replicates: Floats, patients: float) -> d
     return {"value": float(value), "low": found.low, "high": found.high}
 
 
-def auroc_replicates(
-    labels: Labels, probabilities: Floats, images: Places, resampling: Resampling
-) -> Floats:
-    """Return the AUROC in each replicate (B,), over some images, by their rows (n,)."""
-    return resampling.applied(
-        WEIGHTED["auroc"](labels, probabilities, resampling.patient_index(images))
-    )
-
-
 def ratios_with_intervals(
     numerators: Floats, denominators: Floats, images: Places, resampling: Resampling
 ) -> list[dict[str, float]]:
     """Return m ratios of counted images (n, m) with their intervals; NaN over nothing."""
-    numerator, denominator = numerators.sum(axis=0), denominators.sum(axis=0)
-    values = np.divide(
-        numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0
-    )
+    values = share(numerators.sum(axis=0), denominators.sum(axis=0))
     replicates = resampling.ratios(images, numerators, denominators)
     index = resampling.rows[images]
     return [

@@ -25,7 +25,8 @@ def same_patients(one: Source, other: Source) -> bool:
 
     Users' own tables and synthetic radiographs are only where they share a file.
     """
-    if (_family(one), one["synthetic"]) != (_family(other), other["synthetic"]):
+    families = {FAMILY.get(source["kind"], source["kind"]) for source in (one, other)}
+    if len(families) > 1 or one["synthetic"] != other["synthetic"]:
         return False
     if one["kind"] != "csv" and not one["synthetic"]:
         return True
@@ -81,17 +82,8 @@ def is_training_data_set(origin: dict[str, Any], dataset: RadiographDataset) -> 
     return alike and origin["data_sha256"] == dataset.sha256
 
 
-def _family(source: Source) -> str:
-    """Return whose patients a source has."""
-    kind: str = source["kind"]
-    return FAMILY.get(kind, kind)
-
-
 def differences(
-    model: LoadedModel,
-    dataset: RadiographDataset,
-    rows: NDArray[np.int64],
-    synthetic: bool | None,
+    model: LoadedModel, dataset: RadiographDataset, rows: NDArray[np.int64], synthetic: bool | None
 ) -> list[str]:
     """Return how the data of a model differ from `rows` of a data set, a sentence each.
 

@@ -13,15 +13,9 @@ from deepchest_cli.evaluation.expert_labels import expert_label_results, read_ex
 from deepchest_cli.evaluation.localization import LocalizationScores, localization
 from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.paired_comparison import compare
-from deepchest_cli.evaluation.references import (
-    SPLITS,
-    WHY,
-    is_whole,
-    recognize,
-    references_for,
-)
+from deepchest_cli.evaluation.predictions import ScoredImages
+from deepchest_cli.evaluation.references import SPLITS, WHY, is_whole, recognize, references_for
 from deepchest_cli.evaluation.report import build_report
-from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.evaluation.subgroups import subgroups
 from deepchest_cli.evaluation.validation_fit import (
     CAUTION,
@@ -64,7 +58,7 @@ def build_document(inputs: EvaluationInput, extras: Extras) -> dict[str, Any]:
             "Score all fourteen, or leave --reference out.",
         )
     resampling = resample_patients(table.patient_id, extras.bootstrap_replicates, extras.seed)
-    training = inputs.baseline_training
+    training, maps, expert = inputs.baseline_training, extras.localization, extras.expert_labels
     return {
         "deepchest": __version__,
         **inputs.description,
@@ -82,15 +76,12 @@ def build_document(inputs: EvaluationInput, extras: Extras) -> dict[str, Any]:
         "operating_points": operating_point_results(table, fit, resampling),
         "calibration": calibration_results(table, fit),
         "subgroups": subgroups(scored, resampling, fit),
-        "localization": None
-        if extras.localization is None
-        else localization(extras.localization, resampling),
+        "localization": None if maps is None else localization(maps, resampling),
         "localization_note": extras.localization_note,
         "baseline": None if training is None else metadata_baseline(training, scored, resampling),
         "references": {"rows": references, "other_splits": WHY},
-        "expert_labels": None
-        if extras.expert_labels is None
-        else expert_label_results(read_expert_labels(extras.expert_labels), scored, resampling),
+        "expert_labels": expert
+        and expert_label_results(read_expert_labels(expert), scored, resampling),
         "compared_to": None
         if extras.compared_to is None
         else {

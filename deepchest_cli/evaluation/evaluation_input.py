@@ -7,8 +7,7 @@ import numpy as np
 
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import few
-from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.scored_images import ScoredImages
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.validation_fit import ValidationFit
 from deepchest_cli.model.checkpoint import LoadedModel
 

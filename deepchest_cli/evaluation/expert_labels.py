@@ -22,8 +22,7 @@ from deepchest_cli.evaluation.bootstrap import (
     resampled,
 )
 from deepchest_cli.evaluation.metrics import per_finding
-from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.scored_images import ScoredImages
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 
 # the radiologists' finding: those of NIH's that it covers, whose highest probability counts
 NIH_FINDINGS = {"Pneumothorax": ("Pneumothorax",), "Nodule or mass": ("Nodule", "Mass")}

@@ -1,16 +1,16 @@
 """Evaluation of predictions and labels in files: any model's, without the model."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.data.matching import match_images
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.calibration import Method
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput, score_warnings
 from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.overlap import (
@@ -20,55 +20,42 @@ from deepchest_cli.evaluation.overlap import (
     overlap_warning,
     shared_images,
 )
-from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of, read_labels
 from deepchest_cli.evaluation.reading.medmnist import claimed, is_medmnist, split_of
 from deepchest_cli.evaluation.reading.pairing import Paired, pair, refuse_shared_patients
 from deepchest_cli.evaluation.reading.scores import Scores, read_scores
-from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_on_validation
 
 CLAIM_TOLERANCE = 0.0006  # of a rounded metric in a file's name
 MEDMNIST_FIRST_PATIENTS = {"test": 0, "validation": 10**9, "train": 2 * 10**9}
 
 
-@dataclass(frozen=True)
-class FileRequest:
-    """Which files are scored, and what they hold."""
-
-    predictions: Path
-    labels: Path
-    split: str
-    validation: Path | None = None
-    logits: bool = False
-    method: Method = "platt"
-    allow_overlap: bool = False  # whether patients of the file's training rows are scored, too
-
-
-def input_from_files(request: FileRequest) -> EvaluationInput:
+def input_from_files(config: EvaluateConfig) -> EvaluationInput:
     """Return the predictions and labels of files for scoring.
 
     Raises `UsageError` for whatever is wrong with the files.
     """
-    named = is_medmnist(request.predictions)
-    split = split_of(request.predictions) if named else request.split
-    labels = read_labels(request.labels, split)
-    scores = read_scores(request.predictions, request.logits, labels.findings)
+    assert config.predictions is not None and config.labels is not None
+    named = is_medmnist(config.predictions)
+    split = split_of(config.predictions) if named else config.split
+    labels = read_labels(config.labels, split)
+    scores = read_scores(config.predictions, config.logits, labels.findings)
     patients, note = patients_of(labels)
     selected = scores.of_split(split)
     if selected is None:
         raise UsageError(
-            f"{request.predictions} has no images of the {split} split.", "Choose another --split."
+            f"{config.predictions} has no images of the {split} split.", "Choose another --split."
         )
     found = pair(selected, labels, patients)
     scored = _with_medmnist_names(found.cases, split, labels)
-    overlap = _overlap(scores, labels, patients, scored, request)
+    overlap = _overlap(scores, labels, patients, scored, config)
     overlapping = overlap_warning(overlap, len(scored), split)
-    validation = _validation(scores, labels, patients, split, request)
-    fit, reason = _validation_fit(scored, validation, split, request)
+    validation = _validation(scores, labels, patients, split, config)
+    fit, reason = _validation_fit(scored, validation, split, config)
     return EvaluationInput(
         scored=scored,
-        description={**_description(request, split, labels, found), "overlap": overlap},
+        description={**_description(config, split, labels, found), "overlap": overlap},
         validation_fit=fit,
         validation_fit_note=reason,
         baseline_training=_baseline_training(labels, patients, scored, validation),
@@ -76,14 +63,14 @@ def input_from_files(request: FileRequest) -> EvaluationInput:
             *filter(None, (note, "" if overlapping else no_overlap_note(overlap))),
             *labels.notes,
             *scores.notes,
-            *_not_scored(found, request),
+            *_not_scored(found, config),
         ),
         warnings=(
             *filter(None, [overlapping, *scores.warnings]),
             *score_warnings(scored.predictions),
-            *_claim_warnings(request.predictions, scored.predictions),
+            *_claim_warnings(config.predictions, scored.predictions),
         ),
-        medmnist=request.labels.suffix == ".npz",
+        medmnist=config.labels.suffix == ".npz",
     )
 
 
@@ -112,19 +99,19 @@ def _with_medmnist_names(scored: ScoredImages, split: str, labels: Labels) -> Sc
 
 
 def _overlap(
-    scores: Scores, labels: Labels, patients: Any, scored: ScoredImages, request: FileRequest
+    scores: Scores, labels: Labels, patients: Any, scored: ScoredImages, config: EvaluateConfig
 ) -> dict[str, Any]:
     """Return how many images show patients of the file's training rows, refused unless allowed."""
     trained = None if scores.splits is None else scores.of_split("train")
-    if trained is None or request.split == "train":
+    if trained is None or config.split == "train":
         return {**UNCHECKED, "is_training_data_set": trained is not None}
-    places = match_images(trained.images.tolist(), labels.images.tolist(), request.predictions)
+    places = match_images(trained.images.tolist(), labels.images.tolist(), scores.path)
     rows = [place for place in places if place is not None]
     shared = np.isin(scored.predictions.patient_id, patients[rows])
     found = {**UNCHECKED, "shared_patients": int(shared.sum())}
-    if shared.any() and not request.allow_overlap:
+    if shared.any() and not config.allow_overlap:
         raise UsageError(
-            f"{request.predictions}: of {count_of(len(scored), 'image')} to score, "
+            f"{config.predictions}: of {count_of(len(scored), 'image')} to score, "
             f"{shared_images(found)}: rows that its split column calls train.",
             f"Split by patient. {ALLOW}",
         )
@@ -132,44 +119,44 @@ def _overlap(
 
 
 def _validation(
-    scores: Scores, labels: Labels, patients: Any, split: str, request: FileRequest
+    scores: Scores, labels: Labels, patients: Any, split: str, config: EvaluateConfig
 ) -> ScoredImages | None:
     """Return the validation images of the file or of `--validation`; None without any."""
     if split == "validation":
-        if request.validation is not None:
+        if config.validation is not None:
             raise UsageError(
                 "--validation: the validation split itself is scored.",
                 "Leave --validation out, or score another --split.",
             )
         return None
-    if request.validation is None:
+    if config.validation is None:
         kept = None if scores.splits is None else scores.of_split("validation")
         return None if kept is None else pair(kept, labels, patients).cases
-    refuse_other_split(request.validation, "validation", "--validation")
-    others = read_scores(request.validation, request.logits, labels.findings)
+    refuse_other_split(config.validation, "validation", "--validation")
+    others = read_scores(config.validation, config.logits, labels.findings)
     if labels.path.suffix == ".npz":
         labels, patients = read_labels(labels.path, "validation"), None
     selected = others.of_split("validation")
     if selected is None:
         raise UsageError(
-            f"{request.validation} has no images of the validation split.",
+            f"{config.validation} has no images of the validation split.",
             "Mark them 'validation' in its split column, or leave the column out.",
         )
     return _with_medmnist_names(pair(selected, labels, patients).cases, "validation", labels)
 
 
 def _validation_fit(
-    scored: ScoredImages, validation: ScoredImages | None, split: str, request: FileRequest
+    scored: ScoredImages, validation: ScoredImages | None, split: str, config: EvaluateConfig
 ) -> tuple[ValidationFit | None, str]:
     if validation is None:
         if split == "validation":
             return None, "The scored split is the one that they would be chosen on."
         return None, (
             "There are no predictions for a validation split: give them with --validation FILE, or "
-            f"mark them in a column 'split' of {request.predictions}."
+            f"mark them in a column 'split' of {config.predictions}."
         )
-    source = request.validation or request.predictions
-    names = (f"the validation split ({source})", f"the {split} split ({request.predictions})")
+    source = config.validation or config.predictions
+    names = (f"the validation split ({source})", f"the {split} split ({config.predictions})")
     refuse_shared_patients(validation, scored, names)
     missing = set(scored.predictions.findings) - set(validation.predictions.findings)
     if missing:
@@ -177,7 +164,7 @@ def _validation_fit(
             f"{source} has no scores for {', '.join(sorted(missing))} on validation.",
             "Predict the same findings on both splits.",
         )
-    return fit_on_validation(validation.predictions, request.method, str(source)), (
+    return fit_on_validation(validation.predictions, config.calibration, str(source)), (
         f"Chosen on {len(validation):,} validation images of {source}."
     )
 
@@ -193,20 +180,15 @@ def _baseline_training(
     if not len(rows):
         return None
     findings = scored.predictions.findings
-    columns = [labels.findings.index(name) for name in findings]
-    known = labels.labels[rows][:, columns], labels.known[rows][:, columns]
-    table = Predictions(findings, np.zeros(known[0].shape), *known, patients[rows])
-    return ScoredImages(
-        table, labels.images[rows], labels.age[rows], labels.sex[rows], labels.view[rows]
-    )
+    return labels.scored(rows, findings, np.zeros((len(rows), len(findings))), patients)
 
 
-def _not_scored(found: Paired, request: FileRequest) -> list[str]:
+def _not_scored(found: Paired, config: EvaluateConfig) -> list[str]:
     notes = []
     without = found.labels_without_predictions
     if without:
         verb = "has no prediction and is" if without == 1 else "have no prediction and are"
-        notes.append(f"{count_of(without, 'image')} of {request.labels} {verb} not scored.")
+        notes.append(f"{count_of(without, 'image')} of {config.labels} {verb} not scored.")
     if found.findings_without_predictions:
         notes.append(f"Not predicted: {', '.join(found.findings_without_predictions)}.")
     return notes
@@ -222,12 +204,14 @@ def _claim_warnings(path: Path, table: Predictions) -> tuple[str, ...]:
     )
 
 
-def _description(request: FileRequest, split: str, labels: Labels, found: Paired) -> dict[str, Any]:
+def _description(
+    config: EvaluateConfig, split: str, labels: Labels, found: Paired
+) -> dict[str, Any]:
     return {
         "model": None,
         "models": [],
-        "predictions": str(request.predictions),
-        "labels": str(request.labels),
+        "predictions": str(config.predictions),
+        "labels": str(config.labels),
         "data": None,
         "data_sha256": None,
         "split": split,

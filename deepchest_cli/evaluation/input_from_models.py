@@ -1,7 +1,8 @@
 """Evaluation of checkpoints on shards: predictions of one model or the mean of several."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -10,15 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.calibration import Method
-from deepchest_cli.evaluation.compatibility import (
-    differences,
-    is_synthetic,
-    is_training_data_set,
-)
+from deepchest_cli.evaluation.compatibility import differences, is_synthetic, is_training_data_set
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput, score_warnings
 from deepchest_cli.evaluation.overlap import (
     find_overlap,
@@ -27,27 +24,17 @@ from deepchest_cli.evaluation.overlap import (
     refuse_overlap,
     union_of,
 )
-from deepchest_cli.evaluation.predictions import Predictions, predict_rows
-from deepchest_cli.evaluation.scored_images import ScoredImages, scored_images
+from deepchest_cli.evaluation.predictions import (
+    Predictions,
+    ScoredImages,
+    predict_rows,
+    scored_images,
+)
 from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_on_validation
 from deepchest_cli.model.checkpoint import LoadedModel, load_model, store_validation_fit
 
 Progress = Callable[[int, int], None]
 NOT_STORED = "Chosen on validation; not stored."
-
-
-@dataclass(frozen=True)
-class ModelRequest:
-    """Which models are scored on which data, and how."""
-
-    models: Sequence[Path]
-    data: Path
-    split: str
-    device: torch.device
-    batch_size: int
-    method: Method = "platt"
-    store: bool = True  # whether the validation fit may be written into the checkpoint
-    allow_overlap: bool = False  # whether images that a model was made with are scored, too
 
 
 @dataclass(frozen=True)
@@ -60,29 +47,30 @@ class _Fit:
     warnings: tuple[str, ...] = ()
 
 
-def input_from_models(request: ModelRequest, progress: Progress) -> EvaluationInput:
+def input_from_models(
+    config: EvaluateConfig, device: torch.device, progress: Progress
+) -> EvaluationInput:
     """Return the predictions of one model, or the mean probabilities of several, for scoring.
 
     Raises `UsageError` for data that do not fit a model: another size, other findings, images or
     patients that it was made with, and for models of different findings.
     """
-    models = [load_model(path, request.device) for path in request.models]
-    dataset = _open_data(request.data, models[0])
+    models = [load_model(Path(path), device) for path in config.model]
+    dataset = _open_data(config.data, models[0])
     refuse_duplicate_models(models)
     refuse_other_findings(models)
     refuse_other_sizes(models, dataset)
-    rows = dataset.rows(request.split)
+    rows = dataset.rows(config.split)
     if not len(rows):
-        raise UsageError(f"{request.data} has no {request.split} split.", "Choose another --split.")
-    overlap = _overlap(models, dataset, rows, request)
-    overlapping = overlap_warning(overlap, len(rows), request.split)
+        raise UsageError(f"{config.data} has no {config.split} split.", "Choose another --split.")
+    overlap = _overlap(models, dataset, rows, config)
+    overlapping = overlap_warning(overlap, len(rows), config.split)
     synthetic = _are_synthetic(models, dataset, overlap)
     warnings = [text for model in models for text in differences(model, dataset, rows, synthetic)]
-    mean = _MeanPredictor(
-        models, ImageReader(dataset, request.device), request.batch_size, progress
-    )
-    predictions = mean.of(rows)
-    fitted = _validation_fit(models, dataset, request, mean)
+    reader = ImageReader(dataset, device)
+    predict = partial(_mean_prediction, models, reader, config.batch_size, progress)
+    predictions = predict(rows)
+    fitted = _validation_fit(models, dataset, config, predict)
     missing = [name for name in dataset.findings if name not in predictions.findings]
     notes = (
         "" if overlapping else no_overlap_note(overlap),
@@ -91,7 +79,7 @@ def input_from_models(request: ModelRequest, progress: Progress) -> EvaluationIn
     return EvaluationInput(
         scored=scored_images(dataset, rows, predictions),
         description={
-            **_description(fitted.models, dataset, request),
+            **_description(fitted.models, dataset, config),
             "synthetic": synthetic,
             "overlap": overlap,
         },
@@ -160,12 +148,12 @@ def _overlap(
     models: list[LoadedModel],
     dataset: RadiographDataset,
     rows: NDArray[np.int64],
-    request: ModelRequest,
+    config: EvaluateConfig,
 ) -> dict[str, Any]:
     """Return how many of `rows` any of the models was made with, refused unless allowed."""
-    overlaps = [find_overlap(model, dataset, rows, request.split) for model in models]
+    overlaps = [find_overlap(model, dataset, rows, config.split) for model in models]
     for one, model in zip(overlaps, models, strict=True):
-        if not request.allow_overlap:
+        if not config.allow_overlap:
             refuse_overlap(one, model, dataset)
     return union_of(overlaps).to_plain()
 
@@ -180,30 +168,25 @@ def _are_synthetic(
     return is_synthetic(dataset.manifest["source"])
 
 
-@dataclass(frozen=True)
-class _MeanPredictor:
-    """The mean probability of models over some rows; one model's own where it is alone."""
-
-    models: list[LoadedModel]
-    reader: ImageReader
-    batch_size: int
-    progress: Progress
-
-    def of(self, rows: NDArray[np.int64]) -> Predictions:
-        tables = [
-            predict_rows(m.classifier, self.reader, rows, self.batch_size, self.progress)
-            for m in self.models
-        ]
-        first = tables[0]
-        probabilities = [table.of_findings(first.findings).probabilities for table in tables]
-        return replace(first, probabilities=np.mean(probabilities, axis=0))
+def _mean_prediction(
+    models: list[LoadedModel],
+    reader: ImageReader,
+    batch_size: int,
+    progress: Progress,
+    rows: NDArray[np.int64],
+) -> Predictions:
+    """Return the mean probabilities of models for some rows; one model's own where it is alone."""
+    tables = [predict_rows(m.classifier, reader, rows, batch_size, progress) for m in models]
+    first = tables[0]
+    probabilities = [table.of_findings(first.findings).probabilities for table in tables]
+    return replace(first, probabilities=np.mean(probabilities, axis=0))
 
 
 def _validation_fit(
     models: list[LoadedModel],
     dataset: RadiographDataset,
-    request: ModelRequest,
-    mean: _MeanPredictor,
+    config: EvaluateConfig,
+    predict: Callable[[NDArray[np.int64]], Predictions],
 ) -> _Fit:
     """Return thresholds and calibration as the checkpoint has them, or fitted now.
 
@@ -211,23 +194,23 @@ def _validation_fit(
     data that the models were trained on, and stored where there is one model.
     """
     own = all(is_training_data_set(model.origin, dataset) for model in models)
-    if own and request.split == "validation":
+    if own and config.split == "validation":
         return _Fit(models, None, "The scored split is the one that they would be chosen on.")
     alone = len(models) == 1
     kept = _kept_fit(models[0]) if alone else None
     note = f"Chosen on validation and kept in {models[0].path}"
-    if kept is not None and kept.method == request.method:
+    if kept is not None and kept.method == config.calibration:
         return _Fit(models, kept, f"{note}.")
     rows = dataset.rows("validation")
     if not own or not len(rows):
         reason = "has no validation split" if own else "is not what the model was trained on"
         if kept is not None:  # by the other method of calibration
-            note = f"{note}, with {kept.method} scaling: {request.data} {reason}."
+            note = f"{note}, with {kept.method} scaling: {config.data} {reason}."
             return _Fit(models, kept, note)
         keeper = "the checkpoint keeps none" if alone else "of several models none is kept"
-        return _Fit(models, None, f"{request.data} {reason}, and {keeper}.")
-    fit = fit_on_validation(mean.of(rows), request.method, dataset.sha256)
-    if not alone or not request.store:
+        return _Fit(models, None, f"{config.data} {reason}, and {keeper}.")
+    fit = fit_on_validation(predict(rows), config.calibration, dataset.sha256)
+    if not alone or not config.store:
         return _Fit(models, fit, NOT_STORED)
     return _stored(models[0], fit)
 
@@ -273,7 +256,7 @@ def _baseline_training(
 
 
 def _description(
-    models: list[LoadedModel], dataset: RadiographDataset, request: ModelRequest
+    models: list[LoadedModel], dataset: RadiographDataset, config: EvaluateConfig
 ) -> dict[str, Any]:
     """Return where the predictions come from."""
     source, settings = dataset.manifest["source"], dataset.manifest["settings"]
@@ -282,9 +265,9 @@ def _description(
         "models": [model.identity for model in models],
         "predictions": None,
         "labels": None,
-        "data": str(request.data),
+        "data": str(config.data),
         "data_sha256": dataset.sha256,
-        "split": request.split,
+        "split": config.split,
         "split_scheme": settings["split_scheme"],
         "label_version": source["label_version"],
         "source": source["kind"],

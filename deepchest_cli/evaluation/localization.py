@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from deepchest_cli.data.augmentation import normalize, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.evaluation.bootstrap import Resampling, ratios_with_intervals
 from deepchest_cli.evaluation.metrics import Floats
@@ -97,7 +96,8 @@ def locate(
     layer, cells = "", (0, 0)
     for first in range(0, len(boxes.places), BATCH):
         chosen = slice(first, first + BATCH)
-        inputs = _inputs(classifier, dataset, rows[boxes.places[chosen]], device)
+        images = torch.from_numpy(dataset.gather(rows[boxes.places[chosen]])).to(device)
+        inputs = classifier.architecture.radiographs(images)
         layer = layer or map_layer(classifier, inputs[:1])
         columns = [findings.index(name) for name in boxes.findings[chosen].tolist()]
         maps = attribution_maps(classifier, inputs, torch.tensor(columns, device=device), layer)
@@ -112,14 +112,6 @@ def locate(
     reason = None if scores[CAM] else "its features are not the means of a map under a linear head"
     found = {kind: values for kind, values in scores.items() if values}
     return LocalizationScores(boxes, dataset.size, cells, found, reason)
-
-
-def _inputs(
-    classifier: Classifier, dataset: RadiographDataset, rows: NDArray[np.int64], device: Any
-) -> torch.Tensor:
-    architecture = classifier.architecture
-    images = torch.from_numpy(dataset.gather(rows)).to(device)
-    return normalize(to_gray(images, architecture.image_size), architecture.normalization)
 
 
 def _kinds(maps: Maps, noise: np.random.Generator) -> dict[str, torch.Tensor]:

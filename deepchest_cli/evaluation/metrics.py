@@ -103,11 +103,6 @@ def f1_class_mean(labels: Labels, probabilities: Floats) -> float:
     return _f1(labels, probabilities, "macro") if _both_classes(labels) else np.nan
 
 
-def f1_micro(labels: Labels, probabilities: Floats) -> float:
-    """Return the micro F1 over present and absent, which is the accuracy."""
-    return accuracy(labels, probabilities)
-
-
 def f1_weighted(labels: Labels, probabilities: Floats) -> float:
     """Return the mean of both F1 scores weighted by how often each class occurs."""
     return _f1(labels, probabilities, "weighted") if _both_classes(labels) else np.nan
@@ -141,7 +136,7 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
     "balanced_accuracy": balanced_accuracy,
     "f1": f1,
     "f1_class_mean": f1_class_mean,
-    "f1_micro": f1_micro,
+    "f1_micro": accuracy,  # the micro F1 over present and absent is the accuracy
     "f1_class_mean_all_negative": f1_class_mean_all_negative,
     "f1_weighted": f1_weighted,
     "f1_weighted_all_negative": f1_weighted_all_negative,
@@ -159,9 +154,8 @@ def per_finding(metric: str, predictions: Predictions) -> Floats:
     """Return a metric for each finding (T,) over its known labels; NaN where it is undefined."""
     values = []
     for column in range(len(predictions.findings)):
-        known = predictions.known[:, column] == 1
-        labels = predictions.labels[known, column]
-        values.append(METRICS[metric](labels, predictions.probabilities[known, column]))
+        _, labels, probabilities = predictions.known_labels(column)
+        values.append(METRICS[metric](labels, probabilities))
     return np.array(values, dtype=np.float64)
 
 

@@ -42,14 +42,6 @@ def _highest(curve: Curve, quality: Floats) -> float:
     return float(curve.thresholds[equals[-1]])
 
 
-def _youden(curve: Curve) -> float:
-    return _highest(curve, curve.sensitivity + curve.specificity)
-
-
-def _best_f1(curve: Curve) -> float:
-    return _highest(curve, curve.f1)
-
-
 def _sensitivity(curve: Curve) -> float:
     return float(curve.thresholds[np.flatnonzero(curve.sensitivity >= TARGET)[-1]])
 
@@ -60,10 +52,10 @@ def _specificity(curve: Curve) -> float:
 
 
 RULES: dict[str, Rule] = {
-    "youden": Rule("Youden", _youden),
+    "youden": Rule("Youden", lambda curve: _highest(curve, curve.sensitivity + curve.specificity)),
     "sensitivity_90": Rule("sensitivity 0.90", _sensitivity),
     "specificity_90": Rule("specificity 0.90", _specificity),
-    "best_f1": Rule("best F1", _best_f1),
+    "best_f1": Rule("best F1", lambda curve: _highest(curve, curve.f1)),
 }
 
 
@@ -106,7 +98,5 @@ def rate_counts(labels: Labels, positive: NDArray[np.bool_]) -> tuple[Floats, Fl
     """Return numerators and denominators of `RATES` for each image: (n, 4) each."""
     present = labels == 1
     right = present & positive, ~present & ~positive
-    numerators, denominators = (*right, *right), (present, ~present, positive, ~positive)
-    return np.stack(numerators, axis=1).astype(np.float64), np.stack(denominators, axis=1).astype(
-        np.float64
-    )
+    among = present, ~present, positive, ~positive
+    return np.stack([*right, *right], axis=1).astype(float), np.stack(among, axis=1).astype(float)

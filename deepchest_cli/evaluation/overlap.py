@@ -6,7 +6,7 @@ names and patients also find an image that was resized otherwise.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,8 @@ class Overlap:
 
     def to_plain(self) -> dict[str, Any]:
         """Return counts instead of masks."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        counts = {name: int(values[name].sum()) for name in MASKS}
-        return {**values, **counts, "split_changes": list(self.split_changes)}
+        counts = {name: int(getattr(self, name).sum()) for name in MASKS}
+        return {**vars(self), **counts, "split_changes": list(self.split_changes)}
 
 
 def training_images_of(dataset: RadiographDataset) -> TrainingImages:

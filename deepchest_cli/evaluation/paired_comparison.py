@@ -21,9 +21,8 @@ from deepchest_cli.evaluation.bootstrap import (
     resampled,
 )
 from deepchest_cli.evaluation.metrics import Floats, per_finding
-from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.reading.scores import Scores
-from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.evaluation.statistics import MIN_PATIENTS, holm, mean_of_defined, verdict
 
 METRICS = ("auroc", "average_precision")

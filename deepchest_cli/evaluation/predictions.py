@@ -1,4 +1,4 @@
-"""The table of predictions that every metric is computed from."""
+"""The table of predictions that every metric is computed from, and the images it is about."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.batches import batches, prefetch
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.matching import image_key
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import DivergedError, UsageError
 from deepchest_cli.model.classifier import Classifier, outputs_of
@@ -31,6 +32,13 @@ class Predictions:
         columns = (self.probabilities, self.labels, self.known, self.patient_id)
         return Predictions(self.findings, *(gather(column) for column in columns))
 
+    def known_labels(
+        self, column: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.float64]]:
+        """Return the rows (n,) that have a label of a finding, the labels and the probabilities."""
+        rows = np.flatnonzero(self.known[:, column])
+        return rows, self.labels[rows, column], self.probabilities[rows, column]
+
     def of_findings(self, findings: tuple[str, ...]) -> "Predictions":
         """Return the columns of some findings, in their order."""
         columns = [self.findings.index(name) for name in findings]
@@ -41,6 +49,34 @@ class Predictions:
             labels=self.labels[:, columns],
             known=self.known[:, columns],
         )
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """N images of a split of some data, with the metadata of their patients."""
+
+    predictions: Predictions
+    image_index: NDArray[np.str_]  # (N,), without folder and ending
+    age: NDArray[np.float64]  # (N,), years, NaN: unknown
+    sex: NDArray[np.str_]  # (N,), F, M or empty
+    view: NDArray[np.str_]  # (N,), PA, AP or others, or empty
+
+    def __len__(self) -> int:
+        return len(self.image_index)
+
+    def with_probabilities(self, probabilities: NDArray[np.float64]) -> "ScoredImages":
+        """Return the same images with other probabilities (N, T)."""
+        return replace(self, predictions=replace(self.predictions, probabilities=probabilities))
+
+
+def scored_images(
+    dataset: RadiographDataset, rows: NDArray[np.int64], predictions: Predictions
+) -> ScoredImages:
+    """Return the predictions for `rows` of a data set with its metadata of them."""
+    columns = {name: dataset.columns[name][rows] for name in ("image_index", "age", "sex", "view")}
+    names = np.array([image_key(name) for name in columns["image_index"].tolist()], dtype=str)
+    age = columns["age"].astype(np.float64)
+    return ScoredImages(predictions, names, age, columns["sex"], columns["view"])
 
 
 def predict_rows(

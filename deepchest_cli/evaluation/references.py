@@ -11,8 +11,7 @@ from typing import Any
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.scored_images import ScoredImages
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 
 OFFICIAL, CHEXNET, CHESTMNIST, OWN = "official", "chexnet", "chestmnist", "own"
 SPLITS = {
@@ -159,14 +158,5 @@ def _names(split: str | None) -> tuple[str, ...]:
 
 def _plain(name: str, reference: Reference) -> dict[str, Any]:
     aurocs = dict(zip(FINDINGS, reference.aurocs, strict=True)) if reference.aurocs else None
-    return {
-        "name": name,
-        "title": reference.title,
-        "split": reference.split,
-        "source": reference.source,
-        "macro_auroc": reference.macro_auroc,
-        "low": reference.low,
-        "high": reference.high,
-        "macro_average_precision": reference.macro_average_precision,
-        "findings": aurocs,
-    }
+    others = {key: value for key, value in vars(reference).items() if key != "aurocs"}
+    return {"name": name, **others, "findings": aurocs}

@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 from deepchest_cli.evaluation.bootstrap import (
     UNDEFINED,
     Resampling,
-    auroc_replicates,
     effective_patients,
     metric_with_interval,
     patients_with,
     ratios_with_intervals,
+    resampled_metric,
 )
 from deepchest_cli.evaluation.metrics import Floats, auroc
 from deepchest_cli.evaluation.operating_points import REFERENCE_RULE
-from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.scored_images import ScoredImages
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.statistics import mean_of_defined
 from deepchest_cli.evaluation.validation_fit import ValidationFit
 
@@ -155,7 +154,8 @@ def _aurocs(group: Group, table: Predictions, resampling: Resampling) -> list[tu
             continue
         rows = group.rows[table.known[group.rows, column] == 1]
         labels, scores = table.labels[rows, column], table.probabilities[rows, column]
-        found.append((auroc(labels, scores), auroc_replicates(labels, scores, rows, resampling)))
+        replicates = resampled_metric("auroc", labels, scores, rows, resampling)
+        found.append((auroc(labels, scores), replicates))
     return found
 
 

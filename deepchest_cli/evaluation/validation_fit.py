@@ -102,28 +102,18 @@ def _plain(scaling: Scaling | None) -> dict[str, float] | None:
 
 def fit_on_validation(validation: Predictions, method: Method, source: str) -> ValidationFit:
     """Return the thresholds and the calibration that follow from a validation split."""
-    positives, shares, thresholds, scalings, reasons = {}, {}, {}, {}, {}
-    for column, finding in enumerate(validation.findings):
-        known = validation.known[:, column] == 1
-        labels = validation.labels[known, column]
-        probabilities = validation.probabilities[known, column]
-        positives[finding] = int(labels.sum())
-        shares[finding] = prevalence(labels, probabilities)
-        thresholds[finding] = choose_thresholds(labels, probabilities)
-        scaling = fit_scaling(labels, probabilities, method)
-        scalings[finding] = None if isinstance(scaling, str) else scaling
-        if isinstance(scaling, str):
-            reasons[finding] = scaling
+    known = {n: validation.known_labels(i)[1:] for i, n in enumerate(validation.findings)}
+    fitted = {name: fit_scaling(*pair, method) for name, pair in known.items()}
     return ValidationFit(
         source=source,
         images=len(validation.probabilities),
         patients=len(np.unique(validation.patient_id)),
         method=method,
-        positives=positives,
-        prevalence=shares,
-        thresholds=thresholds,
-        scalings=scalings,
-        uncalibrated=reasons,
+        positives={name: int(labels.sum()) for name, (labels, _) in known.items()},
+        prevalence={name: prevalence(*pair) for name, pair in known.items()},
+        thresholds={name: choose_thresholds(*pair) for name, pair in known.items()},
+        scalings={n: None if isinstance(one, str) else one for n, one in fitted.items()},
+        uncalibrated={n: one for n, one in fitted.items() if isinstance(one, str)},
     )
 
 
@@ -135,8 +125,7 @@ def operating_point_results(
     if fit is None:
         return document
     for column, finding in enumerate(table.findings):
-        rows = np.flatnonzero(table.known[:, column])
-        labels, scores = table.labels[rows, column], table.probabilities[rows, column]
+        rows, labels, scores = table.known_labels(column)
         entry: dict[str, Any] = {"validation_positives": fit.positives.get(finding, 0)}
         for rule in RULES:
             threshold = fit.threshold(finding, rule)
@@ -158,14 +147,13 @@ def calibration_results(table: Predictions, fit: ValidationFit | None) -> dict[s
     findings: dict[str, Any] = {}
     scaled = table.probabilities if fit is None else fit.calibrated(table)
     for column, finding in enumerate(table.findings):
-        rows = np.flatnonzero(table.known[:, column])
-        labels = table.labels[rows, column]
+        rows, labels, scores = table.known_labels(column)
         scaling = None if fit is None else fit.scalings.get(finding)
         findings[finding] = {
             "scaling": _plain(scaling),
             "validation_prevalence": None if fit is None else fit.prevalence.get(finding),
             "uncalibrated": None if fit is None else fit.uncalibrated.get(finding),
-            "before": calibration_metrics(labels, table.probabilities[rows, column]),
+            "before": calibration_metrics(labels, scores),
             "after": None if scaling is None else calibration_metrics(labels, scaled[rows, column]),
         }
     # means over the findings that were calibrated, or over all where none was

@@ -46,12 +46,9 @@ Metric = Callable[[Labels, Floats, PatientIndex], Measure]
 
 
 def share(numerator: Floats, denominator: Floats) -> Floats:
-    """Return numerator / denominator (b,), NaN where the denominator is nothing."""
-    return np.asarray(
-        np.divide(
-            numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0
-        )
-    )
+    """Return numerator / denominator (any shape), NaN where the denominator is nothing."""
+    undefined = np.full(denominator.shape, np.nan)
+    return np.asarray(np.divide(numerator, denominator, out=undefined, where=denominator > 0))
 
 
 def ratio(numerator: Floats, denominator: Floats, index: PatientIndex) -> Measure:

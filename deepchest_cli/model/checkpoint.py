@@ -114,16 +114,11 @@ def store_reference(
     loaded.
     """
     sections = {"reference": reference, "training_images": images}
-    plain = {name: {k: _as_tensor(v) for k, v in one.items()} for name, one in sections.items()}
+    plain = {
+        name: {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in one.items()}
+        for name, one in sections.items()
+    }
     return _add(model, {**plain, "origin": {**model.origin, "run": run}})
-
-
-def _as_tensor(value: Any) -> Any:
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-
-
-def _as_array(value: Any) -> Any:
-    return value.numpy() if isinstance(value, torch.Tensor) else value
 
 
 def _add(model: LoadedModel, sections: dict[str, Any]) -> bool:
@@ -164,8 +159,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
             else "is no checkpoint, or is damaged or cut short"
         )
         raise DeepChestError(
-            f"{path} {reason}.",
-            "Use a checkpoint that deepchest train wrote, or train again.",
+            f"{path} {reason}.", "Use a checkpoint that deepchest train wrote, or train again."
         ) from error
     if not is_checkpoint(content):
         raise DeepChestError(f"{path} is no checkpoint of deepchest.", "Name a run folder.")
@@ -219,4 +213,6 @@ def load_model(model: Path, device: torch.device) -> LoadedModel:
 
 
 def _arrays(section: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if section is None else {key: _as_array(value) for key, value in section.items()}
+    if section is None:
+        return None
+    return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in section.items()}

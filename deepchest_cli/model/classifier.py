@@ -28,6 +28,10 @@ class Architecture:
         """The scaling of gray values that the network was trained with."""
         return Normalization(self.mean, self.std)
 
+    def radiographs(self, images: Tensor) -> Tensor:
+        """Return stored images (B, S, S) as the network takes them: (B, 1, size, size)."""
+        return normalize(to_gray(images, self.image_size), self.normalization)
+
     def to_plain(self) -> dict[str, Any]:
         """Return the fields as values that every version of torch loads safely."""
         return {**asdict(self), "findings": list(self.findings)}
@@ -96,9 +100,8 @@ def outputs_of(
     """
     filled = images.new_zeros((batch_size, *images.shape[1:]))
     filled[: len(images)] = images
-    architecture = classifier.architecture
-    gray = to_gray(filled.to(device), architecture.image_size)
+    radiographs = classifier.architecture.radiographs(filled.to(device))
     # TF32 would cost the fifth digit on recent GPUs, and other algorithms the last ones
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
-        features, logits = classifier(normalize(gray, architecture.normalization))
+        features, logits = classifier(radiographs)
     return features[: len(images)], logits[: len(images)]

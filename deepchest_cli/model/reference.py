@@ -9,7 +9,7 @@ correlation with their mean image, which falls for images that are rotated, inve
 else even where features do not change.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import PurePosixPath
 from typing import Any
@@ -57,7 +57,7 @@ class Reference:
 
     def to_plain(self) -> dict[str, Any]:
         """Return arrays and numbers."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return dict(vars(self))
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "Reference":
@@ -153,8 +153,7 @@ class TrainingImages:
 
     def to_plain(self) -> dict[str, Any]:
         """Return the arrays."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "TrainingImages":

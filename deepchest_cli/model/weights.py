@@ -93,7 +93,17 @@ def _fetch(name: str) -> tuple[Mapping[str, Tensor], str]:
 def _read(path: Path, name: str) -> Any:
     """Return the content of a weights file, of a checkpoint its trunk; its code is never run."""
     content = _load(path)
-    return _trunk_of(content, path, name) if is_checkpoint(content) else content
+    if not is_checkpoint(content):
+        return content
+    refuse_unusable(content, path)
+    other = content["architecture"].get("backbone")
+    if other != name:
+        raise UsageError(
+            f"The checkpoint {path} is of the backbone {other}, not of {name}.",
+            f"Use --backbone {other}, or other --weights.",
+        )
+    tensors = content["tensors"].items()
+    return {k.removeprefix("trunk."): v for k, v in tensors if k.startswith("trunk.")}
 
 
 def _load(path: Path) -> Any:
@@ -134,18 +144,6 @@ def _unreadable(path: Path, error: str) -> DeepChestError:
         return DeepChestError(f"{path} is a TorchScript archive, not a file of weights.", ALONE)
     reason = "" if "Weights only" in error else f": {error.splitlines()[0].rstrip('.')}"
     return DeepChestError(f"{path} is no file of weights, or is damaged{reason}.", ALONE)
-
-
-def _trunk_of(content: dict[str, Any], path: Path, name: str) -> dict[str, Tensor]:
-    refuse_unusable(content, path)
-    other = content["architecture"].get("backbone")
-    if other != name:
-        raise UsageError(
-            f"The checkpoint {path} is of the backbone {other}, not of {name}.",
-            f"Use --backbone {other}, or other --weights.",
-        )
-    tensors = content["tensors"].items()
-    return {k.removeprefix("trunk."): v for k, v in tensors if k.startswith("trunk.")}
 
 
 def _fit_stem(trunk: nn.Module, state: dict[str, Tensor], scale: float) -> dict[str, Tensor]:

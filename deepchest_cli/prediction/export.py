@@ -25,7 +25,6 @@ from deepchest_cli.extras import install_hint
 from deepchest_cli.files import atomic_write, sweep
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
 from deepchest_cli.model.classifier import Classifier
-from deepchest_cli.prediction.network import Outputs
 from deepchest_cli.prediction.onnx_network import FEATURES, INPUT, LOGITS, METADATA_KEY, open_onnx
 from deepchest_cli.prediction.torch_network import TorchNetwork, metadata_of
 
@@ -174,9 +173,9 @@ def _check(
 ) -> float:
     """Return the largest difference of logits; raise `DeepChestError` for a large one."""
     images = _smooth_images(model.classifier.architecture.stored_size)
-    wanted: Outputs = TorchNetwork(model, CPU, CHECKED)(images)
-    differences = np.abs(read(images) - wanted.logits)
-    if not (differences <= TOLERANCE * np.maximum(np.abs(wanted.logits), 1)).all():
+    wanted = TorchNetwork(model, CPU, CHECKED)(images).logits
+    differences = np.abs(read(images) - wanted)
+    if not (differences <= TOLERANCE * np.maximum(np.abs(wanted), 1)).all():
         raise DeepChestError(
             f"The logits of {path} differ from the checkpoint's by {differences.max():.2g}, more "
             f"than {TOLERANCE:g}; the file was not kept.",
@@ -205,8 +204,5 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-WRITERS: dict[str, Callable[[LoadedModel, Path], None]] = {
-    "onnx": _write_onnx,
-    "torch": _write_torch,
-}
+WRITERS = {"onnx": _write_onnx, "torch": _write_torch}
 READERS = {"onnx": _read_onnx, "torch": _read_torch}

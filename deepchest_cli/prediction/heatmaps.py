@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from deepchest_cli.data.augmentation import normalize, to_gray
 from deepchest_cli.data.radiograph import fit, open_image, placement
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import atomic_write, sweep
@@ -30,27 +28,6 @@ LEAST_TEXT, MOST_TEXT = 12, 40  # pixels
 WRITING = 1 / 42  # of the width of both images
 CAM = "Class activation map: red raises the score most, clear no more than the average place"
 GRAD_CAM = "Grad-CAM: red is what the score hangs on most, clear is nothing"
-
-
-@dataclass(frozen=True)
-class Legend:
-    """The text below a heat map."""
-
-    finding: str
-    probability: float
-    threshold: float  # NaN where there is none
-    method: str  # with the meaning of its colors
-    name: str  # of the image's file
-
-    @property
-    def lines(self) -> tuple[str, str, str]:
-        """The finding with its probability, the method and the file."""
-        cut = "" if math.isnan(self.threshold) else f", threshold {self.threshold:.3f}"
-        return (
-            f"{self.finding}: probability {self.probability:.3f}{cut}",
-            self.method,
-            f"{self.name}; for research, not for clinical use",
-        )
 
 
 class HeatMaps:
@@ -89,16 +66,15 @@ class HeatMaps:
         maps, method = self._maps(image, wanted)
         paths = {}
         for finding, values in zip(wanted, maps, strict=True):
-            legend = Legend(
-                finding,
-                prediction.probabilities[finding],
-                prediction.thresholds[finding],
+            threshold = prediction.thresholds[finding]
+            cut = "" if math.isnan(threshold) else f", threshold {threshold:.3f}"
+            legend = (
+                f"{finding}: probability {prediction.probabilities[finding]:.3f}{cut}",
                 method if values.any() else f"{method}: no place does here",
-                Path(prediction.path).name,
+                f"{Path(prediction.path).name}; for research, not for clinical use",
             )
-            paths[finding] = str(
-                self._write(draw_beside(image, values, legend), prediction, finding)
-            )
+            drawn = draw_beside(image, values, legend)
+            paths[finding] = str(self._write(drawn, prediction, finding))
         return paths
 
     def _maps(self, image: Image.Image, findings: Sequence[str]) -> tuple[list[Floats], str]:
@@ -106,8 +82,7 @@ class HeatMaps:
         metadata, classifier = self.network.metadata, self.network.model.classifier
         preprocessing = metadata.preprocessing
         pixels = torch.from_numpy(fit(image, preprocessing.size, preprocessing.pad).copy())[None]
-        gray = to_gray(pixels.to(self.network.device), metadata.image_size)
-        radiograph = normalize(gray, classifier.architecture.normalization)
+        radiograph = classifier.architecture.radiographs(pixels.to(self.network.device))
         columns = torch.tensor([metadata.findings.index(name) for name in findings])
         found = attribution_maps(
             classifier,
@@ -157,22 +132,29 @@ def _only_checkpoint(predictor: Predictor) -> TorchNetwork:
     return network
 
 
-def draw_beside(image: Image.Image, values: Floats, legend: Legend) -> Image.Image:
-    """Return an image (mode L) beside itself under `values` (H, W) from 0 to 1, at full size."""
+def draw_beside(image: Image.Image, values: Floats, legend: Sequence[str]) -> Image.Image:
+    """Return an image (mode L) beside itself under `values` (H, W) from 0 to 1, at full size.
+
+    Below them stand the colors over middle gray, with their meaning, and the lines of the legend.
+    """
     width, height = image.size
     size = round(min(max(2 * width * WRITING, LEAST_TEXT), MOST_TEXT))
     font = ImageFont.load_default(size)
     gap = max(4, size // 2)
-    longest = max(font.getlength(line) for line in legend.lines)
+    longest = max(font.getlength(line) for line in legend)
     bar = 8 * size
     across = max(2 * width + gap, math.ceil(longest) + bar + 3 * gap)
     sheet = Image.new("RGB", (across, height + 2 * gap + 4 * size), PAPER)
     sheet.paste(image.convert("RGB"), (0, 0))
     sheet.paste(Image.fromarray(blend(np.asarray(image), values)), (width + gap, 0))
     draw = ImageDraw.Draw(sheet)
-    _color_bar(sheet, draw, (gap, height + gap), (bar, size), font)
-    for number, line in enumerate(legend.lines):
-        place = (bar + 2 * gap, height + gap + round(1.35 * number * size))
+    steps, top = np.tile(np.linspace(0, 1, bar), (size, 1)), height + gap
+    sheet.paste(Image.fromarray(blend(np.full((size, bar), 110, np.uint8), steps)), (gap, top))
+    below = top + round(1.15 * size)
+    draw.text((gap, below), "none", FAINT, font)
+    draw.text((gap + bar, below), "most", FAINT, font, anchor="ra")
+    for number, line in enumerate(legend):
+        place = (bar + 2 * gap, top + round(1.35 * number * size))
         draw.text(place, line, FAINT if number else INK, font)
     return sheet
 
@@ -189,19 +171,3 @@ def colors(values: Floats) -> Floats:
     """Return yellow for low and red for high values: (..., 3), from 0 to 255."""
     green = 220 * (1 - values)
     return np.stack([np.full_like(values, 255.0), green, np.zeros_like(values)], axis=-1)
-
-
-def _color_bar(
-    sheet: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    place: tuple[int, int],
-    size: tuple[int, int],
-    font: "ImageFont.FreeTypeFont | ImageFont.ImageFont",
-) -> None:
-    """Draw the colors over middle gray, with their meaning below."""
-    width, height = size
-    steps = np.tile(np.linspace(0, 1, width), (height, 1))
-    sheet.paste(Image.fromarray(blend(np.full((height, width), 110, np.uint8), steps)), place)
-    below = place[1] + round(1.15 * height)
-    draw.text((place[0], below), "none", FAINT, font)
-    draw.text((place[0] + width, below), "most", FAINT, font, anchor="ra")

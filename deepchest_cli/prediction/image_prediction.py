@@ -1,6 +1,6 @@
 """From logits to what is reported of an image: calibrated, with thresholds, flags and warnings."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,20 +47,13 @@ def calibration_of(metadata: ModelMetadata, threshold: str) -> Calibration:
         thresholds, source = np.full(len(findings), number), f"--threshold {number:g}"
     else:
         points = [entries.get(name, {}).get("operating_points", {}) for name in findings]
-        raw = np.array([_finite(point.get(threshold)) for point in points])
+        raw = np.array([point.get(threshold) for point in points], dtype=np.float64)  # None: NaN
         scaled = sigmoid(logit(np.nan_to_num(raw)) * slope + intercept)
         thresholds = np.where(np.isfinite(raw), scaled, np.nan)
         source = "none: no operating points were chosen for this model"
         if fit is not None:
             source = f"{threshold} on {fit['images']:,} validation images, kept in the model"
-    return Calibration(
-        findings=findings,
-        slope=slope,
-        intercept=intercept,
-        thresholds=thresholds,
-        calibrated=calibrated,
-        source=source,
-    )
+    return Calibration(findings, slope, intercept, thresholds, calibrated, source)
 
 
 def number_in(threshold: str) -> float | None:
@@ -79,10 +72,6 @@ def number_in(threshold: str) -> float | None:
             f"Rules: {', '.join(RULES)}.",
         )
     return value
-
-
-def _finite(value: Any) -> float:
-    return np.nan if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -121,5 +110,5 @@ class ImagePrediction:
             "operating_point": {"source": self.threshold_source, "thresholds": self.thresholds},
             "flagged": self.flagged,
             "feature_distance": self.feature_distance,
-            "warnings": [warning.to_plain() for warning in self.warnings],
+            "warnings": [asdict(warning) for warning in self.warnings],
         }

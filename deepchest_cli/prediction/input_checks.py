@@ -1,7 +1,7 @@
 """Checks of an input image: its file, shape and DICOM tags, and how familiar it is to a model."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,6 @@ class InputWarning:
     code: str
     message: str
 
-    def to_plain(self) -> dict[str, str]:
-        """Return the fields."""
-        return asdict(self)
-
 
 def check_image(opened: Opened, pixels: NDArray[np.uint8], image_size: int) -> list[InputWarning]:
     """Return warnings about an image's file, shape, stored pixels (S, S) and DICOM tags.
@@ -53,39 +49,34 @@ def check_image(opened: Opened, pixels: NDArray[np.uint8], image_size: int) -> l
 
 
 def _check_file(opened: Opened, image_size: int) -> list[InputWarning]:
-    image, found = opened.image, []
+    image, found = opened.image, {}
     if opened.is_colorful:
-        found.append(InputWarning("color-image", "a color image; radiographs are gray"))
+        found["color-image"] = "a color image; radiographs are gray"
     if opened.frames > 1:
-        text = f"{opened.frames} images in one file; the first was read"
-        found.append(InputWarning("multi-frame", text))
+        found["multi-frame"] = f"{opened.frames} images in one file; the first was read"
     size = f"{image.width} × {image.height} pixels"
     if not NARROWEST <= image.width / image.height <= WIDEST:
-        text = f"{size} is an unusual aspect ratio for a chest radiograph"
-        found.append(InputWarning("unusual-aspect-ratio", text))
+        found["unusual-aspect-ratio"] = f"{size} is an unusual aspect ratio for a chest radiograph"
     if min(image.width, image.height) < image_size:
-        text = f"{size} is smaller than the {image_size} that the model sees"
-        found.append(InputWarning("small", text))
-    return found
+        found["small"] = f"{size} is smaller than the {image_size} that the model sees"
+    return [InputWarning(*one) for one in found.items()]
 
 
 def check_tags(tags: Mapping[str, str]) -> list[InputWarning]:
     """Return what DICOM tags say against a frontal radiograph of the chest."""
-    found = []
+    found = {}
     modality = tags.get("Modality", "").upper()
     if modality and modality not in RADIOGRAPHY:
-        found.append(
-            InputWarning("modality", f"DICOM modality {modality} is not plain radiography")
-        )
+        found["modality"] = f"DICOM modality {modality} is not plain radiography"
     part = tags.get("BodyPartExamined", "").upper()
     if part and not any(word in part for word in CHEST):
-        found.append(InputWarning("body-part", f"DICOM body part {part} is not the chest"))
+        found["body-part"] = f"DICOM body part {part} is not the chest"
     view = tags.get("ViewPosition", "").upper()
     if view and not view.startswith(FRONTAL):
-        found.append(InputWarning("view", f"DICOM view {view} is not frontal (PA or AP)"))
+        found["view"] = f"DICOM view {view} is not frontal (PA or AP)"
     elif not view and (name := _lateral_by_description(tags)):
-        found.append(InputWarning("view", f"DICOM calls it {name!r}, which is not a frontal view"))
-    return found
+        found["view"] = f"DICOM calls it {name!r}, which is not a frontal view"
+    return [InputWarning(*one) for one in found.items()]
 
 
 def _lateral_by_description(tags: Mapping[str, str]) -> str:

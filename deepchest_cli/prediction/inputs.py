@@ -23,6 +23,7 @@ CHUNK = 1 << 16
 NUL = b"\0"
 BLANK = " \t\r\ufeff"  # around a path; the last is a byte-order mark
 PRINT0 = "Add --null where paths end in NUL, as those of find -print0 do."
+LISTED_FOLDER = "a folder, not an image (list files: find -type f)"
 NOTHING_IN_FOLDER = "there is no image in this folder"
 NOTHING_MATCHES = "no file matches this pattern"
 
@@ -44,7 +45,8 @@ def find_inputs(arguments: Iterable[str], listed: Iterable[str] = ()) -> Iterato
         if not argument:
             raise UsageError("An image has an empty name: is a variable of the shell unset?")
         if argument == "-":
-            yield from (_listed(Path(name)) for name in listed)
+            for path in map(Path, listed):
+                yield InputFile(path, LISTED_FOLDER if path.is_dir() else "")
         elif Path(argument).is_dir():
             yield from _in_folder(Path(argument))
         elif glob.has_magic(argument) and not Path(argument).exists():
@@ -121,12 +123,6 @@ def _named(line: str) -> str:
     spellings = (line, line.removesuffix("\r"), bare, plain, plain.replace("\\", "/"))
     # not Path.exists, which raises for what no file can be called
     return next((name for name in spellings if os.path.exists(name)), plain)  # noqa: PTH110
-
-
-def _listed(path: Path) -> InputFile:
-    return InputFile(
-        path, "a folder, not an image (list files: find -type f)" if path.is_dir() else ""
-    )
 
 
 def _in_folder(folder: Path) -> Iterator[InputFile]:

@@ -1,7 +1,6 @@
 """Files through one or several networks: read ahead, a batch at a time, in their order."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +14,12 @@ from deepchest_cli.prediction.image_prediction import (
     ImagePrediction,
     calibration_of,
 )
-from deepchest_cli.prediction.input_checks import (
-    InputWarning,
-    check_familiarity,
-    feature_distance,
-)
+from deepchest_cli.prediction.input_checks import check_familiarity, feature_distance
 from deepchest_cli.prediction.inputs import InputFile
 from deepchest_cli.prediction.network import Network, refuse_non_finite
 from deepchest_cli.prediction.reading import DecodedFile, prefetch, read_file
 
 CROP = 0.95  # of the sides, for the corner views of --tta
-
-
-@dataclass(frozen=True)
-class _CalibratedOutputs:
-    """What one network returns for a batch of B images."""
-
-    probabilities: Floats  # (B, T), calibrated
-    features: NDArray[np.float32]  # (B, D)
 
 
 class Predictor:
@@ -87,22 +74,21 @@ class Predictor:
     def _batch(self, files: list[DecodedFile]) -> Iterator[ImagePrediction]:
         pairs = zip(self.networks, self.calibrations, strict=True)
         outputs = [self._calibrated(network, one, files) for network, one in pairs]
-        means = np.mean([output.probabilities for output in outputs], axis=0)
+        means = np.mean([probabilities for probabilities, _ in outputs], axis=0)
         for place, file in enumerate(files):
-            features = [output.features[place] for output in outputs]
-            yield self._prediction(file, means[place], features)
+            yield self._prediction(file, means[place], [features[place] for _, features in outputs])
 
     def _calibrated(
         self, network: Network, calibration: Calibration, files: list[DecodedFile]
-    ) -> _CalibratedOutputs:
-        """Return a network's probabilities in the ensemble's order of findings, and features."""
+    ) -> tuple[Floats, NDArray[np.float32]]:
+        """Return calibrated probabilities (B, T) in the ensemble's order, and features (B, D)."""
         images = np.stack([file.pixels[network.metadata.preprocessing] for file in files])
         outputs = [self._outputs(network, view) for view in self._views(images)]
         features, logits = outputs[0]
         if len(outputs) > 1:
             logits = logit(np.mean([sigmoid(found) for _, found in outputs], axis=0))
         columns = [calibration.findings.index(name) for name in self.findings]
-        return _CalibratedOutputs(calibration.applied(logits)[:, columns], features)
+        return calibration.applied(logits)[:, columns], features
 
     def _outputs(
         self, network: Network, images: NDArray[np.uint8]
@@ -126,7 +112,7 @@ class Predictor:
     def _prediction(
         self, file: DecodedFile, probabilities: Floats, features: list[NDArray[np.float32]]
     ) -> ImagePrediction:
-        distance, warnings = None, list(file.warnings)
+        distance, warnings, fits = None, list(file.warnings), self.calibrations
         for network, found in zip(self.networks, features, strict=True):
             metadata, own_distance = network.metadata, None
             if distance is None and metadata.reference is not None:
@@ -141,13 +127,10 @@ class Predictor:
             probabilities=dict(zip(self.findings, probabilities.tolist(), strict=True)),
             thresholds=self.thresholds,
             threshold_source=self.source,
-            calibrated=tuple(
-                name
-                for name in self.findings
-                if all(name in one.calibrated for one in self.calibrations)
-            ),
+            calibrated=tuple(n for n in self.findings if all(n in c.calibrated for c in fits)),
             feature_distance=distance,
-            warnings=_once(warnings),
+            # one of each kind: models of an ensemble may agree
+            warnings=tuple({one.code: one for one in reversed(warnings)}.values())[::-1],
             models=tuple(network.metadata.identity["sha256"] for network in self.networks),
         )
 
@@ -168,11 +151,6 @@ class Predictor:
 def _enlarged(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     size = (image.shape[1], image.shape[0])
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, box))
-
-
-def _once(warnings: list[InputWarning]) -> tuple[InputWarning, ...]:
-    """Return one warning of each kind: models of an ensemble may agree."""
-    return tuple({warning.code: warning for warning in reversed(warnings)}.values())[::-1]
 
 
 def refuse_other_findings(networks: Sequence[Network]) -> None:

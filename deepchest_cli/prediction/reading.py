@@ -80,9 +80,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def prefetch(
-    files: Iterable[InputFile],
-    read: Callable[[InputFile], DecodedFile],
-    workers: int | None = None,
+    files: Iterable[InputFile], read: Callable[[InputFile], DecodedFile], workers: int | None = None
 ) -> Iterator[DecodedFile]:
     """Yield what `read` returns for files, in their order, read by threads ahead of the model."""
     threads = workers or os.cpu_count() or 1

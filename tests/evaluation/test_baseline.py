@@ -49,9 +49,8 @@ def test_nihs_floor(real_data, tmp_path):
     """Published nowhere, but computed independently: 0.605 over the findings, Hernia 0.848."""
     import gzip
 
-    from deepchest_cli.evaluation.predictions import Predictions
+    from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
     from deepchest_cli.evaluation.reading.labels import read_labels
-    from deepchest_cli.evaluation.scored_images import ScoredImages
 
     path = tmp_path / "Data_Entry_2017_v2020.csv"
     path.write_bytes(

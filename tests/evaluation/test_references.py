@@ -5,7 +5,7 @@ import pytest
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.references import (
     CHEXNET_TEST,
     OFFICIAL_TEST,
@@ -14,7 +14,6 @@ from deepchest_cli.evaluation.references import (
     recognize,
     references_for,
 )
-from deepchest_cli.evaluation.scored_images import ScoredImages
 
 
 def cases_named(names, labels=None):

@@ -47,11 +47,6 @@ def _panels(
     return figure
 
 
-def _known_rows(table: Predictions, column: int) -> tuple[Any, Floats]:
-    rows = table.known[:, column] == 1
-    return table.labels[rows, column], table.probabilities[rows, column]
-
-
 def _say_undefined(axes: "Axes") -> None:
     axes.text(0.5, 0.5, "undefined", ha="center", va="center", fontsize=8, color=GRAY)
 
@@ -60,7 +55,7 @@ def roc_figure(document: Document, table: Predictions) -> "Figure":
     """Return the ROC curves with the reference operating point."""
 
     def draw(axes: "Axes", column: int) -> None:
-        labels, scores = _known_rows(table, column)
+        _, labels, scores = table.known_labels(column)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.plot([0, 1], [0, 1], color=GRAY, linewidth=0.6, linestyle=":")
         if not 0 < labels.sum() < len(labels):
@@ -85,7 +80,7 @@ def precision_recall_figure(document: Document, table: Predictions) -> "Figure":
     """Return precision against recall, with the prevalence, that of random scores."""
 
     def draw(axes: "Axes", column: int) -> None:
-        labels, scores = _known_rows(table, column)
+        _, labels, scores = table.known_labels(column)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         if not labels.any():
             _say_undefined(axes)

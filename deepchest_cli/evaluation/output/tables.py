@@ -7,13 +7,13 @@ from typing import Any
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.operating_points import RATES, RULES
+from deepchest_cli.evaluation.predictions import ScoredImages
 from deepchest_cli.evaluation.reading.medmnist import (
     CHESTMNIST,
     is_medmnist,
     medmnist_name,
     write_medmnist,
 )
-from deepchest_cli.evaluation.scored_images import ScoredImages
 from deepchest_cli.files import to_csv
 
 Document = dict[str, Any]
@@ -123,11 +123,8 @@ TABLES: dict[str, Callable[[Document], Iterator[Document]]] = {
 def _predictions(document: Document, cases: ScoredImages) -> Iterator[Document]:
     table = cases.predictions
     for name, row in zip(cases.image_index.tolist(), table.probabilities.tolist(), strict=True):
-        yield {
-            "Image Index": name,
-            "split": document["split"],
-            **dict(zip(table.findings, row, strict=True)),
-        }
+        scores = zip(table.findings, row, strict=True)
+        yield {"Image Index": name, "split": document["split"], **dict(scores)}
 
 
 def write_for_medmnist(
@@ -141,12 +138,8 @@ def write_for_medmnist(
     predictions, split = material.scored.predictions, document["split"]
     scored = material.description["predictions"]
     from_medmnist = scored is not None and is_medmnist(Path(scored))
-    data = (
-        "chestmnist"
-        if from_medmnist or len(material.scored) == CHESTMNIST[split]
-        else "chestxray14"
-    )
-    macro = document["macro"]
+    whole, macro = len(material.scored) == CHESTMNIST[split], document["macro"]
+    data = "chestmnist" if from_medmnist or whole else "chestxray14"
     name = medmnist_name(data, split, macro["auroc"], macro["accuracy"], "deepchest")
     path = folder / name
     if path.exists() and not force:

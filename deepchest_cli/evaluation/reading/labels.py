@@ -24,6 +24,7 @@ from deepchest_cli.data.tabular.finding_columns import without_affix
 from deepchest_cli.data.tabular.labels import has_labels, read_label_columns
 from deepchest_cli.data.tabular.tables import STANDARD_INPUT, blank_rows, read_table
 from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
 
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # the patient and the follow-up
@@ -44,6 +45,20 @@ class Labels:
     view: NDArray[np.str_]
     label_version: str = "unknown"
     notes: tuple[str, ...] = ()
+
+    def scored(
+        self,
+        rows: NDArray[np.int64],
+        findings: tuple[str, ...],
+        probabilities: NDArray[np.float64],
+        patients: NDArray[np.int64],
+    ) -> ScoredImages:
+        """Return some images with probabilities (n, T) of findings; patients: (M,), of all."""
+        columns = [self.findings.index(name) for name in findings]
+        labels, known = self.labels[rows][:, columns], self.known[rows][:, columns]
+        table = Predictions(findings, probabilities, labels, known, patients[rows])
+        people = (self.age[rows], self.sex[rows], self.view[rows])
+        return ScoredImages(table, self.images[rows], *people)
 
 
 def read_labels(path: Path, split: str = "test") -> Labels:

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from deepchest_cli.data.matching import match_images
 from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.predictions import ScoredImages
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of
 from deepchest_cli.evaluation.reading.scores import Scores
-from deepchest_cli.evaluation.scored_images import ScoredImages
 
 
 @dataclass(frozen=True)
@@ -30,21 +29,11 @@ def pair(scores: Scores, labels: Labels, patients: NDArray[np.int64] | None = No
     for images and findings that are predicted and have no labels.
     """
     rows = _rows(scores, labels)
-    columns = _columns(scores, labels)
+    _refuse_unlabeled(scores, labels)
     order = np.argsort(scores.images, kind="stable")  # a file's order changes no metric
     rows, owners = rows[order], patients_of(labels)[0] if patients is None else patients
-    known = labels.known[rows][:, columns]
-    predictions = Predictions(
-        scores.findings,
-        scores.probabilities[order],
-        labels.labels[rows][:, columns],
-        known,
-        owners[rows],
-    )
     return Paired(
-        ScoredImages(
-            predictions, labels.images[rows], labels.age[rows], labels.sex[rows], labels.view[rows]
-        ),
+        labels.scored(rows, scores.findings, scores.probabilities[order], owners),
         len(labels.images) - len(rows),
         tuple(name for name in labels.findings if name not in scores.findings),
     )
@@ -64,7 +53,7 @@ def _rows(scores: Scores, labels: Labels) -> NDArray[np.int64]:
     return np.array(rows, dtype=np.int64)
 
 
-def _columns(scores: Scores, labels: Labels) -> list[int]:
+def _refuse_unlabeled(scores: Scores, labels: Labels) -> None:
     missing = [name for name in scores.findings if name not in labels.findings]
     if len(missing) == len(scores.findings):
         raise UsageError(
@@ -77,7 +66,6 @@ def _columns(scores: Scores, labels: Labels) -> list[int]:
             f"{labels.path} has no labels for {few(missing)}, which {scores.path} predicts.",
             "Add their labels, or take these columns out of the predictions.",
         )
-    return [labels.findings.index(name) for name in scores.findings]
 
 
 def refuse_shared_patients(one: ScoredImages, other: ScoredImages, names: tuple[str, str]) -> None:
