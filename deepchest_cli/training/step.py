@@ -72,7 +72,7 @@ def choose_backward(components: TrainingComponents) -> BackwardStrategy:
     if isinstance(weighter, LossWeighter):
         return LossBackward(components, weighter)
     assert isinstance(weighter, GradientWeighter)
-    if weighter.ahead:
+    if weighter.uses_previous_weights:
         return GivenWeightsBackward(components, weighter)
     if components.config.gradient_level == "parameters":
         return ParameterBackward(components, weighter)
