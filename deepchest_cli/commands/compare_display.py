@@ -81,10 +81,7 @@ def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
     metrics = entry["metrics"]
     if metrics is None:
         return [entry["status"], *["–"] * 4, "", *["–"] * 4, step]
-    row = [
-        number(metrics["macro_auroc"]["mean"], 4),
-        number(metrics["macro_auroc"]["sd"], 4),
-    ]
+    row = [number(metrics["macro_auroc"]["mean"], 4), number(metrics["macro_auroc"]["sd"], 4)]
     difference = entry["differences"] and entry["differences"]["macro_auroc"]
     if difference:
         row += [
