@@ -13,7 +13,6 @@ from deepchest_cli.config.commands import WeightersConfig as WeightersConfig
 from deepchest_cli.config.comparison import CompareConfig as CompareConfig
 from deepchest_cli.config.files import RECIPES as RECIPES
 from deepchest_cli.config.files import find_recipe as find_recipe
-from deepchest_cli.config.files import read_run_config as read_run_config
 from deepchest_cli.config.files import read_toml as read_toml
 from deepchest_cli.config.files import to_toml as to_toml
 from deepchest_cli.config.flags import AUTO as AUTO
@@ -23,7 +22,6 @@ from deepchest_cli.config.flags import DEMO_DATA as DEMO_DATA
 from deepchest_cli.config.flags import DEMO_SOURCE as DEMO_SOURCE
 from deepchest_cli.config.flags import NIH_SOURCE as NIH_SOURCE
 from deepchest_cli.config.flags import RUN_CONFIG as RUN_CONFIG
-from deepchest_cli.config.flags import RUN_ENVIRONMENT as RUN_ENVIRONMENT
 from deepchest_cli.config.flags import Flag as Flag
 from deepchest_cli.config.flags import choices_of as choices_of
 from deepchest_cli.config.flags import find_data as find_data
