@@ -1,4 +1,4 @@
-"""The training loop of the README, run as it stands there."""
+"""The training loop of docs/library.md, run as it stands there."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "library.md"
 
 
-def test_the_loop_of_the_readme_trains_and_moves_the_weights():
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+def test_the_documented_loop_trains_and_moves_the_weights():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     (code,) = [block for block in blocks if "weighter" in block]
     torch.manual_seed(0)
     radiographs = torch.randn(64, 4)
