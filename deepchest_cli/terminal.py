@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -113,12 +113,7 @@ class Terminal:
         shown = set()
 
         def show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
+            message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any
         ) -> None:
             text = _one_line(str(message), Path(filename).parts)
             if not issubclass(category, FutureWarning | DeprecationWarning) and text not in shown:
@@ -137,21 +132,12 @@ class Terminal:
     @contextmanager
     def progress(self, description: str) -> Iterator[Callable[[int, int], None]]:
         """Yield a callback (done, total) that moves a bar where there is a terminal."""
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich import progress as rich
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(
-            *columns,
-            TimeRemainingColumn(),
-            console=self.errors,
-            disable=not self.animated,
-            transient=True,
+        columns = (rich.TextColumn("{task.description}"), rich.BarColumn())
+        count, left = rich.MofNCompleteColumn(), rich.TimeRemainingColumn()
+        with rich.Progress(
+            *columns, count, left, console=self.errors, disable=not self.animated, transient=True
         ) as bar:
             task = bar.add_task(description, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -10,17 +10,8 @@ from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
 
-from deepchest_cli.config import (
-    AUTO,
-    RUN_CONFIG,
-    Flag,
-    TrainConfig,
-    find_recipe,
-    flag_of,
-    flags_of,
-    read_run_config,
-    read_toml,
-)
+from deepchest_cli.config import AUTO, RUN_CONFIG, Flag, TrainConfig, flag_of, flags_of
+from deepchest_cli.config.files import find_recipe, read_run_config, read_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 

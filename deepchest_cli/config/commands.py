@@ -17,12 +17,6 @@ from deepchest_cli.config.flags import (
 )
 
 Layout = Literal["auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"]
-COMPARED, HOW, OUTPUTS, MAPS = (
-    "What it is compared with",
-    "How",
-    "Results",
-    "Heat maps",
-)  # headings of the help
 
 
 @dataclass(frozen=True)
@@ -39,8 +33,7 @@ class PrepareConfig:
     size: Annotated[
         str,
         Flag(
-            "Stored height and width, 28 to 1024; 128,224 makes both in one pass.",
-            metavar="PIXELS",
+            "Stored height and width, 28 to 1024; 128,224 makes both in one pass.", metavar="PIXELS"
         ),
     ] = "224"
     pad: Annotated[bool, Flag("Keep the aspect, in black, instead of filling the square.")] = False
@@ -63,50 +56,31 @@ class PrepareConfig:
     ] = "frontal"
     layout: Annotated[Layout, Flag("What the source is.", panel="Other data than NIH's")] = "auto"
     labels_csv: Annotated[
-        Path | None,
-        Flag(
-            "CSV file with a column of image paths and columns of labels.",
-            panel="Other data than NIH's",
-        ),
+        Path | None, Flag("CSV file with a column of image paths and columns of labels.")
     ] = None
-    path_column: Annotated[
-        str | None,
-        Flag("Column of the images' paths below --source.", panel="Other data than NIH's"),
-    ] = None
-    patient_column: Annotated[
-        str | None, Flag("Column of the patients.", panel="Other data than NIH's")
-    ] = None
+    path_column: Annotated[str | None, Flag("Column of the images' paths below --source.")] = None
+    patient_column: Annotated[str | None, Flag("Column of the patients.")] = None
     label_columns: Annotated[
         str | None,
-        Flag(
-            "Columns of labels, separated by commas. [all that hold 1, 0, -1 or blanks]",
-            panel="Other data than NIH's",
-        ),
+        Flag("Columns of labels, separated by commas. [all that hold 1, 0, -1 or blanks]"),
     ] = None
     uncertain: Annotated[
         Literal["ignore", "zero", "one"],
-        Flag(
-            "How an uncertain label, -1, is read: unknown, absent or present.",
-            panel="Other data than NIH's",
-        ),
+        Flag("How an uncertain label, -1, is read: unknown, absent or present."),
     ] = "ignore"
     blank: Annotated[
         Literal["ignore", "zero"] | None,
-        Flag(
-            "How a blank label is read. [ignore; zero for CheXpert and MIMIC-CXR]",
-            panel="Other data than NIH's",
-        ),
+        Flag("How a blank label is read. [ignore; zero for CheXpert and MIMIC-CXR]"),
     ] = None
     readers: Annotated[
         int | None,
         Flag(
-            "VinDr-CXR: how many of three readers must report a finding. [2]",
-            minimum=1,
-            maximum=3,
-            panel="Other data than NIH's",
+            "VinDr-CXR: how many of three readers must report a finding. [2]", minimum=1, maximum=3
         ),
     ] = None
-    check: Annotated[bool, Flag("Verify shards that are there against their manifest.")] = False
+    check: Annotated[
+        bool, Flag("Verify shards that are there against their manifest.", panel="")
+    ] = False
     dry_run: Annotated[
         bool, Flag("Say what would be done, in what time and space, and write nothing.")
     ] = False
@@ -140,81 +114,62 @@ class EvaluateConfig:
             panel="What is scored",
         ),
     ] = ()
-    data: Annotated[Path, Flag("Folder of prepared shards.", panel="What is scored")] = DEFAULT_DATA
-    split: Annotated[Split, Flag("Split to score.", panel="What is scored")] = "test"
+    data: Annotated[Path, Flag("Folder of prepared shards.")] = DEFAULT_DATA
+    split: Annotated[Split, Flag("Split to score.")] = "test"
     allow_overlap: Annotated[
         bool,
-        Flag(
-            "Also score images and patients that the model was trained on; the results say so.",
-            panel="What is scored",
-        ),
+        Flag("Also score images and patients that the model was trained on; the results say so."),
     ] = False
     predictions: Annotated[
         Path | None,
         Flag("Any model's predictions: an image column, a column a finding.", panel="Files"),
     ] = None
     labels: Annotated[
-        Path | None,
-        Flag("Their labels: NIH's metadata, a column a finding, or chestmnist.npz.", panel="Files"),
+        Path | None, Flag("Their labels: NIH's metadata, a column a finding, or chestmnist.npz.")
     ] = None
     validation: Annotated[
-        Path | None,
-        Flag("Predictions on validation, for thresholds and calibration.", panel="Files"),
+        Path | None, Flag("Predictions on validation, for thresholds and calibration.")
     ] = None
-    logits: Annotated[bool, Flag("The files hold logits, not probabilities.", panel="Files")] = (
-        False
-    )
+    logits: Annotated[bool, Flag("The files hold logits, not probabilities.")] = False
     compare_to: Annotated[
         Path | None,
-        Flag("Run, checkpoint or predictions to compare with, on the same images.", panel=COMPARED),
+        Flag(
+            "Run, checkpoint or predictions to compare with, on the same images.",
+            panel="What it is compared with",
+        ),
     ] = None
     reference: Annotated[
-        tuple[str, ...],
-        Flag("Published result to stand beside; may be repeated. [same split]", panel=COMPARED),
+        tuple[str, ...], Flag("Published result to stand beside; may be repeated. [same split]")
     ] = ()
     expert_labels: Annotated[
-        Path | None, Flag("Google's radiologist labels, as a second truth.", panel=COMPARED)
+        Path | None, Flag("Google's radiologist labels, as a second truth.")
     ] = None
     calibration: Annotated[
-        Literal["platt", "temperature"], Flag("What is fitted on validation.", panel=HOW)
+        Literal["platt", "temperature"], Flag("What is fitted on validation.", panel="How")
     ] = "platt"
-    store: Annotated[
-        bool, Flag("Keep thresholds and calibration in the checkpoint, once.", panel=HOW)
-    ] = True
-    localization: Annotated[
-        bool, Flag("Score class activation maps against NIH's boxes.", panel=HOW)
-    ] = True
+    store: Annotated[bool, Flag("Keep thresholds and calibration in the checkpoint, once.")] = True
+    localization: Annotated[bool, Flag("Score class activation maps against NIH's boxes.")] = True
     bootstrap_replicates: Annotated[
-        int, Flag("Resamplings of the patients; 0: no intervals.", minimum=0, panel=HOW)
+        int, Flag("Resamplings of the patients; 0: no intervals.", minimum=0)
     ] = 1000
-    seed: Annotated[
-        int, Flag("Seed of the resampling.", minimum=0, maximum=2**32 - 1, panel=HOW)
-    ] = 0
-    batch_size: Annotated[int, Flag("Radiographs at a time.", minimum=1, panel=HOW)] = 64
-    device: Annotated[
-        str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.", panel=HOW)
-    ] = "auto"
-    format: Annotated[Format, Flag("What to write to standard output.", panel=OUTPUTS)] = "table"
-    out: Annotated[
-        Path | None, Flag("Also write the results, as JSON, to this file.", panel=OUTPUTS)
-    ] = None
+    seed: Annotated[int, Flag("Seed of the resampling.", minimum=0, maximum=2**32 - 1)] = 0
+    batch_size: Annotated[int, Flag("Radiographs at a time.", minimum=1)] = 64
+    device: Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.")] = "auto"
+    format: Annotated[Format, Flag("What to write to standard output.", panel="Results")] = "table"
+    out: Annotated[Path | None, Flag("Also write the results, as JSON, to this file.")] = None
     report: Annotated[
-        Path | None,
-        Flag("Folder for report.html, pictures, tables and a model card.", panel=OUTPUTS),
+        Path | None, Flag("Folder for report.html, pictures, tables and a model card.")
     ] = None
-    medmnist: Annotated[
-        Path | None,
-        Flag("Folder for the predictions in MedMNIST's layout.", panel=OUTPUTS),
-    ] = None
+    medmnist: Annotated[Path | None, Flag("Folder for the predictions in MedMNIST's layout.")] = (
+        None
+    )
     fail_under: Annotated[
         tuple[str, ...],
         Flag(
-            "Exit with 3 when a macro mean, or worst_METRIC, is lower.",
-            metavar="METRIC=VALUE,...",
-            panel=OUTPUTS,
+            "Exit with 3 when a macro mean, or worst_METRIC, is lower.", metavar="METRIC=VALUE,..."
         ),
     ] = ()
-    force: Annotated[bool, Flag("Replace what is there already.", panel=OUTPUTS)] = False
+    force: Annotated[bool, Flag("Replace what is there already.")] = False
 
 
 @dataclass(frozen=True)
@@ -249,25 +204,22 @@ class PredictConfig:
     tta: Annotated[bool, Flag("Average over five views: the whole and four corners.")] = False
     heatmap: Annotated[
         Path | None,
-        Flag("Folder for pictures of where the model looks, of flagged findings.", panel=MAPS),
+        Flag(
+            "Folder for pictures of where the model looks, of flagged findings.", panel="Heat maps"
+        ),
     ] = None
     finding: Annotated[
-        tuple[str, ...],
-        Flag("Draw this finding and not the flagged ones; may be repeated.", panel=MAPS),
+        tuple[str, ...], Flag("Draw this finding and not the flagged ones; may be repeated.")
     ] = ()
-    force: Annotated[bool, Flag("Replace pictures that are there already.", panel=MAPS)] = False
+    force: Annotated[bool, Flag("Replace pictures that are there already.")] = False
     null: Annotated[
-        bool, Flag("Paths on stdin end in NUL, not in a line break (find -print0).", panel=HOW)
+        bool, Flag("Paths on stdin end in NUL, not in a line break (find -print0).", panel="How")
     ] = False
     batch_size: Annotated[
-        int | None, Flag("Radiographs at a time. [4, on a GPU 32]", minimum=1, panel=HOW)
+        int | None, Flag("Radiographs at a time. [4, on a GPU 32]", minimum=1)
     ] = None
-    workers: Annotated[
-        int | None, Flag("Decoding threads. [one per core]", minimum=1, panel=HOW)
-    ] = None
-    device: Annotated[
-        str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.", panel=HOW)
-    ] = "auto"
+    workers: Annotated[int | None, Flag("Decoding threads. [one per core]", minimum=1)] = None
+    device: Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.")] = "auto"
 
 
 @dataclass(frozen=True)

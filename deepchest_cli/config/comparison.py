@@ -7,8 +7,6 @@ from typing import Annotated
 from deepchest_cli.config.flags import Flag
 from deepchest_cli.config.training import RunConfig
 
-COMPARISON, COST = "Comparison", "Cost"
-
 
 @dataclass(frozen=True)
 class CompareConfig(RunConfig):
@@ -19,18 +17,13 @@ class CompareConfig(RunConfig):
         Flag(
             "Weighters, separated by commas; NAME[key=value,...] sets options. equal is always "
             "included.",
-            panel=COMPARISON,
+            panel="Comparison",
         ),
     ] = "equal,deepchest,uncertainty,dwa,rlw,famo,deepchest+uncertainty"
-    seeds: Annotated[
-        int, Flag("Number of seeds; a test takes three or more.", minimum=1, panel=COMPARISON)
-    ] = 3
-    first_seed: Annotated[
-        int, Flag("The first seed.", minimum=0, maximum=2**31, panel=COMPARISON)
-    ] = 0
+    seeds: Annotated[int, Flag("Number of seeds; a test takes three or more.", minimum=1)] = 3
+    first_seed: Annotated[int, Flag("The first seed.", minimum=0, maximum=2**31)] = 0
     out: Annotated[
-        Path | None,
-        Flag("Folder of the comparison. [comparisons/<time>]", values_from="out", panel=COMPARISON),
+        Path | None, Flag("Folder of the comparison. [comparisons/<time>]", values_from="out")
     ] = None
     resume: Annotated[
         Path | None,
@@ -39,7 +32,6 @@ class CompareConfig(RunConfig):
             "trained. auto: go on with the one in --out, or begin it there.",
             metavar="FOLDER|auto",
             values_from="run",
-            panel=COMPARISON,
         ),
     ] = None
     folds: Annotated[
@@ -48,38 +40,24 @@ class CompareConfig(RunConfig):
             "Cross-validate by patient over all images with this number of folds; for small data.",
             minimum=2,
             maximum=20,
-            panel=COMPARISON,
         ),
     ] = None
     single_task: Annotated[
-        bool,
-        Flag(
-            "Also train a model for each finding alone, as the baseline of Delta-m.",
-            panel=COMPARISON,
-        ),
+        bool, Flag("Also train a model for each finding alone, as the baseline of Delta-m.")
     ] = False
     tune_learning_rate: Annotated[
         bool,
         Flag(
             "Choose each weighter's learning rate by its validation score, from 1/3, 1 and 3 times "
-            "--learning-rate, with the first seed.",
-            panel=COMPARISON,
+            "--learning-rate, with the first seed."
         ),
     ] = False
     bootstrap_replicates: Annotated[
-        int,
-        Flag(
-            "Bootstrap replicates of the patients, for intervals and tests.",
-            minimum=100,
-            panel=COMPARISON,
-        ),
+        int, Flag("Bootstrap replicates of the patients, for intervals and tests.", minimum=100)
     ] = 1000
     devices: Annotated[
         str | None,
-        Flag(
-            "Devices for parallel runs, separated by commas, such as cuda:0,cuda:1. [--device]",
-            panel=COMPARISON,
-        ),
+        Flag("Devices for parallel runs, separated by commas, such as cuda:0,cuda:1. [--device]"),
     ] = None
     fail_if_inferior: Annotated[
         tuple[str, ...],
@@ -87,31 +65,23 @@ class CompareConfig(RunConfig):
             "Exit with code 3 if this weighter's macro AUROC is lower than that of equal by more "
             "than --margin; may be repeated.",
             metavar="WEIGHTER",
-            panel=COMPARISON,
         ),
     ] = ()
     margin: Annotated[
-        float,
-        Flag("Smallest difference of macro AUROC that matters.", minimum=0, panel=COMPARISON),
+        float, Flag("Smallest difference of macro AUROC that matters.", minimum=0)
     ] = 0.005
     cost_only: Annotated[
-        bool, Flag("Measure the cost of a training step, without training.", panel=COST)
+        bool, Flag("Measure the cost of a training step, without training.", panel="Cost")
     ] = False
     cost_rounds: Annotated[
         int,
-        Flag(
-            "Interleaved rounds of timed steps, one step of each weighter in a round.",
-            minimum=2,
-            panel=COST,
-        ),
+        Flag("Interleaved rounds of timed steps, one step of each weighter in a round.", minimum=2),
     ] = 10
     cost_tasks: Annotated[
-        str | None,
-        Flag("With --cost-only: numbers of findings to measure, such as 2,14,56.", panel=COST),
+        str | None, Flag("With --cost-only: numbers of findings to measure, such as 2,14,56.")
     ] = None
     cost_backbones: Annotated[
-        str | None,
-        Flag("With --cost-only: backbones to measure, such as resnet18,resnet50.", panel=COST),
+        str | None, Flag("With --cost-only: backbones to measure, such as resnet18,resnet50.")
     ] = None
 
     @property

@@ -1,4 +1,4 @@
-"""Configuration files: TOML with a command's flags as keys."""
+"""Configuration files and recipes: TOML with a command's flags as keys."""
 
 import json
 from collections.abc import Iterable
@@ -12,6 +12,8 @@ from deepchest_cli.config.renamed import NOTES, SINCE, renamed
 from deepchest_cli.config.synonyms import FLAGS, synonym
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import read_toml_file
+
+RECIPES = ("default", "paper")
 
 
 def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
@@ -103,3 +105,15 @@ def to_toml(config: Any) -> str:
             # JSON's strings, numbers, booleans and lists of strings are TOML as well
             lines.append(f"{field.name} = {json.dumps(plain, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe: one of ours, or a path that ends in .toml.
+
+    Raises `UsageError` for a name that is neither.
+    """
+    if name in RECIPES:
+        return Path(__file__).parent.parent / "recipes" / f"{name}.toml"
+    if name.endswith(".toml"):
+        return Path(name)
+    raise unknown_name("recipe", name, [*RECIPES, "PATH.toml"])

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -29,7 +29,7 @@ class Flag:
     maximum: float | None = None
     metavar: str | None = None
     positional: bool = False
-    panel: str | None = None  # heading that it stands under
+    panel: str | None = None  # heading of this flag and of those after it; "": none any more
     # what it names has values of other flags; "out": only with --resume auto
     values_from: Literal["run", "out", "recipe"] | None = None
 
@@ -43,11 +43,12 @@ Model = Annotated[Path, Flag("Run folder or checkpoint file.")]
 
 
 def flags_of(config: type[Any]) -> Iterator[tuple[Field[Any], Any, Flag]]:
-    """Yield each field of a configuration with its type and its flag."""
-    hints = get_type_hints(config, include_extras=True)
+    """Yield each field of a configuration with its type and its flag, all with their headings."""
+    hints, panel = get_type_hints(config, include_extras=True), ""
     for field in fields(config):
         kind, flag = get_args(hints[field.name])[:2]
-        yield field, kind, flag
+        panel = panel if flag.panel is None else flag.panel
+        yield field, kind, replace(flag, panel=panel or None)
 
 
 def flag_of(field: str) -> str:

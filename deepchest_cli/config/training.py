@@ -9,9 +9,6 @@ from typing import Annotated, Literal
 
 from deepchest_cli.config.flags import DEFAULT_DATA, Data, Device, Flag, Seed
 
-MODEL, OPTIMIZATION = "Model", "Optimization"
-RARE, INPUT, HARDWARE = "Rare findings", "Input", "Hardware"
-
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -38,64 +35,47 @@ class RunConfig:
     patience: Annotated[
         int, Flag("Stop after this many epochs without a better validation; 0: never.", minimum=0)
     ] = 5
+    device: Device = "auto"
 
     backbone: Annotated[
-        str, Flag("Any torchvision classifier, small_cnn, or a family's name.", panel=MODEL)
+        str, Flag("Any torchvision classifier, small_cnn, or a family's name.", panel="Model")
     ] = "resnet50"
     weights: Annotated[
-        str,
-        Flag(
-            "Initial weights: none, imagenet, or a file.",
-            metavar="none|imagenet|PATH",
-            panel=MODEL,
-        ),
+        str, Flag("Initial weights: none, imagenet, or a file.", metavar="none|imagenet|PATH")
     ] = "none"
     head: Annotated[
         Literal["linear", "mlp", "cross-stitch"],
         Flag(
             "One linear layer; 512 units with ReLU before it; or a branch for each finding, "
-            "mixed by learned units.",
-            panel=MODEL,
+            "mixed by learned units."
         ),
     ] = "linear"
 
     image_size: Annotated[
         int | None,
-        Flag("Pixels in training, at most the stored ones. [as stored]", minimum=28, panel=INPUT),
+        Flag("Pixels in training, at most the stored ones. [as stored]", minimum=28, panel="Input"),
     ] = None
     augment: Annotated[
         Literal["none", "standard", "paper"],
         Flag(
-            "Random geometry and exposure: none, standard (mild), or that of the paper's authors.",
-            panel=INPUT,
+            "Random geometry and exposure: none, standard (mild), or that of the paper's authors."
         ),
     ] = "standard"
-    flip: Annotated[
-        bool, Flag("Mirror at random as well; this mirrors the heart.", panel=INPUT)
-    ] = False
+    flip: Annotated[bool, Flag("Mirror at random as well; this mirrors the heart.")] = False
 
     batch_size: Annotated[
-        int, Flag("Radiographs per step, over all devices.", minimum=2, panel=OPTIMIZATION)
+        int, Flag("Radiographs per step, over all devices.", minimum=2, panel="Optimization")
     ] = 32
-    optimizer: Annotated[
-        Literal["adamw", "sgd", "rmsprop"], Flag("Optimizer.", panel=OPTIMIZATION)
-    ] = "adamw"
-    learning_rate: Annotated[
-        float, Flag("Learning rate at its peak.", minimum=0, maximum=1e9, panel=OPTIMIZATION)
-    ] = 3e-4
-    weight_decay: Annotated[
-        float, Flag("Decoupled for adamw.", minimum=0, maximum=1e9, panel=OPTIMIZATION)
-    ] = 1e-2
-    schedule: Annotated[
-        Literal["cosine", "constant"],
-        Flag("Learning rate after the warm-up.", panel=OPTIMIZATION),
-    ] = "cosine"
-    warmup_steps: Annotated[
-        int, Flag("Steps of linear warm-up.", minimum=0, panel=OPTIMIZATION)
-    ] = 20
-    clip_grad_norm: Annotated[
-        float, Flag("Largest norm of the gradient; 0: any.", minimum=0, panel=OPTIMIZATION)
-    ] = 0.0
+    optimizer: Annotated[Literal["adamw", "sgd", "rmsprop"], Flag("Optimizer.")] = "adamw"
+    learning_rate: Annotated[float, Flag("Learning rate at its peak.", minimum=0, maximum=1e9)] = (
+        3e-4
+    )
+    weight_decay: Annotated[float, Flag("Decoupled for adamw.", minimum=0, maximum=1e9)] = 1e-2
+    schedule: Annotated[Literal["cosine", "constant"], Flag("Learning rate after the warm-up.")] = (
+        "cosine"
+    )
+    warmup_steps: Annotated[int, Flag("Steps of linear warm-up.", minimum=0)] = 20
+    clip_grad_norm: Annotated[float, Flag("Largest norm of the gradient; 0: any.", minimum=0)] = 0.0
     ema: Annotated[
         float,
         Flag(
@@ -103,20 +83,18 @@ class RunConfig:
             "saved as the best; 0: none.",
             minimum=0,
             maximum=0.99999,
-            panel=OPTIMIZATION,
         ),
     ] = 0.0
 
-    loss: Annotated[Literal["bce", "focal", "asymmetric"], Flag("Loss of a label.", panel=RARE)] = (
-        "bce"
-    )
+    loss: Annotated[
+        Literal["bce", "focal", "asymmetric"], Flag("Loss of a label.", panel="Rare findings")
+    ] = "bce"
     loss_option: Annotated[
         tuple[str, ...],
         Flag(
             "A parameter of the loss: focal has gamma, asymmetric gamma-positive, gamma-negative "
             "and margin; may be repeated.",
             metavar="KEY=VALUE",
-            panel=RARE,
         ),
     ] = ()
     pos_weight_power: Annotated[
@@ -126,7 +104,6 @@ class RunConfig:
             "at all, 1: balanced.",
             minimum=0,
             maximum=1,
-            panel=RARE,
         ),
     ] = 0.0
     logit_adjustment: Annotated[
@@ -136,48 +113,32 @@ class RunConfig:
             "Menon et al. use 1.",
             minimum=0,
             maximum=10,
-            panel=RARE,
         ),
     ] = 0.0
     sampling: Annotated[
         Literal["uniform", "balanced"],
-        Flag(
-            "Every radiograph once an epoch, or class-balanced: every finding equally often.",
-            panel=RARE,
-        ),
+        Flag("Every radiograph once an epoch, or class-balanced: every finding equally often."),
     ] = "uniform"
 
-    device: Device = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
-        Flag("auto: bf16 where it is faster; on a CPU that is measured.", panel=HARDWARE),
+        Flag("auto: bf16 where it is faster; on a CPU that is measured.", panel="Hardware"),
     ] = "auto"
     cache: Annotated[
         Literal["auto", "device", "host", "none"],
         Flag(
             "Where images are cached: on the device, in main memory, or by the system alone "
-            "(none); auto: on a GPU when they fit.",
-            panel=HARDWARE,
+            "(none); auto: on a GPU when they fit."
         ),
     ] = "auto"
     grad_accum_steps: Annotated[
-        int,
-        Flag(
-            "Micro-batches per step, to save memory; batch norm sees each alone.",
-            minimum=1,
-            panel=HARDWARE,
-        ),
+        int, Flag("Micro-batches per step, to save memory; batch norm sees each alone.", minimum=1)
     ] = 1
-    compile: Annotated[
-        bool, Flag("Compile the model first; pays on long runs.", panel=HARDWARE)
-    ] = False
-    deterministic: Annotated[
-        bool,
-        Flag("Only deterministic kernels; slower on CUDA.", panel=HARDWARE),
-    ] = False
-    sync_batchnorm: Annotated[
-        bool, Flag("Batch norm over all processes of a run; CUDA only.", panel=HARDWARE)
-    ] = False
+    compile: Annotated[bool, Flag("Compile the model first; pays on long runs.")] = False
+    deterministic: Annotated[bool, Flag("Only deterministic kernels; slower on CUDA.")] = False
+    sync_batchnorm: Annotated[bool, Flag("Batch norm over all processes of a run; CUDA only.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True)
@@ -186,7 +147,7 @@ class TrainConfig(RunConfig):
 
     out: Annotated[
         Path | None,
-        Flag("Run folder. [runs/<time>-<backbone>-<weighter>]", values_from="out"),
+        Flag("Run folder. [runs/<time>-<backbone>-<weighter>]", values_from="out", panel=""),
     ] = None
     resume: Annotated[
         Path | None,

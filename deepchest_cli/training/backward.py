@@ -18,6 +18,7 @@ from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.forward import Forward, Outputs
 from deepchest_cli.training.losses import LabelLoss, task_losses
 from deepchest_cli.weighting import GradientWeighter, LossWeighter, TaskLosses
+from deepchest_cli.weighting.base import to_like
 
 
 @dataclass(frozen=True)
@@ -158,15 +159,8 @@ class TaskBackward(BackwardStrategy):
         losses, by_logits = task_logit_gradients(
             logits, batch.labels, batch.known, self.components.label_loss
         )
-        # the type first: Metal has no double precision
-        head_weights = self.weighter.head_weights.to(by_logits.dtype).to(by_logits.device)
-        gradients = TaskGradients(
-            losses=losses,
-            by_logits=by_logits,
-            for_head=by_logits * head_weights,
-            micro_batches=micro_batches,
-            outputs=outputs,
-        )
+        for_head = by_logits * to_like(self.weighter.head_weights, by_logits)
+        gradients = TaskGradients(losses, by_logits, for_head, micro_batches, outputs)
         return StepResult(losses, logits, self.combine(gradients))
 
     @abstractmethod

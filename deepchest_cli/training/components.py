@@ -19,12 +19,7 @@ from deepchest_cli.model.backbones import resolve_backbone
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.model.sizes import refuse_unfit_size
 from deepchest_cli.model.weights import refuse_absent_weights
-from deepchest_cli.training.checks import (
-    refuse_unfit_batch,
-    refuse_unfit_device,
-    refuse_unfit_splits,
-    refuse_unfit_weighter,
-)
+from deepchest_cli.training import checks
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.losses import (
@@ -108,8 +103,8 @@ def build_components(
     if device.type == "cuda":
         torch.cuda.set_device(device)  # for code that names no device
     config = replace(config, backbone=resolve_backbone(config.backbone))
-    refuse_unfit_device(config, distributed, device)
-    refuse_unfit_batch(config, distributed)
+    checks.refuse_unfit_device(config, distributed, device)
+    checks.refuse_unfit_batch(config, distributed)
     refuse_absent_weights(config.backbone, config.weights)
     torch.manual_seed(config.seed)
     # the fastest kernels, or only those that give the same bits every time
@@ -118,7 +113,7 @@ def build_components(
     dataset = dataset or open_dataset(config.data)
     options = parse_assignments(config.weighter_option, "--weighter-option")
     rows = {split: dataset.rows(split) for split in ("train", "validation")}
-    refuse_unfit_splits(dataset, rows, config)
+    checks.refuse_unfit_splits(dataset, rows, config)
     labels, known = dataset.labels[rows["train"]], dataset.known[rows["train"]]
     probabilities = balanced_probabilities(labels, known) if config.sampling == "balanced" else None
     positives, negatives = label_counts(labels, known, probabilities)
@@ -128,7 +123,7 @@ def build_components(
     # a resumed run loads all its weights
     initial = replace(config, weights="none") if resumed else config
     classifier = _build_classifier(initial, dataset, device)
-    refuse_unfit_weighter(config, weighter, classifier)
+    checks.refuse_unfit_weighter(config, weighter, classifier)
     choice = _choose_precision(config, distributed, device, classifier, rates_file)
     # the choice is recorded, so that another machine computes the same
     config = replace(config, precision=choice.precision)

@@ -119,11 +119,7 @@ class Trainer:
             self._end_epoch((state.step - first) * components.config.batch_size, clock)
         summary = self._summary()
         if components.distributed.is_main:
-            run = {
-                "epochs": summary.epochs,
-                "steps": summary.steps,
-                "stopped_early": summary.stopped_early,
-            }
+            run = {name: getattr(summary, name) for name in ("epochs", "steps", "stopped_early")}
             store_training_statistics(components, self.folder, run)
         components.distributed.barrier()
         return summary
@@ -131,16 +127,10 @@ class Trainer:
     def _train_epoch(self, stop: StopRequest, clock: Clock) -> None:
         components, state = self.components, self.state
         size, distributed = components.config.batch_size, components.distributed
-        order = epoch_order(
-            components.training_rows,
-            components.config.seed,
-            state.epoch,
-            components.sampling_probabilities,
-        )
-        rows, shard = (
-            order[: self._epoch_steps() * size],
-            (distributed.rank, distributed.world_size),
-        )
+        seed, probabilities = components.config.seed, components.sampling_probabilities
+        order = epoch_order(components.training_rows, seed, state.epoch, probabilities)
+        rows = order[: self._epoch_steps() * size]
+        shard = (distributed.rank, distributed.world_size)
         epoch_batches = batches(components.reader, rows, size, state.epoch_step, shard)
         components.classifier.train()
         for batch in clock.time_waits(prefetch(epoch_batches)):
@@ -154,10 +144,8 @@ class Trainer:
 
     def _epoch_steps(self) -> int:
         """Return the steps of the current epoch: fewer where the run ends within it."""
-        components, state = self.components, self.state
-        return min(
-            components.steps_per_epoch, components.total_steps - state.step + state.epoch_step
-        )
+        left = self.components.total_steps - self.state.step + self.state.epoch_step
+        return min(self.components.steps_per_epoch, left)
 
     def _step_report(self, result: StepResult) -> StepReport:
         return StepReport(

@@ -13,27 +13,17 @@ from deepchest_cli.weighting import Weighter
 MOMENTUM = 0.9
 # of more than one dimension, but offsets, positions or mixing units: not to decay towards zero
 UNDECAYED = (
-    ".bias",
-    ".alpha",
-    ".logit_scale",
-    "pos_embedding",
-    "class_token",
+    ".bias", ".alpha", ".logit_scale", "pos_embedding", "class_token",
     "relative_position_bias_table",
-)
+)  # fmt: skip
 
 
 def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -> Optimizer:
     """Return the optimizer; only matrices and kernels of the model decay."""
     named = list(model.named_parameters())
     groups = [
-        {
-            "params": [value for name, value in named if _decays(name, value)],
-            "weight_decay": config.weight_decay,
-        },
-        {
-            "params": [value for name, value in named if not _decays(name, value)],
-            "weight_decay": 0.0,
-        },
+        {"params": [p for name, p in named if _decays(name, p) == decays], "weight_decay": decay}
+        for decays, decay in ((True, config.weight_decay), (False, 0.0))
     ]
     learned = list(weighter.parameters())
     if learned:
@@ -73,16 +63,15 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
     """Return the exponential moving average of a model's weights; None for a decay of 0.
 
-    The decay of update t is min(decay, (1 + t) / (10 + t)), so that the
-    random initial weights soon lose their influence; buffers are those of the latest step.
+    The decay of update t is min(decay, (1 + t) / (10 + t)), so that the random initial weights soon
+    lose their influence; buffers are those of the latest step.
     """
     if not decay:
         return None
 
     def update(averages: list[Tensor], latest: list[Tensor], updates: Tensor) -> None:
-        count = int(
-            ema_model.n_averaged
-        )  # on the CPU; `updates` is a copy that would wait for a GPU
+        # on the CPU; `updates` is a copy that would wait for a GPU
+        count = int(ema_model.n_averaged)
         step = 1 - min(decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(averages, latest, step)
 

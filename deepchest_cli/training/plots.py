@@ -35,10 +35,8 @@ def draw_run(folder: Path) -> list[Path]:
     Returns the paths of the plots: none before the first epoch has ended.
     """
     paths = []
-    for table, plot, draw in (
-        (METRICS, METRICS_PLOT, metrics_figure),
-        (WEIGHTS, WEIGHTS_PLOT, weights_figure),
-    ):
+    plots = ((METRICS, METRICS_PLOT, metrics_figure), (WEIGHTS, WEIGHTS_PLOT, weights_figure))
+    for table, plot, draw in plots:
         columns = read_columns(folder / table)
         if columns:
             with atomic_write(folder / plot) as temporary:

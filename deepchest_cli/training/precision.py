@@ -169,24 +169,17 @@ def rates_of_this_machine(rates_file: Path) -> dict[str, Rates]:
 
 def _key(architecture: Architecture, batch: int) -> str:
     """Name what a measurement depends on."""
-    network = (
-        f"{architecture.backbone}, {architecture.head} head, {architecture.image_size} px, "
-        f"batch {batch}"
-    )
-    return f"{network}{SEPARATOR}{_machine()}"
+    model = f"{architecture.backbone}, {architecture.head} head, {architecture.image_size} px"
+    return f"{model}, batch {batch}{SEPARATOR}{_machine()}"
 
 
 def _machine() -> str:
-    """Name this kind of processor, its threads and its torch."""
-    return f"{_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def _processor() -> str:
-    """Name the kind of processor: a home may serve many machines."""
+    """Name this kind of processor, as a home may serve many machines, its threads and its torch."""
     capabilities = dict(getattr(torch.cpu, "get_capabilities", dict)())
     features = hashlib.sha256(json.dumps(capabilities, sort_keys=True).encode()).hexdigest()[:12]
     level = torch.backends.cpu.get_cpu_capability()
-    return f"{_model_name()} {level} {features}"
+    threads = f"{torch.get_num_threads()} threads"
+    return f"{_model_name()} {level} {features}, {threads}, torch {torch.__version__}"
 
 
 def _model_name() -> str:

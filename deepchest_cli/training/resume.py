@@ -5,15 +5,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar, get_type_hints
 
-from deepchest_cli.config import (
-    AUTO,
-    RUN_CONFIG,
-    CompareConfig,
-    TrainConfig,
-    read_run_config,
-    to_toml,
-)
-from deepchest_cli.config.files import refuse_old_state
+from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.config.files import read_run_config, refuse_old_state
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_text

@@ -12,14 +12,8 @@ from typing import Any, TypeVar
 import torch
 
 from deepchest_cli import __version__
-from deepchest_cli.config import (
-    AUTO,
-    RUN_CONFIG,
-    RUN_ENVIRONMENT,
-    CompareConfig,
-    TrainConfig,
-    to_toml,
-)
+from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.config.flags import RUN_ENVIRONMENT
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import atomic_write, sweep, to_csv, write_json, write_text
@@ -34,14 +28,9 @@ LATEST = "latest"
 ENVIRONMENT, METRICS, WEIGHTS = RUN_ENVIRONMENT, "metrics.csv", "weights.csv"
 OWN = (LAST, METRICS, WEIGHTS, ENVIRONMENT, RUN_CONFIG)  # only the training process writes these
 VALIDATION_METRICS = (
-    "loss",
-    "normalized_cross_entropy",
-    "accuracy",
-    "balanced_accuracy",
-    "f1",
-    "auroc",
+    "loss", "normalized_cross_entropy", "accuracy", "balanced_accuracy", "f1", "auroc",
     "average_precision",
-)
+)  # fmt: skip
 PACKAGES = (
     "torch", "torchvision", "numpy", "pandas", "pillow", "scikit-learn", "h5py", "matplotlib"
 )  # fmt: skip

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.training.progress import EpochReport, Observer, StepReport
+from deepchest_cli.training.progress import EpochReport, Observer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -29,15 +29,13 @@ def find_writer() -> type["SummaryWriter"]:
 class TensorBoardLog(Observer):
     """An observer that logs every epoch under the run's folder; a resumed run goes on there.
 
-    Undefined values are not logged. Raises `UsageError` when TensorBoard is not installed.
+    Undefined values are not logged, and no steps: reading their losses would wait for the device.
+    Raises `UsageError` when TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, findings: Sequence[str]) -> None:
         self.findings = findings
         self.writer = find_writer()(folder / EVENTS)
-
-    def on_step(self, report: StepReport) -> None:
-        """Log nothing: reading a step's losses would wait for the device."""
 
     def on_epoch(self, report: EpochReport) -> None:
         """Log an epoch and write it to disk."""
@@ -50,12 +48,6 @@ class TensorBoardLog(Observer):
             self._add(self._each("weight", report.weights), report.epoch)
         self._add([("images_per_second", report.images_per_second)], report.epoch)
         self.writer.flush()
-
-    def on_note(self, text: str) -> None:
-        """Log nothing: notes are for the person who started the run."""
-
-    def on_warning(self, text: str) -> None:
-        """Log nothing: warnings are for the person who started the run, too."""
 
     def close(self) -> None:
         """Write what is left and close the file."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deepchest_cli.errors import UsageError
 
+Tasks = Sequence[str]  # their names
 MIN_LOSS = 1e-8  # a smaller loss counts as this one in divisions and logarithms
 
 
@@ -25,6 +26,23 @@ class TaskLosses:
     def present(self) -> Tensor:
         """Which tasks (T,) have a known label in the batch."""
         return self.known > 0
+
+    def softmax(self, scores: Tensor) -> Tensor:
+        """Return the softmax (T,) over the present tasks' scores; zero for the others."""
+        scores = to_like(scores, self.values).masked_fill(~self.present, float("-inf"))
+        shares = torch.softmax(scores, dim=0)
+        return torch.where(self.present, shares, torch.zeros_like(shares))  # none present: no NaN
+
+    def weighted_by(self, weights: Tensor) -> Tensor:
+        """Return the sum of the present tasks' losses times their weights (T,)."""
+        terms = to_like(weights, self.values) * self.values
+        return torch.where(self.present, terms, torch.zeros_like(terms)).sum()
+
+    def detached_like(self, other: Tensor) -> "TaskLosses":
+        """Return the losses without gradient in another tensor's precision on its device."""
+        # the device first: Metal has no double precision
+        values = self.values.detach().to(other.device).to(other.dtype)
+        return TaskLosses(values, self.known.to(other.device))
 
 
 @dataclass(frozen=True)
@@ -45,9 +63,6 @@ class Context:
     epochs: int | None = None  # planned
 
 
-DEFAULT_CONTEXT = Context()
-
-
 class Weighter(nn.Module, ABC):
     """Common to all: the tasks, the trace of weights, and the hooks of a training loop.
 
@@ -60,9 +75,13 @@ class Weighter(nn.Module, ABC):
     # can be back-propagated before the next one's forward pass
     additive: ClassVar[bool] = False
 
-    def __init__(self, tasks: Sequence[str]) -> None:
+    def __init__(self, tasks: Tasks) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+
+    def named(self, chosen: Tensor) -> list[str]:
+        """Return the names of the tasks that a mask (T,) chooses."""
+        return [task for task, is_in in zip(self.tasks, chosen.tolist(), strict=True) if is_in]
 
     # attributes that a checkpoint holds beside buffers and parameters: plain values and CPU tensors
     saved: ClassVar[tuple[str, ...]] = ()
@@ -114,7 +133,7 @@ class WeightedSumWeighter(LossWeighter):
     additive = True
     task_weights: Tensor
 
-    def __init__(self, tasks: Sequence[str], weights: Tensor | None = None) -> None:
+    def __init__(self, tasks: Tasks, weights: Tensor | None = None) -> None:
         super().__init__(tasks)
         ones = torch.ones(len(self.tasks), dtype=torch.float64)
         self.register_buffer("task_weights", ones if weights is None else weights)
@@ -126,13 +145,13 @@ class WeightedSumWeighter(LossWeighter):
 
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the weighted sum of the losses."""
-        return weighted_sum(self.task_weights, losses)
+        return losses.weighted_by(self.task_weights)
 
 
 class PerStepWeighter(LossWeighter):
     """A loss weighter that computes its weights from the losses of each step."""
 
-    def __init__(self, tasks: Sequence[str]) -> None:
+    def __init__(self, tasks: Tasks) -> None:
         super().__init__(tasks)
         self.last_weights: Tensor | None = None
 
@@ -161,18 +180,6 @@ class PrivateGenerator(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore the generator's state; a checkpoint may have moved it to another device."""
         self.generator.set_state(state.cpu())
-
-
-def weighted_sum(weights: Tensor, losses: TaskLosses) -> Tensor:
-    """Return the sum of the present tasks' losses times their weights (T,)."""
-    terms = to_like(weights, losses.values) * losses.values
-    return torch.where(losses.present, terms, torch.zeros_like(terms)).sum()
-
-
-def softmax_over(present: Tensor, scores: Tensor) -> Tensor:
-    """Return the softmax (T,) over the present tasks' scores; zero for the others."""
-    shares = torch.softmax(scores.masked_fill(~present, float("-inf")), dim=0)
-    return torch.where(present, shares, torch.zeros_like(shares))  # none present: no NaN
 
 
 def safe_log(losses: TaskLosses) -> Tensor:

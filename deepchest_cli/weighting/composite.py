@@ -13,16 +13,9 @@ NO_EFFECT = "constant factors of the losses do not change how it weighs them aga
 UNDONE = "it cancels constant factors of the losses, or inverts them"
 INCOMPATIBLE = {
     "deepchest": "its weights would be multiplied by themselves",
-    "scale-invariant": NO_EFFECT,
-    "gls": NO_EFFECT,
-    "inverse-loss": NO_EFFECT,
-    "famo": NO_EFFECT,
-    "gradnorm": NO_EFFECT,
-    "imtl-g": NO_EFFECT,
-    "config": NO_EFFECT,
-    "nash-mtl": NO_EFFECT,
-    "fairgrad": UNDONE,
-    "mgda": UNDONE,
+    **dict.fromkeys(("scale-invariant", "gls", "inverse-loss", "famo"), NO_EFFECT),
+    **dict.fromkeys(("gradnorm", "imtl-g", "config", "nash-mtl"), NO_EFFECT),
+    **dict.fromkeys(("fairgrad", "mgda"), UNDONE),
 }
 
 

@@ -8,7 +8,7 @@ change the signal a, the threshold theta, and the bounds of the weights.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
@@ -20,6 +20,7 @@ from deepchest_cli.weighting.base import (
     Context,
     Performance,
     TaskLosses,
+    Tasks,
     WeightedSumWeighter,
     check_option,
 )
@@ -119,7 +120,7 @@ class DeepChestWeighter(WeightedSumWeighter):
 
     def __init__(
         self,
-        tasks: Sequence[str],
+        tasks: Tasks,
         raise_factor: float = 1.1,
         cap: float = 1.5,
         decay: float = 1.05,
@@ -132,18 +133,10 @@ class DeepChestWeighter(WeightedSumWeighter):
         renormalize: bool = False,
         every: int = 0,
         trend_epochs: int = 1,
-        context: Context | None = None,
+        context: Context = Context(),
     ) -> None:
-        super().__init__(tasks, initial_weights(initial, tuple(tasks), context or Context()))
-        self.rule = Rule(
-            raise_factor=raise_factor,
-            cap=cap,
-            decay=decay,
-            threshold=threshold,
-            dead_band=dead_band,
-            floor=floor,
-            renormalize=renormalize,
-        )
+        super().__init__(tasks, initial_weights(initial, tuple(tasks), context))
+        self.rule = Rule(raise_factor, cap, decay, threshold, dead_band, floor, renormalize)
         self.source = SignalSource(signal, split, every, trend_epochs)
         none = torch.zeros(len(self.tasks), dtype=torch.bool)
         self.register_buffer("undefined", none)  # tasks that lacked a signal so far
@@ -164,13 +157,9 @@ class DeepChestWeighter(WeightedSumWeighter):
         """
         self._update(self.source.end_epoch(performance))
         signal = f"{self.source.split} {self.source.signal}"
-        new = (self.undefined & ~self.notified).tolist()
+        new = self.named(self.undefined & ~self.notified)
         self.notified |= self.undefined
-        return [
-            f"The {signal} of {task} is undefined: its weight stays."
-            for task, is_new in zip(self.tasks, new, strict=True)
-            if is_new
-        ]
+        return [f"The {signal} of {task} is undefined: its weight stays." for task in new]
 
     def _update(self, signal: Tensor | None) -> None:
         if signal is None:

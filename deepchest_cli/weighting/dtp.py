@@ -10,13 +10,12 @@ tasks come first; under accuracy a rare finding counts as easy, as predicting no
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.base import Performance, WeightedSumWeighter, check_option
+from deepchest_cli.weighting.base import Performance, Tasks, WeightedSumWeighter, check_option
 
 METRICS = ("accuracy", "balanced-accuracy", "f1", "auroc", "average-precision")
 MARGIN = 1e-6  # an average keeps this distance from 0 and 1: weights are finite and above 0
@@ -36,11 +35,7 @@ class DynamicTaskPriority(WeightedSumWeighter):
     notified: Tensor
 
     def __init__(
-        self,
-        tasks: Sequence[str],
-        gamma: float = 1.0,
-        smoothing: float = 0.5,
-        metric: str = "accuracy",
+        self, tasks: Tasks, gamma: float = 1.0, smoothing: float = 0.5, metric: str = "accuracy"
     ) -> None:
         super().__init__(tasks)
         check_option("dtp", "gamma", gamma, 0 <= gamma < math.inf, "0 or above")
@@ -65,13 +60,9 @@ class DynamicTaskPriority(WeightedSumWeighter):
         clamped = self.averages.clamp(MARGIN, 1 - MARGIN)
         weights = (1 - clamped) ** self.gamma * -clamped.log()
         self.task_weights.copy_(torch.where(undefined, self.task_weights, weights))
-        new = (undefined & ~self.notified).tolist()
+        new = self.named(undefined & ~self.notified)
         self.notified |= undefined
-        return [
-            f"The {self.metric} of {task} is undefined: its weight stays."
-            for task, is_new in zip(self.tasks, new, strict=True)
-            if is_new
-        ]
+        return [f"The {self.metric} of {task} is undefined: its weight stays." for task in new]
 
     def _values(self, performance: Performance) -> Tensor:
         key = self.metric.replace("-", "_")

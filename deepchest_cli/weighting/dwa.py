@@ -8,12 +8,11 @@ The objective is the sum of w_i L_i: tasks whose losses fall slowly weigh more.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.base import Performance, WeightedSumWeighter, check_option
+from deepchest_cli.weighting.base import Performance, Tasks, WeightedSumWeighter, check_option
 
 
 class DynamicWeightAverage(WeightedSumWeighter):
@@ -24,7 +23,7 @@ class DynamicWeightAverage(WeightedSumWeighter):
 
     latest: Tensor
 
-    def __init__(self, tasks: Sequence[str], temperature: float = 2.0) -> None:
+    def __init__(self, tasks: Tasks, temperature: float = 2.0) -> None:
         super().__init__(tasks)
         is_valid = 0 < temperature < math.inf
         check_option("dwa", "temperature", temperature, is_valid, "above 0")
@@ -41,8 +40,7 @@ class DynamicWeightAverage(WeightedSumWeighter):
         scores = ((ratios - ratios.max()) / self.temperature).exp()
         self.task_weights.copy_(len(self.tasks) * scores / scores.sum())
         self.latest.copy_(current)
-        missing = [task for task, nan in zip(self.tasks, current.isnan(), strict=True) if nan]
         return [
             f"No known label of {task} in this epoch: its loss counts as unchanged in the next two."
-            for task in missing
+            for task in self.named(current.isnan())
         ]

@@ -10,20 +10,12 @@ weights add up to 1.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.base import (
-    MIN_LOSS,
-    PerStepWeighter,
-    TaskLosses,
-    check_option,
-    softmax_over,
-    to_like,
-    weighted_sum,
-)
+from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, Tasks, check_option
 from deepchest_cli.weighting.inner_adam import InnerAdam
 
 
@@ -40,9 +32,7 @@ class FamoWeighter(PerStepWeighter):
 
     scores: Tensor
 
-    def __init__(
-        self, tasks: Sequence[str], learning_rate: float = 0.025, decay: float = 1e-3
-    ) -> None:
+    def __init__(self, tasks: Tasks, learning_rate: float = 0.025, decay: float = 1e-3) -> None:
         super().__init__(tasks)
         is_valid = 0 < learning_rate < math.inf
         check_option("famo", "learning_rate", learning_rate, is_valid, "above 0")
@@ -56,23 +46,19 @@ class FamoWeighter(PerStepWeighter):
         """Return the objective of the step, which may be negative."""
         self.before = TaskLosses(losses.values.detach().clone(), losses.known)
         shifted = losses.values + MIN_LOSS
-        shares = softmax_over(losses.present, to_like(self.scores, shifted))
+        shares = losses.softmax(self.scores)
         weights = shares / shifted.detach()
         total = weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)  # none present: no NaN
         self.record(weights / total)
-        return weighted_sum(shares / total, TaskLosses(shifted.log(), losses.known))
+        return TaskLosses(shifted.log(), losses.known).weighted_by(shares / total)
 
     def after_step(self, recompute: Callable[[], TaskLosses]) -> None:
         """Update v by how much each loss has fallen; do nothing without a step before it."""
         if self.before is None:
             return
-        present = self.before.present.to(self.scores.device)
-        fallen = self._logs(self.before) - self._logs(recompute())
-        shares = softmax_over(present, self.scores)
+        # small differences call for double precision
+        before, after = (one.detached_like(self.scores) for one in (self.before, recompute()))
+        fallen = (before.values + MIN_LOSS).log() - (after.values + MIN_LOSS).log()
+        shares = before.softmax(self.scores)
         self.before = None
         self.adam.descend(self.scores, shares * (fallen - shares @ fallen))
-
-    def _logs(self, losses: TaskLosses) -> Tensor:
-        # the device first: Metal has no double precision, which small differences call for
-        values = losses.values.detach().to(self.scores.device).to(self.scores.dtype)
-        return (values + MIN_LOSS).log()

@@ -6,7 +6,7 @@ Optimization Methods in Deep Learning Even Help?").
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import read_toml_file
-from deepchest_cli.weighting.base import WeightedSumWeighter
+from deepchest_cli.weighting.base import Tasks, WeightedSumWeighter
 
 WHERE = "Option 'weights' of fixed"
 
@@ -27,7 +27,7 @@ class FixedWeighter(WeightedSumWeighter):
     file: path of a TOML file with a line `task = number` for each task.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: str = "", file: str = "") -> None:
+    def __init__(self, tasks: Tasks, weights: str = "", file: str = "") -> None:
         super().__init__(tasks)
         if bool(weights) == bool(file):
             found = "both" if file else "neither"
@@ -56,7 +56,7 @@ def _split(text: str) -> dict[str, float]:
     return values
 
 
-def read_weights(path: Path, tasks: Sequence[str]) -> Tensor:
+def read_weights(path: Path, tasks: Tasks) -> Tensor:
     """Return the weights (T,) of a TOML file with a line `task = number` for every task.
 
     Raises `UsageError` when there is no such file or it does not hold such a table.
@@ -64,7 +64,7 @@ def read_weights(path: Path, tasks: Sequence[str]) -> Tensor:
     return check_weights(read_toml_file(path, "file of weights"), tasks, str(path))
 
 
-def check_weights(values: Mapping[str, object], tasks: Sequence[str], where: str) -> Tensor:
+def check_weights(values: Mapping[str, object], tasks: Tasks, where: str) -> Tensor:
     """Return the weights (T,), in double precision, that `values` gives each task.
 
     Raises `UsageError`, which begins with `where` they stand, unless every task and nothing else

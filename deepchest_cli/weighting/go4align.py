@@ -14,15 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.base import (
-    MIN_LOSS,
-    PerStepWeighter,
-    TaskLosses,
-    check_option,
-    softmax_over,
-    to_like,
-    weighted_sum,
-)
+from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, Tasks, check_option
 
 
 class Go4AlignWeighter(PerStepWeighter):
@@ -38,7 +30,7 @@ class Go4AlignWeighter(PerStepWeighter):
 
     log_shares: Tensor
 
-    def __init__(self, tasks: Sequence[str], eta: float = 1e-4, groups: int = 2) -> None:
+    def __init__(self, tasks: Tasks, eta: float = 1e-4, groups: int = 2) -> None:
         super().__init__(tasks)
         check_option("go4align", "eta", eta, 0 <= eta < math.inf, "0 or above")
         count = len(self.tasks)
@@ -51,16 +43,14 @@ class Go4AlignWeighter(PerStepWeighter):
 
     def forward(self, losses: TaskLosses) -> Tensor:
         """Update the shares and return the weighted sum of the losses."""
-        # the device first: Metal has no double precision
-        values = losses.values.detach().to(self.log_shares.device).to(self.log_shares.dtype)
-        present = losses.present.to(values.device)
-        self._update_shares(values, present)
-        values = values.clamp(min=MIN_LOSS)
-        total = values[present].sum()
-        separate = (total / values * softmax_over(present, self.log_shares))[present]
-        weights = torch.zeros_like(values)
-        weights[present] = values.new_tensor(group_means(separate.tolist(), self.groups))
-        return weighted_sum(self.record(to_like(weights, losses.values)), losses)
+        own = losses.detached_like(self.log_shares)
+        self._update_shares(own.values, own.present)
+        values = own.values.clamp(min=MIN_LOSS)
+        total = values[own.present].sum()
+        separate = (total / values * own.softmax(self.log_shares))[own.present]
+        weights = torch.zeros_like(losses.values)
+        weights[losses.present] = weights.new_tensor(group_means(separate.tolist(), self.groups))
+        return losses.weighted_by(self.record(weights))
 
     def _update_shares(self, values: Tensor, present: Tensor) -> None:
         """Multiply the present tasks' shares by exp(-eta L); their sum stays as it is."""

@@ -6,12 +6,10 @@ Where that is least by s_i, every weighted loss is 1. It is twice the uncertaint
 L_i / 2 with the sign of s_i turned (see `uncertainty`, form classification).
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses
+from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, Tasks
 
 
 class ImpartialLossWeighter(PerStepWeighter):
@@ -22,7 +20,7 @@ class ImpartialLossWeighter(PerStepWeighter):
     s_i would rise without end at a loss of 0.
     """
 
-    def __init__(self, tasks: Sequence[str]) -> None:
+    def __init__(self, tasks: Tasks) -> None:
         super().__init__(tasks)
         self.log_weights = nn.Parameter(torch.zeros(len(self.tasks), dtype=torch.float32))
 

@@ -8,13 +8,7 @@ The objective is the sum of w_i L_i. Up to the common factor this is UW-O of Kir
 
 from torch import Tensor
 
-from deepchest_cli.weighting.base import (
-    PerStepWeighter,
-    TaskLosses,
-    safe_log,
-    softmax_over,
-    weighted_sum,
-)
+from deepchest_cli.weighting.base import PerStepWeighter, TaskLosses, safe_log
 
 
 class InverseLossWeighter(PerStepWeighter):
@@ -23,5 +17,5 @@ class InverseLossWeighter(PerStepWeighter):
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the weighted sum of the losses; those below 1e-8 count as 1e-8 in weights."""
         # normalized 1 / L_i is a softmax of -log L_i, which cannot overflow
-        shares = softmax_over(losses.present, -safe_log(losses).detach())
-        return weighted_sum(self.record(shares * losses.present.sum()), losses)
+        shares = losses.softmax(-safe_log(losses).detach())
+        return losses.weighted_by(self.record(shares * losses.present.sum()))

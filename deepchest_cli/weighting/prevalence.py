@@ -7,13 +7,12 @@ The objective is the sum of w_i L_i, the same w_i over the whole run. Cui et al.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, WeightedSumWeighter, check_option
+from deepchest_cli.weighting.base import Context, Tasks, WeightedSumWeighter, check_option
 
 
 class PrevalenceWeighter(WeightedSumWeighter):
@@ -23,9 +22,7 @@ class PrevalenceWeighter(WeightedSumWeighter):
     A task without a positive or without a known label gets the mean weight of the others.
     """
 
-    def __init__(
-        self, tasks: Sequence[str], power: float = 1.0, context: Context = DEFAULT_CONTEXT
-    ) -> None:
+    def __init__(self, tasks: Tasks, power: float = 1.0, context: Context = Context()) -> None:
         super().__init__(tasks)
         check_option("prevalence", "power", power, 0 <= power < math.inf, "0 or above")
         if context.prevalence is None:

@@ -13,17 +13,17 @@ distances within `certainty` standard errors count as zero.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.weighting.base import (
-    DEFAULT_CONTEXT,
     MIN_LOSS,
     Context,
     Performance,
+    Tasks,
     WeightedSumWeighter,
     check_option,
 )
@@ -61,7 +61,7 @@ class RarityWeighter(WeightedSumWeighter):
 
     def __init__(
         self,
-        tasks: Sequence[str],
+        tasks: Tasks,
         power: float = 0.5,
         kappa: float = 1.0,
         ramp: str = "late",
@@ -71,7 +71,7 @@ class RarityWeighter(WeightedSumWeighter):
         memory: float = 0.9,
         certainty: float = 0.0,
         limit: float = 4.0,
-        context: Context = DEFAULT_CONTEXT,
+        context: Context = Context(),
     ) -> None:
         super().__init__(tasks)
         values = (kappa, turn, memory, certainty, limit)

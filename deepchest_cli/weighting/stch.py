@@ -9,7 +9,6 @@ w_i = 1 / L_i in the warm-up, then T' softmax_i(l / mu) / L_i.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,15 +16,14 @@ from torch import Tensor
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import (
-    DEFAULT_CONTEXT,
     MIN_LOSS,
     Context,
     Performance,
     PerStepWeighter,
     TaskLosses,
+    Tasks,
     check_option,
     safe_log,
-    softmax_over,
     to_like,
 )
 from deepchest_cli.weighting.scale_invariant import derivatives_of_logs, logs_of_present
@@ -45,11 +43,7 @@ class SmoothTchebycheff(PerStepWeighter):
     nadir: Tensor
 
     def __init__(
-        self,
-        tasks: Sequence[str],
-        mu: float = 1.0,
-        warmup_epochs: int = 4,
-        context: Context = DEFAULT_CONTEXT,
+        self, tasks: Tasks, mu: float = 1.0, warmup_epochs: int = 4, context: Context = Context()
     ) -> None:
         super().__init__(tasks)
         _check(mu, warmup_epochs, context.epochs)
@@ -64,7 +58,7 @@ class SmoothTchebycheff(PerStepWeighter):
             return logs_of_present(losses).sum()
         scores = (safe_log(losses) - to_like(self.nadir.log(), losses.values)) / self.mu
         present, number = losses.present, losses.present.sum()
-        self.record(number * softmax_over(present, scores.detach()) * derivatives_of_logs(losses))
+        self.record(number * losses.softmax(scores.detach()) * derivatives_of_logs(losses))
         largest = self.mu * torch.logsumexp(scores.masked_fill(~present, -math.inf), dim=0)
         return torch.where(number > 0, number * largest, 0.0)  # none present: no NaN
 
@@ -77,8 +71,7 @@ class SmoothTchebycheff(PerStepWeighter):
         self.nadir.copy_(means.clamp(min=MIN_LOSS).nan_to_num(nan=1.0))
         return [
             f"No known label of {task} in the last warm-up epoch: its nadir stays 1."
-            for task, nan in zip(self.tasks, means.isnan(), strict=True)
-            if nan
+            for task in self.named(means.isnan())
         ]
 
 

@@ -8,13 +8,11 @@ is learned of it, and w_i the weight that follows:
 Both are L_i / sigma_i^2 + log sigma_i; they differ in how fast a step of the optimizer moves sigma.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from deepchest_cli.errors import unknown_name
-from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, check_option
+from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, Tasks, check_option
 
 # form: factor of s_i in the exponent, factor of s_i beside it
 FORMS = {"classification": (1.0, 0.5), "authors": (2.0, 1.0)}
@@ -33,9 +31,7 @@ class UncertaintyWeighter(PerStepWeighter):
     counts as 1e-8, without gradient: s_i would fall without end at a loss of 0.
     """
 
-    def __init__(
-        self, tasks: Sequence[str], form: str = "classification", initial: float = 0.0
-    ) -> None:
+    def __init__(self, tasks: Tasks, form: str = "classification", initial: float = 0.0) -> None:
         super().__init__(tasks)
         if form not in FORMS:
             raise unknown_name("form of uncertainty:", form, FORMS)

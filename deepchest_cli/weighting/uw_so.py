@@ -6,18 +6,10 @@ The objective is the sum of w_i L_i, over the tasks that are present; the weight
 """
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor
 
-from deepchest_cli.weighting.base import (
-    MIN_LOSS,
-    PerStepWeighter,
-    TaskLosses,
-    check_option,
-    softmax_over,
-    weighted_sum,
-)
+from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, Tasks, check_option
 
 
 class SoftOptimalUncertaintyWeighter(PerStepWeighter):
@@ -31,7 +23,7 @@ class SoftOptimalUncertaintyWeighter(PerStepWeighter):
     Losses that shrink further in training call for a higher temperature.
     """
 
-    def __init__(self, tasks: Sequence[str], temperature: float = 500.0) -> None:
+    def __init__(self, tasks: Tasks, temperature: float = 500.0) -> None:
         super().__init__(tasks)
         is_valid = 0 < temperature < math.inf
         check_option("uw-so", "temperature", temperature, is_valid, "above 0")
@@ -40,5 +32,5 @@ class SoftOptimalUncertaintyWeighter(PerStepWeighter):
     def forward(self, losses: TaskLosses) -> Tensor:
         """Return the weighted sum of the losses; those below 1e-8 count as 1e-8 in weights."""
         inverse = 1 / losses.values.detach().clamp(min=MIN_LOSS)
-        shares = softmax_over(losses.present, inverse / self.temperature)
-        return weighted_sum(self.record(shares), losses)
+        shares = losses.softmax(inverse / self.temperature)
+        return losses.weighted_by(self.record(shares))

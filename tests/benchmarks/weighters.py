@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from our_epoch import prepared, read_options
 
-from deepchest_cli.comparison.running.step_costs import (
+from deepchest_cli.comparison.running.costs import (
     Candidate,
     Ratio,
     candidates,

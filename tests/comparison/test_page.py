@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from deepchest_cli.comparison.analysis.metrics import summary_metrics
-from deepchest_cli.comparison.output.page import report_page
 from deepchest_cli.comparison.output.plots import (
     compared,
     cost_figure,
@@ -16,6 +15,7 @@ from deepchest_cli.comparison.output.plots import (
     forest_figure,
     weights_figure,
 )
+from deepchest_cli.comparison.output.writing import report_page
 from deepchest_cli.reporting.plots import render_figures
 
 HOSTILE = '<script>alert("1")</script>&'

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from tests_support import QUICK
 
-from deepchest_cli.comparison.running.step_costs import candidates, measure, prepare_cost, ratio
+from deepchest_cli.comparison.running.costs import candidates, measure, prepare_cost, ratio
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.dataset import open_dataset
 

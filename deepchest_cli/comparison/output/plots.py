@@ -73,13 +73,10 @@ def findings_figure(results: Results) -> "Figure":
         dark = np.isfinite(value) and abs(value) > 0.6 * limit
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
     axes.set_xticks(range(len(entries)), list(map(shortened, entries)), rotation=40, ha="right")
-    axes.set_yticks(range(len(findings)), [_with_positives(results, f) for f in findings])
+    labels = [f"{f} ({of['positives']})" for f, of in results["data"]["findings"].items()]
+    axes.set_yticks(range(len(findings)), labels)
     figure.colorbar(image, label="difference in AUROC to equal weighting")
     return figure
-
-
-def _with_positives(results: Results, finding: str) -> str:
-    return f"{finding} ({results['data']['findings'][finding]['positives']})"
 
 
 def cost_figure(results: Results) -> "Figure":

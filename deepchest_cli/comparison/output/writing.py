@@ -1,14 +1,16 @@
 """What a comparison leaves in its folder: results.json, tables, plots and the report."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepchest_cli.comparison.analysis.document import RESULTS
-from deepchest_cli.comparison.analysis.summary import summarize
-from deepchest_cli.comparison.output.page import report_page
+from deepchest_cli.comparison.analysis.summary import shortened, summarize
 from deepchest_cli.comparison.output.plots import (
+    Results,
     Traces,
     compared,
     cost_figure,
@@ -19,14 +21,25 @@ from deepchest_cli.comparison.output.plots import (
 from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import Job
 from deepchest_cli.comparison.running.run import retrain_hint
+from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import atomic_write, to_csv, write_json, write_text
+from deepchest_cli.reporting.html import render
 from deepchest_cli.reporting.plots import Draw, render_figures
 from deepchest_cli.schemas import versioned
 from deepchest_cli.training.plots import read_columns
 from deepchest_cli.training.run_directory import ENVIRONMENT, WEIGHTS
 
 REPORT = "report.html"
+# the first is tested in the ranking
+RANKED = (
+    "macro_auroc",
+    "macro_average_precision",
+    "worst_auroc",
+    "rarest_tertile_auroc",
+    "macro_loss",
+)
 
 
 def write_comparison(comparison: TrainedComparison, results: dict[str, Any]) -> dict[str, Any]:
@@ -141,3 +154,41 @@ def _finding_rows(results: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in names}
+
+
+def report_page(results: Results, figures: Mapping[str, bytes], environment: str) -> str:
+    """Return the page; `figures` are SVG by their names."""
+    return render(
+        "comparison/output/page.html",
+        results=results,
+        data=results["data"],
+        design=results["design"],
+        figures=figures,
+        caution=_caution(results["data"]),
+        ranked=RANKED,
+        entries=_best_first(results["weighters"]),
+        shortened=shortened,
+        settings=json.dumps(results["design"]["settings"], indent=1),
+        environment=environment,
+    )
+
+
+def _best_first(weighters: Results) -> dict[str, Any]:
+    """Return the weighters by their macro AUROC, those without one last."""
+
+    def place(item: tuple[str, Any]) -> float:
+        quality = item[1]["metrics"]
+        return -quality["macro_auroc"]["mean"] if quality else 9.0
+
+    return dict(sorted(weighters.items(), key=place))
+
+
+def _caution(data: Results) -> str:
+    if data["synthetic"]:
+        return "Synthetic radiographs: nothing here says anything about patients."
+    if data["images"] >= WHOLE_TABLE:
+        return f"All {data['images']:,} radiographs of the data set were used."
+    return (
+        f"{count_of(data['images'], 'radiograph was', 'radiographs were')} used: metrics of a "
+        "sample are not the performance on the whole data set."
+    )

@@ -1,25 +1,200 @@
-"""The cost of a step of each weighter, measured apart from the training."""
+"""The cost of a step of each weighter, measured apart from the training.
 
+Steps are timed in turn on one model, so that noise affects all alike.
+"""
+
+import copy
 import json
-from collections.abc import Callable, Sequence
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import BASELINE, Arm, train_config
 from deepchest_cli.comparison.running.run import free_memory
-from deepchest_cli.comparison.running.step_costs import candidates, cost_of, measure, prepare_cost
-from deepchest_cli.config import CompareConfig
+from deepchest_cli.config import CompareConfig, TrainConfig
+from deepchest_cli.data.batches import Batch, batches
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.evaluation.statistics import half_width
 from deepchest_cli.files import write_json
-from deepchest_cli.weighting import WEIGHTERS
+from deepchest_cli.model.classifier import Classifier
+from deepchest_cli.training.components import TrainingComponents, build_components
+from deepchest_cli.training.device import synchronize
+from deepchest_cli.training.losses import cross_entropy
+from deepchest_cli.training.optimization import build_optimizer
+from deepchest_cli.training.step import TrainingStep
+from deepchest_cli.weighting import WEIGHTERS, Context, Weighter, build_weighter
 
 COSTS = "costs.json"
+PREVALENCE = 0.1  # of synthetic labels
+PROCESS = Path("/proc/self")  # on Linux
 
 Costs = dict[str, dict[str, Any]]  # by the arm's label
 Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Candidate:
+    """A weighter in a training step, with its measurements by round."""
+
+    step: TrainingStep
+    unused: Weighter  # a copy from before its first step
+    seconds: list[float] = field(default_factory=list)
+    peak_memory_by_round: list[int] = field(default_factory=list)  # bytes; empty if unavailable
+
+
+def prepare_cost(
+    config: TrainConfig, dataset: RadiographDataset, tasks: int | None = None
+) -> tuple[TrainingComponents, Batch]:
+    """Return a model and one batch; with `tasks`, that many findings have synthetic labels."""
+    components = build_components(config, dataset=dataset)
+    batch = next(batches(components.reader, components.training_rows, config.batch_size))
+    if tasks is None:
+        return components, batch
+    names = tuple(f"finding {number}" for number in range(tasks))
+    architecture = replace(components.classifier.architecture, findings=names)
+    classifier = Classifier(architecture).to(components.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    labels = (torch.rand(config.batch_size, tasks) < PREVALENCE).float().to(components.device)
+    known = torch.ones_like(labels, dtype=torch.bool)
+    components = replace(components, classifier=classifier, label_loss=cross_entropy)
+    return components, replace(batch, labels=labels, known=known)
+
+
+def candidates(
+    components: TrainingComponents, configs: Mapping[str, TrainConfig]
+) -> dict[str, Candidate]:
+    """Return the weighter of each configuration in a training step of its own, on one model."""
+    findings = components.classifier.architecture.findings
+    context = Context(0, torch.full((len(findings),), PREVALENCE), components.config.epochs)
+    # all optimizers share their moments, each set of which would be as large as the model, or twice
+    moments: dict[torch.Tensor, Any] = {p: {} for p in components.classifier.parameters()}
+    measured = {}
+    for name, config in configs.items():
+        options = dict(text.split("=", 1) for text in config.weighter_option)
+        weighter = build_weighter(config.weighter, findings, options, context)
+        if components.device.type != "mps":
+            weighter.to(components.device)
+        optimizer = build_optimizer(components.classifier, weighter, components.config)
+        optimizer.state.update(moments)
+        level = replace(components.config, gradient_level=config.gradient_level)
+        changed = replace(components, weighter=weighter, optimizer=optimizer, config=level)
+        measured[name] = Candidate(TrainingStep(changed), copy.deepcopy(weighter))
+    return measured
+
+
+def measure(measured: dict[str, Candidate], batch: Batch, rounds: int) -> None:
+    """Time a step of every candidate in each round, in rotated order, after a round of warm-up.
+
+    A candidate that fails in the warm-up is removed from `measured`; the first one's error is
+    raised.
+    """
+    for name, candidate in list(measured.items()):
+        try:
+            _take_step(candidate, batch, 0)
+        except (DeepChestError, RuntimeError):  # a lack of memory is a RuntimeError
+            if name == next(iter(measured)):
+                raise
+            del measured[name]
+    order = list(measured.values())
+    for candidate in order:
+        candidate.seconds.clear()
+        candidate.peak_memory_by_round.clear()
+    for number in range(1, rounds + 1):
+        turn = number % len(order)
+        for candidate in order[turn:] + order[:turn]:
+            _take_step(candidate, batch, number)
+
+
+def _take_step(candidate: Candidate, batch: Batch, number: int) -> None:
+    candidate.step.components.classifier.train()
+    device = batch.labels.device
+    _reset_step_peak(device)
+    started = time.perf_counter()
+    candidate.step(batch, number)
+    synchronize(device)
+    candidate.seconds.append(time.perf_counter() - started)
+    peak = _step_peak(device)
+    if peak is not None:
+        candidate.peak_memory_by_round.append(peak)
+
+
+def _reset_step_peak(device: torch.device) -> None:
+    """Let `_step_peak` count from here on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (PROCESS / "clear_refs").exists():
+        with suppress(OSError):  # some containers forbid it: the peak then counts from the start
+            (PROCESS / "clear_refs").write_text("5")
+
+
+def _step_peak(device: torch.device) -> int | None:
+    """Return the peak memory in bytes since then: on a GPU of its tensors, else of the process.
+
+    None where the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if not (PROCESS / "status").exists():
+        return None
+    lines = (PROCESS / "status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The geometric mean over the rounds of a ratio of step times, with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def ratio(seconds: Sequence[float], others: Sequence[float]) -> Ratio:
+    """Return the geometric mean of the ratios of step times in the same rounds."""
+    logs = [math.log(one / other) for one, other in zip(seconds, others, strict=True)]
+    mean, half = statistics.mean(logs), half_width(logs)
+    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+
+
+def cost_of(candidate: Candidate, baseline: Candidate, passes: str) -> dict[str, Any]:
+    """Return a weighter's measurements in plain values."""
+    times = ratio(candidate.seconds, baseline.seconds)
+    median = statistics.median(candidate.seconds)
+    return {
+        "step_seconds": median,
+        "images_per_second": candidate.step.components.config.batch_size / median,
+        "ratio": times.estimate,
+        "ratio_low": times.low,
+        "ratio_high": times.high,
+        "step_seconds_by_round": list(candidate.seconds),
+        "peak_memory": max(candidate.peak_memory_by_round, default=None),
+        "peak_memory_by_round": list(candidate.peak_memory_by_round),
+        "device": candidate.step.components.device.type,
+        "passes": passes,
+        "state_bytes": _state_bytes(candidate.step.components.weighter),
+    }
+
+
+def _state_bytes(weighter: Weighter) -> int:
+    return sum(_bytes(value) for value in weighter.state_dict().values())
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(_bytes, value))
+    return 0
 
 
 def measure_costs(

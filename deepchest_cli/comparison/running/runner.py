@@ -83,10 +83,7 @@ class _RunProgress(Observer):
 
 
 def _in_sequence(
-    jobs: Sequence[Job],
-    dataset: RadiographDataset,
-    devices: Sequence[str],
-    progress: _RunProgress,
+    jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], progress: _RunProgress
 ) -> Any:
     with stop_on_signal() as stop:
         for job in jobs:
@@ -101,10 +98,7 @@ def _raise_if_stopped(stop: StopRequest) -> None:
 
 
 def _in_parallel(
-    jobs: Sequence[Job],
-    dataset: RadiographDataset,
-    devices: Sequence[str],
-    progress: _RunProgress,
+    jobs: Sequence[Job], dataset: RadiographDataset, devices: Sequence[str], progress: _RunProgress
 ) -> Any:
     """Use one process for each device, with one job at a time."""
     start_tracker()

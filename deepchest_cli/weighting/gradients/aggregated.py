@@ -3,7 +3,7 @@
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.data.text import count_of
-from deepchest_cli.weighting.base import (
-    DEFAULT_CONTEXT,
-    Context,
-    Performance,
-    PrivateGenerator,
-    TaskLosses,
-)
+from deepchest_cli.weighting.base import Context, Performance, PrivateGenerator, TaskLosses, Tasks
 from deepchest_cli.weighting.gradients.adapter import require
 from deepchest_cli.weighting.gradients.base import (
     GradientWeighter,
@@ -36,7 +30,7 @@ class AggregatedWeighter(GradientWeighter):
     name: ClassVar[str]
     uses_torchjd: ClassVar[bool] = False
 
-    def __init__(self, tasks: Sequence[str], context: Context = DEFAULT_CONTEXT) -> None:
+    def __init__(self, tasks: Tasks, context: Context = Context()) -> None:
         super().__init__(tasks)
         if self.uses_torchjd:
             require(f"The weighter {self.name!r} needs")
@@ -95,7 +89,7 @@ class SolvedWeighter(AggregatedWeighter):
     saved = ("failures",)
     equal_sum_to_one: ClassVar[bool] = True  # whether equal weights are 1 / m, else 1
 
-    def __init__(self, tasks: Sequence[str], context: Context = DEFAULT_CONTEXT) -> None:
+    def __init__(self, tasks: Tasks, context: Context = Context()) -> None:
         super().__init__(tasks, context)
         self.failures = 0  # of the solver in this epoch
 

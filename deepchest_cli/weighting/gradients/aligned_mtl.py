@@ -10,12 +10,10 @@ below 2e-16 m of the largest count as zero, which happens where norms spread ove
 decades.
 """
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from deepchest_cli.errors import unknown_name
-from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context
+from deepchest_cli.weighting.base import Context, Tasks
 from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 
@@ -31,9 +29,7 @@ class AlignedWeighter(SolvedWeighter):
     name = "aligned-mtl"
     uses_torchjd = True
 
-    def __init__(
-        self, tasks: Sequence[str], scale: str = "min", context: Context = DEFAULT_CONTEXT
-    ) -> None:
+    def __init__(self, tasks: Tasks, scale: str = "min", context: Context = Context()) -> None:
         super().__init__(tasks, context)
         if scale not in SCALES:
             raise unknown_name("scale of aligned-mtl:", scale, SCALES)

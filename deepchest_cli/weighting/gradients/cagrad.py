@@ -15,13 +15,12 @@ where nothing but zero does not.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from deepchest_cli.weighting.base import DEFAULT_CONTEXT, MIN_LOSS, Context, check_option
+from deepchest_cli.weighting.base import MIN_LOSS, Context, Tasks, check_option
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 from deepchest_cli.weighting.gradients.solvers import (
     VANISHING,
@@ -44,9 +43,7 @@ class CAGradWeighter(SolvedWeighter):
 
     name = "cagrad"
 
-    def __init__(
-        self, tasks: Sequence[str], c: float = 0.4, context: Context = DEFAULT_CONTEXT
-    ) -> None:
+    def __init__(self, tasks: Tasks, c: float = 0.4, context: Context = Context()) -> None:
         super().__init__(tasks, context)
         check_option("cagrad", "c", c, 0 <= c < math.inf, "0 or above")
         self.c = c

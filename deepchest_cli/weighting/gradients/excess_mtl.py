@@ -11,13 +11,12 @@ Not guaranteed: that no loss is raised.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, check_option, to_like
+from deepchest_cli.weighting.base import Context, Tasks, check_option, to_like
 from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import AggregatedWeighter
 
@@ -35,9 +34,7 @@ class ExcessWeighter(AggregatedWeighter):
     uses_torchjd = True
     saved = ("squares", "first", "shares", "unit")
 
-    def __init__(
-        self, tasks: Sequence[str], step: float = 0.01, context: Context = DEFAULT_CONTEXT
-    ) -> None:
+    def __init__(self, tasks: Tasks, step: float = 0.01, context: Context = Context()) -> None:
         super().__init__(tasks, context)
         check_option("excess-mtl", "step", step, 0 < step < math.inf, "above 0")
         self.step = step

@@ -9,11 +9,10 @@ Guaranteed: what Nash-MTL guarantees.
 """
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor
 
-from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, check_option
+from deepchest_cli.weighting.base import Context, Tasks, check_option
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 from deepchest_cli.weighting.gradients.solvers import fair_weights
 
@@ -27,9 +26,7 @@ class FairGradWeighter(SolvedWeighter):
 
     name = "fairgrad"
 
-    def __init__(
-        self, tasks: Sequence[str], alpha: float = 1.0, context: Context = DEFAULT_CONTEXT
-    ) -> None:
+    def __init__(self, tasks: Tasks, alpha: float = 1.0, context: Context = Context()) -> None:
         super().__init__(tasks, context)
         check_option("fairgrad", "alpha", alpha, 0 < alpha < math.inf, "above 0")
         self.alpha = alpha

@@ -10,11 +10,9 @@ The paper has one P and one U for a feature, from sums over the batch of the gra
 features' signs. Here each image's features have their own: the same rule on more components.
 """
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
-from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, check_option
+from deepchest_cli.weighting.base import Context, Tasks, check_option
 from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import AggregatedWeighter
 
@@ -28,9 +26,7 @@ class GradDropWeighter(AggregatedWeighter):
     name = "graddrop"
     uses_torchjd = True
 
-    def __init__(
-        self, tasks: Sequence[str], leak: float = 0.0, context: Context = DEFAULT_CONTEXT
-    ) -> None:
+    def __init__(self, tasks: Tasks, leak: float = 0.0, context: Context = Context()) -> None:
         super().__init__(tasks, context)
         check_option("graddrop", "leak", leak, 0 <= leak <= 1, "from 0 to 1")
         self.leak = leak

@@ -11,12 +11,11 @@ is the sum of w_i L_i: a task that learns slowly, or whose gradient is small, ga
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.base import MIN_LOSS, TaskLosses, check_option, to_like
+from deepchest_cli.weighting.base import MIN_LOSS, TaskLosses, Tasks, check_option, to_like
 from deepchest_cli.weighting.gradients.base import GradientWeighter, active_tasks
 from deepchest_cli.weighting.inner_adam import InnerAdam
 
@@ -38,9 +37,7 @@ class GradNormWeighter(GradientWeighter):
     task_weights: Tensor
     first: Tensor
 
-    def __init__(
-        self, tasks: Sequence[str], learning_rate: float = 0.025, alpha: float = 1.5
-    ) -> None:
+    def __init__(self, tasks: Tasks, learning_rate: float = 0.025, alpha: float = 1.5) -> None:
         super().__init__(tasks)
         is_valid = 0 < learning_rate < math.inf
         check_option("gradnorm", "learning_rate", learning_rate, is_valid, "above 0")
@@ -72,8 +69,7 @@ class GradNormWeighter(GradientWeighter):
     def _update(self, losses: TaskLosses, norms: Tensor, active: Tensor) -> None:
         device = self.task_weights.device
         norms, active = norms.to(device), active.to(device)
-        # the device first: Metal has no double precision
-        values = losses.values.detach().to(device).double().clamp(min=MIN_LOSS)
+        values = losses.detached_like(self.task_weights).values.clamp(min=MIN_LOSS)
         is_new = active & self.first.isnan()
         self.first.copy_(torch.where(is_new, values, self.first))
         if active.any():

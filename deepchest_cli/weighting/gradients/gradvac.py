@@ -9,12 +9,10 @@ cosine of p_i and g_j, and rho_ij the one that is expected of the two:
 Not guaranteed: that no loss is raised.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, check_option
+from deepchest_cli.weighting.base import Context, Tasks, check_option
 from deepchest_cli.weighting.gradients import adapter
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 
@@ -33,9 +31,7 @@ class GradVacWeighter(SolvedWeighter):
     equal_sum_to_one = False
     expected: Tensor
 
-    def __init__(
-        self, tasks: Sequence[str], beta: float = 0.5, context: Context = DEFAULT_CONTEXT
-    ) -> None:
+    def __init__(self, tasks: Tasks, beta: float = 0.5, context: Context = Context()) -> None:
         super().__init__(tasks, context)
         check_option("gradvac", "beta", beta, 0 <= beta <= 1, "from 0 to 1")
         self.beta = beta

@@ -12,11 +12,10 @@ failure of the solver.
 """
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor
 
-from deepchest_cli.weighting.base import DEFAULT_CONTEXT, Context, check_option
+from deepchest_cli.weighting.base import Context, Tasks, check_option
 from deepchest_cli.weighting.gradients.aggregated import SolvedWeighter
 from deepchest_cli.weighting.gradients.solvers import fair_weights
 
@@ -29,9 +28,7 @@ class NashWeighter(SolvedWeighter):
 
     name = "nash-mtl"
 
-    def __init__(
-        self, tasks: Sequence[str], max_norm: float = 1.0, context: Context = DEFAULT_CONTEXT
-    ) -> None:
+    def __init__(self, tasks: Tasks, max_norm: float = 1.0, context: Context = Context()) -> None:
         super().__init__(tasks, context)
         is_valid = 0 <= max_norm < math.inf
         check_option("nash-mtl", "max_norm", max_norm, is_valid, "0 or above")
