@@ -8,8 +8,8 @@ from types import FrameType
 # a closed terminal; warnings of batch systems; a CPU time limit; a closed console of Windows.
 # No system has all of them
 NAMES = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
-WARNINGS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
-SIGNALS = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
+BATCH_SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *BATCH_SIGNALS)
 
 _active: list["StopRequest"] = []  # requests that handle signals, the innermost last
 
@@ -95,4 +95,4 @@ def _handling(request: StopRequest, numbers: tuple[signal.Signals, ...]) -> Iter
 def _may_handle(number: signal.Signals) -> bool:
     """Whether a signal is neither ignored nor handled outside Python."""
     handler = signal.getsignal(number)
-    return handler is not None and (handler != signal.SIG_IGN or number not in WARNINGS)
+    return handler is not None and (handler != signal.SIG_IGN or number not in BATCH_SIGNALS)

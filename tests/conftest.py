@@ -14,7 +14,7 @@ from PIL import Image
 from tests_support import QUICK
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.interruption import WARNINGS
+from deepchest_cli.interruption import BATCH_SIGNALS
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -60,7 +60,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def signals_arrive() -> Iterator[None]:
     """Let signals arrive that are ignored here, as SIGHUP is where tests run under nohup."""
-    before = {n: signal.signal(n, signal.SIG_DFL) for n in WARNINGS}
+    before = {n: signal.signal(n, signal.SIG_DFL) for n in BATCH_SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

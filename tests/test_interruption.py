@@ -5,8 +5,8 @@ import pytest
 
 from deepchest_cli import interruption
 from deepchest_cli.interruption import (
+    BATCH_SIGNALS,
     SIGNALS,
-    WARNINGS,
     InterruptionError,
     end_on_signal,
     stop_on_signal,
@@ -26,18 +26,18 @@ def test_a_signal_is_noted_and_the_handler_before_comes_back(number):
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
 def test_what_terminals_and_batch_systems_send_is_among_them(name):
-    assert getattr(signal, name) in WARNINGS
+    assert getattr(signal, name) in BATCH_SIGNALS
 
 
 def test_only_a_second_ctrl_c_ends_at_once():
     with pytest.raises(KeyboardInterrupt), stop_on_signal() as stop:
-        for number in (*WARNINGS, signal.SIGTERM):
+        for number in (*BATCH_SIGNALS, signal.SIGTERM):
             signal.raise_signal(number)
-        assert stop.exit_code == 128 + WARNINGS[0]
+        assert stop.exit_code == 128 + BATCH_SIGNALS[0]
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("number", WARNINGS)
+@pytest.mark.parametrize("number", BATCH_SIGNALS)
 def test_what_is_ignored_from_the_start_stays_ignored(number):
     before = signal.signal(number, signal.SIG_IGN)  # as nohup leaves it
     try:

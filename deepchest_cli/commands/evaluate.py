@@ -12,7 +12,7 @@ from deepchest_cli.schemas import versioned
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from deepchest_cli.evaluation.document import Extras
+    from deepchest_cli.evaluation.document import EvaluationOptions
     from deepchest_cli.evaluation.evaluation_input import EvaluationInput
     from deepchest_cli.evaluation.localization import LocalizationScores
     from deepchest_cli.evaluation.reading.scores import Scores
@@ -46,8 +46,10 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
     check_gates(document, gates)
 
 
-def _extras(config: EvaluateConfig, inputs: "EvaluationInput", terminal: Terminal) -> "Extras":
-    from deepchest_cli.evaluation.document import Extras
+def _extras(
+    config: EvaluateConfig, inputs: "EvaluationInput", terminal: Terminal
+) -> "EvaluationOptions":
+    from deepchest_cli.evaluation.document import EvaluationOptions
     from deepchest_cli.evaluation.paired_comparison import paired_with
 
     other, caution = None, ""
@@ -55,7 +57,7 @@ def _extras(config: EvaluateConfig, inputs: "EvaluationInput", terminal: Termina
         scores, caution = _other_scores(config, config.compare_to, inputs, terminal)
         other = paired_with(inputs.scored, scores, (inputs.name, str(config.compare_to)))
     scores_of_maps, note = _localize(config, inputs, terminal)
-    return Extras(
+    return EvaluationOptions(
         bootstrap_replicates=config.bootstrap_replicates,
         seed=config.seed,
         references=config.reference,

@@ -14,7 +14,7 @@ from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
-from deepchest_cli.interruption import WARNINGS
+from deepchest_cli.interruption import BATCH_SIGNALS
 from deepchest_cli.reporting.numbers import number
 from deepchest_cli.terminal import Terminal
 
@@ -254,5 +254,5 @@ def ignore_launcher_signals(distributed: "DistributedContext") -> Iterator[None]
         yield
     finally:
         if distributed.world_size > 1:
-            for number in (signal.SIGTERM, *WARNINGS):
+            for number in (signal.SIGTERM, *BATCH_SIGNALS):
                 signal.signal(number, signal.SIG_IGN)

@@ -28,8 +28,8 @@ class CompareConfig(RunConfig):
     resume: Annotated[
         Path | None,
         Flag(
-            "Go on with a comparison; --weighters and --seeds may add to it, and only new runs are "
-            "trained. auto: go on with the one in --out, or begin it there.",
+            "Resume a comparison; --weighters and --seeds may add to it, and only new runs are "
+            "trained. auto: resume the one in --out, or begin it there.",
             metavar="FOLDER|auto",
             values_from="run",
         ),

@@ -49,10 +49,10 @@ def refuse_old_state(folder: Path, version: object) -> None:
     """Raise `UsageError` for a run or a comparison that version 0.1 has begun."""
     if str(version).startswith("0.1."):
         raise UsageError(
-            f"{folder} was begun by deepchest {version}, whose settings and state have other names "
-            f"than those of {__version__}.",
-            "Go on with deepchest 0.1, or begin anew in another folder; its models (best.pt) still "
-            "predict and evaluate.",
+            f"{folder} was started by deepchest {version}, whose settings and state have other "
+            f"names than those of {__version__}.",
+            "Resume it with deepchest 0.1, or start a new one in another folder; its models "
+            "(best.pt) still predict and evaluate.",
         )
 
 

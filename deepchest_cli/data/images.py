@@ -96,7 +96,7 @@ def find_images(root: Path, paths: list[str]) -> Images:
     """
     images = Images(root, Matcher(paths))
     files = sorted(_walk(root))
-    finding = _Finding(images)
+    finding = _ImageSearch(images)
     for path, length in files:
         if is_image_name(path):
             finding.add(path, LooseFile(f"{root}/{path}", length))
@@ -128,7 +128,7 @@ def _walk(root: Path) -> Iterator[tuple[str, int]]:
                     yield inside, entry.stat().st_size
 
 
-class _Finding:
+class _ImageSearch:
     """What is found on the way."""
 
     def __init__(self, images: Images) -> None:

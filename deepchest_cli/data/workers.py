@@ -6,7 +6,7 @@ import signal
 import threading
 from multiprocessing.context import SpawnContext
 
-from deepchest_cli.interruption import WARNINGS
+from deepchest_cli.interruption import BATCH_SIGNALS
 
 # a fresh interpreter: forking a process that has run threads can deadlock
 CONTEXT: SpawnContext = multiprocessing.get_context("spawn")
@@ -20,7 +20,7 @@ def start_tracker() -> None:
     if hasattr(signal, "pthread_sigmask"):
         from multiprocessing import resource_tracker
 
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, BATCH_SIGNALS)
         try:
             resource_tracker.ensure_running()
         finally:
@@ -32,7 +32,7 @@ def begin_worker() -> None:
 
     What the parent ends it by, SIGTERM, is left.
     """
-    for number in (signal.SIGINT, *WARNINGS):
+    for number in (signal.SIGINT, *BATCH_SIGNALS):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

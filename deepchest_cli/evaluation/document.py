@@ -25,7 +25,7 @@ from deepchest_cli.evaluation.validation_fit import (
 
 
 @dataclass(frozen=True)
-class Extras:
+class EvaluationOptions:
     """What may be requested beside the metrics."""
 
     bootstrap_replicates: int = 1000
@@ -39,7 +39,7 @@ class Extras:
     localization_note: str = ""  # why there is none
 
 
-def build_document(inputs: EvaluationInput, extras: Extras) -> dict[str, Any]:
+def build_document(inputs: EvaluationInput, extras: EvaluationOptions) -> dict[str, Any]:
     """Return the document of an evaluation; equal inputs and seeds give equal documents.
 
     Raises `UsageError` for references on other images, and for expert labels or another model

@@ -174,7 +174,7 @@ def find_checkpoint(model: Path) -> Path:
         raise UsageError(
             f"There is no checkpoint {model / BEST}"
             + (": no epoch of the run has ended yet." if begun else "."),
-            (f"Go on with: deepchest train --resume {quote(str(model))}\n" if begun else "")
+            (f"Resume with: deepchest train --resume {quote(str(model))}\n" if begun else "")
             + _other_model(model),
         )
     if not model.exists():

@@ -42,7 +42,7 @@ class FiniteLossCheck:
         raise DivergedError(
             f"The loss of {', '.join(names)} is not finite in batch {int(self.first_step)} of "
             f"epoch {epoch}.",
-            "Begin a new run with a lower --learning-rate, or with --clip-grad-norm 1.",
+            "Start a new run with a lower --learning-rate, or with --clip-grad-norm 1.",
         )
 
 
@@ -51,13 +51,13 @@ def explain(
 ) -> DeepChestError | None:
     """Return the error to show for one of torch's; None where torch's own says it best."""
     first_line = str(error).strip().partition("\n")[0]
-    resume = f"The run's {LAST} is kept; go on with: deepchest train --resume {quote(str(folder))}"
+    resume = f"The run's {LAST} is kept; resume with: deepchest train --resume {quote(str(folder))}"
     if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
         lower = "a lower --batch-size or --image-size"
         lower += ", or with --gradient-level features" if gradient_level == "parameters" else ""
         return DeepChestError(
             f"Out of memory: {first_line}",
-            f"{resume} --grad-accum-steps 2 (or begin anew with {lower}).",
+            f"{resume} --grad-accum-steps 2 (or start a new run with {lower}).",
         )
     if processes > 1 and is_lost_peer(error):
         return DeepChestError(

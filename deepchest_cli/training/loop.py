@@ -41,8 +41,8 @@ class TrainingSummary:
     best_score: float
     criterion: str  # what the best epoch was chosen by
     stopped_early: bool
-    initial_weights: str  # SHA-256 of the model's weights before the first step
-    batches: tuple[str, ...]  # SHA-256 of the rows of all batches until each epoch's end
+    initial_weights_sha256: str  # SHA-256 of the model's weights before the first step
+    batches_sha256: tuple[str, ...]  # SHA-256 of the rows of all batches until each epoch's end
 
 
 class Trainer:
@@ -84,7 +84,7 @@ class Trainer:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DeepChestError(
                 f"The training state in {self.folder / LAST} is damaged: {error!r}.",
-                "Begin a new run.",
+                "Start a new run.",
             ) from error
 
     def fit(self) -> TrainingSummary:
@@ -222,7 +222,7 @@ class Trainer:
         distributed.barrier()  # the launcher ends the others as soon as one has ended
         raise InterruptedRunError(
             f"Interrupted after step {self.state.step}; the state is saved.",
-            f"Go on with: deepchest train --resume {quote(str(self.folder))}",
+            f"Resume with: deepchest train --resume {quote(str(self.folder))}",
             code,
         )
 
@@ -236,8 +236,8 @@ class Trainer:
             best_score=state.best_score,
             criterion=state.criterion,
             stopped_early=state.step < self.components.total_steps,
-            initial_weights=state.initial_weights,
-            batches=tuple(state.epoch_batches),
+            initial_weights_sha256=state.initial_weights,
+            batches_sha256=tuple(state.epoch_batches),
         )
 
 

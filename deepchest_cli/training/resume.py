@@ -80,7 +80,7 @@ def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> Config
         if field.name not in free and now != before:
             raise UsageError(
                 f"--{field.name.replace('_', '-')} is {now}, but {folder} began with {before}.",
-                "Leave the flag out to go on there, or begin anew in another folder.",
+                "Leave the flag out to resume there, or start a new one in another folder.",
             )
     return config
 
@@ -127,7 +127,7 @@ def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] |
     """
     if not (folder / LAST).is_file():
         if (folder / METRICS).exists():
-            raise UsageError(f"{folder} has lost its {LAST} and cannot go on.", "Begin a new run.")
+            raise UsageError(f"{folder} has lost its {LAST} and cannot go on.", "Start a new run.")
         return None
     content = read_checkpoint(folder / LAST)
     if content["training"] is None:
@@ -138,14 +138,14 @@ def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] |
             f"The data in {components.dataset.folder} have changed since the run {folder} began: "
             f"{_changes(content, components.dataset)}.",
             "Name the data that it began with by --data, prepare them with the same settings "
-            "again, or begin a new run.",
+            "again, or start a new run.",
         )
     try:
         components.classifier.load_state_dict(content["tensors"])
     except RuntimeError as error:
         raise UsageError(
             f"{folder / LAST} holds another model than {folder / RUN_CONFIG} describes.",
-            f"Restore {RUN_CONFIG}, or begin a new run.",
+            f"Restore {RUN_CONFIG}, or start a new run.",
         ) from error
     training: dict[str, Any] = content["training"]
     return training

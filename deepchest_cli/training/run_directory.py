@@ -44,7 +44,7 @@ def create_run(config: TrainConfig) -> Path:
     """
     if config.out is not None:
         begun = (config.out / RUN_CONFIG).is_file()
-        resume = f"Go on with: deepchest train --resume {quote(str(config.out))}. Or choose"
+        resume = f"Resume with: deepchest train --resume {quote(str(config.out))}. Or choose"
         hint = f"{resume if begun else 'Choose'} another folder with --out."
         folder = make_named(config.out, config.resume == AUTO, hint)
     else:

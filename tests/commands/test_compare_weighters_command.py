@@ -138,7 +138,7 @@ def test_all_weighters_of_a_seed_began_alike_and_saw_the_same(folder):
     results = results_in(folder)
     starts = results["shared_starts"]
     assert [start["runs"] for start in starts] == [4, 4, 4]
-    for kind in ("initial_weights", "batches"):
+    for kind in ("initial_weights_sha256", "batches_sha256"):
         hashes = [
             {run[kind] for entry in results["weighters"].values() for run in entry["runs"]
              if run["seed"] == seed}
@@ -199,7 +199,7 @@ def test_an_interrupted_comparison_resumes_to_the_same_results(small, deepchest,
         train_comparison(config, StopAt(3.3), lambda *_: None),
     ):
         pass
-    assert info.value.hint == f"Go on with: deepchest compare-weighters --resume {out}"
+    assert info.value.hint == f"Resume with: deepchest compare-weighters --resume {out}"
     assert len(list(out.rglob("run.json"))) == 3
     assert not list(out.rglob("test.npz"))  # the test split is predicted at the end
     (under_way,) = out.rglob("last.pt")
@@ -247,7 +247,7 @@ def test_a_lost_checkpoint_names_the_run_to_begin_again(folder, deepchest, tmp_p
     (lost / "run.json").unlink()  # its last.pt was used up when it finished
     outcome = deepchest("compare-weighters", "--resume", copy)
     assert outcome.code == 2
-    assert f"Remove the folder {lost} and go on with --resume" in outcome.err
+    assert f"Remove the folder {lost} and resume with --resume" in outcome.err
 
 
 def test_another_configuration_is_refused(folder, deepchest):
@@ -260,9 +260,9 @@ def test_a_comparison_of_version_0_1_is_refused(deepchest):
     folder = FILES_OF_0_1 / "comparison"
     outcome = deepchest("compare-weighters", "--resume", folder)
     assert outcome.code == 2
-    assert "was begun by deepchest 0.1.0" in outcome.err
-    assert "begin anew in another folder" in outcome.err
-    with pytest.raises(UsageError, match="begun by deepchest 0.1.0"):
+    assert "was started by deepchest 0.1.0" in outcome.err
+    assert "start a new one in another folder" in outcome.err
+    with pytest.raises(UsageError, match="started by deepchest 0.1.0"):
         saved_config(folder, CompareConfig)
 
 
@@ -287,7 +287,10 @@ def test_other_weights_or_batches_are_refused(small, shards):
     with train_comparison(config, StopAt(math.inf), lambda *_: None) as comparison:
         jobs, records = zip(*comparison.runs, strict=True)
     refused = {
-        "other weights or saw other batches": ({"initial_weights": "0"}, {"batches": ("0" * 64,)}),
+        "other weights or saw other batches": (
+            {"initial_weights_sha256": "0"},
+            {"batches_sha256": ("0" * 64,)},
+        ),
         "was computed on": ({"precision": "fp16"}, {"device": "cuda"}),
     }
     for words, changes in refused.items():

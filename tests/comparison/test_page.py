@@ -84,7 +84,8 @@ def results():
         }],
         "costs": {"equal": cost(1.0), "best": cost(2.0)},
         "shared_starts": [{
-            "seed": 0, "fold": None, "runs": 5, "initial_weights": "a" * 64, "batches": ["b" * 64],
+            "seed": 0, "fold": None, "runs": 5,
+            "initial_weights_sha256": "a" * 64, "batches_sha256": ["b" * 64],
         }],
         "data": {
             "folder": HOSTILE, "sha256": "c" * 64, "synthetic": False, "images": 90,

@@ -84,7 +84,7 @@ def test_what_was_resolved_when_a_run_began_may_be_given_as_it_was(trained, shar
 
 
 OLD = Path(__file__).parents[1] / "files" / "version-0.1" / "run"  # written by deepchest 0.1.0
-REFUSED = "was begun by deepchest 0.1.0, whose settings and state have other names than those of"
+REFUSED = "was started by deepchest 0.1.0, whose settings and state have other names than those of"
 
 
 def test_a_run_of_version_0_1_is_refused_with_the_way_out(deepchest, tmp_path):
@@ -93,7 +93,7 @@ def test_a_run_of_version_0_1_is_refused_with_the_way_out(deepchest, tmp_path):
         outcome = deepchest("train", *line)
         assert outcome.code == 2
         assert f"{run} {REFUSED}" in outcome.err
-        assert "Go on with deepchest 0.1, or begin anew in another folder" in outcome.err
+        assert "Resume it with deepchest 0.1, or start a new one in another folder" in outcome.err
         assert "its models (best.pt) still predict and evaluate" in outcome.err
     assert {path.name for path in run.iterdir()} == {"config.toml", "environment.json"}
 
@@ -108,7 +108,7 @@ def test_a_comparison_of_version_0_1_is_refused_with_the_way_out(deepchest, tmp_
     assert f"{folder} {REFUSED}" in outcome.err
     with pytest.raises(UsageError, match=REFUSED) as error:
         saved_config(folder, CompareConfig)
-    assert "begin anew in another folder" in error.value.hint
+    assert "start a new one in another folder" in error.value.hint
 
 
 def test_without_its_environment_an_old_configuration_names_the_new_key(tmp_path):

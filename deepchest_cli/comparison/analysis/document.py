@@ -216,8 +216,8 @@ def _describe_runs(comparison: TrainedComparison, arm: Arm) -> dict[str, Any]:
                 "best_epoch": record.best_epoch,
                 "validation_score": record.best_score,
                 "criterion": record.criterion,
-                "initial_weights": record.initial_weights,
-                "batches": record.batches[-1] if record.batches else None,
+                "initial_weights_sha256": record.initial_weights_sha256,
+                "batches_sha256": record.batches_sha256[-1] if record.batches_sha256 else None,
                 "notes": list(record.notes),
             }
             for job, record in runs

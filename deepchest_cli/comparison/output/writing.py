@@ -186,8 +186,8 @@ def _best_first(weighters: Results) -> dict[str, Any]:
 def _caution(data: Results) -> str:
     if data["synthetic"]:
         return "Synthetic radiographs: nothing here says anything about patients."
-    if data["images"] >= WHOLE_TABLE:
-        return f"All {data['images']:,} radiographs of the data set were used."
+    if data["images"] >= WHOLE_TABLE:  # at least as many as NIH has
+        return f"{data['images']:,} radiographs were used."
     return (
         f"{count_of(data['images'], 'radiograph was', 'radiographs were')} used: metrics of a "
         "sample are not the performance on the whole data set."

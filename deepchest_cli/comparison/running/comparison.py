@@ -44,8 +44,8 @@ class SharedStart:
 
     seed: int
     fold: int | None  # counted from 1
-    initial_weights: str  # SHA-256
-    batches: tuple[str, ...]  # SHA-256 of all rows up to the end of each epoch, of the longest run
+    initial_weights_sha256: str
+    batches_sha256: tuple[str, ...]  # of all rows up to each epoch's end, of the longest run
     runs: int
 
 
@@ -84,16 +84,16 @@ def train_comparison(
     config: CompareConfig,
     observer: ComparisonObserver,
     progress: Callable[[int, int], None],
-    kept_rates: Path | None = None,
+    rates_file: Path | None = None,
 ) -> Iterator[TrainedComparison]:
     """Train the missing runs, then let each finished run predict the test split once.
 
-    config: of a comparison to resume, as `extended_config` returns it. kept_rates: a file of
+    config: of a comparison to resume, as `extended_config` returns it. rates_file: a file of
     measured rates by which `auto` precision is chosen. The folder is locked until the context
     ends. Raises `UsageError` before anything is trained, `InterruptedRunError` with all state
     saved, and `DeepChestError` where no weighter has finished all its runs.
     """
-    config, dataset, arms = _check(config, kept_rates)
+    config, dataset, arms = _check(config, rates_file)
     devices = config.device_list
     with locked_folder(config) as folder:
         tuning: Runs = []
@@ -128,7 +128,7 @@ def train_comparison(
 
 
 def _check(
-    config: CompareConfig, kept_rates: Path | None
+    config: CompareConfig, rates_file: Path | None
 ) -> tuple[CompareConfig, RadiographDataset, tuple[Arm, ...]]:
     """Return the configuration with the common precision, the data and the arms.
 
@@ -149,10 +149,11 @@ def _check(
         _check_splits(job, dataset)
     view = first.view(dataset)
     on_device = replace(first.config, device=config.device_list[0])
-    components = build_components(on_device, dataset=view, rates_file=kept_rates)
+    components = build_components(on_device, dataset=view, rates_file=rates_file)
     if resumed is None:  # a resumed comparison keeps the precision in its configuration
         config = replace(config, precision=components.precision)
-    prevalence = torch.from_numpy(view.labels.mean(axis=0))
+    known = view.known.sum(axis=0).clip(1)
+    prevalence = torch.from_numpy((view.labels * view.known).sum(axis=0) / known)
     for arm in arms:
         options = parse_assignments(arm.options, f"--weighters {arm.label}:")
         context = Context(0, prevalence, config.epochs)
@@ -209,17 +210,18 @@ def verify_shared_starts(runs: Sequence[tuple[Job, RunRecord]]) -> list[SharedSt
     """
     groups: dict[tuple[int, int | None], Runs] = {}
     for job, record in runs:
-        if record.initial_weights:  # empty where the run could not begin
+        if record.initial_weights_sha256:  # empty where the run could not begin
             groups.setdefault((job.config.seed, job.fold_number), []).append((job, record))
     return [_shared_start(seed, fold, group) for (seed, fold), group in groups.items()]
 
 
 def _shared_start(seed: int, fold: int | None, group: Runs) -> SharedStart:
-    longest = max((record for _, record in group), key=lambda record: len(record.batches))
+    longest = max((record for _, record in group), key=lambda record: len(record.batches_sha256))
     first_job, first = group[0]
     for job, record in group:
-        expected = longest.batches[: len(record.batches)]  # a run may have stopped early
-        if (record.initial_weights, record.batches) != (longest.initial_weights, expected):
+        epochs = len(record.batches_sha256)  # a run may have stopped early
+        expected = longest.initial_weights_sha256, longest.batches_sha256[:epochs]
+        if (record.initial_weights_sha256, record.batches_sha256) != expected:
             raise DeepChestError(
                 f"{job.name} began with other weights or saw other batches than the runs that it "
                 "is compared with.",
@@ -232,4 +234,6 @@ def _shared_start(seed: int, fold: int | None, group: Runs) -> SharedStart:
                 f"{first.precision}.",
                 "Give one --device and one --precision to all runs, in a new comparison.",
             )
-    return SharedStart(seed, fold, longest.initial_weights, longest.batches, len(group))
+    return SharedStart(
+        seed, fold, longest.initial_weights_sha256, longest.batches_sha256, len(group)
+    )

@@ -19,7 +19,7 @@ import torch
 from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import BASELINE, Arm, train_config
 from deepchest_cli.comparison.running.run import free_memory
-from deepchest_cli.config import CompareConfig, TrainConfig
+from deepchest_cli.config import CompareConfig, TrainConfig, parse_assignments
 from deepchest_cli.data.batches import Batch, batches
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import DeepChestError, UsageError
@@ -78,7 +78,7 @@ def candidates(
     moments: dict[torch.Tensor, Any] = {p: {} for p in components.classifier.parameters()}
     measured = {}
     for name, config in configs.items():
-        options = dict(text.split("=", 1) for text in config.weighter_option)
+        options = parse_assignments(config.weighter_option, f"--weighters {name}:")
         weighter = build_weighter(config.weighter, findings, options, context)
         if components.device.type != "mps":
             weighter.to(components.device)

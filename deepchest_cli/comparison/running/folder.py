@@ -68,7 +68,7 @@ def locked_folder(config: CompareConfig) -> Iterator[Path]:
 
 
 def _resume_hint(folder: Path) -> str:
-    return f"Go on with: deepchest compare-weighters --resume {quote(str(folder))}"
+    return f"Resume with: deepchest compare-weighters --resume {quote(str(folder))}"
 
 
 def write_configuration(config: CompareConfig, folder: Path) -> None:

@@ -44,8 +44,8 @@ class RunRecord:
     best_epoch: int = 0
     best_score: float | None = None  # on the validation split, by `criterion`
     criterion: str = ""
-    initial_weights: str = ""  # SHA-256
-    batches: tuple[str, ...] = ()  # SHA-256 of all rows up to the end of each epoch
+    initial_weights_sha256: str = ""  # SHA-256
+    batches_sha256: tuple[str, ...] = ()  # SHA-256 of all rows up to the end of each epoch
     notes: tuple[str, ...] = ()  # of the weighter
 
     @property
@@ -56,7 +56,7 @@ class RunRecord:
 
 def retrain_hint(folder: Path) -> str:
     """Return how to repair a run whose files are lost or damaged."""
-    return f"Remove the folder {folder} and go on with --resume: it is then trained again."
+    return f"Remove the folder {folder} and resume with --resume: it is then trained again."
 
 
 def read_record(folder: Path) -> RunRecord | None:
@@ -66,8 +66,8 @@ def read_record(folder: Path) -> RunRecord | None:
         return None
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        batches, notes = tuple(values.pop("batches")), tuple(values.pop("notes"))
-        record = RunRecord(**values, batches=batches, notes=notes)
+        batches, notes = tuple(values.pop("batches_sha256")), tuple(values.pop("notes"))
+        record = RunRecord(**values, batches_sha256=batches, notes=notes)
         if record.status not in get_args(Status):
             raise ValueError(f"status {record.status!r}")
         float(record.best_score or 0)
@@ -156,8 +156,8 @@ def _progress_of(trainer: Trainer | None) -> dict[str, Any]:
         return {}
     position = trainer.state
     return {
-        "initial_weights": position.initial_weights,
-        "batches": tuple(position.epoch_batches),
+        "initial_weights_sha256": position.initial_weights,
+        "batches_sha256": tuple(position.epoch_batches),
         "epochs": position.epoch,
         "steps": position.step,
     }
@@ -226,5 +226,5 @@ def _load_predictions(
         return rows, probabilities.astype(np.float64)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DeepChestError(
-            f"{path} is damaged: {error}.", "Remove the file and go on with --resume."
+            f"{path} is damaged: {error}.", "Remove the file and resume with --resume."
         ) from error

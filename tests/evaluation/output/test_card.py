@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepchest_cli.evaluation.document import Extras, build_document
+from deepchest_cli.evaluation.document import EvaluationOptions, build_document
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.output.card import model_card, training_section
 from deepchest_cli.evaluation.overlap import UNCHECKED
@@ -71,7 +71,7 @@ def described(make_scored_images, source="nih", label_version="2020", own=False,
         "overlap": {**UNCHECKED, "pixel_hashes_compared": True, "is_training_data_set": own},
     }  # fmt: skip
     material = EvaluationInput(make_scored_images(), description, None, "", None)
-    return {**build_document(material, Extras(bootstrap_replicates=0)), "models": []}
+    return {**build_document(material, EvaluationOptions(bootstrap_replicates=0)), "models": []}
 
 
 def card(document, origin):

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from deepchest_cli.evaluation.document import Extras, build_document
+from deepchest_cli.evaluation.document import EvaluationOptions, build_document
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.localization import IOBB_LEVELS, IOU_LEVELS
 from deepchest_cli.evaluation.output.card import model_card
@@ -30,7 +30,7 @@ def material(make_scored_images):
 
 @pytest.fixture
 def document(material):
-    return build_document(material, Extras(bootstrap_replicates=20))
+    return build_document(material, EvaluationOptions(bootstrap_replicates=20))
 
 
 def test_what_comes_from_outside_is_escaped(document):
@@ -179,7 +179,7 @@ def test_the_validation_part_that_is_shared_is_said(document):
 
 def test_without_thresholds_page_card_and_tables_still_stand(make_scored_images):
     material = EvaluationInput(make_scored_images(), DESCRIPTION, None, "No validation.", None)
-    document = build_document(material, Extras(bootstrap_replicates=0))
+    document = build_document(material, EvaluationOptions(bootstrap_replicates=0))
     assert "No validation." in report_page(document, {})
     assert "No validation." in model_card(document, [])
     names = tables(document, material.scored).keys()
@@ -188,7 +188,9 @@ def test_without_thresholds_page_card_and_tables_still_stand(make_scored_images)
 
 
 def test_the_same_material_gives_the_same_document(material, document):
-    assert to_json(build_document(material, Extras(bootstrap_replicates=20))) == to_json(document)
+    assert to_json(build_document(material, EvaluationOptions(bootstrap_replicates=20))) == to_json(
+        document
+    )
 
 
 def test_intervals_are_around_the_figures(document):
