@@ -36,7 +36,9 @@ class PrepareConfig:
             "Stored height and width, 28 to 1024; 128,224 makes both in one pass.", metavar="PIXELS"
         ),
     ] = "224"
-    pad: Annotated[bool, Flag("Keep the aspect, in black, instead of filling the square.")] = False
+    pad: Annotated[
+        bool, Flag("Keep the aspect ratio, padded with black, instead of squashing.")
+    ] = False
     split_scheme: Annotated[
         str | None,
         Flag(
@@ -49,12 +51,14 @@ class PrepareConfig:
         float, Flag("Share of the training patients kept for validation.", minimum=0, maximum=0.9)
     ] = 0.1
     test_fraction: Annotated[
-        float, Flag("Share of all patients for test, under random.", minimum=0, maximum=0.9)
+        float, Flag("Share of all patients for test, with a random split.", minimum=0, maximum=0.9)
     ] = 0.2
     views: Annotated[
         Literal["frontal", "all"], Flag("Which views to take, where the table names them.")
     ] = "frontal"
-    layout: Annotated[Layout, Flag("What the source is.", panel="Other data than NIH's")] = "auto"
+    layout: Annotated[Layout, Flag("Data set of the source.", panel="Other data than NIH's")] = (
+        "auto"
+    )
     labels_csv: Annotated[
         Path | None, Flag("CSV file with a column of image paths and columns of labels.")
     ] = None
@@ -87,16 +91,16 @@ class PrepareConfig:
     demo: Annotated[
         bool, Flag("Make synthetic radiographs in NIH's layout under data/demo and convert those.")
     ] = False
-    images: Annotated[int | None, Flag("How many synthetic radiographs.", minimum=1)] = None
+    images: Annotated[int | None, Flag("How many synthetic radiographs. [2000]", minimum=1)] = None
     long_tail: Annotated[
         bool, Flag("Make synthetic findings as uneven as NIH's: in 1 to 18 % of the images.")
     ] = False
     allow_missing: Annotated[
-        bool, Flag("Publish even though images are missing or unreadable.")
+        bool, Flag("Convert the others where images are missing or unreadable.")
     ] = False
-    allow_duplicates: Annotated[
-        bool, Flag("Publish even though images of two splits have the same pixels.")
-    ] = False
+    allow_duplicates: Annotated[bool, Flag("Accept images with the same pixels in two splits.")] = (
+        False
+    )
     workers: Annotated[int | None, Flag("Decoding threads. [one per core]", minimum=1)] = None
     seed: Seed = 0
     force: Annotated[bool, Flag("Replace data prepared with other settings.")] = False
@@ -122,7 +126,10 @@ class EvaluateConfig:
     ] = False
     predictions: Annotated[
         Path | None,
-        Flag("Any model's predictions: an image column, a column a finding.", panel="Files"),
+        Flag(
+            "Any model's predictions: an image column, a column per finding.",
+            panel="Scores from files",
+        ),
     ] = None
     labels: Annotated[
         Path | None, Flag("Their labels: NIH's metadata, a column a finding, or chestmnist.npz.")
@@ -139,22 +146,27 @@ class EvaluateConfig:
         ),
     ] = None
     reference: Annotated[
-        tuple[str, ...], Flag("Published result to stand beside; may be repeated. [same split]")
+        tuple[str, ...], Flag("Published result to list; may be repeated. [all of the same split]")
     ] = ()
     expert_labels: Annotated[
-        Path | None, Flag("Google's radiologist labels, as a second truth.")
+        Path | None, Flag("Google's radiologist labels, scored beside the data's own.")
     ] = None
     calibration: Annotated[
-        Literal["platt", "temperature"], Flag("What is fitted on validation.", panel="How")
+        Literal["platt", "temperature"],
+        Flag("Calibration that is fitted on validation.", panel="Method"),
     ] = "platt"
-    store: Annotated[bool, Flag("Keep thresholds and calibration in the checkpoint, once.")] = True
+    store: Annotated[
+        bool, Flag("Store thresholds and calibration in the checkpoint, if it has none.")
+    ] = True
     localization: Annotated[bool, Flag("Score class activation maps against NIH's boxes.")] = True
     bootstrap_replicates: Annotated[
-        int, Flag("Resamplings of the patients; 0: no intervals.", minimum=0)
+        int, Flag("Bootstrap replicates of the patients; 0: no intervals.", minimum=0)
     ] = 1000
     seed: Annotated[int, Flag("Seed of the resampling.", minimum=0, maximum=2**32 - 1)] = 0
     batch_size: Annotated[int, Flag("Radiographs at a time.", minimum=1)] = 64
-    device: Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.")] = "auto"
+    device: Annotated[
+        str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back to the CPU.")
+    ] = "auto"
     format: Annotated[Format, Flag("What to write to standard output.", panel="Results")] = "table"
     out: Annotated[Path | None, Flag("Also write the results, as JSON, to this file.")] = None
     report: Annotated[
@@ -197,7 +209,7 @@ class PredictConfig:
     threshold: Annotated[
         str,
         Flag(
-            "What is flagged: a probability, or youden, sensitivity_90, specificity_90, best_f1.",
+            "Operating point: a probability, or youden, sensitivity_90, specificity_90, best_f1.",
             metavar="RULE|NUMBER",
         ),
     ] = "youden"
@@ -213,13 +225,15 @@ class PredictConfig:
     ] = ()
     force: Annotated[bool, Flag("Replace pictures that are there already.")] = False
     null: Annotated[
-        bool, Flag("Paths on stdin end in NUL, not in a line break (find -print0).", panel="How")
+        bool, Flag("Paths on stdin end in NUL, not in a line break (find -print0).", panel="Method")
     ] = False
     batch_size: Annotated[
         int | None, Flag("Radiographs at a time. [4, on a GPU 32]", minimum=1)
     ] = None
     workers: Annotated[int | None, Flag("Decoding threads. [one per core]", minimum=1)] = None
-    device: Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.")] = "auto"
+    device: Annotated[
+        str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back to the CPU.")
+    ] = "auto"
 
 
 @dataclass(frozen=True)

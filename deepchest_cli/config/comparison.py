@@ -67,9 +67,9 @@ class CompareConfig(RunConfig):
             metavar="WEIGHTER",
         ),
     ] = ()
-    margin: Annotated[
-        float, Flag("Smallest difference of macro AUROC that matters.", minimum=0)
-    ] = 0.005
+    margin: Annotated[float, Flag("Margin of --fail-if-inferior, in macro AUROC.", minimum=0)] = (
+        0.005
+    )
     cost_only: Annotated[
         bool, Flag("Measure the cost of a training step, without training.", panel="Cost")
     ] = False

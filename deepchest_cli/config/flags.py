@@ -35,7 +35,7 @@ class Flag:
 
 
 Data = Annotated[Path, Flag("Folder of prepared shards.")]
-Device = Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back.")]
+Device = Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back to the CPU.")]
 Seed = Annotated[
     int, Flag("Seed of everything that is drawn at random.", minimum=0, maximum=2**32 - 1)
 ]

@@ -33,7 +33,8 @@ class RunConfig:
     epochs: Annotated[int, Flag("Passes over the training split.", minimum=1)] = 15
     max_steps: Annotated[int | None, Flag("Stop after this many steps.", minimum=1)] = None
     patience: Annotated[
-        int, Flag("Stop after this many epochs without a better validation; 0: never.", minimum=0)
+        int,
+        Flag("Stop after this many epochs without a better validation AUROC; 0: never.", minimum=0),
     ] = 5
     device: Device = "auto"
 
@@ -75,7 +76,9 @@ class RunConfig:
         "cosine"
     )
     warmup_steps: Annotated[int, Flag("Steps of linear warm-up.", minimum=0)] = 20
-    clip_grad_norm: Annotated[float, Flag("Largest norm of the gradient; 0: any.", minimum=0)] = 0.0
+    clip_grad_norm: Annotated[
+        float, Flag("Largest norm of the gradient; 0: no clipping.", minimum=0)
+    ] = 0.0
     ema: Annotated[
         float,
         Flag(
@@ -87,7 +90,7 @@ class RunConfig:
     ] = 0.0
 
     loss: Annotated[
-        Literal["bce", "focal", "asymmetric"], Flag("Loss of a label.", panel="Rare findings")
+        Literal["bce", "focal", "asymmetric"], Flag("Loss per label.", panel="Rare findings")
     ] = "bce"
     loss_option: Annotated[
         tuple[str, ...],
@@ -127,8 +130,8 @@ class RunConfig:
     cache: Annotated[
         Literal["auto", "device", "host", "none"],
         Flag(
-            "Where images are cached: on the device, in main memory, or by the system alone "
-            "(none); auto: on a GPU when they fit."
+            "Where images are cached: on the device, in main memory, or nowhere but by "
+            "the operating system (none); auto: on a GPU when they fit."
         ),
     ] = "auto"
     grad_accum_steps: Annotated[

@@ -51,7 +51,7 @@ class WeighterInfo:
 
 # tables read better in rows
 # fmt: off
-ONE_EACH = "one number a task"
+ONE_EACH = "one number per task"
 DEEPCHEST = {
     "raise_factor": 1.1, "cap": 1.5, "decay": 1.05, "initial": "ones", "signal": "accuracy",
     "split": "train", "threshold": "mean", "dead_band": 0.0, "floor": 0.0, "renormalize": False,
@@ -68,17 +68,17 @@ LOSS_WEIGHTERS = (
     WeighterInfo("deepchest", "DeepChestWeighter",
         "raises tasks below the mean training accuracy, lowers the others",
         "Mohamed et al. 2025, arXiv 2505.23595",
-        "one number a task; a signal by ranking keeps the logits of an epoch", DEEPCHEST),
+        "one number per task; a signal by ranking keeps the logits of an epoch", DEEPCHEST),
     WeighterInfo("deepchest-rare", "rare_deepchest",
         "DeepChest by the loss over that of predicting the prevalence (unproven)", "ours",
-        "one number a task, and the logits of an epoch", {**DEEPCHEST, **RARE}),
+        "one number per task, and the logits of an epoch", {**DEEPCHEST, **RARE}),
     WeighterInfo("fixed", "FixedWeighter", "constant weights of your own", "baseline", ONE_EACH,
         {"weights": "", "file": ""}),
     WeighterInfo("prevalence", "PrevalenceWeighter", "constant, the rarer the higher", "baseline",
         ONE_EACH, {"power": 1.0}),
     WeighterInfo("rarity", "RarityWeighter",
         "a prior by rarity, adjusted by validation metrics (unproven)", "ours",
-        "two numbers a task", RARITY),
+        "two numbers per task", RARITY),
     WeighterInfo("inverse-loss", "InverseLossWeighter", "every task contributes the same amount",
         "baseline"),
     WeighterInfo("scale-invariant", "ScaleInvariantWeighter",
@@ -86,15 +86,15 @@ LOSS_WEIGHTERS = (
         "baseline of Navon et al. 2022, arXiv 2202.01017"),
     WeighterInfo("uncertainty", "UncertaintyWeighter",
         "learns each task's uncertainty with the model", "Kendall et al. 2018, arXiv 1705.07115",
-        "one learned number a task", {"form": "classification", "initial": 0.0}),
+        "one learned number per task", {"form": "classification", "initial": 0.0}),
     WeighterInfo("uw-so", "SoftOptimalUncertaintyWeighter", "softmax of the inverse losses",
         "Kirchdorfer et al. 2024, arXiv 2408.07985", options={"temperature": 500.0}),
     WeighterInfo("dwa", "DynamicWeightAverage", "the slower an epoch's loss fell, the higher",
-        "Liu et al. 2019, arXiv 1803.10704", "two numbers a task", {"temperature": 2.0}),
+        "Liu et al. 2019, arXiv 1803.10704", "two numbers per task", {"temperature": 2.0}),
     WeighterInfo("rlw", "RandomLossWeighter", "random weights at every step",
         "Lin et al. 2021, arXiv 2111.10603", "a random generator"),
     WeighterInfo("imtl-l", "ImpartialLossWeighter", "learns to bring all losses to one scale",
-        "Liu et al. 2021, ICLR", "one learned number a task"),
+        "Liu et al. 2021, ICLR", "one learned number per task"),
     WeighterInfo("gls", "GeometricLossWeighter", "the geometric mean of the losses",
         "Chennupati et al. 2019, arXiv 1904.08492"),
     WeighterInfo("stch", "SmoothTchebycheff",
@@ -102,12 +102,12 @@ LOSS_WEIGHTERS = (
         "Lin et al. 2024, arXiv 2402.19078", ONE_EACH, {"mu": 1.0, "warmup_epochs": 4}),
     WeighterInfo("famo", "FamoWeighter",
         "lets all losses fall at the same rate, by a second forward pass",
-        "Liu et al. 2023, arXiv 2306.03792", "four numbers a task",
+        "Liu et al. 2023, arXiv 2306.03792", "four numbers per task",
         {"learning_rate": 0.025, "decay": 1e-3}, "2 forward, 1 backward"),
     WeighterInfo("go4align", "Go4AlignWeighter", "one weight for each group of similar tasks",
         "Shen et al. 2024, arXiv 2404.06486", ONE_EACH, {"eta": 1e-4, "groups": 2}),
     WeighterInfo("dtp", "DynamicTaskPriority", "the worse a task does, the higher, smoothly",
-        "Guo et al. 2018, ECCV", "two numbers a task",
+        "Guo et al. 2018, ECCV", "two numbers per task",
         {"gamma": 1.0, "smoothing": 0.5, "metric": "accuracy"}),
 )
 

@@ -327,7 +327,7 @@ def test_damaged_files_of_a_run_are_named(small, deepchest, tmp_path, name, cont
     outcome = deepchest("compare-weighters", "--resume", copy)
     assert outcome.code == 1
     assert f"{place / name} is damaged" in outcome.err
-    assert "go on with --resume" in outcome.err
+    assert "continue with --resume" in outcome.err
 
 
 @pytest.mark.parametrize("name", ["results.json", "costs.json"])

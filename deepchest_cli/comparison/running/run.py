@@ -56,7 +56,7 @@ class RunRecord:
 
 def retrain_hint(folder: Path) -> str:
     """Return how to repair a run whose files are lost or damaged."""
-    return f"Remove the folder {folder} and resume with --resume: it is then trained again."
+    return f"Remove the folder {folder} and continue with --resume: it is then trained again."
 
 
 def read_record(folder: Path) -> RunRecord | None:
@@ -226,5 +226,5 @@ def _load_predictions(
         return rows, probabilities.astype(np.float64)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DeepChestError(
-            f"{path} is damaged: {error}.", "Remove the file and resume with --resume."
+            f"{path} is damaged: {error}.", "Remove the file and continue with --resume."
         ) from error

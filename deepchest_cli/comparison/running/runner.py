@@ -122,7 +122,7 @@ def _in_parallel(
             _raise_if_stopped(stop)  # a signal to all processes at once
             raise DeepChestError(
                 "A training process was killed, perhaps for lack of memory.",
-                "Resume with --resume, with fewer --devices or a smaller --batch-size.",
+                "Continue with --resume, with fewer --devices or a smaller --batch-size.",
             ) from error
         except BaseException:
             _terminate(running)
