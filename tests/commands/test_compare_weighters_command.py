@@ -247,7 +247,7 @@ def test_a_lost_checkpoint_names_the_run_to_begin_again(folder, deepchest, tmp_p
     (lost / "run.json").unlink()  # its last.pt was used up when it finished
     outcome = deepchest("compare-weighters", "--resume", copy)
     assert outcome.code == 2
-    assert f"Remove the folder {lost} and resume with --resume" in outcome.err
+    assert f"Remove the folder {lost} and continue with --resume" in outcome.err
 
 
 def test_another_configuration_is_refused(folder, deepchest):
