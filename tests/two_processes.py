@@ -24,7 +24,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 # no batch norm, whose statistics are each process's own, and no bf16, in which a sum depends on how
 # it is split up
 PLAIN: dict[str, Any] = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "ema": 0.9}
-PLAIN |= {"learning_rate": 1e-3, "precision": "fp32", "image_size": 28}
+PLAIN |= {"learning_rate": 1e-3, "precision": "fp32"}
 # one of each backward strategy, with micro-batches and without
 FEW = ("deepchest", "upgrad", "famo, micro-batches", "gradnorm, micro-batches")
 FEW += ("pcgrad, parameters",)
