@@ -1,6 +1,7 @@
 """SIGKILL at random moments, on real radiographs: what is resumed ends as an undisturbed run.
 
-Takes about two minutes: DEEPCHEST_TEST_DATA=... pytest tests/slow/test_real_kills.py -s
+Takes minutes: it is not among the tests of `tests/check.sh`. Run it with
+`DEEPCHEST_TEST_DATA=... pytest tests/slow/test_real_kills.py -s`.
 """
 
 import json
@@ -17,8 +18,7 @@ from killing import assert_equal_comparisons, assert_equal_runs, same_results
 
 DEEPCHEST = (sys.executable, "-m", "deepchest_cli")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-MAX_SECONDS = 4.0  # after the first file of an attempt until it is killed
-KILLS, MIN_KILLS = 3, 2
+LONGEST = 8.0  # seconds after the first file of an attempt until it is killed, at most
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def killed_often(arguments, folder, kills, chance):
         while process.poll() is None and newest(folder) == before:
             time.sleep(0.02)
         # mostly soon: at the beginning more is written than later
-        time.sleep(chance.uniform(0, MAX_SECONDS) ** 2 / MAX_SECONDS)
+        time.sleep(chance.uniform(0, LONGEST) ** 2 / LONGEST)
         if process.poll() is not None:
             break
         os.killpg(process.pid, signal.SIGKILL)
@@ -76,25 +76,31 @@ def killed_often(arguments, folder, kills, chance):
     return done
 
 
-def test_a_run_killed_at_random(data, tmp_path):
-    line = ("train", "--data", data, "--backbone", "small_cnn", "--image-size", 32)
-    line = (*line, "--epochs", 4, "--ema", 0.9, "--weighter", "uncertainty", "--patience", 0)
+@pytest.mark.parametrize(
+    ("backbone", "more"),
+    [
+        ("small_cnn", ("--epochs", 12, "--ema", 0.9, "--weighter", "uncertainty")),
+        ("resnet18", ("--epochs", 3, "--weighter", "deepchest", "--optimizer", "sgd")),
+    ],
+)
+def test_a_run_killed_at_random(data, tmp_path, backbone, more):
+    line = ("train", "--data", data, "--backbone", backbone, *more, "--patience", 0)
     line = (*line, "--precision", "fp32", "--resume", "auto", "--out")
     subprocess.run([*DEEPCHEST, *map(str, (*line, tmp_path / "undisturbed"))], check=True)
-    run, chance = tmp_path / "killed", random.Random(0)
-    assert killed_often((*line, run), run, KILLS, chance) >= MIN_KILLS
+    run, chance = tmp_path / "killed", random.Random(backbone)
+    assert killed_often((*line, run), run, 20, chance) >= 5
     assert_equal_runs(run, tmp_path / "undisturbed")
 
 
-def test_a_comparison_killed_at_random(data, tmp_path):
-    line = ("compare-weighters", "--data", data, "--backbone", "small_cnn", "--epochs", 2)
-    line = (*line, "--image-size", 32)
-    line = (*line, "--weighters", "famo", "--seeds", 2, "--bootstrap-replicates", 100)
-    line = (*line, "--devices", "cpu,cpu", "--precision", "fp32", "--resume", "auto", "--out")
+@pytest.mark.parametrize("devices", ["cpu", "cpu,cpu"])
+def test_a_comparison_killed_at_random(data, tmp_path, devices):
+    line = ("compare-weighters", "--data", data, "--backbone", "small_cnn", "--epochs", 3)
+    line = (*line, "--weighters", "deepchest,famo,dwa", "--seeds", 2, "--bootstrap-replicates", 100)
+    line = (*line, "--devices", devices, "--precision", "fp32", "--resume", "auto", "--out")
     whole = tmp_path / "undisturbed"
     subprocess.run([*DEEPCHEST, *map(str, (*line, whole))], check=True, env=ENVIRONMENT)
-    folder, chance = tmp_path / "killed", random.Random(1)
-    assert killed_often((*line, folder), folder, KILLS, chance) >= MIN_KILLS
+    folder, chance = tmp_path / "killed", random.Random(devices)
+    assert killed_often((*line, folder), folder, 20, chance) >= 5
     assert_equal_comparisons(folder, whole)
     ours, theirs = (json.loads((f / "results.json").read_text()) for f in (folder, whole))
     assert same_results(ours, theirs)
