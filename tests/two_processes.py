@@ -25,7 +25,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 # split up; and no AdamW, which divides a gradient by its size: where gradients cancel, the rounding
 # that is left of them would be as large as the step
 PLAIN: dict[str, Any] = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "ema": 0.9}
-PLAIN |= {"optimizer": "sgd", "learning_rate": 0.1, "precision": "fp32"}
+PLAIN |= {"optimizer": "sgd", "learning_rate": 0.01, "precision": "fp32"}
 # one of each backward strategy, with micro-batches and without
 FEW = ("deepchest", "upgrad", "famo, micro-batches", "gradnorm, micro-batches")
 FEW += ("pcgrad, parameters",)
