@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.metrics import MACRO_ACCURACY, MACRO_AUROC, Scores, paired
+from deepchest_cli.comparison.analysis.metrics import MACRO_ACCURACY, MACRO_AUROC, Scores
 from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.statistics import (
@@ -185,7 +185,7 @@ def _improvement(scores: Mapping[str, Scores]) -> Measurement | None:
     )
     low, high = gain.interval() or (None, None)
     result = "macro AUROC " + ", ".join(
-        f"{paired(top, below).estimate:+.4f} ({label})" for top, below, label in pairs
+        f"{np.mean(top[0] - below[0]):+.4f} ({label})" for top, below, label in pairs
     )
     verdict = INCONCLUSIVE
     if low is not None and high is not None:
