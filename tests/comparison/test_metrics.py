@@ -43,7 +43,7 @@ def arms():
     # one pair of alikes in twenty is told apart by chance; this is not one of them
     chosen = {"equal": (0, ()), "ignoring": (10, IGNORED), "alike": (30, ())}
     return {
-        label: score([table(labels, patients, first + s, ignored) for s in range(3)], draws)
+        label: score([table(labels, patients, first + s, ignored) for s in range(4)], draws)
         for label, (first, ignored) in chosen.items()
     }
 

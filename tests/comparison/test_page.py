@@ -94,7 +94,8 @@ def results():
             "findings": {name: {"positives": 7} for name in FINDINGS},
         },
         "design": {
-            "baseline": "equal", "weighters": list(weighters), "seeds": [0, 1, 2], "folds": None,
+            "baseline": "equal", "margin": 0.005,
+            "weighters": list(weighters), "seeds": [0, 1, 2], "folds": None,
             "interim_analyses": [{}], "metrics": NAMES, "rarest_tertile": ["Mass"], "tuning": [],
             "learning_rates": {"equal": 0.00025}, "settings": {"backbone": HOSTILE},
         },

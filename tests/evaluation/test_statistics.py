@@ -113,9 +113,7 @@ def test_seeds_needed_have_the_power_at_the_margin():
             for mean, variance in zip(
                 seed_means + chance.normal(0, 1e-3, REPETITIONS), variances, strict=True
             )
-            for low, high in [
-                Difference(mean, seeds, variance, 1e-6, patients=patients).interval()
-            ]
+            for low, high in [Difference(mean, seeds, variance, 1e-6, patients=patients).interval()]
         ]
         assert bool(np.mean(found) > POWER - 0.02) is enough
     assert one.seeds_needed(0) is None
@@ -137,7 +135,7 @@ def test_a_collapsed_seed_is_outlying_and_an_ordinary_one_is_not():
     assert not np.concatenate(outlying(arms, 0.005)).any()
     arms[0][1] = arms[2][0] = 0.5  # two of them: neither hides the other
     marks = outlying(arms, 0.005)
-    assert [place for place in zip(*np.nonzero(np.stack(marks)), strict=True)] == [(0, 1), (2, 0)]
+    assert np.argwhere(np.stack(marks)).tolist() == [[0, 1], [2, 0]]
     assert not np.concatenate(outlying([np.array([0.8, 0.8, 0.803])] * 2, 0.005)).any()
     assert outlying([np.array([0.8, 0.8, 0.7]), np.full(3, 0.8)], 0.005)[0].tolist()[2]
 
@@ -169,7 +167,7 @@ def test_true_null_hypotheses_are_seldom_rejected(seeds, patients, by_seed, shar
         found += not low <= 0 <= high
         # a true difference as large as the margin: the whole 90 % interval is within it
         low, high = one.interval(2 * LEVEL)
-        equivalent += -8 < low and high < 0
+        equivalent += low > -8 and high < 0
     assert 0.02 < found / REPETITIONS <= 0.055
     assert 0.02 < equivalent / REPETITIONS <= 0.055
 
