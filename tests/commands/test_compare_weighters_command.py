@@ -342,7 +342,7 @@ def test_damaged_results_are_computed_anew(small, deepchest, tmp_path, name):
 def test_a_fold_that_cannot_be_trained_on_is_refused_at_the_start(deepchest, shards, tmp_path):
     outcome = run(deepchest, shards, tmp_path / "c", "--folds", 2, "--batch-size", 500)
     assert outcome.code == 2
-    assert "Fold 1 of 2: --batch-size 500" in outcome.err
+    assert "Seed 0, fold 1 of 2: --batch-size 500" in outcome.err
     assert not (tmp_path / "c").exists()
 
 
@@ -451,7 +451,10 @@ def test_folds_score_every_radiograph_once(deepchest, shards, tmp_path):
     results = results_in(tmp_path / "c")
     assert results["data"]["test_images"] == len(dataset.labels)
     assert results["design"]["seeds"] == [7]
-    assert "scored by as many models as there are folds" in (tmp_path / "c/report.html").read_text()
+    assert (
+        "a positive and a negative image of the same fold"
+        in (tmp_path / "c/report.html").read_text()
+    )
 
 
 def test_rates_are_chosen_on_validation_from_one_grid(deepchest, shards, tmp_path):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from deepchest_cli.evaluation.bootstrap import Resampling, resampled
-from deepchest_cli.evaluation.metrics import OF_POSITIVES, Floats, per_finding
+from deepchest_cli.evaluation.metrics import OF_POSITIVES, Floats
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.statistics import (
     LEVEL,
@@ -44,8 +44,9 @@ class Scores:
 
 def score(seeds: Sequence[Predictions], resampling: Resampling) -> Scores:
     """Return the metrics of the predictions of each seed, all on the same images."""
+    sample = resampling.sample
     return Scores(
-        {m: np.stack([per_finding(m, table) for table in seeds]) for m in METRICS},
+        {m: np.stack([resampled(m, table, sample)[0] for table in seeds]) for m in METRICS},
         {m: np.stack([resampled(m, table, resampling) for table in seeds]) for m in METRICS},
         _patient_counts(seeds[0]),
     )

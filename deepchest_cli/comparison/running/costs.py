@@ -243,7 +243,8 @@ def load_or_measure_costs(comparison: TrainedComparison) -> Costs:
         costs: Costs = kept["costs"]
         if kept["measured"] == wanted:
             return costs
-    view = dataset if config.folds is None else dataset.folded(0, config.folds)
+    folds = config.folds
+    view = dataset if folds is None else dataset.folded(0, folds, config.first_seed)
     costs = measure_costs(config, arms, view)
     write_json(path, {"measured": wanted, "costs": costs})
     return costs
