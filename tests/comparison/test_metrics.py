@@ -165,3 +165,24 @@ def test_mean_ranks_share_ties_and_leave_undefined_findings_out():
         {"x": of_aurocs([0.9, 0.5, np.nan]), "y": of_aurocs([0.8, 0.5, 0.9])},
     )
     assert found == {"x": pytest.approx(1.25), "y": pytest.approx(1.75)}
+
+
+def folds_of(seed, fold):
+    """Return predictions of two findings, the second one only ever positive in the first fold."""
+    chance = np.random.default_rng(seed)
+    labels = np.zeros((len(fold), 2), np.uint8)
+    labels[:, 0] = np.arange(len(fold)) % 2
+    labels[:, 1] = fold == 1
+    scores = chance.random(labels.shape)
+    return Predictions(("a", "b"), scores, labels, np.ones_like(labels), np.arange(len(fold)), fold)
+
+
+def test_a_finding_without_a_pair_in_any_fold_is_not_measured_and_the_others_are():
+    fold = np.repeat([1, 2], 30)
+    draws = resample_patients(np.arange(60), 100, 0)
+    equal, other = (score([folds_of(first + s, fold) for s in range(3)], draws) for first in (0, 5))
+    row = finding_differences(other, equal, ("a", "b"))
+    assert (row["b"]["auroc"]["p"], row["b"]["auroc"]["verdict"]) == (None, "not measured")
+    assert row["a"]["auroc"]["p"] is not None
+    whole = differences({"other": other}, equal, summary_metrics(np.array([0])))["other"]
+    assert whole["macro_auroc"]["estimate"] == pytest.approx(row["a"]["auroc"]["estimate"])

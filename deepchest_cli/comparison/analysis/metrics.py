@@ -14,7 +14,7 @@ from deepchest_cli.evaluation.bootstrap import (
     rarer_class_patients,
     resampled,
 )
-from deepchest_cli.evaluation.metrics import OF_POSITIVES, Floats, per_finding
+from deepchest_cli.evaluation.metrics import OF_POSITIVES, Floats
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.statistics import (
     LEVEL,
@@ -52,8 +52,9 @@ class Scores:
 
 def score(seeds: Sequence[Predictions], resampling: Resampling) -> Scores:
     """Return the metrics of the predictions of each seed, all on the same images."""
+    sample = resampling.sample
     return Scores(
-        {m: np.stack([per_finding(m, table) for table in seeds]) for m in METRICS},
+        {m: np.stack([resampled(m, table, sample)[0] for table in seeds]) for m in METRICS},
         {m: np.stack([resampled(m, table, resampling) for table in seeds]) for m in METRICS},
         _patient_counts(seeds[0]),
         _effective_patients(seeds[0]),

@@ -245,7 +245,8 @@ def load_or_measure_costs(comparison: TrainedComparison) -> Costs:
         device, *same = kept["measured"]
         if same == wanted[1:] and (device == wanted[0] or not comparison.newly_trained):
             return costs
-    view = dataset if config.folds is None else dataset.folded(0, config.folds)
+    folds = config.folds
+    view = dataset if folds is None else dataset.folded(0, folds, config.first_seed)
     costs = measure_costs(config, arms, view)
     write_json(path, {"measured": wanted, "costs": costs})
     return costs

@@ -127,7 +127,9 @@ class Job:
         values = (text.partition("=")[2] for text in self.config.weighter_option)
         paths = (*(Path(value).expanduser() for value in values), weights)
         files = [sha256_of(path) for path in paths if path.is_file()]
-        return sha256(to_json([changed, files, self.finding]).encode()).hexdigest()
+        # each seed has its own partition: runs of one partition for all seeds are not mixed in
+        partition = [] if self.fold is None else [[*self.fold, self.config.seed]]
+        return sha256(to_json([changed, files, self.finding, *partition]).encode()).hexdigest()
 
     @property
     def name(self) -> str:
@@ -146,7 +148,7 @@ class Job:
     def view(self, dataset: "RadiographDataset") -> "RadiographDataset":
         """Return the data set with the splits and the findings of this run."""
         if self.fold is not None:
-            dataset = dataset.folded(*self.fold)
+            dataset = dataset.folded(*self.fold, self.config.seed)
         return dataset if self.finding is None else dataset.only(self.finding)
 
 
