@@ -181,7 +181,7 @@ def test_a_finding_without_a_pair_in_any_fold_is_not_measured_and_the_others_are
     fold = np.repeat([1, 2], 30)
     draws = resample_patients(np.arange(60), 100, 0)
     equal, other = (score([folds_of(first + s, fold) for s in range(3)], draws) for first in (0, 5))
-    row = finding_differences(other, equal, ("a", "b"))
+    row = finding_differences(other, equal, ("a", "b"), MARGIN)
     assert (row["b"]["auroc"]["p"], row["b"]["auroc"]["verdict"]) == (None, "not measured")
     assert row["a"]["auroc"]["p"] is not None
     whole = differences({"other": other}, equal, summary_metrics(np.array([0])))["other"]
