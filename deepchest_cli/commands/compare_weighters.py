@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.user_cache import training_rates_file
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from deepchest_cli.comparison.running.run import RunRecord
 
 BAR_STEPS = 100  # of the progress bar, for each run
+WIDTH = 79  # of paragraphs, in characters
 
 
 def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
@@ -233,8 +235,11 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
     ]  # fmt: skip
     terminal.table(table_of(columns, _ranking(results), left="lrrrrrl"))
     terminal.line("")
-    rows = [[claim["claim"], claim["verdict"], claim["result"]] for claim in results["claims"]]
-    terminal.table(table_of(["claim of the paper", "verdict", "result"], rows, left="lll"))
+    terminal.line("Claims of the paper's abstract")
+    for claim in results["claims"]:
+        terminal.line(f"{claim['name']}: {claim['verdict']}")
+        for text in (f'"{claim["quote"]}"', claim["result"]):
+            terminal.line(fill(text, WIDTH, initial_indent="  ", subsequent_indent="  "))
     terminal.line("")
     for sentence in results["summary"]:
         terminal.line(sentence)

@@ -35,6 +35,11 @@ class WeighterInfo:
         return f"deepchest_cli.weighting.{folder}{self.name.replace('-', '_')}"
 
     @property
+    def published(self) -> bool:
+        """Whether a paper proposes the weighter as a method, not as a baseline."""
+        return not self.paper.startswith(("baseline", "ours"))
+
+    @property
     def factory(self) -> Callable[..., "Weighter"]:
         """What makes the weighter; imports torch."""
         made: Callable[..., Weighter] = getattr(import_module(self.module), self.factory_name)

@@ -113,11 +113,17 @@ def test_a_comparison_leaves_what_it_promises(folder):
     assert names == {
         "config.toml", "environment.json", "results.json", "report.html", "costs.json", "runs",
         "metrics.csv", "differences.csv", "finding-metrics.csv", "finding-differences.csv",
-        "costs.csv", "weights.csv", "differences.png", "findings.png", "cost.png", "weights.png",
+        "costs.csv", "claims.csv", "weights.csv", "differences.png", "findings.png", "cost.png",
+        "weights.png",
     }  # fmt: skip
     results = results_in(folder)
     assert list(results["weighters"]) == ARMS.split(",")
-    assert len(results["claims"]) == 5
+    # its runs have one epoch, in which all weights are 1
+    assert [claim["verdict"] for claim in results["claims"]] == ["not measured"] * 5
+    moved = "weights had not moved before the best epoch of any run of deepchest, so that it was"
+    assert f"{moved} equal weighting." in results["claims"][0]["result"]
+    rows = rows_of(folder / "claims.csv")
+    assert {row["subject"] for row in rows if row["claim"] == "accuracy"} == {"uncertainty"}
     row = results["weighters"]["deepchest"]["differences"]["macro_auroc"]
     assert row["low"] <= row["estimate"] <= row["high"]
     by_seed = [results["weighters"][n]["metrics"]["macro_auroc"] for n in ("deepchest", "equal")]

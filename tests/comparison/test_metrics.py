@@ -184,5 +184,5 @@ def test_a_finding_without_a_pair_in_any_fold_is_not_measured_and_the_others_are
     row = finding_differences(other, equal, ("a", "b"), MARGIN)
     assert (row["b"]["auroc"]["p"], row["b"]["auroc"]["verdict"]) == (None, "not measured")
     assert row["a"]["auroc"]["p"] is not None
-    whole = differences({"other": other}, equal, summary_metrics(np.array([0])))["other"]
+    whole = differences({"other": other}, equal, METRICS, MARGIN, {})["other"]
     assert whole["macro_auroc"]["estimate"] == pytest.approx(row["a"]["auroc"]["estimate"])

@@ -58,6 +58,15 @@ DIVERGED = {
 }  # fmt: skip
 
 
+def claim_row(subject, tested=True):
+    verdict, reason = ("does not hold", None) if tested else ("not measured", HOSTILE)
+    low, high = (0.5, 1.5) if tested else (None, None)
+    return {
+        "subject": subject, "estimate": 1.0, "low": low, "high": high, "largest": None,
+        "p_holds": 0.9, "p_fails": 0.001, "verdict": verdict, "reason": reason,
+    }  # fmt: skip
+
+
 def cost(ratio):
     return {
         "ratio": ratio, "ratio_low": ratio - 0.25, "ratio_high": ratio + 0.25,
@@ -79,8 +88,11 @@ def results():
         "deepchest": "0.2.0", "summary": [HOSTILE], "weighters": weighters,
         "single_task_unfinished": [],
         "claims": [{
-            "claim": "It is fast.", "result": HOSTILE, "low": 0.5, "high": 1.5,
-            "verdict": "does not hold",
+            "name": "speed", "quote": "fast", "claim": "It is fast.", "result": HOSTILE,
+            "verdict": "does not hold", "readings": [{
+                "reading": "3 times as fast", "holds_above": 3.0, "fails_below": 3.0,
+                "verdict": "does not hold", "rows": [claim_row(HOSTILE), claim_row("mgda", False)],
+            }],
         }],
         "costs": {"equal": cost(1.0), "best": cost(2.0)},
         "shared_starts": [{
@@ -111,7 +123,7 @@ def rows_below(page, heading):
 def test_no_name_path_or_error_breaks_the_page(results):
     page = report_page(results, {}, f'{{"host": "{HOSTILE}"}}')
     assert "<script" not in page
-    assert page.count("&lt;script&gt;alert(") == 7
+    assert page.count("&lt;script&gt;alert(") == 9
     assert "http" not in page
 
 
@@ -131,9 +143,12 @@ def test_the_ranking_begins_with_the_best_and_ends_with_those_without_results(re
 
 def test_claims_costs_runs_and_design_are_shown(results):
     page = report_page(results, {}, "")
-    assert rows_below(page, "Claims of the DeepChest paper")[1][2:] == [
-        "0.5000 to 1.5000", "does not hold"
+    assert rows_below(page, "Claims of the DeepChest paper")[1] == [
+        "“fast”", HOSTILE, "does not hold"
     ]  # fmt: skip
+    details = page.split("The claims row by row")[1].split("</details>")[0]
+    assert "<td>1.0000</td><td>0.5000 to 1.5000</td><td>&gt; 3</td><td>–</td>" in details
+    assert "not measured" in details
     assert 'class="does-not-hold"' in page
     costs = rows_below(page, "Computational cost")
     assert costs[1][1:5] == ["1.000 (0.750 to 1.250)", "1234", "1.50 GB", "1,120 B"]

@@ -1,193 +1,248 @@
-"""The five claims of the paper (Mohamed et al. 2025), with what the comparison measured of each."""
+"""The five claims of the paper's abstract (Mohamed et al. 2025), and what was measured of each."""
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.metrics import MACRO_ACCURACY, MACRO_AUROC, Scores
+from deepchest_cli.comparison.analysis.evidence import COMBINED, DEEPCHEST, Evidence
+from deepchest_cli.comparison.analysis.judging import (
+    DOES_NOT_HOLD,
+    HOLDS,
+    Measured,
+    Reading,
+    Row,
+    judge,
+    over_all,
+)
+from deepchest_cli.comparison.analysis.metrics import MACRO_ACCURACY, MACRO_AUROC, paired
 from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.statistics import (
-    BETTER,
-    INCONCLUSIVE,
-    NOT_MEASURED,
-    WORSE,
-    difference,
-    half_width,
-)
+from deepchest_cli.evaluation.statistics import INCONCLUSIVE, NOT_MEASURED, difference
+from deepchest_cli.reporting.numbers import signed
 
-HOLDS, DOES_NOT_HOLD = "holds", "does not hold"
-DEEPCHEST, COMBINED = "deepchest", "deepchest+"
-# of the paper: a gain of 7 points, and a third of the time
-CLAIMED_GAIN, CLAIMED_SPEEDUP = 0.07, 3.0
+CLAIMED_POINTS, CLAIMED_RATIO, CLAIMED_SPEEDUP = 0.07, 1.07, 3.0
 # Relative difference below which two peaks of memory are equal. The peak of a process includes
 # libraries, data and memory that the allocator keeps, and so varies more than that of GPU tensors.
 SAME_GPU_MEMORY, SAME_PROCESS_MEMORY = 0.01, 0.1
 
-Costs = Mapping[str, Mapping[str, Any]]
-# each claim, and the runs without which it is not measured
-CLAIMS = {
-    "accuracy": (
-        "DeepChest's accuracy is 7 points above that of other multi-task methods.",
-        "deepchest and other methods",
-    ),
-    "speed": (
-        "DeepChest trains three times as fast as gradient-based weighting.",
-        "deepchest and a gradient-based weighter",
-    ),
-    "memory": (
-        "DeepChest needs less memory than gradient-based weighting.",
-        "deepchest and a gradient-based weighter",
-    ),
-    "losses": ("DeepChest lowers the loss of every task.", "deepchest and equal"),
-    "improvement": (
-        "DeepChest on top of another method improves it.",
-        "a method X and deepchest+X",
-    ),
-}
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found of a claim."""
+
+    verdict: str
+    result: str
+    readings: Sequence[Reading] = ()
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What was measured of a claim, with its interval where there is one."""
+class Claim:
+    """A claim of the paper's abstract."""
 
-    result: str
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    verdict: str = INCONCLUSIVE
-
-
-def claims(
-    scores: Mapping[str, Scores],
-    losses: Mapping[str, Mapping[str, Any]] | None,
-    costs: Costs,
-    gradient_arms: Sequence[str],
-    gradient_level: str,
-) -> list[dict[str, Any]]:
-    """Return the claims with the measured result, its interval and the verdict.
-
-    losses: DeepChest's differences in loss to equal weighting by finding, corrected over the
-    findings. gradient_arms: the arms that need task gradients, taken at `gradient_level`.
-    """
-    level = f"gradients at the {gradient_level}"
-    if gradient_level != "parameters":
-        level += ", not at the parameters as in the paper"
-    measured = {
-        "accuracy": _accuracy(scores),
-        "speed": _speed(costs, gradient_arms, level),
-        "memory": _memory(costs, gradient_arms, level),
-        "losses": None if losses is None else _losses(losses),
-        "improvement": _improvement(scores),
-    }
-    rows = []
-    for name, (text, needed) in CLAIMS.items():
-        missing = Measurement(f"needs finished runs of {needed}", verdict=NOT_MEASURED)
-        rows.append({"name": name, "claim": text, **asdict(measured[name] or missing)})
-    return rows
+    quote: str  # the abstract's own words
+    claim: str  # what is judged
+    needs: str  # runs without which it is not measured
+    judge: Callable[[Evidence], Outcome | None]
 
 
-def _at_least(threshold: float, low: float | None, high: float | None) -> str:
-    """Return the verdict on the claim that a value with this interval reaches the threshold."""
-    if low is None or high is None:
-        return INCONCLUSIVE
-    return HOLDS if low >= threshold else DOES_NOT_HOLD if high < threshold else INCONCLUSIVE
+def claims(evidence: Evidence) -> list[dict[str, Any]]:
+    """Return each claim with the paper's words, its readings row by row, and the verdict."""
+    found = []
+    for name, claim in CLAIMS.items():
+        missing = Outcome(NOT_MEASURED, f"Not measured: it needs finished runs of {claim.needs}.")
+        outcome = asdict(claim.judge(evidence) or missing)
+        found.append({"name": name, "quote": claim.quote, "claim": claim.claim, **outcome})
+    return found
 
 
-def _accuracy(scores: Mapping[str, Scores]) -> Measurement | None:
-    others = [label for label in scores if label != BASELINE and not label.startswith(DEEPCHEST)]
-    if DEEPCHEST not in scores or not others:
+def _accuracy(evidence: Evidence) -> Outcome | None:
+    scores = evidence.scores
+    rivals = [arm.label for arm in evidence.rivals if arm.label in scores]
+    if DEEPCHEST not in scores or not rivals:
         return None
-    by_seed, by_replicate = MACRO_ACCURACY.of(scores[DEEPCHEST])
-    samples = [MACRO_ACCURACY.of(scores[label]) for label in others]
-    gain = difference(
-        by_seed - np.mean([seeds for seeds, _ in samples], axis=0),
-        by_replicate - np.mean([replicates for _, replicates in samples], axis=0),
+    own, patients = (
+        MACRO_ACCURACY.of(scores[DEEPCHEST]),
+        MACRO_ACCURACY.patients(scores[DEEPCHEST]),
     )
-    low, high = gain.interval() or (None, None)
-    result = (
-        f"{100 * gain.estimate:+.2f} points relative to the mean of {', '.join(others)}, over all "
-        "findings"
+    points, ratios = [], []
+    for label in rivals:
+        other = MACRO_ACCURACY.of(scores[label])
+        accuracy = float(other[0].mean())
+        why = evidence.excluded(DEEPCHEST, label)
+        points.append(Measured(label, paired(own, other, patients), why, 1 - accuracy))
+        with np.errstate(divide="ignore", invalid="ignore"):  # an accuracy of 0 has no ratio
+            mine, theirs = ((np.log(values), np.log(drawn)) for values, drawn in (own, other))
+        ratio = paired(mine, theirs, patients)
+        ratios.append(Measured(label, ratio, why, 1 / accuracy if accuracy else None))
+    readings = (
+        judge("more accurate at all", points, 0),
+        judge("7 points more accurate", points, CLAIMED_POINTS),
+        judge("1.07 times as accurate", ratios, math.log(CLAIMED_RATIO), scale=math.exp),
     )
-    return Measurement(result, gain.estimate, low, high, _at_least(CLAIMED_GAIN, low, high))
+    # the abstract does not say which of the two sizes it means: the claim fails where both do
+    sizes = [reading.verdict for reading in readings[1:]]
+    verdict = sizes[0] if sizes[0] == sizes[1] else HOLDS if HOLDS in sizes else INCONCLUSIVE
+    if verdict == NOT_MEASURED:
+        return Outcome(verdict, readings[0].not_measured, readings)
+    result = _best_rival(float(own[0].mean()), *readings) + " Against each of them: "
+    result += "; ".join(f"{reading.reading}: {reading.verdict}" for reading in readings)
+    result += f".{readings[0].untested}{evidence.unfinished}{evidence.partly_unmoved}"
+    return Outcome(verdict, result, readings)
 
 
-def _speed(costs: Costs, gradient_arms: Sequence[str], level: str) -> Measurement | None:
-    rivals = [label for label in gradient_arms if label in costs]
+def _best_rival(accuracy: float, superiority: Reading, points: Reading, ratios: Reading) -> str:
+    """Return DeepChest's accuracy relative to that of the rival with the highest, as sentences."""
+    compared = min(superiority.counted, key=lambda row: row.estimate)
+    ratio = next(row for row in ratios.rows if row.subject == compared.subject)
+    largest = 100 * (compared.largest or 0)
+    reach = ", fewer than claimed" if largest < 100 * points.holds_above else ""
+    return (
+        f"Accuracy {accuracy:.3f}, against {accuracy - compared.estimate:.3f} of "
+        f"{compared.subject}, on these test data the best of "
+        f"{count_of(len(superiority.counted), 'published method')}: "
+        f"{100 * compared.estimate:+.2f} points{compared.within(2, 100)}, {ratio.estimate:.3f} "
+        f"times{ratio.within()}. At most {largest:+.1f} points were possible{reach}."
+    )
+
+
+def _speed(evidence: Evidence) -> Outcome | None:
+    costs, rivals = evidence.costs, evidence.gradient_rivals
     if DEEPCHEST not in costs or not rivals:
         return None
-    ratio, low, high = _mean_ratio(costs, rivals, "step_seconds_by_round")
-    result = f"a step of {', '.join(rivals)} takes {ratio:.2f} times as long ({level})"
-    return Measurement(result, ratio, low, high, _at_least(CLAIMED_SPEEDUP, low, high))
+    own, measured = np.log(costs[DEEPCHEST]["step_seconds_by_round"]), []
+    for label in rivals:
+        slower = np.log(costs[label]["step_seconds_by_round"]) - own
+        # rounds take the place of seeds, and there are no patients
+        one = difference(slower, np.zeros((len(slower), 2)))
+        measured.append(Measured(label, one, evidence.cost_excluded))
+    reading = judge(
+        "3 times as fast", measured, math.log(CLAIMED_SPEEDUP), scale=math.exp, unit="round"
+    )
+    times = ", ".join(f"{r.subject} {r.estimate:.2f}{r.within(2)}" for r in reading.rows)
+    result = f"A step takes this many times as long as one of deepchest: {times}."
+    return Outcome(reading.verdict, f"{reading.not_measured} {result}".strip(), [reading])
 
 
-def _memory(costs: Costs, gradient_arms: Sequence[str], level: str) -> Measurement | None:
-    measured = [label for label, cost in costs.items() if cost["peak_memory_by_round"]]
-    rivals = [label for label in gradient_arms if label in measured]
-    if DEEPCHEST not in measured or not rivals:
+def _memory(evidence: Evidence) -> Outcome | None:
+    peaks = {n: np.array(c["peak_memory_by_round"], float) for n, c in evidence.costs.items()}
+    rivals = [label for label in evidence.gradient_rivals if len(peaks[label])]
+    if not rivals or not len(peaks.get(DEEPCHEST, ())):
         return None
-    ratio, low, high = _mean_ratio(costs, rivals, "peak_memory_by_round")
-    process = costs[DEEPCHEST]["device"] == "cpu"
-    result = (
-        f"the peak memory of {'the process' if process else 'tensors'} is {ratio:.3f} times as "
-        f"high with {', '.join(rivals)} ({level})"
-    )
-    verdict = _at_least(1 + (SAME_PROCESS_MEMORY if process else SAME_GPU_MEMORY), low, high)
-    if process and verdict == DOES_NOT_HOLD:  # its peak says too little
-        verdict = INCONCLUSIVE
-    return Measurement(result, ratio, low, high, verdict)
+    process = evidence.costs[DEEPCHEST]["device"] == "cpu"
+    bound = 1 + (SAME_PROCESS_MEMORY if process else SAME_GPU_MEMORY)
+    why, rows = evidence.cost_excluded, []
+    for label in rivals:
+        ratios = peaks[label] / peaks[DEEPCHEST]
+        low, high = float(ratios.min()), float(ratios.max())  # counted bytes, no sample: no test
+        verdict = HOLDS if low > bound else DOES_NOT_HOLD if high < bound else INCONCLUSIVE
+        if process and verdict == DOES_NOT_HOLD:  # its peak says too little
+            verdict = INCONCLUSIVE
+        verdict = NOT_MEASURED if why else verdict
+        mean = float(np.exp(np.log(ratios).mean()))
+        rows.append(Row(label, mean, low, high, None, None, None, verdict, why))
+    verdict = over_all([row.verdict for row in rows])
+    reading = Reading("less memory", bound, bound, verdict, tuple(rows))
+    ratios = ", ".join(f"{r.subject} {r.estimate:.3f}" for r in rows)
+    of = "the process" if process else "tensors"
+    result = f"The peak memory of {of} is this many times that with deepchest: {ratios}."
+    return Outcome(verdict, f"{reading.not_measured} {result}".strip(), [reading])
 
 
-def _mean_ratio(costs: Costs, rivals: Sequence[str], key: str) -> tuple[float, float, float]:
-    """Return the geometric mean of the rivals' cost relative to DeepChest's, with its interval."""
-    own = costs[DEEPCHEST][key]
-    logs = [
-        statistics.mean(math.log(costs[rival][key][i] / own[i]) for rival in rivals)
-        for i in range(len(own))
+def _losses(evidence: Evidence) -> Outcome | None:
+    scores = evidence.scores
+    if DEEPCHEST not in scores or BASELINE not in scores:
+        return None
+    why = evidence.excluded(DEEPCHEST, BASELINE)
+    # equal weighting first: positive is a reduction
+    equal, deepchest = scores[BASELINE], scores[DEEPCHEST]
+    patients = equal.effective["loss"]
+    measured = [
+        Measured(
+            finding,
+            paired(equal.of_finding("loss", i), deepchest.of_finding("loss", i), patients[i]),
+            why,
+        )
+        for i, finding in enumerate(evidence.findings)
     ]
-    mean, half = statistics.mean(logs), half_width(logs)
-    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
-
-
-def _losses(losses: Mapping[str, Mapping[str, Any]]) -> Measurement:
-    defined = {name: row for name, row in losses.items() if math.isfinite(row["estimate"])}
-    lower = [name for name, row in defined.items() if row["estimate"] < 0]
-    better = [name for name, row in defined.items() if row["verdict"] == BETTER]
-    worse = [name for name, row in defined.items() if row["verdict"] == WORSE]
+    reading = judge("a lower loss", measured, 0)
+    if reading.verdict == NOT_MEASURED:
+        return Outcome(NOT_MEASURED, reading.not_measured, [reading])
+    rows = reading.counted
+    higher = [row.subject for row in rows if row.verdict == DOES_NOT_HOLD]
     result = (
-        f"relative to equal weighting lower in {len(lower)} of {count_of(len(defined), 'finding')} "
-        f"({len(better)} significant after Holm correction), significantly higher in {len(worse)}"
+        f"Relative to equal weighting the loss is lower in {sum(r.estimate > 0 for r in rows)} of "
+        f"{count_of(len(rows), 'finding')} (significantly in "
+        f"{sum(r.verdict == HOLDS for r in rows)}, each tested alone), and significantly higher in "
+        f"{len(higher)} after Holm correction"
     )
-    result += f" ({', '.join(worse)})" if worse else ""
-    verdict = INCONCLUSIVE
-    if worse:
-        verdict = DOES_NOT_HOLD
-    elif defined and len(better) == len(defined):
-        verdict = HOLDS
-    return Measurement(result, verdict=verdict)
+    result += f" ({', '.join(higher)})." if higher else "."
+    result += reading.untested + evidence.partly_unmoved
+    return Outcome(reading.verdict, result, [reading])
 
 
-def _improvement(scores: Mapping[str, Scores]) -> Measurement | None:
-    pairs = [
-        (MACRO_AUROC.of(scores[label]), MACRO_AUROC.of(scores[label.removeprefix(COMBINED)]), label)
-        for label in scores
-        if label.startswith(COMBINED) and label.removeprefix(COMBINED) in scores
-    ]
+def _improvement(evidence: Evidence) -> Outcome | None:
+    scores = evidence.scores
+    methods = [arm.label for arm in evidence.rivals if arm.label in scores]
+    pairs = [(COMBINED + method, method) for method in methods if COMBINED + method in scores]
     if not pairs:
         return None
-    gain = difference(
-        np.mean([top[0] - below[0] for top, below, _ in pairs], axis=0),
-        np.mean([top[1] - below[1] for top, below, _ in pairs], axis=0),
+    measured = []
+    for top, method in pairs:
+        why = evidence.excluded(top, method)
+        above, below = MACRO_AUROC.of(scores[top]), MACRO_AUROC.of(scores[method])
+        gain = paired(above, below, MACRO_AUROC.patients(scores[method]))
+        measured.append(Measured(top, gain, why))
+    reading = judge("a higher macro AUROC", measured, 0, fails_below=evidence.margin)
+    if reading.verdict == NOT_MEASURED:
+        return Outcome(NOT_MEASURED, reading.not_measured, [reading])
+    result = f"Macro AUROC relative to the method alone, by a margin of {evidence.margin:g}: " + (
+        "; ".join(
+            f"{row.subject} {signed(row.estimate, 4)}{row.within(4)}, {row.verdict}"
+            + (" by less than the margin" if _is_small(row, evidence.margin) else "")
+            for row in reading.rows
+        )
     )
-    low, high = gain.interval() or (None, None)
-    result = "macro AUROC " + ", ".join(
-        f"{np.mean(top[0] - below[0]):+.4f} ({label})" for top, below, label in pairs
-    )
-    verdict = INCONCLUSIVE
-    if low is not None and high is not None:
-        verdict = HOLDS if low > 0 else DOES_NOT_HOLD if high <= 0 else INCONCLUSIVE
-    return Measurement(result, gain.estimate, low, high, verdict)
+    if {HOLDS, DOES_NOT_HOLD} <= {row.verdict for row in reading.rows}:
+        result += ". Mixed: some methods are improved, others are not"
+    return Outcome(reading.verdict, f"{result}.{reading.untested}{evidence.unfinished}", [reading])
+
+
+def _is_small(row: Row, margin: float) -> bool:
+    return row.verdict == HOLDS and row.high is not None and row.high < margin
+
+
+CLAIMS = {
+    "accuracy": Claim(
+        "outperforms state-of-the-art MTL methods by 7% in overall accuracy",
+        "DeepChest's accuracy is 7 points above, or 1.07 times, that of every published method.",
+        "deepchest and a published method of others",
+        _accuracy,
+    ),
+    "speed": Claim(
+        "achieving a threefold increase in training speed",
+        "A training step of DeepChest takes a third of the time of every gradient-based method.",
+        "deepchest and a gradient-based method",
+        _speed,
+    ),
+    "memory": Claim(
+        "significantly reducing memory usage",
+        "DeepChest needs less memory than every gradient-based method.",
+        "deepchest and a gradient-based method, on a system that counts memory",
+        _memory,
+    ),
+    "losses": Claim(
+        "yields substantial reductions in individual task losses",
+        "DeepChest lowers the loss of every finding, relative to equal weighting.",
+        "deepchest and equal",
+        _losses,
+    ),
+    "improvement": Claim(
+        "can be easily applied to improve various state-of-the-art methods",
+        "DeepChest on top of a published method improves it, whichever it is.",
+        "a published method X and deepchest+X",
+        _improvement,
+    ),
+}

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli import __version__
-from deepchest_cli.comparison.analysis.claims import DEEPCHEST, claims
+from deepchest_cli.comparison.analysis.claims import claims
+from deepchest_cli.comparison.analysis.evidence import Evidence
 from deepchest_cli.comparison.analysis.metrics import (
     MACRO_AUROC,
     Scores,
@@ -65,7 +66,6 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
             label: finding_differences(one, baseline, findings, config.margin)
             for label, one in others.items()
         }
-    losses = by_finding.get(DEEPCHEST)
     ranks = mean_ranks(scores)
     return {
         "deepchest": __version__,
@@ -90,11 +90,18 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
             if record.status != "finished"
         ],
         "claims": claims(
-            scores=scores,
-            losses=losses and {finding: rows["loss"] for finding, rows in losses.items()},
-            costs=costs,
-            gradient_arms=[arm.label for arm in comparison.arms if arm.needs_gradients],
-            gradient_level=config.gradient_level,
+            Evidence(
+                arms=comparison.arms,
+                scores=scores,
+                best_epochs={
+                    arm.label: [record.best_epoch for _, record in comparison.runs_of(arm)]
+                    for arm in comparison.finished_arms
+                },
+                findings=findings,
+                costs=costs,
+                gradient_level=config.gradient_level,
+                margin=config.margin,
+            )
         ),
         "costs": costs,
     }

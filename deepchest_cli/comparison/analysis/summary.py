@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepchest_cli.comparison.analysis.claims import DEEPCHEST, DOES_NOT_HOLD, HOLDS
+from deepchest_cli.comparison.analysis.evidence import DEEPCHEST
+from deepchest_cli.comparison.analysis.judging import DOES_NOT_HOLD, HOLDS
 from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.statistics import (

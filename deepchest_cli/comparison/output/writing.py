@@ -135,6 +135,12 @@ def _tables(results: dict[str, Any]) -> dict[str, str]:
         ],
         "finding-metrics.csv": _finding_rows(results, "finding_metrics"),
         "finding-differences.csv": _finding_rows(results, "finding_differences"),
+        "claims.csv": [
+            {"claim": claim["name"], **_without(reading, "verdict", "rows"), **row}
+            for claim in results["claims"]
+            for reading in claim["readings"]
+            for row in reading["rows"]
+        ],
         "costs.csv": [
             {"weighter": label, **_without(cost, "step_seconds_by_round", "peak_memory_by_round")}
             for label, cost in results["costs"].items()
