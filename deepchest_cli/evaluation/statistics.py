@@ -46,6 +46,8 @@ MIN_PATIENTS = 10
 OUTLYING = 8.0
 SMALLEST_P = 1e-50  # quantiles further out are not exact
 
+SAME = "it is the same in every seed and for every patient"  # a reason for no test
+
 BETTER, EQUIVALENT, WORSE = "better", "equivalent", "worse"
 INCONCLUSIVE, NOT_MEASURED = "inconclusive", "not measured"
 
@@ -173,8 +175,7 @@ def difference(by_seed: Floats, by_replicate: Floats, patients: float = math.inf
     inflation = 1.0 if math.isinf(patients) else patients / (patients - 1)
     common = max(float(shared - interaction / seeds), 0.0) * inflation
     if own + common == 0:
-        same = "it is the same in every seed and for every patient"
-        return Difference(estimate, seeds, untested=same)
+        return Difference(estimate, seeds, untested=SAME)
     return Difference(
         estimate=estimate,
         seeds=seeds,

@@ -35,7 +35,7 @@ def _difference(entry: Mapping[str, Any]) -> Any:
 
 
 def forest_figure(results: Results) -> "Figure":
-    """Return each weighter's difference to the baseline with its interval."""
+    """Return each weighter's difference to the baseline: interval, margin and single seeds."""
     entries = compared(results)
     figure = new_figure(WIDTH, 1.1 + ROW * len(entries))
     axes = figure.add_subplot()
@@ -54,10 +54,7 @@ def forest_figure(results: Results) -> "Figure":
         axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=color, markersize=6)
     axes.set_yticks(range(len(entries)), list(map(shortened, entries)))
     axes.invert_yaxis()
-    axes.set_xlabel(
-        "difference in macro AUROC to equal weighting, simultaneous 95 % CI; gray: the margin; "
-        "ticks: single seeds"
-    )
+    axes.set_xlabel("difference in macro AUROC to equal weighting")
     hide_frame(axes)
     return figure
 
