@@ -113,7 +113,8 @@ def test_a_comparison_leaves_what_it_promises(folder):
     assert names == {
         "config.toml", "environment.json", "results.json", "report.html", "costs.json", "runs",
         "metrics.csv", "differences.csv", "finding-metrics.csv", "finding-differences.csv",
-        "costs.csv", "claims.csv", "weights.csv", "differences.png", "findings.png", "cost.png", "weights.png",
+        "costs.csv", "claims.csv", "weights.csv",
+        "differences.png", "findings.png", "cost.png", "weights.png",
     }  # fmt: skip
     results = results_in(folder)
     assert list(results["weighters"]) == ARMS.split(",")

@@ -118,14 +118,15 @@ def test_the_largest_possible_gain_is_that_to_an_accuracy_of_1():
 
 @pytest.mark.parametrize("name", ["accuracy", "losses"])
 @pytest.mark.parametrize(
-    ("seeds", "why"), [(1, "1 seed, and a test takes 3"), (2, "2 seeds, and a test takes 3")]
+    ("seeds", "why"),
+    [(1, "a test takes 3 seeds and there are 1"), (2, "a test takes 3 seeds and there are 2")],
 )
 def test_too_few_seeds_are_inconclusive_with_the_reason(name, seeds, why):
     arms = {"deepchest": scores(accuracy=0.99, losses=(0.2, 0.05), seeds=seeds)}
     arms |= dict.fromkeys(("equal", "dwa"), scores(seeds=seeds))
     claim = judged(name, arms, best_epochs={"deepchest": [2] * seeds})
     assert claim["verdict"] == "inconclusive"
-    assert f"({why})" in claim["result"]
+    assert f", because {why}." in claim["result"]
     assert {row["low"] for row in rows_of(claim).values()} == {None}
 
 
@@ -182,7 +183,7 @@ def test_a_rival_that_has_not_learned_is_passed_over_and_named():
     claim = judged("accuracy", arms)
     assert claim["verdict"] == "holds"
     assert "of dwa, on these test data the best of 1 published method" in claim["result"]
-    assert "Not tested: famo (the models of famo have not learned" in claim["result"]
+    assert "Not counted: famo, because the models of famo have not learned" in claim["result"]
 
 
 def test_a_rival_that_has_not_finished_is_named():
@@ -221,7 +222,7 @@ def test_two_rounds_of_steps_give_no_test():
     costs = {label: cost(1, wobble=(1, 1.1)) for label in ("deepchest", "upgrad")}
     claim = judged("speed", None, costs)
     assert claim["verdict"] == "inconclusive"
-    assert rows_of(claim)["upgrad"]["reason"] == "2 rounds, and a test takes 3"
+    assert rows_of(claim)["upgrad"]["reason"] == "a test takes 3 rounds and there are 2"
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def _improvement(evidence: Evidence) -> Outcome | None:
         "; ".join(
             f"{row.subject} {signed(row.estimate, 4)}{row.within(4)}, {row.verdict}"
             + (" by less than the margin" if _is_small(row, evidence.margin) else "")
-            for row in reading.rows
+            for row in reading.counted
         )
     )
     if {HOLDS, DOES_NOT_HOLD} <= {row.verdict for row in reading.rows}:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.statistics import (
     INCONCLUSIVE,
     LEVEL,
@@ -81,13 +80,16 @@ class Reading:
 
     @property
     def untested(self) -> str:
-        """Which rows have no test, and why, as a sentence; empty if all have one."""
-        reasons: dict[str, list[str]] = {}
+        """Which rows are not counted or have no test, and why, as sentences; empty if none."""
+        groups: dict[tuple[str, str], list[str]] = {}
         for row in self.rows:
             if row.reason:
-                reasons.setdefault(row.reason, []).append(row.subject)
-        texts = (f"{', '.join(subjects)} ({why})" for why, subjects in reasons.items())
-        return f" Not tested: {'; '.join(texts)}." if reasons else ""
+                missing = "Not counted" if row.verdict == NOT_MEASURED else "Not tested"
+                groups.setdefault((missing, row.reason), []).append(row.subject)
+        return "".join(
+            f" {missing}: {', '.join(subjects)}, because {why}."
+            for (missing, why), subjects in groups.items()
+        )
 
 
 def judge(
@@ -140,13 +142,13 @@ def _verdict(p_holds: float | None, p_fails: float | None) -> str:
 def _untested(one: Difference, unit: str) -> str | None:
     """Return why a difference has no test; None if it has one."""
     if not math.isfinite(one.estimate):
-        return "undefined"
+        return "it is undefined"
     if one.seeds < MIN_SEEDS:
-        return f"{count_of(one.seeds, unit)}, and a test takes {MIN_SEEDS}"
+        return f"a test takes {MIN_SEEDS} {unit}s and there are {one.seeds}"
     if one.standard_error is None:
-        return "undefined under resampled patients"
+        return "it is undefined under resampled patients"
     if one.standard_error == 0:  # an interval of zero width would claim too much
-        return f"the same in every {unit} to the last bit"
+        return f"it is the same in every {unit} to the last bit"
     return None
 
 
