@@ -21,11 +21,11 @@ from deepchest_cli.weighting import WEIGHTERS
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-# no batch norm, whose statistics are each process's own; no bf16, in which a sum depends on how it is
-# split up; and no AdamW, which divides a gradient by its size: where gradients cancel, the rounding
-# that is left of them would be as large as the step
+# no batch norm, whose statistics are each process's own; no bf16, in which a sum depends on how it
+# is split up; and no AdamW, which divides a gradient by its size: where gradients cancel, the
+# rounding that is left of them would be as large as the step
 PLAIN: dict[str, Any] = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "ema": 0.9}
-PLAIN |= {"optimizer": "sgd", "learning_rate": 0.1, "precision": "fp32"}
+PLAIN |= {"optimizer": "sgd", "learning_rate": 0.01, "precision": "fp32"}
 # one of each backward strategy, with micro-batches and without
 FEW = ("deepchest", "upgrad", "famo, micro-batches", "gradnorm, micro-batches")
 FEW += ("pcgrad, parameters",)

@@ -1,6 +1,5 @@
 """`deepchest compare-weighters`: a controlled comparison of weighters."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,14 @@ from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, find_data, flag_of, parse_assignment
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import GateError, UsageError
-from deepchest_cli.reporting.numbers import gigabytes, interval, number, p_value, signed
+from deepchest_cli.reporting.numbers import (
+    distinguished,
+    gigabytes,
+    interval,
+    number,
+    p_value,
+    signed,
+)
 from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
@@ -75,6 +81,7 @@ def _with_data(config: CompareConfig, terminal: Terminal) -> CompareConfig:
 def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any], Path]:
     from deepchest_cli.comparison.running.comparison import train_comparison
 
+    terminal.note(_plan(config))
     with terminal.progress("Training") as move:
         display = ComparisonDisplay(terminal, move)
         with train_comparison(
@@ -83,6 +90,17 @@ def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any],
             if not comparison.newly_trained:
                 terminal.note(f"{comparison.folder} has finished: nothing is left to train.")
             return _analyze(comparison, terminal), comparison.folder
+
+
+def _plan(config: CompareConfig) -> str:
+    """Return what decides, said before anything is trained."""
+    from deepchest_cli.comparison.running.jobs import parse_arms
+
+    others = len(parse_arms(config.weighters)) - 1
+    return (
+        f"Primary metric: macro AUROC, against equal, with a margin of {config.margin:g}; "
+        f"{count_of(config.seeds, 'seed')}, Holm correction over {count_of(others, 'weighter')}."
+    )
 
 
 def _analyze(comparison: "TrainedComparison", terminal: Terminal) -> dict[str, Any]:
@@ -132,6 +150,7 @@ def _extended(config: CompareConfig) -> CompareConfig:
     """Return the configuration with the weighters and seeds that it resumes, gates checked."""
     from deepchest_cli.comparison.running.folder import extended_config
     from deepchest_cli.comparison.running.jobs import parse_arms
+    from deepchest_cli.evaluation.statistics import MIN_SEEDS
 
     config = extended_config(config)
     labels = [arm.label for arm in parse_arms(config.weighters)]
@@ -141,20 +160,36 @@ def _extended(config: CompareConfig) -> CompareConfig:
                 f"--fail-if-inferior {label}: it is not among the weighters.",
                 f"Name one of {', '.join(labels)}; the margin is that of --margin.",
             )
+    if config.fail_if_inferior and config.seeds < MIN_SEEDS:
+        raise UsageError(
+            f"--fail-if-inferior needs an interval, and that takes {MIN_SEEDS} or more seeds. "
+            f"Found {config.seeds}.",
+            f"Give --seeds {MIN_SEEDS} or more.",
+        )
     return config
 
 
 def check_gates(results: dict[str, Any], config: CompareConfig) -> None:
-    """Raise `GateError` where a weighter of --fail-if-inferior is lower by more than --margin."""
+    """Raise `GateError` unless each weighter of --fail-if-inferior is shown to be non-inferior.
+
+    That is: the 95 % interval of its difference in macro AUROC to equal lies above minus the
+    margin (FDA 2016, Non-Inferiority Clinical Trials).
+    """
     missed, margin = [], config.margin
     for label in config.fail_if_inferior:
         rows = results["weighters"][label]["differences"]
-        estimate = rows["macro_auroc"]["estimate"] if rows else None
-        if estimate is not None and not math.isfinite(estimate):
-            estimate = None
-        if label != results["design"]["baseline"] and (estimate is None or estimate < -margin):
-            value = "undefined" if estimate is None else f"{estimate:+.4f}"
-            missed.append(f"{label} {value} relative to equal, allowed {-margin:+.4f}")
+        if label == results["design"]["baseline"]:
+            continue
+        row = rows["macro_auroc"] if rows else None
+        if row is None or row["single_low"] is None:
+            why = "it has not finished" if row is None else row["untested"]
+            missed.append(f"{label} was not tested: {why}")
+        elif not row["single_low"] > -margin:
+            low, bound = distinguished(row["single_low"], -margin, 4)
+            missed.append(
+                f"{label} {row['estimate']:+.4f} relative to equal, at worst {low} "
+                f"(95 % interval), allowed {bound}"
+            )
     if missed:
         raise GateError(f"The quality gate was not met (macro AUROC): {'; '.join(missed)}.")
 
@@ -194,9 +229,9 @@ class ComparisonDisplay:
 def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:
     """Print the ranking, the claims, the summary and the path of the report."""
     columns = [
-        "weighter", "macro AUROC", "SD across seeds", "difference to equal", "95 % interval",
-        "p (Holm)", "verdict", "macro AP", "worst finding", "rarest tertile", "mean rank",
-        "step time",
+        "weighter", "macro AUROC", "SD across seeds", "difference to equal",
+        "simultaneous 95 % interval", "p (Holm)", "verdict", "macro AP", "worst finding",
+        "rarest tertile", "mean rank", "step time",
     ]  # fmt: skip
     terminal.table(table_of(columns, _ranking(results), left="lrrrrrl"))
     terminal.line("")

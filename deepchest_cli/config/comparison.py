@@ -62,14 +62,19 @@ class CompareConfig(RunConfig):
     fail_if_inferior: Annotated[
         tuple[str, ...],
         Flag(
-            "Exit with code 3 if this weighter's macro AUROC is lower than that of equal by more "
-            "than --margin; may be repeated.",
+            "Exit with code 3 unless the interval of this weighter's macro AUROC shows that it is "
+            "lower than that of equal by less than --margin; may be repeated.",
             metavar="WEIGHTER",
         ),
     ] = ()
-    margin: Annotated[float, Flag("Margin of --fail-if-inferior, in macro AUROC.", minimum=0)] = (
-        0.005
-    )
+    margin: Annotated[
+        float,
+        Flag(
+            "Smallest difference in macro AUROC that matters: for the verdicts, the number of "
+            "seeds, and --fail-if-inferior.",
+            minimum=0,
+        ),
+    ] = 0.005
     cost_only: Annotated[
         bool, Flag("Measure the cost of a training step, without training.", panel="Cost")
     ] = False

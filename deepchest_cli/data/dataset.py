@@ -49,15 +49,18 @@ class RadiographDataset:
         """Return the rows of a split in stored order."""
         return np.flatnonzero(self.columns["split"] == split)
 
-    def folded(self, fold: int, folds: int) -> "RadiographDataset":
-        """Return the same images in the splits of a fold, counted from 0; its scheme says so."""
+    def folded(self, fold: int, folds: int, seed: int) -> "RadiographDataset":
+        """Return the same images in the splits of a fold, counted from 0; its scheme says so.
+
+        Each seed has a partition of the patients into folds of its own.
+        """
         within = self.columns["split"] != ""
         splits = np.full(len(within), "", dtype="<U10")
         settings = self.manifest["settings"]
         fraction = settings["validation_fraction"] or VALIDATION_FRACTION
         patients = self.columns["patient_id"][within]
-        splits[within] = fold_split(patients, self.labels[within], fold, folds, fraction)
-        scheme = {**settings, "split_scheme": f"fold {fold + 1} of {folds}"}
+        splits[within] = fold_split(patients, self.labels[within], fold, folds, fraction, seed)
+        scheme = {**settings, "split_scheme": f"fold {fold + 1} of {folds}, seed {seed}"}
         manifest, columns = {**self.manifest, "settings": scheme}, {**self.columns, "split": splits}
         return replace(self, manifest=manifest, columns=columns)
 

@@ -51,17 +51,20 @@ def random_split(
 
 
 def fold_split(
-    patient_ids: Ints, labels: Labels, fold: int, folds: int, validation_fraction: float
+    patient_ids: Ints, labels: Labels, fold: int, folds: int, validation_fraction: float, seed: int
 ) -> Names:
     """Return the split of each row (N,) in fold number `fold` of `folds`, counted from 0.
 
-    Each patient is tested in exactly one fold; folds are alike in their rare findings, and the
-    same whenever they are asked for.
+    Each patient is tested in exactly one fold, and folds are alike in their rare findings. Each
+    seed has a partition into folds of its own, the same whenever it is asked for.
     """
     patients, rows = np.unique(patient_ids, return_inverse=True)
     fold_of = np.empty(len(patients), dtype=np.int64)
-    fold_of[_by_rarest_finding(rows, len(patients), labels, 0)] = np.arange(len(patients)) % folds
-    return _with_validation(patient_ids, labels, fold_of[rows] == fold, validation_fraction, fold)
+    fold_of[_by_rarest_finding(rows, len(patients), labels, seed)] = (
+        np.arange(len(patients)) % folds
+    )
+    test, own_seed = fold_of[rows] == fold, seed * folds + fold  # validation patients of its own
+    return _with_validation(patient_ids, labels, test, validation_fraction, own_seed)
 
 
 def listed_split(

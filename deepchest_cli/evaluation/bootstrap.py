@@ -4,7 +4,7 @@ An image counts as often as its patient was drawn, so that all images of a patie
 together: in NIH's official test split a tenth of the patients holds more than half of the images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,11 @@ class Resampling:
     def patient_index(self, images: NDArray[np.int64]) -> PatientIndex:
         """Return the patients of some images, by their rows (n,)."""
         return PatientIndex(self.rows[images], self.counts.shape[1])
+
+    @property
+    def sample(self) -> "Resampling":
+        """The sample itself as the only replicate, with every patient once."""
+        return replace(self, counts=np.ones_like(self.counts[:1]))
 
     @cached_property
     def _weights(self) -> list[Floats]:
@@ -81,11 +86,16 @@ def resampled_metric(
 
 
 def resampled(metric: str, predictions: Predictions, resampling: Resampling) -> Floats:
-    """Return a metric of `WEIGHTED` in each replicate for each finding (B, T); NaN: undefined."""
+    """Return a metric of `WEIGHTED` in each replicate for each finding (B, T); NaN: undefined.
+
+    Predictions of several folds are ranked within each fold.
+    """
     columns = []
     for column in range(len(predictions.findings)):
         rows, labels, probabilities = predictions.known_labels(column)
-        columns.append(resampled_metric(metric, labels, probabilities, rows, resampling))
+        fold = None if predictions.fold is None else predictions.fold[rows]
+        index = replace(resampling.patient_index(rows), fold=fold)
+        columns.append(resampling.applied(WEIGHTED[metric](labels, probabilities, index)))
     return np.stack(columns, axis=1)
 
 

@@ -151,7 +151,11 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
 
 
 def per_finding(metric: str, predictions: Predictions) -> Floats:
-    """Return a metric for each finding (T,) over its known labels; NaN where it is undefined."""
+    """Return a metric for each finding (T,) over its known labels; NaN where it is undefined.
+
+    The predictions are of one model: those of folds go through `bootstrap.resampled`.
+    """
+    assert predictions.fold is None
     values = []
     for column in range(len(predictions.findings)):
         _, labels, probabilities = predictions.known_labels(column)

@@ -26,6 +26,9 @@ class Predictions:
     labels: NDArray[np.uint8]  # (N, T)
     known: NDArray[np.uint8]  # (N, T)
     patient_id: NDArray[np.int64]  # (N,)
+    # (N,), whose model scored an image, in cross-validation; metrics of rank compare images of the
+    # same fold only, since probabilities of different models are not on one scale
+    fold: NDArray[np.int64] | None = None
 
     def joined(self, gather: Callable[[NDArray[Any]], NDArray[Any]]) -> "Predictions":
         """Return the predictions of several processes in one; `gather` joins their arrays."""

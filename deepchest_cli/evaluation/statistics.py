@@ -1,21 +1,25 @@
-"""Tests of differences: by seeds and patients at once, Holm's correction, verdicts, safe means.
+"""Tests of differences: by seeds and patients at once, margins, Holm's correction, verdicts.
 
 The test of a difference between two weighters: each of S seeds gives one difference d_s of a
-metric, weighter minus baseline, on the same P patients. Both seeds and patients are random:
+metric, weighter minus baseline, on the same patients. Both seeds and patients are random:
 
     d_s = delta + seed_s + patients + interaction_s        (a mixed model)
 
 - A = var(d_s) / S is the variance between seeds: of seeds, and of their interaction with patients.
 - B is the variance that patients cause in all seeds alike: the variance of the mean difference
-  under resampled patients, less its share that differs between seeds and is part of A already.
+  under resampled patients, less its share that differs between seeds and is part of A already,
+  times n / (n - 1), where n is the effective number of patients that carry the metric.
 
 The standard error is sqrt(A + B): seeds and patients resampled together, nothing counted twice. The
-reference distribution is Student's t with Satterthwaite's degrees of freedom, where A has S - 1. B
-is the mean covariance of the S (S - 1) / 2 pairs of seeds and gets twice as many degrees: with
-more, three seeds reject up to 7 % instead of 5 % of true null hypotheses, in simulations.
+critical value is that of Cochran and Cox (1950, Experimental Designs), the mean of Student's t with
+S - 1 and with n - 1 degrees of freedom, weighted by A and B. Satterthwaite's degrees of freedom
+reject up to 8 % of true null hypotheses at three seeds, since A is so uncertain there.
+
+Equivalence is tested by two one-sided tests against the margin (Schuirmann 1987, Journal of
+Pharmacokinetics and Biopharmaceutics 15).
 
 Assumptions: differences between seeds are about normal, the seeds represent those not run, and
-patients are independent.
+patients are independent. `outlying` finds seeds that contradict the first.
 """
 
 import math
@@ -24,17 +28,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import optimize, special, stats
 
 from deepchest_cli.evaluation.metrics import Floats
 
 LEVEL = 0.05  # significance level; intervals cover 1 - LEVEL
+POWER = 0.8  # with which `seeds_needed` finds a difference as large as the margin
 MIN_SEEDS = 3  # the variance of two seeds rests on a single difference
 MAX_SEEDS = 1000  # the largest number of seeds that is ever recommended
 # Patients with and without a finding, for a test of this finding alone. With fewer, most replicates
 # hold the same few patients and their variance is far too small: in simulations, one positive
-# patient of 400 rejects 36 % of true null hypotheses, and five reject 5 %, as they should.
+# patient of 400 rejects 36 % of true null hypotheses.
 MIN_PATIENTS = 10
+# robust standard deviations from the median of its weighter's seeds, beyond which a seed is
+# outlying: of normal seeds, 0.6 % of comparisons have one at the most
+OUTLYING = 8.0
+SMALLEST_P = 1e-50  # quantiles further out are not exact
 
 BETTER, EQUIVALENT, WORSE = "better", "equivalent", "worse"
 INCONCLUSIVE, NOT_MEASURED = "inconclusive", "not measured"
@@ -49,87 +59,175 @@ class Difference:
     seed_variance: float | None = None  # of one seed's difference
     patient_variance: float | None = None  # of the mean difference, shared by all seeds
     interaction_variance: float | None = None  # of seed and patients, a part of `seed_variance`
+    patients: float = math.inf  # the effective number that carries the metric
+    untested: str = ""  # why there is no test
 
     @property
     def standard_error(self) -> float | None:
         """The standard error of the estimate."""
-        if self.seed_variance is None or self.patient_variance is None:
-            return None
-        return math.sqrt(self.seed_variance / self.seeds + self.patient_variance)
+        return None if self.seed_variance is None else math.sqrt(sum(self._parts(self.seeds)))
 
     def p_value(self) -> float | None:
         """Return the two-sided p-value of no difference."""
-        return None if self.standard_error is None else self._p_value_with(self.seeds)
+        error = self.standard_error
+        return None if error is None else self._two_sided(abs(self.estimate) / error)
+
+    def p_above(self, bound: float) -> float | None:
+        """Return the one-sided p-value of a difference of at most `bound`."""
+        error = self.standard_error
+        return None if error is None else self._one_sided((self.estimate - bound) / error)
+
+    def p_below(self, bound: float) -> float | None:
+        """Return the one-sided p-value of a difference of at least `bound`."""
+        error = self.standard_error
+        return None if error is None else self._one_sided((bound - self.estimate) / error)
+
+    def p_equivalence(self, margin: float) -> float | None:
+        """Return the p-value of a difference that is at least `margin` in either direction."""
+        above, below = self.p_above(-margin), self.p_below(margin)
+        return None if above is None or below is None else max(above, below)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
         """Return the interval of coverage 1 - `level`."""
         if self.standard_error is None:
             return None
-        half = float(stats.t.ppf(1 - level / 2, self._freedom(self.seeds))) * self.standard_error
+        half = self._critical(level, self.seeds) * self.standard_error
         return self.estimate - half, self.estimate + half
 
-    def seeds_needed(self, level: float = LEVEL) -> int | None:
-        """Return how many seeds would make a difference of this size significant.
+    def seeds_needed(self, margin: float, level: float = LEVEL, power: float = POWER) -> int | None:
+        """Return how many seeds find a true difference of `margin` with the given power.
 
-        None without an estimate of the error, and where the patients are too few for any number.
+        None without an estimate of the error or a margin, and where the patients are too few for
+        any number of seeds.
         """
-        if self.standard_error is None or self.estimate == 0:
+        if self.standard_error is None or margin <= 0:
             return None
         counts = range(MIN_SEEDS, MAX_SEEDS + 1)
-        # the p-value falls with the number of seeds: bisect for the first below the level
-        index = bisect_left(counts, True, key=lambda n: self._p_value_with(n) < level)
+        index = bisect_left(counts, power, key=lambda n: self._power(margin, level, n))
         return counts[index] if index < len(counts) else None
 
-    def _p_value_with(self, seeds: int) -> float:
+    def _parts(self, seeds: int) -> tuple[float, float]:
+        """Return the variances A and B of the mean over so many seeds."""
         assert self.seed_variance is not None
         assert self.patient_variance is not None
-        error = math.sqrt(self.seed_variance / seeds + self.patient_variance)
-        if error == 0:  # the same in every seed and for every patient
-            return 1.0 if self.estimate == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.estimate) / error, self._freedom(seeds)))
+        return self.seed_variance / seeds, self.patient_variance
 
-    def _freedom(self, seeds: int) -> float:
-        """Return Satterthwaite's degrees of freedom for so many seeds."""
-        assert self.seed_variance is not None
-        assert self.patient_variance is not None
-        own, shared = self.seed_variance / seeds, self.patient_variance
-        if own + shared == 0:
-            return math.inf
-        return (own + shared) ** 2 / (own**2 / (seeds - 1) + shared**2 / (seeds * (seeds - 1)))
+    def _critical(self, level: float, seeds: int) -> float:
+        """Return the two-sided critical value of Cochran and Cox."""
+        own, shared = self._parts(seeds)
+        of_seeds = -special.stdtrit(seeds - 1, level / 2)
+        of_patients = -_student_quantile(self.patients - 1, level / 2)
+        return float((own * of_seeds + shared * of_patients) / (own + shared))
+
+    def _one_sided(self, value: float) -> float:
+        """Return the p-value of a test statistic whose large values speak against the null."""
+        half = self._two_sided(abs(value)) / 2
+        return half if value > 0 else 1 - half
+
+    def _two_sided(self, value: float) -> float:
+        """Return the p-value, at least `SMALLEST_P`, whose critical value is the test statistic."""
+        if value >= self._critical(SMALLEST_P, self.seeds):
+            return SMALLEST_P
+
+        def distance(log_level: float) -> float:
+            return self._critical(math.exp(log_level), self.seeds) - value
+
+        found = optimize.brentq(distance, math.log(SMALLEST_P), 0.0)
+        return math.exp(found)
+
+    def _power(self, margin: float, level: float, seeds: int) -> float:
+        """Return the chance to find a difference of `margin`."""
+        own, shared = self._parts(seeds)
+        weights = own**2 / (seeds - 1) + shared**2 / (self.patients - 1)
+        freedom = (own + shared) ** 2 / weights
+        distance = margin / math.sqrt(own + shared)
+        return float(stats.nct.sf(self._critical(level, seeds), freedom, distance))
 
 
-def difference(by_seed: Floats, by_replicate: Floats) -> Difference:
+def _student_quantile(freedom: float, probability: float) -> float:
+    if math.isinf(freedom):
+        return float(special.ndtri(probability))
+    return float(special.stdtrit(freedom, probability))
+
+
+def difference(by_seed: Floats, by_replicate: Floats, patients: float = math.inf) -> Difference:
     """Return the mean of the seeds' differences (S,) with its error.
 
     by_replicate: (S, B), the differences under resampled patients, the same ones for all seeds.
-    Below `MIN_SEEDS` there is an estimate without an error.
+    patients: the effective number that carries the metric. Without a test there is an estimate and
+    the reason.
     """
     seeds, estimate = len(by_seed), float(np.mean(by_seed))
-    if seeds < MIN_SEEDS or not np.isfinite(by_seed).all():
-        return Difference(estimate, seeds)
+    if not np.isfinite(by_seed).all():
+        return Difference(estimate, seeds, untested="the metric is undefined")
+    if seeds < MIN_SEEDS:
+        return Difference(estimate, seeds, untested=f"a test takes {MIN_SEEDS} or more seeds")
     defined = by_replicate[:, np.isfinite(by_replicate).all(axis=0)]
-    if defined.shape[1] < 2:
-        return Difference(estimate, seeds)
+    if defined.shape[1] < 2 or patients < 2:
+        return Difference(estimate, seeds, untested="too few patients carry the metric")
     centered = defined - defined.mean(axis=1, keepdims=True)
     shared = centered.mean(axis=0).var(ddof=1)
-    interaction = centered.var(axis=0, ddof=1).mean()  # caused by patients, different by seed
-    patients = max(float(shared - interaction / seeds), 0.0)
+    interaction = float(centered.var(axis=0, ddof=1).mean())  # caused by patients, differs by seed
+    # the very same difference in all seeds is a coincidence of few images, and no lack of variance
+    own = float(np.var(by_seed, ddof=1)) if np.ptp(by_seed) else interaction
+    inflation = 1.0 if math.isinf(patients) else patients / (patients - 1)
+    common = max(float(shared - interaction / seeds), 0.0) * inflation
+    if own + common == 0:
+        same = "it is the same in every seed and for every patient"
+        return Difference(estimate, seeds, untested=same)
     return Difference(
         estimate=estimate,
         seeds=seeds,
-        seed_variance=float(np.var(by_seed, ddof=1)),
-        patient_variance=patients,
-        interaction_variance=float(interaction),
+        seed_variance=own,
+        patient_variance=common,
+        interaction_variance=interaction,
+        patients=patients,
     )
 
 
-def verdict(estimate: float, p_holm: float | None, lower_is_better: bool = False) -> str:
-    """Return the verdict on a difference, given its corrected p-value; None: not tested."""
+def combined_patients(patients: Floats) -> float:
+    """Return the effective number behind a mean of metrics that so many patients (T,) carry each.
+
+    By Satterthwaite (1946, Biometrics Bulletin 2), where each metric's variance is taken as
+    inversely proportional to its number. A metric without patients is not in the mean.
+    """
+    carrying = np.maximum(patients[patients > 0], 1)
+    if not len(carrying):
+        return 0.0
+    shares = 1 / carrying
+    return 1 + float(shares.sum() ** 2 / (shares**2 / np.maximum(carrying - 1, 1)).sum())
+
+
+def verdict(
+    estimate: float,
+    p_holm: float | None,
+    p_equivalence: float | None = None,
+    lower_is_better: bool = False,
+) -> str:
+    """Return the verdict on a difference, given corrected p-values; None: not tested.
+
+    A difference that is smaller than the margin is equivalent, also where it is significant.
+    """
     if not math.isfinite(estimate):
         return NOT_MEASURED
+    if p_equivalence is not None and p_equivalence < LEVEL:
+        return EQUIVALENT
     if p_holm is None or p_holm >= LEVEL:
         return INCONCLUSIVE
     return BETTER if (estimate < 0) == lower_is_better else WORSE
+
+
+def outlying(by_seed: Sequence[Floats], at_least: float) -> list[NDArray[np.bool_]]:
+    """Return which seeds of each weighter (S,) are outlying, such as those of a collapsed run.
+
+    The scale is the median distance to the weighter's own median, over all weighters and seeds:
+    one collapsed run does not hide another. at_least: smaller distances are never outlying.
+    """
+    distances = [np.abs(values - np.median(values)) for values in by_seed]
+    # with an odd number of seeds one of them is the median itself
+    others = [np.sort(values)[len(values) % 2 :] for values in distances]
+    scale = 1.4826 * float(np.median(np.concatenate(others)))  # the SD of normal values
+    return [values > max(OUTLYING * scale, at_least) for values in distances]
 
 
 def half_width(values: Sequence[float], level: float = LEVEL) -> float:

@@ -23,6 +23,7 @@ class PatientIndex:
 
     rows: Places  # (n,)
     patients: int
+    fold: Places | None = None  # (n,), see `Predictions`; None: one model scored all images
 
     def sums(self, values: Floats) -> Floats:
         """Return the sum of an image's values (n,) for each patient (P,)."""
@@ -59,14 +60,22 @@ def ratio(numerator: Floats, denominator: Floats, index: PatientIndex) -> Measur
 
 @dataclass(frozen=True)
 class _Ranking:
-    """Images by their place among the K different probabilities of positives."""
+    """Images of a fold by their place among the K different probabilities of positives."""
 
     positives: csr_array  # (K, P), ascending
     negatives: csr_array  # (2 K + 1, P): below the first, beside it, between it and the next, ...
 
 
-def _rank(labels: Labels, probabilities: Floats, index: PatientIndex) -> _Ranking:
-    positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+def _rank(labels: Labels, probabilities: Floats, index: PatientIndex) -> list[_Ranking]:
+    """Return the ranking of each fold's images; without folds a single one."""
+    fold = np.zeros(len(labels)) if index.fold is None else index.fold
+    return [_rank_fold(labels, probabilities, index, fold == one) for one in np.unique(fold)]
+
+
+def _rank_fold(
+    labels: Labels, probabilities: Floats, index: PatientIndex, within: NDArray[np.bool_]
+) -> _Ranking:
+    positive, negative = (np.flatnonzero(within & (labels == label)) for label in (1, 0))
     steps, place = np.unique(probabilities[positive], return_inverse=True)
     others = probabilities[negative]
     among = np.searchsorted(steps, others, "left") + np.searchsorted(steps, others, "right")
@@ -77,29 +86,40 @@ def _rank(labels: Labels, probabilities: Floats, index: PatientIndex) -> _Rankin
 
 
 def _auroc(labels: Labels, probabilities: Floats, index: PatientIndex) -> Measure:
-    """The chance that a positive stands above a negative, ties counted half."""
-    ranking = _rank(labels, probabilities, index)
+    """The chance that a positive stands above a negative of its fold, ties counted half.
+
+    Pairs of different folds would compare models, whose scores may be higher or lower throughout:
+    that lowers a pooled AUROC (Airola et al. 2011, Computational Statistics & Data Analysis 55).
+    """
+    rankings = _rank(labels, probabilities, index)
 
     def measure(counts: Floats) -> Floats:
-        own = ranking.positives @ counts  # (K, b)
-        passed = np.cumsum(ranking.negatives @ counts, axis=0)  # (2 K + 1, b)
-        above = np.einsum("kb,kb->b", own, passed[:-1:2] + passed[1::2]) / 2
-        return share(above, np.asarray(own.sum(axis=0) * passed[-1]))
+        above, pairs = np.zeros((2, counts.shape[1]))
+        for ranking in rankings:
+            own = ranking.positives @ counts  # (K, b)
+            passed = np.cumsum(ranking.negatives @ counts, axis=0)  # (2 K + 1, b)
+            above += np.einsum("kb,kb->b", own, passed[:-1:2] + passed[1::2]) / 2
+            pairs += own.sum(axis=0) * passed[-1]
+        return share(above, pairs)
 
     return measure
 
 
 def _average_precision(labels: Labels, probabilities: Floats, index: PatientIndex) -> Measure:
-    """The mean over the positives of the precision at each one's own probability."""
-    ranking = _rank(labels, probabilities, index)
+    """The mean over the positives of the precision at each one's own probability, in its fold."""
+    rankings = _rank(labels, probabilities, index)
 
     def measure(counts: Floats) -> Floats:
-        own = ranking.positives @ counts
-        passed = np.cumsum(ranking.negatives @ counts, axis=0)
-        found = np.cumsum(own[::-1], axis=0)[::-1]  # positives from each step upwards
-        everything = found + (passed[-1] - passed[:-1:2])
-        precision = np.divide(found, everything, out=np.zeros_like(found), where=everything > 0)
-        return share(np.einsum("kb,kb->b", own, precision), own.sum(axis=0))
+        total, positives = np.zeros((2, counts.shape[1]))
+        for ranking in rankings:
+            own = ranking.positives @ counts
+            passed = np.cumsum(ranking.negatives @ counts, axis=0)
+            found = np.cumsum(own[::-1], axis=0)[::-1]  # positives from each step upwards
+            everything = found + (passed[-1] - passed[:-1:2])
+            precision = np.divide(found, everything, out=np.zeros_like(found), where=everything > 0)
+            total += np.einsum("kb,kb->b", own, precision)
+            positives += own.sum(axis=0)
+        return share(total, positives)
 
     return measure
 

@@ -9,6 +9,7 @@ from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, t
 from deepchest_cli.config.files import read_run_config, refuse_old_state
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.compatibility import is_training_data_set
 from deepchest_cli.files import write_text
 from deepchest_cli.model.backbones import resolve_backbone
 from deepchest_cli.model.checkpoint import LAST, read_checkpoint
@@ -133,7 +134,7 @@ def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] |
     if content["training"] is None:
         raise UsageError(f"{folder / LAST} holds no training state.", "Use it with --model.")
     refuse_old_state(folder, content["origin"].get("deepchest"))
-    if content["origin"]["data_sha256"] != components.dataset.sha256:
+    if not is_training_data_set(content["origin"], components.dataset):
         raise UsageError(
             f"The data in {components.dataset.folder} have changed since the run {folder} began: "
             f"{_changes(content, components.dataset)}.",

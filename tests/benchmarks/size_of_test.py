@@ -1,76 +1,175 @@
-"""The rate at which the test of compare-weighters rejects a true null hypothesis.
+"""How often the test of compare-weighters finds a difference, without one and with one.
 
-Simulated: seeds and patients with effects of the sizes that a real comparison has found, each
-weighter's in turn, and in mixtures. Real: equal weighting against its twin, whose weights differ by
-one in ten thousand, from the same starts on the same batches, as a comparison of three seeds each.
+Simulated: seeds and patients with effects in several mixtures, and of the sizes that a real
+comparison has found; few patients with a finding; outlying seeds. For each: the size (rejections at
+5 % without a difference), the power for a difference that would be found in 80 % of cases if the
+variances were known, and how often a difference as large as the margin is called equivalent. Beside
+them the size and power by Satterthwaite's degrees of freedom. Real: equal weighting against its
+twin, whose weights differ by one in ten thousand, from the same starts on the same batches, as a
+comparison of three seeds each.
 """
 
 import argparse
 import json
+import math
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from deepchest_cli.comparison.running.jobs import parse_arms
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.evaluation.bootstrap import resample_patients, resampled
 from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.statistics import LEVEL, difference, mean_of_defined
+from deepchest_cli.evaluation.statistics import (
+    LEVEL,
+    POWER,
+    Difference,
+    difference,
+    mean_of_defined,
+)
 
-MIXTURES = {  # deviations of one seed, of patients for all seeds, of patients for single seeds
-    "seeds only": (1.0, 0.0, 0.0),
-    "patients only": (0.0, 1.0, 0.0),
-    "interaction only": (0.0, 0.0, 1.0),
-    "hardest known": (0.0, 0.3, 1.0),
-    "all alike": (1.0, 1.0, 1.0),
+# variances of the mean difference: of seeds, of seeds and patients together, of patients alone
+MIXTURES = {
+    "seeds alone": (1.0, 0.0, 0.0),
+    "interaction alone": (0.0, 1.0, 0.0),
+    "patients 5 %": (0.95, 0.0, 0.05),
+    "patients 10 %": (0.9, 0.0, 0.1),
+    "patients 10 %, interaction": (0.0, 0.9, 0.1),
+    "patients 20 %": (0.8, 0.0, 0.2),
+    "patients 50 %": (0.5, 0.0, 0.5),
+    "all alike": (1 / 3, 1 / 3, 1 / 3),
+    "patients 90 %": (0.1, 0.0, 0.9),
+    "patients 95 %": (0.05, 0.0, 0.95),
+    "patients alone": (0.0, 0.0, 1.0),
 }
+KNOWN = stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)  # in standard errors
+SEEDS = (3, 5, 10)
+NEGATIVES = 190  # patients without the finding, in the simulation of few positives
 
 
-def rejected(seeds: int, patients: int, effects: tuple[float, float, float], options) -> float:
-    """Return the share of repetitions without a difference in which one is found."""
-    chance = np.random.default_rng(seeds)
-    by_seed, shared, own = effects
+def mixed(seeds: int, patients: int, parts: tuple[float, float, float], options) -> Iterator:
+    """Yield differences of an expected value of 0 and a variance of 1, of effects in a mixture."""
+    chance = np.random.default_rng([seeds, patients])
+    by_seed, both, shared = parts
     shares = np.full(patients, 1 / patients)
     draws = chance.multinomial(patients, shares, size=options.bootstrap_replicates) / patients
-    found = 0
     for _ in range(options.repetitions):
         # heavy tails, as a few patients have most of the images
-        common = shared * chance.standard_t(4, patients) / np.sqrt(2)
-        single = own * chance.standard_t(4, (seeds, patients)) / np.sqrt(2)
+        common = math.sqrt(shared * patients / 2) * chance.standard_t(4, patients)
+        single = math.sqrt(both * patients * seeds / 2) * chance.standard_t(4, (seeds, patients))
+        moved = math.sqrt(by_seed * seeds) * chance.standard_normal((seeds, 1))
         effect = common + single
-        moved = by_seed / np.sqrt(patients) * chance.standard_normal((seeds, 1))
-        one = difference((effect.mean(axis=1) + moved[:, 0]), effect @ draws.T + moved)
-        p = one.p_value()
-        found += p is not None and p < LEVEL
-    return found / options.repetitions
+        yield difference(effect.mean(axis=1) + moved[:, 0], effect @ draws.T + moved, patients)
+
+
+def few_positives(seeds: int, positives: int, own: float, options) -> Iterator:
+    """Yield differences of the AUROC of two weighters that are alike.
+
+    Each weighter moves a patient's score in all seeds alike (SD 1), and in each seed (SD `own`).
+    """
+    chance = np.random.default_rng([seeds, positives])
+    everyone = positives + NEGATIVES
+    for _ in range(options.repetitions):
+        counts = chance.multinomial(
+            everyone, np.full(everyone, 1 / everyone), size=options.bootstrap_replicates
+        )
+        counts = np.concatenate([np.ones((1, everyone)), counts])
+        counts = counts[counts[:, :positives].sum(axis=1) > 0]
+        scores = chance.standard_normal((2, 1, everyone))
+        scores = scores + own * chance.standard_normal((2, seeds, everyone))
+        scores[..., :positives] += 1.5
+        above = scores[..., :positives, None] > scores[..., None, positives:]  # (2, S, P, N)
+        gain = above[0].astype(float) - above[1]
+        with_finding, without = counts[:, :positives], counts[:, positives:]
+        sums = np.einsum("bp,spn,bn->sb", with_finding, gain, without, optimize=True)
+        found = sums / (with_finding.sum(axis=1) * without.sum(axis=1))
+        yield difference(found[:, 0], found[:, 1:], positives)
+
+
+def by_satterthwaite(one: Difference) -> float:
+    """Return the critical value by Satterthwaite's degrees of freedom."""
+    own, shared = one.seed_variance / one.seeds, one.patient_variance
+    shares = own**2 / (one.seeds - 1) + shared**2 / (one.seeds * (one.seeds - 1))
+    return float(stats.t.ppf(1 - LEVEL / 2, (own + shared) ** 2 / shares))
+
+
+def rates(found: Iterator, error: float | None = 1.0) -> dict[str, float]:
+    """Return the shares of differences that are found, and that are called equivalent.
+
+    error: the true standard error, with which a difference is added; None adds none.
+    """
+    ours, theirs, shifted = [], [], []
+    for one in found:
+        if one.standard_error is None:
+            ours.append((False, False, False))
+            theirs.append((False, False))
+            continue
+        low, high = one.interval()
+        half, old = (high - low) / 2, by_satterthwaite(one) * one.standard_error
+        moved = one.estimate + KNOWN * (error or 0.0)
+        ours.append((abs(one.estimate) > half, abs(moved) > half, False))
+        theirs.append((abs(one.estimate) > old, abs(moved) > old))
+        if error:
+            margin = 4 * error  # wide enough that equivalence can be shown at all
+            at_margin = Difference(**{**vars(one), "estimate": one.estimate + margin})
+            shifted.append(at_margin.p_equivalence(margin) < LEVEL)
+    (size, power, _), (old_size, old_power) = np.mean(ours, axis=0), np.mean(theirs, axis=0)
+    equivalent = float(np.mean(shifted)) if shifted else math.nan
+    return {
+        "size": size,
+        "power": power,
+        "equivalent": equivalent,
+        "size before": old_size,
+        "power before": old_power,
+    }
 
 
 def measured(path: Path) -> tuple[int, dict[str, tuple[float, float, float]]]:
-    """Return the patients of a comparison, and each weighter's effects as it has found them."""
+    """Return the patients of a comparison, and each weighter's shares of variance, three seeds."""
     results = json.loads(path.read_text())
     patients = results["data"]["test_patients"]
     found = {}
     for label, entry in results["weighters"].items():
         row = (entry["differences"] or {}).get("macro_auroc")
         if row and row["seed_variance"]:
-            seeds = max(row["seed_variance"] - row["interaction_variance"], 0.0)
-            parts = (seeds, row["patient_variance"], row["interaction_variance"])
-            found[label] = tuple(float(np.sqrt(patients * part)) for part in parts)
+            by_seed = max(row["seed_variance"] - row["interaction_variance"], 0.0) / 3
+            parts = np.array([by_seed, row["interaction_variance"] / 3, row["patient_variance"]])
+            found[label] = tuple((parts / parts.sum()).tolist())
     return patients, found
 
 
 def simulate(options: argparse.Namespace) -> None:
-    cases = [(name, 60, effects) for name, effects in MIXTURES.items()]
+    cases = [(name, 60, parts) for name, parts in MIXTURES.items()]
+    few = ("patients 50 %", "patients 90 %", "patients alone")
+    cases += [(name, 10, MIXTURES[name]) for name in few]
     if options.results:
         patients, found = measured(options.results)
-        cases += [(label, patients, effects) for label, effects in found.items()]
-    print(f"Rejected of {options.repetitions:,} repetitions, at {LEVEL:.0%}:")
-    print("| effects | patients | 3 seeds | 5 seeds | 10 seeds |\n|---|---|---|---|---|")
-    for name, patients, effects in cases:
-        rates = [rejected(seeds, patients, effects, options) for seeds in (3, 5, 10)]
-        print(f"| {name} | {patients} | " + " | ".join(f"{rate:.2%}" for rate in rates) + " |")
+        cases += [(label, patients, parts) for label, parts in found.items()]
+    print(f"Of {options.repetitions:,} repetitions, at {LEVEL:.0%}; in brackets by Satterthwaite:")
+    print("| variance | patients | seeds | size | power | equivalent at the margin |")
+    print("|---|---|---|---|---|---|")
+    for name, patients, parts in cases:
+        for seeds in SEEDS:
+            show(name, patients, seeds, rates(mixed(seeds, patients, parts, options)))
+    for positives, own in ((10, 0.2), (20, 0.5)):
+        for seeds in SEEDS:
+            found = rates(few_positives(seeds, positives, own, options), None)
+            show(
+                f"AUROC, {positives} positives, {own} by seed", positives + NEGATIVES, seeds, found
+            )
+
+
+def show(name: str, patients: int, seeds: int, found: dict[str, float]) -> None:
+    size = f"{found['size']:.1%} ({found['size before']:.1%})"
+    power = equivalent = "–"
+    if not math.isnan(found["equivalent"]):
+        power = f"{found['power']:.0%} ({found['power before']:.0%})"
+        equivalent = f"{found['equivalent']:.1%}"
+    print(f"| {name} | {patients} | {seeds} | {size} | {power} | {equivalent} |", flush=True)
 
 
 def twins(folder: Path) -> None:

@@ -113,8 +113,8 @@ def test_a_comparison_leaves_what_it_promises(folder):
     assert names == {
         "config.toml", "environment.json", "results.json", "report.html", "costs.json", "runs",
         "metrics.csv", "differences.csv", "finding-metrics.csv", "finding-differences.csv",
-        "costs.csv", "claims.csv", "weights.csv",
-        "differences.png", "findings.png", "cost.png", "weights.png",
+        "costs.csv", "claims.csv", "weights.csv", "differences.png", "findings.png", "cost.png",
+        "weights.png",
     }  # fmt: skip
     results = results_in(folder)
     assert list(results["weighters"]) == ARMS.split(",")
@@ -348,7 +348,7 @@ def test_damaged_results_are_computed_anew(small, deepchest, tmp_path, name):
 def test_a_fold_that_cannot_be_trained_on_is_refused_at_the_start(deepchest, shards, tmp_path):
     outcome = run(deepchest, shards, tmp_path / "c", "--folds", 2, "--batch-size", 500)
     assert outcome.code == 2
-    assert "Fold 1 of 2: --batch-size 500" in outcome.err
+    assert "Seed 0, fold 1 of 2: --batch-size 500" in outcome.err
     assert not (tmp_path / "c").exists()
 
 
@@ -398,17 +398,18 @@ def test_one_seed_has_no_test_and_says_why(deepchest, shards, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("label", "estimate", "met"),
+    ("label", "low", "met"),
     [
         ("uncertainty", 0.01, True),
         ("uncertainty", -0.0049, True),
         ("uncertainty", -0.0051, False),
-        ("uncertainty", float("nan"), False),
+        ("uncertainty", None, False),
         ("equal", None, True),
     ],
 )
-def test_a_gate_is_how_much_worse_a_weighter_may_be(label, estimate, met):
-    rows = None if estimate is None else {"macro_auroc": {"estimate": estimate}}
+def test_a_gate_is_how_much_worse_a_weighter_may_be_at_worst(label, low, met):
+    row = {"estimate": 0.02, "single_low": low, "untested": "nothing is known"}
+    rows = None if label == "equal" else {"macro_auroc": row}
     results = {"weighters": {label: {"differences": rows}}, "design": {"baseline": "equal"}}
     config = CompareConfig(fail_if_inferior=(label,), margin=0.005)
     if met:
@@ -418,17 +419,32 @@ def test_a_gate_is_how_much_worse_a_weighter_may_be(label, estimate, met):
             check_gates(results, config)
 
 
-def test_a_gate_ends_a_comparison_with_its_own_code(small, deepchest):
-    estimates = {
-        label: entry["differences"]["macro_auroc"]["estimate"]
-        for label, entry in results_in(small)["weighters"].items()
+def test_a_gate_ends_a_comparison_with_its_own_code(small, deepchest, tmp_path):
+    copy = shutil.copytree(small, tmp_path / "c")
+    rows = {
+        label: entry["differences"]["macro_auroc"]
+        for label, entry in results_in(copy)["weighters"].items()
         if entry["differences"]
     }
-    label = min(estimates, key=estimates.__getitem__)
-    flags = ("--resume", small, "--fail-if-inferior", label, "--margin", 0)
-    outcome = deepchest("compare-weighters", *flags)
-    assert outcome.code == (3 if estimates[label] < 0 else 0)
-    assert ("quality gate" in outcome.err) is (estimates[label] < 0)
+    label = min(rows, key=lambda name: rows[name]["single_low"])
+    assert rows[label]["single_low"] < 0
+    for margin, code in ((0, 3), (1, 0)):
+        flags = ("--resume", copy, "--fail-if-inferior", label, "--margin", margin)
+        outcome = deepchest("compare-weighters", *flags)
+        assert outcome.code == code
+        assert ("quality gate" in outcome.err) is (code == 3)
+    # a margin that is changed after the results were seen is disclosed
+    assert [one["margin"] for one in results_in(copy)["design"]["interim_analyses"]] == [
+        CompareConfig.margin, 0, 1
+    ]  # fmt: skip
+
+
+def test_a_gate_needs_seeds_for_an_interval(deepchest, shards, tmp_path):
+    gate = ("--fail-if-inferior", "deepchest")
+    outcome = run(deepchest, shards, tmp_path / "c", *gate, arms="deepchest", seeds=2)
+    assert outcome.code == 2
+    assert "takes 3 or more seeds. Found 2." in outcome.err
+    assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.parametrize(
@@ -457,7 +473,10 @@ def test_folds_score_every_radiograph_once(deepchest, shards, tmp_path):
     results = results_in(tmp_path / "c")
     assert results["data"]["test_images"] == len(dataset.labels)
     assert results["design"]["seeds"] == [7]
-    assert "scored by as many models as there are folds" in (tmp_path / "c/report.html").read_text()
+    assert (
+        "a positive and a negative image of the same fold"
+        in (tmp_path / "c/report.html").read_text()
+    )
 
 
 def test_rates_are_chosen_on_validation_from_one_grid(deepchest, shards, tmp_path):

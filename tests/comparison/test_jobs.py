@@ -3,8 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from deepchest_cli.comparison.running.jobs import Arm, Job, merge_weighters, parse_arms
-from deepchest_cli.config import TrainConfig
+from deepchest_cli.comparison.running.jobs import (
+    Arm,
+    Job,
+    arm_jobs,
+    merge_weighters,
+    parse_arms,
+    single_task_jobs,
+)
+from deepchest_cli.config import CompareConfig, TrainConfig
+from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import UsageError
 
 
@@ -15,8 +23,8 @@ class LaterConfig(TrainConfig):
     focus: float = 0.0
 
 
-def settings(config=TrainConfig, finding=None, **changes):
-    return Job(Arm("dwa", "dwa"), config(**changes), Path("x"), finding=finding).settings
+def settings(config=TrainConfig, finding=None, fold=None, **changes):
+    return Job(Arm("dwa", "dwa"), config(**changes), Path("x"), fold, finding).settings
 
 
 def test_settings_hash_ignores_defaults_and_flags_of_later_versions():
@@ -33,6 +41,9 @@ def test_settings_hash_depends_on_what_determines_the_results():
         settings(weighter="dwa"),
         settings(weighter="dwa", weighter_option=("temperature=1",)),
         settings(finding="Mass"),
+        settings(fold=(0, 3)),
+        settings(fold=(1, 3)),
+        settings(fold=(0, 4)),
     ]
     assert len(set(hashes)) == len(hashes)
     assert settings(device="cuda", cache="host", data=Path("elsewhere")) == settings()
@@ -46,6 +57,15 @@ def test_settings_hash_covers_the_files_that_settings_name(tmp_path):
             file.write_text(content)
             hashes.add(settings(**changes))
         assert len(hashes) == 2
+
+
+def test_a_file_of_weights_counts_by_its_contents(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    # the path is made absolute when a comparison is saved, and has to resume as it was begun
+    assert settings(weights="file") == settings(weights=str(tmp_path / "file"))
+    assert settings(weights="file") != settings()
+    assert settings(weights="imagenet") != settings(weights="none")
 
 
 def test_equal_comes_first_whether_it_is_named_or_not():
@@ -93,3 +113,17 @@ def test_merged_lists_keep_every_weighter():
 def test_invalid_lists_are_refused(text, words):
     with pytest.raises(UsageError, match=words):
         parse_arms(text)
+
+
+def test_all_runs_of_a_seed_share_its_partition_into_folds(shards):
+    dataset, folder = open_dataset(shards), Path("x")
+    config = CompareConfig(weighters="dwa", seeds=2, folds=2)
+    jobs = arm_jobs(config, parse_arms("dwa"), folder, {})
+    jobs += single_task_jobs(config, dataset.findings[:1], folder, {})
+    tested = {}
+    for job in jobs:
+        rows = tuple(job.view(dataset).rows("test"))
+        tested.setdefault((job.config.seed, job.fold_number), []).append(rows)
+    assert all(len(found) == 3 and len(set(found)) == 1 for found in tested.values())
+    assert len({found[0] for found in tested.values()}) == 4
+    assert tested[0, 1][0] != tested[1, 1][0] and tested[0, 1][0] != tested[1, 2][0]

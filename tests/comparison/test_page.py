@@ -106,7 +106,8 @@ def results():
             "findings": {name: {"positives": 7} for name in FINDINGS},
         },
         "design": {
-            "baseline": "equal", "weighters": list(weighters), "seeds": [0, 1, 2], "folds": None,
+            "baseline": "equal", "margin": 0.005,
+            "weighters": list(weighters), "seeds": [0, 1, 2], "folds": None,
             "interim_analyses": [{}], "metrics": NAMES, "rarest_tertile": ["Mass"], "tuning": [],
             "learning_rates": {"equal": 0.00025}, "settings": {"backbone": HOSTILE},
         },
@@ -167,7 +168,7 @@ def test_folds_tuning_and_unfinished_single_task_models_are_said(results):
     page = " ".join(report_page(results, {}, "").split())
     assert "5 folds by patient" in page
     assert page.count("<dd>by fold</dd>") == 2
-    assert "scored by as many models as there are folds" in page
+    assert "a positive and a negative image of the same fold" in page
     assert "(chosen on validation)" in page
     assert "did not finish: single-Mass (failed)." in page
     assert "after all training" not in page

@@ -3,15 +3,23 @@ import pytest
 from deepchest_cli.comparison.analysis.summary import summarize
 
 
-def results(estimate=0.01, verdict="inconclusive", low=-0.01, needed=None, analyses=1):
+def results(estimate=0.01, verdict="inconclusive", low=-0.01, needed=None, analyses=1, **others):
+    """Return results; others: `margin`, `without` (row without outlying seeds), `outlying`."""
     row = {
         "estimate": estimate, "low": low, "high": 0.03, "p": None if low is None else 0.2,
         "verdict": verdict, "seeds_needed": needed,
+        "untested": None if low is not None else "a test takes 3 or more seeds",
+        "without_outlying_seeds": others.get("without"),
     }  # fmt: skip
     entry = {"differences": {"macro_auroc": row}, "metrics": {"macro_auroc": {"mean": 0.8}}}
     return {
         "data": {"test_images": 400, "test_patients": 1, "synthetic": True},
-        "design": {"seeds": [0, 1, 2], "interim_analyses": [{}] * analyses},
+        "design": {
+            "seeds": [0, 1, 2],
+            "interim_analyses": [{}] * analyses,
+            "margin": others.get("margin", 0.005),
+        },
+        "outlying_runs": others.get("outlying", []),
         "weighters": {"equal": {"differences": None}, "deepchest": entry},
         "claims": [{"verdict": v} for v in ("holds", "does not hold", *["not measured"] * 3)],
     }
@@ -20,10 +28,14 @@ def results(estimate=0.01, verdict="inconclusive", low=-0.01, needed=None, analy
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "inconclusive, and more seeds alone would not make this difference significant."),
-        ({"needed": 9}, "inconclusive; this difference would take 9 seeds to be significant."),
-        ({"low": None, "needed": 3}, "not tested, because a test takes 3 or more seeds."),
-        ({"low": None}, "equal weighting: not tested."),
+        ({}, "inconclusive, and more seeds alone would not detect a difference of 0.005 on so few"),
+        (
+            {"needed": 9},
+            "inconclusive; 9 seeds would detect a difference of 0.005 with a power of 80%.",
+        ),
+        ({"margin": 0}, "(simultaneous 95 % interval -0.0100 to +0.0300): inconclusive."),
+        ({"verdict": "equivalent"}, "any difference is smaller than the margin of 0.005."),
+        ({"low": None}, "equal weighting: not tested, because a test takes 3 or more seeds."),
         ({"verdict": "better"}, "it is better."),
         ({"estimate": float("nan"), "verdict": "not measured"}, "the AUROC is undefined"),
     ],
@@ -36,12 +48,24 @@ def test_the_primary_result_says_what_is_known(changes, words):
 
 def test_verdicts_are_counted():
     assert summarize(results(verdict="better"))[1] == (
-        "Of 1 tested weighter, deepchest is significantly better than equal weighting and none is "
-        "significantly worse (after Holm correction). Of the paper's five claims, 1 holds, 1 does "
-        "not hold, 3 were not measured."
+        "Of 1 tested weighter, deepchest is significantly better than equal weighting, none is "
+        "significantly worse, and none is equivalent (after Holm correction). Of the paper's five "
+        "claims, 1 holds, 1 does not hold, 3 were not measured."
     )
 
 
 def test_interim_analyses_are_disclosed():
     assert len(summarize(results())) == 2
     assert "after an interim analysis, 2 times" in summarize(results(analyses=3))[2]
+
+
+def test_a_verdict_says_that_it_rests_on_an_outlying_run():
+    run = {"weighter": "deepchest", "seed": 2, "macro_auroc": 0.5, "median": 0.8}
+    without = {"verdict": "better", "p": 0.01}
+    assert summarize(results(outlying=[run], without=without))[2] == (
+        "Seed 2 of deepchest is outlying: its macro AUROC of 0.500 is 0.300 below the median of "
+        "its seeds. Verdicts rest on it: deepchest is inconclusive with it, better without."
+    )
+    of_equal = {**run, "weighter": "equal"}
+    sentence = summarize(results(outlying=[of_equal], without={"verdict": "x", "p": None}))[2]
+    assert "deepchest is inconclusive with it, not tested without." in sentence

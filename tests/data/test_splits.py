@@ -82,13 +82,28 @@ def test_a_list_with_a_validation_part_is_taken_as_it_is():
 
 
 @settings(deadline=None, max_examples=100)
-@given(populations(), st.integers(2, 5), fractions)
-def test_folds_test_every_patient_once(population, folds, fraction):
+@given(populations(), st.integers(2, 5), fractions, st.integers(0, 2**31))
+def test_folds_test_every_patient_once(population, folds, fraction, seed):
     patients, labels = population
-    found = [fold_split(patients, labels, fold, folds, fraction) for fold in range(folds)]
+    found = [fold_split(patients, labels, fold, folds, fraction, seed) for fold in range(folds)]
     tested = np.stack([parts == "test" for parts in found])
     assert (tested.sum(axis=0) == 1).all()
     for parts in found:
         assert all(len(one) == 1 for one in parts_of_patients(patients, parts))
     sizes = [len(np.unique(patients[mine])) for mine in tested]
     assert max(sizes) - min(sizes) <= 1
+
+
+def test_each_seed_has_folds_of_its_own_which_are_alike_in_rare_findings():
+    labels = (np.random.default_rng(0).random((300, 2)) < [0.4, 0.05]).astype(np.uint8)
+    found = []
+    for seed in (0, 1, 0):
+        parts = [fold_split(np.arange(300), labels, fold, 3, 0.1, seed) for fold in range(3)]
+        rare = [labels[one == "test", 1].sum() for one in parts]
+        assert max(rare) - min(rare) <= 1
+        found.append(np.stack(parts))
+    one, other, again = found
+    assert np.array_equal(one, again)
+    # of patients that one seed tests in a fold, another seed tests a third there
+    both = ((one == "test") & (other == "test")).sum() / 300
+    assert both == pytest.approx(1 / 3, abs=0.1)

@@ -34,8 +34,12 @@ def test_the_same_split_of_the_same_source_fits(shards):
 
 def test_a_fold_is_another_split_of_the_same_data(shards):
     dataset = open_dataset(shards)
-    fold = origin(dataset.folded(0, 3))
+    view = dataset.folded(0, 3, seed=1)
+    fold = origin(view)
     assert not is_training_data_set(fold, dataset)
+    assert is_training_data_set(fold, view)
+    for other in (dataset.folded(1, 3, seed=1), dataset.folded(0, 3, seed=2)):
+        assert not is_training_data_set(fold, other)
     assert split_changes(fold, dataset, "test") == ["split_scheme"]
 
 

@@ -3,16 +3,19 @@ import pytest
 
 from deepchest_cli.evaluation.statistics import (
     LEVEL,
+    POWER,
     Difference,
+    combined_patients,
     difference,
     half_width,
     holm,
     mean_of_defined,
     min_of_defined,
+    outlying,
     verdict,
 )
 
-PATIENTS, REPLICATES, REPETITIONS = 60, 200, 10_000  # of the simulation
+REPLICATES, REPETITIONS = 200, 4000  # of the simulations
 
 
 def test_holm_as_worked_by_hand():
@@ -42,12 +45,99 @@ def test_variance_due_to_patients_widens_the_interval():
     assert high > 0.1
 
 
-def test_seeds_needed_are_the_smallest_number_for_significance():
-    one = Difference(0.01, 3, 0.02**2, 1e-6)
-    needed = one.seeds_needed()
-    enough, short = (Difference(0.01, n, 0.02**2, 1e-6).p_value() for n in (needed, needed - 1))
-    assert enough < LEVEL <= short
-    assert Difference(0.01, 3, 0.02**2, 0.02**2).seeds_needed() is None
+def test_the_critical_value_is_the_mean_of_those_for_seeds_and_for_patients():
+    from scipy import stats
+
+    one = Difference(0.0, 4, seed_variance=4 * 3.0, patient_variance=1.0, patients=11)
+    value = (3 * stats.t.ppf(0.975, 3) + stats.t.ppf(0.975, 10)) / 4
+    assert one.interval() == pytest.approx((-2 * value, 2 * value))
+
+
+@pytest.mark.parametrize("patients", [2.5, 10, 1e4, float("inf")])
+def test_p_values_and_intervals_agree(patients):
+    one = Difference(0.01, 3, 1e-4, 2e-5, patients=patients)
+    for level in (0.5, 0.05, 0.001):
+        low, high = one.interval(level)
+        assert Difference(high - 0.01, 3, 1e-4, 2e-5, patients=patients).p_value() == (
+            pytest.approx(level)
+        )
+        assert one.p_above(low) == pytest.approx(level / 2)
+        assert one.p_below(high) == pytest.approx(level / 2)
+        assert one.p_above(high) == pytest.approx(1 - level / 2)
+    assert one.p_equivalence(0.05) == pytest.approx(one.p_below(0.05))
+    assert one.p_equivalence(0) >= 0.5  # nothing is within a margin of zero
+
+
+def test_a_huge_difference_has_a_p_value_above_zero():
+    for seeds, patients in ((3, 10), (30, 1e6)):
+        p = Difference(1e9, seeds, 1e-4, 1e-5, patients=patients).p_value()
+        assert 0 < p < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("by_seed", "by_replicate", "patients", "reason"),
+    [
+        ([0.1], np.zeros((1, 9)), 50, "a test takes 3 or more seeds"),
+        ([0.1, 0.2], np.zeros((2, 9)), 50, "a test takes 3 or more seeds"),
+        ([0.1, np.nan, 0.2], np.zeros((3, 9)), 50, "the metric is undefined"),
+        ([0.1, 0.2, 0.3], np.ones((3, 9)), 1, "too few patients carry the metric"),
+        ([0.1, 0.2, 0.3], np.full((3, 9), np.nan), 50, "too few patients carry the metric"),
+        ([0.1] * 3, np.full((3, 9), 0.1), 50, "it is the same in every seed and for every patient"),
+    ],
+)
+def test_what_cannot_be_tested_says_why(by_seed, by_replicate, patients, reason):
+    one = difference(np.array(by_seed), by_replicate, patients)
+    assert one.untested == reason
+    assert (one.p_value(), one.interval(), one.p_equivalence(0.01)) == (None, None, None)
+    assert one.seeds_needed(0.01) is None
+
+
+def test_seeds_that_agree_to_the_last_bit_are_not_without_variance():
+    chance = np.random.default_rng(0)
+    one = difference(np.full(3, 0.1), 0.1 + 0.01 * chance.normal(size=(3, 500)), 50)
+    assert one.seed_variance == one.interaction_variance > 0
+    low, high = one.interval()
+    assert low < 0.1 < high
+
+
+def test_seeds_needed_have_the_power_at_the_margin():
+    margin, seed_sd, patients = 0.01, 0.02, 100
+    one = Difference(0.3, 3, seed_sd**2, 1e-6, patients=patients)  # whatever was observed
+    needed = one.seeds_needed(margin)
+    chance = np.random.default_rng(0)
+    for seeds, enough in ((needed, True), (needed - 8, False)):
+        seed_means = chance.normal(margin, seed_sd / np.sqrt(seeds), REPETITIONS)
+        variances = seed_sd**2 * chance.chisquare(seeds - 1, REPETITIONS) / (seeds - 1)
+        found = [
+            not low <= 0 <= high
+            for mean, variance in zip(
+                seed_means + chance.normal(0, 1e-3, REPETITIONS), variances, strict=True
+            )
+            for low, high in [Difference(mean, seeds, variance, 1e-6, patients=patients).interval()]
+        ]
+        assert bool(np.mean(found) > POWER - 0.02) is enough
+    assert one.seeds_needed(0) is None
+    assert Difference(0.01, 3, 1e-4, 0.02**2, patients=50).seeds_needed(0.01) is None
+
+
+def test_combined_patients_are_those_of_the_rarest_finding_or_of_all():
+    assert combined_patients(np.array([10.0])) == pytest.approx(10)
+    assert combined_patients(np.array([10.0, 0.0])) == pytest.approx(10)  # not in the mean
+    assert combined_patients(np.array([50.0] * 4)) == pytest.approx(1 + 4 * 49)
+    assert combined_patients(np.array([3.0, 1000.0])) == pytest.approx(3, abs=0.05)
+    assert combined_patients(np.array([])) == 0
+    assert 2 < combined_patients(np.array([1.0, 20.0, 20.0])) < 4
+
+
+def test_a_collapsed_seed_is_outlying_and_an_ordinary_one_is_not():
+    chance = np.random.default_rng(0)
+    arms = [0.8 + 0.01 * chance.normal(size=3) for _ in range(4)]
+    assert not np.concatenate(outlying(arms, 0.005)).any()
+    arms[0][1] = arms[2][0] = 0.5  # two of them: neither hides the other
+    marks = outlying(arms, 0.005)
+    assert np.argwhere(np.stack(marks)).tolist() == [[0, 1], [2, 0]]
+    assert not np.concatenate(outlying([np.array([0.8, 0.8, 0.803])] * 2, 0.005)).any()
+    assert outlying([np.array([0.8, 0.8, 0.7]), np.full(3, 0.8)], 0.005)[0].tolist()[2]
 
 
 def test_few_rounds_have_wide_intervals():
@@ -58,35 +148,45 @@ def test_few_rounds_have_wide_intervals():
     assert half_width(values) == pytest.approx((high - low) / 2)
 
 
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_at_most_six_percent_of_true_null_hypotheses_are_rejected(seeds):
+@pytest.mark.parametrize(
+    ("seeds", "patients", "by_seed", "shared"),
+    [(3, 60, 0.95, 0.05), (3, 60, 0.9, 0.1), (5, 60, 0.9, 0.1), (3, 60, 0.0, 0.1), (10, 10, 0, 1)],
+)
+def test_true_null_hypotheses_are_seldom_rejected(seeds, patients, by_seed, shared):
+    """Variances of the mean difference: of seeds, of patients in all seeds; the rest is of both."""
     chance = np.random.default_rng(seeds)
-    shares = np.full(PATIENTS, 1 / PATIENTS)
-    draws = chance.multinomial(PATIENTS, shares, size=REPLICATES) / PATIENTS
-    found = 0
+    shares, both = np.full(patients, 1 / patients), max(1 - by_seed - shared, 0)
+    draws = chance.multinomial(patients, shares, size=REPLICATES) / patients
+    found = equivalent = 0
     for _ in range(REPETITIONS):
-        # what patients do to all seeds alike, and to single ones: the hardest mixture known
-        effects = 0.3 * chance.standard_normal(PATIENTS) + chance.standard_normal((seeds, PATIENTS))
-        one = difference(effects.mean(axis=1), effects @ draws.T)
-        p = one.p_value()
-        assert p is not None
-        found += p < 0.05
-    assert found / REPETITIONS <= 0.06
+        effects = np.sqrt(both * patients * seeds) * chance.normal(size=(seeds, patients))
+        effects += np.sqrt(shared * patients) * chance.normal(size=patients)
+        moved = np.sqrt(by_seed * seeds) * chance.normal(size=(seeds, 1))
+        one = difference(effects.mean(axis=1) + moved[:, 0], effects @ draws.T + moved, patients)
+        low, high = one.interval()
+        found += not low <= 0 <= high
+        # a true difference as large as the margin: the whole 90 % interval is within it
+        low, high = one.interval(2 * LEVEL)
+        equivalent += low > -8 and high < 0
+    assert 0.02 < found / REPETITIONS <= 0.055
+    assert 0.02 < equivalent / REPETITIONS <= 0.055
 
 
 @pytest.mark.parametrize(
-    ("estimate", "p_holm", "lower_is_better", "expected"),
+    ("estimate", "p_holm", "p_equivalence", "lower_is_better", "expected"),
     [
-        (0.1, 0.01, False, "better"),
-        (0.1, 0.01, True, "worse"),
-        (-0.1, 0.01, True, "better"),
-        (0.1, 0.05, False, "inconclusive"),
-        (0.1, None, False, "inconclusive"),
-        (float("nan"), None, False, "not measured"),
+        (0.1, 0.01, None, False, "better"),
+        (0.1, 0.01, 0.9, True, "worse"),
+        (-0.1, 0.01, None, True, "better"),
+        (0.1, 0.05, 0.05, False, "inconclusive"),
+        (0.001, 0.5, 0.01, False, "equivalent"),
+        (0.001, 0.01, 0.01, False, "equivalent"),  # significant, and smaller than what matters
+        (0.1, None, None, False, "inconclusive"),
+        (float("nan"), None, None, False, "not measured"),
     ],
 )
-def test_verdicts(estimate, p_holm, lower_is_better, expected):
-    assert verdict(estimate, p_holm, lower_is_better) == expected
+def test_verdicts(estimate, p_holm, p_equivalence, lower_is_better, expected):
+    assert verdict(estimate, p_holm, p_equivalence, lower_is_better) == expected
 
 
 def test_means_and_minima_ignore_undefined_values():

@@ -55,6 +55,13 @@ def test_other_findings_are_named(trained, shards):
         load_state(replace(components, dataset=fewer), trained)
 
 
+def test_the_same_data_split_otherwise_are_refused(trained, shards):
+    components = build_components(TrainConfig(data=shards, **QUICK))
+    fold = replace(components, dataset=components.dataset.folded(0, 3, seed=1))
+    with pytest.raises(UsageError, match="split_scheme 'fold 1 of 3, seed 1', not 'official'"):
+        load_state(fold, trained)
+
+
 def test_the_same_data_elsewhere_are_the_same_data(trained, shards, tmp_path):
     copy = shutil.copytree(shards, tmp_path / "copy")
     assert load_state(build_components(TrainConfig(data=copy, **QUICK)), trained) is not None

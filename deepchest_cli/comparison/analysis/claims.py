@@ -1,6 +1,5 @@
 """The five claims of the paper's abstract (Mohamed et al. 2025), and what was measured of each."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -64,19 +63,21 @@ def _accuracy(evidence: Evidence) -> Outcome | None:
     if DEEPCHEST not in scores or not rivals:
         return None
     own = MACRO_ACCURACY.of(scores[DEEPCHEST])
+    patients = MACRO_ACCURACY.patients(scores[DEEPCHEST])
     points, ratios = [], []
     for label in rivals:
         other = MACRO_ACCURACY.of(scores[label])
         accuracy = float(other[0].mean())
         why = evidence.excluded(DEEPCHEST, label)
-        points.append(Measured(label, paired(own, other), why, 1 - accuracy))
+        points.append(Measured(label, paired(own, other, patients), why, 1 - accuracy))
         with np.errstate(divide="ignore", invalid="ignore"):  # an accuracy of 0 has no ratio
-            ratio = paired((np.log(own[0]), np.log(own[1])), (np.log(other[0]), np.log(other[1])))
+            mine, theirs = ((np.log(values), np.log(drawn)) for values, drawn in (own, other))
+        ratio = paired(mine, theirs, patients)
         ratios.append(Measured(label, ratio, why, 1 / accuracy if accuracy else None))
     readings = (
         judge("more accurate at all", points, 0),
         judge("7 points more accurate", points, CLAIMED_POINTS),
-        judge("1.07 times as accurate", ratios, math.log(CLAIMED_RATIO), scale=math.exp),
+        judge("1.07 times as accurate", ratios, CLAIMED_RATIO, ratios=True),
     )
     # the abstract does not say which of the two sizes it means: the claim fails where both do
     sizes = [reading.verdict for reading in readings[1:]]
@@ -114,9 +115,7 @@ def _speed(evidence: Evidence) -> Outcome | None:
         # rounds take the place of seeds, and there are no patients
         one = difference(slower, np.zeros((len(slower), 2)))
         measured.append(Measured(label, one, evidence.cost_excluded))
-    reading = judge(
-        "3 times as fast", measured, math.log(CLAIMED_SPEEDUP), scale=math.exp, unit="round"
-    )
+    reading = judge("3 times as fast", measured, CLAIMED_SPEEDUP, ratios=True, unit="round")
     times = ", ".join(f"{r.subject} {r.estimate:.2f}{r.within(2)}" for r in reading.rows)
     result = f"A step takes this many times as long as one of deepchest: {times}."
     return Outcome(reading.verdict, f"{reading.not_measured} {result}".strip(), [reading])
@@ -153,10 +152,16 @@ def _losses(evidence: Evidence) -> Outcome | None:
         return None
     why = evidence.excluded(DEEPCHEST, BASELINE)
     # equal weighting first: positive is a reduction
-    arms = [scores[BASELINE], scores[DEEPCHEST]]
-    columns = [[one.of_finding("loss", i) for one in arms] for i in range(len(evidence.findings))]
-    reductions = [paired(*column) for column in columns]
-    measured = [Measured(n, one, why) for n, one in zip(evidence.findings, reductions, strict=True)]
+    equal, deepchest = scores[BASELINE], scores[DEEPCHEST]
+    patients = equal.effective["loss"]
+    measured = [
+        Measured(
+            finding,
+            paired(equal.of_finding("loss", i), deepchest.of_finding("loss", i), patients[i]),
+            why,
+        )
+        for i, finding in enumerate(evidence.findings)
+    ]
     reading = judge("a lower loss", measured, 0)
     if reading.verdict == NOT_MEASURED:
         return Outcome(NOT_MEASURED, reading.not_measured, [reading])
@@ -182,7 +187,8 @@ def _improvement(evidence: Evidence) -> Outcome | None:
     measured = []
     for top, method in pairs:
         why = evidence.excluded(top, method)
-        gain = paired(MACRO_AUROC.of(scores[top]), MACRO_AUROC.of(scores[method]))
+        above, below = MACRO_AUROC.of(scores[top]), MACRO_AUROC.of(scores[method])
+        gain = paired(above, below, MACRO_AUROC.patients(scores[method]))
         measured.append(Measured(top, gain, why))
     reading = judge("a higher macro AUROC", measured, 0, fails_below=evidence.margin)
     if reading.verdict == NOT_MEASURED:
@@ -190,7 +196,7 @@ def _improvement(evidence: Evidence) -> Outcome | None:
     result = f"Macro AUROC relative to the method alone, by a margin of {evidence.margin:g}: " + (
         "; ".join(
             f"{row.subject} {signed(row.estimate, 4)}{row.within(4)}, {row.verdict}"
-            + (" by less than the margin" if _is_small(row, evidence.margin) else "")
+            + (", by less than the margin" if _is_small(row) else "")
             for row in reading.counted
         )
     )
@@ -199,8 +205,9 @@ def _improvement(evidence: Evidence) -> Outcome | None:
     return Outcome(reading.verdict, f"{result}.{reading.untested}{evidence.unfinished}", [reading])
 
 
-def _is_small(row: Row, margin: float) -> bool:
-    return row.verdict == HOLDS and row.high is not None and row.high < margin
+def _is_small(row: Row) -> bool:
+    """Return whether a gain is significant, and smaller than what matters."""
+    return row.verdict == DOES_NOT_HOLD and row.low is not None and row.low > 0
 
 
 CLAIMS = {

@@ -12,6 +12,7 @@ from deepchest_cli import __version__
 from deepchest_cli.comparison.analysis.claims import claims
 from deepchest_cli.comparison.analysis.evidence import Evidence
 from deepchest_cli.comparison.analysis.metrics import (
+    MACRO_AUROC,
     Scores,
     SummaryMetric,
     delta_m,
@@ -20,6 +21,7 @@ from deepchest_cli.comparison.analysis.metrics import (
     finding_differences,
     finding_metrics,
     mean_ranks,
+    outlying_runs,
     rarest_tertile,
     score,
     summary_metrics,
@@ -31,7 +33,7 @@ from deepchest_cli.comparison.running.run import merge_predictions
 from deepchest_cli.config import RunConfig
 from deepchest_cli.evaluation.bootstrap import resample_patients
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.statistics import LEVEL, MIN_PATIENTS, MIN_SEEDS
+from deepchest_cli.evaluation.statistics import LEVEL, MIN_PATIENTS, MIN_SEEDS, POWER
 from deepchest_cli.training.run_directory import repeatable
 
 RESULTS = "results.json"
@@ -55,9 +57,15 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
     baseline = scores.get(BASELINE)
     others = {label: one for label, one in scores.items() if label != BASELINE}
     by_arm, by_finding = dict[str, Any](), dict[str, Any]()
+    outliers = outlying_runs(scores, config.margin)
     if baseline is not None:
-        by_arm = differences(others, baseline, metrics)
-        by_finding = {n: finding_differences(one, baseline, findings) for n, one in others.items()}
+        either = {n: sorted({*outliers.get(n, ()), *outliers.get(BASELINE, ())}) for n in others}
+        either = {label: seeds for label, seeds in either.items() if seeds}
+        by_arm = differences(others, baseline, metrics, config.margin, either)
+        by_finding = {
+            label: finding_differences(one, baseline, findings, config.margin)
+            for label, one in others.items()
+        }
     ranks = mean_ranks(scores)
     return {
         "deepchest": __version__,
@@ -74,6 +82,7 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
             }
             for arm in comparison.arms
         },
+        "outlying_runs": _describe_outlying(scores, outliers, config.seed_numbers),
         "single_task": None if single_task is None else _metrics(single_task, metrics),
         "single_task_unfinished": [
             {"run": job.name, "status": record.status, "error": record.error}
@@ -96,6 +105,21 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         ),
         "costs": costs,
     }
+
+
+def _describe_outlying(
+    scores: dict[str, Scores], outliers: dict[str, list[int]], seeds: range
+) -> list[dict[str, Any]]:
+    """Return the runs whose macro AUROC is far from that of the weighter's other seeds."""
+    rows = []
+    for label, places in outliers.items():
+        values = MACRO_AUROC.of(scores[label])[0]
+        for place in places:
+            value, middle = float(values[place]), float(np.median(values))
+            rows.append(
+                {"weighter": label, "seed": seeds[place], "macro_auroc": value, "median": middle}
+            )
+    return rows
 
 
 def _tables(comparison: TrainedComparison, runs: Runs) -> list[Predictions]:
@@ -170,6 +194,9 @@ def _describe_design(
         "folds": config.folds,
         "bootstrap_replicates": config.bootstrap_replicates,
         "significance_level": LEVEL,
+        "primary_metric": MACRO_AUROC.name,
+        "margin": config.margin,
+        "power": POWER,
         "learning_rates": comparison.learning_rates,
         "tuning": [
             {
@@ -192,11 +219,13 @@ def _describe_design(
 def _interim_analyses(comparison: TrainedComparison) -> list[dict[str, Any]]:
     """Return what was compared each time that results were computed in this folder.
 
-    Seeds or weighters that are added after results were seen inflate the rate of false positives.
+    Seeds, weighters or a margin that change after results were seen inflate the rate of false
+    positives.
     """
     current = {
         "weighters": [arm.label for arm in comparison.arms],
         "seeds": list(comparison.config.seed_numbers),
+        "margin": comparison.config.margin,
     }
     try:
         text = (comparison.folder / RESULTS).read_text(encoding="utf-8")

@@ -7,13 +7,12 @@ chance, and so these p-values are corrected by Holm. Otherwise it is inconclusiv
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from deepchest_cli.evaluation.statistics import (
     INCONCLUSIVE,
     LEVEL,
-    MIN_SEEDS,
     NOT_MEASURED,
     Difference,
     holm,
@@ -97,30 +96,34 @@ def judge(
     measured: Sequence[Measured],
     holds_above: float,
     fails_below: float | None = None,
-    scale: Callable[[float], float] = float,
+    ratios: bool = False,
     unit: str = "seed",
 ) -> Reading:
     """Return the verdict on the claim that every value is above a bound.
 
-    fails_below: the bound below which it fails, where it is not `holds_above`. scale: from the
-    differences and the bounds to the values that are shown, `math.exp` for logarithms of ratios.
-    unit: what the differences were measured by.
+    fails_below: the bound below which it fails, where it is not `holds_above`. ratios: whether the
+    differences are of logarithms; the bounds, and what is shown, are ratios. unit: what the
+    differences were measured by.
     """
     fails_below = holds_above if fails_below is None else fails_below
-    untested = [one.excluded or _untested(one.difference, unit) for one in measured]
+    upper, lower = (math.log(b) if ratios else b for b in (holds_above, fails_below))
+    scale = math.exp if ratios else float
+    untested = [
+        one.excluded or one.difference.untested.replace("seed", unit) or None for one in measured
+    ]
     tested = list(zip(measured, untested, strict=True))
-    p_fails = holm([None if why else p_below(m.difference, fails_below) for m, why in tested])
+    p_fails = holm([None if why else m.difference.p_below(lower) for m, why in tested])
     rows = []
     for (one, why), fails in zip(tested, p_fails, strict=True):
-        holds = None if why else p_above(one.difference, holds_above)
-        ends = one.difference.interval() if one.difference.standard_error else None
+        holds = None if why else one.difference.p_above(upper)
+        ends = one.difference.interval()
         low, high = map(scale, ends) if ends else (None, None)
         counts = one.excluded is None and math.isfinite(one.difference.estimate)
         verdict = _verdict(holds, fails) if counts else NOT_MEASURED
         estimate = scale(one.difference.estimate)
         rows.append(Row(one.subject, estimate, low, high, one.largest, holds, fails, verdict, why))
-    bounds = scale(holds_above), scale(fails_below)
-    return Reading(reading, *bounds, over_all([row.verdict for row in rows]), tuple(rows))
+    verdict = over_all([row.verdict for row in rows])
+    return Reading(reading, holds_above, fails_below, verdict, tuple(rows))
 
 
 def over_all(verdicts: Sequence[str]) -> str:
@@ -134,33 +137,6 @@ def over_all(verdicts: Sequence[str]) -> str:
 
 
 def _verdict(p_holds: float | None, p_fails: float | None) -> str:
-    if p_holds is not None and p_holds < ONE_SIDED:
-        return HOLDS
-    return DOES_NOT_HOLD if p_fails is not None and p_fails < ONE_SIDED else INCONCLUSIVE
-
-
-def _untested(one: Difference, unit: str) -> str | None:
-    """Return why a difference has no test; None if it has one."""
-    if not math.isfinite(one.estimate):
-        return "it is undefined"
-    if one.seeds < MIN_SEEDS:
-        return f"a test takes {MIN_SEEDS} {unit}s and there are {one.seeds}"
-    if one.standard_error is None:
-        return "it is undefined under resampled patients"
-    if one.standard_error == 0:  # an interval of zero width would claim too much
-        return f"it is the same in every {unit} to the last bit"
-    return None
-
-
-def p_above(one: Difference, bound: float) -> float | None:
-    """Return the one-sided p-value of a difference that is not above the bound."""
-    p = replace(one, estimate=one.estimate - bound).p_value()
-    if p is None:
-        return None
-    return p / 2 if one.estimate > bound else 1 - p / 2
-
-
-def p_below(one: Difference, bound: float) -> float | None:
-    """Return the one-sided p-value of a difference that is not below the bound."""
-    p = p_above(one, bound)
-    return None if p is None else 1 - p
+    if p_fails is not None and p_fails < ONE_SIDED:  # also what is above, by less than matters
+        return DOES_NOT_HOLD
+    return HOLDS if p_holds is not None and p_holds < ONE_SIDED else INCONCLUSIVE

@@ -8,18 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from deepchest_cli.evaluation.bootstrap import Resampling, resampled
-from deepchest_cli.evaluation.metrics import OF_POSITIVES, Floats, per_finding
+from deepchest_cli.evaluation.bootstrap import (
+    Resampling,
+    effective_patients,
+    rarer_class_patients,
+    resampled,
+)
+from deepchest_cli.evaluation.metrics import OF_POSITIVES, Floats
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.statistics import (
     LEVEL,
     MIN_PATIENTS,
     MIN_SEEDS,
     Difference,
+    combined_patients,
     difference,
     holm,
     mean_of_defined,
     min_of_defined,
+    outlying,
     verdict,
 )
 
@@ -36,6 +43,7 @@ class Scores:
     values: dict[str, Floats]  # metric to (S, T)
     replicates: dict[str, Floats]  # metric to (S, B, T)
     patients: NDArray[np.int64]  # (2, T), number with an image with, and without, the finding
+    effective: dict[str, Floats]  # metric to (T,), the effective number of patients that carry it
 
     def of_finding(self, metric: str, column: int) -> Samples:
         """Return a metric of one finding."""
@@ -44,10 +52,12 @@ class Scores:
 
 def score(seeds: Sequence[Predictions], resampling: Resampling) -> Scores:
     """Return the metrics of the predictions of each seed, all on the same images."""
+    sample = resampling.sample
     return Scores(
-        {m: np.stack([per_finding(m, table) for table in seeds]) for m in METRICS},
+        {m: np.stack([resampled(m, table, sample)[0] for table in seeds]) for m in METRICS},
         {m: np.stack([resampled(m, table, resampling) for table in seeds]) for m in METRICS},
         _patient_counts(seeds[0]),
+        _effective_patients(seeds[0]),
     )
 
 
@@ -60,6 +70,13 @@ def _patient_counts(table: Predictions) -> NDArray[np.int64]:
     return np.array(counts, dtype=np.int64)
 
 
+def _effective_patients(table: Predictions) -> dict[str, Floats]:
+    columns = range(len(table.findings))
+    rarer = np.array([rarer_class_patients(table, i) for i in columns])
+    known = np.array([effective_patients(table.known[:, i], table.patient_id) for i in columns])
+    return {metric: rarer if metric in OF_POSITIVES else known for metric in METRICS}
+
+
 @dataclass(frozen=True)
 class SummaryMetric:
     """A metric of a whole model, reduced from a metric of its findings."""
@@ -68,6 +85,12 @@ class SummaryMetric:
     title: str
     metric: str
     reduce: Callable[[Floats], Floats]  # (..., T) to (...)
+    combine: Callable[[Floats], float] = combined_patients  # effective patients of k findings (k,)
+
+    def patients(self, scores: Scores) -> float:
+        """Return the effective number of patients that carry the metric."""
+        everyone = float(scores.effective["loss"].max())
+        return min(self.combine(scores.effective[self.metric]), everyone)
 
     def of(self, scores: Scores) -> Samples:
         """Return the metric of a weighter."""
@@ -88,14 +111,24 @@ def summary_metrics(rarest: NDArray[np.int64]) -> tuple[SummaryMetric, ...]:
     def over_rarest(values: Floats) -> Floats:
         return mean_of_defined(values[..., rarest])
 
+    def of_rarest(patients: Floats) -> float:
+        return combined_patients(patients[rarest])
+
+    def of_worst(patients: Floats) -> float:
+        return float(patients.min(initial=np.inf, where=patients > 0))
+
     return (
         MACRO_AUROC,
         SummaryMetric("macro_average_precision", "Macro AP", "average_precision", mean_of_defined),
         MACRO_ACCURACY,
         SummaryMetric("macro_f1", "Macro F1", "f1", mean_of_defined),
         SummaryMetric("macro_loss", "Loss", "loss", mean_of_defined),
-        SummaryMetric("worst_auroc", "AUROC of the worst finding", "auroc", min_of_defined),
-        SummaryMetric("rarest_tertile_auroc", "AUROC of the rarest tertile", "auroc", over_rarest),
+        SummaryMetric(
+            "worst_auroc", "AUROC of the worst finding", "auroc", min_of_defined, of_worst
+        ),
+        SummaryMetric(
+            "rarest_tertile_auroc", "AUROC of the rarest tertile", "auroc", over_rarest, of_rarest
+        ),
     )
 
 
@@ -127,21 +160,66 @@ def finding_metrics(scores: Scores, findings: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def outlying_runs(arms: Mapping[str, Scores], margin: float) -> dict[str, list[int]]:
+    """Return the places of seeds, by arm, whose macro AUROC is far from that of the other seeds."""
+    values = {label: MACRO_AUROC.of(scores)[0] for label, scores in arms.items()}
+    able = {label: v for label, v in values.items() if np.isfinite(v).all() and len(v) >= MIN_SEEDS}
+    if not able:
+        return {}
+    found = zip(able, outlying(list(able.values()), margin), strict=True)
+    return {label: np.flatnonzero(marks).tolist() for label, marks in found if marks.any()}
+
+
 def differences(
-    arms: Mapping[str, Scores], baseline: Scores, metrics: Sequence[SummaryMetric]
+    arms: Mapping[str, Scores],
+    baseline: Scores,
+    metrics: Sequence[SummaryMetric],
+    margin: float,
+    outlying_seeds: Mapping[str, Sequence[int]],
 ) -> dict[str, dict[str, Any]]:
-    """Return the differences to the baseline by arm and metric, corrected over the arms."""
+    """Return the differences to the baseline by arm and metric, corrected over the arms.
+
+    outlying_seeds: places of seeds that are outlying in an arm or in the baseline, by arm. The rows
+    of such an arm also have what is found without these seeds.
+    """
     tables: dict[str, dict[str, Any]] = {label: {} for label in arms}
     for metric in metrics:
-        pairs = [paired(metric.of(scores), metric.of(baseline)) for scores in arms.values()]
-        rows = tested(pairs, metric.metric in LOWER_IS_BETTER)
-        for label, row in zip(arms, rows, strict=True):
+        rows = _family(arms, baseline, metric, margin, {})
+        without = _family(arms, baseline, metric, margin, outlying_seeds)
+        for label, row, other in zip(arms, rows, without, strict=True):
+            row["without_outlying_seeds"] = other if label in outlying_seeds else None
             tables[label][metric.name] = row
     return tables
 
 
+def _family(
+    arms: Mapping[str, Scores],
+    baseline: Scores,
+    metric: SummaryMetric,
+    margin: float,
+    dropped: Mapping[str, Sequence[int]],
+) -> list[dict[str, Any]]:
+    """Return the row of each arm by one metric, without the seeds that are dropped."""
+    pairs = [
+        paired(
+            _without(metric.of(scores), dropped.get(label, ())),
+            _without(metric.of(baseline), dropped.get(label, ())),
+            metric.patients(baseline),
+        )
+        for label, scores in arms.items()
+    ]
+    is_auroc = metric.metric == "auroc"
+    return tested(pairs, metric.metric in LOWER_IS_BETTER, margin if is_auroc else None)
+
+
+def _without(samples: Samples, seeds: Sequence[int]) -> Samples:
+    by_seed, by_replicate = samples
+    kept = [i for i in range(len(by_seed)) if i not in seeds]
+    return by_seed[kept], by_replicate[kept]
+
+
 def finding_differences(
-    scores: Scores, baseline: Scores, findings: Sequence[str]
+    scores: Scores, baseline: Scores, findings: Sequence[str], margin: float
 ) -> dict[str, dict[str, Any]]:
     """Return an arm's differences by finding and metric, corrected over the findings.
 
@@ -149,57 +227,76 @@ def finding_differences(
     """
     tables: dict[str, dict[str, Any]] = {finding: {} for finding in findings}
     too_few = scores.patients.min(axis=0) < MIN_PATIENTS
+    why = f"fewer than {MIN_PATIENTS} patients have the finding, or have it not"
     for metric in METRICS:
         pairs = [
-            paired(scores.of_finding(metric, i), baseline.of_finding(metric, i))
+            paired(
+                scores.of_finding(metric, i),
+                baseline.of_finding(metric, i),
+                scores.effective[metric][i],
+            )
             for i in range(len(findings))
         ]
         if metric in OF_POSITIVES:
             pairs = [
-                Difference(pair.estimate, pair.seeds) if few else pair
+                Difference(pair.estimate, pair.seeds, untested=pair.untested or why)
+                if few
+                else pair
                 for pair, few in zip(pairs, too_few, strict=True)
             ]
-        rows = tested(pairs, metric in LOWER_IS_BETTER)
+        rows = tested(pairs, metric in LOWER_IS_BETTER, margin if metric == "auroc" else None)
         for finding, row in zip(findings, rows, strict=True):
             tables[finding][metric] = row
     return tables
 
 
-def paired(samples: Samples, baseline: Samples) -> Difference:
-    """Return the difference to the baseline, paired by seed and by patient."""
-    return difference(samples[0] - baseline[0], samples[1] - baseline[1])
+def paired(samples: Samples, baseline: Samples, patients: float) -> Difference:
+    """Return the difference to the baseline, paired by seed and by patient.
+
+    patients: the effective number that carries the metric.
+    """
+    return difference(samples[0] - baseline[0], samples[1] - baseline[1], patients)
 
 
-def tested(family: Sequence[Difference], lower_is_better: bool) -> list[dict[str, Any]]:
-    """Return a family of differences with p-values corrected for their number."""
+def tested(
+    family: Sequence[Difference], lower_is_better: bool, margin: float | None
+) -> list[dict[str, Any]]:
+    """Return a family of differences with p-values and intervals corrected for their number.
+
+    `low` and `high` are simultaneous over the family, `single_low` and `single_high` of this
+    difference alone. margin: smaller differences are equivalent; None for a metric of another unit.
+    """
     p_values = [one.p_value() for one in family]
+    equivalence = [None if margin is None else one.p_equivalence(margin) for one in family]
+    tests = sum(p is not None for p in p_values)
     rows = []
-    for one, p, p_holm in zip(family, p_values, holm(p_values), strict=True):
-        low, high = one.interval() or (None, None)
+    for one, p, p_holm, p_equivalence in zip(
+        family, p_values, holm(p_values), holm(equivalence), strict=True
+    ):
+        strictest = LEVEL / max(tests, 1)  # Bonferroni: all intervals hold at once
+        low, high = one.interval(strictest) or (None, None)
+        single_low, single_high = one.interval() or (None, None)
         rows.append(
             {
                 "estimate": one.estimate,
                 "low": low,
                 "high": high,
+                "single_low": single_low,
+                "single_high": single_high,
                 "p": p,
                 "p_holm": p_holm,
-                "verdict": verdict(one.estimate, p_holm, lower_is_better),
+                "p_equivalence_holm": p_equivalence,
+                "verdict": verdict(one.estimate, p_holm, p_equivalence, lower_is_better),
+                "untested": one.untested or None,
                 "seeds": one.seeds,
-                "seeds_needed": _seeds_needed(one, len(family)),
+                "seeds_needed": one.seeds_needed(margin or 0.0, strictest),
+                "effective_patients": None if p is None else one.patients,
                 "seed_variance": one.seed_variance,
                 "patient_variance": one.patient_variance,
                 "interaction_variance": one.interaction_variance,
             }
         )
     return rows
-
-
-def _seeds_needed(one: Difference, tests: int) -> int | None:
-    """Return the seeds for significance at the strictest of Holm's levels."""
-    if one.standard_error is None:
-        too_few = one.seeds < MIN_SEEDS and np.isfinite(one.estimate)
-        return MIN_SEEDS if too_few else None
-    return one.seeds_needed(LEVEL / max(tests, 1))
 
 
 def mean_ranks(arms: Mapping[str, Scores]) -> dict[str, float]:

@@ -6,8 +6,16 @@ from typing import Any
 
 from deepchest_cli.comparison.analysis.evidence import DEEPCHEST
 from deepchest_cli.comparison.analysis.judging import DOES_NOT_HOLD, HOLDS
+from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.data.text import count_of
-from deepchest_cli.evaluation.statistics import BETTER, INCONCLUSIVE, NOT_MEASURED, WORSE
+from deepchest_cli.evaluation.statistics import (
+    BETTER,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    NOT_MEASURED,
+    POWER,
+    WORSE,
+)
 
 MAX_LABEL_LENGTH = 36  # characters of a weighter's label in tables, plots and sentences
 
@@ -28,10 +36,11 @@ def summarize(results: Mapping[str, Any]) -> list[str]:
         if entry["differences"]
     }
     sentences = [_primary_result(results, rows), _all_verdicts(results["claims"], rows)]
+    sentences += [_outlying(run, rows) for run in results["outlying_runs"]]
     added = len(results["design"]["interim_analyses"]) - 1
     if added:
         sentences.append(
-            "Seeds or weighters were added after an interim analysis, "
+            "Seeds, weighters or the margin were changed after an interim analysis, "
             f"{count_of(added, 'time')}: the p-values are not corrected for that."
         )
     return sentences
@@ -39,6 +48,7 @@ def summarize(results: Mapping[str, Any]) -> list[str]:
 
 def _primary_result(results: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
     data, seeds = results["data"], len(results["design"]["seeds"])
+    margin = results["design"]["margin"]
     kind = "synthetic " if data["synthetic"] else ""
     where = (
         f"On {count_of(data['test_images'], f'{kind}test radiograph')} of "
@@ -53,24 +63,49 @@ def _primary_result(results: Mapping[str, Any], rows: Mapping[str, Mapping[str, 
     mean = results["weighters"][label]["metrics"]["macro_auroc"]["mean"]
     interval = ""
     if row["low"] is not None:
-        interval = f" (95 % interval {row['low']:+.4f} to {row['high']:+.4f})"
+        interval = f" (simultaneous 95 % interval {row['low']:+.4f} to {row['high']:+.4f})"
     return where + (
         f"{shortened(label)} reached a macro AUROC of {mean:.3f}, {row['estimate']:+.4f} relative "
-        f"to equal weighting{interval}: {_conclusion(row)}."
+        f"to equal weighting{interval}: {_conclusion(row, margin)}."
     )
 
 
-def _conclusion(row: Mapping[str, Any]) -> str:
-    needed = row["seeds_needed"]
+def _conclusion(row: Mapping[str, Any], margin: float) -> str:
+    if row["verdict"] == EQUIVALENT:
+        return f"it is equivalent, since any difference is smaller than the margin of {margin:g}"
     if row["verdict"] != INCONCLUSIVE:
         return f"it is {row['verdict']}"
     if row["low"] is None:
-        if needed is None:
-            return "not tested"
-        return f"not tested, because a test takes {needed} or more seeds"
-    if needed is None:
-        return "inconclusive, and more seeds alone would not make this difference significant"
-    return f"inconclusive; this difference would take {needed} seeds to be significant"
+        return f"not tested, because {row['untested']}"
+    if not margin:
+        return "inconclusive"
+    if row["seeds_needed"] is None:
+        return (
+            f"inconclusive, and more seeds alone would not detect a difference of {margin:g} on so "
+            "few patients"
+        )
+    return (
+        f"inconclusive; {row['seeds_needed']} seeds would detect a difference of {margin:g} with a "
+        f"power of {POWER:.0%}"
+    )
+
+
+def _outlying(run: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what is to be known of a run that is far from the other seeds of its weighter."""
+    distance = run["macro_auroc"] - run["median"]
+    label = run["weighter"]
+    text = (
+        f"Seed {run['seed']} of {shortened(label)} is outlying: its macro AUROC of "
+        f"{run['macro_auroc']:.3f} is {abs(distance):.3f} "
+        f"{'below' if distance < 0 else 'above'} the median of its seeds"
+    )
+    verdicts = []
+    for name, row in rows.items():
+        other = row["without_outlying_seeds"]
+        if other is not None and label in (name, BASELINE):
+            found = other["verdict"] if other["p"] is not None else "not tested"
+            verdicts.append(f"{shortened(name)} is {row['verdict']} with it, {found} without")
+    return f"{text}. Verdicts rest on it: {'; '.join(verdicts)}." if verdicts else f"{text}."
 
 
 def _all_verdicts(
@@ -79,13 +114,14 @@ def _all_verdicts(
     tested = [label for label, row in rows.items() if row["p"] is not None]
     result = "No weighter was tested"
     if tested:
-        better, worse = (
+        better, worse, equivalent = (
             _listed([label for label, row in rows.items() if row["verdict"] == verdict])
-            for verdict in (BETTER, WORSE)
+            for verdict in (BETTER, WORSE, EQUIVALENT)
         )
         result = (
             f"Of {count_of(len(tested), 'tested weighter')}, {better} significantly better than "
-            f"equal weighting and {worse} significantly worse (after Holm correction)"
+            f"equal weighting, {worse} significantly worse, and {equivalent} equivalent (after "
+            "Holm correction)"
         )
     verdicts = [claim["verdict"] for claim in claims]
     words = {

@@ -7,14 +7,14 @@ import numpy as np
 
 from deepchest_cli.comparison.analysis.summary import shortened
 from deepchest_cli.evaluation.metrics import Floats
-from deepchest_cli.evaluation.statistics import BETTER, WORSE
+from deepchest_cli.evaluation.statistics import BETTER, EQUIVALENT, WORSE
 from deepchest_cli.reporting.numbers import signed
 from deepchest_cli.reporting.plots import COLORS, GRAY, hide_frame, needs_log_scale, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERDICT_COLORS = {BETTER: "#1a7f37", WORSE: "#b3261e"}  # GRAY for all others
+VERDICT_COLORS = {BETTER: "#1a7f37", WORSE: "#b3261e", EQUIVALENT: "#1f5fa8"}  # GRAY for all others
 ROW = 0.42  # inches for a weighter's line
 WIDTH = 7.5
 PANELS = 3  # of weights beside each other
@@ -39,6 +39,8 @@ def forest_figure(results: Results) -> "Figure":
     entries = compared(results)
     figure = new_figure(WIDTH, 1.1 + ROW * len(entries))
     axes = figure.add_subplot()
+    margin = results["design"]["margin"]
+    axes.axvspan(-margin, margin, color="0.92", zorder=0)
     axes.axvline(0, color="black", linewidth=0.8)
     for place, entry in enumerate(entries.values()):
         row = _difference(entry)
@@ -52,7 +54,10 @@ def forest_figure(results: Results) -> "Figure":
         axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=color, markersize=6)
     axes.set_yticks(range(len(entries)), list(map(shortened, entries)))
     axes.invert_yaxis()
-    axes.set_xlabel("difference in macro AUROC to equal weighting, 95 % CI; ticks: single seeds")
+    axes.set_xlabel(
+        "difference in macro AUROC to equal weighting, simultaneous 95 % CI; gray: the margin; "
+        "ticks: single seeds"
+    )
     hide_frame(axes)
     return figure
 
@@ -68,7 +73,7 @@ def findings_figure(results: Results) -> "Figure":
     limit = max(finite.max() if len(finite) else 0, SMALLEST_LIMIT)
     image = axes.imshow(table, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(table):
-        significant = np.isfinite(value) and rows[j][i]["verdict"] in VERDICT_COLORS
+        significant = np.isfinite(value) and rows[j][i]["verdict"] in (BETTER, WORSE)
         text = signed(value) + ("*" if significant else "")
         dark = np.isfinite(value) and abs(value) > 0.6 * limit
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")

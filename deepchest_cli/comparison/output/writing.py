@@ -129,7 +129,7 @@ def _tables(results: dict[str, Any]) -> dict[str, str]:
             for metric, row in (entry["metrics"] or {}).items()
         ],
         "differences.csv": [
-            {"weighter": label, "metric": metric, **row}
+            {"weighter": label, "metric": metric, **_without(row, "without_outlying_seeds")}
             for label, entry in entries
             for metric, row in (entry["differences"] or {}).items()
         ],

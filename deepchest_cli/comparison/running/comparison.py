@@ -144,11 +144,11 @@ def _check(
     dataset = open_data_again(config, resumed) if resumed else open_dataset(config.data)
     for device in config.device_list:
         resolve_device(device)
-    first, *other_folds = arm_jobs(replace(config, seeds=1), arms[:1], Path(), {})
-    for job in (first, *other_folds):
+    jobs = arm_jobs(config, arms[:1], Path(), {})
+    for job in jobs:  # each seed has other folds
         _check_splits(job, dataset)
-    view = first.view(dataset)
-    on_device = replace(first.config, device=config.device_list[0])
+    view = jobs[0].view(dataset)
+    on_device = replace(jobs[0].config, device=config.device_list[0])
     components = build_components(on_device, dataset=view, rates_file=rates_file)
     if resumed is None:  # a resumed comparison keeps the precision in its configuration
         config = replace(config, precision=components.precision)
@@ -166,7 +166,8 @@ def _check(
 
 def _check_splits(job: Job, dataset: RadiographDataset) -> None:
     view = job.view(dataset)
-    where = "" if job.fold is None else f"Fold {job.fold_number} of {job.fold[1]}: "
+    seed = job.config.seed
+    where = "" if job.fold is None else f"Seed {seed}, fold {job.fold_number} of {job.fold[1]}: "
     if not len(view.rows("test")):
         raise UsageError(
             f"{where}{job.config.data} has no test split to compare on.",

@@ -231,6 +231,7 @@ def _passes_of(arm: Arm, config: CompareConfig, tasks: int) -> str:
 def load_or_measure_costs(comparison: TrainedComparison) -> Costs:
     """Return the costs of the finished arms, measured anew unless the folder has those of the same.
 
+    Where nothing was trained this time, costs of another device count: those where it was trained.
     Without the baseline among them there are no costs, since all are relative to it.
     """
     config, dataset, arms = comparison.config, comparison.dataset, comparison.finished_arms
@@ -241,9 +242,11 @@ def load_or_measure_costs(comparison: TrainedComparison) -> Costs:
     with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged: measured anew
         kept = json.loads(path.read_text(encoding="utf-8"))
         costs: Costs = kept["costs"]
-        if kept["measured"] == wanted:
+        device, *same = kept["measured"]
+        if same == wanted[1:] and (device == wanted[0] or not comparison.newly_trained):
             return costs
-    view = dataset if config.folds is None else dataset.folded(0, config.folds)
+    folds = config.folds
+    view = dataset if folds is None else dataset.folded(0, folds, config.first_seed)
     costs = measure_costs(config, arms, view)
     write_json(path, {"measured": wanted, "costs": costs})
     return costs

@@ -113,18 +113,23 @@ class Job:
         """A SHA-256 of all that determines the results besides the data.
 
         It covers settings that differ from their defaults, so that a flag of a later version does
-        not change it, and the contents of the files that settings name.
+        not change it, and the contents of the files that settings name. A file of weights counts by
+        its contents alone: its path is made absolute when the comparison is saved.
         """
+        weights = Path(self.config.weights).expanduser()
+        by_content = NOT_HASHED | {"weights"} if weights.is_file() else NOT_HASHED
         changed = sorted(
             (field.name, str(value))
             for field in fields(self.config)
-            if field.name not in NOT_HASHED
+            if field.name not in by_content
             and (value := getattr(self.config, field.name)) != field.default
         )
         values = (text.partition("=")[2] for text in self.config.weighter_option)
-        paths = (Path(value).expanduser() for value in (*values, self.config.weights))
+        paths = (*(Path(value).expanduser() for value in values), weights)
         files = [sha256_of(path) for path in paths if path.is_file()]
-        return sha256(to_json([changed, files, self.finding]).encode()).hexdigest()
+        # each seed has its own partition: runs of one partition for all seeds are not mixed in
+        partition = [] if self.fold is None else [[*self.fold, self.config.seed]]
+        return sha256(to_json([changed, files, self.finding, *partition]).encode()).hexdigest()
 
     @property
     def name(self) -> str:
@@ -143,7 +148,7 @@ class Job:
     def view(self, dataset: "RadiographDataset") -> "RadiographDataset":
         """Return the data set with the splits and the findings of this run."""
         if self.fold is not None:
-            dataset = dataset.folded(*self.fold)
+            dataset = dataset.folded(*self.fold, self.config.seed)
         return dataset if self.finding is None else dataset.only(self.finding)
 
 

@@ -86,8 +86,8 @@ def final_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
         return None
     if record.settings != job.settings:
         raise UsageError(
-            f"{job.folder} was trained with other settings, or other files of options, than this "
-            "comparison has now.",
+            f"{job.folder} was trained with other settings, other files of options or another "
+            "partition into folds than this comparison has now.",
             "Restore them, or begin a new comparison.",
         )
     if record.data_sha256 != dataset.sha256:
@@ -194,21 +194,25 @@ def predict_test_split(
 def merge_predictions(jobs: Sequence[Job], dataset: RadiographDataset) -> Predictions:
     """Return one table of the runs of an arm and a seed: all folds, or all single-task models.
 
-    Every image stands in it once, in the order of the data set.
+    Every image stands in it once, in the order of the data set, with the fold that it is tested in.
     """
     loaded = {job.folder: _load_predictions(job, dataset) for job in jobs}
     rows = np.unique(np.concatenate([job_rows for job_rows, _ in loaded.values()]))
     table = np.full((len(rows), len(dataset.findings)), np.nan)
+    fold = np.zeros(len(rows), dtype=np.int64)
     for job in jobs:
         job_rows, probabilities = loaded[job.folder]
+        places = np.searchsorted(rows, job_rows)
         columns = [i for i, name in enumerate(dataset.findings) if job.finding in (None, name)]
-        table[np.ix_(np.searchsorted(rows, job_rows), np.array(columns))] = probabilities
+        table[np.ix_(places, np.array(columns))] = probabilities
+        fold[places] = job.fold_number or 0
     return Predictions(
         findings=dataset.findings,
         probabilities=table,
         labels=dataset.labels[rows],
         known=dataset.known[rows],
         patient_id=dataset.columns["patient_id"][rows],
+        fold=fold if fold.any() else None,
     )
 
 

@@ -1,0 +1,57 @@
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from deepchest_cli.comparison.running.jobs import arm_jobs, parse_arms, single_task_jobs
+from deepchest_cli.comparison.running.run import (
+    PREDICTIONS,
+    RECORD,
+    RunRecord,
+    final_record,
+    merge_predictions,
+)
+from deepchest_cli.config import CompareConfig
+from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.errors import UsageError
+from deepchest_cli.files import write_json
+
+
+@pytest.fixture
+def dataset(shards):
+    return open_dataset(shards)
+
+
+CONFIG = CompareConfig(weighters="dwa", seeds=1, folds=3)
+
+
+def test_runs_of_one_partition_for_all_seeds_are_not_mixed_with_new_ones(dataset, tmp_path):
+    """Those of earlier versions: their settings name no partition."""
+    job = arm_jobs(CONFIG, parse_arms("dwa"), tmp_path, {})[0]
+    job.folder.mkdir(parents=True)
+    record = RunRecord("finished", dataset.sha256, 1e-3, job.settings)
+    write_json(job.folder / RECORD, asdict(record))
+    assert final_record(job, dataset) == record
+    before = replace(record, settings=replace(job, fold=None).settings)
+    write_json(job.folder / RECORD, asdict(before))
+    with pytest.raises(UsageError, match="another partition into folds than this comparison"):
+        final_record(job, dataset)
+
+
+@pytest.mark.parametrize("single_task", [False, True])
+def test_merged_predictions_know_the_fold_of_each_image(dataset, tmp_path, single_task):
+    if single_task:
+        jobs = single_task_jobs(CONFIG, dataset.findings, tmp_path, {})
+    else:
+        jobs = arm_jobs(CONFIG, parse_arms("dwa")[:1], tmp_path, {})
+    for job in jobs:
+        job.folder.mkdir(parents=True)
+        view = job.view(dataset)
+        rows = view.rows("test")
+        table = np.full((len(rows), len(view.findings)), job.fold_number / 10)
+        np.savez(job.folder / PREDICTIONS, rows=rows, probabilities=table)
+    merged = merge_predictions(jobs, dataset)
+    assert len(merged.fold) == len(dataset.labels)
+    np.testing.assert_allclose(merged.probabilities, np.tile(merged.fold[:, None] / 10, (1, 14)))
+    patients = [set(merged.patient_id[merged.fold == fold]) for fold in (1, 2, 3)]
+    assert all(patients) and len(set.union(*patients)) == sum(map(len, patients))
