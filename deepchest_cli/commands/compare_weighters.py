@@ -243,11 +243,17 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
     for claim in results["claims"]:
         terminal.line(f"{claim['name']}: {claim['verdict']}")
         for text in (f'"{claim["quote"]}"', claim["result"]):
-            terminal.line(fill(text, WIDTH, initial_indent="  ", subsequent_indent="  "))
+            terminal.line(_paragraph(text))
     terminal.line("")
     for sentence in results["summary"]:
         terminal.line(sentence)
     terminal.line(f"Report: {folder / 'report.html'}")
+
+
+def _paragraph(text: str) -> str:
+    """Return indented lines, no number apart from its percent sign."""
+    lines = fill(text.replace(" %", "\0%"), WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return lines.replace("\0%", " %")
 
 
 def _ranking(results: dict[str, Any]) -> list[list[str]]:

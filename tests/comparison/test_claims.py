@@ -128,7 +128,7 @@ def test_too_few_seeds_are_inconclusive_with_the_reason(name, seeds, why):
     arms |= dict.fromkeys(("equal", "dwa"), scores(seeds=seeds))
     claim = judged(name, arms, best_epochs={"deepchest": [2] * seeds})
     assert claim["verdict"] == "inconclusive"
-    assert f"({why})" in claim["result"]
+    assert f", because {why}." in claim["result"]
     assert {row["low"] for row in rows_of(claim).values()} == {None}
 
 
@@ -185,7 +185,7 @@ def test_a_rival_that_has_not_learned_is_passed_over_and_named():
     claim = judged("accuracy", arms)
     assert claim["verdict"] == "holds"
     assert "of dwa, on these test data the best of 1 published method" in claim["result"]
-    assert "Not tested: famo (the models of famo have not learned" in claim["result"]
+    assert "Not counted: famo, because the models of famo have not learned" in claim["result"]
 
 
 def test_a_rival_that_has_not_finished_is_named():
@@ -201,7 +201,7 @@ def test_a_rival_that_has_not_finished_is_named():
 def test_speed_is_that_of_a_step_at_the_parameters(seconds, verdict):
     costs = {"deepchest": cost(), "upgrad": cost(seconds, wobble=(1.0, 1.0, 1.0))}
     claim = judged("speed", None, costs)
-    assert claim["verdict"] == verdict
+    assert (claim["verdict"], claim["readings"][0]["holds_above"]) == (verdict, 3.0)
     assert f"as one of deepchest: upgrad {seconds:.2f} (95 % interval" in claim["result"]
     at_features = judged("speed", None, costs, level="features")
     assert at_features["verdict"] == "not measured"
@@ -306,8 +306,8 @@ def test_a_gain_that_does_not_matter_is_said_to_be_one():
     base, top = scores(0.7, noise=0), scores(0.702, noise=0)
     top.values["auroc"] = top.values["auroc"] + 1e-4 * np.array([-1.0, 0.0, 1.0])[:, None]
     claim = judged("improvement", {"dwa": base, "deepchest+dwa": top})
-    assert claim["verdict"] == "holds"
-    assert claim["result"].endswith(", holds by less than the margin.")
+    assert claim["verdict"] == "does not hold"
+    assert claim["result"].endswith("), does not hold, by less than the margin.")
 
 
 def test_opposite_effects_are_not_averaged_away():

@@ -1,6 +1,5 @@
 """The five claims of the paper's abstract (Mohamed et al. 2025), and what was measured of each."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -63,10 +62,8 @@ def _accuracy(evidence: Evidence) -> Outcome | None:
     rivals = [arm.label for arm in evidence.rivals if arm.label in scores]
     if DEEPCHEST not in scores or not rivals:
         return None
-    own, patients = (
-        MACRO_ACCURACY.of(scores[DEEPCHEST]),
-        MACRO_ACCURACY.patients(scores[DEEPCHEST]),
-    )
+    own = MACRO_ACCURACY.of(scores[DEEPCHEST])
+    patients = MACRO_ACCURACY.patients(scores[DEEPCHEST])
     points, ratios = [], []
     for label in rivals:
         other = MACRO_ACCURACY.of(scores[label])
@@ -80,7 +77,7 @@ def _accuracy(evidence: Evidence) -> Outcome | None:
     readings = (
         judge("more accurate at all", points, 0),
         judge("7 points more accurate", points, CLAIMED_POINTS),
-        judge("1.07 times as accurate", ratios, math.log(CLAIMED_RATIO), scale=math.exp),
+        judge("1.07 times as accurate", ratios, CLAIMED_RATIO, ratios=True),
     )
     # the abstract does not say which of the two sizes it means: the claim fails where both do
     sizes = [reading.verdict for reading in readings[1:]]
@@ -118,9 +115,7 @@ def _speed(evidence: Evidence) -> Outcome | None:
         # rounds take the place of seeds, and there are no patients
         one = difference(slower, np.zeros((len(slower), 2)))
         measured.append(Measured(label, one, evidence.cost_excluded))
-    reading = judge(
-        "3 times as fast", measured, math.log(CLAIMED_SPEEDUP), scale=math.exp, unit="round"
-    )
+    reading = judge("3 times as fast", measured, CLAIMED_SPEEDUP, ratios=True, unit="round")
     times = ", ".join(f"{r.subject} {r.estimate:.2f}{r.within(2)}" for r in reading.rows)
     result = f"A step takes this many times as long as one of deepchest: {times}."
     return Outcome(reading.verdict, f"{reading.not_measured} {result}".strip(), [reading])
@@ -201,8 +196,8 @@ def _improvement(evidence: Evidence) -> Outcome | None:
     result = f"Macro AUROC relative to the method alone, by a margin of {evidence.margin:g}: " + (
         "; ".join(
             f"{row.subject} {signed(row.estimate, 4)}{row.within(4)}, {row.verdict}"
-            + (" by less than the margin" if _is_small(row, evidence.margin) else "")
-            for row in reading.rows
+            + (", by less than the margin" if _is_small(row) else "")
+            for row in reading.counted
         )
     )
     if {HOLDS, DOES_NOT_HOLD} <= {row.verdict for row in reading.rows}:
@@ -210,8 +205,9 @@ def _improvement(evidence: Evidence) -> Outcome | None:
     return Outcome(reading.verdict, f"{result}.{reading.untested}{evidence.unfinished}", [reading])
 
 
-def _is_small(row: Row, margin: float) -> bool:
-    return row.verdict == HOLDS and row.high is not None and row.high < margin
+def _is_small(row: Row) -> bool:
+    """Return whether a gain is significant, and smaller than what matters."""
+    return row.verdict == DOES_NOT_HOLD and row.low is not None and row.low > 0
 
 
 CLAIMS = {

@@ -7,7 +7,7 @@ chance, and so these p-values are corrected by Holm. Otherwise it is inconclusiv
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepchest_cli.evaluation.statistics import (
@@ -79,13 +79,16 @@ class Reading:
 
     @property
     def untested(self) -> str:
-        """Which rows have no test, and why, as a sentence; empty if all have one."""
-        reasons: dict[str, list[str]] = {}
+        """Which rows are not counted or have no test, and why, as sentences; empty if none."""
+        groups: dict[tuple[str, str], list[str]] = {}
         for row in self.rows:
             if row.reason:
-                reasons.setdefault(row.reason, []).append(row.subject)
-        texts = (f"{', '.join(subjects)} ({why})" for why, subjects in reasons.items())
-        return f" Not tested: {'; '.join(texts)}." if reasons else ""
+                missing = "Not counted" if row.verdict == NOT_MEASURED else "Not tested"
+                groups.setdefault((missing, row.reason), []).append(row.subject)
+        return "".join(
+            f" {missing}: {', '.join(subjects)}, because {why}."
+            for (missing, why), subjects in groups.items()
+        )
 
 
 def judge(
@@ -93,32 +96,34 @@ def judge(
     measured: Sequence[Measured],
     holds_above: float,
     fails_below: float | None = None,
-    scale: Callable[[float], float] = float,
+    ratios: bool = False,
     unit: str = "seed",
 ) -> Reading:
     """Return the verdict on the claim that every value is above a bound.
 
-    fails_below: the bound below which it fails, where it is not `holds_above`. scale: from the
-    differences and the bounds to the values that are shown, `math.exp` for logarithms of ratios.
-    unit: what the differences were measured by.
+    fails_below: the bound below which it fails, where it is not `holds_above`. ratios: whether the
+    differences are of logarithms; the bounds, and what is shown, are ratios. unit: what the
+    differences were measured by.
     """
     fails_below = holds_above if fails_below is None else fails_below
+    upper, lower = (math.log(b) if ratios else b for b in (holds_above, fails_below))
+    scale = math.exp if ratios else float
     untested = [
         one.excluded or one.difference.untested.replace("seed", unit) or None for one in measured
     ]
     tested = list(zip(measured, untested, strict=True))
-    p_fails = holm([None if why else m.difference.p_below(fails_below) for m, why in tested])
+    p_fails = holm([None if why else m.difference.p_below(lower) for m, why in tested])
     rows = []
     for (one, why), fails in zip(tested, p_fails, strict=True):
-        holds = None if why else one.difference.p_above(holds_above)
+        holds = None if why else one.difference.p_above(upper)
         ends = one.difference.interval()
         low, high = map(scale, ends) if ends else (None, None)
         counts = one.excluded is None and math.isfinite(one.difference.estimate)
         verdict = _verdict(holds, fails) if counts else NOT_MEASURED
         estimate = scale(one.difference.estimate)
         rows.append(Row(one.subject, estimate, low, high, one.largest, holds, fails, verdict, why))
-    bounds = scale(holds_above), scale(fails_below)
-    return Reading(reading, *bounds, over_all([row.verdict for row in rows]), tuple(rows))
+    verdict = over_all([row.verdict for row in rows])
+    return Reading(reading, holds_above, fails_below, verdict, tuple(rows))
 
 
 def over_all(verdicts: Sequence[str]) -> str:
@@ -132,6 +137,6 @@ def over_all(verdicts: Sequence[str]) -> str:
 
 
 def _verdict(p_holds: float | None, p_fails: float | None) -> str:
-    if p_holds is not None and p_holds < ONE_SIDED:
-        return HOLDS
-    return DOES_NOT_HOLD if p_fails is not None and p_fails < ONE_SIDED else INCONCLUSIVE
+    if p_fails is not None and p_fails < ONE_SIDED:  # also what is above, by less than matters
+        return DOES_NOT_HOLD
+    return HOLDS if p_holds is not None and p_holds < ONE_SIDED else INCONCLUSIVE
