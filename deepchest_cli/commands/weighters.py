@@ -76,7 +76,7 @@ def _check(text: str, terminal: Terminal) -> None:
     """Try the properties on a weighter; raises `DeepChestError` where it breaks a required one."""
     from deepchest_cli.comparison.running.jobs import parse_arm
     from deepchest_cli.weighting.own import COMPOSITE, OwnWeighterInfo
-    from deepchest_cli.weighting.properties import properties_of, violations
+    from deepchest_cli.weighting.properties import properties_of, refuse_without_effect, violations
     from deepchest_cli.weighting.registry import find_weighter, read_weighter
     from deepchest_cli.weighting.trial import Trial
 
@@ -88,6 +88,8 @@ def _check(text: str, terminal: Terminal) -> None:
         Trial.of(arm.weighter, options),
     )
     found = list(violations(trial))
+    if not found[0][1]:
+        refuse_without_effect(trial)
     broken = [one for one, violation in found if violation and one.required]
     sha256 = info.sha256 if isinstance(info, OwnWeighterInfo) else None
     if terminal.json:

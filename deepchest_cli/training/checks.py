@@ -17,7 +17,7 @@ from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.weighting import GradientWeighter, Weighter
 from deepchest_cli.weighting.own import code_of, short_name
-from deepchest_cli.weighting.properties import broken_properties
+from deepchest_cli.weighting.properties import broken_properties, refuse_without_effect
 from deepchest_cli.weighting.trial import Trial
 
 SMALLEST_BATCH = 2  # batch norm needs two of everything
@@ -74,7 +74,8 @@ def refuse_broken_weighter(
 def _refuse_broken(
     name: str, sha256: str | None, findings: tuple[str, ...], options: tuple[tuple[str, str], ...]
 ) -> None:
-    broken = broken_properties(Trial(name, options, findings, sha256))
+    trial = Trial(name, options, findings, sha256)
+    broken = broken_properties(trial)
     if broken:
         first, found = broken[0]
         more = f" ({count_of(len(broken) - 1, 'other property')} as well)" if broken[1:] else ""
@@ -84,6 +85,7 @@ def _refuse_broken(
             f"Found: {found}{more}",
             f"See all: deepchest weighters --check {quote(spelled)}",
         )
+    refuse_without_effect(trial)
 
 
 def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: Classifier) -> None:

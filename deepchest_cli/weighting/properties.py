@@ -5,16 +5,21 @@ or would report weights that it does not have. The others are what most methods 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting import property_checks as checks
+from deepchest_cli.weighting.composite import NO_EFFECT
 from deepchest_cli.weighting.gradients import property_checks as by_gradient
 from deepchest_cli.weighting.gradients.base import GradientWeighter
-from deepchest_cli.weighting.own import code_of, describe
-from deepchest_cli.weighting.trial import Trial
+from deepchest_cli.weighting.own import COMPOSITE, code_of, describe, short_name
+from deepchest_cli.weighting.registry import DEEPCHEST_OPTION
+from deepchest_cli.weighting.trial import PLAIN, Trial, losses_of
 
 Check = Callable[[Trial], Iterator[str]]  # yields in words what breaks the property
+FACTORS = (1.0, 1.5, 0.7, 1.2)  # of the losses
 BOTH, LOSS, GRADIENT = ("loss", "gradient"), ("loss",), ("gradient",)
 
 
@@ -52,6 +57,40 @@ def violations(trial: Trial) -> Iterator[tuple[Property, str]]:
         yield one, found
         if found and one is PROPERTIES[0]:
             return
+
+
+def refuse_without_effect(trial: Trial) -> None:
+    """Raise `UsageError` for `deepchest+X` where DeepChest's weights change nothing of X."""
+    if trial.name.startswith(COMPOSITE):
+        options = tuple(o for o in trial.options if not o[0].startswith(DEEPCHEST_OPTION))
+        below = replace(trial, name=trial.name.removeprefix(COMPOSITE), options=options)
+        if ignores_factors(below):
+            name = short_name(trial.name)
+            raise UsageError(f"The weighter {name!r} makes no sense: {NO_EFFECT}.")
+
+
+def ignores_factors(trial: Trial) -> bool:
+    """Whether constant factors of the losses, as DeepChest's weights are, change nothing.
+
+    With X the method, f the factors and g_i(L) the derivative of X(L) by task i's loss: whether
+    f_i g_i(f L) is a multiple of g_i(L), at the first step and later; or X(f_i g_i) one of X(g_i)
+    for gradients g_i.
+    """
+    factors, plain = torch.tensor(trial.values(FACTORS)), torch.tensor(trial.values(PLAIN))
+    jacobian = trial.jacobian()
+    cosines = []
+    for lives in (0, 5):  # a warm-up may differ from what follows
+        one, other = trial.build(), trial.build()
+        for _ in range(lives):
+            trial.live(one)
+            trial.live(other)
+        before = trial.step(one, losses_of(plain.tolist()), jacobian)[1]
+        after = trial.step(
+            other, losses_of((factors * plain).tolist()), factors[:, None] * jacobian
+        )[1]
+        after = after if isinstance(other, GradientWeighter) else factors * after
+        cosines.append(float(torch.nn.functional.cosine_similarity(before, after, dim=0)))
+    return len(factors) > 1 and min(cosines) > 1 - 1e-5
 
 
 def broken_properties(trial: Trial) -> list[tuple[Property, str]]:

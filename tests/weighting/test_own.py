@@ -10,7 +10,12 @@ from own_weighters import BROKEN, GOOD, GRADIENT, broken, write
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting import GradientWeighter, LossWeighter, TaskLosses, build_weighter
 from deepchest_cli.weighting.own import code_of, full_name, load_own, parse_code, short_name
-from deepchest_cli.weighting.properties import PROPERTIES, broken_properties, violations
+from deepchest_cli.weighting.properties import (
+    PROPERTIES,
+    broken_properties,
+    refuse_without_effect,
+    violations,
+)
 from deepchest_cli.weighting.registry import find_weighter, read_weighter
 from deepchest_cli.weighting.trial import Trial
 
@@ -38,6 +43,14 @@ def test_the_composite_has_deepchests_weights_below_it(mine):
     assert weighter.deepchest.rule.cap == 2
     assert weighter.other.alpha == 3
     assert broken_properties(Trial(f"deepchest+{mine}")) == []
+
+
+def test_it_is_refused_below_deepchest_where_that_has_no_effect(tmp_path):
+    source = GOOD.replace("len(self.tasks) * shares", "1 / losses.values.detach().clamp(min=1e-8)")
+    name = f"{write(tmp_path / 'mine.py', source)}:MyWeighter"
+    refuse_without_effect(Trial(name))
+    with pytest.raises(UsageError, match=r"'deepchest\+mine.py:MyWeighter' makes no sense"):
+        refuse_without_effect(Trial(f"deepchest+{name}", (("deepchest.cap", "2"),)))
 
 
 def test_it_is_described_by_its_class(mine):

@@ -4,8 +4,8 @@ import pytest
 from tests_support import weighter_options
 
 from deepchest_cli.weighting import WEIGHTERS
-from deepchest_cli.weighting.composite import INCOMPATIBLE
-from deepchest_cli.weighting.properties import PROPERTIES, properties_of
+from deepchest_cli.weighting.composite import INCOMPATIBLE, NO_EFFECT
+from deepchest_cli.weighting.properties import PROPERTIES, ignores_factors, properties_of
 from deepchest_cli.weighting.trial import TASKS, Trial
 
 NAMES = [*WEIGHTERS, *(f"deepchest+{name}" for name in WEIGHTERS if name not in INCOMPATIBLE)]
@@ -42,6 +42,15 @@ def test_the_contract_holds_for_other_numbers_of_tasks(name, tasks):
     trial = trial_of(name, tasks)
     wanted = [one for one in properties_of(trial) if one.required]
     assert {one.name: one.violation(trial) for one in wanted} == {one.name: "" for one in wanted}
+
+
+@pytest.mark.parametrize("name", WEIGHTERS)
+def test_what_deepchest_has_no_effect_on_is_refused_below_it(name):
+    if ignores_factors(trial_of(name)):
+        assert name in INCOMPATIBLE
+    # FAMO and GradNorm only adapt over several steps, and the others undo factors in their own way
+    elif INCOMPATIBLE.get(name) == NO_EFFECT:
+        assert name in ("famo", "gradnorm")
 
 
 def test_names_of_properties_are_their_own():
