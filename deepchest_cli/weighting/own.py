@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -206,7 +207,7 @@ def describe(error: BaseException, path: Path) -> str:
         if traceback.tb_frame.f_code.co_filename == str(path):
             line = traceback.tb_lineno
         traceback = traceback.tb_next
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = error.msg if isinstance(error, SyntaxError) else str(error).strip().partition("\n")[0]
     place = f"{path}, line {line}: " if line else ""
     return f"{place}{type(error).__name__}{': ' if text else ''}{text}".rstrip(".")
 
@@ -223,7 +224,7 @@ def failure_of_own(error: Exception) -> DeepChestError | None:
     info = _loaded[found]
     return DeepChestError(
         f"The weighter {short_name(found)} failed: {describe(error, info.file)}.",
-        f"Check it with: deepchest weighters --check {found}; --debug shows the traceback.",
+        f"Check it with: deepchest weighters --check {quote(found)}; --debug shows the traceback.",
     )
 
 

@@ -14,7 +14,7 @@ from deepchest_cli.config import CompareConfig, TrainConfig
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.training.resume import saved_config
 
-QUICK = ("--backbone", "small_cnn", "--batch-size", 16, "--epochs", 2)
+QUICK = ("--backbone", "small_cnn", "--batch-size", 16, "--schedule", "constant", "--epochs", 2)
 BRIEF = ("--backbone", "small_cnn", "--batch-size", 16, "--epochs", 1, "--max-steps", 2)
 COMPARED = (*BRIEF, "--seeds", 1, "--bootstrap-replicates", 100, "--cost-rounds", 2)
 ARMS = "mine.py:MyWeighter[alpha=2],deepchest+mine.py:MyWeighter"
@@ -30,15 +30,15 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
-    monkeypatch.setattr(writing, "_draw", lambda folder, figures: dict.fromkeys(figures, b"<svg/>"))
+    monkeypatch.setattr(writing, "_draw", lambda _, figures: dict.fromkeys(figures, b"<svg/>"))
 
 
 @pytest.fixture
 def run(deepchest, shards):
-    """A run of two epochs of which one is done."""
+    """A finished run of two epochs."""
     flags = ("--data", shards, *QUICK, "--weighter", "mine.py:MyWeighter", "--out", "run")
     flags = (*flags, "--weighter-option", "alpha=2")
-    whole = deepchest("train", *flags, "--patience", 0)
+    whole = deepchest("train", *flags)
     assert whole.code == 0, whole.err
     assert "small_cnn with mine.py:MyWeighter on" in whole.err
     return Path("run")
@@ -68,12 +68,11 @@ def test_a_run_records_the_file_and_resumes_only_when_it_is_named(deepchest, run
 
 def test_a_stopped_run_ends_as_one_that_was_not_stopped(deepchest, run, shards, here):
     """The resumed half goes on with the options of the configuration, to the same bits."""
-    flags = ("--data", shards, *QUICK, "--weighter-option", "alpha=2", "--patience", 0)
-    flags = ("--weighter", "mine.py:MyWeighter", *flags)
-    first = deepchest("train", *flags, "--out", "half", "--max-steps", 3)
-    assert first.code == 0
+    flags = ("--data", shards, *QUICK[:-1], 1, "--weighter", "mine.py:MyWeighter")
+    first = deepchest("train", *flags, "--weighter-option", "alpha=2", "--out", "half")
+    assert first.code == 0, first.err
     text = (here / "half/config.toml").read_text()
-    (here / "half/config.toml").write_text(text.replace("max_steps = 3\n", ""))
+    (here / "half/config.toml").write_text(text.replace("epochs = 1\n", "epochs = 2\n"))
     elsewhere = write(here / "elsewhere" / "rule.py")  # the same file by another name
     (here / "mine.py").unlink()
     resumed = deepchest("train", "--resume", "half", "--weighter", f"{elsewhere}:MyWeighter")
@@ -123,19 +122,13 @@ def test_a_broken_weighter_is_refused_before_there_is_a_run(deepchest, shards, h
 
 
 def test_an_error_in_the_middle_of_a_run_names_the_line(deepchest, shards, here):
-    late = GOOD.replace(
-        "shares =",
-        "if len(losses.known) > 4 and self.epochs > 1:\n"
-        "            raise ValueError('too late')\n        shares =",
-    )
-    late = late.replace("self.alpha = alpha", "self.alpha, self.epochs = alpha, 0")
-    late += "\n    def end_epoch(self, performance):\n"
-    late += "        self.epochs = performance.training['loss'].shape[0]\n        return []\n"
-    write(here / "mine.py", late.replace("return []", "return []\n\n    saved = ('epochs',)"))
-    out = deepchest("train", "--data", shards, *QUICK, "--weighter", "mine.py:MyWeighter")
-    assert out.code in (1, 2)
-    assert "mine.py, line 13: ValueError: too late" in out.err
-    assert "Traceback" not in out.err
+    """One that the checks, with their small batches, do not meet."""
+    late = "if losses.known.max() > 8: raise ValueError('a large batch')\n        shares ="
+    write(here / "mine.py", GOOD.replace("shares =", late))
+    outcome = deepchest("train", "--data", shards, *QUICK, "--weighter", "mine.py:MyWeighter")
+    assert outcome.code == 1
+    assert f"{here / 'mine.py'}, line 12: ValueError: a large batch." in outcome.err
+    assert "Traceback" not in outcome.err
 
 
 @pytest.mark.parametrize("level", ["features", "parameters"])
