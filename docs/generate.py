@@ -37,6 +37,7 @@ what all tasks share. A task without a known label in a batch does not count in 
   `--gradient-level parameters` at all shared parameters: then a step takes T backward passes, and
   each of the T gradients is as large as the model.
 - Memory is what a weighter needs beyond equal weighting.
+- `FILE.py:CLASS` is [a weighter of your own](comparing.md#a-weighter-of-your-own).
 """
 CLI_INTRODUCTION = """\
 Every command with its flags. `deepchest COMMAND --help` shows the same. The command line wins over

@@ -2,15 +2,17 @@
 
 import torch
 
-from deepchest_cli.weighting import WEIGHTERS, Context, TaskLosses, build_weighter
+from deepchest_cli.weighting import WEIGHTERS, Context, build_weighter
 from deepchest_cli.weighting.composite import INCOMPATIBLE
+from deepchest_cli.weighting.trial import PLAIN, TASKS, conflicting, losses_of
 
-TASKS = ("a", "b", "c", "d")
+__all__ = ("conflicting", "losses_of")  # for the tests, beside what is defined here
+
 SPREADS = (1.0, 1e2, 1e3, 1e6)  # of the norms, the longest over the shortest
 KINDS = ("independent", "alike", "opposed", "dependent")
 GRADIENT = [name for name, info in WEIGHTERS.items() if info.kind == "gradient"]
 NAMES = [*GRADIENT, *(f"deepchest+{name}" for name in GRADIENT if name not in INCOMPATIBLE)]
-LOSSES = [0.3, 1.0, 0.2, 0.5]
+LOSSES = list(PLAIN)
 
 
 def build(name, tasks=TASKS, seed=0, **options):
@@ -18,22 +20,8 @@ def build(name, tasks=TASKS, seed=0, **options):
     return build_weighter(name, tasks, given, Context(seed))
 
 
-def losses_of(values, known=None):
-    values = torch.tensor(values, dtype=torch.float32)
-    return TaskLosses(values, torch.tensor(known or [8] * len(values)))
-
-
 def rows(*lists, dtype=torch.float32):
     return torch.tensor(lists, dtype=dtype)
-
-
-def conflicting(scale=1.0, numbers=60, seed=0):
-    """Return gradients (T, K) of very different lengths, some against each other."""
-    chance = torch.Generator().manual_seed(seed)
-    jacobian = torch.randn(len(TASKS), numbers, generator=chance)
-    jacobian[1] -= 0.8 * jacobian[0]
-    lengths = torch.tensor([1.0, 0.5, 0.02, 3.0])[:, None]
-    return scale * lengths * jacobian
 
 
 def direction_of(name, jacobian, known=None, **options):

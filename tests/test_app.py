@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import warnings
-from dataclasses import fields
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
 
 import deepchest_cli
 from deepchest_cli import __version__, app
+from deepchest_cli.config import flags_of
 from deepchest_cli.errors import ExitCode
 from deepchest_cli.terminal import Terminal, table_of
 
@@ -54,8 +53,7 @@ def test_help_of_a_command_shows_its_flags(deepchest, command):
 def test_every_bracket_survives_in_help(deepchest, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "500")  # no line is broken
     configuration, run = app.COMMANDS[command]
-    hints = get_type_hints(configuration, include_extras=True)
-    texts = [run.__doc__ or "", *(get_args(hints[f.name])[1].help for f in fields(configuration))]
+    texts = [run.__doc__ or "", *(flag.help for _, _, flag in flags_of(configuration))]
     shown = deepchest(command, "--help").out
     for bracketed in re.findall(r"\S*\[[^\]]*\]\S*", "\n".join(texts)):
         assert bracketed in shown

@@ -149,11 +149,19 @@ def run(line: Line, deepchest: Callable, monkeypatch: pytest.MonkeyPatch) -> Non
         Path(target.strip()).write_text(outcome.out)
 
 
+def write_files(page: str, folder: Path) -> None:
+    """Write the Python files that a page shows, named in a block's first line: # FILE.py."""
+    text = (ROOT / page).read_text("utf-8")
+    for name, code in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", text, re.M | re.S):
+        (folder / name).write_text(code)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in GENERATED])
 def test_commands_run_as_they_stand(page, world, tmp_path, deepchest, monkeypatch):
     if page != "docs/getting-started.md":  # that one begins with nothing
         shutil.copytree(world, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    write_files(page, tmp_path)
     for line in lines_of(page):
         if line.mark == "":
             run(line, deepchest, monkeypatch)

@@ -10,7 +10,15 @@ from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
 
-from deepchest_cli.config import AUTO, RUN_CONFIG, Flag, TrainConfig, flag_of, flags_of
+from deepchest_cli.config import (
+    AUTO,
+    RUN_CONFIG,
+    Flag,
+    TrainConfig,
+    flag_of,
+    flags_of,
+    names_code,
+)
 from deepchest_cli.config.files import find_recipe, read_run_config, read_toml
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
@@ -25,6 +33,7 @@ SOURCES: dict[str, Callable[[Any], Path]] = {
     "config": lambda file: file,
 }
 
+CODE_FLAGS = ("weighter", "weighters")  # whose values may name code
 PRESENTATION = (
     ("json", "Print exactly one JSON document."),
     ("quiet", "No progress and no notes; warnings and errors stay."),
@@ -137,7 +146,10 @@ def _run_to_resume(named: dict[str, Any]) -> Path | None:
 def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:
     """Return a file's values; of a recipe, which is written for `train`, those of this command."""
     if source == "run":
-        return read_run_config(path, config_type)
+        saved = read_run_config(path, config_type)
+        # code of one's own runs only where the command line names it
+        named = {key for key in CODE_FLAGS if names_code(str(saved.get(key, "")))}
+        return {key: value for key, value in saved.items() if key not in named}
     if source != "recipe":
         return read_toml(path, config_type)
     names = {field.name for field in fields(config_type)}

@@ -49,9 +49,9 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     """
     from deepchest_cli.weighting.registry import read_weighter
 
-    # a misspelled name is answered before torch is imported
-    options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
-    read_weighter(config.weighter, options)
+    if config.resume is None:  # a misspelled name is answered before torch is imported
+        options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
+        read_weighter(config.weighter, options)
     if config.deterministic:
         # cuBLAS reads this when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -150,10 +150,12 @@ def _plot(distributed: "DistributedContext", folder: Path, terminal: Terminal) -
 
 
 def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal) -> None:
+    from deepchest_cli.weighting.own import short_name
+
     config, processes = components.config, components.distributed.world_size
     rates, classifier = components.measured_rates, components.classifier
     terminal.note(
-        f"{folder}: {config.backbone} with {config.weighter} on "
+        f"{folder}: {config.backbone} with {short_name(config.weighter)} on "
         f"{count_of(len(components.training_rows), 'radiograph')} of "
         f"{classifier.architecture.image_size} px, "
         f"{f'{processes} processes, ' if processes > 1 else ''}{components.device.type}, "

@@ -27,6 +27,7 @@ from deepchest_cli.config.flags import choices_of as choices_of
 from deepchest_cli.config.flags import find_data as find_data
 from deepchest_cli.config.flags import flag_of as flag_of
 from deepchest_cli.config.flags import flags_of as flags_of
+from deepchest_cli.config.flags import names_code as names_code
 from deepchest_cli.config.flags import parse_assignment as parse_assignment
 from deepchest_cli.config.flags import parse_assignments as parse_assignments
 from deepchest_cli.config.flags import refuse_unknown_device as refuse_unknown_device

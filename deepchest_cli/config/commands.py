@@ -262,4 +262,13 @@ class DoctorConfig:
 
 @dataclass(frozen=True)
 class WeightersConfig:
-    """The list of weighters has nothing to set."""
+    """Whether all weighters are listed, or one is checked."""
+
+    check: Annotated[
+        str | None,
+        Flag(
+            "Check that a weighter keeps the contract that training relies on, with options as "
+            "NAME[key=value,...].",
+            metavar="FILE.py:CLASS|NAME",
+        ),
+    ] = None

@@ -15,11 +15,14 @@ class CompareConfig(RunConfig):
     weighters: Annotated[
         str,
         Flag(
-            "Weighters, separated by commas; NAME[key=value,...] sets options. equal is always "
-            "included.",
+            "Weighters, separated by commas; NAME[key=value,...] sets options. FILE.py:CLASS runs "
+            "one of your own. equal is always included.",
             panel="Comparison",
         ),
     ] = "equal,deepchest,uncertainty,dwa,rlw,famo,deepchest+uncertainty"
+    weighter_sha256: tuple[
+        str, ...
+    ] = ()  # recorded: FILE.py:CLASS=SHA-256 of weighters of one's own
     seeds: Annotated[int, Flag("Number of seeds; a test takes three or more.", minimum=1)] = 3
     first_seed: Annotated[int, Flag("The first seed.", minimum=0, maximum=2**31)] = 0
     out: Annotated[

@@ -43,12 +43,19 @@ Model = Annotated[Path, Flag("Run folder or checkpoint file.")]
 
 
 def flags_of(config: type[Any]) -> Iterator[tuple[Field[Any], Any, Flag]]:
-    """Yield each field of a configuration with its type and its flag, all with their headings."""
+    """Yield each field that has a flag with its type and its flag, all with their headings."""
     hints, panel = get_type_hints(config, include_extras=True), ""
     for field in fields(config):
+        if get_origin(hints[field.name]) is not Annotated:
+            continue  # recorded, not set by anybody
         kind, flag = get_args(hints[field.name])[:2]
         panel = panel if flag.panel is None else flag.panel
         yield field, kind, replace(flag, panel=panel or None)
+
+
+def names_code(weighters: str) -> bool:
+    """Whether a weighter, or a list of them, names code of one's own: FILE.py:CLASS."""
+    return ":" in re.sub(r"\[[^\]]*\]", "", weighters)  # values of options may have colons too
 
 
 def flag_of(field: str) -> str:

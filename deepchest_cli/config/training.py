@@ -161,7 +161,14 @@ class TrainConfig(RunConfig):
             values_from="run",
         ),
     ] = None
-    weighter: Annotated[str, Flag("How the findings' losses are weighted.")] = "deepchest"
+    weighter: Annotated[
+        str,
+        Flag(
+            "How the findings' losses are weighted; FILE.py:CLASS runs one of your own.",
+            metavar="NAME|FILE.py:CLASS",
+        ),
+    ] = "deepchest"
+    weighter_sha256: str | None = None  # recorded: of the file of one's own weighter
     weighter_option: Annotated[
         tuple[str, ...], Flag("A parameter of the weighter; may be repeated.", metavar="KEY=VALUE")
     ] = ()

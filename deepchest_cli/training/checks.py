@@ -1,5 +1,9 @@
 """What in a configuration does not fit the data, the machine or the number of processes."""
 
+from collections.abc import Mapping, Sequence
+from functools import cache
+from shlex import quote
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +16,9 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.weighting import GradientWeighter, Weighter
+from deepchest_cli.weighting.own import code_of, short_name
+from deepchest_cli.weighting.properties import broken_properties, refuse_without_effect
+from deepchest_cli.weighting.trial import Trial
 
 SMALLEST_BATCH = 2  # batch norm needs two of everything
 
@@ -54,26 +61,53 @@ def refuse_unfit_batch(config: TrainConfig, distributed: DistributedContext) -> 
         )
 
 
+def refuse_broken_weighter(
+    config: TrainConfig, findings: Sequence[str], options: Mapping[str, str]
+) -> None:
+    """Raise `UsageError` where a weighter of one's own breaks the contract; once in a process."""
+    if code_of(config.weighter) is not None:
+        given = tuple(options.items())
+        _refuse_broken(config.weighter, config.weighter_sha256, tuple(findings), given)
+
+
+@cache  # an error is not remembered
+def _refuse_broken(
+    name: str, sha256: str | None, findings: tuple[str, ...], options: tuple[tuple[str, str], ...]
+) -> None:
+    trial = Trial(name, options, findings, sha256)
+    broken = broken_properties(trial)
+    if broken:
+        first, found = broken[0]
+        more = f" ({count_of(len(broken) - 1, 'other property')} as well)" if broken[1:] else ""
+        spelled = f"{name}[{','.join(f'{k}={v}' for k, v in options)}]" if options else name
+        raise UsageError(
+            f"The weighter {short_name(name)} breaks its contract. Expected: {first.expected} "
+            f"Found: {found}{more}",
+            f"See all: deepchest weighters --check {quote(spelled)}",
+        )
+    refuse_without_effect(trial)
+
+
 def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: Classifier) -> None:
     """Raise `UsageError` for a weighter that does not fit the model or another setting."""
-    by_parameters = config.gradient_level == "parameters"
+    by_parameters, name = config.gradient_level == "parameters", short_name(config.weighter)
     if not isinstance(weighter, GradientWeighter):
         if by_parameters:
             raise UsageError(
-                f"--gradient-level parameters: the weighter {config.weighter!r} needs no gradients "
+                f"--gradient-level parameters: the weighter {name!r} needs no gradients "
                 "of single findings.",
                 "Leave it out, or choose a weighter of the kind 'gradient': deepchest weighters",
             )
         return
     if not isinstance(classifier.task_layer, nn.Linear):
         raise UsageError(
-            f"The weighter {config.weighter!r} needs features that all findings share last, and "
+            f"The weighter {name!r} needs features that all findings share last, and "
             f"parameters of each finding's own; --head {config.head} mixes them.",
             "Use --head linear or --head mlp.",
         )
     if config.compile and (by_parameters or weighter.uses_previous_weights):
         raise UsageError(
-            f"--compile: the weighter {config.weighter!r} here needs a backward pass for each "
+            f"--compile: the weighter {name!r} here needs a backward pass for each "
             "finding, and a compiled model allows one a step.",
             "Leave --compile out"
             + (", or --gradient-level parameters." if not weighter.uses_previous_weights else "."),

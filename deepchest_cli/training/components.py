@@ -31,6 +31,7 @@ from deepchest_cli.training.losses import (
 from deepchest_cli.training.optimization import build_ema, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
 from deepchest_cli.weighting import Context, Weighter, build_weighter
+from deepchest_cli.weighting.own import code_of, full_name, own_weighter
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,11 @@ def build_components(
     positives, negatives = label_counts(labels, known, probabilities)
     prevalence = torch.from_numpy(positives) / torch.from_numpy(positives + negatives)
     context = Context(config.seed, prevalence, config.epochs)
-    weighter = build_weighter(config.weighter, dataset.findings, options, context)
+    weighter = build_weighter(
+        config.weighter, dataset.findings, options, context, config.weighter_sha256
+    )
+    config = _with_code(config)
+    checks.refuse_broken_weighter(config, dataset.findings, options)
     # a resumed run loads all its weights
     initial = replace(config, weights="none") if resumed else config
     classifier = _build_classifier(initial, dataset, device)
@@ -150,6 +155,15 @@ def build_components(
         optimizer=build_optimizer(classifier, weighter, config),
         scaler=torch.amp.GradScaler(device.type, enabled=choice.precision == "fp16"),
     )
+
+
+def _with_code(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with place and hash of the code that its weighter has run."""
+    code = code_of(config.weighter)
+    if code is None:
+        return config
+    name, sha256 = full_name(config.weighter), own_weighter(code.name).sha256
+    return replace(config, weighter=name, weighter_sha256=sha256)
 
 
 def _choose_precision(

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 
 import torch
 from torch import Tensor
 
+from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import DeepChestError, DivergedError
 from deepchest_cli.model.checkpoint import LAST
 from deepchest_cli.training.distributed import is_lost_peer
+from deepchest_cli.training.run_directory import resume_command
 
 CHECK_EVERY = 50  # steps, where a check waits for the device
 # torch's own classes for them are imported only with the compiler
@@ -47,14 +48,16 @@ class FiniteLossCheck:
 
 
 def explain(
-    error: RuntimeError, folder: Path, processes: int, gradient_level: str
+    error: RuntimeError, folder: Path, processes: int, config: TrainConfig
 ) -> DeepChestError | None:
     """Return the error to show for one of torch's; None where torch's own says it best."""
     first_line = str(error).strip().partition("\n")[0]
-    resume = f"The run's {LAST} is kept; resume with: deepchest train --resume {quote(str(folder))}"
+    command = resume_command(folder, config.weighter)
+    resume = f"The run's {LAST} is kept; resume with: {command}"
     if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        by_parameters = config.gradient_level == "parameters"
         lower = "a lower --batch-size or --image-size"
-        lower += ", or with --gradient-level features" if gradient_level == "parameters" else ""
+        lower += ", or with --gradient-level features" if by_parameters else ""
         return DeepChestError(
             f"Out of memory: {first_line}",
             f"{resume} --grad-accum-steps 2 (or start a new run with {lower}).",

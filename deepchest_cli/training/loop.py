@@ -4,7 +4,6 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 import torch
@@ -24,10 +23,16 @@ from deepchest_cli.training.device import peak_memory
 from deepchest_cli.training.failures import FiniteLossCheck, explain
 from deepchest_cli.training.progress import Clock, EpochReport, Observer, StepReport
 from deepchest_cli.training.resume import load_state
-from deepchest_cli.training.run_directory import OWN, VALIDATION_METRICS, RunWriter
+from deepchest_cli.training.run_directory import (
+    OWN,
+    VALIDATION_METRICS,
+    RunWriter,
+    resume_command,
+)
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, restore
 from deepchest_cli.weighting import Performance
+from deepchest_cli.weighting.own import failure_of_own
 
 
 @dataclass(frozen=True)
@@ -91,17 +96,21 @@ class Trainer:
         """Train until the last epoch, the last step, or until validation no longer improves.
 
         Raises `InterruptedRunError` after a signal to any process, with the state saved,
-        `DivergedError` when a loss is not finite, and `DeepChestError` when memory runs out or a
-        process is lost.
+        `DivergedError` when a loss is not finite, and `DeepChestError` when memory runs out, a
+        process is lost or a weighter of one's own fails.
         """
         distributed = self.components.distributed
         lock = locked(self.folder) if distributed.is_main else nullcontext()
         try:
             with lock, stop_on_signal() as stop:
                 return self._fit(stop)
-        except RuntimeError as error:
-            level = self.components.config.gradient_level
-            explained = explain(error, self.folder, distributed.world_size, level)
+        except DeepChestError:
+            raise
+        except Exception as error:
+            config, explained = self.components.config, None
+            if isinstance(error, RuntimeError):
+                explained = explain(error, self.folder, distributed.world_size, config)
+            explained = explained or failure_of_own(error)
             if explained is None:
                 raise
             raise explained from error
@@ -222,7 +231,7 @@ class Trainer:
         distributed.barrier()  # the launcher ends the others as soon as one has ended
         raise InterruptedRunError(
             f"Interrupted after step {self.state.step}; the state is saved.",
-            f"Resume with: deepchest train --resume {quote(str(self.folder))}",
+            f"Resume with: {resume_command(self.folder, self.components.config.weighter)}",
             code,
         )
 

@@ -5,7 +5,14 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar, get_type_hints
 
-from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.config import (
+    AUTO,
+    RUN_CONFIG,
+    CompareConfig,
+    TrainConfig,
+    names_code,
+    to_toml,
+)
 from deepchest_cli.config.files import read_run_config, refuse_old_state
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
@@ -14,9 +21,11 @@ from deepchest_cli.files import write_text
 from deepchest_cli.model.backbones import resolve_backbone
 from deepchest_cli.model.checkpoint import LAST, read_checkpoint
 from deepchest_cli.training.components import TrainingComponents
-from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable
+from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable, resume_command
+from deepchest_cli.weighting.own import COMPOSITE, code_of
 
 Config = TypeVar("Config", TrainConfig, CompareConfig)
+CODE = frozenset({"weighter", "weighter_sha256"})  # compared by the hash of the file
 
 
 def resolve_auto(config: Config) -> Config:
@@ -76,6 +85,9 @@ def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> Config
     """
     saved = saved_config(folder, type(config))
     config = _with_resolved_values(saved, config)
+    if isinstance(config, TrainConfig) and isinstance(saved, TrainConfig):
+        config = _with_code(saved, config, folder)
+        free |= CODE if names_code(saved.weighter) else set()
     for field in fields(config):
         now, before = getattr(config, field.name), getattr(saved, field.name)
         if field.name not in free and now != before:
@@ -84,6 +96,30 @@ def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> Config
                 "Leave the flag out to resume there, or start a new one in another folder.",
             )
     return config
+
+
+def _with_code(saved: TrainConfig, config: TrainConfig, folder: Path) -> TrainConfig:
+    """Return the configuration with the hash that its weighter's code should have.
+
+    The file may lie elsewhere now. Raises `UsageError` where it is not named: no code runs because
+    the folder of a run says so.
+    """
+    before, now = code_of(saved.weighter), code_of(config.weighter)
+    if before is None:
+        return config
+    hint = f"Resume with: {resume_command(folder, saved.weighter)}"
+    if now is None:
+        raise UsageError(
+            f"{folder} began with the weighter {saved.weighter}, code of your own, which runs only "
+            "where it is named.",
+            hint,
+        )
+    both = saved.weighter, config.weighter
+    if now.class_name != before.class_name or len({n.startswith(COMPOSITE) for n in both}) > 1:
+        raise UsageError(
+            f"--weighter is {config.weighter}, but {folder} began with {saved.weighter}.", hint
+        )
+    return replace(config, weighter_sha256=saved.weighter_sha256)
 
 
 def _with_resolved_values(saved: Config, config: Config) -> Config:

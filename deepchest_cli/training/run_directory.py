@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 import torch
 
 from deepchest_cli import __version__
-from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig, TrainConfig, to_toml
+from deepchest_cli.config import (
+    AUTO,
+    RUN_CONFIG,
+    CompareConfig,
+    TrainConfig,
+    names_code,
+    to_toml,
+)
 from deepchest_cli.config.flags import RUN_ENVIRONMENT
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
@@ -22,6 +29,7 @@ from deepchest_cli.model.weights import IMAGENET, NONE
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.progress import EpochReport
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, snapshot
+from deepchest_cli.weighting.own import short_name
 
 RUNS = Path("runs")
 LATEST = "latest"
@@ -44,13 +52,20 @@ def create_run(config: TrainConfig) -> Path:
     """
     if config.out is not None:
         begun = (config.out / RUN_CONFIG).is_file()
-        resume = f"Resume with: deepchest train --resume {quote(str(config.out))}. Or choose"
+        resume = f"Resume with: {resume_command(config.out, config.weighter)}. Or choose"
         hint = f"{resume if begun else 'Choose'} another folder with --out."
         folder = make_named(config.out, config.resume == AUTO, hint)
     else:
-        folder = make_unique(RUNS, f"{now()}-{config.backbone}-{config.weighter}")
+        weighter = short_name(config.weighter).replace(":", "_")  # which Windows forbids
+        folder = make_unique(RUNS, f"{now()}-{config.backbone}-{weighter}")
     fill_run(folder, config)
     return folder
+
+
+def resume_command(folder: Path, weighter: str) -> str:
+    """Return the command that resumes a run; it names code of one's own, which runs only then."""
+    own = f" --weighter {quote(weighter)}" if names_code(weighter) else ""
+    return f"deepchest train --resume {quote(str(folder))}{own}"
 
 
 def fill_run(folder: Path, config: Config) -> None:
@@ -199,7 +214,7 @@ class RunWriter:
         manifest = components.dataset.manifest
         return {
             "deepchest": __version__,
-            "weighter": components.config.weighter,
+            "weighter": short_name(components.config.weighter),
             "config": {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()},
             "data_sha256": components.dataset.sha256,
             "source": manifest["source"],

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from deepchest_cli.weighting.base import Context as Context
     from deepchest_cli.weighting.base import LossWeighter as LossWeighter
     from deepchest_cli.weighting.base import Performance as Performance
+    from deepchest_cli.weighting.base import PerStepWeighter as PerStepWeighter
+    from deepchest_cli.weighting.base import PrivateGenerator as PrivateGenerator
     from deepchest_cli.weighting.base import TaskLosses as TaskLosses
+    from deepchest_cli.weighting.base import WeightedSumWeighter as WeightedSumWeighter
     from deepchest_cli.weighting.base import Weighter as Weighter
     from deepchest_cli.weighting.composite import CompositeWeighter as CompositeWeighter
     from deepchest_cli.weighting.gradients.base import GradientWeighter as GradientWeighter
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
 # what this package offers beside the weighters themselves, by the module that defines it
 _MODULES = {
-    **dict.fromkeys(("Context", "LossWeighter", "Performance", "TaskLosses", "Weighter"), "base"),
+    **dict.fromkeys(("Context", "Performance", "PrivateGenerator", "TaskLosses"), "base"),
+    **dict.fromkeys(("LossWeighter", "PerStepWeighter", "WeightedSumWeighter", "Weighter"), "base"),
     "CompositeWeighter": "composite",
     **dict.fromkeys(("GradientWeighter", "backward"), "gradients.base"),
     "measure": "signals",

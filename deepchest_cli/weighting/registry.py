@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.config.flags import names_code
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.catalog import WEIGHTERS
+from deepchest_cli.weighting.catalog import WEIGHTERS, WeighterInfo
+from deepchest_cli.weighting.own import COMPOSITE, load_own, own_weighter, short_name
 
 if TYPE_CHECKING:  # names and options are checked without torch
     from deepchest_cli.weighting.base import Context, Weighter
 
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-COMPOSITE = "deepchest+"  # DeepChest's weights on the losses of another method
 DEEPCHEST_OPTION = "deepchest."  # begins DeepChest's own options in a composite
 
 
@@ -19,12 +20,14 @@ def build_weighter(
     tasks: Sequence[str],
     options: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     context: "Context | None" = None,
+    expected_sha256: str | None = None,
 ) -> "Weighter":
     """Return a weighter for `tasks`, its options given as text.
 
     `deepchest+NAME` is DeepChest above another method; options that begin with `deepchest.` are
-    then DeepChest's. Raises `UsageError` for an unknown name or option, for a value of the wrong
-    type, and for combinations that make no sense.
+    then DeepChest's. A name FILE.py:CLASS or PACKAGE.MODULE:CLASS runs that code, which should
+    have the SHA-256 where one is expected. Raises `UsageError` for an unknown name or option, for
+    a value of the wrong type, and for combinations that make no sense.
     """
     from deepchest_cli.weighting.base import Context
     from deepchest_cli.weighting.composite import build_composite
@@ -32,8 +35,8 @@ def build_weighter(
 
     context = context or Context()
     built = {
-        each: WEIGHTERS[each].build(tasks, context, values)
-        for each, values in read_weighter(name, options).items()
+        each: find_weighter(each).build(tasks, context, values)
+        for each, values in read_weighter(name, options, expected_sha256).items()
     }
     other = name.removeprefix(COMPOSITE)
     if other == name:
@@ -43,14 +46,32 @@ def build_weighter(
     return build_composite(deepchest, other, built[other])
 
 
+def find_weighter(name: str) -> WeighterInfo:
+    """Return the description of a weighter, built-in or one's own; raises `UsageError`."""
+    if names_code(name):
+        return own_weighter(name)
+    if name in WEIGHTERS:
+        return WEIGHTERS[name]
+    error = unknown_name("weighter", name, WEIGHTERS)
+    if name.endswith(".py"):
+        raise UsageError(error.message, f"A file's class is named too: {name}:CLASS")
+    raise error
+
+
 def read_weighter(
-    name: str, options: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+    name: str,
+    options: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    expected_sha256: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the values of the options by the names of the weighters that `name` is made of.
 
-    Raises `UsageError` as `build_weighter` does, for all that names, options and types tell.
+    A file that has changed since this process ran it is run again, unless the former version is
+    the expected one. Raises `UsageError` as `build_weighter` does, for all that names, options and
+    types tell.
     """
     given = dict(options)
+    if names_code(name):
+        load_own(name.removeprefix(COMPOSITE), expected_sha256)
     if not name.startswith(COMPOSITE):
         return {name: _values(name, given)}
     marks = len(DEEPCHEST_OPTION)
@@ -61,14 +82,12 @@ def read_weighter(
 
 
 def _values(name: str, options: Mapping[str, str]) -> dict[str, Any]:
-    if name not in WEIGHTERS:
-        raise unknown_name("weighter", name, WEIGHTERS)
-    defaults = WEIGHTERS[name].options
+    defaults, short = find_weighter(name).options, short_name(name)
     for key in options:
         if key not in defaults:
             if not defaults:
-                raise UsageError(f"The weighter {name!r} has no options. Found {key!r}.")
-            raise unknown_name(f"option of the weighter {name!r}:", key, defaults)
+                raise UsageError(f"The weighter {short!r} has no options. Found {key!r}.")
+            raise unknown_name(f"option of the weighter {short!r}:", key, defaults)
     return {key: _parse(key, text, defaults[key]) for key, text in options.items()}
 
 

@@ -127,3 +127,44 @@ def test_all_runs_of_a_seed_share_its_partition_into_folds(shards):
     assert all(len(found) == 3 and len(set(found)) == 1 for found in tested.values())
     assert len({found[0] for found in tested.values()}) == 4
     assert tested[0, 1][0] != tested[1, 1][0] and tested[0, 1][0] != tested[1, 2][0]
+
+
+def test_weighters_of_ones_own_have_labels_without_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, one, two, above = parse_arms("mine.py:My[alpha=2],b/mine.py:My,deepchest+mine.py:My")
+    assert one.label == "mine.py:My[alpha=2]"
+    assert one.text == f"{tmp_path / 'mine.py'}:My[alpha=2]"
+    assert two.label == "b/mine.py:My"  # "mine.py:My" would be taken for the other file's
+    assert above.label == "deepchest+mine.py:My"
+    assert above.weighter == f"deepchest+{tmp_path / 'mine.py'}:My"
+    folders = [arm.folder for arm in (one, two, above)]
+    assert folders[0::2] == ["mine.py_My_alpha=2_", "deepchest+mine.py_My"]
+    assert folders[1].startswith("b_mine.py_My-")
+
+
+def test_files_of_one_name_are_told_apart_and_the_first_keeps_its_label(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, first, second, third = parse_arms("a/mine.py:My,b/mine.py:My,a_mine.py:My")
+    assert [arm.label for arm in (first, second)] == ["mine.py:My", "b/mine.py:My"]
+    assert len({arm.folder for arm in (first, second, third)}) == 3
+    assert not any(set(arm.folder) & set(r"/\:") for arm in (first, second, third))
+    alone = parse_arms("a/mine.py:My")[1]
+    assert alone == first
+    merged = merge_weighters("a/mine.py:My", "b/mine.py:My,a/mine.py:My")
+    assert [arm.label for arm in parse_arms(merged)] == ["equal", "mine.py:My", "b/mine.py:My"]
+    with pytest.raises(UsageError, match="lists mine.py_My twice"):
+        parse_arms("a/mine.py:My,a/../a/mine.py:My")
+
+
+def test_a_path_that_the_list_could_not_be_read_with_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "a,b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match="has a comma or a bracket"):
+        parse_arms("mine.py:My")
+
+
+def test_settings_hash_covers_a_file_of_ones_own_wherever_it_lies():
+    here = settings(weighter="/a/mine.py:My", weighter_sha256="1")
+    assert here == settings(weighter="/b/mine.py:My", weighter_sha256="1")
+    assert here != settings(weighter="/a/mine.py:My", weighter_sha256="2")

@@ -73,24 +73,27 @@ def test_what_a_device_cannot_do_is_refused(four):
     ],
 )
 def test_out_of_memory_says_what_to_lower_and_what_is_kept(tmp_path, error):
-    shown = explain(error, tmp_path, 1, "features")
+    shown = explain(error, tmp_path, 1, CONFIG)
     assert shown.message.startswith("Out of memory")
     assert "\n" not in shown.message
     assert f"deepchest train --resume {tmp_path} --grad-accum-steps 2" in shown.hint
     assert "--batch-size" in shown.hint
     assert "--gradient-level" not in shown.hint
-    assert "with --gradient-level features" in explain(error, tmp_path, 1, "parameters").hint
+    assert (
+        "with --gradient-level features"
+        in explain(error, tmp_path, 1, replace(CONFIG, gradient_level="parameters")).hint
+    )
 
 
 def test_errors_of_other_kinds_stay_what_they_are(tmp_path):
-    assert explain(RuntimeError("Connection closed by peer"), tmp_path, 1, "features") is None
+    assert explain(RuntimeError("Connection closed by peer"), tmp_path, 1, CONFIG) is None
     assert (
         "has ended"
-        in explain(RuntimeError("Connection closed by peer"), tmp_path, 2, "features").message
+        in explain(RuntimeError("Connection closed by peer"), tmp_path, 2, CONFIG).message
     )
-    assert explain(RuntimeError("size mismatch"), tmp_path, 2, "features") is None
+    assert explain(RuntimeError("size mismatch"), tmp_path, 2, CONFIG) is None
     unsure = RuntimeError("x_cuda does not have a deterministic implementation, but you set")
-    assert "--deterministic" in explain(unsure, tmp_path, 1, "features").message
+    assert "--deterministic" in explain(unsure, tmp_path, 1, CONFIG).message
 
 
 def test_the_first_loss_that_is_not_finite_is_named_however_late_the_look():

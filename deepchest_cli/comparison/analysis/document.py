@@ -241,6 +241,7 @@ def _describe_runs(comparison: TrainedComparison, arm: Arm) -> dict[str, Any]:
     return {
         "status": next((s for s in ("diverged", "failed") if s in statuses), "finished"),
         "kind": "gradient" if arm.needs_gradients else "loss",
+        "weighter_sha256": arm.weighter_sha256,
         "runs": [
             {
                 "folder": str(job.folder.relative_to(comparison.folder)),

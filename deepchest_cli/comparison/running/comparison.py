@@ -29,7 +29,11 @@ from deepchest_cli.config import CompareConfig, parse_assignments
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.training.checks import refuse_unfit_splits, refuse_unfit_weighter
+from deepchest_cli.training.checks import (
+    refuse_broken_weighter,
+    refuse_unfit_splits,
+    refuse_unfit_weighter,
+)
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
@@ -157,8 +161,10 @@ def _check(
     for arm in arms:
         options = parse_assignments(arm.options, f"--weighters {arm.label}:")
         context = Context(0, prevalence, config.epochs)
-        weighter = build_weighter(arm.weighter, dataset.findings, options, context)
-        refuse_unfit_weighter(train_config(config, arm, 0), weighter, components.classifier)
+        train, findings = train_config(config, arm, 0), dataset.findings
+        weighter = build_weighter(arm.weighter, findings, options, context, train.weighter_sha256)
+        refuse_broken_weighter(train, findings, options)
+        refuse_unfit_weighter(train, weighter, components.classifier)
     del components
     free_memory()
     return config, dataset, arms

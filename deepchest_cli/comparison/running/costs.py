@@ -31,7 +31,9 @@ from deepchest_cli.training.device import synchronize
 from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.optimization import build_optimizer
 from deepchest_cli.training.step import TrainingStep
-from deepchest_cli.weighting import WEIGHTERS, Context, Weighter, build_weighter
+from deepchest_cli.weighting import Context, Weighter, build_weighter
+from deepchest_cli.weighting.own import COMPOSITE
+from deepchest_cli.weighting.registry import find_weighter
 
 COSTS = "costs.json"
 PREVALENCE = 0.1  # of synthetic labels
@@ -79,7 +81,9 @@ def candidates(
     measured = {}
     for name, config in configs.items():
         options = parse_assignments(config.weighter_option, f"--weighters {name}:")
-        weighter = build_weighter(config.weighter, findings, options, context)
+        weighter = build_weighter(
+            config.weighter, findings, options, context, config.weighter_sha256
+        )
         if components.device.type != "mps":
             weighter.to(components.device)
         optimizer = build_optimizer(components.classifier, weighter, components.config)
@@ -222,7 +226,7 @@ def measure_costs(
 
 def _passes_of(arm: Arm, config: CompareConfig, tasks: int) -> str:
     """Return the forward and backward passes of a step in words."""
-    info = WEIGHTERS[arm.weighter.removeprefix("deepchest+")]
+    info = find_weighter(arm.weighter.removeprefix(COMPOSITE))
     if arm.needs_gradients and config.gradient_level == "parameters":
         return f"1 forward, {tasks} backward"
     return info.passes

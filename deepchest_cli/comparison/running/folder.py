@@ -1,25 +1,26 @@
 """The folder of a comparison: created, locked, resumed, and extended by weighters and seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from deepchest_cli.comparison.running.jobs import merge_weighters
+from deepchest_cli.comparison.running.jobs import Arm, merge_weighters, parse_arms
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
-from deepchest_cli.errors import ExitCode, InterruptedRunError
+from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
 from deepchest_cli.training.run_directory import OWN, fill_run, make_named, make_unique, now
+from deepchest_cli.weighting.own import code_of, parse_code
 
 COMPARISONS = Path("comparisons")
 # flags that may change on --resume: they add runs, or choose where they are computed, or only
 # concern the results
 MAY_CHANGE = frozenset(
     {
-        "resume", "recipe", "out", "data", "weighters", "seeds", "single_task",
+        "resume", "recipe", "out", "data", "weighters", "weighter_sha256", "seeds", "single_task",
         "bootstrap_replicates", "fail_if_inferior", "margin", "device", "devices", "cache",
         "cost_only", "cost_rounds", "cost_tasks", "cost_backbones",
     }
@@ -29,18 +30,70 @@ MAY_CHANGE = frozenset(
 def extended_config(config: CompareConfig) -> CompareConfig:
     """Return the configuration with all weighters and seeds of the comparison that it resumes.
 
-    Weighters and seeds are added and never dropped, so that results cannot be selected. Raises
-    `UsageError` for a folder with another configuration.
+    Weighters and seeds are added and never dropped, so that results cannot be selected. The files
+    of weighters of one's own are hashed. Raises `UsageError` for a folder with another
+    configuration, and for code of it that is not named again or has changed.
     """
     folder = folder_to_resume(config)
     if folder is None:
-        return config
+        return _with_hashes(config)
     config = refuse_changes(config, folder, MAY_CHANGE)
     before = saved_config(folder, CompareConfig)
     seeds = max(before.seeds, config.seeds)
+    weighters = merge_weighters(_named_again(before, config, folder), config.weighters)
+    return _with_hashes(replace(config, seeds=seeds, weighters=weighters))
+
+
+def _with_hashes(config: CompareConfig) -> CompareConfig:
+    arms = parse_arms(config.weighters)
+    hashes = _code_hashes(arms)
+    if not hashes:
+        return config
     return replace(
-        config, seeds=seeds, weighters=merge_weighters(before.weighters, config.weighters)
+        config,
+        weighters=",".join(arm.text for arm in arms),
+        weighter_sha256=tuple(f"{name}={sha256}" for name, sha256 in hashes.items()),
     )
+
+
+def _code_hashes(arms: Sequence[Arm]) -> dict[str, str]:
+    """Return the SHA-256 of the files of weighters of one's own by their full names."""
+    found = {code_of(arm.weighter): arm.weighter_sha256 for arm in arms}
+    return {code.name: sha256 for code, sha256 in found.items() if code and sha256}
+
+
+def _named_again(before: CompareConfig, config: CompareConfig, folder: Path) -> str:
+    """Return the saved weighters, the files of one's own in the places where they lie now.
+
+    Raises `UsageError` where one is not named: no code runs because a folder says so.
+    """
+    named = _code_hashes(parse_arms(config.weighters))
+    saved = dict(text.rpartition("=")[::2] for text in before.weighter_sha256)
+    texts, unnamed = [], []
+    for arm in parse_arms(before.weighters):
+        code = code_of(arm.weighter)
+        if code is None:
+            texts.append(arm.text)
+            continue
+        alike = [n for n, sha256 in named.items() if sha256 == saved.get(code.name)]
+        moved = [name for name in alike if parse_code(name).class_name == code.class_name]
+        if code.name in named and code.name not in moved:
+            raise UsageError(
+                f"{code.find()} has changed since {folder} began.",
+                "Restore the file, or begin a new comparison: the runs with the former version "
+                "cannot be compared with runs of this one.",
+            )
+        place = code.name if code.name in moved else "".join(moved[:1])
+        texts.append(arm.text.replace(code.name, place))
+        if not moved:
+            unnamed.append(arm.text)
+    if unnamed:
+        raise UsageError(
+            f"{folder} compares {', '.join(unnamed)}, code of your own, which runs only where it "
+            "is named.",
+            f"Resume with: {_resume_command(folder, unnamed)}",
+        )
+    return ",".join(texts)
 
 
 @contextmanager
@@ -68,7 +121,14 @@ def locked_folder(config: CompareConfig) -> Iterator[Path]:
 
 
 def _resume_hint(folder: Path) -> str:
-    return f"Resume with: deepchest compare-weighters --resume {quote(str(folder))}"
+    config = saved_config(folder, CompareConfig)
+    own = [arm.text for arm in parse_arms(config.weighters) if code_of(arm.weighter)]
+    return f"Resume with: {_resume_command(folder, own)}"
+
+
+def _resume_command(folder: Path, own: Sequence[str]) -> str:
+    named = f" --weighters {quote(','.join(own))}" if own else ""
+    return f"deepchest compare-weighters --resume {quote(str(folder))}{named}"
 
 
 def write_configuration(config: CompareConfig, folder: Path) -> None:

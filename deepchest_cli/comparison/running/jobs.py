@@ -1,7 +1,7 @@
 """Which runs a comparison consists of, and in which folders."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from deepchest_cli.config import CompareConfig, RunConfig, TrainConfig
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of, to_json
-from deepchest_cli.weighting import WEIGHTERS
+from deepchest_cli.weighting.own import COMPOSITE, code_of, full_name, own_weighter, short_name
+from deepchest_cli.weighting.registry import find_weighter
 
 if TYPE_CHECKING:  # imports h5py, which the command line does not need to read --weighters
     from deepchest_cli.data.dataset import RadiographDataset
@@ -26,7 +27,10 @@ NOT_HASHED = frozenset({"data", "device", "cache", "out", "resume", "recipe"})
 
 @dataclass(frozen=True)
 class Arm:
-    """A weighter with its options, as one arm of the comparison; the label is what was typed."""
+    """A weighter with its options, as one arm of the comparison.
+
+    The label is what was typed, the path of a weighter of one's own without folders.
+    """
 
     label: str
     weighter: str
@@ -36,15 +40,26 @@ class Arm:
     def folder(self) -> str:
         """The label in characters, and of a length, that every file system takes."""
         plain = re.sub(r"[^A-Za-z0-9+._=-]", "_", self.label)
-        if len(plain) <= MAX_NAME_LENGTH:
+        has_path = "/" in self.label.partition("[")[0]  # "a/b.py:C" is no "a_b.py:C"
+        if len(plain) <= MAX_NAME_LENGTH and not has_path:
             return plain
         return f"{plain[:MAX_NAME_LENGTH]}-{sha256(self.label.encode()).hexdigest()[:12]}"
 
     @property
     def needs_gradients(self) -> bool:
         """Whether the weighter needs the gradient of every single task."""
-        info = WEIGHTERS.get(self.weighter.removeprefix("deepchest+"))
-        return info is not None and info.kind == "gradient"
+        return find_weighter(self.weighter.removeprefix(COMPOSITE)).kind == "gradient"
+
+    @property
+    def text(self) -> str:
+        """The arm as an entry of --weighters, with the whole path of a weighter of one's own."""
+        return f"{self.weighter}[{','.join(self.options)}]" if self.options else self.weighter
+
+    @property
+    def weighter_sha256(self) -> str | None:
+        """The SHA-256 of the file of a weighter of one's own."""
+        code = code_of(self.weighter)
+        return None if code is None else own_weighter(code.name).sha256
 
 
 def parse_arms(text: str) -> tuple[Arm, ...]:
@@ -53,7 +68,8 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
     Equal weighting always comes first, listed or not. Raises `UsageError` for brackets that do not
     match and for a weighter that is listed twice.
     """
-    arms = [_parse_arm(entry) for entry in re.split(r",(?![^\[]*\])", text) if entry.strip()]
+    entries = re.split(r",(?![^\[]*\])", text)
+    arms = _with_labels(parse_arm(entry) for entry in entries if entry.strip())
     folders = [arm.folder for arm in arms]
     duplicates = sorted({folder for folder in folders if folders.count(folder) > 1})
     if duplicates:
@@ -72,16 +88,33 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
 
 def merge_weighters(before: str, added: str) -> str:
     """Return a list of weighters with those of `added` that it lacks; unchanged if none."""
-    known = [arm.label for arm in parse_arms(before)]
-    new = [arm.label for arm in parse_arms(added) if arm.label not in known]
+    known = [arm.text for arm in parse_arms(before)]
+    new = [arm.text for arm in parse_arms(added) if arm.text not in known]
     return ",".join([*known, *new]) if new else before
 
 
-def _parse_arm(entry: str) -> Arm:
+def _with_labels(arms: Iterable[Arm]) -> list[Arm]:
+    """Return the arms, the code of each of one's own by a short name that no other code has.
+
+    The code that is listed first has the shortest, so that what is added changes no label.
+    """
+    codes: dict[str, str] = {}  # full names by short ones
+    labelled = []
+    for arm in arms:
+        code, label = code_of(arm.weighter), arm.label
+        if code is not None:
+            short = next(n for n in code.shortened() if codes.setdefault(n, code.name) == code.name)
+            label = arm.text.replace(code.name, short)
+        labelled.append(replace(arm, label=label))
+    return labelled
+
+
+def parse_arm(entry: str, flag: str = "--weighters") -> Arm:
+    """Return the arm that an entry NAME[key=value,...] describes; `flag` is where it was given."""
     match = ENTRY.fullmatch(entry.strip())
     if match is None:
         raise UsageError(
-            f"--weighters cannot read {entry!r}.", "Write NAME, or NAME[key=value,key=value]."
+            f"{flag} cannot read {entry!r}.", "Write NAME, or NAME[key=value,key=value]."
         )
     name, inside = match[1].strip(), match[2]
     options: list[str] = []
@@ -91,11 +124,19 @@ def _parse_arm(entry: str) -> Arm:
         elif options:  # a value may contain commas
             options[-1] += f",{piece}"
         elif piece:
-            raise UsageError(f"--weighters {entry}: options are KEY=VALUE. Found {piece!r}.")
+            raise UsageError(f"{flag} {entry}: options are KEY=VALUE. Found {piece!r}.")
     keys = [option.partition("=")[0] for option in options]
     if len(set(keys)) < len(keys):
-        raise UsageError(f"--weighters {entry}: an option is given twice. Found {keys}.")
-    return Arm(f"{name}[{','.join(options)}]" if options else name, name, tuple(options))
+        raise UsageError(f"{flag} {entry}: an option is given twice. Found {keys}.")
+    weighter = full_name(name)
+    if re.search(r"[\[\],]", weighter):
+        raise UsageError(
+            f"{flag} {entry}: the path {weighter} has a comma or a bracket, which separate "
+            "weighters and options.",
+            "Move the file to another folder.",
+        )
+    given = f"[{','.join(options)}]" if options else ""
+    return Arm(short_name(name) + given, weighter, tuple(options))
 
 
 @dataclass(frozen=True)
@@ -118,11 +159,13 @@ class Job:
         """
         weights = Path(self.config.weights).expanduser()
         by_content = NOT_HASHED | {"weights"} if weights.is_file() else NOT_HASHED
+        # a file of one's own counts by its hash, wherever it lies
+        config = replace(self.config, weighter=short_name(self.config.weighter))
         changed = sorted(
             (field.name, str(value))
-            for field in fields(self.config)
+            for field in fields(config)
             if field.name not in by_content
-            and (value := getattr(self.config, field.name)) != field.default
+            and (value := getattr(config, field.name)) != field.default
         )
         values = (text.partition("=")[2] for text in self.config.weighter_option)
         paths = (*(Path(value).expanduser() for value in values), weights)
@@ -193,7 +236,13 @@ def train_config(config: CompareConfig, arm: Arm, seed: int) -> TrainConfig:
     shared = {field.name: getattr(config, field.name) for field in fields(RunConfig)}
     if not arm.needs_gradients:
         shared["gradient_level"] = "features"
-    return TrainConfig(**shared, weighter=arm.weighter, weighter_option=arm.options, seed=seed)
+    return TrainConfig(
+        **shared,
+        weighter=arm.weighter,
+        weighter_sha256=arm.weighter_sha256,
+        weighter_option=arm.options,
+        seed=seed,
+    )
 
 
 def _folds(config: CompareConfig) -> list[tuple[int, int] | None]:
