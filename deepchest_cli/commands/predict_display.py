@@ -18,7 +18,7 @@ FLAG = " *"
 
 def explain(predictor: "Predictor", terminal: Terminal) -> None:
     """Warn of what the probabilities and the flags of these models do not rest on."""
-    for network in predictor.networks:
+    for network, calibration in zip(predictor.networks, predictor.calibrations, strict=True):
         metadata = network.metadata
         path = metadata.identity["path"]
         if metadata.identity["synthetic"]:
@@ -32,6 +32,9 @@ def explain(predictor: "Predictor", terminal: Terminal) -> None:
                 f"{path} has no calibration and no operating points: probabilities are raw{flags}. "
                 "deepchest evaluate chooses them on validation and stores them."
             )
+        if calibration.no_threshold:
+            without = "; ".join(f"{name} ({why})" for name, why in calibration.no_threshold.items())
+            terminal.warning(f"{path} has no operating point, and never flags: {without}.")
         if metadata.reference is None:
             terminal.warning(
                 f"{path} holds no reference of its training images: whether an image is unlike "

@@ -6,6 +6,7 @@ from typing import Any
 
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
 from deepchest_cli.data.text import count_of
+from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.references import OFFICIAL
 from deepchest_cli.evaluation.subgroups import MIN_PATIENTS
@@ -95,6 +96,48 @@ def undefined(document: Document) -> str:
         f"Undefined (–) without positives or without negatives, and excluded from the means: "
         f"{', '.join(names)}."
     )
+
+
+def without_operating_point(document: Document) -> str:
+    """Return which findings have no threshold, and why; empty where none lacks one.
+
+    The reason is said once where it is that of all rules.
+    """
+    said = []
+    for name, entry in document["operating_points"]["findings"].items():
+        reasons = entry["unavailable"]
+        if len(reasons) == len(RULES) and len(set(reasons.values())) == 1:
+            said.append(f"{name} ({next(iter(reasons.values()))})")
+        else:
+            said += [f"{name} by {RULES[rule].title} ({why})" for rule, why in reasons.items()]
+    return f"No operating point: {'; '.join(said)}." if said else ""
+
+
+def not_tested(document: Document) -> str:
+    """Return which differences to another model were not tested, and why; empty: none."""
+    compared, said = document["compared_to"], []
+    for name, found in [*compared["findings"].items(), ("macro mean", compared["macro"])]:
+        reasons = {metric: one["not_tested"] for metric, one in found.items() if one["not_tested"]}
+        if len(reasons) == len(found) and len(set(reasons.values())) == 1:
+            said.append(f"{name} ({next(iter(reasons.values()))})")
+        else:
+            titles = {"auroc": "AUROC", "average_precision": "AP"}
+            said += [f"{name}, {titles[metric]} ({why})" for metric, why in reasons.items()]
+    return f"Not tested: {'; '.join(said)}." if said else ""
+
+
+def metadata_baseline(document: Document) -> str:
+    """Return the macro AUROC of the metadata baseline, and what the model has more."""
+    found = document["baseline"]
+    text = (
+        "Metadata baseline (age, sex and view alone): macro AUROC "
+        f"{with_interval(found['macro_auroc'])}"
+    )
+    gain = found["macro_difference"]
+    if math.isnan(gain["value"]):
+        return f"{text}."
+    over = count_of(found["scored_findings"], "same finding")
+    return f"{text}; the model minus it: {with_interval(gain, sign=True)} over the {over}."
 
 
 def calibration_method(document: Document) -> str:
