@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import by_reason, count_of
 from deepchest_cli.files import to_csv, to_json
 from deepchest_cli.reporting.numbers import number
 from deepchest_cli.terminal import Terminal, table_of
@@ -33,8 +33,8 @@ def explain(predictor: "Predictor", terminal: Terminal) -> None:
                 "deepchest evaluate chooses them on validation and stores them."
             )
         if calibration.no_threshold:
-            without = "; ".join(f"{name} ({why})" for name, why in calibration.no_threshold.items())
-            terminal.warning(f"{path} has no operating point, and never flags: {without}.")
+            reasons = by_reason(calibration.no_threshold.items())
+            terminal.warning(f"{path} has no operating point, and never flags, for {reasons}.")
         if metadata.reference is None:
             terminal.warning(
                 f"{path} holds no reference of its training images: whether an image is unlike "

@@ -66,9 +66,8 @@ def too_few_labels(labels: Labels) -> str:
     if min(positives, len(labels) - positives) >= MIN_POSITIVES:
         return ""
     return (
-        f"{count_of(positives, 'positive')} and "
-        f"{count_of(len(labels) - positives, 'negative')} on validation, fewer than "
-        f"{MIN_POSITIVES} of either"
+        f"fewer than {MIN_POSITIVES} positives or negatives on validation "
+        f"({count_of(positives, 'positive')} and {count_of(len(labels) - positives, 'negative')})"
     )
 
 

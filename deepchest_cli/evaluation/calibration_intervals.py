@@ -138,4 +138,6 @@ def ece_interval(
     noise = np.abs(drawn - own).sum(axis=1)
     most = max(float(np.quantile(one, 1 - LEVEL / 2)) for one in (by_chance, noise))
     high = max(found.high, ece)
-    return {"low": 0.0 if ece <= most else max(2 * ece - high, 0.0), "high": high}
+    low = 0.0 if ece <= most else max(2 * ece - high, 0.0)
+    # nothing varies where certain predictions are right without exception
+    return {"low": low, "high": high} if low < high else dict(ENDS)

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.calibration import EQUAL_SCORES, too_few_labels
 from deepchest_cli.evaluation.metrics import Floats, Labels
 
@@ -85,8 +84,8 @@ def _confident_sensitivity(curve: Curve) -> float | str:
     if not k:
         fewest = int(np.ceil(np.log(1 - CONFIDENCE) / np.log(TARGET)))
         return (
-            f"{count_of(curve.positive_patients, 'patient')} with the finding on validation, fewer "
-            f"than the {fewest} that a confidence of {CONFIDENCE:.0%} takes"
+            f"fewer than {fewest} patients with the finding on validation "
+            f"({curve.positive_patients})"
         )
     # at most k - 1 of the patients lie below
     target = 1 - (k - 1) / curve.positive_patients

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.data.matching import match_images
-from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
@@ -90,9 +89,11 @@ def _too_few(table: Predictions) -> list[str]:
     reasons = []
     for column in range(len(table.findings)):
         have, have_not = (patients_with(side[:, column], table.patient_id) for side in sides)
-        few = f"{count_of(have, 'patient')} with the finding and {have_not:,} without, fewer than "
         reasons.append(
-            f"{few}{MIN_PATIENTS} of either" if min(have, have_not) < MIN_PATIENTS else ""
+            f"fewer than {MIN_PATIENTS} patients with or without the finding "
+            f"({have} and {have_not})"
+            if min(have, have_not) < MIN_PATIENTS
+            else ""
         )
     return reasons
 

@@ -22,7 +22,7 @@ def drawn(images=600, slope=1.0, shift=0.0, seed=0, base=-2.0):
 
 
 def found_for(labels, probabilities, owner=None, replicates=REPLICATES):
-    owner = np.arange(len(labels)) if owner is None else owner
+    owner = np.arange(max(len(labels), 1)) if owner is None else owner
     draws = resample_patients(owner, replicates, seed=0)
     return calibration_with_intervals(labels, probabilities, np.arange(len(labels)), draws)
 

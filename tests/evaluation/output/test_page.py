@@ -98,7 +98,8 @@ def test_differences_have_signs_intervals_and_colored_verdicts(document):
         "Mass", "+0.250", "-0.125 to +0.500", "&lt; 0.001", "better", "–", "–", "–", "inconclusive"
     ]  # fmt: skip
     assert page.count('<td class="better">better</td>') == 2
-    assert "Not tested: Mass, AP (undefined); macro mean, AP (undefined)." in page
+    said = "Not tested: undefined: Mass by average precision, macro mean by average precision."
+    assert said in page
 
 
 def test_results_stand_with_their_intervals_and_the_macro_mean_last(document):
