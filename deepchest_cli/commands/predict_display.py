@@ -34,7 +34,10 @@ def explain(predictor: "Predictor", terminal: Terminal) -> None:
             )
         if calibration.no_threshold:
             reasons = by_reason(calibration.no_threshold.items())
-            terminal.warning(f"{path} has no operating point, and never flags, for {reasons}.")
+            terminal.warning(
+                f"{path} has no operating point for some findings, which are never flagged: "
+                f"{reasons}."
+            )
         if metadata.reference is None:
             terminal.warning(
                 f"{path} holds no reference of its training images: whether an image is unlike "

@@ -12,7 +12,7 @@ from deepchest_cli.evaluation.bootstrap import (
     rarer_class_patients,
     resampled,
 )
-from deepchest_cli.evaluation.differences import paired_difference
+from deepchest_cli.evaluation.differences import macro_patients, paired_difference
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 from deepchest_cli.evaluation.predictions import ScoredImages
 from deepchest_cli.evaluation.statistics import mean_of_defined
@@ -75,7 +75,7 @@ def metadata_baseline(
     gains = per_finding("auroc", scored.predictions) - values
     gain_replicates = resampled("auroc", scored.predictions, resampling) - replicates
     everyone = effective_patients(np.ones(len(table.patient_id)), table.patient_id)
-    patients = [rarer_class_patients(table, column) for column in range(len(table.findings))]
+    patients = np.array([rarer_class_patients(table, i) for i in range(len(table.findings))])
     return {
         "images": len(training),
         "patients": len(np.unique(training.predictions.patient_id)),
@@ -84,7 +84,9 @@ def metadata_baseline(
             float(mean_of_defined(values)), mean_of_defined(replicates), everyone
         ),
         "macro_difference": _difference(
-            float(mean_of_defined(gains)), mean_of_defined(gain_replicates), everyone
+            float(mean_of_defined(gains)),
+            mean_of_defined(gain_replicates),
+            macro_patients(gain_replicates, patients),
         ),
         "findings": {
             name: metric_with_interval(values[column], replicates[:, column], patients[column])

@@ -37,7 +37,7 @@ class PairedDifference:
 
 
 def paired_difference(value: float, replicates: Floats, patients: float) -> PairedDifference:
-    """Return a difference with interval and two-sided p-value.
+    """Return a difference of two metrics from 0 to 1 with interval and two-sided p-value.
 
     replicates: (B,), of the difference, NaN where it is undefined; patients: the effective number
     behind the metric, as in `bootstrap.interval`.
@@ -50,7 +50,24 @@ def paired_difference(value: float, replicates: Floats, patients: float) -> Pair
     freedom = min(patients, len(defined)) - 1
     half = float(special.stdtrit(freedom, 1 - LEVEL / 2)) * error
     p = float(2 * special.stdtr(freedom, -abs(value) / error))
-    return PairedDifference(value, value - half, value + half, p)
+    return PairedDifference(value, max(value - half, -1.0), min(value + half, 1.0), p)
+
+
+def macro_patients(replicates: Floats, patients: Floats) -> float:
+    """Return the effective number of patients behind a mean over findings.
+
+    replicates: (B, T), patients: (T,), the effective numbers of each finding. One more than
+    Satterthwaite's degrees of freedom for a sum of variances with n - 1 of them each: where a
+    finding of three patients makes most of the variance, the mean rests on three patients, too.
+    """
+    defined = np.isfinite(replicates)
+    some = defined.sum(axis=0) > 1
+    values = np.where(defined, replicates, np.nan)[:, some]
+    variances = np.nanvar(values, axis=0, ddof=1) if some.any() else np.empty(0)
+    freedom = np.maximum(np.asarray(patients)[some] - 1, 1)
+    if not variances.sum() > 0:
+        return 1 + float(freedom.sum())
+    return 1 + float(variances.sum() ** 2 / (variances**2 / freedom).sum())
 
 
 def _why_not(value: float, replicates: Floats, patients: float) -> str:

@@ -12,12 +12,15 @@ from deepchest_cli.data.matching import match_images
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
-    effective_patients,
     patients_with,
     rarer_class_patients,
     resampled,
 )
-from deepchest_cli.evaluation.differences import PairedDifference, paired_difference
+from deepchest_cli.evaluation.differences import (
+    PairedDifference,
+    macro_patients,
+    paired_difference,
+)
 from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.reading.scores import Scores
@@ -65,7 +68,7 @@ def compare(scored: ScoredImages, other: ScoredImages, resampling: Resampling) -
     for metric in METRICS:
         values = per_finding(metric, one) - per_finding(metric, two)
         replicates = resampled(metric, one, resampling) - resampled(metric, two, resampling)
-        patients = [rarer_class_patients(one, column) for column in range(len(findings))]
+        patients = np.array([rarer_class_patients(one, i) for i in range(len(findings))])
         tested = [
             paired_difference(float(values[i]), replicates[:, i], patients[i])
             for i in range(len(findings))
@@ -76,9 +79,8 @@ def compare(scored: ScoredImages, other: ScoredImages, resampling: Resampling) -
         ]
         for name, row in zip(findings, _rows(tested), strict=True):
             document["findings"][name][metric] = row
-        everyone = effective_patients(np.ones(len(one.patient_id)), one.patient_id)
-        mean = float(mean_of_defined(values))
-        macro = paired_difference(mean, mean_of_defined(replicates), everyone)
+        mean, together = float(mean_of_defined(values)), macro_patients(replicates, patients)
+        macro = paired_difference(mean, mean_of_defined(replicates), together)
         document["macro"][metric] = _rows([macro])[0]
     return document
 

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 RULES = (  # of deepchest evaluate
     "youden", "sensitivity_90", "sensitivity_90_confidence_95", "specificity_90", "best_f1",
 )  # fmt: skip
-UNSAID = "a reason that it does not keep"
+UNSAID = "the model keeps no reason"
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from deepchest_cli.evaluation.differences import group_difference, paired_difference
+from deepchest_cli.evaluation.differences import group_difference, macro_patients, paired_difference
 
 CHANCE = np.random.default_rng(0)
 
 
 def test_a_paired_difference_is_a_t_test_on_effective_patients():
     """For a mean the bootstrap's variance times n / (n - 1) is the usual one: the t-test."""
-    own = CHANCE.normal(0.3, 1, 30)
+    own = 0.1 * CHANCE.normal(0.3, 1, 30)
     draws = CHANCE.multinomial(30, np.full(30, 1 / 30), size=40_000) / 30
     found = paired_difference(own.mean(), draws @ own, 30)
     expected = stats.ttest_1samp(own, 0)
     assert found.p == pytest.approx(expected.pvalue, rel=0.05)
     ends = expected.confidence_interval()
-    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=0.01)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=0.001)
 
 
 def test_interval_and_p_value_agree():
-    replicates = CHANCE.normal(size=500)
+    replicates = 0.1 * CHANCE.normal(size=500)
     edge = stats.t.ppf(0.975, 19) * replicates.std(ddof=1) * np.sqrt(20 / 19)
     assert paired_difference(edge * 0.999, replicates, 20).p > 0.05
     assert paired_difference(edge * 0.999, replicates, 20).low < 0
@@ -30,9 +30,14 @@ def test_interval_and_p_value_agree():
 
 
 def test_few_replicates_make_a_wider_interval_not_a_narrower_one():
-    replicates = np.tile([-1.0, 1.0], 5)
-    few, many = (paired_difference(1, one, 500) for one in (replicates, np.tile(replicates, 100)))
+    replicates = np.tile([-0.1, 0.1], 5)
+    few, many = (paired_difference(0.1, one, 500) for one in (replicates, np.tile(replicates, 100)))
     assert few.high - few.low > many.high - many.low
+
+
+def test_no_end_lies_beyond_what_is_possible():
+    found = paired_difference(0.5, CHANCE.normal(size=500), 3)
+    assert (found.low, found.high) == (-1, 1)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,20 @@ def test_why_a_difference_is_not_tested(value, replicates, patients, reason):
     found = paired_difference(value, replicates, patients)
     assert found.p is None and math.isnan(found.low) and math.isnan(found.high)
     assert reason in found.not_tested
+
+
+def test_a_mean_rests_on_the_patients_of_its_uncertain_findings():
+    """Of equal variances the numbers add up (Satterthwaite); one that dominates counts alone."""
+    replicates = CHANCE.normal(size=(4000, 3))
+    replicates = (replicates - replicates.mean(axis=0)) / replicates.std(axis=0)
+    equal = macro_patients(replicates, np.array([11.0, 11.0, 11.0]))
+    assert equal == pytest.approx(1 + 3 * 10)
+    rare = macro_patients(replicates * (100, 1, 1), np.array([3.0, 200.0, 200.0]))
+    assert rare == pytest.approx(3, rel=0.01)
+    replicates[:, 2] = np.nan  # a finding that no replicate defines
+    assert macro_patients(replicates, np.array([11.0, 11.0, 0.0])) == pytest.approx(1 + 2 * 10)
+    assert np.isfinite(macro_patients(np.empty((0, 2)), np.array([5.0, 5.0])))
+    assert np.isfinite(macro_patients(np.zeros((9, 2)), np.array([5.0, 0.0])))
 
 
 def rate(value, low, high):
