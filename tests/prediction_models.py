@@ -36,13 +36,14 @@ def validation_fit(findings=FINDINGS) -> dict:
     for number, name in enumerate(findings):
         last = number == len(findings) - 1
         points = dict.fromkeys(
-            ("youden", "sensitivity_90", "specificity_90", "best_f1"),
+            ("youden", "sensitivity_90", "specificity_90", "best_f1"),  # of version 0.1
             float("nan") if last else 0.4 + 0.1 * number,
         )
         calibration = None if last else {"slope": 0.8, "intercept": -0.5}
         entries[name] = {
             "positives": 20,
             "operating_points": points,
+            "no_operating_point": dict.fromkeys(points, "too few") if last else {},
             "calibration": calibration,
             "uncalibrated": "too few" if last else None,
         }

@@ -53,6 +53,9 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
         if document["compared_to"]:
             terminal.line("")
             terminal.table(table_of(*_differences(document["compared_to"])))
+            untested = statements.not_tested(document)
+            if untested:
+                terminal.line(untested)
 
 
 def _results(document: Document) -> Table:
@@ -87,8 +90,9 @@ def _summary(document: Document) -> Iterator[str]:
     if document["split_title"]:
         yield f"These are {document['split_title']}."
     if document["baseline"]:
-        macro = with_interval(document["baseline"]["macro_auroc"])
-        yield f"Metadata baseline (age, sex and view alone): macro AUROC {macro}"
+        from deepchest_cli.evaluation.output.statements import metadata_baseline
+
+        yield metadata_baseline(document)
     for row in document["references"]["rows"]:
         macro = number(row["macro_auroc"])
         yield f"{row['title']}: macro AUROC {macro} on the same images [{row['source']}]"
@@ -97,6 +101,8 @@ def _summary(document: Document) -> Iterator[str]:
 
 
 def _operating_point(document: Document) -> Iterator[str]:
+    from deepchest_cli.evaluation.output.statements import without_operating_point
+
     points = document["operating_points"]
     if not points["findings"]:
         yield f"No operating points and no calibration. {document['validation_fit']['note']}"
@@ -107,7 +113,10 @@ def _operating_point(document: Document) -> Iterator[str]:
     for name, title in RATES.items():
         found = [e[name]["value"] for e in entries if not math.isnan(e[name]["value"])]
         rates.append(f"{title} {number(sum(found) / len(found) if found else None)}")
-    yield f"Thresholds chosen on validation ({rule}), means over findings: {', '.join(rates)}"
+    if entries:
+        yield f"Thresholds chosen on validation ({rule}), means over findings: {', '.join(rates)}"
+        yield points["intervals_note"]
+    yield from filter(None, [without_operating_point(document)])
 
 
 def _calibration(document: Document) -> Iterator[str]:
@@ -119,7 +128,8 @@ def _calibration(document: Document) -> Iterator[str]:
         yield (
             f"{calibration_method(document)} of {count_of(scaled, 'finding')} "
             f"({len(document['findings']) - scaled} not calibrated): "
-            f"ECE {number(before['ece'], 4)} before, {number(after['ece'], 4)} after; Brier skill "
+            f"ECE {number(before['ece'], 4)} before, {number(after['ece'], 4)} after "
+            f"({number(after['ece_if_calibrated'], 4)} if perfectly calibrated); Brier skill "
             f"score {number(before['brier_skill'])} before, {number(after['brier_skill'])} after"
         )
 
@@ -128,11 +138,16 @@ def _subgroups(document: Document) -> Iterator[str]:
     groups = [g for g in document["subgroups"]["groups"] if g["attribute"] in ATTRIBUTES]
     known = [g for g in groups if not math.isnan(g["macro_auroc"]["value"])]
     known.sort(key=lambda group: group["macro_auroc"]["value"])
-    named = [
-        f"{g['attribute']} {g['group']} {with_interval(g['macro_auroc'])} over "
-        f"{count_of(g['scored_findings'], 'finding')}"
-        for g in known[:SHOWN_GROUPS]
-    ]
+    named = []
+    for g in known[:SHOWN_GROUPS]:
+        text = (
+            f"{g['attribute']} {g['group']} {with_interval(g['macro_auroc'])} over "
+            f"{count_of(g['scored_findings'], 'finding')}"
+        )
+        gain = (g["differences"] or {}).get("macro_auroc")
+        if gain and not math.isnan(gain["value"]):
+            text += f", {with_interval(gain, sign=True)} against {g['reference']}"
+        named.append(text)
     if named:
         yield f"Subgroups with the lowest macro AUROC: {'; '.join(named)}"
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import by_reason, count_of
 from deepchest_cli.files import to_csv, to_json
 from deepchest_cli.reporting.numbers import number
 from deepchest_cli.terminal import Terminal, table_of
@@ -18,7 +18,7 @@ FLAG = " *"
 
 def explain(predictor: "Predictor", terminal: Terminal) -> None:
     """Warn of what the probabilities and the flags of these models do not rest on."""
-    for network in predictor.networks:
+    for network, calibration in zip(predictor.networks, predictor.calibrations, strict=True):
         metadata = network.metadata
         path = metadata.identity["path"]
         if metadata.identity["synthetic"]:
@@ -31,6 +31,12 @@ def explain(predictor: "Predictor", terminal: Terminal) -> None:
             terminal.warning(
                 f"{path} has no calibration and no operating points: probabilities are raw{flags}. "
                 "deepchest evaluate chooses them on validation and stores them."
+            )
+        if calibration.no_threshold:
+            reasons = by_reason(calibration.no_threshold.items())
+            terminal.warning(
+                f"{path} has no operating point for some findings, which are never flagged: "
+                f"{reasons}."
             )
         if metadata.reference is None:
             terminal.warning(

@@ -209,7 +209,8 @@ class PredictConfig:
     threshold: Annotated[
         str,
         Flag(
-            "Operating point: a probability, or youden, sensitivity_90, specificity_90, best_f1.",
+            "Operating point: a probability, or youden, sensitivity_90, "
+            "sensitivity_90_confidence_95, specificity_90, best_f1.",
             metavar="RULE|NUMBER",
         ),
     ] = "youden"

@@ -21,6 +21,18 @@ def count_of(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or _plural(one)}"
 
 
+def by_reason(reasons: Iterable[tuple[str, str]]) -> str:
+    """Return names with their reasons, each reason once: `too few: Edema (3), Mass (7); ...`.
+
+    reasons: names and reasons; what stands in brackets at a reason's end goes to its name.
+    """
+    named: dict[str, list[str]] = {}
+    for name, reason in reasons:
+        text, bracket, detail = reason.partition(" (")
+        named.setdefault(text, []).append(f"{name}{bracket}{detail}")
+    return "; ".join(f"{text}: {', '.join(names)}" for text, names in named.items())
+
+
 def _plural(noun: str) -> str:
     if re.search("(s|x|z|sh|[^o]ch)$", noun):  # an epoch is spoken with a k
         return f"{noun}es"

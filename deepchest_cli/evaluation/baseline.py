@@ -12,6 +12,7 @@ from deepchest_cli.evaluation.bootstrap import (
     rarer_class_patients,
     resampled,
 )
+from deepchest_cli.evaluation.differences import macro_patients, paired_difference
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 from deepchest_cli.evaluation.predictions import ScoredImages
 from deepchest_cli.evaluation.statistics import mean_of_defined
@@ -62,24 +63,42 @@ def metadata_probabilities(training: ScoredImages, scored: ScoredImages) -> Floa
 def metadata_baseline(
     training: ScoredImages, scored: ScoredImages, resampling: Resampling
 ) -> dict[str, Any]:
-    """Return the baseline's AUROC by finding and over all, on the same images, with intervals."""
+    """Return the baseline's AUROC by finding and over all, on the same images, with intervals.
+
+    Also what the model of the scored images has more than the baseline, over the same findings.
+    """
     found = metadata_probabilities(training, scored)
     fitted = np.isfinite(found).all(axis=0)
     table = scored.with_probabilities(np.where(fitted, found, 0.5)).predictions
     values = np.where(fitted, per_finding("auroc", table), np.nan)
     replicates = np.where(fitted, resampled("auroc", table, resampling), np.nan)
+    gains = per_finding("auroc", scored.predictions) - values
+    gain_replicates = resampled("auroc", scored.predictions, resampling) - replicates
+    everyone = effective_patients(np.ones(len(table.patient_id)), table.patient_id)
+    patients = np.array([rarer_class_patients(table, i) for i in range(len(table.findings))])
     return {
         "images": len(training),
         "patients": len(np.unique(training.predictions.patient_id)),
+        "scored_findings": int(np.isfinite(gains).sum()),
         "macro_auroc": metric_with_interval(
-            float(mean_of_defined(values)),
-            mean_of_defined(replicates),
-            effective_patients(np.ones(len(table.patient_id)), table.patient_id),
+            float(mean_of_defined(values)), mean_of_defined(replicates), everyone
+        ),
+        "macro_difference": _difference(
+            float(mean_of_defined(gains)),
+            mean_of_defined(gain_replicates),
+            macro_patients(gain_replicates, patients),
         ),
         "findings": {
-            name: metric_with_interval(
-                values[column], replicates[:, column], rarer_class_patients(table, column)
-            )
+            name: metric_with_interval(values[column], replicates[:, column], patients[column])
+            for column, name in enumerate(table.findings)
+        },
+        "differences": {
+            name: _difference(gains[column], gain_replicates[:, column], patients[column])
             for column, name in enumerate(table.findings)
         },
     }
+
+
+def _difference(value: float, replicates: Floats, patients: float) -> dict[str, float]:
+    found = paired_difference(float(value), replicates, patients)
+    return {"value": found.value, "low": found.low, "high": found.high}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.metrics import SMALLEST, Floats, Labels, brier, brier_skill
@@ -17,7 +18,8 @@ from deepchest_cli.model.logistic import logit, sigmoid
 
 Method = Literal["platt", "temperature"]
 BINS = 10  # of equal mass
-MIN_POSITIVES = 10  # on validation, and as many negatives; below them nothing is fitted
+MIN_POSITIVES = 10  # on validation, and as many negatives; below them nothing is fitted or chosen
+EQUAL_SCORES = "all scores are equal on validation"
 STEPS = 100
 SAME = 1e-9  # logits nearer to each other are equal
 LARGEST = 100.0  # slope or intercept: beyond it the classes are all but separated
@@ -58,18 +60,25 @@ def _fit(columns: Floats, offset: Floats, labels: Labels) -> Floats | None:
     return np.asarray(coefficients)
 
 
+def too_few_labels(labels: Labels) -> str:
+    """Return why so few positives and negatives on validation choose nothing; empty: enough."""
+    positives = int(labels.sum())
+    if min(positives, len(labels) - positives) >= MIN_POSITIVES:
+        return ""
+    return (
+        f"fewer than {MIN_POSITIVES} positives or negatives on validation "
+        f"({count_of(positives, 'positive')} and {count_of(len(labels) - positives, 'negative')})"
+    )
+
+
 def fit_scaling(labels: Labels, probabilities: Floats, method: Method) -> Scaling | str:
     """Return the scaling of a finding, or why there is none."""
-    positives = int(labels.sum())
-    if min(positives, len(labels) - positives) < MIN_POSITIVES:
-        return (
-            f"{count_of(positives, 'positive')} and "
-            f"{count_of(len(labels) - positives, 'negative')} on validation, fewer than "
-            f"{MIN_POSITIVES} of either"
-        )
+    scarce = too_few_labels(labels)
+    if scarce:
+        return scarce
     logits = logit(probabilities, SMALLEST)
     if np.ptp(logits) < SAME:
-        return "all scores are equal on validation"
+        return EQUAL_SCORES
     columns = logits[:, None] if method == "temperature" else _with_one(logits)
     found = _fit(columns, np.zeros(len(labels)), labels)
     if found is None:
@@ -83,19 +92,40 @@ def _with_one(logits: Floats) -> Floats:
     return np.stack([logits, np.ones(len(logits))], axis=1)
 
 
-def slope_and_intercept(labels: Labels, probabilities: Floats) -> tuple[float, float]:
-    """Return the calibration slope (1: right) and intercept (0: right); NaN where undefined."""
+Fit = tuple[Floats, Floats, Floats]  # columns (n, k), offset (n,), coefficients (k,)
+
+
+def calibration_fits(labels: Labels, probabilities: Floats) -> tuple[Fit | None, Fit | None]:
+    """Return the regressions whose first coefficients are slope and intercept; None: undefined."""
     if not 0 < labels.sum() < len(labels):
-        return np.nan, np.nan
+        return None, None
     logits = logit(probabilities, SMALLEST)
     if np.ptp(logits) < SAME:
-        return np.nan, np.nan  # one score says nothing about a slope
-    joint = _fit(_with_one(logits), np.zeros(len(labels)), labels)
-    large = _fit(np.ones((len(labels), 1)), logits, labels)
+        return None, None  # one score says nothing about a slope
     return (
-        np.nan if joint is None else float(joint[0]),
-        np.nan if large is None else float(large[0]),
+        _whole_fit(_with_one(logits), np.zeros(len(labels)), labels),
+        _whole_fit(np.ones((len(labels), 1)), logits, labels),
     )
+
+
+def _whole_fit(columns: Floats, offset: Floats, labels: Labels) -> Fit | None:
+    found = _fit(columns, offset, labels)
+    return None if found is None else (columns, offset, found)
+
+
+def slope_and_intercept(labels: Labels, probabilities: Floats) -> tuple[float, float]:
+    """Return the calibration slope (1: right) and intercept (0: right); NaN where undefined."""
+    slope, intercept = (
+        np.nan if fit is None else float(fit[2][0])
+        for fit in calibration_fits(labels, probabilities)
+    )
+    return slope, intercept
+
+
+def bin_places(probabilities: Floats, bins: int = BINS) -> NDArray[np.int64]:
+    """Return the bin of equal mass of each image (n,); equal probabilities share a bin."""
+    edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1))
+    return np.searchsorted(edges[1:-1], probabilities)
 
 
 def reliability(labels: Labels, probabilities: Floats, bins: int = BINS) -> list[dict[str, Any]]:
@@ -105,8 +135,7 @@ def reliability(labels: Labels, probabilities: Floats, bins: int = BINS) -> list
     """
     if not len(labels):
         return []
-    edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1))
-    place = np.searchsorted(edges[1:-1], probabilities)
+    place = bin_places(probabilities, bins)
     count = np.bincount(place, minlength=bins)
     predicted = np.bincount(place, probabilities, bins)
     observed = np.bincount(place, labels, bins)

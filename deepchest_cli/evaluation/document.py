@@ -74,7 +74,7 @@ def build_document(inputs: EvaluationInput, extras: EvaluationOptions) -> dict[s
             "caution": None if fit is None else CAUTION,
         },
         "operating_points": operating_point_results(table, fit, resampling),
-        "calibration": calibration_results(table, fit),
+        "calibration": calibration_results(table, fit, resampling),
         "subgroups": subgroups(scored, resampling, fit),
         "localization": None if maps is None else localization(maps, resampling),
         "localization_note": extras.localization_note,

@@ -1,8 +1,6 @@
 """Two models on the same patients: differences with paired intervals, corrected by Holm.
 
-Both models are scored on the same resampled patients, so that the patients' effect on both cancels.
-The p-value is the bootstrap's: twice the share of replicates on the lesser side of zero, at least
-2 / (B + 1) for B replicates.
+Both models are scored on the same resampled patients; `differences.py` has the test.
 """
 
 from dataclasses import replace
@@ -14,13 +12,16 @@ from deepchest_cli.data.matching import match_images
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
-    effective_patients,
-    interval,
     patients_with,
     rarer_class_patients,
     resampled,
 )
-from deepchest_cli.evaluation.metrics import Floats, per_finding
+from deepchest_cli.evaluation.differences import (
+    PairedDifference,
+    macro_patients,
+    paired_difference,
+)
+from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.reading.scores import Scores
 from deepchest_cli.evaluation.statistics import MIN_PATIENTS, holm, mean_of_defined, verdict
@@ -67,52 +68,50 @@ def compare(scored: ScoredImages, other: ScoredImages, resampling: Resampling) -
     for metric in METRICS:
         values = per_finding(metric, one) - per_finding(metric, two)
         replicates = resampled(metric, one, resampling) - resampled(metric, two, resampling)
-        patients = [rarer_class_patients(one, column) for column in range(len(findings))]
-        rows = _tested(values, replicates, patients, _enough(one))
-        for name, row in zip(findings, rows, strict=True):
+        patients = np.array([rarer_class_patients(one, i) for i in range(len(findings))])
+        tested = [
+            paired_difference(float(values[i]), replicates[:, i], patients[i])
+            for i in range(len(findings))
+        ]
+        tested = [
+            replace(found, p=None, not_tested=scarce) if scarce else found
+            for found, scarce in zip(tested, _too_few(one), strict=True)
+        ]
+        for name, row in zip(findings, _rows(tested), strict=True):
             document["findings"][name][metric] = row
-        means = mean_of_defined(replicates)[:, None]
-        everyone = effective_patients(np.ones(len(one.patient_id)), one.patient_id)
-        macro = _tested(np.array([mean_of_defined(values)]), means, [everyone], [True])
-        document["macro"][metric] = macro[0]
+        mean, together = float(mean_of_defined(values)), macro_patients(replicates, patients)
+        macro = paired_difference(mean, mean_of_defined(replicates), together)
+        document["macro"][metric] = _rows([macro])[0]
     return document
 
 
-def _enough(table: Predictions) -> list[bool]:
-    """Whether enough patients have, and have not, each finding for a test of it alone."""
-    sides = [(table.known == 1) & (table.labels == value) for value in (0, 1)]
-    return [
-        all(patients_with(side[:, i], table.patient_id) >= MIN_PATIENTS for side in sides)
-        for i in range(len(table.findings))
-    ]
-
-
-def _tested(
-    values: Floats, replicates: Floats, patients: list[float], enough: list[bool]
-) -> list[dict[str, Any]]:
-    raw = [
-        _p_value(replicates[:, i]) if enough[i] and np.isfinite(values[i]) else None
-        for i in range(len(values))
-    ]
-    rows = []
-    for i, (p, corrected) in enumerate(zip(raw, holm(raw), strict=True)):
-        found = interval(replicates[:, i], patients[i])
-        rows.append(
-            {
-                "difference": float(values[i]),
-                "low": found.low,
-                "high": found.high,
-                "p": p,
-                "p_holm": corrected,
-                "verdict": verdict(float(values[i]), corrected),
-            }
+def _too_few(table: Predictions) -> list[str]:
+    """Return for each finding why a test of it alone would rest on too few patients, or nothing."""
+    sides = [(table.known == 1) & (table.labels == value) for value in (1, 0)]
+    reasons = []
+    for column in range(len(table.findings)):
+        have, have_not = (patients_with(side[:, column], table.patient_id) for side in sides)
+        reasons.append(
+            f"fewer than {MIN_PATIENTS} patients with or without the finding "
+            f"({have} and {have_not})"
+            if min(have, have_not) < MIN_PATIENTS
+            else ""
         )
-    return rows
+    return reasons
 
 
-def _p_value(replicates: Floats) -> float | None:
-    defined = replicates[np.isfinite(replicates)]
-    if len(defined) < 2:
-        return None
-    least = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    return min(1.0, 2 * (least + 1) / (len(defined) + 1))
+def _rows(tested: list[PairedDifference]) -> list[dict[str, Any]]:
+    """Return the differences as they are published, p-values corrected for their number."""
+    corrected = holm([one.p for one in tested])
+    return [
+        {
+            "difference": one.value,
+            "low": one.low,
+            "high": one.high,
+            "p": one.p,
+            "p_holm": p_holm,
+            "verdict": verdict(one.value, p_holm),
+            "not_tested": one.not_tested,
+        }
+        for one, p_holm in zip(tested, corrected, strict=True)
+    ]

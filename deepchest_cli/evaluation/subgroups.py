@@ -2,6 +2,9 @@
 
 All groups share the operating point. Underdiagnosis is the share of images with a finding that are
 predicted negative for all findings (Seyyed-Kalantari et al. 2021, Nature Medicine 27).
+
+Differences are to the group of the attribute with the most patients: a group against all others, or
+the best against the worst, would be chosen by the results or overlap with what it is compared to.
 """
 
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ from deepchest_cli.evaluation.bootstrap import (
     ratios_with_intervals,
     resampled_metric,
 )
+from deepchest_cli.evaluation.differences import group_difference
 from deepchest_cli.evaluation.metrics import Floats, auroc
 from deepchest_cli.evaluation.operating_points import REFERENCE_RULE
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
@@ -84,22 +88,92 @@ def decisions(table: Predictions, fit: ValidationFit) -> Decisions:
     return Decisions(table.probabilities >= np.where(possible, limits, np.inf), possible)
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """A group's entry with what differences to another group are made of."""
+
+    entry: dict[str, Any]
+    values: Floats  # (T,), AUROC
+    replicates: Floats  # (B, T)
+    rates: Floats | None  # (B, 1 + 2 T): underdiagnosis, FNR and FPR of each finding in turn
+    patients: float  # effective
+
+
 def subgroups(
     scored: ScoredImages, resampling: Resampling, fit: ValidationFit | None
 ) -> dict[str, Any]:
-    """Return every group's metrics with intervals; without a `fit` there are no rates."""
+    """Return every group's metrics with intervals; without a `fit` there are no rates.
+
+    Each group is compared with the reference group of its attribute, on the same replicates.
+    """
     table = scored.predictions
     decided = None if fit is None else decisions(table, fit)
+    found = [_group(group, table, decided, resampling) for group in subgroups_of(scored)]
+    references = _references(found)
+    for one in found:
+        reference = references.get(one.entry["attribute"])
+        if reference is not None and one is not reference and not one.entry["suppressed"]:
+            _add_differences(one, reference)
     return {
         "rule": RULE,
         "operating_point": None if fit is None else REFERENCE_RULE,
-        "groups": [_group(group, table, decided, resampling) for group in subgroups_of(scored)],
+        "groups": [one.entry for one in found],
     }
+
+
+def _references(groups: list[_Scored]) -> dict[str, _Scored]:
+    """Return the group of most patients of each attribute, the first among equals."""
+    largest: dict[str, _Scored] = {}
+    for one in groups:
+        other = largest.get(one.entry["attribute"])
+        if not one.entry["suppressed"] and (
+            other is None or one.entry["patients"] > other.entry["patients"]
+        ):
+            largest[one.entry["attribute"]] = one
+    return largest
+
+
+def _add_differences(one: _Scored, two: _Scored) -> None:
+    """Add what a group has more than its reference group, macro means over shared findings."""
+    shared = np.isfinite(one.values) & np.isfinite(two.values)
+
+    def macro(group: _Scored) -> tuple[dict[str, float], Floats]:
+        means = mean_of_defined(group.replicates[:, shared])
+        value = float(mean_of_defined(group.values[shared]))
+        return metric_with_interval(value, means, group.patients), means
+
+    own, other = macro(one), macro(two)
+    one.entry["reference"] = two.entry["group"]
+    one.entry["differences"] = {
+        "scored_findings": int(shared.sum()),
+        "macro_auroc": group_difference(own[0], other[0], (own[1], other[1])),
+        "underdiagnosis": _rate_difference(one, two, 0, "underdiagnosis"),
+    }
+    for column, name in enumerate(one.entry["findings"]):
+        pair = one.entry["findings"][name], two.entry["findings"][name]
+        drawn = one.replicates[:, column], two.replicates[:, column]
+        pair[0]["differences"] = {
+            "auroc": group_difference(pair[0]["auroc"], pair[1]["auroc"], drawn),
+            "fnr": _rate_difference(one, two, 2 * column + 1, "fnr", name),
+            "fpr": _rate_difference(one, two, 2 * column + 2, "fpr", name),
+        }
+
+
+def _rate_difference(
+    one: _Scored, two: _Scored, place: int, rate: str, finding: str | None = None
+) -> dict[str, float]:
+    if one.rates is None or two.rates is None:
+        return dict(UNDEFINED)
+    first, second = (
+        group.entry[rate] if finding is None else group.entry["findings"][finding][rate]
+        for group in (one, two)
+    )
+    return group_difference(first, second, (one.rates[:, place], two.rates[:, place]))
 
 
 def _group(
     group: Group, table: Predictions, decided: Decisions | None, resampling: Resampling
-) -> dict[str, Any]:
+) -> _Scored:
     patients = len(np.unique(table.patient_id[group.rows]))
     entry: dict[str, Any] = {
         "attribute": group.attribute,
@@ -110,19 +184,22 @@ def _group(
         "macro_auroc": dict(UNDEFINED),
         "scored_findings": 0,
         "underdiagnosis": dict(UNDEFINED),
+        "reference": None,
+        "differences": None,
         "findings": {},
     }
     if entry["suppressed"]:
-        return entry
+        return _Scored(entry, np.empty(0), np.empty((0, 0)), None, 0.0)
     ranked = _aurocs(group, table, resampling)
     values = np.array([value for value, _ in ranked])
     replicates = np.stack([column for _, column in ranked], axis=1)
-    means = mean_of_defined(replicates)
     owners = table.patient_id[group.rows]
     all_patients = effective_patients(np.ones(len(owners)), owners)
-    entry["macro_auroc"] = metric_with_interval(float(mean_of_defined(values)), means, all_patients)
+    entry["macro_auroc"] = metric_with_interval(
+        float(mean_of_defined(values)), mean_of_defined(replicates), all_patients
+    )
     entry["scored_findings"] = int(np.isfinite(values).sum())
-    rates, entry["underdiagnosis"] = _rates(group, table, decided, resampling)
+    rates, entry["underdiagnosis"], rate_replicates = _rates(group, table, decided, resampling)
     for column, finding in enumerate(table.findings):
         present, absent, _ = _sides(group, table, column)
         carrying = min(effective_patients(side, owners) for side in (present, absent))
@@ -131,8 +208,9 @@ def _group(
             "negatives": int(absent.sum()),
             "auroc": metric_with_interval(values[column], replicates[:, column], carrying),
             **rates[column],
+            "differences": None,
         }
-    return entry
+    return _Scored(entry, values, replicates, rate_replicates, all_patients)
 
 
 def _sides(
@@ -161,12 +239,15 @@ def _aurocs(group: Group, table: Predictions, resampling: Resampling) -> list[tu
 
 def _rates(
     group: Group, table: Predictions, decided: Decisions | None, resampling: Resampling
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Return false negative and false positive rates by finding, and the underdiagnosis."""
+) -> tuple[list[dict[str, Any]], dict[str, float], Floats | None]:
+    """Return false negative and false positive rates by finding, and the underdiagnosis.
+
+    Last their replicates, as in `_Scored`.
+    """
     count = len(table.findings)
     rates = [{"fnr": dict(UNDEFINED), "fpr": dict(UNDEFINED)} for _ in range(count)]
     if decided is None:
-        return rates, dict(UNDEFINED)
+        return rates, dict(UNDEFINED), None
     positive = decided.positive[group.rows]
     sides = [_sides(group, table, column) for column in range(count)]
     # a finding without a threshold is never predicted, which is no underdiagnosis either
@@ -187,4 +268,5 @@ def _rates(
         for name, place, count_of in zip(("fnr", "fpr"), (1, 2), counts, strict=True):
             if count_of >= MIN_PATIENTS and decided.possible[column]:
                 rates[column][name] = found[2 * column + place]
-    return rates, found[0] if patients >= MIN_PATIENTS else dict(UNDEFINED)
+    underdiagnosis = found[0] if patients >= MIN_PATIENTS else dict(UNDEFINED)
+    return rates, underdiagnosis, resampling.ratios(group.rows, counted, among)

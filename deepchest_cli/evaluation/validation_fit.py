@@ -10,11 +10,12 @@ from deepchest_cli.evaluation.calibration import (
     BINS,
     Method,
     Scaling,
-    calibration_metrics,
     fit_scaling,
 )
+from deepchest_cli.evaluation.calibration_intervals import calibration_with_intervals
 from deepchest_cli.evaluation.metrics import Floats, macro, prevalence
 from deepchest_cli.evaluation.operating_points import (
+    CONDITIONAL,
     RATES,
     REFERENCE_RULE,
     RULES,
@@ -24,12 +25,13 @@ from deepchest_cli.evaluation.operating_points import (
 )
 from deepchest_cli.evaluation.predictions import Predictions
 
-MACRO_METRICS = ("ece", "brier", "brier_skill")
+MACRO_METRICS = ("ece", "ece_if_calibrated", "brier", "brier_skill")
 CAUTION = (
     "The validation split chose the thresholds and the calibration, and as a rule the epoch of the "
     "model: all three rest on the same patients, so that metrics on validation itself would be "
     "optimistic. What is reported is on other patients."
 )
+EARLIER = "chosen by an earlier version of deepchest, without this rule or a reason"
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,19 @@ class ValidationFit:
     positives: dict[str, int]
     prevalence: dict[str, float]  # over the known labels; NaN without one
     thresholds: dict[str, dict[str, float]]  # finding, rule; NaN where there is none
+    no_threshold: dict[str, dict[str, str]]  # finding, rule: why
     scalings: dict[str, Scaling | None]
     uncalibrated: dict[str, str]  # finding: why
 
     def threshold(self, finding: str, rule: str) -> float:
         """Return a threshold; NaN where there is none."""
         return self.thresholds.get(finding, {}).get(rule, np.nan)
+
+    def reasons(self, finding: str) -> dict[str, str]:
+        """Return why there is no threshold, for each rule without one."""
+        said = self.no_threshold.get(finding, {})
+        without = [rule for rule in RULES if not np.isfinite(self.threshold(finding, rule))]
+        return {rule: said.get(rule, EARLIER) for rule in without}
 
     def calibrated(self, predictions: Predictions) -> Floats:
         """Return the probabilities (N, T), calibrated where that was possible."""
@@ -71,6 +80,7 @@ class ValidationFit:
                     "positives": self.positives[finding],
                     "prevalence": self.prevalence[finding],
                     "operating_points": dict(self.thresholds[finding]),
+                    "no_operating_point": dict(self.no_threshold[finding]),
                     "calibration": _plain(self.scalings[finding]),
                     "uncalibrated": self.uncalibrated.get(finding),
                 }
@@ -91,6 +101,8 @@ class ValidationFit:
             positives={name: entry["positives"] for name, entry in findings.items()},
             prevalence={name: entry["prevalence"] for name, entry in findings.items()},
             thresholds={name: dict(entry["operating_points"]) for name, entry in findings.items()},
+            # version 0.1 kept no reasons
+            no_threshold={n: dict(e.get("no_operating_point", {})) for n, e in findings.items()},
             scalings={name: None if s is None else Scaling(**s) for name, s in scalings.items()},
             uncalibrated={n: e["uncalibrated"] for n, e in findings.items() if e["uncalibrated"]},
         )
@@ -102,8 +114,13 @@ def _plain(scaling: Scaling | None) -> dict[str, float] | None:
 
 def fit_on_validation(validation: Predictions, method: Method, source: str) -> ValidationFit:
     """Return the thresholds and the calibration that follow from a validation split."""
-    known = {n: validation.known_labels(i)[1:] for i, n in enumerate(validation.findings)}
+    images = {n: validation.known_labels(i) for i, n in enumerate(validation.findings)}
+    known = {name: (labels, scores) for name, (_, labels, scores) in images.items()}
     fitted = {name: fit_scaling(*pair, method) for name, pair in known.items()}
+    chosen = {
+        name: choose_thresholds(*known[name], validation.patient_id[rows])
+        for name, (rows, _, _) in images.items()
+    }
     return ValidationFit(
         source=source,
         images=len(validation.probabilities),
@@ -111,7 +128,14 @@ def fit_on_validation(validation: Predictions, method: Method, source: str) -> V
         method=method,
         positives={name: int(labels.sum()) for name, (labels, _) in known.items()},
         prevalence={name: prevalence(*pair) for name, pair in known.items()},
-        thresholds={name: choose_thresholds(*pair) for name, pair in known.items()},
+        thresholds={
+            name: {rule: np.nan if isinstance(one, str) else one for rule, one in rules.items()}
+            for name, rules in chosen.items()
+        },
+        no_threshold={
+            name: {rule: one for rule, one in rules.items() if isinstance(one, str)}
+            for name, rules in chosen.items()
+        },
         scalings={n: None if isinstance(one, str) else one for n, one in fitted.items()},
         uncalibrated={n: one for n, one in fitted.items() if isinstance(one, str)},
     )
@@ -121,12 +145,19 @@ def operating_point_results(
     table: Predictions, fit: ValidationFit | None, resampling: Resampling
 ) -> dict[str, Any]:
     """Return the thresholds with their confusions and rates on the scored images."""
-    document: dict[str, Any] = {"reference_operating_point": REFERENCE_RULE, "findings": {}}
+    document: dict[str, Any] = {
+        "reference_operating_point": REFERENCE_RULE,
+        "intervals_note": CONDITIONAL,
+        "findings": {},
+    }
     if fit is None:
         return document
     for column, finding in enumerate(table.findings):
         rows, labels, scores = table.known_labels(column)
-        entry: dict[str, Any] = {"validation_positives": fit.positives.get(finding, 0)}
+        entry: dict[str, Any] = {
+            "validation_positives": fit.positives.get(finding, 0),
+            "unavailable": fit.reasons(finding),
+        }
         for rule in RULES:
             threshold = fit.threshold(finding, rule)
             entry[rule] = None
@@ -142,8 +173,13 @@ def operating_point_results(
     return document
 
 
-def calibration_results(table: Predictions, fit: ValidationFit | None) -> dict[str, Any]:
-    """Return the calibration on the scored images, before and after the fit of validation."""
+def calibration_results(
+    table: Predictions, fit: ValidationFit | None, resampling: Resampling
+) -> dict[str, Any]:
+    """Return the calibration on the scored images, before and after the fit of validation.
+
+    Intervals of the calibration after the fit are conditional on it.
+    """
     findings: dict[str, Any] = {}
     scaled = table.probabilities if fit is None else fit.calibrated(table)
     for column, finding in enumerate(table.findings):
@@ -153,8 +189,10 @@ def calibration_results(table: Predictions, fit: ValidationFit | None) -> dict[s
             "scaling": _plain(scaling),
             "validation_prevalence": None if fit is None else fit.prevalence.get(finding),
             "uncalibrated": None if fit is None else fit.uncalibrated.get(finding),
-            "before": calibration_metrics(labels, scores),
-            "after": None if scaling is None else calibration_metrics(labels, scaled[rows, column]),
+            "before": calibration_with_intervals(labels, scores, rows, resampling),
+            "after": None
+            if scaling is None
+            else calibration_with_intervals(labels, scaled[rows, column], rows, resampling),
         }
     # means over the findings that were calibrated, or over all where none was
     both = [entry for entry in findings.values() if entry["after"]]

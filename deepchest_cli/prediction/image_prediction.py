@@ -12,7 +12,10 @@ from deepchest_cli.prediction.input_checks import InputWarning
 from deepchest_cli.prediction.model_metadata import ModelMetadata
 
 Floats = NDArray[np.float64]
-RULES = ("youden", "sensitivity_90", "specificity_90", "best_f1")  # of deepchest evaluate
+RULES = (  # of deepchest evaluate
+    "youden", "sensitivity_90", "sensitivity_90_confidence_95", "specificity_90", "best_f1",
+)  # fmt: skip
+UNSAID = "the model keeps no reason"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Calibration:
     thresholds: Floats  # (T,), of calibrated probabilities; NaN where there is none
     calibrated: tuple[str, ...]  # findings
     source: str  # of the thresholds
+    no_threshold: dict[str, str] = field(default_factory=dict)  # finding: why there is none
 
     def applied(self, logits: Floats) -> Floats:
         """Return the probabilities (B, T), calibrated where a calibration was fitted."""
@@ -45,15 +49,24 @@ def calibration_of(metadata: ModelMetadata, threshold: str) -> Calibration:
     number = number_in(threshold)
     if number is not None:
         thresholds, source = np.full(len(findings), number), f"--threshold {number:g}"
-    else:
-        points = [entries.get(name, {}).get("operating_points", {}) for name in findings]
-        raw = np.array([point.get(threshold) for point in points], dtype=np.float64)  # None: NaN
-        scaled = sigmoid(logit(np.nan_to_num(raw)) * slope + intercept)
-        thresholds = np.where(np.isfinite(raw), scaled, np.nan)
+        return Calibration(findings, slope, intercept, thresholds, calibrated, source)
+    points = [entries.get(name, {}).get("operating_points", {}) for name in findings]
+    raw = np.array([point.get(threshold) for point in points], dtype=np.float64)  # None: NaN
+    scaled = sigmoid(logit(np.nan_to_num(raw)) * slope + intercept)
+    thresholds = np.where(np.isfinite(raw), scaled, np.nan)
+    if fit is None:
         source = "none: no operating points were chosen for this model"
-        if fit is not None:
-            source = f"{threshold} on {fit['images']:,} validation images, kept in the model"
-    return Calibration(findings, slope, intercept, thresholds, calibrated, source)
+        return Calibration(findings, slope, intercept, thresholds, calibrated, source)
+    source = f"{threshold} on {fit['images']:,} validation images, kept in the model"
+    if not np.isfinite(raw).any():
+        source = f"none: the model has no operating point by {threshold}"
+    reasons = {name: entries.get(name, {}).get("no_operating_point", {}) for name in findings}
+    without = {
+        name: reasons[name].get(threshold, UNSAID)
+        for name, value in zip(findings, raw, strict=True)
+        if not np.isfinite(value)
+    }
+    return Calibration(findings, slope, intercept, thresholds, calibrated, source, without)
 
 
 def number_in(threshold: str) -> float | None:

@@ -41,9 +41,10 @@ def interval(found: Found, digits: int = 3, *, sign: bool = False) -> str:
     return f"{write(found['low'], digits)} to {write(found['high'], digits)}"
 
 
-def with_interval(found: Found, digits: int = 3) -> str:
+def with_interval(found: Found, digits: int = 3, *, sign: bool = False) -> str:
     """Return `value (low to high)`; the value alone where there is no interval."""
-    value, ends = number(found["value"], digits), interval(found, digits)
+    write = signed if sign else number
+    value, ends = write(found["value"], digits), interval(found, digits, sign=sign)
     return value if ends == UNDEFINED else f"{value} ({ends})"
 
 

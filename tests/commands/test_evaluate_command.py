@@ -358,7 +358,9 @@ def reported(trained, shards, tmp_path_factory):
     config = EvaluateConfig(
         (str(run),), shards, report=root / "report", compare_to=run, seed=3, bootstrap_replicates=20
     )
-    score(config, Terminal(quiet=True))
+    with pytest.MonkeyPatch.context() as patch:  # the twelve images of validation hold few
+        patch.setattr("deepchest_cli.evaluation.calibration.MIN_POSITIVES", 3)
+        score(config, Terminal(quiet=True))
     return root
 
 
@@ -481,6 +483,7 @@ def test_two_files_are_compared(deepchest, files, tmp_path):
     assert found["Mass"]["auroc"] == {  # without a positive
         "difference": None, "low": None, "high": None, "p": None, "p_holm": None,
         "verdict": "not measured",
+        "not_tested": "fewer than 10 patients with or without the finding (0 and 20)",
     }  # fmt: skip
 
 

@@ -130,6 +130,23 @@ def test_the_table_says_what_it_rests_on(deepchest, known):
     assert outcome.err.count("not for clinical use") == 1
 
 
+def test_findings_without_an_operating_point_are_named_with_the_reason(deepchest, known):
+    model, images = known
+    said = "has no operating point for some findings, which are never flagged: too few: Edema."
+    assert said in deepchest("predict", "--model", model, images / "0.png").err
+    number = deepchest("predict", "--model", model, images / "0.png", "--threshold", "0.5")
+    assert "never flagged" not in number.err
+
+
+def test_a_rule_that_the_model_lacks_flags_nothing_and_says_so(deepchest, known):
+    model, images = known
+    rule = ("--threshold", "sensitivity_90_confidence_95")
+    outcome = deepchest("predict", "--model", model, images / "0.png", *rule)
+    assert "none: the model has no operating point by sensitivity_90_confidence_95" in outcome.err
+    assert "never flagged: the model keeps no reason: Mass, Hernia" in outcome.err
+    assert "*" not in outcome.out
+
+
 def test_top_names_the_most_probable(deepchest, known):
     model, images = known
     command = ("predict", "--model", model, images, "--top", "2")

@@ -1,6 +1,6 @@
 import pytest
 
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import by_reason, count_of
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,8 @@ def test_a_noun_agrees_with_its_number(number, noun, expected):
 def test_a_phrase_agrees_with_its_number():
     found = [count_of(number, "image has", "images have") for number in (1, 2)]
     assert found == ["1 image has", "2 images have"]
+
+
+def test_a_reason_is_said_once_with_what_is_each_names_own():
+    found = by_reason([("Mass", "too few (3)"), ("Edema", "equal"), ("Hernia", "too few (7)")])
+    assert found == "too few: Mass (3), Hernia (7); equal: Edema"

@@ -7,6 +7,7 @@ from deepchest_cli.evaluation.baseline import (
     metadata_probabilities,
 )
 from deepchest_cli.evaluation.bootstrap import resample_patients
+from deepchest_cli.evaluation.metrics import per_finding
 
 
 def with_labels(scored, column, labels):
@@ -26,6 +27,22 @@ def test_what_follows_from_view_is_found_and_what_does_not_is_not(make_scored_im
     assert edema["low"] < 0.5 < edema["high"] + 0.02
     assert found["macro_auroc"]["value"] == pytest.approx((mass["value"] + edema["value"]) / 2)
     assert (found["images"], found["patients"]) == (2000, 1000)
+    gain, own = found["macro_difference"], per_finding("auroc", scored.predictions)
+    assert gain["value"] == pytest.approx(own.mean() - found["macro_auroc"]["value"])
+    assert gain["low"] < gain["value"] < gain["high"]
+    assert found["scored_findings"] == 2
+
+
+def test_the_difference_is_over_findings_that_the_baseline_has(make_scored_images):
+    training = with_labels(make_scored_images(seed=1), 1, np.arange(400) < 9)
+    scored = make_scored_images()
+    draws = resample_patients(scored.predictions.patient_id, 50, seed=0)
+    found = metadata_baseline(training, scored, draws)
+    assert found["scored_findings"] == 1
+    mass = per_finding("auroc", scored.predictions)[0] - found["findings"]["Mass"]["value"]
+    assert found["macro_difference"]["value"] == pytest.approx(mass)
+    assert np.isnan(list(found["differences"]["Edema"].values())).all()
+    assert np.isnan(found["findings"]["Edema"]["value"])
 
 
 def test_too_few_positives_make_no_model(make_scored_images):

@@ -19,12 +19,37 @@ def draws_of(scored, replicates=300):
     return resample_patients(scored.predictions.patient_id, replicates, seed=0)
 
 
-def test_a_model_is_no_better_than_itself(make_scored_images):
+def test_a_model_is_not_tested_against_itself(make_scored_images):
+    """A difference that no replicate varies has no interval; one of zero width would say more."""
     scored = make_scored_images()
     found = compare(scored, paired_with(scored, scores_of(scored), NAMES), draws_of(scored))
     for row in (found["macro"]["auroc"], found["findings"]["Mass"]["average_precision"]):
-        assert (row["difference"], row["low"], row["high"]) == (0, 0, 0)
-        assert (row["p_holm"], row["verdict"]) == (1, "inconclusive")
+        assert (row["difference"], row["p"], row["p_holm"]) == (0, None, None)
+        assert np.isnan([row["low"], row["high"]]).all()
+        assert row["verdict"] == "inconclusive"
+        assert "rank these images alike" in row["not_tested"]
+
+
+def test_few_replicates_can_be_significant_after_correction(make_scored_images):
+    """The bootstrap's own p-value of 60 replicates, 2 / 61 times 2 findings, is never below 5 %."""
+    scored = make_scored_images()
+    chance = paired_with(
+        scored, scores_of(scored, np.random.default_rng(0).random((len(scored), 2))), NAMES
+    )
+    row = compare(scored, chance, draws_of(scored, 60))["findings"]["Mass"]["auroc"]
+    assert row["p_holm"] < 0.05 < 2 * 2 / 61
+    assert row["verdict"] == "better" and row["low"] > 0
+
+
+def test_without_replicates_nothing_is_tested(make_scored_images):
+    scored = make_scored_images()
+    other = paired_with(
+        scored, scores_of(scored, make_scored_images(seed=3).predictions.probabilities), NAMES
+    )
+    found = compare(scored, other, draws_of(scored, 0))
+    row = found["macro"]["auroc"]
+    assert (row["p"], row["not_tested"]) == (None, "fewer than two bootstrap replicates")
+    assert np.isfinite(row["difference"])
 
 
 def test_order_of_images_and_findings_does_not_matter(make_scored_images):
@@ -63,7 +88,7 @@ def test_p_values_are_corrected_over_the_findings(make_scored_images):
     raw = sorted(entry["auroc"]["p"] for entry in found.values())
     corrected = sorted(entry["auroc"]["p_holm"] for entry in found.values())
     assert corrected == pytest.approx([min(1, 2 * raw[0]), max(min(1, 2 * raw[0]), raw[1])])
-    assert raw[0] >= 2 / 301
+    assert found["Mass"]["auroc"]["not_tested"] is None
 
 
 def test_a_finding_of_few_patients_is_not_tested(make_scored_images):
@@ -76,6 +101,20 @@ def test_a_finding_of_few_patients_is_not_tested(make_scored_images):
     row = compare(scored, other, draws_of(scored))["findings"]["Edema"]["auroc"]
     assert (row["p"], row["p_holm"], row["verdict"]) == (None, None, "inconclusive")
     assert np.isfinite(row["difference"])
+    assert "fewer than 10 patients with or without the finding (5 and 196)" in row["not_tested"]
+
+
+@pytest.mark.parametrize("positives", [0, 1, 2, 398, 400])
+def test_hardly_any_positives_or_negatives(make_scored_images, positives):
+    scored = make_scored_images()
+    scored.predictions.labels[:, 1] = np.arange(400) < positives
+    other = paired_with(
+        scored, scores_of(scored, make_scored_images(seed=3).predictions.probabilities), NAMES
+    )
+    with np.errstate(all="raise"):
+        row = compare(scored, other, draws_of(scored))["findings"]["Edema"]["auroc"]
+    assert row["p"] is None and row["not_tested"]
+    assert np.isnan(row["low"]) or row["low"] < row["high"]
 
 
 def test_other_images_and_other_findings_are_refused(make_scored_images):

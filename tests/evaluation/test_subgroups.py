@@ -107,3 +107,52 @@ def test_a_finding_without_a_threshold_has_no_rates_and_is_no_underdiagnosis(mak
     assert group["underdiagnosis"]["value"] == pytest.approx(
         negative.sum() / present.sum(), abs=1e-12
     )
+
+
+def test_differences_are_to_the_largest_group_over_shared_findings(make_scored_images):
+    sex = np.array(["F"] * 160 + ["M"] * 240)
+    scored = make_scored_images(sex=sex)
+    scored.predictions.labels[:160, 1] = 0  # no woman has Edema
+    fit = fit_on_validation(make_scored_images(seed=1).predictions, "platt", "x")
+    groups = table_of(scored, fit, replicates=100)
+    women, men = groups["sex", "F"], groups["sex", "M"]
+    assert (men["reference"], men["differences"]) == (None, None)
+    assert women["reference"] == "M"
+    found = women["differences"]
+    assert found["scored_findings"] == 1
+    mass = [one["findings"]["Mass"] for one in (women, men)]
+    expected = mass[0]["auroc"]["value"] - mass[1]["auroc"]["value"]
+    assert found["macro_auroc"]["value"] == pytest.approx(expected, abs=1e-12)
+    for name in ("auroc", "fnr", "fpr"):
+        one = mass[0]["differences"][name]
+        assert one["value"] == pytest.approx(mass[0][name]["value"] - mass[1][name]["value"])
+        assert one["low"] < one["value"] < one["high"]
+    edema = women["findings"]["Edema"]["differences"]
+    assert np.isnan(edema["auroc"]["value"]) and np.isnan(edema["fnr"]["value"])
+    assert np.isfinite(edema["fpr"]["value"])
+    gain = found["underdiagnosis"]
+    both = [one["underdiagnosis"]["value"] for one in (women, men)]
+    assert gain["value"] == pytest.approx(both[0] - both[1])
+
+
+def test_a_suppressed_group_is_neither_compared_nor_a_reference(make_scored_images):
+    sex = np.array(["F"] * 6 + ["M"] * 394)
+    groups = table_of(make_scored_images(sex=sex), replicates=50)
+    for name in ("F", "M"):
+        assert groups["sex", name]["reference"] is groups["sex", name]["differences"] is None
+    assert groups["sex", "F"]["suppressed"]
+
+
+def test_a_group_of_patients_all_of_whom_are_in_the_other_too(make_scored_images):
+    """Two images a patient, one in each view: differences are more precise than apart."""
+    scored = make_scored_images(view=np.array(["AP", "PA"] * 200))
+    gains = []
+    for owner in (np.arange(400) // 2, np.arange(400)):
+        scored.predictions.patient_id[:] = owner
+        scored.predictions.probabilities[1::2] = scored.predictions.probabilities[::2]
+        scored.predictions.labels[1::2] = scored.predictions.labels[::2]
+        group = table_of(scored, replicates=200)["view", "PA"]
+        gains.append(group["differences"]["macro_auroc"])
+    together, apart = (gain["high"] - gain["low"] for gain in gains)
+    assert gains[0]["value"] == 0
+    assert together < 0.2 * apart

@@ -1,8 +1,9 @@
 import numpy as np
 import torch
 
+from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_on_validation
+from deepchest_cli.evaluation.validation_fit import EARLIER, ValidationFit, fit_on_validation
 
 
 def validation():
@@ -18,8 +19,12 @@ def test_rare_findings_are_left_uncalibrated_and_said():
     assert fit.scalings["a"] is not None
     assert fit.scalings["b"] is None
     assert fit.uncalibrated.keys() == {"b", "c"}
-    assert np.isfinite(fit.threshold("b", "youden"))
+    assert np.isfinite(fit.threshold("a", "youden"))
+    assert np.isnan(fit.threshold("b", "youden"))
     assert np.isnan(fit.threshold("c", "youden"))
+    assert fit.reasons("a") == {}
+    assert set(fit.reasons("b").values()) == {fit.uncalibrated["b"]}
+    assert fit.reasons("b").keys() == RULES.keys()
     assert np.isnan(fit.threshold("other", "youden"))
     table = validation()
     calibrated = fit.calibrated(table)
@@ -32,6 +37,16 @@ def test_a_checkpoint_can_hold_them(tmp_path):
     torch.save(fit.to_plain(), tmp_path / "c.pt")
     again = ValidationFit.from_plain(torch.load(tmp_path / "c.pt", weights_only=True))
     assert repr(again) == repr(fit)  # NaN is unequal to itself
+
+
+def test_a_fit_of_version_0_1_has_no_reasons():
+    """Nor the rule that is confident; its thresholds stay as they are."""
+    plain = fit_on_validation(validation(), "platt", "x").to_plain()
+    for entry in plain["findings"].values():
+        del entry["no_operating_point"], entry["operating_points"]["sensitivity_90_confidence_95"]
+    fit = ValidationFit.from_plain(plain)
+    assert fit.reasons("a") == {"sensitivity_90_confidence_95": EARLIER}
+    assert np.isfinite(fit.threshold("a", "youden"))
 
 
 def test_unknown_labels_are_not_used():

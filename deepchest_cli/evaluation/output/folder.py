@@ -61,7 +61,8 @@ def _figures(document: dict[str, Any], material: EvaluationInput) -> dict[str, D
     }
     if defined_groups(document):
         figures["subgroups"] = lambda: subgroups_figure(document)
-    if document["operating_points"]["findings"]:
+    points = document["operating_points"]
+    if any(entry[points["reference_operating_point"]] for entry in points["findings"].values()):
         figures["confusion"] = lambda: confusion_figure(document)
     errors = confident_errors(material) if material.dataset is not None else []
     if errors:

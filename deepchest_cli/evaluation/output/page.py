@@ -31,15 +31,15 @@ def report_page(document: Document, figures: Mapping[str, bytes]) -> str:
 def _references(document: Document) -> Table:
     """Return the AUROC beside that of the metadata baseline and of published models."""
     baseline, published = document["baseline"], document["references"]["rows"]
-    columns = ["Finding", "This model", *(["Metadata baseline"] if baseline else [])]
+    columns = ["Finding", "This model", *(["Metadata baseline", "Difference"] if baseline else [])]
     rows = []
     for name, values in [*document["findings"].items(), (MEAN, document["macro"])]:
         row = [name, statements.metric(values, "auroc")]
         if baseline:
             whole = name == MEAN
-            row.append(
-                with_interval(baseline["macro_auroc"] if whole else baseline["findings"][name])
-            )
+            found = baseline["macro_auroc"] if whole else baseline["findings"][name]
+            gain = baseline["macro_difference"] if whole else baseline["differences"][name]
+            row += [with_interval(found), with_interval(gain, sign=True)]
         for one in published:
             value = one["macro_auroc"] if name == MEAN else (one["findings"] or {}).get(name)
             row.append(number(value))

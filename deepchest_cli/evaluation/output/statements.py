@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import by_reason, count_of
+from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.references import OFFICIAL
 from deepchest_cli.evaluation.subgroups import MIN_PATIENTS
@@ -95,6 +96,53 @@ def undefined(document: Document) -> str:
         f"Undefined (–) without positives or without negatives, and excluded from the means: "
         f"{', '.join(names)}."
     )
+
+
+def without_operating_point(document: Document) -> str:
+    """Return which findings have no threshold, and why; empty where none lacks one."""
+    said = []
+    for name, entry in document["operating_points"]["findings"].items():
+        titled = {RULES[rule].title: why for rule, why in entry["unavailable"].items()}
+        said += _of_each(name, titled, len(RULES))
+    return f"No operating point: {by_reason(said)}." if said else ""
+
+
+def not_calibrated(document: Document) -> str:
+    """Return which findings were not calibrated, and why; empty where all were."""
+    entries = document["calibration"]["findings"].items()
+    said = [(name, entry["uncalibrated"]) for name, entry in entries if entry["uncalibrated"]]
+    return f"Not calibrated: {by_reason(said)}." if said else ""
+
+
+def not_tested(document: Document) -> str:
+    """Return which differences to another model were not tested, and why; empty: none."""
+    compared, said = document["compared_to"], []
+    titles = {"auroc": "AUROC", "average_precision": "average precision"}
+    for name, found in [*compared["findings"].items(), ("macro mean", compared["macro"])]:
+        reasons = {titles[key]: one["not_tested"] for key, one in found.items()}
+        said += _of_each(name, {key: why for key, why in reasons.items() if why}, len(found))
+    return f"Not tested: {by_reason(said)}." if said else ""
+
+
+def _of_each(name: str, reasons: dict[str, str], count: int) -> list[tuple[str, str]]:
+    """Return a finding with its reasons, once where all `count` of them are the same."""
+    if len(reasons) == count and len(set(reasons.values())) == 1:
+        return [(name, next(iter(reasons.values())))]
+    return [(f"{name} by {what}", why) for what, why in reasons.items()]
+
+
+def metadata_baseline(document: Document) -> str:
+    """Return the macro AUROC of the metadata baseline, and what the model has more."""
+    found = document["baseline"]
+    text = (
+        "Metadata baseline (age, sex and view alone): macro AUROC "
+        f"{with_interval(found['macro_auroc'])}"
+    )
+    gain = found["macro_difference"]
+    if math.isnan(gain["value"]):
+        return f"{text}."
+    over = count_of(found["scored_findings"], "finding")
+    return f"{text}; the model minus it: {with_interval(gain, sign=True)} over the same {over}."
 
 
 def calibration_method(document: Document) -> str:

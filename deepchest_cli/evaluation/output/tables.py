@@ -59,7 +59,9 @@ def _calibration(document: Document) -> Iterator[Document]:
         scaling = entry["scaling"] or {"slope": None, "intercept": None}
         for when in ("before", "after"):
             if entry[when]:
-                metrics = {k: v for k, v in entry[when].items() if k != "bins"}
+                metrics = {k: v for k, v in entry[when].items() if k not in ("bins", "intervals")}
+                for name, ends in entry[when]["intervals"].items():
+                    metrics |= {f"{name}_low": ends["low"], f"{name}_high": ends["high"]}
                 fitted = {f"fitted_{key}": value for key, value in scaling.items()}
                 yield {"finding": finding, "calibration": when, **metrics, **fitted}
 
@@ -71,19 +73,33 @@ def _reliability(document: Document) -> Iterator[Document]:
                 yield {"finding": finding, "calibration": when, "bin": number + 1, **one}
 
 
+NOTHING = {"value": None, "low": None, "high": None}
+
+
 def _groups(document: Document) -> Iterator[Document]:
     for group in document["subgroups"]["groups"]:
         about = {key: group[key] for key in ("attribute", "group", "images", "patients")}
-        nothing = {"value": None, "low": None, "high": None}
-        macro = {**about, "finding": "macro", "positives": None, "negatives": None}
-        macro |= _flat("auroc", group["macro_auroc"]) | _flat("fnr", nothing)
-        yield macro | _flat("fpr", nothing) | _flat("underdiagnosis", group["underdiagnosis"])
+        own = {"auroc": group["macro_auroc"], "underdiagnosis": group["underdiagnosis"]}
+        macro = group["differences"] or {}
+        gains = {"auroc": macro.get("macro_auroc"), "underdiagnosis": macro.get("underdiagnosis")}
+        counts = {"positives": None, "negatives": None}
+        yield about | {"finding": "macro"} | counts | _rates(group["reference"], own, gains)
         for finding, entry in group["findings"].items():
-            row = {**about, "finding": finding}
-            row |= {key: entry[key] for key in ("positives", "negatives")}
-            for name in ("auroc", "fnr", "fpr"):
-                row |= _flat(name, entry[name])
-            yield row | _flat("underdiagnosis", nothing)
+            counts = {key: entry[key] for key in ("positives", "negatives")}
+            rates = _rates(group["reference"], entry, entry["differences"] or {})
+            yield about | {"finding": finding} | counts | rates
+
+
+def _rates(reference: str | None, own: Document, differences: Document) -> Document:
+    """Return the rates of a group, then what they are more than those of the reference group."""
+    names = ("auroc", "fnr", "fpr", "underdiagnosis")
+    row: Document = {}
+    for name in names:
+        row |= _flat(name, own.get(name, NOTHING))
+    row["reference"] = reference
+    for name in names:
+        row |= _flat(f"{name}_difference", differences.get(name) or NOTHING)
+    return row
 
 
 def _localization(document: Document) -> Iterator[Document]:
