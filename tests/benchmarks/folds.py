@@ -21,7 +21,7 @@ from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.statistics import mean_of_defined
 from deepchest_cli.training.resume import saved_config
 
-FOLDS, IMAGES = 5, 1600
+FOLDS, IMAGES, PREVALENCE = 5, 1600, 0.1
 METRICS = ("auroc", "average_precision")
 
 
@@ -34,18 +34,22 @@ def values(metric: str, table: Predictions) -> tuple[np.ndarray, np.ndarray]:
     return pooled, within
 
 
-def simulated(auroc: float, share: float, offset: float, repetitions: int) -> np.ndarray:
-    """Return the bias of the AUROC, pooled and within folds, with standard errors (2, 2)."""
+def simulated(metric: str, auroc: float, offset: float, repetitions: int) -> str:
+    """Return the mean of a metric over data sets with its standard error, pooled and within folds.
+
+    auroc: the true one of each fold's model, by normal scores.
+    """
     chance, found = np.random.default_rng(0), []
     separation = np.sqrt(2) * norm.ppf(auroc)
     for _ in range(repetitions):
-        labels = (chance.random((IMAGES, 1)) < share).astype(np.uint8)
+        labels = (chance.random((IMAGES, 1)) < PREVALENCE).astype(np.uint8)
         fold = np.arange(IMAGES) % FOLDS
         moved = offset * chance.normal(size=FOLDS)[fold, None]
         scores = norm.cdf(chance.normal(size=labels.shape) + separation * labels + moved)
         table = Predictions(("a",), scores, labels, np.ones_like(labels), np.arange(IMAGES), fold)
-        found.append([one[0] - auroc for one in values("auroc", table)])
-    return np.array([np.mean(found, axis=0), np.std(found, axis=0) / np.sqrt(repetitions)])
+        found.append([one[0] for one in values(metric, table)])
+    (pooled, within), errors = np.mean(found, axis=0), np.std(found, axis=0) / np.sqrt(repetitions)
+    return f"pooled {pooled:.4f} ± {errors[0]:.4f}, within folds {within:.4f} ± {errors[1]:.4f}"
 
 
 def real(folder: Path) -> None:
@@ -75,21 +79,19 @@ def real(folder: Path) -> None:
 
 
 def main() -> None:
-    """Print the bias for several offsets, and the metrics of a comparison if one is named."""
+    """Print the metrics for several offsets, and the metrics of a comparison if one is named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--comparison", type=Path, help="a finished comparison with --folds")
-    parser.add_argument("--repetitions", type=int, default=2000)
+    parser.add_argument("--repetitions", type=int, default=2000, help="data sets")
     options = parser.parse_args()
     if options.comparison:
         real(options.comparison)
         return
-    for auroc in (0.65, 0.75, 0.9):
-        for offset in (0.0, 0.2, 0.3, 0.5):
-            bias, error = simulated(auroc, 0.1, offset, options.repetitions)
-            print(
-                f"AUROC {auroc}, offsets {offset}: pooled {bias[0]:+.4f} ± {error[0]:.4f}, "
-                f"within folds {bias[1]:+.4f} ± {error[1]:.4f}"
-            )
+    for metric in METRICS:
+        for auroc in (0.5, 0.65, 0.75, 0.9):
+            for offset in (0.0, 0.2, 0.3):
+                found = simulated(metric, auroc, offset, options.repetitions)
+                print(f"{metric}, true AUROC {auroc}, offsets {offset}: {found}", flush=True)
 
 
 if __name__ == "__main__":

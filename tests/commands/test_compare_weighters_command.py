@@ -14,6 +14,7 @@ from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.compare_weighters import check_gates, compare_weighters
 from deepchest_cli.comparison.output import writing
+from deepchest_cli.comparison.running import comparison
 from deepchest_cli.comparison.running.comparison import train_comparison, verify_shared_starts
 from deepchest_cli.comparison.running.folder import extended_config, locked_folder
 from deepchest_cli.config import CompareConfig, PrepareConfig
@@ -351,6 +352,22 @@ def test_a_fold_that_cannot_be_trained_on_is_refused_at_the_start(deepchest, sha
     outcome = run(deepchest, shards, tmp_path / "c", "--folds", 2, "--batch-size", 500)
     assert outcome.code == 2
     assert "Seed 0, fold 1 of 2: --batch-size 500" in outcome.err
+    assert not (tmp_path / "c").exists()
+
+
+def test_more_folds_than_patients_are_refused_at_the_start(deepchest, shards, tmp_path):
+    first = np.unique(open_dataset(shards).columns["patient_id"])[:4]
+
+    def few_patients(folder):
+        dataset = open_dataset(folder)
+        dataset.columns["split"][~np.isin(dataset.columns["patient_id"], first)] = ""
+        return dataset
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "open_dataset", few_patients)
+        outcome = run(deepchest, shards, tmp_path / "c", "--folds", 5, "--batch-size", 2)
+    assert outcome.code == 2
+    assert "Seed 0, fold 5 of 5: " in outcome.err and "fewer patients than folds" in outcome.err
     assert not (tmp_path / "c").exists()
 
 

@@ -174,10 +174,14 @@ def _check_splits(job: Job, dataset: RadiographDataset) -> None:
     view = job.view(dataset)
     seed = job.config.seed
     where = "" if job.fold is None else f"Seed {seed}, fold {job.fold_number} of {job.fold[1]}: "
+    if not len(view.rows("test")) and job.fold is not None:
+        raise UsageError(
+            f"{where}{job.config.data} has fewer patients than folds.", "Use fewer --folds."
+        )
     if not len(view.rows("test")):
         raise UsageError(
-            f"{where}{job.config.data} has no test split to compare on.",
-            f"Prepare the data with one, or use {'fewer --folds' if where else '--folds'}.",
+            f"{job.config.data} has no test split to compare on.",
+            "Prepare the data with one, or use --folds.",
         )
     try:
         refuse_unfit_splits(view, {split: view.rows(split) for split in SPLITS}, job.config)
