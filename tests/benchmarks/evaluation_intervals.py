@@ -20,9 +20,10 @@ from deepchest_cli.evaluation.bootstrap import (
     resampled_metric,
 )
 from deepchest_cli.evaluation.calibration_intervals import calibration_with_intervals
-from deepchest_cli.evaluation.differences import group_difference, paired_difference
+from deepchest_cli.evaluation.differences import group_difference, macro_patients, paired_difference
 from deepchest_cli.evaluation.metrics import auroc
 from deepchest_cli.evaluation.operating_points import choose_thresholds
+from deepchest_cli.evaluation.statistics import mean_of_defined
 from deepchest_cli.evaluation.weighted import WEIGHTED
 
 ALIKE = 0.5  # share of the variance that images of a patient have in common
@@ -82,6 +83,40 @@ def paired(options: argparse.Namespace) -> Iterator[str]:
                     f"{count / options.repetitions:.1%}" for count in counts.values()
                 )
                 yield f"| {true} | {positives} | {images} | {rates} |"
+
+
+def macro(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the share of equally good models whose macro AUROC is told apart, with rare findings.
+
+    Beside it, that of a test on all patients, as if each of them carried the mean.
+    """
+    yield "| positive patients of the findings | images a patient | rejects | on all patients |"
+    yield "|---|---|---|---|"
+    patients = 250
+    for positives in ((3, 3, 20, 40, 60), (1, 2, 4, 8, 16, 32, 64), (10, 10, 20, 40, 80)):
+        for images in (1, 2.5):
+            chance, counts = np.random.default_rng(0), [0, 0]
+            for repetition in range(options.repetitions):
+                owner = patients_of(chance, patients, images)
+                draws = resample_patients(owner, options.bootstrap_replicates, repetition)
+                rows, values, drawn, carrying = np.arange(len(owner)), [], [], []
+                for count in positives:
+                    labels = (chance.permutation(patients) < count)[owner].astype(np.uint8)
+                    signal = 1.3 * labels + np.sqrt(0.7) * normal(chance, owner)
+                    pair = [signal + np.sqrt(0.3) * normal(chance, owner) for _ in range(2)]
+                    values.append(auroc(labels, pair[0]) - auroc(labels, pair[1]))
+                    one, two = (
+                        resampled_metric("auroc", labels, each, rows, draws) for each in pair
+                    )
+                    drawn.append(one - two)
+                    carrying.append(rarer(labels, owner))
+                table, everyone = np.stack(drawn, axis=1), effective_patients(rows >= 0, owner)
+                means = mean_of_defined(table)
+                for place, n in enumerate((macro_patients(table, np.array(carrying)), everyone)):
+                    p = paired_difference(float(np.mean(values)), means, n).p
+                    counts[place] += p is not None and p < 0.05
+            rates = " | ".join(f"{count / options.repetitions:.1%}" for count in counts)
+            yield f"| {', '.join(map(str, positives))} | {images} | {rates} |"
 
 
 def true_calibration(base: float, slope: float, shift: float) -> dict[str, float]:
@@ -210,7 +245,8 @@ def thresholds(options: argparse.Namespace) -> Iterator[str]:
 
 
 TABLES: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
-    "paired": paired, "calibration": calibration, "groups": groups, "thresholds": thresholds,
+    "paired": paired, "macro": macro, "calibration": calibration, "groups": groups,
+    "thresholds": thresholds,
 }  # fmt: skip
 
 
