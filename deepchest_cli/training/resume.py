@@ -17,12 +17,12 @@ from deepchest_cli.config.files import read_run_config, refuse_old_state
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.compatibility import is_training_data_set
-from deepchest_cli.files import write_text
+from deepchest_cli.files import sha256_of, write_text
 from deepchest_cli.model.backbones import resolve_backbone
 from deepchest_cli.model.checkpoint import LAST, read_checkpoint
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable, resume_command
-from deepchest_cli.weighting.own import COMPOSITE, code_of
+from deepchest_cli.weighting.own import COMPOSITE, code_of, refuse_other_file
 
 Config = TypeVar("Config", TrainConfig, CompareConfig)
 CODE = frozenset({"weighter", "weighter_sha256"})  # compared by the hash of the file
@@ -119,6 +119,8 @@ def _with_code(saved: TrainConfig, config: TrainConfig, folder: Path) -> TrainCo
         raise UsageError(
             f"--weighter is {config.weighter}, but {folder} began with {saved.weighter}.", hint
         )
+    path = now.find()
+    refuse_other_file(path, sha256_of(path), saved.weighter_sha256)
     return replace(config, weighter_sha256=saved.weighter_sha256)
 
 

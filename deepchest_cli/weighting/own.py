@@ -165,16 +165,21 @@ def load_own(name: str, expected_sha256: str | None = None) -> OwnWeighterInfo:
     path = code.find()
     source = path.read_bytes()
     found = sha256(source).hexdigest()
-    if expected_sha256 not in (None, found):
-        raise UsageError(
-            f"{path} is not the file that this run or comparison began with: its SHA-256 is "
-            f"{found[:12]}…, not {str(expected_sha256)[:12]}….",
-            "Restore the file, or start a new run or comparison.",
-        )
+    refuse_other_file(path, found, expected_sha256)
     if known is None or known.sha256 != found:
         known = _describe(code, path, found, _class_in(_run(code, path, source), code, path))
         _loaded[code.name] = known
     return known
+
+
+def refuse_other_file(path: Path, found_sha256: str, expected_sha256: str | None) -> None:
+    """Raise `UsageError` where a hash is expected and a file has another."""
+    if expected_sha256 not in (None, found_sha256):
+        raise UsageError(
+            f"{path} is not the file that this run or comparison began with: its SHA-256 is "
+            f"{found_sha256[:12]}…, not {str(expected_sha256)[:12]}….",
+            "Restore the file, or start a new run or comparison.",
+        )
 
 
 def _run(code: Code, path: Path, source: bytes) -> ModuleType:

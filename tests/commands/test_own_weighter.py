@@ -14,7 +14,10 @@ from deepchest_cli.config import CompareConfig, TrainConfig
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.training.resume import saved_config
 
-QUICK = ("--backbone", "small_cnn", "--batch-size", 16, "--schedule", "constant", "--epochs", 2)
+QUICK = (
+    "--backbone", "small_cnn", "--batch-size", 16, "--schedule", "constant", "--warmup-steps", 0,
+    "--epochs", 2,
+)  # fmt: skip
 BRIEF = ("--backbone", "small_cnn", "--batch-size", 16, "--epochs", 1, "--max-steps", 2)
 COMPARED = (*BRIEF, "--seeds", 1, "--bootstrap-replicates", 100, "--cost-rounds", 2)
 ARMS = "mine.py:MyWeighter[alpha=2],deepchest+mine.py:MyWeighter"
