@@ -1,4 +1,4 @@
-"""Draws confirmation.png: deepchest-rare against equal weighting, as RARE-FINDINGS.md confirms it.
+"""Draws confirmation.png: deepchest-rare against equal weighting, as RARE-FINDINGS.md repeats it.
 
 Takes the results.json of the two comparisons, on synthetic and on real radiographs.
 """
@@ -12,7 +12,7 @@ from deepchest_cli.reporting.plots import GRAY, hide_frame, new_figure
 WEIGHTER = "deepchest-rare"
 QUANTITIES = {"rarest_tertile_auroc": "five rarest findings", "macro_auroc": "all findings"}
 COLORS = {"rarest_tertile_auroc": "#0969da", "macro_auroc": GRAY}
-PLACES = ("synthetic radiographs,\nten seeds", "a real sample,\nthree seeds, five folds")
+PLACES = ("synthetic radiographs,\nten seeds", "a real sample,\nten seeds, five folds")
 
 
 def main() -> None:
