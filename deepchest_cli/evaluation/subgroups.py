@@ -4,6 +4,7 @@ All groups share the operating point. Underdiagnosis is the share of images with
 predicted negative for all findings (Seyyed-Kalantari et al. 2021, Nature Medicine 27).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,16 +16,15 @@ from numpy.typing import NDArray
 from deepchest_cli.evaluation.bootstrap import (
     UNDEFINED,
     Resampling,
-    effective_patients,
-    metric_with_interval,
+    auroc_with_interval,
+    macro_with_interval,
     patients_with,
     ratios_with_intervals,
     resampled_metric,
 )
-from deepchest_cli.evaluation.metrics import Floats, auroc
+from deepchest_cli.evaluation.metrics import Floats
 from deepchest_cli.evaluation.operating_points import REFERENCE_RULE
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
-from deepchest_cli.evaluation.statistics import mean_of_defined
 from deepchest_cli.evaluation.validation_fit import ValidationFit
 
 MIN_PATIENTS = 10
@@ -115,21 +115,17 @@ def _group(
     if entry["suppressed"]:
         return entry
     ranked = _aurocs(group, table, resampling)
-    values = np.array([value for value, _ in ranked])
+    aurocs = [found for found, _ in ranked]
     replicates = np.stack([column for _, column in ranked], axis=1)
-    means = mean_of_defined(replicates)
-    owners = table.patient_id[group.rows]
-    all_patients = effective_patients(np.ones(len(owners)), owners)
-    entry["macro_auroc"] = metric_with_interval(float(mean_of_defined(values)), means, all_patients)
-    entry["scored_findings"] = int(np.isfinite(values).sum())
+    entry["macro_auroc"] = macro_with_interval(aurocs, replicates)
+    entry["scored_findings"] = sum(math.isfinite(found["value"]) for found in aurocs)
     rates, entry["underdiagnosis"] = _rates(group, table, decided, resampling)
     for column, finding in enumerate(table.findings):
         present, absent, _ = _sides(group, table, column)
-        carrying = min(effective_patients(side, owners) for side in (present, absent))
         entry["findings"][finding] = {
             "positives": int(present.sum()),
             "negatives": int(absent.sum()),
-            "auroc": metric_with_interval(values[column], replicates[:, column], carrying),
+            "auroc": aurocs[column],
             **rates[column],
         }
     return entry
@@ -145,17 +141,20 @@ def _sides(
     return present, absent, (patients_with(present, patients), patients_with(absent, patients))
 
 
-def _aurocs(group: Group, table: Predictions, resampling: Resampling) -> list[tuple[float, Floats]]:
+def _aurocs(
+    group: Group, table: Predictions, resampling: Resampling
+) -> list[tuple[dict[str, float], Floats]]:
+    """Return each finding's AUROC with its interval, and its replicates (B,)."""
     found = []
     for column in range(len(table.findings)):
         _, _, counts = _sides(group, table, column)
         if min(counts) < MIN_PATIENTS:
-            found.append((np.nan, np.full(len(resampling.counts), np.nan)))
+            found.append((dict(UNDEFINED), np.full(len(resampling.counts), np.nan)))
             continue
         rows = group.rows[table.known[group.rows, column] == 1]
         labels, scores = table.labels[rows, column], table.probabilities[rows, column]
         replicates = resampled_metric("auroc", labels, scores, rows, resampling)
-        found.append((auroc(labels, scores), replicates))
+        found.append((auroc_with_interval(labels, scores, rows, resampling), replicates))
     return found
 
 
