@@ -12,12 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from deepchest_cli.evaluation.metrics import Floats, Labels
+from deepchest_cli.evaluation.intervals import (
+    LEVEL,
+    auroc_interval,
+    macro_interval,
+    rate_intervals,
+)
+from deepchest_cli.evaluation.metrics import Floats, Labels, auroc
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.statistics import mean_of_defined
 from deepchest_cli.evaluation.weighted import WEIGHTED, Measure, PatientIndex, Places, share
 
 CHUNK = 128  # replicates at a time; bounds the memory
-LEVEL = 0.05  # what intervals leave uncovered
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Interval:
-    """The interval of a metric; NaN where too few replicates define it."""
+    """The interval of a metric; NaN where there is none."""
 
     low: float
     high: float
@@ -106,11 +112,12 @@ def interval(replicates: Floats, patients: float, level: float = LEVEL) -> Inter
     and without the finding. Percentiles of few patients are too near each other, which Student's t
     and a variance over n - 1 make up for: the level of the lower one is Phi(-sqrt(n / (n - 1)) t)
     instead of `level` / 2, and the upper one likewise (Hesterberg 2015, The American Statistician
-    69). Not defined for fewer than two patients.
+    69). Not defined for fewer than two patients, nor where all replicates are equal: these say
+    nothing about other patients.
     """
     defined = replicates[np.isfinite(replicates)]
     undefined = len(replicates) - len(defined)
-    if len(defined) < 2 or patients < 2:
+    if len(defined) < 2 or patients < 2 or np.ptp(defined) == 0:
         return Interval(np.nan, np.nan, undefined)
     reach = np.sqrt(patients / (patients - 1)) * special.stdtrit(patients - 1, 1 - level / 2)
     low, high = np.quantile(defined, [special.ndtr(-reach), special.ndtr(reach)])
@@ -147,14 +154,36 @@ def metric_with_interval(value: float, replicates: Floats, patients: float) -> d
     return {"value": float(value), "low": found.low, "high": found.high}
 
 
+def auroc_with_interval(
+    labels: Labels, probabilities: Floats, images: Places, resampling: Resampling
+) -> dict[str, float]:
+    """Return the AUROC over images, by their rows (n,), with its interval."""
+    low, high = np.nan, np.nan
+    if len(resampling.counts):
+        low, high = auroc_interval(labels, probabilities, resampling.rows[images])
+    return {"value": auroc(labels, probabilities), "low": low, "high": high}
+
+
+def macro_with_interval(found: list[dict[str, float]], replicates: Floats) -> dict[str, float]:
+    """Return the mean of T metrics with their intervals; replicates: (B, T), of all of them."""
+    values, low, high = (np.array([one[k] for one in found]) for k in ("value", "low", "high"))
+    ends = macro_interval(values, np.stack([low, high]), replicates)
+    return {"value": float(mean_of_defined(values)), "low": ends[0], "high": ends[1]}
+
+
 def ratios_with_intervals(
     numerators: Floats, denominators: Floats, images: Places, resampling: Resampling
 ) -> list[dict[str, float]]:
-    """Return m ratios of counted images (n, m) with their intervals; NaN over nothing."""
+    """Return m rates of counted images (n, m) with their intervals; NaN over nothing.
+
+    Both are 0 or 1 for each image, by their rows (n,). Without replicates there are no intervals.
+    """
     values = share(numerators.sum(axis=0), denominators.sum(axis=0))
-    replicates = resampling.ratios(images, numerators, denominators)
-    index = resampling.rows[images]
+    low, high = np.full((2, len(values)), np.nan)
+    if len(resampling.counts):
+        index = resampling.patient_index(images)
+        low, high = rate_intervals(index.table_sums(numerators), index.table_sums(denominators))
     return [
-        metric_with_interval(value, replicates[:, i], effective_patients(denominators[:, i], index))
-        for i, value in enumerate(values)
+        {"value": float(value), "low": float(one), "high": float(other)}
+        for value, one, other in zip(values, low, high, strict=True)
     ]

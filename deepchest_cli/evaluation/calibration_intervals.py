@@ -21,18 +21,14 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from deepchest_cli.evaluation.bootstrap import (
-    LEVEL,
-    Resampling,
-    effective_patients,
-    interval,
-)
+from deepchest_cli.evaluation.bootstrap import Resampling, effective_patients, interval
 from deepchest_cli.evaluation.calibration import (
     BINS,
     bin_places,
     calibration_fits,
     calibration_metrics,
 )
+from deepchest_cli.evaluation.intervals import LEVEL
 from deepchest_cli.evaluation.metrics import Floats, Labels
 from deepchest_cli.evaluation.weighted import PatientIndex, Places
 from deepchest_cli.model.logistic import sigmoid

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from deepchest_cli.evaluation.bootstrap import LEVEL, UNDEFINED
+from deepchest_cli.evaluation.bootstrap import UNDEFINED
+from deepchest_cli.evaluation.intervals import LEVEL
 from deepchest_cli.evaluation.metrics import Floats
 
 SAME = 1e-12  # a deviation below it is that of rounding

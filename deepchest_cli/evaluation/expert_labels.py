@@ -16,6 +16,7 @@ from deepchest_cli.data.tabular.tables import read_table, row_number
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
+    auroc_with_interval,
     metric_with_interval,
     rarer_class_patients,
     ratios_with_intervals,
@@ -102,14 +103,12 @@ def _finding(
         "images": len(rows),
         "positives": int(labels.sum()),
         "nih_positives": int(nih.sum()),
-        **{
-            metric: metric_with_interval(
-                float(per_finding(metric, agreement)[0]),
-                resampled(metric, agreement, resampling)[:, 0],
-                rarer_class_patients(agreement, 0),
-            )
-            for metric in ("auroc", "average_precision")
-        },
+        "auroc": auroc_with_interval(labels, scores[rows, 0], rows, resampling),
+        "average_precision": metric_with_interval(
+            float(per_finding("average_precision", agreement)[0]),
+            resampled("average_precision", agreement, resampling)[:, 0],
+            rarer_class_patients(agreement, 0),
+        ),
         "nih_ppv": ppv,
         "nih_sensitivity": sensitivity,
     }

@@ -7,10 +7,13 @@ import numpy as np
 from deepchest_cli.errors import GateError, UsageError, unknown_name
 from deepchest_cli.evaluation.bootstrap import (
     Resampling,
+    auroc_with_interval,
     effective_patients,
     interval,
+    macro_with_interval,
     patients_with,
     rarer_class_patients,
+    ratios_with_intervals,
     resampled,
 )
 from deepchest_cli.evaluation.metrics import (
@@ -18,12 +21,13 @@ from deepchest_cli.evaluation.metrics import (
     OF_POSITIVES,
     THRESHOLD,
     Floats,
+    Labels,
     macro,
     per_finding,
 )
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.statistics import mean_of_defined
-from deepchest_cli.evaluation.weighted import WEIGHTED
+from deepchest_cli.evaluation.weighted import WEIGHTED, Places
 from deepchest_cli.reporting.numbers import distinguished
 
 # a gate is a floor; of these a lower value is better, or none depends on the model
@@ -45,10 +49,7 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
     table = {metric: per_finding(metric, predictions) for metric in METRICS}
     present = predictions.labels * predictions.known
     positives, patients = present.sum(axis=0), len(np.unique(predictions.patient_id))
-    all_patients = effective_patients(np.ones(len(present)), predictions.patient_id)
-    replicates = {}
-    if resampling is not None:
-        replicates = {metric: resampled(metric, predictions, resampling) for metric in WEIGHTED}
+    intervals, macro_intervals = _intervals(predictions, resampling)
     return {
         "images": len(predictions.probabilities),
         "patients": patients,
@@ -59,21 +60,13 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
                 "positive_patients": patients_with(present[:, column], predictions.patient_id),
                 "known": int(predictions.known[:, column].sum()),
                 **{metric: float(values[column]) for metric, values in table.items()},
-                "intervals": {
-                    metric: _interval(
-                        drawn[:, column], _effective_patients(predictions, column, metric)
-                    )
-                    for metric, drawn in replicates.items()
-                },
+                "intervals": {metric: rows[column] for metric, rows in intervals.items()},
             }
             for column, finding in enumerate(predictions.findings)
         },
         "macro": {
             **{metric: macro(values) for metric, values in table.items()},
-            "intervals": {
-                metric: _interval(mean_of_defined(drawn), all_patients)
-                for metric, drawn in replicates.items()
-            },
+            "intervals": macro_intervals,
             "scored_findings": {m: int(np.isfinite(table[m]).sum()) for m in RANKING},
         },
         "worst": {metric: _worst(predictions.findings, table[metric]) for metric in MEANS},
@@ -85,6 +78,50 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
     }
 
 
+def _intervals(
+    predictions: Predictions, resampling: Resampling | None
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]]]:
+    """Return the intervals of each metric, by finding and of the macro mean."""
+    by_finding: dict[str, list[dict[str, Any]]] = {}
+    of_macro: dict[str, dict[str, Any]] = {}
+    if resampling is None:
+        return by_finding, of_macro
+    everyone = effective_patients(np.ones(len(predictions.patient_id)), predictions.patient_id)
+    for metric in WEIGHTED:
+        drawn = resampled(metric, predictions, resampling)
+        if metric in CLOSED_FORM:
+            found = [
+                CLOSED_FORM[metric](*predictions.known_labels(column), resampling)
+                for column in range(len(predictions.findings))
+            ]
+            by_finding[metric] = [_ends(one, drawn[:, i]) for i, one in enumerate(found)]
+            of_macro[metric] = _ends(macro_with_interval(found, drawn), mean_of_defined(drawn))
+        else:
+            by_finding[metric] = [
+                _percentiles(drawn[:, column], _effective_patients(predictions, column, metric))
+                for column in range(len(predictions.findings))
+            ]
+            of_macro[metric] = _percentiles(mean_of_defined(drawn), everyone)
+    return by_finding, of_macro
+
+
+def _auroc(
+    images: Places, labels: Labels, probabilities: Floats, resampling: Resampling
+) -> dict[str, float]:
+    return auroc_with_interval(labels, probabilities, images, resampling)
+
+
+def _accuracy(
+    images: Places, labels: Labels, probabilities: Floats, resampling: Resampling
+) -> dict[str, float]:
+    right = ((probabilities > THRESHOLD) == labels).astype(np.float64)[:, None]
+    return ratios_with_intervals(right, np.ones_like(right), images, resampling)[0]
+
+
+# metrics whose intervals need no replicates; their macro means need the correlation of these
+CLOSED_FORM = {"auroc": _auroc, "accuracy": _accuracy}
+
+
 def _effective_patients(predictions: Predictions, column: int, metric: str) -> float:
     """Return how many patients a metric effectively rests on."""
     if metric in OF_POSITIVES:
@@ -92,7 +129,12 @@ def _effective_patients(predictions: Predictions, column: int, metric: str) -> f
     return effective_patients(predictions.known[:, column], predictions.patient_id)
 
 
-def _interval(replicates: Floats, patients: float) -> dict[str, Any]:
+def _ends(found: dict[str, float], replicates: Floats) -> dict[str, Any]:
+    undefined = int((~np.isfinite(replicates)).sum())
+    return {"low": found["low"], "high": found["high"], "undefined_replicates": undefined}
+
+
+def _percentiles(replicates: Floats, patients: float) -> dict[str, Any]:
     found = interval(replicates, patients)
     return {"low": found.low, "high": found.high, "undefined_replicates": found.undefined}
 

@@ -7,6 +7,7 @@ Differences are to the group of the attribute with the most patients: a group ag
 the best against the worst, would be chosen by the results or overlap with what it is compared to.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 from deepchest_cli.evaluation.bootstrap import (
     UNDEFINED,
     Resampling,
-    effective_patients,
-    metric_with_interval,
+    auroc_with_interval,
+    macro_with_interval,
     patients_with,
     ratios_with_intervals,
     resampled_metric,
 )
 from deepchest_cli.evaluation.differences import group_difference
-from deepchest_cli.evaluation.metrics import Floats, auroc
+from deepchest_cli.evaluation.metrics import Floats
 from deepchest_cli.evaluation.operating_points import REFERENCE_RULE
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.statistics import mean_of_defined
@@ -93,10 +94,13 @@ class _Scored:
     """A group's entry with what differences to another group are made of."""
 
     entry: dict[str, Any]
-    values: Floats  # (T,), AUROC
-    replicates: Floats  # (B, T)
+    aurocs: list[dict[str, float]]  # of each finding
+    replicates: Floats  # (B, T), of the AUROC
     rates: Floats | None  # (B, 1 + 2 T): underdiagnosis, FNR and FPR of each finding in turn
-    patients: float  # effective
+
+    def scored(self) -> set[int]:
+        """The columns of the findings that have an AUROC."""
+        return {i for i, found in enumerate(self.aurocs) if math.isfinite(found["value"])}
 
 
 def subgroups(
@@ -135,17 +139,17 @@ def _references(groups: list[_Scored]) -> dict[str, _Scored]:
 
 def _add_differences(one: _Scored, two: _Scored) -> None:
     """Add what a group has more than its reference group, macro means over shared findings."""
-    shared = np.isfinite(one.values) & np.isfinite(two.values)
+    shared = sorted(one.scored() & two.scored())
 
     def macro(group: _Scored) -> tuple[dict[str, float], Floats]:
-        means = mean_of_defined(group.replicates[:, shared])
-        value = float(mean_of_defined(group.values[shared]))
-        return metric_with_interval(value, means, group.patients), means
+        replicates = group.replicates[:, shared]
+        found = macro_with_interval([group.aurocs[i] for i in shared], replicates)
+        return found, mean_of_defined(replicates)
 
     own, other = macro(one), macro(two)
     one.entry["reference"] = two.entry["group"]
     one.entry["differences"] = {
-        "scored_findings": int(shared.sum()),
+        "scored_findings": len(shared),
         "macro_auroc": group_difference(own[0], other[0], (own[1], other[1])),
         "underdiagnosis": _rate_difference(one, two, 0, "underdiagnosis"),
     }
@@ -189,28 +193,23 @@ def _group(
         "findings": {},
     }
     if entry["suppressed"]:
-        return _Scored(entry, np.empty(0), np.empty((0, 0)), None, 0.0)
+        return _Scored(entry, [], np.empty((0, 0)), None)
     ranked = _aurocs(group, table, resampling)
-    values = np.array([value for value, _ in ranked])
+    aurocs = [found for found, _ in ranked]
     replicates = np.stack([column for _, column in ranked], axis=1)
-    owners = table.patient_id[group.rows]
-    all_patients = effective_patients(np.ones(len(owners)), owners)
-    entry["macro_auroc"] = metric_with_interval(
-        float(mean_of_defined(values)), mean_of_defined(replicates), all_patients
-    )
-    entry["scored_findings"] = int(np.isfinite(values).sum())
+    entry["macro_auroc"] = macro_with_interval(aurocs, replicates)
+    entry["scored_findings"] = sum(math.isfinite(found["value"]) for found in aurocs)
     rates, entry["underdiagnosis"], rate_replicates = _rates(group, table, decided, resampling)
     for column, finding in enumerate(table.findings):
         present, absent, _ = _sides(group, table, column)
-        carrying = min(effective_patients(side, owners) for side in (present, absent))
         entry["findings"][finding] = {
             "positives": int(present.sum()),
             "negatives": int(absent.sum()),
-            "auroc": metric_with_interval(values[column], replicates[:, column], carrying),
+            "auroc": aurocs[column],
             **rates[column],
             "differences": None,
         }
-    return _Scored(entry, values, replicates, rate_replicates, all_patients)
+    return _Scored(entry, aurocs, replicates, rate_replicates)
 
 
 def _sides(
@@ -223,17 +222,20 @@ def _sides(
     return present, absent, (patients_with(present, patients), patients_with(absent, patients))
 
 
-def _aurocs(group: Group, table: Predictions, resampling: Resampling) -> list[tuple[float, Floats]]:
+def _aurocs(
+    group: Group, table: Predictions, resampling: Resampling
+) -> list[tuple[dict[str, float], Floats]]:
+    """Return each finding's AUROC with its interval, and its replicates (B,)."""
     found = []
     for column in range(len(table.findings)):
         _, _, counts = _sides(group, table, column)
         if min(counts) < MIN_PATIENTS:
-            found.append((np.nan, np.full(len(resampling.counts), np.nan)))
+            found.append((dict(UNDEFINED), np.full(len(resampling.counts), np.nan)))
             continue
         rows = group.rows[table.known[group.rows, column] == 1]
         labels, scores = table.labels[rows, column], table.probabilities[rows, column]
         replicates = resampled_metric("auroc", labels, scores, rows, resampling)
-        found.append((auroc(labels, scores), replicates))
+        found.append((auroc_with_interval(labels, scores, rows, resampling), replicates))
     return found
 
 

@@ -20,12 +20,8 @@ import pandas as pd
 from scipy.stats import norm
 
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.evaluation.bootstrap import (
-    interval,
-    rarer_class_patients,
-    resample_patients,
-    resampled,
-)
+from deepchest_cli.evaluation.bootstrap import resample_patients, resampled
+from deepchest_cli.evaluation.intervals import auroc_interval
 from deepchest_cli.evaluation.predictions import Predictions
 
 SIGNAL = 1.1  # deviations between images with and without a finding
@@ -91,24 +87,20 @@ def time_evaluation(folder: Path) -> None:
     print(done.stdout)
 
 
-def covered(sizes: np.ndarray, repetitions: int, by_patient: bool, replicates: int) -> float:
+def covered(sizes: np.ndarray, repetitions: int, by_patient: bool) -> float:
     """Return how often the interval holds the true AUROC; sizes: images of each patient."""
     chance, held = np.random.default_rng(1), 0
     owner = np.repeat(np.arange(len(sizes)), sizes)
     truth = norm.cdf(SIGNAL / np.sqrt(2 * (SHARED**2 + OWN**2)))
-    for repetition in range(repetitions):
+    for _ in range(repetitions):
         # patients come anew, with the images that such patients have
         owner = np.repeat(np.arange(len(sizes)), chance.permutation(sizes))
         ill = (chance.random(len(sizes)) < 0.1)[owner].astype(np.uint8)
         effect = SHARED * chance.normal(size=len(sizes))[owner]
         logit = SIGNAL * ill + effect + OWN * chance.normal(size=len(owner))
         groups = owner if by_patient else np.arange(len(owner))
-        labels = ill[:, None]
-        scores = (1 / (1 + np.exp(-logit)))[:, None]
-        table = Predictions(("a",), scores, labels, np.ones_like(labels), groups)
-        draws = resample_patients(groups, replicates, repetition)
-        found = interval(resampled("auroc", table, draws)[:, 0], rarer_class_patients(table, 0))
-        held += found.low <= truth <= found.high
+        low, high = auroc_interval(ill, logit, groups)
+        held += low <= truth <= high
     return held / repetitions
 
 
@@ -124,11 +116,8 @@ def coverage(repetitions: int) -> None:
     }
     print("| patients | 95 % intervals by patients cover | by images |\n|---|---|---|")
     for name, sizes in cases.items():
-        # by images every image is a cluster of its own, which takes long and is far off
-        by = [
-            covered(sizes, repetitions, True, 1000),
-            covered(sizes, repetitions // 4, False, 300),
-        ]
+        # by images every image is a cluster of its own, which is far off
+        by = [covered(sizes, repetitions, True), covered(sizes, repetitions, False)]
         counts = f"{len(sizes):,}, {sizes.sum():,} images"
         print(f"| {name} ({counts}) | {by[0]:.1%} | {by[1]:.1%} |", flush=True)
 

@@ -83,7 +83,7 @@ def few_patients(document: Document) -> str:
         return ""
     return (
         f"Fewer than {MIN_PATIENTS} patients have {', '.join(scarce)}: intervals of these "
-        "findings are imprecise."
+        "findings are imprecise, and there is none below two patients."
     )
 
 
