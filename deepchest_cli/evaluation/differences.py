@@ -74,10 +74,10 @@ def macro_patients(replicates: Floats, patients: Floats) -> float:
 def _why_not(value: float, replicates: Floats, patients: float) -> str:
     if not math.isfinite(value):
         return "the metric is undefined"
-    if patients < 2:
-        return "fewer than two patients have the finding, or have it not"
     if len(replicates) < 2:
         return "fewer than two bootstrap replicates"
+    if patients < 2:
+        return "fewer than two patients have the finding, or have it not"
     if replicates.std() < SAME:
         return "both models rank these images alike, or the same in every replicate"
     return ""
