@@ -193,7 +193,7 @@ def _improvement(evidence: Evidence) -> Outcome | None:
     reading = judge("a higher macro AUROC", measured, 0, fails_below=evidence.margin)
     if reading.verdict == NOT_MEASURED:
         return Outcome(NOT_MEASURED, reading.not_measured, [reading])
-    result = f"Macro AUROC relative to the method alone, by a margin of {evidence.margin:g}: " + (
+    result = f"Macro AUROC relative to the method alone (margin {evidence.margin:g}): " + (
         "; ".join(
             f"{row.subject} {signed(row.estimate, 4)}{row.within(4)}, {row.verdict}"
             + (", by less than the margin" if _is_small(row) else "")

@@ -83,10 +83,11 @@ class Reading:
         groups: dict[tuple[str, str], list[str]] = {}
         for row in self.rows:
             if row.reason:
-                missing = "Not counted" if row.verdict == NOT_MEASURED else "Not tested"
+                counted = row.verdict != NOT_MEASURED
+                missing = "The difference was not tested for" if counted else "Not counted:"
                 groups.setdefault((missing, row.reason), []).append(row.subject)
         return "".join(
-            f" {missing}: {', '.join(subjects)}, because {why}."
+            f" {missing} {', '.join(subjects)}, because {why}."
             for (missing, why), subjects in groups.items()
         )
 
