@@ -31,7 +31,7 @@ def results(estimate=0.01, verdict="inconclusive", low=-0.01, needed=None, analy
         ({}, "inconclusive, and more seeds alone would not detect a difference of 0.005 on so few"),
         (
             {"needed": 9},
-            "inconclusive; 9 seeds would detect a difference of 0.005 with a power of 80%.",
+            "inconclusive; 9 seeds would detect a difference of 0.005 with a power of 80 %.",
         ),
         ({"margin": 0}, "(simultaneous 95 % interval -0.0100 to +0.0300): inconclusive."),
         ({"verdict": "equivalent"}, "any difference is smaller than the margin of 0.005."),

