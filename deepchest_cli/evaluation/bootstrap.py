@@ -112,12 +112,11 @@ def interval(replicates: Floats, patients: float, level: float = LEVEL) -> Inter
     and without the finding. Percentiles of few patients are too near each other, which Student's t
     and a variance over n - 1 make up for: the level of the lower one is Phi(-sqrt(n / (n - 1)) t)
     instead of `level` / 2, and the upper one likewise (Hesterberg 2015, The American Statistician
-    69). Not defined for fewer than two patients, nor where all replicates are equal: these say
-    nothing about other patients.
+    69). Not defined for fewer than two patients.
     """
     defined = replicates[np.isfinite(replicates)]
     undefined = len(replicates) - len(defined)
-    if len(defined) < 2 or patients < 2 or np.ptp(defined) == 0:
+    if len(defined) < 2 or patients < 2:
         return Interval(np.nan, np.nan, undefined)
     reach = np.sqrt(patients / (patients - 1)) * special.stdtrit(patients - 1, 1 - level / 2)
     low, high = np.quantile(defined, [special.ndtr(-reach), special.ndtr(reach)])
@@ -149,8 +148,13 @@ UNDEFINED = {"value": np.nan, "low": np.nan, "high": np.nan}
 
 
 def metric_with_interval(value: float, replicates: Floats, patients: float) -> dict[str, float]:
-    """Return a metric with the interval of its replicates (B,); patients: as in `interval`."""
+    """Return a metric with the interval of its replicates (B,); patients: as in `interval`.
+
+    There is none where all replicates are equal, which says nothing about other patients.
+    """
     found = interval(replicates, patients) if np.isfinite(value) else Interval(np.nan, np.nan)
+    if found.low == found.high:
+        found = Interval(np.nan, np.nan)
     return {"value": float(value), "low": found.low, "high": found.high}
 
 

@@ -9,8 +9,8 @@ from deepchest_cli.evaluation.bootstrap import (
     Resampling,
     auroc_with_interval,
     effective_patients,
-    interval,
     macro_with_interval,
+    metric_with_interval,
     patients_with,
     rarer_class_patients,
     ratios_with_intervals,
@@ -49,7 +49,7 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
     table = {metric: per_finding(metric, predictions) for metric in METRICS}
     present = predictions.labels * predictions.known
     positives, patients = present.sum(axis=0), len(np.unique(predictions.patient_id))
-    intervals, macro_intervals = _intervals(predictions, resampling)
+    intervals, macro_intervals = _intervals(predictions, table, resampling)
     return {
         "images": len(predictions.probabilities),
         "patients": patients,
@@ -79,9 +79,9 @@ def build_report(predictions: Predictions, resampling: Resampling | None = None)
 
 
 def _intervals(
-    predictions: Predictions, resampling: Resampling | None
+    predictions: Predictions, table: dict[str, Floats], resampling: Resampling | None
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]]]:
-    """Return the intervals of each metric, by finding and of the macro mean."""
+    """Return the intervals of each metric of the table, by finding and of the macro mean."""
     by_finding: dict[str, list[dict[str, Any]]] = {}
     of_macro: dict[str, dict[str, Any]] = {}
     if resampling is None:
@@ -94,14 +94,17 @@ def _intervals(
                 CLOSED_FORM[metric](*predictions.known_labels(column), resampling)
                 for column in range(len(predictions.findings))
             ]
-            by_finding[metric] = [_ends(one, drawn[:, i]) for i, one in enumerate(found)]
-            of_macro[metric] = _ends(macro_with_interval(found, drawn), mean_of_defined(drawn))
+            mean = macro_with_interval(found, drawn)
         else:
-            by_finding[metric] = [
-                _percentiles(drawn[:, column], _effective_patients(predictions, column, metric))
-                for column in range(len(predictions.findings))
+            found = [
+                metric_with_interval(
+                    value, drawn[:, column], _effective_patients(predictions, column, metric)
+                )
+                for column, value in enumerate(table[metric])
             ]
-            of_macro[metric] = _percentiles(mean_of_defined(drawn), everyone)
+            mean = metric_with_interval(macro(table[metric]), mean_of_defined(drawn), everyone)
+        by_finding[metric] = [_ends(one, drawn[:, i]) for i, one in enumerate(found)]
+        of_macro[metric] = _ends(mean, mean_of_defined(drawn))
     return by_finding, of_macro
 
 
@@ -132,11 +135,6 @@ def _effective_patients(predictions: Predictions, column: int, metric: str) -> f
 def _ends(found: dict[str, float], replicates: Floats) -> dict[str, Any]:
     undefined = int((~np.isfinite(replicates)).sum())
     return {"low": found["low"], "high": found["high"], "undefined_replicates": undefined}
-
-
-def _percentiles(replicates: Floats, patients: float) -> dict[str, Any]:
-    found = interval(replicates, patients)
-    return {"low": found.low, "high": found.high, "undefined_replicates": found.undefined}
 
 
 def _worst(findings: tuple[str, ...], values: Floats) -> dict[str, Any]:

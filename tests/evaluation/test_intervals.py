@@ -119,7 +119,7 @@ def test_a_perfect_auroc_of_ten_positives_is_newcombes():
     spread = 1 + 14 * (1 - low) / (2 - low) + 14 * low / (1 + low)
     variance = low * (1 - low) * spread / 200
     assert (1 - low) ** 2 == pytest.approx(norm.ppf(0.975) ** 2 * variance, abs=1e-8)
-    reverse = auroc_interval(labels, -(labels * 1.0), np.arange(30))
+    reverse = auroc_interval(labels, 1.0 - labels, np.arange(30))
     assert reverse == pytest.approx((0, 1 - low))
 
 
