@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.evaluation.bootstrap import (
+    UNDEFINED,
     Resampling,
-    effective_patients,
-    metric_with_interval,
+    auroc_with_interval,
+    macro_with_interval,
     rarer_class_patients,
     resampled,
 )
@@ -68,30 +69,29 @@ def metadata_baseline(
     Also what the model of the scored images has more than the baseline, over the same findings.
     """
     found = metadata_probabilities(training, scored)
-    fitted = np.isfinite(found).all(axis=0)
+    fitted = np.asarray(np.isfinite(found).all(axis=0))
     table = scored.with_probabilities(np.where(fitted, found, 0.5)).predictions
-    values = np.where(fitted, per_finding("auroc", table), np.nan)
     replicates = np.where(fitted, resampled("auroc", table, resampling), np.nan)
-    gains = per_finding("auroc", scored.predictions) - values
     gain_replicates = resampled("auroc", scored.predictions, resampling) - replicates
-    everyone = effective_patients(np.ones(len(table.patient_id)), table.patient_id)
+    aurocs = []
+    for column in range(len(table.findings)):
+        rows, labels, scores = table.known_labels(column)
+        one = auroc_with_interval(labels, scores, rows, resampling)
+        aurocs.append(one if fitted[column] else dict(UNDEFINED))
+    values = np.array([one["value"] for one in aurocs])
+    gains = per_finding("auroc", scored.predictions) - values
     patients = np.array([rarer_class_patients(table, i) for i in range(len(table.findings))])
     return {
         "images": len(training),
         "patients": len(np.unique(training.predictions.patient_id)),
         "scored_findings": int(np.isfinite(gains).sum()),
-        "macro_auroc": metric_with_interval(
-            float(mean_of_defined(values)), mean_of_defined(replicates), everyone
-        ),
+        "macro_auroc": macro_with_interval(aurocs, replicates),
         "macro_difference": _difference(
             float(mean_of_defined(gains)),
             mean_of_defined(gain_replicates),
             macro_patients(gain_replicates, patients),
         ),
-        "findings": {
-            name: metric_with_interval(values[column], replicates[:, column], patients[column])
-            for column, name in enumerate(table.findings)
-        },
+        "findings": dict(zip(table.findings, aurocs, strict=True)),
         "differences": {
             name: _difference(gains[column], gain_replicates[:, column], patients[column])
             for column, name in enumerate(table.findings)

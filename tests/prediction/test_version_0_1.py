@@ -90,7 +90,9 @@ def test_an_evaluation_is_that_of_version_0_1_and_stores_a_new_fit(deepchest, ol
     first = json.loads(deepchest(*words, "--json").out)
     assert "kept in" in first["validation_fit"]["note"]
     for part in ("findings", "macro", "operating_points", "calibration", "subgroups", "baseline"):
-        expected, found = dict(numbers(before[part])), dict(numbers(first[part]))
+        # intervals are by other methods since
+        expected = {k: v for k, v in numbers(before[part]) if k[-1] not in ("low", "high")}
+        found = dict(numbers(first[part]))
         assert {k: found[k] for k in expected} == pytest.approx(expected, rel=1e-5, abs=1e-7), part
     other = json.loads(deepchest(*words, "--calibration", "temperature", "--json").out)
     assert "now stored" in other["validation_fit"]["note"]
