@@ -54,18 +54,9 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         single_task = score(_tables(comparison, comparison.single_task), resampling)
     rarest = rarest_tertile(_training_positives(comparison))
     metrics = summary_metrics(rarest)
-    baseline = scores.get(BASELINE)
-    others = {label: one for label, one in scores.items() if label != BASELINE}
-    by_arm, by_finding = dict[str, Any](), dict[str, Any]()
     outliers = outlying_runs(scores, config.margin)
-    if baseline is not None:
-        either = {n: sorted({*outliers.get(n, ()), *outliers.get(BASELINE, ())}) for n in others}
-        either = {label: seeds for label, seeds in either.items() if seeds}
-        by_arm = differences(others, baseline, metrics, config.margin, either)
-        by_finding = {
-            label: finding_differences(one, baseline, findings, config.margin)
-            for label, one in others.items()
-        }
+    by_arm = _differences(scores, outliers, metrics, config.margin)
+    by_finding = _finding_differences(scores, findings, config.margin)
     ranks = mean_ranks(scores)
     return {
         "deepchest": __version__,
@@ -104,6 +95,35 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
             )
         ),
         "costs": costs,
+    }
+
+
+def _differences(
+    scores: dict[str, Scores],
+    outliers: dict[str, list[int]],
+    metrics: tuple[SummaryMetric, ...],
+    margin: float,
+) -> dict[str, Any]:
+    """Return the differences to the baseline by arm and metric; none without the baseline."""
+    if BASELINE not in scores:
+        return {}
+    others = {label: one for label, one in scores.items() if label != BASELINE}
+    of_baseline = outliers.get(BASELINE, [])
+    either = {label: sorted({*outliers.get(label, []), *of_baseline}) for label in others}
+    either = {label: seeds for label, seeds in either.items() if seeds}
+    return differences(others, scores[BASELINE], metrics, margin, either)
+
+
+def _finding_differences(
+    scores: dict[str, Scores], findings: tuple[str, ...], margin: float
+) -> dict[str, Any]:
+    """Return the differences to the baseline by arm, finding and metric, likewise."""
+    if BASELINE not in scores:
+        return {}
+    return {
+        label: finding_differences(one, scores[BASELINE], findings, margin)
+        for label, one in scores.items()
+        if label != BASELINE
     }
 
 
