@@ -13,10 +13,10 @@ from deepchest_cli.evaluation.bootstrap import (
     rarer_class_patients,
     resampled,
 )
-from deepchest_cli.evaluation.differences import macro_patients, paired_difference
+from deepchest_cli.evaluation.differences import macro_carriers, paired_difference
 from deepchest_cli.evaluation.metrics import Floats, per_finding
 from deepchest_cli.evaluation.predictions import ScoredImages
-from deepchest_cli.evaluation.statistics import mean_of_defined
+from deepchest_cli.evaluation.statistics import Carriers, mean_of_defined
 
 MIN_POSITIVES = 10  # in the training data, and as many negatives
 MAX_ITERATIONS = 200
@@ -89,16 +89,18 @@ def metadata_baseline(
         "macro_difference": _difference(
             float(mean_of_defined(gains)),
             mean_of_defined(gain_replicates),
-            macro_patients(gain_replicates, patients),
+            macro_carriers(gain_replicates, patients),
         ),
         "findings": dict(zip(table.findings, aurocs, strict=True)),
         "differences": {
-            name: _difference(gains[column], gain_replicates[:, column], patients[column])
+            name: _difference(
+                gains[column], gain_replicates[:, column], Carriers.of(patients[column])
+            )
             for column, name in enumerate(table.findings)
         },
     }
 
 
-def _difference(value: float, replicates: Floats, patients: float) -> dict[str, float]:
-    found = paired_difference(float(value), replicates, patients)
+def _difference(value: float, replicates: Floats, carriers: Carriers) -> dict[str, float]:
+    found = paired_difference(float(value), replicates, carriers)
     return {"value": found.value, "low": found.low, "high": found.high}

@@ -22,8 +22,7 @@ from scipy import special
 from deepchest_cli.evaluation.bootstrap import UNDEFINED
 from deepchest_cli.evaluation.intervals import LEVEL
 from deepchest_cli.evaluation.metrics import Floats
-
-SAME = 1e-12  # a deviation below it is that of rounding
+from deepchest_cli.evaluation.statistics import ROUNDING, Carriers, combined_carriers
 
 
 @dataclass(frozen=True)
@@ -37,50 +36,43 @@ class PairedDifference:
     not_tested: str | None = None
 
 
-def paired_difference(value: float, replicates: Floats, patients: float) -> PairedDifference:
+def paired_difference(value: float, replicates: Floats, carriers: Carriers) -> PairedDifference:
     """Return a difference of two metrics from 0 to 1 with interval and two-sided p-value.
 
-    replicates: (B,), of the difference, NaN where it is undefined; patients: the effective number
-    behind the metric, as in `bootstrap.interval`.
+    replicates: (B,), of the difference, NaN where it is undefined; carriers: the patients that
+    carry the metric.
     """
     defined = replicates[np.isfinite(replicates)]
-    reason = _why_not(value, defined, patients)
+    reason = _why_not(value, defined, carriers)
     if reason:
         return PairedDifference(value, not_tested=reason)
-    error = float(defined.std(ddof=1)) * math.sqrt(patients / (patients - 1))
-    freedom = min(patients, len(defined)) - 1
+    error = float(defined.std(ddof=1)) * math.sqrt(carriers.inflation)
+    freedom = min(carriers.number, len(defined)) - 1
     half = float(special.stdtrit(freedom, 1 - LEVEL / 2)) * error
     p = float(2 * special.stdtr(freedom, -abs(value) / error))
     return PairedDifference(value, max(value - half, -1.0), min(value + half, 1.0), p)
 
 
-def macro_patients(replicates: Floats, patients: Floats) -> float:
-    """Return the effective number of patients behind a mean over findings.
+def macro_carriers(replicates: Floats, patients: Floats) -> Carriers:
+    """Return the patients behind a mean over findings.
 
-    replicates: (B, T), patients: (T,), the effective numbers of each finding. One more than
-    Satterthwaite's degrees of freedom for a sum of variances with n - 1 of them each: where a
-    finding of three patients makes most of the variance, the mean rests on three patients, too.
+    replicates: (B, T), patients: (T,), the effective numbers of each finding.
     """
     defined = np.isfinite(replicates)
     some = defined.sum(axis=0) > 1
     values = np.where(defined, replicates, np.nan)[:, some]
     variances = np.nanvar(values, axis=0, ddof=1) if some.any() else np.empty(0)
-    freedom = np.maximum(np.asarray(patients)[some] - 1, 1)
-    if not variances.sum() > 0:
-        return 1 + float(freedom.sum())
-    return 1 + float(variances.sum() ** 2 / (variances**2 / freedom).sum())
+    return combined_carriers(np.asarray(patients)[some], variances)
 
 
-def _why_not(value: float, replicates: Floats, patients: float) -> str:
+def _why_not(value: float, replicates: Floats, carriers: Carriers) -> str:
     if not math.isfinite(value):
         return "the metric is undefined"
     if len(replicates) < 2:
         return "fewer than two bootstrap replicates"
-    if patients < 2:
-        return "fewer than two patients have the finding, or have it not"
-    if replicates.std() < SAME:
+    if replicates.std() < ROUNDING:
         return "both models rank these images alike, or the same in every replicate"
-    return ""
+    return carriers.too_few
 
 
 def group_difference(

@@ -18,13 +18,19 @@ from deepchest_cli.evaluation.bootstrap import (
 )
 from deepchest_cli.evaluation.differences import (
     PairedDifference,
-    macro_patients,
+    macro_carriers,
     paired_difference,
 )
 from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.reading.scores import Scores
-from deepchest_cli.evaluation.statistics import MIN_PATIENTS, holm, mean_of_defined, verdict
+from deepchest_cli.evaluation.statistics import (
+    MIN_PATIENTS,
+    Carriers,
+    holm,
+    mean_of_defined,
+    verdict,
+)
 
 METRICS = ("auroc", "average_precision")
 
@@ -70,7 +76,7 @@ def compare(scored: ScoredImages, other: ScoredImages, resampling: Resampling) -
         replicates = resampled(metric, one, resampling) - resampled(metric, two, resampling)
         patients = np.array([rarer_class_patients(one, i) for i in range(len(findings))])
         tested = [
-            paired_difference(float(values[i]), replicates[:, i], patients[i])
+            paired_difference(float(values[i]), replicates[:, i], Carriers.of(patients[i]))
             for i in range(len(findings))
         ]
         tested = [
@@ -79,7 +85,7 @@ def compare(scored: ScoredImages, other: ScoredImages, resampling: Resampling) -
         ]
         for name, row in zip(findings, _rows(tested), strict=True):
             document["findings"][name][metric] = row
-        mean, together = float(mean_of_defined(values)), macro_patients(replicates, patients)
+        mean, together = float(mean_of_defined(values)), macro_carriers(replicates, patients)
         macro = paired_difference(mean, mean_of_defined(replicates), together)
         document["macro"][metric] = _rows([macro])[0]
     return document

@@ -8,12 +8,13 @@ metric, weighter minus baseline, on the same patients. Both seeds and patients a
 - A = var(d_s) / S is the variance between seeds: of seeds, and of their interaction with patients.
 - B is the variance that patients cause in all seeds alike: the variance of the mean difference
   under resampled patients, less its share that differs between seeds and is part of A already,
-  times n / (n - 1), where n is the effective number of patients that carry the metric.
+  times n / (n - 1), where n is the effective number of patients that carry the metric. In a mean
+  over findings, each finding's part is multiplied by its own n / (n - 1).
 
 The standard error is sqrt(A + B): seeds and patients resampled together, nothing counted twice. The
 critical value is that of Cochran and Cox (1950, Experimental Designs), the mean of Student's t with
 S - 1 and with n - 1 degrees of freedom, weighted by A and B. Satterthwaite's degrees of freedom
-reject up to 8 % of true null hypotheses at three seeds, since A is so uncertain there.
+reject up to 7 % of true null hypotheses at three seeds, since A is so uncertain there.
 
 Equivalence is tested by two one-sided tests against the margin (Schuirmann 1987, Journal of
 Pharmacokinetics and Biopharmaceutics 15).
@@ -42,14 +43,33 @@ MAX_SEEDS = 1000  # the largest number of seeds that is ever recommended
 # patient of 400 rejects 36 % of true null hypotheses.
 MIN_PATIENTS = 10
 # robust standard deviations from the median of its weighter's seeds, beyond which a seed is
-# outlying: of normal seeds, 0.6 % of comparisons have one at the most
+# outlying: of normal seeds, 0.6 % of comparisons have one at the most, where weighters vary alike
 OUTLYING = 8.0
+TO_SD = 1.4826  # from the median distance to the standard deviation of normal values
+OWN_SCALE = 4  # distances that give a weighter a scale of its own
+ROUNDING = 1e-12  # differences nearer to each other are the same
 SMALLEST_P = 1e-50  # quantiles further out are not exact
 
 SAME = "it is the same in every seed and for every patient"  # a reason for no test
 
 BETTER, EQUIVALENT, WORSE = "better", "equivalent", "worse"
 INCONCLUSIVE, NOT_MEASURED = "inconclusive", "not measured"
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """The effective patients that carry a metric."""
+
+    number: float  # one more than the degrees of freedom of the variance that they cause
+    inflation: float = 1.0  # of that variance, which is too small under resampled patients
+    too_few: str = ""  # why they are too few for a test
+
+    @classmethod
+    def of(cls, number: float) -> "Carriers":
+        """Return so many alike patients."""
+        if number < 2:
+            return cls(number, too_few="too few patients carry the metric")
+        return cls(number, 1.0 if math.isinf(number) else number / (number - 1))
 
 
 @dataclass(frozen=True)
@@ -61,7 +81,7 @@ class Difference:
     seed_variance: float | None = None  # of one seed's difference
     patient_variance: float | None = None  # of the mean difference, shared by all seeds
     interaction_variance: float | None = None  # of seed and patients, a part of `seed_variance`
-    patients: float = math.inf  # the effective number that carries the metric
+    patients: float = math.inf  # as `Carriers.number`
     untested: str = ""  # why there is no test
 
     @property
@@ -99,14 +119,20 @@ class Difference:
     def seeds_needed(self, margin: float, level: float = LEVEL, power: float = POWER) -> int | None:
         """Return how many seeds find a true difference of `margin` with the given power.
 
-        None without an estimate of the error or a margin, and where the patients are too few for
-        any number of seeds.
+        None without an estimate of the error or a margin, and where more than `MAX_SEEDS` would be
+        needed, or the patients are too few for any number: see `power_of_any_seeds`.
         """
         if self.standard_error is None or margin <= 0:
             return None
         counts = range(MIN_SEEDS, MAX_SEEDS + 1)
         index = bisect_left(counts, power, key=lambda n: self._power(margin, level, n))
         return counts[index] if index < len(counts) else None
+
+    def power_of_any_seeds(self, margin: float, level: float = LEVEL) -> float | None:
+        """Return the power that no number of seeds exceeds; None as for `seeds_needed`."""
+        if self.standard_error is None or margin <= 0:
+            return None
+        return self._power(margin, level, 10**9)
 
     def _parts(self, seeds: int) -> tuple[float, float]:
         """Return the variances A and B of the mean over so many seeds."""
@@ -152,12 +178,14 @@ def _student_quantile(freedom: float, probability: float) -> float:
     return float(special.stdtrit(freedom, probability))
 
 
-def difference(by_seed: Floats, by_replicate: Floats, patients: float = math.inf) -> Difference:
+def difference(
+    by_seed: Floats, by_replicate: Floats, carriers: Carriers = Carriers(math.inf)
+) -> Difference:
     """Return the mean of the seeds' differences (S,) with its error.
 
     by_replicate: (S, B), the differences under resampled patients, the same ones for all seeds.
-    patients: the effective number that carries the metric. Without a test there is an estimate and
-    the reason.
+    carriers: the patients that carry the metric. Without a test there is an estimate and the
+    reason.
     """
     seeds, estimate = len(by_seed), float(np.mean(by_seed))
     if not np.isfinite(by_seed).all():
@@ -165,38 +193,49 @@ def difference(by_seed: Floats, by_replicate: Floats, patients: float = math.inf
     if seeds < MIN_SEEDS:
         return Difference(estimate, seeds, untested=f"a test takes {MIN_SEEDS} or more seeds")
     defined = by_replicate[:, np.isfinite(by_replicate).all(axis=0)]
-    if defined.shape[1] < 2 or patients < 2:
-        return Difference(estimate, seeds, untested="too few patients carry the metric")
-    centered = defined - defined.mean(axis=1, keepdims=True)
+    centered = defined - defined.mean(axis=1, keepdims=True) if defined.size else defined
+    if max(np.ptp(by_seed), np.ptp(centered) if centered.size else 0.0) < ROUNDING:
+        return Difference(estimate, seeds, untested=SAME)
+    if carriers.too_few or defined.shape[1] < 2:
+        reason = carriers.too_few or "too few patients carry the metric"
+        return Difference(estimate, seeds, untested=reason)
     shared = centered.mean(axis=0).var(ddof=1)
     interaction = float(centered.var(axis=0, ddof=1).mean())  # caused by patients, differs by seed
     # the very same difference in all seeds is a coincidence of few images, and no lack of variance
-    own = float(np.var(by_seed, ddof=1)) if np.ptp(by_seed) else interaction
-    inflation = 1.0 if math.isinf(patients) else patients / (patients - 1)
-    common = max(float(shared - interaction / seeds), 0.0) * inflation
-    if own + common == 0:
-        return Difference(estimate, seeds, untested=SAME)
+    own = interaction if np.ptp(by_seed) < ROUNDING else float(np.var(by_seed, ddof=1))
     return Difference(
         estimate=estimate,
         seeds=seeds,
         seed_variance=own,
-        patient_variance=common,
+        patient_variance=max(float(shared - interaction / seeds), 0.0) * carriers.inflation,
         interaction_variance=interaction,
-        patients=patients,
+        patients=carriers.number,
     )
 
 
-def combined_patients(patients: Floats) -> float:
-    """Return the effective number behind a mean of metrics that so many patients (T,) carry each.
+def combined_carriers(patients: Floats, variances: Floats | None = None) -> Carriers:
+    """Return the patients behind a mean of metrics that so many patients (T,) carry each.
 
-    By Satterthwaite (1946, Biometrics Bulletin 2), where each metric's variance is taken as
-    inversely proportional to its number. A metric without patients is not in the mean.
+    By Satterthwaite (1946, Biometrics Bulletin 2). variances: (T,), of the metrics; without them
+    each is taken as inversely proportional to its patients. A metric without patients is not in
+    the mean. Too few are patients where most of the variance is that of metrics with fewer than
+    `MIN_PATIENTS`: in simulations, means over findings of three patients each reject 15 % of true
+    null hypotheses.
     """
     carrying = np.maximum(patients[patients > 0], 1)
     if not len(carrying):
-        return 0.0
-    shares = 1 / carrying
-    return 1 + float(shares.sum() ** 2 / (shares**2 / np.maximum(carrying - 1, 1)).sum())
+        return Carriers.of(0)
+    expected = 1 / carrying
+    shares = expected if variances is None else variances[patients > 0]
+    if not shares.sum() > 0:
+        shares = expected
+    freedom = np.maximum(carrying - 1, 1)
+    few = expected[carrying < MIN_PATIENTS].sum() > expected.sum() / 2
+    return Carriers(
+        number=1 + float(shares.sum() ** 2 / (shares**2 / freedom).sum()),
+        inflation=float((shares * carrying / freedom).sum() / shares.sum()),
+        too_few=f"it rests mostly on findings of fewer than {MIN_PATIENTS} patients" if few else "",
+    )
 
 
 def verdict(
@@ -221,14 +260,22 @@ def verdict(
 def outlying(by_seed: Sequence[Floats], at_least: float) -> list[NDArray[np.bool_]]:
     """Return which seeds of each weighter (S,) are outlying, such as those of a collapsed run.
 
-    The scale is the median distance to the weighter's own median, over all weighters and seeds:
-    one collapsed run does not hide another. at_least: smaller distances are never outlying.
+    The scale is the median distance to the weighter's own median over all weighters and seeds, so
+    that a few collapsed runs among many do not hide each other; of two weighters with three seeds,
+    one of each does. A weighter of five seeds or more that varies more than others has its own
+    scale. at_least: smaller distances are never outlying.
     """
     distances = [np.abs(values - np.median(values)) for values in by_seed]
     # with an odd number of seeds one of them is the median itself
     others = [np.sort(values)[len(values) % 2 :] for values in distances]
-    scale = 1.4826 * float(np.median(np.concatenate(others)))  # the SD of normal values
-    return [values > max(OUTLYING * scale, at_least) for values in distances]
+    common = float(np.median(np.concatenate(others)))
+    scales = [
+        max(common, float(np.median(own))) if len(own) >= OWN_SCALE else common for own in others
+    ]
+    return [
+        values > max(OUTLYING * TO_SD * scale, at_least)
+        for values, scale in zip(distances, scales, strict=True)
+    ]
 
 
 def half_width(values: Sequence[float], level: float = LEVEL) -> float:

@@ -20,10 +20,10 @@ from deepchest_cli.evaluation.bootstrap import (
     resampled_metric,
 )
 from deepchest_cli.evaluation.calibration_intervals import calibration_with_intervals
-from deepchest_cli.evaluation.differences import group_difference, macro_patients, paired_difference
+from deepchest_cli.evaluation.differences import group_difference, macro_carriers, paired_difference
 from deepchest_cli.evaluation.metrics import auroc
 from deepchest_cli.evaluation.operating_points import choose_thresholds
-from deepchest_cli.evaluation.statistics import mean_of_defined
+from deepchest_cli.evaluation.statistics import Carriers, mean_of_defined
 from deepchest_cli.evaluation.weighted import WEIGHTED
 
 ALIKE = 0.5  # share of the variance that images of a patient have in common
@@ -76,7 +76,9 @@ def paired(options: argparse.Namespace) -> Iterator[str]:
                             resampled_metric(metric, labels, one, rows, draws) for one in scores
                         ]
                         found = paired_difference(
-                            values[0] - values[1], drawn[0] - drawn[1], rarer(labels, owner)
+                            values[0] - values[1],
+                            drawn[0] - drawn[1],
+                            Carriers.of(rarer(labels, owner)),
                         )
                         counts[metric] += found.p is not None and found.p < 0.05
                 rates = " | ".join(
@@ -111,8 +113,9 @@ def macro(options: argparse.Namespace) -> Iterator[str]:
                     drawn.append(one - two)
                     carrying.append(rarer(labels, owner))
                 table, everyone = np.stack(drawn, axis=1), effective_patients(rows >= 0, owner)
+                everyone = Carriers.of(everyone)
                 means = mean_of_defined(table)
-                for place, n in enumerate((macro_patients(table, np.array(carrying)), everyone)):
+                for place, n in enumerate((macro_carriers(table, np.array(carrying)), everyone)):
                     p = paired_difference(float(np.mean(values)), means, n).p
                     counts[place] += p is not None and p < 0.05
             rates = " | ".join(f"{count / options.repetitions:.1%}" for count in counts)

@@ -1,12 +1,12 @@
 """How often the test of compare-weighters finds a difference, without one and with one.
 
 Simulated: seeds and patients with effects in several mixtures, and of the sizes that a real
-comparison has found; few patients with a finding; outlying seeds. For each: the size (rejections at
-5 % without a difference), the power for a difference that would be found in 80 % of cases if the
-variances were known, and how often a difference as large as the margin is called equivalent. Beside
-them the size and power by Satterthwaite's degrees of freedom. Real: equal weighting against its
-twin, whose weights differ by one in ten thousand, from the same starts on the same batches, as a
-comparison of three seeds each.
+comparison has found; few patients with a finding, alone and in a mean over findings. For each: the
+size (rejections at 5 % without a difference), the power for a difference that would be found in
+80 % of cases if the variances were known, and how often a difference as large as the margin is
+called equivalent. Beside them the size and power by Satterthwaite's degrees of freedom. Real:
+equal weighting against its twin, whose weights differ by one in ten thousand, from the same starts
+on the same batches, as a comparison of three seeds each.
 """
 
 import argparse
@@ -27,7 +27,9 @@ from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.statistics import (
     LEVEL,
     POWER,
+    Carriers,
     Difference,
+    combined_carriers,
     difference,
     mean_of_defined,
 )
@@ -63,7 +65,9 @@ def mixed(seeds: int, patients: int, parts: tuple[float, float, float], options)
         single = math.sqrt(both * patients * seeds / 2) * chance.standard_t(4, (seeds, patients))
         moved = math.sqrt(by_seed * seeds) * chance.standard_normal((seeds, 1))
         effect = common + single
-        yield difference(effect.mean(axis=1) + moved[:, 0], effect @ draws.T + moved, patients)
+        yield difference(
+            effect.mean(axis=1) + moved[:, 0], effect @ draws.T + moved, Carriers.of(patients)
+        )
 
 
 def few_positives(seeds: int, positives: int, own: float, options) -> Iterator:
@@ -87,7 +91,34 @@ def few_positives(seeds: int, positives: int, own: float, options) -> Iterator:
         with_finding, without = counts[:, :positives], counts[:, positives:]
         sums = np.einsum("bp,spn,bn->sb", with_finding, gain, without, optimize=True)
         found = sums / (with_finding.sum(axis=1) * without.sum(axis=1))
-        yield difference(found[:, 0], found[:, 1:], positives)
+        yield difference(found[:, 0], found[:, 1:], Carriers.of(positives))
+
+
+def rare_findings(seeds: int, findings: int, positives: int, options) -> Iterator:
+    """Yield differences of a macro AUROC over findings of few positive patients each."""
+    chance = np.random.default_rng([seeds, findings, positives])
+    everyone = positives + NEGATIVES
+    carriers = combined_carriers(np.full(findings, float(positives)))
+    for _ in range(options.repetitions):
+        draws = chance.multinomial(
+            everyone, np.full(everyone, 1 / everyone), size=options.bootstrap_replicates
+        )
+        counts = np.concatenate([np.ones((1, everyone)), draws])  # (B, patients)
+        tables = []
+        for _ in range(findings):
+            order = chance.permutation(everyone)
+            have, lack = order[:positives], order[positives:]
+            scores = chance.standard_normal((2, 1, everyone))
+            scores = scores + 0.3 * chance.standard_normal((2, seeds, everyone))
+            scores[..., have] += 1.5
+            above = scores[..., have, None] > scores[..., None, lack]  # (2, S, P, N)
+            gain = above[0].astype(float) - above[1]
+            ours, others = counts[:, have], counts[:, lack]
+            sums = np.einsum("bp,spn,bn->sb", ours, gain, others, optimize=True)
+            number = ours.sum(axis=1) * others.sum(axis=1)
+            tables.append(np.where(number > 0, sums / np.maximum(number, 1), np.nan))
+        found = mean_of_defined(np.stack(tables, axis=-1))
+        yield difference(found[:, 0], found[:, 1:], carriers)
 
 
 def by_satterthwaite(one: Difference) -> float:
@@ -161,6 +192,10 @@ def simulate(options: argparse.Namespace) -> None:
             show(
                 f"AUROC, {positives} positives, {own} by seed", positives + NEGATIVES, seeds, found
             )
+    for positives in (10, 20):
+        for seeds in (3, 10):
+            found = rates(rare_findings(seeds, 14, positives, options), None)
+            show(f"macro AUROC, 14 of {positives} positives", positives + NEGATIVES, seeds, found)
 
 
 def show(name: str, patients: int, seeds: int, found: dict[str, float]) -> None:

@@ -252,7 +252,7 @@ def test_peaks_of_tensors_tell_more_than_those_of_processes(peak, device, verdic
     [
         ((0.28, 0.08), "holds"),
         ((0.28, 0.1), "inconclusive"),
-        ((0.28, 0.12), "does not hold"),
+        ((0.28, 0.125), "does not hold"),
     ],
 )
 def test_every_loss_must_be_lower(mine, verdict):

@@ -111,7 +111,7 @@ def test_a_collapsed_run_is_named_and_the_verdict_without_it_stands_beside(arms)
 def test_effective_patients_are_those_of_the_rarer_class_and_of_the_rarest_findings(arms):
     carried = arms["equal"].effective
     assert (carried["auroc"] < carried["loss"]).all()
-    by_name = {metric.name: metric.patients(arms["equal"]) for metric in METRICS}
+    by_name = {metric.name: metric.carriers(arms["equal"]).number for metric in METRICS}
     assert by_name["worst_auroc"] == carried["auroc"].min()
     assert by_name["rarest_tertile_auroc"] == pytest.approx(carried["auroc"][0])
     assert by_name["worst_auroc"] < by_name["macro_auroc"] <= carried["loss"].max()
@@ -128,7 +128,8 @@ def test_a_finding_of_a_few_patients_is_not_tested_by_itself(arms):
     assert row["estimate"] < -0.1
     assert row["seeds_needed"] is None  # more seeds are no more patients
     assert row["untested"] == "fewer than 10 patients have the finding, or have it not"
-    assert rows["b"]["loss"]["verdict"] == "worse"  # a mean over all patients
+    assert rows["b"]["loss"]["untested"] == row["untested"]  # which positives carry as well
+    assert rows["e"]["loss"]["verdict"] == "worse"
     assert rows["e"]["auroc"]["verdict"] == "worse"
 
 

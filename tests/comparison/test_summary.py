@@ -8,6 +8,7 @@ def results(estimate=0.01, verdict="inconclusive", low=-0.01, needed=None, analy
     row = {
         "estimate": estimate, "low": low, "high": 0.03, "p": None if low is None else 0.2,
         "verdict": verdict, "seeds_needed": needed,
+        "power_of_any_seeds": others.get("power", 0.5 if needed is None else 0.99), "seeds": 3,
         "untested": None if low is not None else "a test takes 3 or more seeds",
         "without_outlying_seeds": others.get("without"),
     }  # fmt: skip
@@ -33,8 +34,13 @@ def results(estimate=0.01, verdict="inconclusive", low=-0.01, needed=None, analy
             {"needed": 9},
             "inconclusive; 9 seeds would detect a difference of 0.005 with a power of 80 %.",
         ),
+        ({"power": 0.9}, "inconclusive; more than 1,000 seeds would detect a difference of 0.005"),
+        ({"needed": 3}, "inconclusive, although 3 seeds detect a difference of 0.005 with a power"),
         ({"margin": 0}, "(simultaneous 95 % interval -0.0100 to +0.0300): inconclusive."),
-        ({"verdict": "equivalent"}, "any difference is smaller than the margin of 0.005."),
+        (
+            {"verdict": "equivalent"},
+            "at 5 % show the difference to be smaller than the margin of 0.005.",
+        ),
         ({"low": None}, "equal weighting: not tested, because a test takes 3 or more seeds."),
         ({"verdict": "better"}, "it is better."),
         ({"estimate": float("nan"), "verdict": "not measured"}, "the AUROC is undefined"),
@@ -48,9 +54,9 @@ def test_the_primary_result_says_what_is_known(changes, words):
 
 def test_verdicts_are_counted():
     assert summarize(results(verdict="better"))[1] == (
-        "Of 1 tested weighter, deepchest is significantly better than equal weighting, none is "
-        "significantly worse, and none is equivalent (after Holm correction). Of the paper's five "
-        "claims, 1 holds, 1 does not hold, 3 were not measured."
+        "Of 1 tested weighter, deepchest is better than equal weighting, none is worse, and none "
+        "is equivalent (after Holm correction). Of the paper's five claims, 1 holds, 1 does not hold, "
+        "3 were not measured."
     )
 
 
@@ -64,8 +70,9 @@ def test_a_verdict_says_that_it_rests_on_an_outlying_run():
     without = {"verdict": "better", "p": 0.01}
     assert summarize(results(outlying=[run], without=without))[2] == (
         "Seed 2 of deepchest is outlying: its macro AUROC of 0.500 is 0.300 below the median of "
-        "its seeds. Verdicts rest on it: deepchest is inconclusive with it, better without."
+        "its seeds. Verdicts: deepchest is inconclusive with it, better without, and so rests on "
+        "it."
     )
     of_equal = {**run, "weighter": "equal"}
     sentence = summarize(results(outlying=[of_equal], without={"verdict": "x", "p": None}))[2]
-    assert "deepchest is inconclusive with it, not tested without." in sentence
+    assert "deepchest is inconclusive with it, not tested without" in sentence

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from deepchest_cli.evaluation.differences import group_difference, macro_patients, paired_difference
+from deepchest_cli.evaluation.differences import (
+    group_difference,
+    macro_carriers,
+    paired_difference,
+)
+from deepchest_cli.evaluation.statistics import Carriers
 
 CHANCE = np.random.default_rng(0)
 
@@ -13,7 +18,7 @@ def test_a_paired_difference_is_a_t_test_on_effective_patients():
     """For a mean the bootstrap's variance times n / (n - 1) is the usual one: the t-test."""
     own = 0.1 * CHANCE.normal(0.3, 1, 30)
     draws = CHANCE.multinomial(30, np.full(30, 1 / 30), size=40_000) / 30
-    found = paired_difference(own.mean(), draws @ own, 30)
+    found = paired_difference(own.mean(), draws @ own, Carriers.of(30))
     expected = stats.ttest_1samp(own, 0)
     assert found.p == pytest.approx(expected.pvalue, rel=0.05)
     ends = expected.confidence_interval()
@@ -23,20 +28,23 @@ def test_a_paired_difference_is_a_t_test_on_effective_patients():
 def test_interval_and_p_value_agree():
     replicates = 0.1 * CHANCE.normal(size=500)
     edge = stats.t.ppf(0.975, 19) * replicates.std(ddof=1) * np.sqrt(20 / 19)
-    assert paired_difference(edge * 0.999, replicates, 20).p > 0.05
-    assert paired_difference(edge * 0.999, replicates, 20).low < 0
-    assert paired_difference(edge * 1.001, replicates, 20).p < 0.05
-    assert paired_difference(edge * 1.001, replicates, 20).low > 0
+    assert paired_difference(edge * 0.999, replicates, Carriers.of(20)).p > 0.05
+    assert paired_difference(edge * 0.999, replicates, Carriers.of(20)).low < 0
+    assert paired_difference(edge * 1.001, replicates, Carriers.of(20)).p < 0.05
+    assert paired_difference(edge * 1.001, replicates, Carriers.of(20)).low > 0
 
 
 def test_few_replicates_make_a_wider_interval_not_a_narrower_one():
     replicates = np.tile([-0.1, 0.1], 5)
-    few, many = (paired_difference(0.1, one, 500) for one in (replicates, np.tile(replicates, 100)))
+    few, many = (
+        paired_difference(0.1, one, Carriers.of(500))
+        for one in (replicates, np.tile(replicates, 100))
+    )
     assert few.high - few.low > many.high - many.low
 
 
 def test_no_end_lies_beyond_what_is_possible():
-    found = paired_difference(0.5, CHANCE.normal(size=500), 3)
+    found = paired_difference(0.5, CHANCE.normal(size=500), Carriers.of(3))
     assert (found.low, found.high) == (-1, 1)
 
 
@@ -44,7 +52,7 @@ def test_no_end_lies_beyond_what_is_possible():
     ("value", "replicates", "patients", "reason"),
     [
         (np.nan, CHANCE.normal(size=9), 20, "undefined"),
-        (0.1, CHANCE.normal(size=9), 1.0, "fewer than two patients"),
+        (0.1, CHANCE.normal(size=9), 1.0, "too few patients"),
         (0.1, np.empty(0), 20, "fewer than two bootstrap"),
         (0.1, np.full(9, np.nan), 20, "fewer than two bootstrap"),
         (0.0, np.zeros(9), 20, "alike"),
@@ -52,7 +60,7 @@ def test_no_end_lies_beyond_what_is_possible():
     ],
 )
 def test_why_a_difference_is_not_tested(value, replicates, patients, reason):
-    found = paired_difference(value, replicates, patients)
+    found = paired_difference(value, replicates, Carriers.of(patients))
     assert found.p is None and math.isnan(found.low) and math.isnan(found.high)
     assert reason in found.not_tested
 
@@ -61,14 +69,17 @@ def test_a_mean_rests_on_the_patients_of_its_uncertain_findings():
     """Of equal variances the numbers add up (Satterthwaite); one that dominates counts alone."""
     replicates = CHANCE.normal(size=(4000, 3))
     replicates = (replicates - replicates.mean(axis=0)) / replicates.std(axis=0)
-    equal = macro_patients(replicates, np.array([11.0, 11.0, 11.0]))
-    assert equal == pytest.approx(1 + 3 * 10)
-    rare = macro_patients(replicates * (100, 1, 1), np.array([3.0, 200.0, 200.0]))
-    assert rare == pytest.approx(3, rel=0.01)
+    equal = macro_carriers(replicates, np.array([11.0, 11.0, 11.0]))
+    assert equal.number == pytest.approx(1 + 3 * 10)
+    assert equal.inflation == pytest.approx(1.1)
+    rare = macro_carriers(replicates * (100, 1, 1), np.array([3.0, 200.0, 200.0]))
+    assert rare.number == pytest.approx(3, rel=0.01)
+    assert rare.too_few
     replicates[:, 2] = np.nan  # a finding that no replicate defines
-    assert macro_patients(replicates, np.array([11.0, 11.0, 0.0])) == pytest.approx(1 + 2 * 10)
-    assert np.isfinite(macro_patients(np.empty((0, 2)), np.array([5.0, 5.0])))
-    assert np.isfinite(macro_patients(np.zeros((9, 2)), np.array([5.0, 0.0])))
+    some = macro_carriers(replicates, np.array([11.0, 11.0, 0.0]))
+    assert some.number == pytest.approx(1 + 2 * 10)
+    assert macro_carriers(np.empty((0, 2)), np.array([5.0, 5.0])).too_few
+    assert np.isfinite(macro_carriers(np.zeros((9, 2)), np.array([15.0, 0.0])).number)
 
 
 def rate(value, low, high):

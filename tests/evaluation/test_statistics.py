@@ -4,8 +4,9 @@ import pytest
 from deepchest_cli.evaluation.statistics import (
     LEVEL,
     POWER,
+    Carriers,
     Difference,
-    combined_patients,
+    combined_carriers,
     difference,
     half_width,
     holm,
@@ -86,15 +87,18 @@ def test_a_huge_difference_has_a_p_value_above_zero():
     ],
 )
 def test_what_cannot_be_tested_says_why(by_seed, by_replicate, patients, reason):
-    one = difference(np.array(by_seed), by_replicate, patients)
+    one = difference(np.array(by_seed), by_replicate, Carriers.of(patients))
     assert one.untested == reason
     assert (one.p_value(), one.interval(), one.p_equivalence(0.01)) == (None, None, None)
     assert one.seeds_needed(0.01) is None
 
 
-def test_seeds_that_agree_to_the_last_bit_are_not_without_variance():
+@pytest.mark.parametrize(
+    "by_seed", [np.full(3, 0.1), np.array([0.85 - 0.75, 0.86 - 0.76, 0.87 - 0.77])]
+)
+def test_seeds_that_agree_but_for_rounding_are_not_without_variance(by_seed):
     chance = np.random.default_rng(0)
-    one = difference(np.full(3, 0.1), 0.1 + 0.01 * chance.normal(size=(3, 500)), 50)
+    one = difference(by_seed, 0.1 + 0.01 * chance.normal(size=(3, 500)), Carriers.of(50))
     assert one.seed_variance == one.interaction_variance > 0
     low, high = one.interval()
     assert low < 0.1 < high
@@ -120,13 +124,24 @@ def test_seeds_needed_have_the_power_at_the_margin():
     assert Difference(0.01, 3, 1e-4, 0.02**2, patients=50).seeds_needed(0.01) is None
 
 
-def test_combined_patients_are_those_of_the_rarest_finding_or_of_all():
-    assert combined_patients(np.array([10.0])) == pytest.approx(10)
-    assert combined_patients(np.array([10.0, 0.0])) == pytest.approx(10)  # not in the mean
-    assert combined_patients(np.array([50.0] * 4)) == pytest.approx(1 + 4 * 49)
-    assert combined_patients(np.array([3.0, 1000.0])) == pytest.approx(3, abs=0.05)
-    assert combined_patients(np.array([])) == 0
-    assert 2 < combined_patients(np.array([1.0, 20.0, 20.0])) < 4
+def test_patients_behind_a_mean_are_those_of_the_rarest_finding_or_of_all():
+    alike = combined_carriers(np.array([50.0] * 4))
+    assert alike.number == pytest.approx(1 + 4 * 49)
+    assert alike.inflation == pytest.approx(50 / 49)  # each finding's own, not the mean's 197 / 196
+    assert combined_carriers(np.array([20.0, 0.0])) == Carriers.of(20)  # 0: not in the mean
+    assert combined_carriers(np.array([3.0, 1000.0])).number == pytest.approx(3, abs=0.05)
+    assert combined_carriers(np.array([])).too_few
+    measured = combined_carriers(np.array([20.0, 100.0]), np.array([1.0, 0.0]))
+    assert measured.number == pytest.approx(20)
+    assert measured.inflation == pytest.approx(20 / 19)
+
+
+@pytest.mark.parametrize(
+    ("patients", "tested"),
+    [([9.0, 9, 100], False), ([1.0, 40, 40], False), ([9.0, 11, 11], True), ([10.0, 10], True)],
+)
+def test_a_mean_of_findings_of_a_few_patients_is_not_tested(patients, tested):
+    assert (not combined_carriers(np.array(patients)).too_few) is tested
 
 
 def test_a_collapsed_seed_is_outlying_and_an_ordinary_one_is_not():
@@ -137,6 +152,9 @@ def test_a_collapsed_seed_is_outlying_and_an_ordinary_one_is_not():
     marks = outlying(arms, 0.005)
     assert np.argwhere(np.stack(marks)).tolist() == [[0, 1], [2, 0]]
     assert not np.concatenate(outlying([np.array([0.8, 0.8, 0.803])] * 2, 0.005)).any()
+    # one that varies ten times as much as the others has its own scale
+    wild, steady = 0.8 + 0.1 * chance.normal(size=8), 0.8 + 0.01 * chance.normal(size=(9, 8))
+    assert not np.concatenate(outlying([wild, *steady], 0.005)).any()
     assert outlying([np.array([0.8, 0.8, 0.7]), np.full(3, 0.8)], 0.005)[0].tolist()[2]
 
 
@@ -162,7 +180,9 @@ def test_true_null_hypotheses_are_seldom_rejected(seeds, patients, by_seed, shar
         effects = np.sqrt(both * patients * seeds) * chance.normal(size=(seeds, patients))
         effects += np.sqrt(shared * patients) * chance.normal(size=patients)
         moved = np.sqrt(by_seed * seeds) * chance.normal(size=(seeds, 1))
-        one = difference(effects.mean(axis=1) + moved[:, 0], effects @ draws.T + moved, patients)
+        one = difference(
+            effects.mean(axis=1) + moved[:, 0], effects @ draws.T + moved, Carriers.of(patients)
+        )
         low, high = one.interval()
         found += not low <= 0 <= high
         # a true difference as large as the margin: the whole 90 % interval is within it

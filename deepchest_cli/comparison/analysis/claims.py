@@ -16,7 +16,12 @@ from deepchest_cli.comparison.analysis.judging import (
     judge,
     over_all,
 )
-from deepchest_cli.comparison.analysis.metrics import MACRO_ACCURACY, MACRO_AUROC, paired
+from deepchest_cli.comparison.analysis.metrics import (
+    MACRO_ACCURACY,
+    MACRO_AUROC,
+    finding_difference,
+    paired,
+)
 from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.statistics import INCONCLUSIVE, NOT_MEASURED, difference
@@ -63,7 +68,7 @@ def _accuracy(evidence: Evidence) -> Outcome | None:
     if DEEPCHEST not in scores or not rivals:
         return None
     own = MACRO_ACCURACY.of(scores[DEEPCHEST])
-    patients = MACRO_ACCURACY.patients(scores[DEEPCHEST])
+    patients = MACRO_ACCURACY.carriers(scores[DEEPCHEST])
     points, ratios = [], []
     for label in rivals:
         other = MACRO_ACCURACY.of(scores[label])
@@ -100,8 +105,8 @@ def _best_rival(accuracy: float, superiority: Reading, points: Reading, ratios: 
         f"Accuracy {accuracy:.3f}, against {accuracy - compared.estimate:.3f} of "
         f"{compared.subject}, on these test data the best of "
         f"{count_of(len(superiority.counted), 'published method')}: "
-        f"{100 * compared.estimate:+.2f} points{compared.within(2, 100)}, {ratio.estimate:.3f} "
-        f"times{ratio.within()}. At most {largest:+.1f} points were possible{reach}."
+        f"{100 * compared.estimate:+.2f} points{compared.within(2, 100, sign=True)}, "
+        f"{ratio.estimate:.3f} times{ratio.within()}. At most {largest:+.1f} points were possible{reach}."
     )
 
 
@@ -153,13 +158,8 @@ def _losses(evidence: Evidence) -> Outcome | None:
     why = evidence.excluded(DEEPCHEST, BASELINE)
     # equal weighting first: positive is a reduction
     equal, deepchest = scores[BASELINE], scores[DEEPCHEST]
-    patients = equal.effective["loss"]
     measured = [
-        Measured(
-            finding,
-            paired(equal.of_finding("loss", i), deepchest.of_finding("loss", i), patients[i]),
-            why,
-        )
+        Measured(finding, finding_difference(equal, deepchest, "loss", i), why)
         for i, finding in enumerate(evidence.findings)
     ]
     reading = judge("a lower loss", measured, 0)
@@ -188,21 +188,22 @@ def _improvement(evidence: Evidence) -> Outcome | None:
     for top, method in pairs:
         why = evidence.excluded(top, method)
         above, below = MACRO_AUROC.of(scores[top]), MACRO_AUROC.of(scores[method])
-        gain = paired(above, below, MACRO_AUROC.patients(scores[method]))
+        gain = paired(above, below, MACRO_AUROC.carriers(scores[method]))
         measured.append(Measured(top, gain, why))
     reading = judge("a higher macro AUROC", measured, 0, fails_below=evidence.margin)
     if reading.verdict == NOT_MEASURED:
         return Outcome(NOT_MEASURED, reading.not_measured, [reading])
     result = f"Macro AUROC relative to the method alone (margin {evidence.margin:g}): " + (
         "; ".join(
-            f"{row.subject} {signed(row.estimate, 4)}{row.within(4)}, {row.verdict}"
+            f"{row.subject} {signed(row.estimate, 4)}{row.within(4, sign=True)}, {row.verdict}"
             + (", by less than the margin" if _is_small(row) else "")
             for row in reading.counted
         )
     )
     if {HOLDS, DOES_NOT_HOLD} <= {row.verdict for row in reading.rows}:
         result += ". Mixed: some methods are improved, others are not"
-    return Outcome(reading.verdict, f"{result}.{reading.untested}{evidence.unfinished}", [reading])
+    result += f".{reading.untested}{evidence.unfinished}{evidence.unfinished_pairs}"
+    return Outcome(reading.verdict, result, [reading])
 
 
 def _is_small(row: Row) -> bool:

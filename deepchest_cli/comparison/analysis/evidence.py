@@ -48,6 +48,18 @@ class Evidence:
         return f" Not finished: {', '.join(labels)}." if labels else ""
 
     @property
+    def unfinished_pairs(self) -> str:
+        """Which arms `deepchest+X` lack results though X has some, as a sentence."""
+        labels = [
+            arm.label
+            for arm in self.arms
+            if arm.label.startswith(COMBINED)
+            and arm.label not in self.scores
+            and arm.label.removeprefix(COMBINED) in self.scores
+        ]
+        return f" Not finished: {', '.join(labels)}." if labels else ""
+
+    @property
     def gradient_rivals(self) -> list[str]:
         """The labels of those that need the gradients of single tasks, where costs are known."""
         return [a.label for a in self.rivals if a.needs_gradients and a.label in self.costs]

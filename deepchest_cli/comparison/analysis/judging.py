@@ -48,12 +48,12 @@ class Row:
     verdict: str
     reason: str | None = None  # why it was not measured or not tested
 
-    def within(self, digits: int = 3, factor: float = 1) -> str:
-        """Return the interval in brackets; nothing without one."""
+    def within(self, digits: int = 3, factor: float = 1, sign: bool = False) -> str:
+        """Return the interval in brackets, with signs for a difference; nothing without one."""
         if self.low is None or self.high is None:
             return ""
         ends = {"low": factor * self.low, "high": factor * self.high}
-        return f" (95 % interval {interval(ends, digits, sign=self.low < 0 or factor != 1)})"
+        return f" (95 % interval {interval(ends, digits, sign=sign)})"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The metrics of each weighter by seed and resampled patients, their differences and tests."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from deepchest_cli.evaluation.statistics import (
     LEVEL,
     MIN_PATIENTS,
     MIN_SEEDS,
+    Carriers,
     Difference,
-    combined_patients,
+    combined_carriers,
     difference,
     holm,
     mean_of_defined,
@@ -85,12 +86,12 @@ class SummaryMetric:
     title: str
     metric: str
     reduce: Callable[[Floats], Floats]  # (..., T) to (...)
-    combine: Callable[[Floats], float] = combined_patients  # effective patients of k findings (k,)
+    combine: Callable[[Floats], Carriers] = combined_carriers  # of each finding's patients (T,)
 
-    def patients(self, scores: Scores) -> float:
-        """Return the effective number of patients that carry the metric."""
-        everyone = float(scores.effective["loss"].max())
-        return min(self.combine(scores.effective[self.metric]), everyone)
+    def carriers(self, scores: Scores) -> Carriers:
+        """Return the effective patients that carry the metric."""
+        found = self.combine(scores.effective[self.metric])
+        return replace(found, number=min(found.number, float(scores.effective["loss"].max())))
 
     def of(self, scores: Scores) -> Samples:
         """Return the metric of a weighter."""
@@ -111,11 +112,11 @@ def summary_metrics(rarest: NDArray[np.int64]) -> tuple[SummaryMetric, ...]:
     def over_rarest(values: Floats) -> Floats:
         return mean_of_defined(values[..., rarest])
 
-    def of_rarest(patients: Floats) -> float:
-        return combined_patients(patients[rarest])
+    def of_rarest(patients: Floats) -> Carriers:
+        return combined_carriers(patients[rarest])
 
-    def of_worst(patients: Floats) -> float:
-        return float(patients.min(initial=np.inf, where=patients > 0))
+    def of_worst(patients: Floats) -> Carriers:
+        return Carriers.of(float(patients.min(initial=np.inf, where=patients > 0)))
 
     return (
         MACRO_AUROC,
@@ -204,7 +205,7 @@ def _family(
         paired(
             _without(metric.of(scores), dropped.get(label, ())),
             _without(metric.of(baseline), dropped.get(label, ())),
-            metric.patients(baseline),
+            metric.carriers(baseline),
         )
         for label, scores in arms.items()
     ]
@@ -223,39 +224,29 @@ def finding_differences(
 ) -> dict[str, dict[str, Any]]:
     """Return an arm's differences by finding and metric, corrected over the findings.
 
-    A finding with fewer than `MIN_PATIENTS` on either side is not tested by metrics of positives.
+    A finding with fewer than `MIN_PATIENTS` on either side is not tested by any metric.
     """
     tables: dict[str, dict[str, Any]] = {finding: {} for finding in findings}
-    too_few = scores.patients.min(axis=0) < MIN_PATIENTS
-    why = f"fewer than {MIN_PATIENTS} patients have the finding, or have it not"
     for metric in METRICS:
-        pairs = [
-            paired(
-                scores.of_finding(metric, i),
-                baseline.of_finding(metric, i),
-                scores.effective[metric][i],
-            )
-            for i in range(len(findings))
-        ]
-        if metric in OF_POSITIVES:
-            pairs = [
-                Difference(pair.estimate, pair.seeds, untested=pair.untested or why)
-                if few
-                else pair
-                for pair, few in zip(pairs, too_few, strict=True)
-            ]
+        pairs = [finding_difference(scores, baseline, metric, i) for i in range(len(findings))]
         rows = tested(pairs, metric in LOWER_IS_BETTER, margin if metric == "auroc" else None)
         for finding, row in zip(findings, rows, strict=True):
             tables[finding][metric] = row
     return tables
 
 
-def paired(samples: Samples, baseline: Samples, patients: float) -> Difference:
-    """Return the difference to the baseline, paired by seed and by patient.
+def finding_difference(scores: Scores, baseline: Scores, metric: str, column: int) -> Difference:
+    """Return the difference of a finding's metric; untested where too few patients have it."""
+    carriers = Carriers.of(scores.effective[metric][column])
+    if scores.patients[:, column].min() < MIN_PATIENTS:
+        few = f"fewer than {MIN_PATIENTS} patients have the finding, or have it not"
+        carriers = replace(carriers, too_few=few)
+    return paired(scores.of_finding(metric, column), baseline.of_finding(metric, column), carriers)
 
-    patients: the effective number that carries the metric.
-    """
-    return difference(samples[0] - baseline[0], samples[1] - baseline[1], patients)
+
+def paired(samples: Samples, baseline: Samples, carriers: Carriers) -> Difference:
+    """Return the difference to the baseline, paired by seed and by patient."""
+    return difference(samples[0] - baseline[0], samples[1] - baseline[1], carriers)
 
 
 def tested(
@@ -290,6 +281,7 @@ def tested(
                 "untested": one.untested or None,
                 "seeds": one.seeds,
                 "seeds_needed": one.seeds_needed(margin or 0.0, strictest),
+                "power_of_any_seeds": one.power_of_any_seeds(margin or 0.0, strictest),
                 "effective_patients": None if p is None else one.patients,
                 "seed_variance": one.seed_variance,
                 "patient_variance": one.patient_variance,

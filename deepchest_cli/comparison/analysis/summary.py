@@ -12,6 +12,7 @@ from deepchest_cli.evaluation.statistics import (
     BETTER,
     EQUIVALENT,
     INCONCLUSIVE,
+    MAX_SEEDS,
     NOT_MEASURED,
     POWER,
     WORSE,
@@ -72,22 +73,29 @@ def _primary_result(results: Mapping[str, Any], rows: Mapping[str, Mapping[str, 
 
 def _conclusion(row: Mapping[str, Any], margin: float) -> str:
     if row["verdict"] == EQUIVALENT:
-        return f"it is equivalent, since any difference is smaller than the margin of {margin:g}"
+        return (
+            "it is equivalent: two one-sided tests at 5 % show the difference to be smaller than "
+            f"the margin of {margin:g}"
+        )
     if row["verdict"] != INCONCLUSIVE:
         return f"it is {row['verdict']}"
     if row["low"] is None:
         return f"not tested, because {row['untested']}"
+    return f"inconclusive{_more_seeds(row, margin)}"
+
+
+def _more_seeds(row: Mapping[str, Any], margin: float) -> str:
+    """Return what seeds could show of a difference as large as the margin, as a clause."""
+    found, power = f"a difference of {margin:g}", f"with a power of {100 * POWER:.0f} %"
     if not margin:
-        return "inconclusive"
+        return ""
+    if (row["power_of_any_seeds"] or 0) < POWER:
+        return f", and more seeds alone would not detect {found} on so few patients"
     if row["seeds_needed"] is None:
-        return (
-            f"inconclusive, and more seeds alone would not detect a difference of {margin:g} on so "
-            "few patients"
-        )
-    return (
-        f"inconclusive; {row['seeds_needed']} seeds would detect a difference of {margin:g} with a "
-        f"power of {100 * POWER:.0f} %"
-    )
+        return f"; more than {MAX_SEEDS:,} seeds would detect {found} {power}"
+    if row["seeds_needed"] <= row["seeds"]:
+        return f", although {row['seeds_needed']} seeds detect {found} {power}"
+    return f"; {row['seeds_needed']} seeds would detect {found} {power}"
 
 
 def _outlying(run: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -104,8 +112,11 @@ def _outlying(run: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> 
         other = row["without_outlying_seeds"]
         if other is not None and label in (name, BASELINE):
             found = other["verdict"] if other["p"] is not None else "not tested"
-            verdicts.append(f"{shortened(name)} is {row['verdict']} with it, {found} without")
-    return f"{text}. Verdicts rest on it: {'; '.join(verdicts)}." if verdicts else f"{text}."
+            rests = "" if found == row["verdict"] else ", and so rests on it"
+            verdicts.append(
+                f"{shortened(name)} is {row['verdict']} with it, {found} without{rests}"
+            )
+    return f"{text}. Verdicts: {'; '.join(verdicts)}." if verdicts else f"{text}."
 
 
 def _all_verdicts(
@@ -119,9 +130,8 @@ def _all_verdicts(
             for verdict in (BETTER, WORSE, EQUIVALENT)
         )
         result = (
-            f"Of {count_of(len(tested), 'tested weighter')}, {better} significantly better than "
-            f"equal weighting, {worse} significantly worse, and {equivalent} equivalent (after "
-            "Holm correction)"
+            f"Of {count_of(len(tested), 'tested weighter')}, {better} better than equal weighting, "
+            f"{worse} worse, and {equivalent} equivalent (after Holm correction)"
         )
     verdicts = [claim["verdict"] for claim in claims]
     words = {

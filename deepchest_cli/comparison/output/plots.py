@@ -7,7 +7,7 @@ import numpy as np
 
 from deepchest_cli.comparison.analysis.summary import shortened
 from deepchest_cli.evaluation.metrics import Floats
-from deepchest_cli.evaluation.statistics import BETTER, EQUIVALENT, WORSE
+from deepchest_cli.evaluation.statistics import BETTER, EQUIVALENT, LEVEL, WORSE
 from deepchest_cli.reporting.numbers import signed
 from deepchest_cli.reporting.plots import COLORS, GRAY, hide_frame, needs_log_scale, new_figure
 
@@ -70,7 +70,8 @@ def findings_figure(results: Results) -> "Figure":
     limit = max(finite.max() if len(finite) else 0, SMALLEST_LIMIT)
     image = axes.imshow(table, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(table):
-        significant = np.isfinite(value) and rows[j][i]["verdict"] in (BETTER, WORSE)
+        p_holm = rows[j][i]["p_holm"]
+        significant = p_holm is not None and p_holm < LEVEL
         text = signed(value) + ("*" if significant else "")
         dark = np.isfinite(value) and abs(value) > 0.6 * limit
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
