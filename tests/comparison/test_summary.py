@@ -55,8 +55,8 @@ def test_the_primary_result_says_what_is_known(changes, words):
 def test_verdicts_are_counted():
     assert summarize(results(verdict="better"))[1] == (
         "Of 1 tested weighter, deepchest is better than equal weighting, none is worse, and none "
-        "is equivalent (after Holm correction). Of the paper's five claims, 1 holds, 1 does not hold, "
-        "3 were not measured."
+        "is equivalent (after Holm correction). Of the paper's five claims, 1 holds, 1 does not "
+        "hold, 3 were not measured."
     )
 
 

@@ -106,7 +106,8 @@ def _best_rival(accuracy: float, superiority: Reading, points: Reading, ratios: 
         f"{compared.subject}, on these test data the best of "
         f"{count_of(len(superiority.counted), 'published method')}: "
         f"{100 * compared.estimate:+.2f} points{compared.within(2, 100, sign=True)}, "
-        f"{ratio.estimate:.3f} times{ratio.within()}. At most {largest:+.1f} points were possible{reach}."
+        f"{ratio.estimate:.3f} times{ratio.within()}. At most {largest:+.1f} points were possible"
+        f"{reach}."
     )
 
 
