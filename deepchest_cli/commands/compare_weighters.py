@@ -149,17 +149,24 @@ def _check_cost_flags(config: CompareConfig) -> None:
 def _extended(config: CompareConfig) -> CompareConfig:
     """Return the configuration with the weighters and seeds that it resumes, gates checked."""
     from deepchest_cli.comparison.running.folder import extended_config
-    from deepchest_cli.comparison.running.jobs import parse_arms
+    from deepchest_cli.comparison.running.jobs import BASELINE, parse_arms
     from deepchest_cli.evaluation.statistics import MIN_SEEDS
 
     config = extended_config(config)
-    labels = [arm.label for arm in parse_arms(config.weighters)]
-    for label in config.fail_if_inferior:
-        if label not in labels:
+    arms = parse_arms(config.weighters)[1:]
+    labels = {arm.label: arm.label for arm in arms} | {arm.text: arm.label for arm in arms}
+    gates = []
+    for given in config.fail_if_inferior:
+        text = parse_arms(given)[-1].text if given != BASELINE else ""
+        if text not in labels:
             raise UsageError(
-                f"--fail-if-inferior {label}: it is not among the weighters.",
-                f"Name one of {', '.join(labels)}; the margin is that of --margin.",
+                f"--fail-if-inferior {given}: it is not among the weighters that are compared with "
+                f"{BASELINE}.",
+                f"Name one of {', '.join(arm.label for arm in arms)}; the margin is that of "
+                "--margin.",
             )
+        gates.append(labels[text])
+    config = replace(config, fail_if_inferior=tuple(gates))
     if config.fail_if_inferior and config.seeds < MIN_SEEDS:
         raise UsageError(
             f"--fail-if-inferior needs an interval, and that takes {MIN_SEEDS} or more seeds. "

@@ -1,7 +1,9 @@
 """`deepchest weighters`: what there is to choose from, and whether one keeps its contract."""
 
+import sys
 import textwrap
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.config import WeightersConfig, parse_assignments
@@ -87,7 +89,8 @@ def _check(text: str, terminal: Terminal) -> None:
         find_weighter(arm.weighter.removeprefix(COMPOSITE)),
         Trial.of(arm.weighter, options),
     )
-    found = list(violations(trial))
+    with redirect_stdout(sys.stderr):  # what one's own code prints is no result
+        found = list(violations(trial))
     if not found[0][1]:
         refuse_without_effect(trial)
     broken = [one for one, violation in found if violation and one.required]

@@ -20,7 +20,7 @@ from deepchest_cli.evaluation.intervals import (
 )
 from deepchest_cli.evaluation.metrics import Floats, Labels, auroc
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.statistics import mean_of_defined
+from deepchest_cli.evaluation.statistics import ROUNDING, mean_of_defined
 from deepchest_cli.evaluation.weighted import WEIGHTED, Measure, PatientIndex, Places, share
 
 CHUNK = 128  # replicates at a time; bounds the memory
@@ -153,7 +153,7 @@ def metric_with_interval(value: float, replicates: Floats, patients: float) -> d
     There is none where all replicates are equal, which says nothing about other patients.
     """
     found = interval(replicates, patients) if np.isfinite(value) else Interval(np.nan, np.nan)
-    if found.low == found.high:
+    if found.high - found.low < ROUNDING:
         found = Interval(np.nan, np.nan)
     return {"value": float(value), "low": found.low, "high": found.high}
 

@@ -71,7 +71,7 @@ def _why_not(value: float, replicates: Floats, carriers: Carriers) -> str:
     if len(replicates) < 2:
         return "fewer than two bootstrap replicates"
     if replicates.std() < ROUNDING:
-        return "both models rank these images alike, or the same in every replicate"
+        return "it is the same in every bootstrap replicate"
     return carriers.too_few
 
 

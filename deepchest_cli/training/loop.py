@@ -106,7 +106,7 @@ class Trainer:
                 return self._fit(stop)
         except DeepChestError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a weighter of one's own may raise either
             config, explained = self.components.config, None
             if isinstance(error, RuntimeError):
                 explained = explain(error, self.folder, distributed.world_size, config)

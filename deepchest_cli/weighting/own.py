@@ -67,7 +67,7 @@ class Code:
             return path
         try:
             spec = find_spec(self.place)
-        except Exception as error:  # of the packages around it, which are imported
+        except (Exception, SystemExit) as error:  # of the packages around it, which are imported
             raise self._no_module(f"{type(error).__name__}: {error}") from error
         if spec is None or spec.origin is None or not Path(spec.origin).is_file():
             raise self._no_module("it is not found")
@@ -101,7 +101,7 @@ class OwnWeighterInfo(WeighterInfo):
             return super().build(tasks, context, values)
         except UsageError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UsageError(
                 f"The constructor of {short_name(self.name)} failed: {describe(error, self.file)}."
             ) from error
@@ -217,7 +217,7 @@ def describe(error: BaseException, path: Path) -> str:
     return f"{place}{type(error).__name__}{': ' if text else ''}{text}".rstrip(".")
 
 
-def failure_of_own(error: Exception) -> DeepChestError | None:
+def failure_of_own(error: BaseException) -> DeepChestError | None:
     """Return the error to show where code of one's own failed; None where it was not involved."""
     files = {str(info.file): name for name, info in _loaded.items()}
     traceback, found = error.__traceback__, None
@@ -238,7 +238,13 @@ def _class_in(module: ModuleType, code: Code, path: Path) -> type:
     from deepchest_cli.weighting.base import LossWeighter
     from deepchest_cli.weighting.gradients.base import GradientWeighter
 
-    found = getattr(module, code.class_name, None)
+    try:
+        found = getattr(module, code.class_name, None)
+    except Exception as error:  # of a module's own __getattr__, as packages have for lazy imports
+        raise UsageError(
+            f"{path} does not give its class {code.class_name!r}: {describe(error, path)}.",
+            "A file is run alone: name the module that defines the class.",
+        ) from error
     if not isinstance(found, type):
         local = [
             name

@@ -39,7 +39,7 @@ class Property:
             return next(self.check(trial), "")
         except UsageError:  # of an option, for instance
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             code = code_of(trial.name)
             if code is None:
                 raise

@@ -466,7 +466,13 @@ def test_a_gate_needs_seeds_for_an_interval(deepchest, shards, tmp_path):
 
 @pytest.mark.parametrize(
     "gate",
-    [("dwa",), ("deepchest=0.1",), ("deepchest", "--margin", "-1"), ("equal", "--margin", "nan")],
+    [
+        ("dwa",),
+        ("deepchest=0.1",),
+        ("deepchest", "--margin", "-1"),
+        ("deepchest", "--margin", "nan"),
+        ("equal",),  # the baseline is never below itself
+    ],
 )
 def test_a_gate_that_cannot_be_met_or_missed_is_refused(folder, deepchest, gate):
     assert deepchest("compare-weighters", "--resume", folder, "--fail-if-inferior", *gate).code == 2

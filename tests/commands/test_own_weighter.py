@@ -188,6 +188,21 @@ def test_a_comparison_takes_arms_of_ones_own_and_resumes_when_they_are_named(
     assert f"{moved} has changed since {compared} began" in changed.err
 
 
+def test_code_that_exits_is_an_error_and_no_success(deepchest, shards, here):
+    late = "_ = len(self.tasks) > 9 and exit(0)"
+    write(here / "mine.py", GOOD.replace("shares = ", f"{late}\n        shares = ", 1))
+    outcome = deepchest(
+        "train", "--data", shards, *BRIEF, "--weighter", "mine.py:MyWeighter", "--out", "run"
+    )
+    assert outcome.code == 2
+    assert "SystemExit: 0" in outcome.err
+
+
+def test_what_a_weighter_prints_is_no_part_of_the_document(deepchest, here):
+    write(here / "mine.py", GOOD.replace("shares = ", "print('x')\n        shares = ", 1))
+    json.loads(deepchest("weighters", "--check", "mine.py:MyWeighter", "--json").out)
+
+
 def test_a_check_says_what_holds(deepchest, here):
     good = deepchest("weighters", "--check", "mine.py:MyWeighter[alpha=2]")
     assert good.code == 0, good.err

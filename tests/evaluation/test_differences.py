@@ -55,8 +55,8 @@ def test_no_end_lies_beyond_what_is_possible():
         (0.1, CHANCE.normal(size=9), 1.0, "too few patients"),
         (0.1, np.empty(0), 20, "fewer than two bootstrap"),
         (0.1, np.full(9, np.nan), 20, "fewer than two bootstrap"),
-        (0.0, np.zeros(9), 20, "alike"),
-        (0.5, np.full(9, 0.5), 20, "the same in every replicate"),
+        (0.0, np.zeros(9), 20, "the same in every bootstrap replicate"),
+        (0.5, np.full(9, 0.5), 20, "the same in every bootstrap replicate"),
     ],
 )
 def test_why_a_difference_is_not_tested(value, replicates, patients, reason):

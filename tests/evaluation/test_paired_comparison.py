@@ -27,7 +27,7 @@ def test_a_model_is_not_tested_against_itself(make_scored_images):
         assert (row["difference"], row["p"], row["p_holm"]) == (0, None, None)
         assert np.isnan([row["low"], row["high"]]).all()
         assert row["verdict"] == "inconclusive"
-        assert "rank these images alike" in row["not_tested"]
+        assert "the same in every bootstrap replicate" in row["not_tested"]
 
 
 def test_few_replicates_can_be_significant_after_correction(make_scored_images):

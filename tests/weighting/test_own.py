@@ -196,6 +196,23 @@ def test_each_broken_property_is_found(one, tmp_path):
     assert found[one].endswith(".")
 
 
+@pytest.mark.parametrize("line", ["self.alpha = alpha", "shares = losses"])
+def test_code_that_exits_is_no_success(tmp_path, line):
+    """In the constructor, and in the first step."""
+    source = GOOD.replace(line, f"raise SystemExit(0); {line}", 1)
+    name = f"{write(tmp_path / 'mine.py', source)}:MyWeighter"
+    try:
+        (found,) = [sentence for _, sentence in violations(Trial(name))]
+    except UsageError as error:
+        found = error.message
+    assert "SystemExit: 0" in found
+
+
+def test_a_package_that_imports_lazily_is_refused_by_name():
+    with pytest.raises(UsageError, match="does not give its class 'PerStepWeighter'"):
+        find_weighter("deepchest_cli.weighting:PerStepWeighter")
+
+
 def test_a_weighter_that_fails_is_not_tried_further(tmp_path):
     source = GOOD.replace("self.alpha *", "self.beta *")
     trial = Trial(f"{write(tmp_path / 'mine.py', source)}:MyWeighter")

@@ -20,6 +20,7 @@ from deepchest_cli.evaluation.statistics import (
     LEVEL,
     MIN_PATIENTS,
     MIN_SEEDS,
+    ROUNDING,
     Carriers,
     Difference,
     combined_carriers,
@@ -143,7 +144,9 @@ def describe(samples: Samples) -> dict[str, Any]:
     by_seed, by_replicate = samples
     means = by_replicate.mean(axis=0)
     means = means[np.isfinite(means)]
-    low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2]) if len(means) else (np.nan, np.nan)
+    low, high = np.nan, np.nan
+    if len(means) and np.ptp(means) > ROUNDING:  # equal replicates say nothing of other patients
+        low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
     return {
         "mean": float(by_seed.mean()),
         "sd": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
