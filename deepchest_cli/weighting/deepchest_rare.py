@@ -13,7 +13,7 @@ and then all w_i times T / (the sum of all w_j). The objective is the sum of w_i
 
 Evidence: unproven. On synthetic radiographs the mean AUROC of the five rarest findings was +0.0065
 relative to equal weighting in a first run of ten seeds (p about 0.05; Effusion -0.0146), and
--0.0062 (p = 0.15; macro AUROC -0.0075, p = 0.011; Effusion -0.0175) in a second one of the same
+-0.0062 (p = 0.16; macro AUROC -0.0075, p = 0.011; Effusion -0.0175) in a second one of the same
 seeds on other hardware; on a real sample +0.0039 (p = 0.14, ten seeds).
 tests/benchmarks/RARE-FINDINGS.md has the protocol and all that was tried.
 """
