@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 # NIH's own order, which CheXNet and MedMNIST keep. Code never relies on it: names travel along.
@@ -18,7 +19,8 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())  # letters of any script
 
 
-# what data sets call the findings, by plain names
+# what data sets call the findings, by plain names: the one table of aliases, for shards, tables of
+# labels and of predictions, label maps and models alike
 ALIASES = {plain_name(name): name for name in FINDINGS} | {
     "pleuraleffusion": "Effusion",
     "pulmonaryfibrosis": "Fibrosis",
@@ -39,6 +41,38 @@ def finding_name(name: str) -> str:
 def finding_key(name: str) -> str:
     """Return what all names of a finding have in common, whatever their spelling."""
     return plain_name(finding_name(name))
+
+
+@dataclass(frozen=True)
+class MatchedFindings:
+    """The findings that two sides share, and those that only one of them has."""
+
+    shared: tuple[tuple[str, str], ...]  # spelled as each side does, in the order of the first
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+
+def match_findings(first: Sequence[str], second: Sequence[str]) -> MatchedFindings:
+    """Return which findings of two sides are the same, by the table of aliases.
+
+    Raises `ValueError` where two names of one side are the same finding.
+    """
+    ours, theirs = _by_key(first), _by_key(second)
+    return MatchedFindings(
+        tuple((name, theirs[key]) for key, name in ours.items() if key in theirs),
+        tuple(name for key, name in ours.items() if key not in theirs),
+        tuple(name for key, name in theirs.items() if key not in ours),
+    )
+
+
+def _by_key(names: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in names:
+        key = finding_key(name)
+        if key in found:
+            raise ValueError(f"{found[key]!r} and {name!r} are the same finding")
+        found[key] = name
+    return found
 
 
 def is_healthy(name: str) -> bool:
