@@ -19,7 +19,9 @@ from deepchest_cli.data.sources.labels_csv import (
     read_labels,
     unused_columns,
 )
+from deepchest_cli.data.sources.mapping import under_label_map
 from deepchest_cli.data.sources.nih import read_nih
+from deepchest_cli.data.sources.openi import find_openi, openi
 from deepchest_cli.data.sources.presets import (
     chexpert,
     find_mimic,
@@ -36,6 +38,8 @@ from deepchest_cli.data.tabular.tables import header_of, read_table
 from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 
+# their own labels are findings, and none is in doubt
+LABELS_ARE_FINDINGS = frozenset(("nih", "chestmnist", "vindr", "rsna", "siim"))
 CHEXPERT_MARK = "Frontal/Lateral"  # a column of its train.csv
 
 
@@ -82,6 +86,8 @@ def read_source(source: Path, config: PrepareConfig) -> Source:
         hint = "Name the folder of the images: --source"
         raise UsageError(f"There is no file or folder {source}.", hint)
     read = KINDS[kind].read(source, config)
+    if kind in LABELS_ARE_FINDINGS:
+        read = under_label_map(read, config)
     rows = np.arange(len(read.table))
     table = read.table.assign(source_row=rows)
     read = replace(read, all_paths=tuple(table["path"]), table=table)
@@ -129,11 +135,11 @@ KINDS = {
     "vindr": Kind(find_vindr, vindr),
     "rsna": Kind(_is_there(find_rsna), lambda folder, _: rsna(folder)),
     "siim": Kind(_is_there(find_siim), lambda folder, _: siim(folder)),
+    "openi": _table(find_openi, openi),
     "chexpert": _table(_is_chexpert, chexpert),
     "csv": Kind(lambda _: False, _read_csv),
     "nih": Kind(lambda _: False, lambda folder, _: read_nih(folder)),
 }
-ALL_KNOWN = frozenset(("nih", "chestmnist", "vindr", "rsna", "siim"))  # labels without doubt
 
 
 def _refuse_needless(kind: str, config: PrepareConfig) -> None:
@@ -150,7 +156,7 @@ def _refuse_needless(kind: str, config: PrepareConfig) -> None:
     for flag, value in given.items():
         if value and kind != "csv":
             raise UsageError(f"{flag} is about a table of your own.", "Add --labels-csv FILE.")
-    if kind in ALL_KNOWN and (config.blank or config.uncertain != "ignore"):
+    if kind in LABELS_ARE_FINDINGS and (config.blank or config.uncertain != "ignore"):
         raise UsageError(
             f"--uncertain and --blank have no meaning for {kind}: all labels are known."
         )

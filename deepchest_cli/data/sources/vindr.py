@@ -23,7 +23,7 @@ from deepchest_cli.data.sources.base import (
     boxes_inside,
     image_table,
 )
-from deepchest_cli.data.sources.labels_csv import refuse_absent, refuse_long_findings
+from deepchest_cli.data.sources.labels_csv import refuse_absent
 from deepchest_cli.data.tabular.cells import PRESENT, UNCERTAIN
 from deepchest_cli.data.tabular.columns import (
     need_column,
@@ -32,7 +32,7 @@ from deepchest_cli.data.tabular.columns import (
     refuse_repeated,
     whole_numbers,
 )
-from deepchest_cli.data.tabular.labels import name_findings, read_cells
+from deepchest_cli.data.tabular.labels import read_cells
 from deepchest_cli.data.tabular.tables import (
     blank_rows,
     find_table,
@@ -112,9 +112,6 @@ def vindr(folder: Path, config: PrepareConfig) -> Source:
     else:
         releases = [_kaggle(folder, needed)]
     classes = list(dict.fromkeys(name for one in releases for name in one.votes.columns))
-    findings = name_findings(classes, releases[0].file)
-    refuse_long_findings(findings, releases[0].file)
-    renamed = dict(zip(classes, findings, strict=True))
     names = np.concatenate([one.votes.index.to_numpy(dtype=str) for one in releases])
     _, first = np.unique(names, return_index=True)
     if len(first) < len(names):
@@ -128,7 +125,7 @@ def vindr(folder: Path, config: PrepareConfig) -> Source:
         order
     ]
     splits = np.repeat([one.split for one in releases], [len(one.votes) for one in releases])[order]
-    boxes = [_boxes(one, renamed) for one in releases]
+    boxes = [_boxes(one) for one in releases]
     if len(releases) > 1:  # rows of several tables are told apart by the tables' names
         for one, table_of in zip(releases, boxes, strict=True):
             table_of.index = [f"{row} of {one.file.name}" for row in table_of.index]
@@ -139,7 +136,7 @@ def vindr(folder: Path, config: PrepareConfig) -> Source:
         kind="vindr",
         title="VinDr-CXR",
         table=table,
-        findings=findings,
+        findings=tuple(classes),
         labels=(joined == True).to_numpy(dtype=np.uint8)[order],  # noqa: E712
         known=joined.notna().to_numpy(dtype=np.uint8)[order],
         images=folder,
@@ -252,7 +249,7 @@ def _sizes(
     return by_name.fillna(-1).to_numpy(dtype=np.int32)
 
 
-def _boxes(release: _Release, renamed: dict[str, str]) -> pd.DataFrame:
+def _boxes(release: _Release) -> pd.DataFrame:
     """Return the boxes of classes that count, of every reader who reports them."""
     votes, boxed, file = release.votes, release.boxed, release.file
     columns = votes.columns.get_indexer(pd.Index(boxed["class_name"]))
@@ -278,6 +275,6 @@ def _boxes(release: _Release, renamed: dict[str, str]) -> pd.DataFrame:
             f"y_max, from 0{within}. Found {given[wrong[0]].tolist()}."
         )
     found = pd.DataFrame(boxes, columns=list(BOX_COLUMNS[2:]), index=kept.index + 2)
-    found["image_index"], found["finding"] = kept["image_id"].to_numpy(), ""
-    found["finding"] = kept["class_name"].map(renamed).to_numpy()
+    found["image_index"] = kept["image_id"].to_numpy()
+    found["finding"] = kept["class_name"].to_numpy()
     return found[list(BOX_COLUMNS)]
