@@ -83,9 +83,7 @@ def scored_images(
     """Return the predictions for `rows` of a data set with its metadata of them."""
     columns = {name: dataset.columns[name][rows] for name in ("image_index", "age", "sex", "view")}
     age = columns["age"].astype(np.float64)
-    return ScoredImages(
-        predictions, columns["image_index"], age, columns["sex"], columns["view"]
-    )
+    return ScoredImages(predictions, columns["image_index"], age, columns["sex"], columns["view"])
 
 
 def predict_rows(

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,12 +77,12 @@ def read_labels(path: Path, split: str = "test") -> Labels:
     labels = _of_metadata(path, raw) if is_nihs else _of_columns(path, raw)
     # as images stand in shards: sums depend on their order in the last bit
     order = np.argsort(labels.images, kind="stable")
-    sorted_arrays = {
+    arrays: dict[str, Any] = {
         field.name: values[order]
         for field in fields(labels)
         if isinstance(values := getattr(labels, field.name), np.ndarray)
     }
-    return replace(labels, **sorted_arrays)
+    return replace(labels, **arrays)
 
 
 def _of_arrays(path: Path, labels: NDArray[np.uint8]) -> Labels:
