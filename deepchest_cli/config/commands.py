@@ -172,6 +172,13 @@ class EvaluateConfig:
     report: Annotated[
         Path | None, Flag("Folder for report.html, pictures, tables and a model card.")
     ] = None
+    save_predictions: Annotated[
+        Path | None,
+        Flag(
+            "Write images, patients, probabilities and labels to this .csv or .parquet file.",
+            metavar="FILE",
+        ),
+    ] = None
     medmnist: Annotated[Path | None, Flag("Folder for the predictions in MedMNIST's layout.")] = (
         None
     )
