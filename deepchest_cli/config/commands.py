@@ -68,9 +68,25 @@ class PrepareConfig:
         str | None,
         Flag("Columns of labels, separated by commas. [all that hold 1, 0, -1 or blanks]"),
     ] = None
+    label_map: Annotated[
+        Path | None,
+        Flag("TOML file that says which findings the source's labels stand for. [the source's]"),
+    ] = None
+    findings: Annotated[
+        str | None,
+        Flag(
+            "Findings to take, separated by commas; also labels or terms of the source. [the "
+            "label map's, else all]",
+            metavar="NAMES",
+        ),
+    ] = None
     uncertain: Annotated[
-        Literal["ignore", "zero", "one"],
-        Flag("How an uncertain label, -1, is read: unknown, absent or present."),
+        str,
+        Flag(
+            "How an uncertain label, -1, is read: ignore, zero, one (unknown, absent, present), "
+            "also by finding: Edema=one,zero; or chexpert-paper.",
+            metavar="POLICY",
+        ),
     ] = "ignore"
     blank: Annotated[
         Literal["ignore", "zero"] | None,
