@@ -107,7 +107,18 @@ class PrepareConfig:
     demo: Annotated[
         bool, Flag("Make synthetic radiographs in NIH's layout under data/demo and convert those.")
     ] = False
-    images: Annotated[int | None, Flag("How many synthetic radiographs. [2000]", minimum=1)] = None
+    sites: Annotated[
+        int,
+        Flag(
+            "Synthetic hospitals: 2 also makes one with another machine, patients and names of "
+            "findings, under data/demo-site-2.",
+            minimum=1,
+            maximum=2,
+        ),
+    ] = 1
+    images: Annotated[
+        int | None, Flag("How many synthetic radiographs of a site. [2000]", minimum=1)
+    ] = None
     long_tail: Annotated[
         bool, Flag("Make synthetic findings as uneven as NIH's: in 1 to 18 % of the images.")
     ] = False
@@ -187,6 +198,13 @@ class EvaluateConfig:
     out: Annotated[Path | None, Flag("Also write the results, as JSON, to this file.")] = None
     report: Annotated[
         Path | None, Flag("Folder for report.html, pictures, tables and a model card.")
+    ] = None
+    save_predictions: Annotated[
+        Path | None,
+        Flag(
+            "Write images, patients, probabilities and labels to this .csv or .parquet file.",
+            metavar="FILE",
+        ),
     ] = None
     medmnist: Annotated[Path | None, Flag("Folder for the predictions in MedMNIST's layout.")] = (
         None
