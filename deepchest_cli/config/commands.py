@@ -16,7 +16,10 @@ from deepchest_cli.config.flags import (
     Split,
 )
 
-Layout = Literal["auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"]
+Layout = Literal[
+    "auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr", "rsna",
+    "siim", "openi",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

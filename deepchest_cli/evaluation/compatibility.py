@@ -11,7 +11,8 @@ from deepchest_cli.data.sources.nih_metadata import SPLIT_LISTS
 from deepchest_cli.data.text import count_of
 from deepchest_cli.model.checkpoint import LoadedModel
 
-FAMILY = {"chestmnist": "nih"}  # made from NIH's radiographs: the same patients
+# made from NIH's radiographs: the same patients, whatever the files are called
+FAMILY = {"chestmnist": "nih", "rsna": "nih", "siim": "nih"}
 # settings that decide which patient is in which split
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
 KINDS = {True: "synthetic", False: "real"}

@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,10 @@ def _with_point(cell: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return a text file or standard input, gzip or not; errors say what it is instead."""
+    """Return a text file or standard input, alone in a zip file, in gzip or not.
+
+    Errors say what it is instead.
+    """
     if path == STANDARD_INPUT:
         data = sys.stdin.buffer.read()
     elif path.is_file():
@@ -137,10 +141,35 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{path} {what}.", "Check the path, or download the file again.")
     try:
         data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        data = _only_member(data, path) if data.startswith(b"PK\x03\x04") else data
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is cut short or damaged: {error}.", AGAIN) from error
     if not data.strip():
         raise UsageError(f"{path} is empty.", "Check the path, or download the file again.")
     if data.startswith(LFS_POINTER):
         raise UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
     return decode_text(data, path)
+
+
+def _only_member(data: bytes, path: Path) -> bytes:
+    """Return the only file in a zip file, as Kaggle packs single tables."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        if len(names) != 1:
+            raise UsageError(f"{path} holds {count_of(len(names), 'file')}.", "Unpack its table.")
+        return archive.read(names[0])
+
+
+def find_table(folder: Path, pattern: str) -> Path | None:
+    """Return a table of a folder by its name: as it is, else packed with gzip or zip."""
+    names = (pattern, f"{pattern}.gz", f"{pattern}.zip")
+    found = (path for name in names for path in sorted(folder.glob(name)) if path.is_file())
+    return next(found, None)
+
+
+def header_of(path: Path) -> str:
+    """Return the first line of a table; nothing where it cannot be read."""
+    try:
+        return read_text(path).partition("\n")[0]
+    except UsageError:
+        return ""
