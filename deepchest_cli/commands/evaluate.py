@@ -83,6 +83,10 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
             raise UsageError(f"--{name} goes with --predictions.", f"Drop --{name}.")
     if config.out is not None and config.out.is_dir():
         raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
+    if config.save_predictions is not None:
+        from deepchest_cli.evaluation.output.predictions_table import refuse_unwritable
+
+        refuse_unwritable(config.save_predictions, config.force)
     for name in ("report", "medmnist"):
         folder = getattr(config, name)
         if folder is not None and folder.exists() and not folder.is_dir():
@@ -182,6 +186,11 @@ def _localize(
 def _write(
     config: EvaluateConfig, document: dict[str, Any], inputs: "EvaluationInput", terminal: Terminal
 ) -> None:
+    if config.save_predictions is not None:
+        from deepchest_cli.evaluation.output.predictions_table import write_predictions
+
+        write_predictions(config.save_predictions, inputs.scored, document["split"])
+        terminal.note(f"Predictions: {config.save_predictions}")
     if config.medmnist is not None:
         from deepchest_cli.evaluation.output.tables import write_for_medmnist
 

@@ -69,9 +69,25 @@ class PrepareConfig:
         str | None,
         Flag("Columns of labels, separated by commas. [all that hold 1, 0, -1 or blanks]"),
     ] = None
+    label_map: Annotated[
+        Path | None,
+        Flag("TOML file that says which findings the source's labels stand for. [the source's]"),
+    ] = None
+    findings: Annotated[
+        str | None,
+        Flag(
+            "Findings to take, separated by commas; also labels or terms of the source. [the "
+            "label map's, else all]",
+            metavar="NAMES",
+        ),
+    ] = None
     uncertain: Annotated[
-        Literal["ignore", "zero", "one"],
-        Flag("How an uncertain label, -1, is read: unknown, absent or present."),
+        str,
+        Flag(
+            "How an uncertain label, -1, is read: ignore, zero, one (unknown, absent, present), "
+            "also by finding: Edema=one,zero; or chexpert-paper.",
+            metavar="POLICY",
+        ),
     ] = "ignore"
     blank: Annotated[
         Literal["ignore", "zero"] | None,
@@ -92,7 +108,18 @@ class PrepareConfig:
     demo: Annotated[
         bool, Flag("Make synthetic radiographs in NIH's layout under data/demo and convert those.")
     ] = False
-    images: Annotated[int | None, Flag("How many synthetic radiographs. [2000]", minimum=1)] = None
+    sites: Annotated[
+        int,
+        Flag(
+            "Synthetic hospitals: 2 also makes one with another machine, patients and names of "
+            "findings, under data/demo-site-2.",
+            minimum=1,
+            maximum=2,
+        ),
+    ] = 1
+    images: Annotated[
+        int | None, Flag("How many synthetic radiographs of a site. [2000]", minimum=1)
+    ] = None
     long_tail: Annotated[
         bool, Flag("Make synthetic findings as uneven as NIH's: in 1 to 18 % of the images.")
     ] = False
@@ -172,6 +199,13 @@ class EvaluateConfig:
     out: Annotated[Path | None, Flag("Also write the results, as JSON, to this file.")] = None
     report: Annotated[
         Path | None, Flag("Folder for report.html, pictures, tables and a model card.")
+    ] = None
+    save_predictions: Annotated[
+        Path | None,
+        Flag(
+            "Write images, patients, probabilities and labels to this .csv or .parquet file.",
+            metavar="FILE",
+        ),
     ] = None
     medmnist: Annotated[Path | None, Flag("Folder for the predictions in MedMNIST's layout.")] = (
         None

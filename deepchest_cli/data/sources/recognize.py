@@ -13,6 +13,7 @@ from deepchest_cli.data.matching import Matcher
 from deepchest_cli.data.sources.base import FRONTAL, Source, keep_rows
 from deepchest_cli.data.sources.chestmnist import find_npz, read_chestmnist, stream_arrays
 from deepchest_cli.data.sources.labels_csv import generic_table, read_labels, unused_columns
+from deepchest_cli.data.sources.mapping import under_label_map
 from deepchest_cli.data.sources.nih import read_nih
 from deepchest_cli.data.sources.presets import (
     chexpert,
@@ -28,6 +29,7 @@ from deepchest_cli.data.tabular.tables import read_table
 from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 
+LABELS_ARE_FINDINGS = ("nih", "chestmnist", "vindr")
 VINDR_MARK, CHEXPERT_MARK = "rad_id", "Frontal/Lateral"  # columns of their train.csv
 
 
@@ -68,6 +70,8 @@ def read_source(source: Path, config: PrepareConfig) -> Source:
         hint = "Name the folder of the images: --source"
         raise UsageError(f"There is no file or folder {source}.", hint)
     read = _read(kind, source, config)
+    if kind in LABELS_ARE_FINDINGS:
+        read = under_label_map(read, config)
     rows = np.arange(len(read.table))
     table = read.table.assign(source_row=rows)
     read = replace(read, all_paths=tuple(table["path"]), table=table)

@@ -1,4 +1,4 @@
-"""CSV tables that come from anywhere: read as text, whole, and refused with the row otherwise."""
+"""Tables that come from anywhere: read as text, whole, and refused with the row otherwise."""
 
 import csv
 import gzip
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from deepchest_cli.data.image_checks import LFS_POINTER
+from deepchest_cli.data.parquet import INDEX, is_parquet, text_columns
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import decode_text
@@ -24,14 +25,18 @@ NAMELESS = "Unnamed: "  # as pandas names a column without a name
 
 
 def read_table(path: Path, header: bool = True) -> pd.DataFrame:
-    """Return a CSV table as text without outer blanks; packed with gzip or not, `-` is stdin.
+    """Return a CSV or Parquet table as text without outer blanks.
 
-    Commas, semicolons or tabs separate columns; with the latter two, a decimal comma becomes a
-    point. Byte-order marks, CRLF, commas after the last column and rows without a single value are
-    accepted; the index counts the latter too. Without `header` columns are named by their numbers.
-    Raises `UsageError` for an empty file, a Git LFS pointer, bytes that are no text, two columns of
-    one name, and a row that is cut or too long; row 1 is the first of the file.
+    CSV may be packed with gzip, and `-` is standard input. Commas, semicolons or tabs separate
+    columns; with the latter two, a decimal comma becomes a point. Byte-order marks, CRLF, commas
+    after the last column and rows without a single value are accepted; the index counts the latter
+    too. Without `header` columns are named by their numbers. `text_columns` says how Parquet is
+    read. Raises `UsageError` for an empty file, a Git LFS pointer, bytes that are no text, two
+    columns of one name, and a row that is cut or too long. Row 1 is the first of the file, in
+    Parquet the first image's.
     """
+    if is_parquet(path):
+        return parquet_table(text_columns(path), path)
     records = _records(path)
     first = _names(records[0], path) if header else None
     names = first or list(map(str, range(len(records[0]))))
@@ -47,6 +52,20 @@ def read_table(path: Path, header: bool = True) -> pd.DataFrame:
     cells = {name: [cell.strip() for cell in column] for name, column in columns}
     found = pd.DataFrame(cells, index=list(rows))
     found.attrs[BLANK_ROWS] = len(every) - len(rows)
+    return found
+
+
+def parquet_table(columns: dict[str, list[str]], path: Path) -> pd.DataFrame:
+    """Return the table of a Parquet file's columns; raises `UsageError` where it has no rows."""
+    named = {
+        f"{NAMELESS}{place}" if name.startswith(INDEX) else name: cells
+        for place, (name, cells) in enumerate(columns.items())
+    }
+    count = len(next(iter(named.values())))
+    if not count:
+        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
+    found = pd.DataFrame(named, index=range(-1, count - 1), dtype=str)
+    found.attrs[BLANK_ROWS] = 0
     return found
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.operating_points import RATES, RULES
-from deepchest_cli.evaluation.predictions import ScoredImages
 from deepchest_cli.evaluation.reading.medmnist import (
     CHESTMNIST,
     is_medmnist,
@@ -17,13 +16,11 @@ from deepchest_cli.evaluation.reading.medmnist import (
 from deepchest_cli.files import to_csv
 
 Document = dict[str, Any]
-PREDICTIONS = "predictions.csv"
 
 
-def tables(document: Document, cases: ScoredImages) -> dict[str, str]:
+def tables(document: Document) -> dict[str, str]:
     """Return the tables by their file's name; those without a row are not written."""
     rows = {name: list(make(document)) for name, make in TABLES.items()}
-    rows[PREDICTIONS] = list(_predictions(document, cases))
     return {name: to_csv(list(found[0]), found) for name, found in rows.items() if found}
 
 
@@ -134,13 +131,6 @@ TABLES: dict[str, Callable[[Document], Iterator[Document]]] = {
     "localization.csv": _localization,
     "differences.csv": _differences,
 }
-
-
-def _predictions(document: Document, cases: ScoredImages) -> Iterator[Document]:
-    table = cases.predictions
-    for name, row in zip(cases.image_index.tolist(), table.probabilities.tolist(), strict=True):
-        scores = zip(table.findings, row, strict=True)
-        yield {"Image Index": name, "split": document["split"], **dict(scores)}
 
 
 def write_for_medmnist(

@@ -30,7 +30,7 @@ def pair(scores: Scores, labels: Labels, patients: NDArray[np.int64] | None = No
     """
     rows = _rows(scores, labels)
     _refuse_unlabeled(scores, labels)
-    order = np.argsort(scores.images, kind="stable")  # a file's order changes no metric
+    order = np.argsort(rows)  # a file's order changes no metric
     rows, owners = rows[order], patients_of(labels)[0] if patients is None else patients
     return Paired(
         labels.scored(rows, scores.findings, scores.probabilities[order], owners),

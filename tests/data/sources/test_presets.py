@@ -47,6 +47,7 @@ def test_chexpert(chexpert):
     assert label(source, second, "Pneumonia") is None
     assert label(source, second, "Effusion") == 0
     assert label(source, second, "Fracture") == 0  # not mentioned
+    assert source.policies.pop("label_map").startswith("chexpert.toml, sha256 ")
     assert source.policies == {"uncertain": "ignore", "blank": "zero"}
     parts = assign_splits(source, PrepareConfig(validation_fraction=0)).splits
     assert list(parts) == ["train", "train", "test"]

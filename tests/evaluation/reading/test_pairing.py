@@ -25,7 +25,7 @@ def test_scored_is_what_stands_in_both(files):
     assert found.cases.image_index.tolist() == ["a", "c"]
     assert table.probabilities.tolist() == [[0.1], [0.3]]
     assert table.labels.tolist() == [[0], [1]]
-    assert table.patient_id.tolist() == [0, 1]
+    assert table.patient_id.tolist() == [1, 2]
     assert found.labels_without_predictions == 2
     assert found.findings_without_predictions == ("Mass",)
 
@@ -64,7 +64,7 @@ def test_patients_in_two_parts(files):
 def test_folders_agree_as_far_as_both_files_have_them(files):
     labels = "image,Mass\nsiteB/x/1.png,1\nsiteA/x/1.png,0\n"
     found = pair(*files("image,Mass\nx/siteA/x/1.png,0.1\n", labels)).cases
-    assert found.image_index.tolist() == ["siteA/x/1"]
+    assert found.image_index.tolist() == ["siteA/x/1.png"]
     assert found.predictions.labels.tolist() == [[0]]
     with pytest.raises(UsageError, match="no label in"):
         pair(*files("image,Mass\nsiteC/x/1.png,0.1\n", labels))
