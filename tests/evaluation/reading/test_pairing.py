@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.reading.labels import read_labels
+from deepchest_cli.evaluation.reading.medmnist import write_medmnist
 from deepchest_cli.evaluation.reading.pairing import pair, refuse_shared_patients
 from deepchest_cli.evaluation.reading.scores import read_scores
 
@@ -38,6 +40,15 @@ def test_order_changes_nothing(files):
         one.predictions.probabilities, other.predictions.probabilities[:, columns]
     )
     assert one.image_index.tolist() == other.image_index.tolist()
+
+
+def test_images_stand_in_the_order_of_medmnists_arrays(tmp_path):
+    labels = np.eye(14, dtype=np.uint8)
+    np.savez(tmp_path / "chestmnist.npz", test_labels=labels)
+    path = tmp_path / "chestmnist_test_[AUC]0.500_[ACC]0.500@x.csv"
+    write_medmnist(path, FINDINGS, labels.astype(float))
+    table = pair(read_scores(path), read_labels(tmp_path / "chestmnist.npz")).cases.predictions
+    assert np.array_equal(table.probabilities, labels)
 
 
 def test_predictions_without_labels_are_named(files):
