@@ -114,9 +114,17 @@ def _operating_point(document: Document) -> Iterator[str]:
         found = [e[name]["value"] for e in entries if not math.isnan(e[name]["value"])]
         rates.append(f"{title} {number(sum(found) / len(found) if found else None)}")
     if entries:
-        yield f"Thresholds chosen on validation ({rule}), means over findings: {', '.join(rates)}"
+        images = _images_of_fit(document)
+        yield f"Thresholds ({rule}) chosen on {images}; means over findings: {', '.join(rates)}"
         yield points["intervals_note"]
     yield from filter(None, [without_operating_point(document)])
+
+
+def _images_of_fit(document: Document) -> str:
+    from deepchest_cli.model.site import Site
+
+    site = document["validation_fit"]["site"]
+    return Site.from_plain(site).images_named(document["findings"]) if site else "validation"
 
 
 def _calibration(document: Document) -> Iterator[str]:

@@ -15,7 +15,12 @@ from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.compatibility import differences, is_synthetic, is_training_data_set
+from deepchest_cli.evaluation.compatibility import (
+    differences,
+    is_synthetic,
+    is_training_data_set,
+    refuse_other_size,
+)
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput, score_warnings
 from deepchest_cli.evaluation.overlap import (
     find_overlap,
@@ -30,8 +35,13 @@ from deepchest_cli.evaluation.predictions import (
     predict_rows,
     scored_images,
 )
-from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_on_validation
+from deepchest_cli.evaluation.validation_fit import (
+    ValidationFit,
+    fit_on_validation,
+    readable_fit,
+)
 from deepchest_cli.model.checkpoint import LoadedModel, load_model, store_validation_fit
+from deepchest_cli.model.site import splits_of
 
 Progress = Callable[[int, int], None]
 NOT_STORED = "Chosen on validation; not stored."
@@ -135,13 +145,7 @@ def refuse_other_findings(models: list[LoadedModel]) -> None:
 def refuse_other_sizes(models: list[LoadedModel], dataset: RadiographDataset) -> None:
     """Raise `UsageError` where a model was trained on images stored at another size."""
     for model in models:
-        expected = model.classifier.architecture.stored_size
-        if dataset.size != expected:
-            raise UsageError(
-                f"{dataset.folder} holds images of {dataset.size} px; the model was trained on "
-                f"{expected} px.",
-                f"Prepare the data at that size: deepchest prepare --size {expected} --data FOLDER",
-            )
+        refuse_other_size(model.classifier.architecture.stored_size, dataset)
 
 
 def _overlap(
@@ -194,39 +198,42 @@ def _validation_fit(
     data that the models were trained on, and stored where there is one model.
     """
     own = all(is_training_data_set(model.origin, dataset) for model in models)
-    if own and config.split == "validation":
-        return _Fit(models, None, "The scored split is the one that they would be chosen on.")
     alone = len(models) == 1
     kept = _kept_fit(models[0]) if alone else None
-    note = f"Chosen on validation and kept in {models[0].path}"
-    if kept is not None and kept.method == config.calibration:
-        return _Fit(models, kept, f"{note}.")
+    if _chose(kept, own, dataset, config.split):
+        return _Fit(models, None, "The scored split is the one that they would be chosen on.")
     rows = dataset.rows("validation")
-    if not own or not len(rows):
-        reason = "has no validation split" if own else "is not what the model was trained on"
-        if kept is not None:  # by the other method of calibration
-            note = f"{note}, with {kept.method} scaling: {config.data} {reason}."
-            return _Fit(models, kept, note)
+    reason = "" if own else f"{config.data} is not what the model was trained on"
+    if own and not len(rows):
+        reason = f"{config.data} has no validation split"
+    if kept is not None and (kept.method == config.calibration or kept.site or reason):
+        note = f"Chosen on {kept.images_named} and kept in {models[0].path}"
+        if kept.method != config.calibration:
+            note += f", with {kept.method} scaling" + (f": {reason}" if reason else "")
+        return _Fit(models, kept, f"{note}.")
+    if reason:
         keeper = "the checkpoint keeps none" if alone else "of several models none is kept"
-        return _Fit(models, None, f"{config.data} {reason}, and {keeper}.")
+        return _Fit(models, None, f"{reason}, and {keeper}.")
     fit = fit_on_validation(predict(rows), config.calibration, dataset.sha256)
-    if not alone or not config.store:
+    if not alone or not config.store or "site" in (models[0].validation_fit or ()):
         return _Fit(models, fit, NOT_STORED)
     return _stored(models[0], fit)
 
 
+def _chose(kept: ValidationFit | None, own: bool, dataset: RadiographDataset, split: str) -> bool:
+    """Whether a split chose the fit, or would choose it."""
+    if kept is None or kept.site is None:
+        return own and split == "validation"
+    return kept.site.sha256 == dataset.sha256 and split in splits_of(kept.site.split)
+
+
 def _kept_fit(model: LoadedModel) -> ValidationFit | None:
     """Return the fit in a checkpoint; None without one that this version understands."""
-    try:
-        if model.validation_fit is None:
-            return None
-        fit = ValidationFit.from_plain(model.validation_fit)
-        if not set(model.identity["findings"]) <= fit.thresholds.keys():
-            return None
-        # of another model where the section was copied
-        return fit if fit.source == model.origin["data_sha256"] else None
-    except (KeyError, TypeError, AttributeError, ValueError):
+    fit = readable_fit(model.validation_fit)
+    if fit is None or not set(model.identity["findings"]) <= fit.thresholds.keys():
         return None
+    # of another model where the section was copied
+    return fit if fit.site or fit.source == model.origin.get("data_sha256") else None
 
 
 def _stored(model: LoadedModel, fit: ValidationFit) -> _Fit:

@@ -132,6 +132,7 @@ class Canvas:
         self.bright = StrokeLayer(size, positioning)
         self.dark = StrokeLayer(size, positioning)
         self.boxes: list[Box] = []
+        self.has_device = False
 
     def lung(self, side: int) -> Field:
         """One lung's soft mask."""

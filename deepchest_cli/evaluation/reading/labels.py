@@ -23,7 +23,8 @@ from deepchest_cli.data.tabular.columns import (
     refuse_blank,
 )
 from deepchest_cli.data.tabular.finding_columns import without_affix
-from deepchest_cli.data.tabular.labels import has_labels, read_label_columns
+from deepchest_cli.data.tabular.label_map import read_label_columns
+from deepchest_cli.data.tabular.labels import has_labels
 from deepchest_cli.data.tabular.tables import STANDARD_INPUT, blank_rows, read_table
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages

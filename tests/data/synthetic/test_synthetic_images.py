@@ -116,10 +116,10 @@ def test_hernia_lies_behind_the_heart() -> None:
 
 def test_a_lesion_leaves_the_other_lesions_in_place() -> None:
     both = replace(_chest(3), lesions=(Lesion("Mass", 0.7), Lesion("Nodule", 0.6)))
-    boxes = {box.finding: box for box in render_radiograph(both, SIZE).boxes}
+    boxes = {box.finding: box for box in render_radiograph(both, SIZE).shown.boxes}
     for name in ("Mass", "Nodule"):
         alone = replace(both, lesions=tuple(one for one in both.lesions if one.finding == name))
-        assert render_radiograph(alone, SIZE).boxes == (boxes[name],)
+        assert render_radiograph(alone, SIZE).shown.boxes == (boxes[name],)
 
 
 def test_the_same_specification_gives_the_same_image() -> None:
