@@ -95,10 +95,23 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
         )
     if config.predictions is not None and config.model:
         raise UsageError("--model and --predictions are both given.", "Drop one of the two.")
+    if config.predictions is not None and config.predictions == config.validation == Path("-"):
+        raise UsageError(
+            "--predictions and --validation both read standard input.", "Name a file for one."
+        )
     for name in ("labels", "validation", "logits"):
         given = getattr(config, name)
         if config.predictions is None and given and not (name == "logits" and config.compare_to):
             raise UsageError(f"--{name} goes with --predictions.", f"Drop --{name}.")
+    _refuse_outputs(config)
+    named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
+    for flag, path in named.items():
+        if path is not None and not path.exists():
+            raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
+
+
+def _refuse_outputs(config: EvaluateConfig) -> None:
+    """Raise `UsageError` for files and folders that cannot be written or would be replaced."""
     if config.out is not None and config.out.is_dir():
         raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
     if config.save_predictions is not None:
@@ -114,10 +127,6 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
     kept = config.report if config.report is not None and not config.force else None
     if kept is not None and kept.is_dir() and any(kept.iterdir()):
         raise UsageError(f"{kept} is not empty.", "Name another folder, or replace with --force.")
-    named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
-    for flag, path in named.items():
-        if path is not None and not path.exists():
-            raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
 
 
 def _refuse_of_one_data_set(config: EvaluateConfig) -> None:
@@ -235,7 +244,7 @@ def _write(
     if config.save_predictions is not None:
         from deepchest_cli.evaluation.output.predictions_table import write_predictions
 
-        write_predictions(config.save_predictions, inputs.scored, document["split"])
+        write_predictions(config.save_predictions, inputs)
         terminal.note(f"Predictions: {config.save_predictions}")
     if config.medmnist is not None:
         from deepchest_cli.evaluation.output.tables import write_for_medmnist

@@ -39,14 +39,14 @@ def read_table(path: Path, header: bool = True) -> pd.DataFrame:
     if is_parquet(path):
         return parquet_table(text_columns(path), path)
     records = _records(path)
-    first = _names(records[0], path) if header else None
+    first = _names(records, path) if header else None
     names = first or list(map(str, range(len(records[0]))))
     every = dict(enumerate(records, start=-1))  # the row behind the header has number 0
     if first is not None:
         del every[-1]
     rows = {number: row for number, row in every.items() if any(map(str.strip, row))}
     if not rows:
-        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
+        raise UsageError(f"{said(path)} has no rows.", "Give a table with a row for each image.")
     if {len(row) for row in rows.values()} != {len(names)}:
         _refuse_uneven(rows, names, path)
     columns = zip(names, zip(*rows.values(), strict=False), strict=False)
@@ -85,10 +85,21 @@ def blank_rows(raw: pd.DataFrame, path: Path) -> tuple[str, ...]:
     return (f"{path.name}: {passed} passed over.",) * bool(number)
 
 
-def _names(header: list[str], path: Path) -> list[str]:
-    """Return the names of the columns, but for nameless ones at the end, as NIH's header has."""
+def said(path: Path) -> str:
+    """Return what a file is called in a message."""
+    return "Standard input" if path == STANDARD_INPUT else str(path)
+
+
+def _names(records: list[list[str]], path: Path) -> list[str]:
+    """Return the names of the columns, but for nameless ones at the end, as NIH's header has.
+
+    Those that every row fills stay: torchxrayvision has outputs without a name.
+    """
+    header, *rows = records
     names = [name.strip() or f"{NAMELESS}{place}" for place, name in enumerate(header)]
     while len(names) > 1 and names[-1].startswith(NAMELESS):
+        if rows and all(len(row) >= len(names) and row[len(names) - 1].strip() for row in rows):
+            break
         names.pop()
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
@@ -145,7 +156,10 @@ def read_text(path: Path) -> str:
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is cut short or damaged: {error}.", AGAIN) from error
     if not data.strip():
-        raise UsageError(f"{path} is empty.", "Check the path, or download the file again.")
+        remedy = "Check the path, or download the file again."
+        if path == STANDARD_INPUT:
+            remedy = "The command before the pipe wrote nothing: see what it says."
+        raise UsageError(f"{said(path)} is empty.", remedy)
     if data.startswith(LFS_POINTER):
         raise UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
     return decode_text(data, path)

@@ -19,7 +19,7 @@ from deepchest_cli.data.tabular.columns import (
     image_keys,
 )
 from deepchest_cli.data.tabular.finding_columns import find_finding_columns
-from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number
+from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number, said
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.reading.medmnist import is_medmnist, read_medmnist
@@ -63,6 +63,7 @@ def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -
         images, cells = read_medmnist(path)
         return Scores(path, images, FINDINGS, _probabilities(cells, path, logits))
     table = read_table(path)
+    path = Path(said(path))
     column = image_column(table, path)
     images = image_keys(table[column], path)
     found = find_finding_columns(table, column, path, labeled)
