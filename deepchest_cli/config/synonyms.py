@@ -97,6 +97,8 @@ FLAGS: Mapping[str, str] = {
     "--test-fraction": "test-split test-size test-ratio test-frac",
     "--split-scheme": "split splits split-file split-method split-by split-type",
     "--split": "part subset fold set partition",
+    "--label-map": "map mapping label-mapping labels-map class-map class-mapping taxonomy ontology",
+    "--findings": "finding classes class-names pathologies diseases terms tasks",
     "--uncertain": "uncertainty uncertain-policy u-policy uncertainty-policy uncertain-labels",
     "--allow-missing": "ignore-missing skip-missing ignore-errors skip-errors skip-broken",
     "--predictions": "preds pred prediction prediction-file predictions-file pred-file probs "
@@ -180,6 +182,7 @@ VALUES: Mapping[str, str] = {
     "ignore": "u-ignore nan mask skip unknown",
     "zero": "0 zeros u-zeros negative absent neg",
     "one": "1 ones u-ones positive present pos",
+    "chexpert-paper": "chexpert irvin mixed mix best",
     "onnx": "onnxruntime ort",
     "torch": "torchscript pt pt2 pth jit pytorch torch-export script",
     "jsonl": "jsonlines ndjson",

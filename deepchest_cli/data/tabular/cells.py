@@ -142,8 +142,11 @@ def is_number(cell: str) -> bool:
 def patient_numbers(column: "pd.Series[str]") -> NDArray[np.int64]:
     """Return a number for each patient's name: its digits, or a hash where they are no number.
 
-    The same name gives the same number in every table.
+    The same name gives the same number in every table, and the number of a name gives itself.
     """
+    digits = {text: int(text) for text in column.unique() if text.isdecimal()}
+    if len(digits) == column.nunique() and all(number < 2**63 for number in digits.values()):
+        return column.map(digits).to_numpy(dtype=np.int64)
     numbers = pd.to_numeric(column, errors="coerce")
     if bool((numbers.between(0, LARGEST_ID) & (numbers % 1 == 0)).all()):
         return numbers.to_numpy(dtype=np.int64)

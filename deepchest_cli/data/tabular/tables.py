@@ -1,10 +1,11 @@
-"""CSV tables that come from anywhere: read as text, whole, and refused with the row otherwise."""
+"""Tables that come from anywhere: read as text, whole, and refused with the row otherwise."""
 
 import csv
 import gzip
 import io
 import re
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from deepchest_cli.data.image_checks import LFS_POINTER
+from deepchest_cli.data.parquet import INDEX, is_parquet, text_columns
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import decode_text
@@ -24,14 +26,18 @@ NAMELESS = "Unnamed: "  # as pandas names a column without a name
 
 
 def read_table(path: Path, header: bool = True) -> pd.DataFrame:
-    """Return a CSV table as text without outer blanks; packed with gzip or not, `-` is stdin.
+    """Return a CSV or Parquet table as text without outer blanks.
 
-    Commas, semicolons or tabs separate columns; with the latter two, a decimal comma becomes a
-    point. Byte-order marks, CRLF, commas after the last column and rows without a single value are
-    accepted; the index counts the latter too. Without `header` columns are named by their numbers.
-    Raises `UsageError` for an empty file, a Git LFS pointer, bytes that are no text, two columns of
-    one name, and a row that is cut or too long; row 1 is the first of the file.
+    CSV may be packed with gzip, and `-` is standard input. Commas, semicolons or tabs separate
+    columns; with the latter two, a decimal comma becomes a point. Byte-order marks, CRLF, commas
+    after the last column and rows without a single value are accepted; the index counts the latter
+    too. Without `header` columns are named by their numbers. `text_columns` says how Parquet is
+    read. Raises `UsageError` for an empty file, a Git LFS pointer, bytes that are no text, two
+    columns of one name, and a row that is cut or too long. Row 1 is the first of the file, in
+    Parquet the first image's.
     """
+    if is_parquet(path):
+        return parquet_table(text_columns(path), path)
     records = _records(path)
     first = _names(records[0], path) if header else None
     names = first or list(map(str, range(len(records[0]))))
@@ -47,6 +53,20 @@ def read_table(path: Path, header: bool = True) -> pd.DataFrame:
     cells = {name: [cell.strip() for cell in column] for name, column in columns}
     found = pd.DataFrame(cells, index=list(rows))
     found.attrs[BLANK_ROWS] = len(every) - len(rows)
+    return found
+
+
+def parquet_table(columns: dict[str, list[str]], path: Path) -> pd.DataFrame:
+    """Return the table of a Parquet file's columns; raises `UsageError` where it has no rows."""
+    named = {
+        f"{NAMELESS}{place}" if name.startswith(INDEX) else name: cells
+        for place, (name, cells) in enumerate(columns.items())
+    }
+    count = len(next(iter(named.values())))
+    if not count:
+        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
+    found = pd.DataFrame(named, index=range(-1, count - 1), dtype=str)
+    found.attrs[BLANK_ROWS] = 0
     return found
 
 
@@ -108,7 +128,10 @@ def _with_point(cell: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return a text file or standard input, gzip or not; errors say what it is instead."""
+    """Return a text file or standard input, alone in a zip file, in gzip or not.
+
+    Errors say what it is instead.
+    """
     if path == STANDARD_INPUT:
         data = sys.stdin.buffer.read()
     elif path.is_file():
@@ -118,10 +141,35 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{path} {what}.", "Check the path, or download the file again.")
     try:
         data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        data = _only_member(data, path) if data.startswith(b"PK\x03\x04") else data
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is cut short or damaged: {error}.", AGAIN) from error
     if not data.strip():
         raise UsageError(f"{path} is empty.", "Check the path, or download the file again.")
     if data.startswith(LFS_POINTER):
         raise UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
     return decode_text(data, path)
+
+
+def _only_member(data: bytes, path: Path) -> bytes:
+    """Return the only file in a zip file, as Kaggle packs single tables."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        if len(names) != 1:
+            raise UsageError(f"{path} holds {count_of(len(names), 'file')}.", "Unpack its table.")
+        return archive.read(names[0])
+
+
+def find_table(folder: Path, pattern: str) -> Path | None:
+    """Return a table of a folder by its name: as it is, else packed with gzip or zip."""
+    names = (pattern, f"{pattern}.gz", f"{pattern}.zip")
+    found = (path for name in names for path in sorted(folder.glob(name)) if path.is_file())
+    return next(found, None)
+
+
+def header_of(path: Path) -> str:
+    """Return the first line of a table; nothing where it cannot be read."""
+    try:
+        return read_text(path).partition("\n")[0]
+    except UsageError:
+        return ""

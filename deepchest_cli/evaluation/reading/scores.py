@@ -39,10 +39,11 @@ class Scores:
     splits: NDArray[np.str_] | None = None  # (N,), where the file says
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    from_predict: bool = False  # of `deepchest predict`, whose probabilities are calibrated
 
     def of_split(self, split: str) -> "Scores | None":
         """Return the scores of a split; all where the file names none, None without an image."""
-        if self.splits is None:
+        if self.splits is None or split == "all":
             return self
         rows = np.flatnonzero(self.splits == split)
         if not len(rows):
@@ -79,6 +80,7 @@ def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -
         splits=_splits(table, path),
         notes=(*found.notes, *blank_rows(table, path)),
         warnings=_doubtful(cells.to_numpy(), path) if logits else (),
+        from_predict={"sha256", "flagged", "warnings"} <= set(table.columns),
     )
 
 
