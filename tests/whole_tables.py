@@ -53,6 +53,4 @@ def settings(kind: str, **more: object) -> PrepareConfig:
 
 def read_whole(kind: str, tables: Path, folder: Path, **more: object) -> Source:
     """Return a whole table as a source; all views unless others are asked for."""
-    return read_source(
-        own_folder(kind, tables, folder), settings(kind, **{"views": "all", **more})
-    )
+    return read_source(own_folder(kind, tables, folder), settings(kind, **{"views": "all", **more}))

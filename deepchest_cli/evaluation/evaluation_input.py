@@ -26,6 +26,8 @@ class EvaluationInput:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     medmnist: bool = False  # whether the labels are those of chestmnist.npz
+    shares_images: bool = False  # or patients, with the first of several data sets
+    # with the findings alone that are scored, spelled as the models do
     dataset: RadiographDataset | None = None
     rows: Any = None  # (N,), of the data set
     models: tuple[LoadedModel, ...] = ()

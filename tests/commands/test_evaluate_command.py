@@ -37,7 +37,7 @@ def run(trained, tmp_path):
 def evaluated(trained, shards, tmp_path_factory):
     """A run that has its validation fit, so that evaluations read and do not write it."""
     run = shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / "run")
-    config = EvaluateConfig((str(run),), shards, bootstrap_replicates=0, localization=False)
+    config = EvaluateConfig((str(run),), (str(shards),), bootstrap_replicates=0, localization=False)
     score(config, Terminal(quiet=True))
     return run
 
@@ -222,13 +222,13 @@ def test_data_of_another_size_are_refused(deepchest, run, nih_folder, tmp_path):
     assert "--size 32" in outcome.err
 
 
-def test_shards_without_the_models_findings(deepchest, trained, shards, tmp_path):
+def test_data_without_a_finding_of_the_model_are_refused(deepchest, trained, shards, tmp_path):
     content = torch.load(trained / "best.pt", weights_only=True)
-    content["architecture"]["findings"][0] = "Fracture"
+    content["architecture"]["findings"] = [f"Other {place}" for place in range(14)]
     torch.save(content, tmp_path / "other.pt")
     outcome = deepchest("evaluate", "--model", tmp_path / "other.pt", "--data", shards)
     assert outcome.code == 2
-    assert "no labels for Fracture" in outcome.err
+    assert f"{shards} labels none of the findings of {tmp_path / 'other.pt'}" in outcome.err
 
 
 def test_models_and_data_of_one_kind_need_no_warning(evaluate):
@@ -359,7 +359,12 @@ def reported(trained, shards, tmp_path_factory):
     root = tmp_path_factory.mktemp("reported")
     run = shutil.copytree(trained, root / "run")
     config = EvaluateConfig(
-        (str(run),), shards, report=root / "report", compare_to=run, seed=3, bootstrap_replicates=20
+        (str(run),),
+        (str(shards),),
+        report=root / "report",
+        compare_to=run,
+        seed=3,
+        bootstrap_replicates=20,
     )
     with pytest.MonkeyPatch.context() as patch:  # the twelve images of validation hold few
         patch.setattr("deepchest_cli.evaluation.calibration.MIN_POSITIVES", 3)

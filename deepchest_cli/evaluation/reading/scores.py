@@ -43,7 +43,7 @@ class Scores:
 
     def of_split(self, split: str) -> "Scores | None":
         """Return the scores of a split; all where the file names none, None without an image."""
-        if self.splits is None:
+        if self.splits is None or split == "all":
             return self
         rows = np.flatnonzero(self.splits == split)
         if not len(rows):
