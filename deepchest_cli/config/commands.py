@@ -16,7 +16,9 @@ from deepchest_cli.config.flags import (
     Split,
 )
 
-Layout = Literal["auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"]
+Layout = Literal[
+    "auto", "nih", "nih-parquet", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"
+]
 
 
 @dataclass(frozen=True)

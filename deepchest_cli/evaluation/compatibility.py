@@ -11,7 +11,7 @@ from deepchest_cli.data.sources.nih_metadata import SPLIT_LISTS
 from deepchest_cli.data.text import count_of
 from deepchest_cli.model.checkpoint import LoadedModel
 
-FAMILY = {"chestmnist": "nih"}  # made from NIH's radiographs: the same patients
+FAMILY = dict.fromkeys(("chestmnist", "nih-parquet"), "nih")  # NIH's radiographs and patients
 # settings that decide which patient is in which split
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
 KINDS = {True: "synthetic", False: "real"}
@@ -36,7 +36,7 @@ def same_patients(one: Source, other: Source) -> bool:
 def same_patient_numbers(one: Source, other: Source) -> bool:
     """Whether two sources also number their patients alike."""
     named = one.get("patients") and other.get("patients")
-    return bool(named) and one["kind"] == other["kind"] and same_patients(one, other)
+    return bool(named) and same_patients(one, other)
 
 
 def names_are_comparable(one: Source, other: Source) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepchest_cli.data.images import Stream
 from deepchest_cli.data.shards import NUMBER_COLUMNS
 
 BOX_SLACK = 1.0  # pixels by which rounding may put the end of a box outside its image
@@ -34,7 +35,7 @@ class OwnSplits:
 class Source:
     """One row per image, sorted by image index, with labels; T findings. Nothing is decoded yet."""
 
-    kind: str  # nih, chestmnist, csv, chexpert, mimic-cxr, padchest or vindr
+    kind: str  # nih, nih-parquet, chestmnist, csv, chexpert, mimic-cxr, padchest or vindr
     title: str  # for people
     # the columns of a shard but for `split` and `source`; `path`: where the images' files are said
     # to be; and `source_row`: the row of `all_paths`
@@ -44,6 +45,7 @@ class Source:
     known: NDArray[np.uint8]  # (N, T), 0: the source says nothing
     images: Path  # folder below which the images lie, or an archive of arrays
     hashed: tuple[Path, ...]  # the files that the rows come from
+    streams: tuple[Stream, ...] = ()  # where images lie that are not found by their files
     label_version: str = "unknown"
     boxes: pd.DataFrame = field(default_factory=no_boxes)  # its index: the row in `box_file`
     box_file: Path | None = None

@@ -1,19 +1,19 @@
 """Which kind of source a folder or file is, and its reader."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.demo import is_demo
-from deepchest_cli.data.images import Images, Stream, find_images
+from deepchest_cli.data.images import Images, find_images
 from deepchest_cli.data.matching import Matcher
 from deepchest_cli.data.sources.base import FRONTAL, Source, keep_rows
-from deepchest_cli.data.sources.chestmnist import find_npz, read_chestmnist, stream_arrays
+from deepchest_cli.data.sources.chestmnist import find_npz, read_chestmnist
 from deepchest_cli.data.sources.labels_csv import generic_table, read_labels, unused_columns
 from deepchest_cli.data.sources.nih import read_nih
+from deepchest_cli.data.sources.nih_parquet import find_parquet, holds_images, read_nih_parquet
 from deepchest_cli.data.sources.presets import (
     chexpert,
     find_mimic,
@@ -42,7 +42,7 @@ def recognize(source: Path, config: PrepareConfig) -> tuple[str, Path]:
         kind = _kind_of(folder)
         if kind is not None:
             return kind, folder
-    return "nih", source
+    return "nih-parquet" if holds_images(find_parquet(source)) else "nih", source
 
 
 def _kind_of(folder: Path) -> str | None:
@@ -85,6 +85,8 @@ def read_source(source: Path, config: PrepareConfig) -> Source:
 def _read(kind: str, source: Path, config: PrepareConfig) -> Source:
     if kind == "nih":
         return read_nih(source)
+    if kind == "nih-parquet":
+        return read_nih_parquet(source, config.allow_missing)
     if kind == "chestmnist":
         path = find_npz(source)
         if path is None:
@@ -130,7 +132,9 @@ def _refuse_needless(kind: str, config: PrepareConfig) -> None:
     for flag, value in given.items():
         if value and kind != "csv":
             raise UsageError(f"{flag} is about a table of your own.", "Add --labels-csv FILE.")
-    if kind in ("nih", "chestmnist", "vindr") and (config.blank or config.uncertain != "ignore"):
+    if kind in ("nih", "nih-parquet", "chestmnist", "vindr") and (
+        config.blank or config.uncertain != "ignore"
+    ):
         raise UsageError(
             f"--uncertain and --blank have no meaning for {kind}: all labels are known."
         )
@@ -139,7 +143,6 @@ def _refuse_needless(kind: str, config: PrepareConfig) -> None:
 def find_source_images(source: Source) -> Images:
     """Return where the images of a source lie."""
     paths = list(source.all_paths)
-    if source.kind == "chestmnist":
-        stream = Stream(source.images, partial(stream_arrays, source.images))
-        return Images(source.images, Matcher(paths), streams=[stream])
+    if source.streams:
+        return Images(source.images, Matcher(paths), streams=list(source.streams))
     return find_images(source.images, paths)

@@ -116,7 +116,8 @@ def _boxes(
     pairs = zip(reported["image_id"], reported["class_name"], strict=True)
     kept = reported[[pair in agreed for pair in pairs]]
     corners = kept[["x_min", "y_min", "x_max", "y_max"]].apply(pd.to_numeric, errors="coerce")
-    given = corners.to_numpy(dtype=np.float64)
+    corners = corners.astype(np.float64)  # without a row they are still text
+    given = corners.to_numpy()
     rows = np.searchsorted(table["image_index"].to_numpy(dtype=str), kept["image_id"].to_numpy(str))
     sizes = table[["original_width", "original_height"]].to_numpy(dtype=np.float64)[rows]
     ends = np.where(sizes > 0, sizes + BOX_SLACK, np.inf)

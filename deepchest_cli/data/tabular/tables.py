@@ -36,7 +36,7 @@ def read_table(path: Path, header: bool = True) -> pd.DataFrame:
     Parquet the first image's.
     """
     if is_parquet(path):
-        return parquet_table(text_columns(path), path)
+        return _parquet_table(path)
     records = _records(path)
     first = _names(records[0], path) if header else None
     names = first or list(map(str, range(len(records[0]))))
@@ -55,15 +55,17 @@ def read_table(path: Path, header: bool = True) -> pd.DataFrame:
     return found
 
 
-def parquet_table(columns: dict[str, list[str]], path: Path) -> pd.DataFrame:
-    """Return the table of a Parquet file's columns; raises `UsageError` where it has no rows."""
+def _parquet_table(path: Path) -> pd.DataFrame:
+    columns = text_columns(path)
+    if not columns:
+        raise UsageError(f"{path} has no column of text or numbers.", "Check the path.")
+    count = len(next(iter(columns.values())))
+    if not count:
+        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
     named = {
         f"{NAMELESS}{place}" if name.startswith(INDEX) else name: cells
         for place, (name, cells) in enumerate(columns.items())
     }
-    count = len(next(iter(named.values())))
-    if not count:
-        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
     found = pd.DataFrame(named, index=range(-1, count - 1), dtype=str)
     found.attrs[BLANK_ROWS] = 0
     return found
