@@ -42,7 +42,7 @@ def read_table(
     is cut or too long. Row 1 is the first of the file, in Parquet the first image's.
     """
     if is_parquet(path):
-        table = parquet_table(text_columns(path), path)
+        table = _parquet_table(path)
         return table if only is None else table[[name for name in table if name in only]]
     records, cells = _records(path)
     first, second = next(records), next(records, [])
@@ -65,15 +65,17 @@ def read_table(
     return found
 
 
-def parquet_table(columns: dict[str, list[str]], path: Path) -> pd.DataFrame:
-    """Return the table of a Parquet file's columns; raises `UsageError` where it has no rows."""
+def _parquet_table(path: Path) -> pd.DataFrame:
+    columns = text_columns(path)
+    if not columns:
+        raise UsageError(f"{path} has no column of text or numbers.", "Check the path.")
+    count = len(next(iter(columns.values())))
+    if not count:
+        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
     named = {
         f"{NAMELESS}{place}" if name.startswith(INDEX) else name: cells
         for place, (name, cells) in enumerate(columns.items())
     }
-    count = len(next(iter(named.values())))
-    if not count:
-        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
     found = pd.DataFrame(named, index=range(-1, count - 1), dtype=str)
     found.attrs[BLANK_ROWS] = 0
     return found

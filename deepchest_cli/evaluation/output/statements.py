@@ -13,7 +13,7 @@ from deepchest_cli.evaluation.subgroups import MIN_PATIENTS
 from deepchest_cli.reporting.numbers import number, with_interval
 
 Document = Mapping[str, Any]
-NIH_KINDS = ("nih", "chestmnist")  # sources
+NIH_KINDS = ("nih", "nih-parquet", "chestmnist")  # sources
 NOT_CLINICAL = "For research; not for clinical use."
 MAP_NAMES = {"grad_cam": "Grad-CAM", "cam": "CAM", "random": "random maps"}
 
