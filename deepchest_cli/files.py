@@ -39,6 +39,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_file(path: Path) -> Iterator[None]:
+    """Make the folder of a file that the block writes; without the file, none that is new stays."""
+    made = [folder for folder in path.parents if not folder.exists()]  # the innermost first
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, [path.name])
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            folder.rmdir()
+        raise
+
+
 def sweep(folder: Path, names: Iterable[str] | None = None) -> None:
     """Remove what killed processes have left half-written in a folder: of any file, or of `names`.
 

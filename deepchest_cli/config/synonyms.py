@@ -171,6 +171,7 @@ VALUES: Mapping[str, str] = {
     "train": "training trn fit learn",
     "test": "testing tst holdout",
     "nih": "nih14 chestxray14 cxr14 cxr8 chestxray8",
+    "nih-parquet": "parquet huggingface hf timm datasets",
     "chestmnist": "medmnist medmnist-chest",
     "mimic-cxr": "mimic mimic-cxr-jpg",
     "vindr": "vindr-cxr vinbig vinbigdata vinbigdata-chest",
