@@ -213,7 +213,9 @@ def reports(tables):
         for member in archive.getmembers():
             if member.isfile():
                 text = archive.extractfile(member).read().decode().lower()
-                terms = [re.findall(rf"<{k}>\s*(.*?)\s*</{k}>", text) for k in ("major", "automatic")]
+                terms = [
+                    re.findall(rf"<{k}>\s*(.*?)\s*</{k}>", text) for k in ("major", "automatic")
+                ]
                 for image in re.findall(r'<parentimage id="(.*?)"', text):
                     found[image.upper()] = terms
     return found
