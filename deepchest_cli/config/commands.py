@@ -9,6 +9,7 @@ from deepchest_cli.config.flags import (
     DEFAULT_MODEL,
     NIH_SOURCE,
     Data,
+    Device,
     Flag,
     Format,
     Model,
@@ -16,7 +17,10 @@ from deepchest_cli.config.flags import (
     Split,
 )
 
-Layout = Literal["auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"]
+Layout = Literal[
+    "auto", "nih", "nih-parquet", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr",
+    "rsna", "siim", "openi",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,16 @@ class EvaluateConfig:
             panel="What is scored",
         ),
     ] = ()
-    data: Annotated[Path, Flag("Folder of prepared shards.")] = DEFAULT_DATA
-    split: Annotated[Split, Flag("Split to score.")] = "test"
+    data: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Folder of prepared shards; several are compared with the first. [data/shards]",
+            metavar="FOLDER",
+        ),
+    ] = ()
+    split: Annotated[
+        Split, Flag("Split to score; all: every image, but of the model's own data its test split.")
+    ] = "test"
     allow_overlap: Annotated[
         bool,
         Flag("Also score images and patients that the model was trained on; the results say so."),
@@ -269,6 +281,51 @@ class PredictConfig:
     device: Annotated[
         str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back to the CPU.")
     ] = "auto"
+
+
+@dataclass(frozen=True)
+class RecalibrateConfig:
+    """Whose images choose the operating points and the calibration of which model."""
+
+    model: Annotated[Path, Flag("Run folder, checkpoint or ONNX file.")] = DEFAULT_MODEL
+    out: Annotated[
+        Path | None, Flag("The model's copy: a folder that --model accepts, or FILE.pt, FILE.onnx.")
+    ] = None
+    site: Annotated[
+        str | None, Flag("Name of the site. [that of the data's folder or the labels' file]")
+    ] = None
+    data: Annotated[
+        Path | None, Flag("Folder of the site's prepared shards.", panel="The site's images")
+    ] = None
+    predictions: Annotated[
+        Path | None, Flag("The model's predictions for the site's images, instead of shards.")
+    ] = None
+    labels: Annotated[Path | None, Flag("Their labels: a column a finding, or NIH's table.")] = None
+    logits: Annotated[bool, Flag("The predictions are logits, not probabilities.")] = False
+    probabilities: Annotated[
+        Literal["auto", "raw", "calibrated"],
+        Flag(
+            "Whether the predictions have the model's calibration, which is undone then; auto: "
+            "those that deepchest predict wrote have it."
+        ),
+    ] = "auto"
+    split: Annotated[
+        Literal["validation", "train", "train+validation", "all"],
+        Flag("The site's images that choose; its test split shows before and after."),
+    ] = "validation"
+    allow_overlap: Annotated[
+        bool, Flag("Also use images and patients that the model was trained on; it is said.")
+    ] = False
+    calibration: Annotated[
+        Literal["platt", "temperature"], Flag("Calibration that is fitted.", panel="Method")
+    ] = "platt"
+    bootstrap_replicates: Annotated[
+        int, Flag("Bootstrap replicates of the patients; 0: no intervals.", minimum=0)
+    ] = 1000
+    seed: Annotated[int, Flag("Seed of the resampling.", minimum=0, maximum=2**32 - 1)] = 0
+    batch_size: Annotated[int, Flag("Radiographs at a time.", minimum=1)] = 64
+    device: Device = "auto"
+    force: Annotated[bool, Flag("Replace a copy that is there already.", panel="")] = False
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 import csv
 import gzip
+import io
 import re
 import sys
+import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from itertools import chain
@@ -40,14 +42,15 @@ def read_table(
     is cut or too long. Row 1 is the first of the file, in Parquet the first image's.
     """
     if is_parquet(path):
-        table = parquet_table(text_columns(path), path)
+        table = _parquet_table(path)
         return table if only is None else table[[name for name in table if name in only]]
     records, cells = _records(path)
-    first = next(records)
-    names = _names(first, path) if header else list(map(str, range(len(first))))
+    first, second = next(records), next(records, [])
+    names = _names(first, second, path) if header else list(map(str, range(len(first))))
     places = [place for place, name in enumerate(names) if only is None or name in only]
     rows, number = {}, -1
-    for number, row in enumerate(records if header else chain((first,), records), -1 + header):
+    begun = [row for row in ([] if header else first, second) if row]
+    for number, row in enumerate(chain(begun, records), -1 + header):
         if not any(map(str.strip, row)):
             continue
         if len(row) != len(names):
@@ -55,22 +58,24 @@ def read_table(
         kept = row[: len(names)] if only is None else [row[place] for place in places]
         rows[number] = tuple(map(cells.__getitem__, kept))
     if not rows:
-        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
+        raise UsageError(f"{said(path)} has no rows.", "Give a table with a row for each image.")
     columns = zip((names[place] for place in places), zip(*rows.values(), strict=True), strict=True)
     found = pd.DataFrame(dict(columns), index=list(rows), dtype=str)
     found.attrs[BLANK_ROWS] = number + 1 + (not header) - len(rows)
     return found
 
 
-def parquet_table(columns: dict[str, list[str]], path: Path) -> pd.DataFrame:
-    """Return the table of a Parquet file's columns; raises `UsageError` where it has no rows."""
+def _parquet_table(path: Path) -> pd.DataFrame:
+    columns = text_columns(path)
+    if not columns:
+        raise UsageError(f"{path} has no column of text or numbers.", "Check the path.")
+    count = len(next(iter(columns.values())))
+    if not count:
+        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
     named = {
         f"{NAMELESS}{place}" if name.startswith(INDEX) else name: cells
         for place, (name, cells) in enumerate(columns.items())
     }
-    count = len(next(iter(named.values())))
-    if not count:
-        raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
     found = pd.DataFrame(named, index=range(-1, count - 1), dtype=str)
     found.attrs[BLANK_ROWS] = 0
     return found
@@ -91,10 +96,20 @@ def blank_rows(raw: pd.DataFrame, path: Path) -> tuple[str, ...]:
     return (f"{path.name}: {passed} passed over.",) * bool(number)
 
 
-def _names(header: list[str], path: Path) -> list[str]:
-    """Return the names of the columns, but for nameless ones at the end, as NIH's header has."""
+def said(path: Path) -> str:
+    """Return what a file is called in a message."""
+    return "Standard input" if path == STANDARD_INPUT else str(path)
+
+
+def _names(header: list[str], row: list[str], path: Path) -> list[str]:
+    """Return the names of the columns, but for nameless ones at the end, as NIH's header has.
+
+    Those that the first row fills stay: torchxrayvision has outputs without a name.
+    """
     names = [name.strip() or f"{NAMELESS}{place}" for place, name in enumerate(header)]
     while len(names) > 1 and names[-1].startswith(NAMELESS):
+        if any(map(str.strip, row[len(names) - 1 :])):
+            break
         names.pop()
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
@@ -145,7 +160,10 @@ def _records(path: Path) -> tuple[Iterator[list[str]], _Cells]:
 
 
 def read_text(path: Path) -> str:
-    """Return a text file or standard input, gzip or not; errors say what it is instead."""
+    """Return a text file or standard input, alone in a zip file, in gzip or not.
+
+    Errors say what it is instead.
+    """
     if path == STANDARD_INPUT:
         data = sys.stdin.buffer.read()
     elif path.is_file():
@@ -155,10 +173,38 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{path} {what}.", "Check the path, or download the file again.")
     try:
         data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        data = _only_member(data, path) if data.startswith(b"PK\x03\x04") else data
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is cut short or damaged: {error}.", AGAIN) from error
     if not data.strip():
-        raise UsageError(f"{path} is empty.", "Check the path, or download the file again.")
+        remedy = "Check the path, or download the file again."
+        if path == STANDARD_INPUT:
+            remedy = "The command before the pipe wrote nothing: see what it says."
+        raise UsageError(f"{said(path)} is empty.", remedy)
     if data.startswith(LFS_POINTER):
         raise UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
     return decode_text(data, path)
+
+
+def _only_member(data: bytes, path: Path) -> bytes:
+    """Return the only file in a zip file, as Kaggle packs single tables."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        if len(names) != 1:
+            raise UsageError(f"{path} holds {count_of(len(names), 'file')}.", "Unpack its table.")
+        return archive.read(names[0])
+
+
+def find_table(folder: Path, pattern: str) -> Path | None:
+    """Return a table of a folder by its name: as it is, else packed with gzip or zip."""
+    names = (pattern, f"{pattern}.gz", f"{pattern}.zip")
+    found = (path for name in names for path in sorted(folder.glob(name)) if path.is_file())
+    return next(found, None)
+
+
+def header_of(path: Path) -> str:
+    """Return the first line of a table; nothing where it cannot be read."""
+    try:
+        return read_text(path).partition("\n")[0]
+    except UsageError:
+        return ""
