@@ -59,8 +59,22 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
 
 def _each(config: EvaluateConfig) -> list[EvaluateConfig]:
-    """Return the configuration of each data set; of predictions in files there is one."""
-    return [replace(config, data=(folder,)) for folder in config.data] or [config]
+    """Return the configuration of each data set: of several, each with outputs of its own."""
+    if len(config.data) < 2:
+        return [config]
+    from deepchest_cli.evaluation.external_validation import data_set_names
+
+    saved = config.save_predictions
+    return [
+        replace(
+            config,
+            data=(folder,),
+            report=config.report and config.report / name,
+            save_predictions=saved
+            and saved.with_name(f"{saved.stem}-{name.replace('/', '-')}{saved.suffix}"),
+        )
+        for folder, name in zip(config.data, data_set_names(config.data), strict=True)
+    ]
 
 
 def _extras(
@@ -114,10 +128,11 @@ def _refuse_outputs(config: EvaluateConfig) -> None:
     """Raise `UsageError` for files and folders that cannot be written or would be replaced."""
     if config.out is not None and config.out.is_dir():
         raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
-    if config.save_predictions is not None:
-        from deepchest_cli.evaluation.output.predictions_table import refuse_unwritable
+    for one in _each(config):
+        if one.save_predictions is not None:
+            from deepchest_cli.evaluation.output.predictions_table import refuse_unwritable
 
-        refuse_unwritable(config.save_predictions, config.force)
+            refuse_unwritable(one.save_predictions, config.force)
     for name in ("report", "medmnist"):
         folder = getattr(config, name)
         if folder is not None and folder.exists() and not folder.is_dir():
@@ -264,16 +279,13 @@ def _write_several(
     documents: list[dict[str, Any]],
     terminal: Terminal,
 ) -> dict[str, Any]:
-    """Return the document of several data sets; writes its report and, in folders, theirs."""
+    """Return the document of several data sets; writes its report, and their outputs."""
     from deepchest_cli.evaluation.external_validation import external_validation
     from deepchest_cli.evaluation.output.external import write_external_report
 
     document = external_validation(inputs, documents)
-    for row, one, its_own in zip(
-        document["external_validation"]["data_sets"], inputs, documents, strict=True
-    ):
-        folder = config.report and config.report / row["name"]
-        _write(replace(config, report=folder), its_own, one, terminal)
+    for its_config, its_own, one in zip(_each(config), documents, inputs, strict=True):
+        _write(its_config, its_own, one, terminal)
     if config.report is not None:
         write_external_report(config.report, document)
         terminal.note(f"Report: {config.report / 'report.html'}")

@@ -194,6 +194,15 @@ def test_table_and_csv_of_several_data_sets(evaluate, shards, elsewhere):
     assert len(rows) == 15 + 5
 
 
+def test_predictions_of_each_data_set_are_saved(evaluate, shards, elsewhere, tmp_path):
+    words = ("--data", shards, "--data", elsewhere[0], "--split", "all")
+    assert evaluate(*words, "--save-predictions", tmp_path / "scores.csv").code == 0
+    counts = {path.name: len(rows_of(path)) for path in tmp_path.iterdir()}
+    assert counts == {"scores-shards.csv": 20, "scores-hospital.csv": 60}
+    refused = evaluate(*words, "--save-predictions", tmp_path / "scores.csv")
+    assert (refused.code, "scores-shards.csv exists already" in refused.err) == (2, True)
+
+
 def test_gates_hold_on_every_data_set(evaluate, shards, elsewhere):
     both = ("--data", shards, "--data", elsewhere[0], "--fail-under")
     assert evaluate(*both, "auroc=0").code == 0
