@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.data.text import few
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.validation_fit import ValidationFit
@@ -39,11 +40,13 @@ class EvaluationInput:
         return str(self.description["predictions"] or models)
 
     @property
-    def splits(self) -> NDArray[np.str_] | str:
-        """The split of each image (N,), or the one that all of them are of."""
-        if self.dataset is None:
-            return str(self.description["split"])
-        return np.asarray(self.dataset.columns["split"][self.rows])
+    def splits(self) -> NDArray[np.str_] | None:
+        """The split of each image (N,); None where those of some are not known."""
+        if self.dataset is not None:
+            splits = np.asarray(self.dataset.columns["split"][self.rows])
+        else:
+            splits = np.full(len(self.scored), self.description["split"])
+        return splits if np.isin(splits, SPLITS).all() else None
 
 
 def score_warnings(table: Predictions) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ def predictions_table(material: EvaluationInput) -> pd.DataFrame:
     known = pd.DataFrame(table.known, columns=table.findings)
     labels = pd.DataFrame(table.labels, columns=table.findings, dtype="UInt8").where(known == 1)
     scores = pd.DataFrame(table.probabilities, columns=table.findings)
+    if columns["split"] is None:
+        del columns["split"]
     parts = (pd.DataFrame(columns), scores, labels.add_suffix(LABEL), known.add_suffix(KNOWN))
     return pd.concat(parts, axis=1)
 

@@ -63,6 +63,13 @@ def test_columns_and_cells(material, tmp_path):
     assert (table["Mass_known"] == table["Mass_label"].notna()).all()
 
 
+def test_splits_that_are_not_known_are_left_out(material, tmp_path):
+    material = replace(material, description={"split": "all"})
+    write_predictions(tmp_path / "p.csv", material)
+    assert "split" not in pd.read_csv(tmp_path / "p.csv").columns
+    assert read_scores(tmp_path / "p.csv").of_split("test") is not None
+
+
 def test_a_merge_with_nihs_table_names_no_column_twice(make_scored_images, nih_folder, tmp_path):
     nih = pd.read_csv(nih_folder / "Data_Entry_2017_v2020.csv")
     scored = replace(make_scored_images(80), image_index=nih["Image Index"].to_numpy(str))
