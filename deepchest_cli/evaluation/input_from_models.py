@@ -224,7 +224,8 @@ def _chose(kept: ValidationFit | None, own: bool, dataset: RadiographDataset, sp
     """Whether a split chose the fit, or would choose it."""
     if kept is None or kept.site is None:
         return own and split == "validation"
-    return kept.site.sha256 == dataset.sha256 and split in splits_of(kept.site.split)
+    same = set(splits_of(split)) & set(splits_of(kept.site.split))
+    return kept.site.sha256 == dataset.sha256 and bool(same)
 
 
 def _kept_fit(model: LoadedModel) -> ValidationFit | None:
