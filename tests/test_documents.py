@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from site_data import prepare_site, write_site
 
 from deepchest_cli.app import COMMANDS
 from deepchest_cli.commands.arguments import check_arguments
@@ -104,6 +105,7 @@ def world(tmp_path_factory, shards) -> Path:
     for name in ("data/nih", "data/demo"):
         shutil.copytree(nih, root / name)
     shutil.copytree(shards, root / "data/demo-shards")
+    prepare_site(write_site(root / "site"), root / "data/site")
     words = ("train", "--data", shards, "--device", "cpu", *shortened(["train"])[1:])
     for seed, name in enumerate("abc"):
         command = [sys.executable, "-m", "deepchest_cli", *words, "--seed", seed]
