@@ -36,7 +36,7 @@ SHORT = {
     "evaluate": ("--bootstrap-replicates 20",),
     "prepare": (),
 }
-SHORTER = {"--epochs": "1", "--images": "60", "--backbone": "small_cnn"}
+SHORTER = {"--epochs": "1", "--images": "120", "--backbone": "small_cnn"}
 
 
 @dataclass(frozen=True)

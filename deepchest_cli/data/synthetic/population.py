@@ -193,7 +193,7 @@ def plan_population(
     # A last 0 changes nothing that is drawn.
     chance = np.random.default_rng([seed, images, site.patients_before])
     bare = [spec for patient in _patients(images, seed, site, chance) for spec in patient]
-    test = _choose_test(bare, site.test_fraction, chance)
+    test = _choose_test(bare, site, chance)
     shares = [
         (row.tail_prevalence if long_tail else row.prevalence) * site.frequency.get(row.name, 1.0)
         for row in CATALOG
@@ -234,11 +234,12 @@ def _follow_ups(seed: int, patient: int, count: int, site: Site) -> list[Radiogr
     return radiographs
 
 
-def _choose_test(bare: list[RadiographSpec], fraction: float, chance: Chance) -> frozenset[int]:
-    """Patients until a fraction of the images is reached; those with more images sooner."""
+def _choose_test(bare: list[RadiographSpec], site: Site, chance: Chance) -> frozenset[int]:
+    """Patients until the site's fraction of the images is reached."""
     numbers, counts = np.unique([spec.patient for spec in bare], return_counts=True)
-    order = np.argsort(-(chance.uniform(size=len(numbers)) ** (1 / counts**0.7)))
-    enough = np.searchsorted(np.cumsum(counts[order]), fraction * len(bare)) + 1
+    haste = chance.uniform(size=len(numbers)) ** (1 / counts**site.test_preference)
+    order = np.argsort(-haste)
+    enough = np.searchsorted(np.cumsum(counts[order]), site.test_fraction * len(bare)) + 1
     return frozenset(numbers[order[:enough]].tolist())
 
 

@@ -17,6 +17,7 @@ SECOND = Site(
     bedridden=0.6,
     ill=(0.7, 0.7),
     test_fraction=0.5,
+    test_preference=0.0,
     frequency={
         "Infiltration": 0.0, "Atelectasis": 1.2, "Cardiomegaly": 1.8, "Effusion": 1.6, "Mass": 0.5,
         "Nodule": 0.5, "Pneumonia": 1.6, "Consolidation": 1.5, "Edema": 1.8, "Emphysema": 0.7,

@@ -106,6 +106,8 @@ class Site:
     # fractions of images with a finding, outside and inside the test split
     ill: tuple[float, float] = (0.51, 0.60)
     test_fraction: float = 0.25
+    # how much sooner patients with many images come into the test split; 0: not at all
+    test_preference: float = 0.7
     # factors of the findings' prevalences; 0: never drawn, and unknown to its table
     frequency: Mapping[str, float] = field(default_factory=dict)
     # columns of a CSV table, and the findings of NIH that each stands for
