@@ -136,7 +136,8 @@ class LabelMap:
             every = {label: self.says(label) for label in every}
         known = {finding_key(label): finding_name(label) for label in every}
         for label in every:
-            known |= {finding_key(name): name for name in self._default_findings(label)}
+            said_of = (*self._default_findings(label), *self.file.labels.get(plain_name(label), {}))
+            known |= {finding_key(name): name for name in said_of}
         said = {key for says in every.values() for key in says}
         asked = self.wanted or self.file.findings
         for name in asked:

@@ -227,6 +227,11 @@ def test_findings_are_spelled_as_they_are_asked_for():
         load_label_map("csv", None, " , ")
 
 
+def test_a_finding_that_nothing_makes_present_is_suggested_too():
+    with pytest.raises(UsageError, match="Unknown finding 'Nodul'. Did you mean 'Nodule'"):
+        cells(load_label_map("chexpert", None, "Nodul"), ["Lung Lesion"], (1,))
+
+
 def test_uncertain_labels_are_read_by_finding():
     policy = read_policy("Consolidation=zero,Atelectasis=one,ignore", "ignore")
     names = ["Consolidation", "Atelectasis", "Edema"]
