@@ -17,6 +17,7 @@ from deepchest_cli.commands import (
     export,
     predict,
     prepare,
+    recalibrate,
     train,
     weighters,
 )
@@ -29,6 +30,7 @@ from deepchest_cli.config import (
     ExportConfig,
     PredictConfig,
     PrepareConfig,
+    RecalibrateConfig,
     TrainConfig,
     WeightersConfig,
 )
@@ -50,6 +52,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any, Terminal], None]]] = {
     "train": (TrainConfig, train.train),
     "evaluate": (EvaluateConfig, evaluate.evaluate),
     "compare-weighters": (CompareConfig, compare_weighters.compare_weighters),
+    "recalibrate": (RecalibrateConfig, recalibrate.recalibrate),
     "predict": (PredictConfig, predict.predict),
     "export": (ExportConfig, export.export),
     "weighters": (WeightersConfig, weighters.weighters),

@@ -23,6 +23,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "compare-weighters",
+    "recalibrate",
     "predict",
     "export",
     "weighters",

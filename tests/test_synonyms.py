@@ -8,6 +8,7 @@ from deepchest_cli.config import RECIPES, refuse_unknown_device
 from deepchest_cli.config.flags import Split
 from deepchest_cli.config.synonyms import FLAGS, VALUES, nearest, plain, synonym
 from deepchest_cli.data.sources.splitting import SCHEMES
+from deepchest_cli.data.tabular.labels import DOUBTS, MIXES
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.evaluation.report import GATES
 from deepchest_cli.model.backbones import ALIASES, backbone_names, resolve_backbone
@@ -19,7 +20,18 @@ FORMS = {name: forms_of(config) for name, (config, _) in COMMANDS.items()}
 NAMES = {
     *(choice for forms in FORMS.values() for form in forms.values() for choice in form.choices),
     *("auto", "cpu", "cuda", "mps", "none", "imagenet"),
-    *(*WEIGHTERS, *GATES, *SIGNALS, *RULES, *RECIPES, *SCHEMES, *COMMANDS, *get_args(Split)),
+    *(
+        *WEIGHTERS,
+        *GATES,
+        *SIGNALS,
+        *RULES,
+        *RECIPES,
+        *SCHEMES,
+        *COMMANDS,
+        *get_args(Split),
+        *DOUBTS,
+    ),
+    *MIXES,
     *backbone_names(),
     *ALIASES,
 }

@@ -74,7 +74,11 @@ def _describe(dataset: Any) -> str:
 
 def _origin(checkpoint: dict[str, Any]) -> str:
     architecture, origin = checkpoint["architecture"], checkpoint["origin"]
-    return f"{architecture['backbone']} with {origin['weighter']}, epoch {origin['epoch']}"
+    site = (checkpoint.get("validation_fit") or {}).get("site")
+    thresholds = f", operating points of {site['name']}" if site else ""
+    return (
+        f"{architecture['backbone']} with {origin['weighter']}, epoch {origin['epoch']}{thresholds}"
+    )
 
 
 def _render(report: dict[str, Any], terminal: Terminal) -> None:

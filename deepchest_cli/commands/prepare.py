@@ -1,5 +1,6 @@
 """`deepchest prepare`: radiographs in any of their usual forms, or synthetic ones, to shards."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from deepchest_cli.data.demo import Demo
     from deepchest_cli.interruption import StopRequest
 
 
@@ -24,7 +26,7 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
 
     deepchest prepare --labels-csv labels.csv --source images --patient-column patient
 
-    deepchest prepare --demo
+    deepchest prepare --demo --sites 2
     """
     folder = config.data or (DEMO_DATA if config.demo else DEFAULT_DATA)
     _refuse_contradictions(config)
@@ -47,31 +49,66 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
 def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "StopRequest") -> None:
     from deepchest_cli.data.preparation import plan_preparation, run_preparation
 
-    source = _source(config)
-    if config.demo:
-        _make_demo(config, source, terminal, stop)
-    plan = plan_preparation(config, source)
-    terminal.note(f"{source}: {plan.source.title}; images: {plan.images.describe()}.")
-    for note in plan.notes:
-        terminal.note(note)
-    for warning in plan.warnings:
-        terminal.warning(warning)
-    if config.dry_run:
-        from deepchest_cli.data.preparation.estimate import estimate
+    results = []
+    for site in _sites(config, folder):
+        if site.demo is not None:
+            _draw(site.demo, site.source, config.workers, terminal, stop)
+        plan = plan_preparation(site.config, site.source)
+        terminal.note(f"{site.source}: {plan.source.title}; images: {plan.images.describe()}.")
+        for note in plan.notes:
+            terminal.note(note)
+        for warning in plan.warnings:
+            terminal.warning(warning)
+        if config.dry_run:
+            from deepchest_cli.data.preparation.estimate import estimate
 
-        render_estimate(plan, estimate(plan, config, folder), terminal)
-        return
-    with terminal.progress("Converting") as progress:
-        results = run_preparation(plan, config, folder, stop.heeded(progress), terminal.warning)
+            render_estimate(plan, estimate(plan, config, folder), terminal)
+            return
+        with terminal.progress("Converting") as progress:
+            heeded = stop.heeded(progress)
+            results.append(run_preparation(plan, site.config, site.data, heeded, terminal.warning))
     render_prepared(results, terminal)
 
 
-def _source(config: PrepareConfig) -> Path:
-    if config.source is not None:
-        return config.source
-    if config.labels_csv is not None:
-        return config.labels_csv.parent
-    return DEMO_SOURCE if config.demo else NIH_SOURCE
+@dataclass(frozen=True)
+class _Site:
+    """What is prepared, as what, and where to; for a demo, what is drawn there first."""
+
+    source: Path
+    data: Path
+    config: PrepareConfig
+    demo: "Demo | None" = None
+
+
+def _sites(config: PrepareConfig, data: Path) -> list[_Site]:
+    """Return what to prepare: one source, or the sites of a demo, none of which is in the way."""
+    if not config.demo:
+        beside = config.labels_csv.parent if config.labels_csv else NIH_SOURCE
+        return [_Site(config.source or beside, data, config)]
+    from deepchest_cli.data.demo import Demo
+    from deepchest_cli.data.synthetic import DEFAULT_IMAGES, MINIMUM_IMAGES, TABLE
+
+    images, source = config.images or DEFAULT_IMAGES, config.source or DEMO_SOURCE
+    if images < MINIMUM_IMAGES:
+        raise UsageError(f"--images should be at least {MINIMUM_IMAGES}. Found {images}.")
+    demo = Demo(images, config.seed, config.long_tail)
+    sites = [_Site(source, data, config, demo)]
+    if config.sites == 2:
+        source, data = _of_site_2(source), _of_site_2(data)
+        table = source / TABLE
+        scheme = config.split_scheme or str(table)
+        own = replace(config, labels_csv=table, split_scheme=scheme)
+        sites.append(_Site(source, data, own, replace(demo, site=2)))
+    for site in sites:
+        _refuse_other_content(site, config.force)
+    return sites
+
+
+def _of_site_2(folder: Path) -> Path:
+    """Return the second site's folder beside the first one's: `-site-2` before any `-shards`."""
+    name = folder.absolute().name
+    end = "-shards" if name.endswith("-shards") else ""
+    return folder.parent / f"{name.removesuffix(end)}-site-2{end}"
 
 
 def _refuse_contradictions(config: PrepareConfig) -> None:
@@ -86,6 +123,8 @@ def _refuse_contradictions(config: PrepareConfig) -> None:
         return
     if config.images is not None:
         raise UsageError("--images says how many synthetic radiographs to make.", "Add --demo.")
+    if config.sites != 1:
+        raise UsageError("--sites says how many synthetic hospitals to make.", "Add --demo.")
     if config.long_tail:
         raise UsageError("--long-tail is about synthetic findings.", "Add --demo.")
 
@@ -98,26 +137,30 @@ def _check(config: PrepareConfig, folder: Path, terminal: Terminal) -> None:
     render_check(results, terminal)
 
 
-def _make_demo(
-    config: PrepareConfig, source: Path, terminal: Terminal, stop: "StopRequest"
-) -> None:
-    """Draw synthetic radiographs in NIH's layout, unless just those are there."""
-    from deepchest_cli.data.demo import Demo, is_demo, make_demo, matches
-    from deepchest_cli.data.synthetic import DEFAULT_IMAGES, MINIMUM_IMAGES
+def _refuse_other_content(site: _Site, force: bool) -> None:
+    """Raise `UsageError` for a folder that holds something else than a demo would make there."""
+    from deepchest_cli.data.demo import is_demo, matches
 
-    images = config.images or DEFAULT_IMAGES
-    if images < MINIMUM_IMAGES:
-        raise UsageError(f"--images should be at least {MINIMUM_IMAGES}. Found {images}.")
-    demo = Demo(images, config.seed, config.long_tail)
-    if matches(source, demo):
+    source, demo = site.source, site.demo
+    if demo is None or matches(source, demo):
         return
-    if source.exists() and not (config.force and is_demo(source)):
+    if source.exists() and not (force and is_demo(source)):
         can_replace = "Replace them with --force, or name" if is_demo(source) else "Name"
         raise UsageError(
-            f"{source} exists and does not hold {images} synthetic radiographs of seed "
-            f"{config.seed}{' with a long tail' if config.long_tail else ''}.",
+            f"{source} exists and does not hold {demo}.",
             f"{can_replace} another folder with --source.",
         )
+
+
+def _draw(
+    demo: "Demo", folder: Path, workers: int | None, terminal: Terminal, stop: "StopRequest"
+) -> None:
+    """Draw synthetic radiographs, unless just those are there."""
+    from deepchest_cli.data.demo import make_demo, matches
+
+    if matches(folder, demo):
+        return
     with terminal.progress("Drawing") as progress:
-        make_demo(source, demo, config.workers, stop.heeded(progress))
-    terminal.note(f"Made {images} synthetic radiographs in {source}.")
+        make_demo(folder, demo, workers, stop.heeded(progress))
+    site = f" of site {demo.site}" if demo.site > 1 else ""
+    terminal.note(f"Made {demo.images} synthetic radiographs{site} in {folder}.")

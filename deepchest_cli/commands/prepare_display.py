@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from deepchest_cli.data.preparation.estimate import Estimate
 
 
-def render_prepared(results: "Sequence[Preparation]", terminal: Terminal) -> None:
-    """Show the counts, which are the same at every size, and where each data set lies."""
+def render_prepared(sites: "Sequence[Sequence[Preparation]]", terminal: Terminal) -> None:
+    """Show each site's counts, the same at every size, and where its data sets lie."""
+    results = [result for site in sites for result in site]
     for result in results:
         if result.unchanged:
             terminal.note(f"{result.folder} is complete and unchanged.")
@@ -22,8 +23,15 @@ def render_prepared(results: "Sequence[Preparation]", terminal: Terminal) -> Non
         documents = [{"data": str(result.folder), **result.manifest} for result in results]
         terminal.document(documents[0] if len(documents) == 1 else {"data_sets": documents})
         return
+    for number, site in enumerate(sites, start=1):
+        if number > 1:
+            terminal.line("")
+        _render_site(site, f"Site {number}" if len(sites) > 1 else "", terminal)
+
+
+def _render_site(results: "Sequence[Preparation]", title: str, terminal: Terminal) -> None:
     manifest = results[0].manifest
-    terminal.table(table_of(["", *manifest["counts"]], _summary(manifest)))
+    terminal.table(table_of([title, *manifest["counts"]], _summary(manifest)))
     terminal.line("")
     for result in results:
         terminal.line(_describe(result))

@@ -9,6 +9,7 @@ from deepchest_cli.config.flags import (
     DEFAULT_MODEL,
     NIH_SOURCE,
     Data,
+    Device,
     Flag,
     Format,
     Model,
@@ -17,8 +18,9 @@ from deepchest_cli.config.flags import (
 )
 
 Layout = Literal[
-    "auto", "nih", "nih-parquet", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"
-]
+    "auto", "nih", "nih-parquet", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr",
+    "rsna", "siim", "openi",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,25 @@ class PrepareConfig:
         str | None,
         Flag("Columns of labels, separated by commas. [all that hold 1, 0, -1 or blanks]"),
     ] = None
+    label_map: Annotated[
+        Path | None,
+        Flag("TOML file that says which findings the source's labels stand for. [the source's]"),
+    ] = None
+    findings: Annotated[
+        str | None,
+        Flag(
+            "Findings to take, separated by commas; also labels or terms of the source. [the "
+            "label map's, else all]",
+            metavar="NAMES",
+        ),
+    ] = None
     uncertain: Annotated[
-        Literal["ignore", "zero", "one"],
-        Flag("How an uncertain label, -1, is read: unknown, absent or present."),
+        str,
+        Flag(
+            "How an uncertain label, -1, is read: ignore, zero, one (unknown, absent, present), "
+            "also by finding: Edema=one,zero; or chexpert-paper.",
+            metavar="POLICY",
+        ),
     ] = "ignore"
     blank: Annotated[
         Literal["ignore", "zero"] | None,
@@ -93,7 +111,18 @@ class PrepareConfig:
     demo: Annotated[
         bool, Flag("Make synthetic radiographs in NIH's layout under data/demo and convert those.")
     ] = False
-    images: Annotated[int | None, Flag("How many synthetic radiographs. [2000]", minimum=1)] = None
+    sites: Annotated[
+        int,
+        Flag(
+            "Synthetic hospitals: 2 also makes one with another machine, patients and names of "
+            "findings, under data/demo-site-2.",
+            minimum=1,
+            maximum=2,
+        ),
+    ] = 1
+    images: Annotated[
+        int | None, Flag("How many synthetic radiographs of a site. [2000]", minimum=1)
+    ] = None
     long_tail: Annotated[
         bool, Flag("Make synthetic findings as uneven as NIH's: in 1 to 18 % of the images.")
     ] = False
@@ -120,8 +149,16 @@ class EvaluateConfig:
             panel="What is scored",
         ),
     ] = ()
-    data: Annotated[Path, Flag("Folder of prepared shards.")] = DEFAULT_DATA
-    split: Annotated[Split, Flag("Split to score.")] = "test"
+    data: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Folder of prepared shards; several are compared with the first. [data/shards]",
+            metavar="FOLDER",
+        ),
+    ] = ()
+    split: Annotated[
+        Split, Flag("Split to score; all: every image, but of the model's own data its test split.")
+    ] = "test"
     allow_overlap: Annotated[
         bool,
         Flag("Also score images and patients that the model was trained on; the results say so."),
@@ -173,6 +210,13 @@ class EvaluateConfig:
     out: Annotated[Path | None, Flag("Also write the results, as JSON, to this file.")] = None
     report: Annotated[
         Path | None, Flag("Folder for report.html, pictures, tables and a model card.")
+    ] = None
+    save_predictions: Annotated[
+        Path | None,
+        Flag(
+            "Write images, patients, probabilities and labels to this .csv or .parquet file.",
+            metavar="FILE",
+        ),
     ] = None
     medmnist: Annotated[Path | None, Flag("Folder for the predictions in MedMNIST's layout.")] = (
         None
@@ -237,6 +281,51 @@ class PredictConfig:
     device: Annotated[
         str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back to the CPU.")
     ] = "auto"
+
+
+@dataclass(frozen=True)
+class RecalibrateConfig:
+    """Whose images choose the operating points and the calibration of which model."""
+
+    model: Annotated[Path, Flag("Run folder, checkpoint or ONNX file.")] = DEFAULT_MODEL
+    out: Annotated[
+        Path | None, Flag("The model's copy: a folder that --model accepts, or FILE.pt, FILE.onnx.")
+    ] = None
+    site: Annotated[
+        str | None, Flag("Name of the site. [that of the data's folder or the labels' file]")
+    ] = None
+    data: Annotated[
+        Path | None, Flag("Folder of the site's prepared shards.", panel="The site's images")
+    ] = None
+    predictions: Annotated[
+        Path | None, Flag("The model's predictions for the site's images, instead of shards.")
+    ] = None
+    labels: Annotated[Path | None, Flag("Their labels: a column a finding, or NIH's table.")] = None
+    logits: Annotated[bool, Flag("The predictions are logits, not probabilities.")] = False
+    probabilities: Annotated[
+        Literal["auto", "raw", "calibrated"],
+        Flag(
+            "Whether the predictions have the model's calibration, which is undone then; auto: "
+            "those that deepchest predict wrote have it."
+        ),
+    ] = "auto"
+    split: Annotated[
+        Literal["validation", "train", "train+validation", "all"],
+        Flag("The site's images that choose; its test split shows before and after."),
+    ] = "validation"
+    allow_overlap: Annotated[
+        bool, Flag("Also use images and patients that the model was trained on; it is said.")
+    ] = False
+    calibration: Annotated[
+        Literal["platt", "temperature"], Flag("Calibration that is fitted.", panel="Method")
+    ] = "platt"
+    bootstrap_replicates: Annotated[
+        int, Flag("Bootstrap replicates of the patients; 0: no intervals.", minimum=0)
+    ] = 1000
+    seed: Annotated[int, Flag("Seed of the resampling.", minimum=0, maximum=2**32 - 1)] = 0
+    batch_size: Annotated[int, Flag("Radiographs at a time.", minimum=1)] = 64
+    device: Device = "auto"
+    force: Annotated[bool, Flag("Replace a copy that is there already.", panel="")] = False
 
 
 @dataclass(frozen=True)

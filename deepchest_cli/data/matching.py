@@ -83,8 +83,8 @@ def match_images(names: Sequence[str], there: Sequence[str], path: Path) -> list
     Names agree from the end as far as both have folders. Raises `UsageError` where two of them are
     the same image.
     """
-    matcher = Matcher(list(there))
-    found = [matcher.find(name) for name in names]
+    matcher = Matcher([image_key(name) for name in there])
+    found = [matcher.find(image_key(name)) for name in names]
     rows = [None if one is None else one[0] for one in found]
     seen: dict[int, str] = {}
     for name, row in zip(names, rows, strict=True):

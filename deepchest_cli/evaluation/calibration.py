@@ -36,6 +36,10 @@ class Scaling:
         """Return the calibrated probabilities (n,)."""
         return sigmoid(self.slope * logit(probabilities, SMALLEST) + self.intercept)
 
+    def undone(self, calibrated: Floats) -> Floats:
+        """Return the probabilities (n,) that `applied` gave these calibrated ones."""
+        return sigmoid((logit(calibrated, SMALLEST) - self.intercept) / self.slope)
+
 
 def _fit(columns: Floats, offset: Floats, labels: Labels) -> Floats | None:
     """Return the coefficients (k,) of a logistic regression by Newton's method.

@@ -9,9 +9,11 @@ from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.sources.base import FRONTAL
 from deepchest_cli.data.sources.nih_metadata import SPLIT_LISTS
 from deepchest_cli.data.text import count_of
+from deepchest_cli.errors import UsageError
 from deepchest_cli.model.checkpoint import LoadedModel
 
-FAMILY = dict.fromkeys(("chestmnist", "nih-parquet"), "nih")  # NIH's radiographs and patients
+# made from NIH's radiographs: the same patients, whatever the files are called
+FAMILY = dict.fromkeys(("nih-parquet", "chestmnist", "rsna", "siim"), "nih")
 # settings that decide which patient is in which split
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
 KINDS = {True: "synthetic", False: "real"}
@@ -36,7 +38,8 @@ def same_patients(one: Source, other: Source) -> bool:
 def same_patient_numbers(one: Source, other: Source) -> bool:
     """Whether two sources also number their patients alike."""
     named = one.get("patients") and other.get("patients")
-    return bool(named) and same_patients(one, other)
+    alike = one["kind"] == other["kind"] or {one["kind"], other["kind"]} == {"nih", "nih-parquet"}
+    return bool(named) and alike and same_patients(one, other)
 
 
 def names_are_comparable(one: Source, other: Source) -> bool:
@@ -82,6 +85,16 @@ def is_training_data_set(origin: dict[str, Any], dataset: RadiographDataset) -> 
     return alike and origin["data_sha256"] == dataset.sha256
 
 
+def refuse_other_size(expected: int, dataset: RadiographDataset) -> None:
+    """Raise `UsageError` for images that are stored at another size than those of training."""
+    if dataset.size != expected:
+        raise UsageError(
+            f"{dataset.folder} holds images of {dataset.size} px; the model was trained on "
+            f"{expected} px.",
+            f"Prepare the data at that size: deepchest prepare --size {expected} --data FOLDER",
+        )
+
+
 def differences(
     model: LoadedModel, dataset: RadiographDataset, rows: NDArray[np.int64], synthetic: bool | None
 ) -> list[str]:
@@ -94,7 +107,7 @@ def differences(
     texts = [
         _label_difference(trained, found),
         _synthetic_difference(is_synthetic(trained), synthetic),
-        _aspect_difference(*settings),
+        aspect_difference(*settings),
         _view_difference(settings[0], dataset.columns["view"][rows]),
     ]
     return [text for text in texts if text]
@@ -130,7 +143,8 @@ def _synthetic_difference(trained: bool | None, found: bool | None) -> str:
     return f"The model was trained on {kind}; these are {KINDS[found]}."
 
 
-def _aspect_difference(trained: dict[str, Any], found: dict[str, Any]) -> str:
+def aspect_difference(trained: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return how the shape of images differs by the settings of two data sets; empty: alike."""
     own, other = (one.get("aspect", "squash") for one in (trained, found))
     if own == other:
         return ""

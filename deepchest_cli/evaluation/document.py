@@ -18,7 +18,6 @@ from deepchest_cli.evaluation.references import SPLITS, WHY, is_whole, recognize
 from deepchest_cli.evaluation.report import build_report
 from deepchest_cli.evaluation.subgroups import subgroups
 from deepchest_cli.evaluation.validation_fit import (
-    CAUTION,
     calibration_results,
     operating_point_results,
 )
@@ -71,7 +70,8 @@ def build_document(inputs: EvaluationInput, extras: EvaluationOptions) -> dict[s
             "note": inputs.validation_fit_note,
             "images": None if fit is None else fit.images,
             "patients": None if fit is None else fit.patients,
-            "caution": None if fit is None else CAUTION,
+            "caution": None if fit is None else fit.caution,
+            "site": None if fit is None or fit.site is None else fit.site.to_plain(),
         },
         "operating_points": operating_point_results(table, fit, resampling),
         "calibration": calibration_results(table, fit, resampling),

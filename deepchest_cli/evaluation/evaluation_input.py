@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import few
@@ -25,6 +26,8 @@ class EvaluationInput:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     medmnist: bool = False  # whether the labels are those of chestmnist.npz
+    shares_images: bool = False  # or patients, with the first of several data sets
+    # with the findings alone that are scored, spelled as the models do
     dataset: RadiographDataset | None = None
     rows: Any = None  # (N,), of the data set
     models: tuple[LoadedModel, ...] = ()
@@ -34,6 +37,13 @@ class EvaluationInput:
         """The predictions' file, or the models."""
         models = ", ".join(model["path"] for model in self.description["models"])
         return str(self.description["predictions"] or models)
+
+    @property
+    def splits(self) -> NDArray[np.str_] | str:
+        """The split of each image (N,), or the one that all of them are of."""
+        if self.dataset is None:
+            return str(self.description["split"])
+        return np.asarray(self.dataset.columns["split"][self.rows])
 
 
 def score_warnings(table: Predictions) -> tuple[str, ...]:

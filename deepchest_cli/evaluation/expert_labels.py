@@ -63,7 +63,7 @@ def expert_label_results(
 
     Raises `UsageError` where no scored image has an expert label.
     """
-    names = [name.rsplit("/", 1)[-1] for name in scored.image_index.tolist()]  # NIH's are flat
+    names = scored.image_names
     findings = {}
     for name, nih_findings in NIH_FINDINGS.items():
         if set(nih_findings) <= set(scored.predictions.findings):

@@ -59,13 +59,18 @@ class ScoredImages:
     """N images of a split of some data, with the metadata of their patients."""
 
     predictions: Predictions
-    image_index: NDArray[np.str_]  # (N,), without folder and ending
+    image_index: NDArray[np.str_]  # (N,), as the source has it, such as 00000001_000.png
     age: NDArray[np.float64]  # (N,), years, NaN: unknown
     sex: NDArray[np.str_]  # (N,), F, M or empty
     view: NDArray[np.str_]  # (N,), PA, AP or others, or empty
 
     def __len__(self) -> int:
         return len(self.image_index)
+
+    @property
+    def image_names(self) -> list[str]:
+        """The images without folder and ending, as NIH's are told apart, whose files are flat."""
+        return [image_key(name).rsplit("/", 1)[-1] for name in self.image_index.tolist()]
 
     def with_probabilities(self, probabilities: NDArray[np.float64]) -> "ScoredImages":
         """Return the same images with other probabilities (N, T)."""
@@ -77,9 +82,8 @@ def scored_images(
 ) -> ScoredImages:
     """Return the predictions for `rows` of a data set with its metadata of them."""
     columns = {name: dataset.columns[name][rows] for name in ("image_index", "age", "sex", "view")}
-    names = np.array([image_key(name) for name in columns["image_index"].tolist()], dtype=str)
     age = columns["age"].astype(np.float64)
-    return ScoredImages(predictions, names, age, columns["sex"], columns["view"])
+    return ScoredImages(predictions, columns["image_index"], age, columns["sex"], columns["view"])
 
 
 def predict_rows(
@@ -88,12 +92,15 @@ def predict_rows(
     rows: NDArray[np.int64],
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    findings: tuple[str, ...] | None = None,
 ) -> Predictions:
     """Return the predictions for `rows` of the reader's data set, in fp32, on its device.
 
-    Raises `UsageError` when the data set has other findings than the model.
+    findings: those of the model that are scored; None: all. Raises `UsageError` for one that the
+    data set does not label.
     """
-    findings, dataset = classifier.architecture.findings, reader.dataset
+    predicted, dataset = classifier.architecture.findings, reader.dataset
+    findings = predicted if findings is None else findings
     columns = _columns_of(findings, dataset)
     was_training = classifier.training
     classifier.eval()
@@ -102,10 +109,10 @@ def predict_rows(
         probabilities.append(probabilities_of(classifier, batch.images, batch_size, reader.device))
         progress(len(probabilities) * batch_size, len(rows))
     classifier.train(was_training)
-    table = np.concatenate(probabilities) if probabilities else np.empty((0, len(findings)))
+    table = np.concatenate(probabilities) if probabilities else np.empty((0, len(predicted)))
     return Predictions(
         findings,
-        table,
+        table[:, [predicted.index(name) for name in findings]],
         dataset.labels[rows][:, columns],
         dataset.known[rows][:, columns],
         dataset.columns["patient_id"][rows],

@@ -113,7 +113,7 @@ def recognize(scored: ScoredImages, medmnist: bool = False) -> str | None:
     medmnist: whether the labels are those of chestmnist.npz.
     """
     count, names_hash = OFFICIAL_TEST
-    names = "\n".join(sorted(name.rsplit("/", 1)[-1] for name in scored.image_index.tolist()))
+    names = "\n".join(sorted(scored.image_names))
     if len(scored) == count and sha256(names.encode()).hexdigest() == names_hash:
         return OFFICIAL
     positives = scored.predictions.labels.sum(axis=0)

@@ -24,12 +24,17 @@ from deepchest_cli.evaluation.operating_points import (
     rate_counts,
 )
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.model.site import Site
 
 MACRO_METRICS = ("ece", "ece_if_calibrated", "brier", "brier_skill")
 CAUTION = (
     "The validation split chose the thresholds and the calibration, and as a rule the epoch of the "
     "model: all three rest on the same patients, so that metrics on validation itself would be "
     "optimistic. What is reported is on other patients."
+)
+SITE_CAUTION = (
+    "Images of the site chose the thresholds and the calibration, so that metrics on these very "
+    "images would be optimistic. What is reported is on other patients."
 )
 EARLIER = "chosen by an earlier version of deepchest, without this rule or a reason"
 
@@ -48,6 +53,17 @@ class ValidationFit:
     no_threshold: dict[str, dict[str, str]]  # finding, rule: why
     scalings: dict[str, Scaling | None]
     uncalibrated: dict[str, str]  # finding: why
+    site: Site | None = None  # whose images chose it, where those are not of the model's own data
+
+    @property
+    def caution(self) -> str:
+        """Why metrics on the images of the fit would be optimistic."""
+        return CAUTION if self.site is None else SITE_CAUTION
+
+    @property
+    def images_named(self) -> str:
+        """The images that it rests on, in words."""
+        return "validation" if self.site is None else self.site.images_named(self.thresholds)
 
     def threshold(self, finding: str, rule: str) -> float:
         """Return a threshold; NaN where there is none."""
@@ -75,6 +91,7 @@ class ValidationFit:
             "images": self.images,
             "patients": self.patients,
             "calibration_method": self.method,
+            **({} if self.site is None else {"site": self.site.to_plain()}),
             "findings": {
                 finding: {
                     "positives": self.positives[finding],
@@ -105,7 +122,16 @@ class ValidationFit:
             no_threshold={n: dict(e.get("no_operating_point", {})) for n, e in findings.items()},
             scalings={name: None if s is None else Scaling(**s) for name, s in scalings.items()},
             uncalibrated={n: e["uncalibrated"] for n, e in findings.items() if e["uncalibrated"]},
+            site=Site.from_plain(values["site"]) if values.get("site") else None,
         )
+
+
+def readable_fit(values: Any) -> ValidationFit | None:
+    """Return the fit that a model keeps; None without one that this version understands."""
+    try:
+        return None if values is None else ValidationFit.from_plain(values)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
 
 
 def _plain(scaling: Scaling | None) -> dict[str, float] | None:

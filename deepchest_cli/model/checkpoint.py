@@ -12,7 +12,7 @@ import torch
 
 from deepchest_cli.config.renamed import with_current_keys
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.files import atomic_write, sha256_of, sweep
+from deepchest_cli.files import atomic_write, new_file, sha256_of, sweep
 from deepchest_cli.model.checkpoint_format import (
     FORMAT,
     FORMAT_VERSION,
@@ -102,6 +102,24 @@ def store_validation_fit(model: LoadedModel, fit: dict[str, Any]) -> LoadedModel
     if not _add(model, {"validation_fit": fit}):
         return None
     return replace(model, validation_fit=fit, sha256=sha256_of(model.path))
+
+
+def copy_with_fit(model: LoadedModel, fit: dict[str, Any], path: Path) -> str:
+    """Write a copy of a model's checkpoint with another validation fit; return its SHA-256.
+
+    A copy is for prediction: the state that a run resumes from stays behind. Raises
+    `DeepChestError` where the checkpoint has changed since it was loaded, and `OSError` where the
+    copy cannot be written; then nothing is left of it.
+    """
+    content, file_hash = _read(model.path)
+    if file_hash != model.sha256:
+        raise DeepChestError(
+            f"{model.path} was written anew meanwhile.", "Run the command again when it is final."
+        )
+    fitted = {"format_version": FORMAT_VERSION, "training": None, "validation_fit": fit}
+    with new_file(path):
+        _write(path, {**content, **fitted})
+    return sha256_of(path)
 
 
 def store_reference(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.model.logistic import logit, sigmoid
+from deepchest_cli.model.site import Site
 from deepchest_cli.prediction.input_checks import InputWarning
 from deepchest_cli.prediction.model_metadata import ModelMetadata
 
@@ -57,7 +58,7 @@ def calibration_of(metadata: ModelMetadata, threshold: str) -> Calibration:
     if fit is None:
         source = "none: no operating points were chosen for this model"
         return Calibration(findings, slope, intercept, thresholds, calibrated, source)
-    source = f"{threshold} on {fit['images']:,} validation images, kept in the model"
+    source = f"{threshold} on {_images_of(fit, findings)}, kept in the model"
     if not np.isfinite(raw).any():
         source = f"none: the model has no operating point by {threshold}"
     reasons = {name: entries.get(name, {}).get("no_operating_point", {}) for name in findings}
@@ -67,6 +68,13 @@ def calibration_of(metadata: ModelMetadata, threshold: str) -> Calibration:
         if not np.isfinite(value)
     }
     return Calibration(findings, slope, intercept, thresholds, calibrated, source, without)
+
+
+def _images_of(fit: dict[str, Any], findings: tuple[str, ...]) -> str:
+    """Return the images that chose the thresholds: of the model's own data, or of a site."""
+    if fit.get("site"):
+        return Site.from_plain(fit["site"]).images_named(findings)
+    return f"{fit['images']:,} validation images"
 
 
 def number_in(threshold: str) -> float | None:

@@ -1,5 +1,7 @@
 """An exported ONNX file as a network, through onnxruntime and without torch."""
 
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from deepchest_cli.config import refuse_unknown_device
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.files import sha256_of
+from deepchest_cli.files import atomic_write, new_file, sha256_of
 from deepchest_cli.prediction.model_metadata import ModelMetadata
 from deepchest_cli.prediction.network import Outputs
 
@@ -68,6 +70,31 @@ def open_onnx(path: Path, device: str, batch_size: int | None) -> OnnxNetwork:
         )
     identity = {"path": str(path), "sha256": sha256_of(path), "format": "onnx"}
     return OnnxNetwork(session, ModelMetadata.from_json(text, identity, path), batch_size)
+
+
+def copy_with_fit(network: OnnxNetwork, fit: dict[str, Any], path: Path) -> str:
+    """Write a copy of a network's file with another validation fit; return its SHA-256.
+
+    The graph with its weights stays as it is. Raises `UsageError` without the package,
+    `DeepChestError` where the file has changed since it was opened, and `OSError` where the copy
+    cannot be written; then nothing is left of it.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise UsageError("Writing an ONNX file needs onnx.", install_hint("onnx")) from error
+    identity = network.metadata.identity
+    original = Path(identity["path"])
+    content = original.read_bytes()
+    if sha256(content).hexdigest() != identity["sha256"]:
+        raise DeepChestError(f"{original} was written anew meanwhile.", "Run the command again.")
+    model = onnx.load_from_string(content)
+    entry = next(one for one in model.metadata_props if one.key == METADATA_KEY)
+    own = ModelMetadata.from_json(entry.value, {}, original)  # of the checkpoint it came from
+    entry.value = replace(own, validation_fit=fit).to_json()
+    with new_file(path), atomic_write(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+    return sha256_of(path)
 
 
 def _session(path: Path, device: str) -> Any:

@@ -139,7 +139,7 @@ class Predictor:
             dict(zip(c.findings, c.thresholds.tolist(), strict=True)) for c in self.calibrations
         ]
         mean = {name: float(np.mean([table[name] for table in tables])) for name in self.findings}
-        source = self.calibrations[0].source
+        source = "; ".join(dict.fromkeys(one.source for one in self.calibrations))
         without = [bool(np.isnan(one.thresholds).all()) for one in self.calibrations]
         if any(without) and not all(without):
             return mean, "none: not every model of the ensemble has operating points"

@@ -111,7 +111,7 @@ def test_hardly_any_data(make_scored_images, capsys, kind, of_validation, replic
         for rule, reason in entry["unavailable"].items():
             assert entry[rule] is None and reason
     to_json(document)
-    tables(document, images)
+    tables(document)
     render(document, "table", Terminal())
     for text in (report_page(document, {}), model_card(document, []), capsys.readouterr().out):
         assert " nan" not in text and "None" not in text

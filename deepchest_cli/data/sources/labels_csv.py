@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.findings import is_healthy
@@ -22,10 +23,13 @@ from deepchest_cli.data.tabular.columns import (
     refuse_repeated,
 )
 from deepchest_cli.data.tabular.finding_columns import without_affix
-from deepchest_cli.data.tabular.labels import Doubt, Policy, looks_like_labels, read_label_columns
+from deepchest_cli.data.tabular.label_map import load_label_map, read_label_columns
+from deepchest_cli.data.tabular.labels import Doubt, looks_like_labels, read_policy
 from deepchest_cli.data.tabular.tables import blank_rows
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
+
+Terms = tuple[tuple[str, ...], NDArray[np.int8]]  # of each image: names (L,), states (N, L)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class CsvTable:
     names: str  # column of the images' names in the data set
     paths: str  # column of the images' files
     patients: str | None
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()  # columns
+    terms: Terms | None = None  # instead of columns of labels
     studies: str | None = None
     blank: Doubt = "ignore"
     own_scheme: str = "random"
@@ -100,8 +105,12 @@ def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
     names = raw[table.names]
     refuse_names(names, LONGEST_NAME, file)
     refuse_repeated(names, file)
-    policy = Policy(config.uncertain, config.blank or table.blank)
-    read = read_label_columns(raw, table.labels, file, policy)
+    policy = read_policy(config.uncertain, config.blank or table.blank)
+    label_map = load_label_map(table.kind, config.label_map, config.findings)
+    if table.terms is None:
+        read = read_label_columns(raw, table.labels, file, policy, label_map)
+    else:
+        read = label_map.apply(*table.terms, policy, file, lists_terms=True)
     refuse_long_findings(read.findings, file)
     people = read_people(raw)
     rows = blank_table(names)
@@ -129,9 +138,9 @@ def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
         own_scheme=table.own_scheme,
         own_splits=None if splits is None else lambda: OwnSplits(splits),
         has_patients=table.patients is not None,
-        notes=(*table.notes, *people.notes),
+        notes=(*table.notes, *people.notes, *read.notes),
         warnings=(*table.warnings, *both * bool(read.contradictory)),
-        policies={"uncertain": policy.uncertain, "blank": policy.blank},
+        policies=policy.describe(read.findings) | label_map.describe(),
     )
 
 

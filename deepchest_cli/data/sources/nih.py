@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.demo import is_demo
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.sources.base import BOX_COLUMNS, BOX_SLACK, OwnSplits, Source, no_boxes
+from deepchest_cli.data.sources.base import (
+    BOX_COLUMNS,
+    OwnSplits,
+    Source,
+    boxes_inside,
+    no_boxes,
+)
 from deepchest_cli.data.sources.nih_metadata import (
     BOX_FILE,
     BOX_FRAME,
@@ -106,11 +112,11 @@ def read_boxes(path: Path | None) -> pd.DataFrame:
 
 
 def _refuse_impossible_boxes(boxes: pd.DataFrame, path: Path) -> None:
-    frame = boxes[["x", "y", "width", "height"]].to_numpy(dtype=np.float64)
-    ends = frame[:, :2] + frame[:, 2:]
-    possible = (frame >= 0).all(axis=1) & (frame[:, 2:] > 0).all(axis=1)
-    possible &= (ends <= BOX_FRAME + BOX_SLACK).all(axis=1)  # NaN is never smaller
-    wrong = ~possible | boxes[["image_index", "finding"]].isna().any(axis=1).to_numpy()
+    given = boxes[list(BOX_COLUMNS[2:])].to_numpy(dtype=np.float64)
+    wrong = (
+        ~boxes_inside(given, BOX_FRAME)
+        | boxes[["image_index", "finding"]].isna().any(axis=1).to_numpy()
+    )
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise UsageError(

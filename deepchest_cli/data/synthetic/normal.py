@@ -272,6 +272,7 @@ def _paint_calcified_spots(canvas: Canvas, chance: Chance) -> None:
 
 
 def _paint_pacemaker(canvas: Canvas, chance: Chance) -> None:
+    canvas.has_device = True
     x, y = MIDLINE + 0.24, canvas.anatomy.apex + 0.1
     corners = ((-0.03, -0.025), (0.03, -0.025), (0.035, 0.02), (-0.025, 0.03))
     canvas.bright.area([(x + across, y + down) for across, down in corners], 0.8)
@@ -282,6 +283,7 @@ def _paint_pacemaker(canvas: Canvas, chance: Chance) -> None:
 
 def _paint_leads(canvas: Canvas, chance: Chance) -> None:
     """Wires over the chest, each with an electrode at its end."""
+    canvas.has_device = True
     for _ in range(int(chance.integers(1, 4))):
         start = np.array([chance.uniform(0.1, 0.9), chance.uniform(0.0, 0.15)])
         end = np.array([chance.uniform(0.2, 0.8), chance.uniform(0.4, 0.8)])

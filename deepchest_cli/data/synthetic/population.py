@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.data.synthetic.sites import FIRST
 from deepchest_cli.data.synthetic.specification import (
     Chance,
     Integers,
@@ -15,6 +16,7 @@ from deepchest_cli.data.synthetic.specification import (
     Numbers,
     RadiographSpec,
     Sex,
+    Site,
     Stream,
     View,
     image_chance,
@@ -93,24 +95,25 @@ _PORTABLE = {"Edema": 8.0, "Infiltration": 1.7, "Effusion": 1.6, "Atelectasis": 
              "Consolidation": 1.6, "Pneumonia": 1.5, "Hernia": 0.5, "Fibrosis": 0.4, "Nodule": 0.6,
              "Mass": 0.7}  # fmt: skip
 _PORTABLE_FACTORS = np.array([_PORTABLE.get(name, 1.0) for name in FINDINGS])
+_TYPICALLY_ILL = 0.53  # fraction of images, for which the catalog's prevalences are
 DEFAULT_IMAGES = 2000
 MINIMUM_IMAGES = 40
-_TEST_FRACTION = 0.25
 # Fraction of patients with 1, 2, ... images: 2.5 images on average.
 _IMAGES_PER_PATIENT = (0.40, 0.22, 0.14, 0.09, 0.06, 0.04, 0.03, 0.02)
-# Fractions of images with a finding; the test patients are the sicker ones, as at NIH.
-_ILL_TRAIN_VAL, _ILL_TEST = 0.51, 0.60
 
 
 def assign_findings(
-    radiographs: Sequence[RadiographSpec], ill: float, chance: Chance, long_tail: bool = False
+    radiographs: Sequence[RadiographSpec], ill: float, shares: Sequence[float], chance: Chance
 ) -> list[tuple[str, ...]]:
-    """The findings of each image of one split, a fraction `ill` of which has any."""
+    """The findings of each image of one split, a fraction `ill` of which has any.
+
+    shares: of the images that would have each finding if a typical number were ill.
+    """
     patients = np.array([spec.patient for spec in radiographs])
     portable = np.array([spec.view == "AP" for spec in radiographs])
     sick = _choose_sick(patients, portable, ill, chance)
     suiting = np.where(portable[sick, None], _PORTABLE_FACTORS, 1.0)
-    marks = _deal(_deck(len(radiographs), ill, chance, long_tail), suiting, patients[sick], chance)
+    marks = _deal(_deck(len(radiographs), ill, shares, chance), suiting, patients[sick], chance)
     labels: list[tuple[str, ...]] = [()] * len(radiographs)
     for image, row in zip(sick.tolist(), marks, strict=True):
         labels[image] = tuple(name for name, mark in zip(FINDINGS, row, strict=True) if mark)
@@ -125,11 +128,9 @@ def _choose_sick(patients: Integers, portable: Marks, ill: float, chance: Chance
     return np.sort(np.argsort(-score)[: round(ill * len(patients))])
 
 
-def _deck(images: int, ill: float, chance: Chance, long_tail: bool) -> Integers:
-    """Every finding as often as its share asks, shuffled; at least once."""
-    typical = 0.53
-    shares = [row.tail_prevalence if long_tail else row.prevalence for row in CATALOG]
-    quotas = [max(1, round(share * images * ill / typical)) for share in shares]
+def _deck(images: int, ill: float, shares: Sequence[float], chance: Chance) -> Integers:
+    """Every finding as often as its share asks, shuffled; at least once, but for a share of 0."""
+    quotas = [max(share > 0, round(share * images * ill / _TYPICALLY_ILL)) for share in shares]
     return chance.permutation(np.repeat(np.arange(len(FINDINGS)), quotas))
 
 
@@ -181,7 +182,7 @@ class Population:
 
 
 def plan_population(
-    images: int = DEFAULT_IMAGES, *, seed: int = 0, long_tail: bool = False
+    images: int = DEFAULT_IMAGES, *, seed: int = 0, long_tail: bool = False, site: Site = FIRST
 ) -> Population:
     """Exactly that many images; without drawing any. ValueError below MINIMUM_IMAGES.
 
@@ -189,47 +190,55 @@ def plan_population(
     """
     if images < MINIMUM_IMAGES:
         raise ValueError(f"a demo needs at least {MINIMUM_IMAGES} images, not {images}")
-    chance = np.random.default_rng([seed, images])
-    bare = [spec for patient in _patients(images, seed, chance) for spec in patient]
-    test = _choose_test(bare, chance)
+    # A last 0 changes nothing that is drawn.
+    chance = np.random.default_rng([seed, images, site.patients_before])
+    bare = [spec for patient in _patients(images, seed, site, chance) for spec in patient]
+    test = _choose_test(bare, site.test_fraction, chance)
+    shares = [
+        (row.tail_prevalence if long_tail else row.prevalence) * site.frequency.get(row.name, 1.0)
+        for row in CATALOG
+    ]
     labeled: list[RadiographSpec] = []
-    for is_test, ill in ((False, _ILL_TRAIN_VAL), (True, _ILL_TEST)):
+    for is_test, ill in zip((False, True), site.ill, strict=True):
         split = [spec for spec in bare if (spec.patient in test) == is_test]
-        findings = assign_findings(split, ill, chance, long_tail)
+        findings = assign_findings(split, ill, shares, chance)
         labeled += [_with_lesions(*pair) for pair in zip(split, findings, strict=True)]
-    labeled.sort(key=lambda spec: spec.file_name)
+    labeled.sort(key=lambda spec: (spec.patient, spec.follow_up))
     return Population(tuple(labeled), test)
 
 
-def _patients(images: int, seed: int, chance: Chance) -> list[list[RadiographSpec]]:
+def _patients(images: int, seed: int, site: Site, chance: Chance) -> list[list[RadiographSpec]]:
     patients: list[list[RadiographSpec]] = []
     left = images
     while left:
         count = min(1 + int(chance.choice(len(_IMAGES_PER_PATIENT), p=_IMAGES_PER_PATIENT)), left)
-        patients.append(_follow_ups(seed, len(patients) + 1, count))
+        number = site.patients_before + len(patients) + 1
+        patients.append(_follow_ups(seed, number, count, site))
         left -= count
     return patients
 
 
-def _follow_ups(seed: int, patient: int, count: int) -> list[RadiographSpec]:
+def _follow_ups(seed: int, patient: int, count: int, site: Site) -> list[RadiographSpec]:
     """A patient's images without findings; in-patients are mostly taken AP, in bed."""
     chance = np.random.default_rng([seed, patient, Stream.HISTORY])
-    age = int(np.clip(chance.normal(49, 17), 8, 90))
+    age = int(np.clip(chance.normal(site.age, 17), 8, 90))
     sex: Sex = "M" if chance.uniform() < 0.56 else "F"
-    portable = 0.8 if chance.uniform() < 0.35 else 0.15
+    portable = 0.8 if chance.uniform() < site.bedridden else 0.15
     radiographs = []
     for follow_up in range(count):
         view: View = "AP" if chance.uniform() < portable else "PA"
-        radiographs.append(RadiographSpec(seed, patient, follow_up, age, sex, view))
+        radiographs.append(
+            RadiographSpec(seed, patient, follow_up, age, sex, view, machine=site.machine)
+        )
         age += int(chance.choice(4, p=(0.55, 0.28, 0.12, 0.05)))
     return radiographs
 
 
-def _choose_test(bare: list[RadiographSpec], chance: Chance) -> frozenset[int]:
-    """Patients until a quarter of the images is reached; those with more images sooner."""
+def _choose_test(bare: list[RadiographSpec], fraction: float, chance: Chance) -> frozenset[int]:
+    """Patients until a fraction of the images is reached; those with more images sooner."""
     numbers, counts = np.unique([spec.patient for spec in bare], return_counts=True)
     order = np.argsort(-(chance.uniform(size=len(numbers)) ** (1 / counts**0.7)))
-    enough = np.searchsorted(np.cumsum(counts[order]), _TEST_FRACTION * len(bare)) + 1
+    enough = np.searchsorted(np.cumsum(counts[order]), fraction * len(bare)) + 1
     return frozenset(numbers[order[:enough]].tolist())
 
 

@@ -19,9 +19,11 @@ from deepchest_cli.data.synthetic.specification import (
     Chance,
     Field,
     Lesion,
+    Machine,
     Pixels,
     RadiographSpec,
     Rendered,
+    Shown,
     Stream,
     image_chance,
     patient_chance,
@@ -39,7 +41,7 @@ def render_radiograph(spec: RadiographSpec, size: int) -> Rendered:
     for lesion in spec.lesions:
         PAINTERS[lesion.finding](canvas, lesion.severity, _lesion_chance(spec, lesion))
     pixels = expose(canvas.compose(), spec, image_chance(spec, Stream.EXPOSURE))
-    return Rendered(pixels, tuple(canvas.boxes))
+    return Rendered(pixels, Shown(tuple(canvas.boxes), canvas.has_device))
 
 
 def _lesion_chance(spec: RadiographSpec, lesion: Lesion) -> Chance:
@@ -69,15 +71,15 @@ def _paint_normal(canvas: Canvas, spec: RadiographSpec) -> None:
 
 def expose(density: Field, spec: RadiographSpec, chance: Chance) -> Pixels:
     """The finished radiograph; AP ones are flatter and grayer."""
-    portable = spec.view == "AP"
+    portable, machine = spec.view == "AP", spec.machine
     levels = np.linspace(0, _DENSEST, _STEPS, dtype=np.float32)
-    curve = _characteristic_curve(levels, chance, portable=portable) * _GRAY_LEVELS
-    graininess = float(chance.uniform(0.8, 1.8)) * np.sqrt(np.minimum(levels, 1))
+    curve = _characteristic_curve(levels, machine, chance, portable=portable) * _GRAY_LEVELS
+    graininess = float(chance.uniform(*machine.grain)) * np.sqrt(np.minimum(levels, 1))
     steps = np.clip(density * ((_STEPS - 1) / _DENSEST), 0, _STEPS - 1).astype(np.uint16)
     grain = _grain(density.shape, chance)
     gray = curve[steps] + graininess[steps] * grain
     pixels = np.clip(gray, 0, _GRAY_LEVELS).astype(np.uint8)
-    _collimate(pixels, chance)
+    _collimate(pixels, machine, chance)
     return _mark(pixels, chance, portable=portable)
 
 
@@ -89,20 +91,23 @@ def _grain(shape: tuple[int, ...], chance: Chance) -> Field:
     return np.asarray((total.astype(np.float32) - 382.5) / (73.9 * 3**0.5), np.float32)
 
 
-def _characteristic_curve(levels: Field, chance: Chance, *, portable: bool) -> Field:
-    gamma = float(chance.uniform(0.85, 1.25)) - 0.1 * portable
-    gain = float(chance.normal(1.12, 0.07)) - 0.04 * portable
-    fog = float(chance.uniform(0.0, 0.05)) + 0.05 * portable
+def _characteristic_curve(
+    levels: Field, machine: Machine, chance: Chance, *, portable: bool
+) -> Field:
+    gamma = float(chance.uniform(*machine.gamma)) - 0.1 * portable
+    gain = float(chance.normal(machine.gain, 0.07)) - 0.04 * portable
+    fog = float(chance.uniform(*machine.fog)) + 0.05 * portable
     gray = fog + gain * levels**gamma
     # Film shoulder: the brightest parts are compressed, not cut.
     shoulder = 0.75 + 0.22 * np.tanh((gray - 0.75) / 0.22)
     return np.asarray(np.where(gray > 0.75, shoulder, gray), np.float32)
 
 
-def _collimate(pixels: Pixels, chance: Chance) -> None:
+def _collimate(pixels: Pixels, machine: Machine, chance: Chance) -> None:
     """Black borders where the beam was cut, on some radiographs."""
     size = pixels.shape[0]
-    margins = (chance.uniform(0, 0.05, 4) * size * (chance.uniform(size=4) < 0.2)).astype(int)
+    margins = chance.uniform(0, machine.margin, 4) * size
+    margins = (margins * (chance.uniform(size=4) < machine.collimated)).astype(int)
     top, bottom, left, right = (int(margin) for margin in margins)
     pixels[:top] = 0
     pixels[size - bottom :] = 0

@@ -117,7 +117,11 @@ def view_of(text: str) -> str:
 
 def each_text(column: "pd.Series[str]", change: Callable[[str], Any]) -> "pd.Series[Any]":
     """Return a column whose texts, few of them distinct, are each changed once."""
-    return column.map({text: change(text) for text in column.unique()})
+    codes, texts = pd.factorize(column)
+    changed = pd.Series(
+        [change(text) for text in texts.tolist()], dtype=None if len(texts) else str
+    )
+    return pd.Series(changed.to_numpy()[codes], index=column.index, name=column.name)
 
 
 def read_splits(column: "pd.Series[str]") -> "pd.Series[str]":
@@ -142,8 +146,11 @@ def is_number(cell: str) -> bool:
 def patient_numbers(column: "pd.Series[str]") -> NDArray[np.int64]:
     """Return a number for each patient's name: its digits, or a hash where they are no number.
 
-    The same name gives the same number in every table.
+    The same name gives the same number in every table, and the number of a name gives itself.
     """
+    digits = {text: int(text) for text in column.unique() if text.isdecimal()}
+    if len(digits) == column.nunique() and all(number < 2**63 for number in digits.values()):
+        return column.map(digits).to_numpy(dtype=np.int64)
     numbers = pd.to_numeric(column, errors="coerce")
     if bool((numbers.between(0, LARGEST_ID) & (numbers % 1 == 0)).all()):
         return numbers.to_numpy(dtype=np.int64)

@@ -1,14 +1,15 @@
 """What findings are called in the columns of a table: `Effusion`, `prob_Effusion`, `pred:Mass`."""
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 
 from deepchest_cli.data.findings import FINDINGS, finding_key, is_healthy, plain_name
-from deepchest_cli.data.tabular.cells import is_number
+from deepchest_cli.data.tabular.cells import ABSENT, is_number, label_state
 from deepchest_cli.data.tabular.columns import has_other_meaning
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
@@ -23,6 +24,9 @@ SCORES = LOGITS | PROBABILITIES | {
     "prediction", "predictions", "preds", "score", "scores", "y", "yhat", "ypred",
 }  # fmt: skip
 LABELS = {"actual", "expert", "groundtruth", "gt", "label", "labels", "target", "targets", "true"}
+MASKS = frozenset(("known", "mask"))  # whether there is a label
+LABEL, KNOWN = "_label", "_known"  # of a finding, in the tables that evaluate writes
+WORDS = SCORES | LABELS | MASKS
 NEGATIONS = frozenset(("absent", "excluded", "neg", "negative", "no", "non", "not", "without"))
 # between words: signs, and the beginning of a word in capitals
 BREAK = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
@@ -42,9 +46,15 @@ def _columns_by_affix(columns: list[str], known: dict[str, str]) -> dict[Affix, 
         for affix, of in found.items()
         # beside findings as they are, only a way to name the same ones again is one
         if affix == NONE
-        or (plainly and of.keys() <= plainly and _words_of(affix) & (SCORES | LABELS))
-        or (not plainly and (len(of) > 1 or _words_of(affix) <= SCORES | LABELS))
+        or (plainly and of.keys() <= plainly and _words_of(affix) & WORDS)
+        or (not plainly and (len(of) > 1 or _words_of(affix) <= WORDS))
     }
+
+
+def _names_of(candidates: list[str], others: Iterable[str] = ()) -> dict[str, str]:
+    """Return the names of findings by their keys: NIH's, others, and those beside their labels."""
+    beside = (name for name in candidates if f"{name}{LABEL}" in candidates)
+    return {finding_key(name): name for name in (*beside, *FINDINGS, *others)}
 
 
 def _only_affix(ways: dict[Affix, dict[str, str]], path: Path) -> Affix:
@@ -98,6 +108,7 @@ class FindingColumns:
     columns: dict[str, str]
     affix: Affix = NONE
     notes: tuple[str, ...] = ()
+    unlabeled: tuple[str, ...] = ()  # columns of numbers that the labels do not have
 
     def refuse_other_kind(self, logits: bool, path: Path) -> None:
         """Raise `UsageError` where the columns' names contradict the flag --logits."""
@@ -116,32 +127,52 @@ def find_finding_columns(
 ) -> FindingColumns:
     """Return the columns of scores, spelled as the labels, or else NIH, spell their findings.
 
-    labeled: the findings that there are labels for. Raises `UsageError` where a finding has two
-    columns, where the columns are labels or negations by their names, and where there are none.
+    labeled: the findings that there are labels for. Where there are any, other columns of numbers
+    than theirs and NIH's are passed over: they may be an epoch or a loss. Raises `UsageError` where
+    a finding has two columns, where the columns are labels or negations by their names, and where
+    there are none.
     """
-    known = {finding_key(name): name for name in (*FINDINGS, *labeled)}
-    candidates = _candidates(table, {image})
+    candidates, wanted = _candidates(table, {image}), tuple(labeled)
+    known = _names_of(candidates, wanted)
     ways = _columns_by_affix(candidates, known)
-    scores = {affix: of for affix, of in ways.items() if not _words_of(affix) & LABELS}
+    scores = {affix: of for affix, of in ways.items() if not _words_of(affix) & (LABELS | MASKS)}
     affix = _only_affix(scores or ways, path)
     _refuse_labels(affix, ways, path)
     labels = {column for way, of in ways.items() if way not in scores for column in of.values()}
     named: dict[str, str] = {}
     passed: list[str] = []
+    unlabeled: list[str] = []
     for column in candidates:
         name = _without(column, affix)
         finding = None if name is None else known.get(finding_key(name))
         if column in labels or (finding is None and not (name and _has_numbers(table[column]))):
             passed.append(column)
+        elif finding is None and wanted:
+            unlabeled.append(str(name))
         elif not _is_no_finding(str(name)):
             _add(named, finding or str(name), column, path)
     if not named:
+        _refuse_no_scores(image, passed, unlabeled, wanted, path)
+    notes = _notes(path, affix, passed)
+    if unlabeled:
+        notes.append(f"{path}: not scored, as there are no labels for it: {few(unlabeled)}.")
+    return FindingColumns(named, affix, tuple(notes), tuple(unlabeled))
+
+
+def _refuse_no_scores(
+    image: str, passed: list[str], unlabeled: list[str], labeled: Sequence[str], path: Path
+) -> NoReturn:
+    if unlabeled:
         raise UsageError(
-            f"{path} has no column of scores beside {image!r}"
-            + (f": {few(passed)} hold no numbers." if passed else "."),
-            f"Give one for each finding: {', '.join(FINDINGS[:3])}, ...",
+            f"{path} has no finding that there are labels for: its columns of numbers are "
+            f"{few(unlabeled)}, and labels are there for {few(labeled)}.",
+            "Give the labels of these findings.",
         )
-    return FindingColumns(named, affix, tuple(_notes(path, affix, passed)))
+    raise UsageError(
+        f"{path} has no column of scores beside {image!r}"
+        + (f": {few(passed)} hold no numbers." if passed else "."),
+        f"Give one for each finding: {', '.join(FINDINGS[:3])}, ...",
+    )
 
 
 def without_affix(
@@ -150,19 +181,39 @@ def without_affix(
     """Return a table of labels without what its columns' names have in common, and what is said.
 
     taken: columns that are something else. Where some columns are called labels, other columns of
-    findings are left out. Raises `UsageError` where columns are called labels in two ways.
+    findings are left out. A label is blank where a column of its mask (`Mass_known`) is 0. Raises
+    `UsageError` where columns are called labels in two ways.
     """
     candidates = _candidates(table, taken)
-    ways = _columns_by_affix(candidates, {finding_key(name): name for name in FINDINGS})
+    ways = _columns_by_affix(candidates, _names_of(candidates))
+    masks = {affix: of for affix, of in ways.items() if _words_of(affix) & MASKS}
+    ways = {affix: of for affix, of in ways.items() if affix not in masks}
     called = {affix: of for affix, of in ways.items() if _words_of(affix) & LABELS}
-    if NONE in ways and not called:
-        return table, ()
-    affix = _only_affix(called or ways, path)
-    if affix == NONE or not _words_of(affix) <= SCORES | LABELS:  # another word, another finding
-        return table, ()
+    plain = NONE in ways and not called
+    affix = NONE if plain else _only_affix(called or ways, path)
+    if not _words_of(affix) <= SCORES | LABELS:  # another word, another finding
+        affix = NONE
+    table = _masked(table, ways.get(affix, {}), masks.values())
+    masked = [column for of in masks.values() for column in of.values()]
+    if affix == NONE:
+        return table.drop(columns=masked), tuple(_notes(path, affix, masked))
     passed = [column for way, of in ways.items() if way != affix for column in of.values()]
+    passed += masked
     names = {column: name for column in candidates if (name := _without(column, affix))}
     return table.drop(columns=passed).rename(columns=names), tuple(_notes(path, affix, passed))
+
+
+def _masked(
+    table: pd.DataFrame, labels: dict[str, str], masks: Iterable[dict[str, str]]
+) -> pd.DataFrame:
+    """Return a table whose labels are blank where a mask is 0; columns are by finding."""
+    blank = {
+        labels[finding]: table[labels[finding]].mask(table[mask].map(label_state) == ABSENT, "")
+        for of in masks
+        for finding, mask in of.items()
+        if finding in labels
+    }
+    return table.assign(**blank)
 
 
 def _candidates(table: pd.DataFrame, taken: Set[str]) -> list[str]:

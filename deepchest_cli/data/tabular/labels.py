@@ -1,15 +1,15 @@
 """Columns of labels: which they are, what findings they are about, how doubtful cells are read."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepchest_cli.data.findings import NO_FINDING, finding_name, is_healthy
+from deepchest_cli.data.findings import NO_FINDING, finding_key, finding_name
 from deepchest_cli.data.tabular.cells import (
     ABSENT,
     BLANK,
@@ -19,11 +19,17 @@ from deepchest_cli.data.tabular.cells import (
     label_state,
 )
 from deepchest_cli.data.tabular.tables import row_number
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import UsageError, unknown_name
 
 NO_DISEASE = frozenset({"Support Devices"})  # may be there beside "No Finding"
 
 Doubt = Literal["ignore", "zero", "one"]
+DOUBTS: tuple[Doubt, ...] = get_args(Doubt)
+# the best of these readings for each of the five findings in Irvin et al., AAAI 2019, table 3,
+# where the fine-grained ones (U-MultiClass, U-SelfTrained) are no readings of a label
+MIXES = {
+    "chexpert-paper": "Atelectasis=one,Cardiomegaly=zero,Consolidation=zero,Edema=one,Effusion=one"
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,54 @@ class Policy:
 
     uncertain: Doubt = "ignore"
     blank: Doubt = "ignore"
+    by_finding: Mapping[str, Doubt] = field(default_factory=dict)  # of uncertain ones, by its key
+    named: tuple[str, ...] = ()  # findings that a person named
+
+    def of(self, finding: str) -> Doubt:
+        """Return how an uncertain label of a finding is read."""
+        return self.by_finding.get(finding_key(finding), self.uncertain)
+
+    def describe(self, findings: Iterable[str]) -> dict[str, str]:
+        """Return the policies for a manifest, with the findings that are read in another way."""
+        others = [f"{one}={self.of(one)}" for one in findings if self.of(one) != self.uncertain]
+        return {"uncertain": ",".join([*others, self.uncertain]), "blank": self.blank}
+
+    def refuse_others(self, findings: Sequence[str]) -> None:
+        """Raise `UsageError` for a finding that a person named and that is none of these."""
+        keys = set(map(finding_key, findings))
+        for name in self.named:
+            if finding_key(name) not in keys:
+                unknown = unknown_name("finding", name, findings)
+                raise UsageError(f"--uncertain: {unknown.message}", unknown.hint)
+
+
+def read_policy(uncertain: str, blank: Doubt) -> Policy:
+    """Return the policies of `--uncertain`, such as `Edema=one,ignore`, and of `--blank`."""
+    default: list[Doubt] = []
+    by_finding: dict[str, Doubt] = {}
+    named: list[str] = []
+    parts = [part.strip() for part in uncertain.split(",") if part.strip()]
+    for mix in [part for part in parts if part in MIXES]:
+        by_finding |= read_policy(MIXES[mix], blank).by_finding
+    for part in [part for part in parts if part not in MIXES]:
+        finding, is_for, reading = (word.strip() for word in part.rpartition("="))
+        if reading not in DOUBTS:
+            unknown = unknown_name("policy", reading, DOUBTS if is_for else (*DOUBTS, *MIXES))
+            raise UsageError(f"--uncertain: {unknown.message}", unknown.hint)
+        doubt = DOUBTS[DOUBTS.index(reading)]
+        if not is_for:
+            default.append(doubt)
+            continue
+        if finding_key(finding) in map(finding_key, named):
+            raise UsageError(f"--uncertain names {finding!r} twice.", "Keep one of the two.")
+        named.append(finding)
+        by_finding[finding_key(finding)] = doubt
+    if len(default) > 1:
+        raise UsageError(
+            f"--uncertain gives two policies for all findings: {default[0]} and {default[1]}.",
+            "Keep one of them, or write FINDING=POLICY.",
+        )
+    return Policy(default[0] if default else "ignore", blank, by_finding, tuple(named))
 
 
 @dataclass(frozen=True)
@@ -42,33 +96,7 @@ class LabelTable:
     labels: NDArray[np.uint8]  # (N, T), 1: present
     known: NDArray[np.uint8]  # (N, T), 0: the table says nothing
     contradictory: int  # images with both `No Finding` and a finding
-
-
-def read_label_columns(
-    raw: pd.DataFrame, columns: Iterable[str], path: Path, policy: Policy | None = None
-) -> LabelTable:
-    """Return the labels of columns; a healthy image has no finding where a column is blank.
-
-    Raises `UsageError` naming row and column for what is no label, where two columns are about one
-    finding, and where there is no column of labels.
-    """
-    chosen = [name for name in columns if not is_healthy(name)]
-    findings = name_findings(chosen, path)
-    cells = np.stack([read_cells(raw[name], path) for name in chosen], axis=1)
-    healthy = np.zeros(len(raw), dtype=bool)
-    for name in map(str, raw.columns):
-        if is_healthy(name) and looks_like_labels(raw[name]):
-            healthy |= read_cells(raw[name], path) == PRESENT
-    disease = np.array([name not in NO_DISEASE for name in findings])
-    cells = np.where(healthy[:, None] & disease & (cells == BLANK), ABSENT, cells)
-    labels, known = cells == PRESENT, cells >= ABSENT
-    policy = policy or Policy()
-    for state, reading in ((UNCERTAIN, policy.uncertain), (BLANK, policy.blank)):
-        if reading != "ignore":
-            known |= cells == state
-            labels |= (cells == state) & (reading == "one")
-    contradictory = int((healthy & labels[:, disease].any(axis=1)).sum())
-    return LabelTable(findings, labels.astype(np.uint8), known.astype(np.uint8), contradictory)
+    notes: tuple[str, ...] = ()
 
 
 def name_findings(columns: list[str], path: Path) -> tuple[str, ...]:
@@ -101,6 +129,24 @@ def read_cells(column: "pd.Series[str]", path: Path) -> NDArray[np.int8]:
             "of labels.",
         )
     return np.asarray(states, dtype=np.int8)
+
+
+def read_terms(
+    column: "pd.Series[str]", terms_of: Callable[[str], Iterable[str]]
+) -> tuple[tuple[str, ...], NDArray[np.int8]]:
+    """Return the distinct terms of lists (L,) in order, and PRESENT or ABSENT for each (N, L).
+
+    Each distinct text is parsed once; an image without terms is BLANK: nothing is said of it.
+    """
+    codes, texts = pd.factorize(column)
+    lists = [frozenset(terms_of(text)) for text in texts]
+    names = tuple(sorted(set().union(*lists)))
+    place = {name: number for number, name in enumerate(names)}
+    states = np.empty((len(lists), len(names)), dtype=np.int8)
+    for row, terms in enumerate(lists):
+        states[row] = ABSENT if terms else BLANK
+        states[row, [place[term] for term in terms]] = PRESENT
+    return names, states[codes]
 
 
 def looks_like_labels(column: "pd.Series[str]") -> bool:

@@ -15,7 +15,8 @@ from deepchest_cli.evaluation.output.plots import (
     roc_figure,
     subgroups_figure,
 )
-from deepchest_cli.evaluation.output.tables import PREDICTIONS, TABLES, tables
+from deepchest_cli.evaluation.output.predictions_table import PREDICTIONS, write_predictions
+from deepchest_cli.evaluation.output.tables import TABLES, tables
 from deepchest_cli.files import atomic_write, sweep, write_json, write_text
 from deepchest_cli.model.checkpoint import LoadedModel
 from deepchest_cli.reporting.plots import Draw, render_figures
@@ -35,8 +36,9 @@ def write_report(folder: Path, document: dict[str, Any], material: EvaluationInp
     sweep(folder)
     for name in (*NAMES, *(f"{figure}.png" for figure in FIGURES)):
         (folder / name).unlink(missing_ok=True)  # what an earlier report had and this one has not
-    for name, text in tables(document, material.scored).items():
+    for name, text in tables(document).items():
         write_text(folder / name, text)
+    write_predictions(folder / PREDICTIONS, material)
     write_json(folder / RESULTS, versioned(document))
     origins = [{**m.origin, "training_images": _trained_on(m)} for m in material.models]
     write_text(folder / CARD, model_card(document, origins))

@@ -31,10 +31,10 @@ def overlap(document: Document) -> str:
 
 def caution(document: Document) -> str:
     """Return what the results must not be taken for."""
-    return " ".join(filter(None, [overlap(document), _scope(document), NOT_CLINICAL]))
+    return " ".join(filter(None, [overlap(document), scope(document), NOT_CLINICAL]))
 
 
-def _scope(document: Document) -> str:
+def scope(document: Document) -> str:
     """Return what the scored images are."""
     if document["synthetic"]:
         return "Synthetic radiographs: nothing here says anything about patients."

@@ -7,7 +7,6 @@ from typing import Any
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.operating_points import RATES, RULES
-from deepchest_cli.evaluation.predictions import ScoredImages
 from deepchest_cli.evaluation.reading.medmnist import (
     CHESTMNIST,
     is_medmnist,
@@ -17,13 +16,12 @@ from deepchest_cli.evaluation.reading.medmnist import (
 from deepchest_cli.files import to_csv
 
 Document = dict[str, Any]
-PREDICTIONS = "predictions.csv"
+NOTHING = {"value": None, "low": None, "high": None}
 
 
-def tables(document: Document, cases: ScoredImages) -> dict[str, str]:
+def tables(document: Document) -> dict[str, str]:
     """Return the tables by their file's name; those without a row are not written."""
     rows = {name: list(make(document)) for name, make in TABLES.items()}
-    rows[PREDICTIONS] = list(_predictions(document, cases))
     return {name: to_csv(list(found[0]), found) for name, found in rows.items() if found}
 
 
@@ -36,6 +34,30 @@ def finding_rows(document: Document) -> Iterator[Document]:
             row |= {f"{metric}_low": found["low"], f"{metric}_high": found["high"]}
         keys = keys or list(row)
         yield {key: row.get(key) for key in keys}
+
+
+def data_set_rows(document: Document) -> Iterator[Document]:
+    """Yield the rows of `finding_rows` for each of several data sets, and what is carried over."""
+    pairs = zip(document["external_validation"]["data_sets"], document["data_sets"], strict=True)
+    for one, its_own in pairs:
+        drops = one["drop"] or {"macro_auroc": NOTHING, "findings": {}}
+        for row in finding_rows(its_own):
+            name = row["finding"]
+            found = one["findings"].get(name)
+            point = found and found["operating_point"]
+            scaled = found and (found["calibration"]["after"] or found["calibration"]["before"])
+            # over the findings of all data sets; `auroc` is over this one's own
+            shared = NOTHING if found else one["macro_auroc"]
+            drop = drops["findings"].get(name, NOTHING) if found else drops["macro_auroc"]
+            yield {"data_set": one["name"], **row} | {
+                "threshold": point and point["threshold"],
+                **_flat("sensitivity", point["sensitivity"] if point else NOTHING),
+                **_flat("specificity", point["specificity"] if point else NOTHING),
+                **_flat("slope", scaled["slope"] if scaled else NOTHING),
+                **_flat("intercept", scaled["intercept"] if scaled else NOTHING),
+                **_flat("shared_macro_auroc", shared),
+                **_flat("auroc_drop", drop),
+            }
 
 
 def _flat(name: str, found: Document) -> Document:
@@ -71,9 +93,6 @@ def _reliability(document: Document) -> Iterator[Document]:
         for when in ("before", "after"):
             for number, one in enumerate(entry[when]["bins"] if entry[when] else ()):
                 yield {"finding": finding, "calibration": when, "bin": number + 1, **one}
-
-
-NOTHING = {"value": None, "low": None, "high": None}
 
 
 def _groups(document: Document) -> Iterator[Document]:
@@ -134,13 +153,6 @@ TABLES: dict[str, Callable[[Document], Iterator[Document]]] = {
     "localization.csv": _localization,
     "differences.csv": _differences,
 }
-
-
-def _predictions(document: Document, cases: ScoredImages) -> Iterator[Document]:
-    table = cases.predictions
-    for name, row in zip(cases.image_index.tolist(), table.probabilities.tolist(), strict=True):
-        scores = zip(table.findings, row, strict=True)
-        yield {"Image Index": name, "split": document["split"], **dict(scores)}
 
 
 def write_for_medmnist(

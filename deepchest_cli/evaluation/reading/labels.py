@@ -1,14 +1,17 @@
 """Labels as NIH's metadata table, as one column for each finding, or as MedMNIST's arrays."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.findings import FINDINGS, is_healthy, plain_name
+from deepchest_cli.data.matching import image_key
 from deepchest_cli.data.sources.nih_metadata import read_metadata
 from deepchest_cli.data.tabular.cells import patient_numbers
 from deepchest_cli.data.tabular.columns import (
@@ -21,7 +24,8 @@ from deepchest_cli.data.tabular.columns import (
     refuse_blank,
 )
 from deepchest_cli.data.tabular.finding_columns import without_affix
-from deepchest_cli.data.tabular.labels import has_labels, read_label_columns
+from deepchest_cli.data.tabular.label_map import read_label_columns
+from deepchest_cli.data.tabular.labels import has_labels
 from deepchest_cli.data.tabular.tables import STANDARD_INPUT, blank_rows, read_table
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
@@ -35,7 +39,7 @@ class Labels:
     """What is known of M images."""
 
     path: Path
-    images: NDArray[np.str_]  # (M,), without folder and ending
+    images: NDArray[np.str_]  # (M,), as the file has them, in their order
     findings: tuple[str, ...]
     labels: NDArray[np.uint8]  # (M, T)
     known: NDArray[np.uint8]  # (M, T)
@@ -49,14 +53,17 @@ class Labels:
     def scored(
         self,
         rows: NDArray[np.int64],
-        findings: tuple[str, ...],
+        findings: Mapping[str, str],
         probabilities: NDArray[np.float64],
         patients: NDArray[np.int64],
     ) -> ScoredImages:
-        """Return some images with probabilities (n, T) of findings; patients: (M,), of all."""
-        columns = [self.findings.index(name) for name in findings]
+        """Return some images with probabilities (n, T) of findings: as predicted, as labeled here.
+
+        patients: (M,), of all images.
+        """
+        columns = [self.findings.index(name) for name in findings.values()]
         labels, known = self.labels[rows][:, columns], self.known[rows][:, columns]
-        table = Predictions(findings, probabilities, labels, known, patients[rows])
+        table = Predictions(tuple(findings), probabilities, labels, known, patients[rows])
         people = (self.age[rows], self.sex[rows], self.view[rows])
         return ScoredImages(table, self.images[rows], *people)
 
@@ -71,9 +78,16 @@ def read_labels(path: Path, split: str = "test") -> Labels:
     if path.suffix == ".npz":
         return _of_arrays(path, read_medmnist_labels(path, split))
     raw = read_table(path)
-    if "findinglabels" in {plain_name(column) for column in raw.columns}:
-        return _of_metadata(path, raw)
-    return _of_columns(path, raw)
+    is_nihs = "findinglabels" in {plain_name(column) for column in raw.columns}
+    labels = _of_metadata(path, raw) if is_nihs else _of_columns(path, raw)
+    # as images stand in shards: sums depend on their order in the last bit
+    order = np.argsort(labels.images, kind="stable")
+    arrays: dict[str, Any] = {
+        field.name: values[order]
+        for field in fields(labels)
+        if isinstance(values := getattr(labels, field.name), np.ndarray)
+    }
+    return replace(labels, **arrays)
 
 
 def _of_arrays(path: Path, labels: NDArray[np.uint8]) -> Labels:
@@ -98,7 +112,7 @@ def _of_metadata(path: Path, raw: pd.DataFrame) -> Labels:
     labels = table[list(FINDINGS)].to_numpy(dtype=np.uint8)
     return Labels(
         path=path,
-        images=image_keys(table["image_index"], path),
+        images=_names(table["image_index"], path),
         findings=FINDINGS,
         labels=labels,
         known=np.ones_like(labels),
@@ -124,7 +138,7 @@ def _of_columns(path: Path, raw: pd.DataFrame) -> Labels:
     people = read_people(table)
     return Labels(
         path=path,
-        images=image_keys(table[image], path),
+        images=_names(table[image], path),
         findings=read.findings,
         labels=read.labels,
         known=read.known,
@@ -136,15 +150,19 @@ def _of_columns(path: Path, raw: pd.DataFrame) -> Labels:
     )
 
 
+def _names(column: "pd.Series[str]", path: Path) -> NDArray[np.str_]:
+    """Return the images (M,); raises `UsageError` as `image_keys` does."""
+    image_keys(column, path)
+    return column.to_numpy(dtype=str)
+
+
 def _patients(table: pd.DataFrame, path: Path) -> NDArray[np.int64] | None:
-    """Return a number for each image's patient (M,), counted in the order of their names."""
+    """Return the number of each image's patient (M,), the same as in shards."""
     column = choose_column(table, ROLES["patient"])
     if column is None:
         return None
     refuse_blank(table[column], path)
-    names, which = np.unique(table[column].to_numpy(dtype=str), return_inverse=True)
-    codes, _ = pd.factorize(patient_numbers(pd.Series(names)))  # 7 and 007 are one patient
-    return np.asarray(codes[which.reshape(-1)], dtype=np.int64)
+    return patient_numbers(table[column])
 
 
 def patients_of(labels: Labels) -> tuple[NDArray[np.int64], str]:
@@ -155,7 +173,8 @@ def patients_of(labels: Labels) -> tuple[NDArray[np.int64], str]:
     """
     if labels.patient_id is not None:
         return labels.patient_id, ""
-    matches = [NIH_NAME.fullmatch(name.rsplit("/", 1)[-1]) for name in labels.images.tolist()]
+    names = (image_key(name).rsplit("/", 1)[-1] for name in labels.images.tolist())
+    matches = [NIH_NAME.fullmatch(name) for name in names]
     if all(matches):
         return np.array([int(m[1]) for m in matches if m], dtype=np.int64), (
             f"{labels.path} has no column of patients: they are taken from NIH's file names."

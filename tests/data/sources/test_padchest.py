@@ -6,8 +6,8 @@ from tests_support import label
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.sources.presets import PADCHEST_TERMS, cells_of_terms
 from deepchest_cli.data.sources.recognize import read_source
+from deepchest_cli.errors import UsageError
 
 
 @pytest.fixture
@@ -21,6 +21,14 @@ def padchest(tmp_path):
         "d.png,1,20160101,2,,F,L,['normal']\n"
     )
     return tmp_path
+
+
+def cells_of(folder, cell, **settings):
+    """Return what is known of an image with these terms, by finding."""
+    path = next(folder.glob("PADCHEST*.csv"))
+    path.write_text(path.read_text().replace("AP_horizontal,['normal']", f"AP,{cell}"))
+    source = read_source(folder, PrepareConfig(**settings))
+    return {finding: label(source, "b.png", finding) for finding in source.findings}
 
 
 def test_padchest_reads_lists_of_terms(padchest):
@@ -83,18 +91,17 @@ def test_padchest_terms_without_commas_between_them(padchest):
         ("normal", set()),
     ],
 )
-def test_a_term_counts_for_what_it_is_a_kind_of_and_for_nothing_else(terms, present):
-    cells = cells_of_terms(f"['{terms}']")
-    assert {finding for finding in FINDINGS if cells[finding] == "1"} == present
-    assert all(cells[finding] == "0" for finding in set(FINDINGS) - present)
+def test_a_term_counts_for_what_it_is_a_kind_of_and_for_nothing_else(padchest, terms, present):
+    cells = cells_of(padchest, f"['{terms}']")
+    assert {finding for finding in FINDINGS if cells[finding] == 1} == present
+    assert all(cells[finding] == 0 for finding in set(FINDINGS) - present)
 
 
 @pytest.mark.parametrize("term", ["unchanged", "exclude", "suboptimal study"])
-def test_beside_terms_of_an_incomplete_reading_only_what_is_named_is_known(term):
-    cells = cells_of_terms(f"['{term}', 'empyema']")
-    assert cells["Effusion"] == "1"
-    assert {cells[finding] for finding in FINDINGS if finding != "Effusion"} == {""}
-    assert cells_of_terms(f"['{term}', 'normal']")["No Finding"] == "1"
+def test_beside_terms_of_an_incomplete_reading_only_what_is_named_is_known(padchest, term):
+    cells = cells_of(padchest, f"\"['{term}', 'empyema']\"")
+    assert cells.pop("Effusion") == 1
+    assert set(cells.values()) == {None}
 
 
 def test_a_normal_image_that_has_not_changed_has_no_finding(padchest):
@@ -116,6 +123,17 @@ def test_a_normal_image_with_a_finding_is_said(padchest):
     assert source.warnings == ("1 image has both 'No Finding' and a finding; the finding counts.",)
 
 
-def test_every_finding_has_terms_and_no_term_stands_twice_in_one():
-    assert set(PADCHEST_TERMS) == set(FINDINGS)
-    assert all(len(set(terms)) == len(terms) for terms in PADCHEST_TERMS.values())
+def test_more_terms_and_whole_branches_are_findings_where_they_are_asked_for(padchest):
+    cells = cells_of(
+        padchest, "\"['callus rib fracture', 'scoliosis']\"", findings="Mass,Scoliosis,fracture"
+    )
+    assert cells == {"Mass": 0, "Scoliosis": 1, "fracture": 1}
+
+
+def test_a_term_that_no_image_has_is_absent(padchest):
+    assert cells_of(padchest, "['normal']", findings="nipple shadow") == {"nipple shadow": 0}
+
+
+def test_an_unknown_term_is_answered_with_the_nearest(padchest):
+    with pytest.raises(UsageError, match=r"Unknown finding 'scolosis'\. Did you mean 'scoliosis'"):
+        read_source(padchest, PrepareConfig(findings="scolosis"))

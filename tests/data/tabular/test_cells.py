@@ -12,6 +12,7 @@ from deepchest_cli.data.tabular.cells import (
     PRESENT,
     UNCERTAIN,
     label_state,
+    patient_numbers,
     read_ages,
     read_sexes,
     view_of,
@@ -104,3 +105,15 @@ def test_views_in_every_spelling(view, cells):
 )  # fmt: skip
 def test_views_that_are_neither_frontal_nor_simply_lateral_keep_their_names(cell):
     assert view_of(cell) == cell.upper()
+
+
+def test_numbers_of_patients_are_read_as_they_were_written():
+    """What a table of predictions calls a patient is what its shards do."""
+    numbers = patient_numbers(pd.Series(["p7", "p1", "7", "p7", "007"]))
+    assert numbers[0] == numbers[3] != numbers[1] and numbers[2] == numbers[4]
+    assert numbers.max() > 2**53  # hashed, beyond what a float holds
+    assert np.array_equal(patient_numbers(pd.Series(numbers).astype(str)), numbers)
+    assert patient_numbers(pd.Series(["007", "12.0"])).tolist() == [7, 12]
+    assert patient_numbers(pd.Series(["007", str(2**53 + 1)])).tolist() == [7, 2**53 + 1]
+    many = patient_numbers(pd.Series(["7", "839860488694292331637988235681460987"]))
+    assert many.max() < 2**63 and many.min() > 0

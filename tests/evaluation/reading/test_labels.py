@@ -1,9 +1,11 @@
 import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.data.tabular.cells import patient_numbers
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.reading.labels import patients_of, read_labels
 
@@ -22,7 +24,7 @@ def test_nihs_metadata(nih_folder):
     labels = read_labels(nih_folder / "Data_Entry_2017_v2020.csv")
     assert labels.findings == FINDINGS
     assert (len(labels.images), labels.label_version) == (80, "2020")
-    row = labels.images.tolist().index("00000003_001")
+    row = labels.images.tolist().index("00000003_001.png")
     found = {name for name, label in zip(FINDINGS, labels.labels[row], strict=True) if label}
     assert found == {FINDINGS[3], "Effusion"}
     assert (labels.patient_id[row], labels.age[row], labels.sex[row]) == (3, 51, "M")
@@ -38,10 +40,19 @@ def test_a_column_for_each_finding(write):
     assert labels.findings == ("Pleural_Thickening", "Mass", "Fracture")
     assert labels.labels.tolist() == [[1, 0, 1], [0, 0, 0], [1, 0, 0]]
     assert labels.known.tolist() == [[1, 1, 1], [1, 0, 1], [1, 0, 1]]
-    assert labels.patient_id.tolist() == [1, 0, 1]
+    patients = patient_numbers(pd.Series(["p7", "p1", "p7"]))  # as in shards
+    assert labels.patient_id.tolist() == patients.tolist()
     assert labels.sex.tolist() == ["F", "M", "F"]
     assert labels.view.tolist() == ["PA", "AP", "PA"]
     np.testing.assert_array_equal(labels.age, [60, np.nan, np.nan])
+
+
+def test_images_keep_their_spelling_and_stand_in_the_order_of_shards(write):
+    labels = read_labels(write("image,Mass,Patient ID\nb/2.png,1,12\na/10.PNG,0,9\na/9,,007\n"))
+    assert labels.images.tolist() == ["a/10.PNG", "a/9", "b/2.png"]
+    assert labels.labels[:, 0].tolist() == [0, 0, 1]
+    assert labels.known[:, 0].tolist() == [1, 0, 1]
+    assert labels.patient_id.tolist() == [9, 7, 12]
 
 
 def test_patients_from_nihs_file_names_and_without(write):

@@ -1,0 +1,61 @@
+"""How `recalibrate` shows a model before and after: a table for people, or one JSON document."""
+
+from typing import Any
+
+from deepchest_cli.data.text import by_reason, count_of
+from deepchest_cli.reporting.numbers import number, with_interval
+from deepchest_cli.terminal import Terminal, table_of
+
+DIGITS = 2  # so that a row with its intervals fits into 80 columns
+COLUMNS = ("Finding", "Slope (95 % CI)", "Intercept (95 % CI)", "Sens.", "Spec.")
+Document = dict[str, Any]
+
+
+def render(document: Document, terminal: Terminal) -> None:
+    """Write the results to standard output."""
+    if terminal.json:
+        terminal.document(document)
+        return
+    rule = document["reference_operating_point"]
+    rows = []
+    for finding, entry in document["findings"].items():
+        if entry["carried_over"] is None:  # what is carried over stays as it was
+            rows.append([finding, *[""] * (len(COLUMNS) - 1)])
+            shown = [when for when in ("before", "after") if entry[when] is not None]
+            rows += [[f"  {when}", *_cells(entry[when], rule)] for when in shown]
+    terminal.table(table_of(COLUMNS, rows))
+    terminal.line("")
+    for line in _summary(document):
+        terminal.line(line)
+
+
+def _cells(judged: Document, rule: str) -> list[str]:
+    point = judged["operating_points"][rule]
+    rates = (point[key]["value"] if point else None for key in ("sensitivity", "specificity"))
+    return [
+        with_interval(judged["slope"], DIGITS),
+        with_interval(judged["intercept"], DIGITS),
+        *(number(rate) for rate in rates),
+    ]
+
+
+def _summary(document: Document) -> list[str]:
+    site, judged, findings = document["site"], document["judged_on"], document["findings"]
+    images = f"{count_of(judged['images'], 'image')} of {count_of(judged['patients'], 'patient')}"
+    kept = [(n, e["carried_over"]) for n, e in findings.items() if e["carried_over"]]
+    raw = [(n, e["uncalibrated"]) for n, e in findings.items() if e["uncalibrated"]]
+    shown = [
+        f"Judged on {judged['split']}: {images}. Calibration slope (1: right) and intercept (0: "
+        f"right); sensitivity and specificity at {document['reference_operating_point']}.",
+        judged["note"],
+        f"Chosen on {site['split']}: {count_of(site['images'], 'image')} of "
+        f"{count_of(site['patients'], 'patient')} of {site['name']} ({site['data']}), for "
+        f"{len(site['findings'])} of {count_of(len(findings), 'finding')}.",
+        f"Carried over from the model: {by_reason(kept)}." if kept else "",
+        f"Not calibrated: {by_reason(raw)}." if raw else "",
+        f"Not predicted: {', '.join(document['not_predicted'])}."
+        if document["not_predicted"]
+        else "",
+        f"Written: {document['written']['path']}",
+    ]
+    return [line for line in shown if line]

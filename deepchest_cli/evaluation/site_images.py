@@ -1,0 +1,310 @@
+"""Labeled images of a site with a model's raw probabilities: from shards, or from files.
+
+Findings are matched by the table of aliases and called as the model calls them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchest_cli.config import RecalibrateConfig
+from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.findings import match_findings
+from deepchest_cli.data.text import count_of, few
+from deepchest_cli.errors import UsageError
+from deepchest_cli.evaluation.compatibility import (
+    aspect_difference,
+    differences,
+    is_synthetic,
+    refuse_other_size,
+)
+from deepchest_cli.evaluation.overlap import (
+    find_overlap,
+    no_overlap_note,
+    overlap_warning,
+    refuse_overlap,
+)
+from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.reading.labels import Labels, patients_of, read_labels
+from deepchest_cli.evaluation.reading.pairing import pair, refuse_shared_patients
+from deepchest_cli.evaluation.reading.scores import Scores, read_scores
+from deepchest_cli.evaluation.validation_fit import ValidationFit
+from deepchest_cli.files import sha256_of
+from deepchest_cli.model.checkpoint import LoadedModel
+from deepchest_cli.model.logistic import sigmoid
+from deepchest_cli.model.reference import TrainingImages, name_hash, short_hashes
+from deepchest_cli.model.site import ALL, splits_of
+
+Progress = Callable[[int, int], None]
+Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (B, S, S) to logits (B, T)
+TEST = "test"
+ALLOW = "With --allow-overlap they choose all the same."
+UNCHECKED = (
+    "Whether the model was trained on these images could not be checked: it keeps no hashes of "
+    "its training images."
+)
+
+
+@dataclass(frozen=True)
+class SiteModel:
+    """The model whose thresholds and calibration are chosen anew: a checkpoint or an ONNX file."""
+
+    path: Path
+    findings: tuple[str, ...]
+    stored_size: int  # pixels
+    pad: bool  # whether images keep their aspect
+    batch_size: int
+    network: Network
+    fit: ValidationFit | None  # that it keeps
+    training_images: TrainingImages | None
+    loaded: LoadedModel | None  # None: an ONNX file, which does not say what it was trained on
+
+
+@dataclass(frozen=True)
+class SiteImages:
+    """What a site gives: the images that choose, and others, if there are any, to judge by."""
+
+    data: str  # folder or file
+    sha256: str
+    split: str
+    chosen_on: Predictions
+    judged_on: Predictions | None
+    judged_split: str
+    not_predicted: tuple[str, ...]  # findings that the site labels and the model does not predict
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def site_images(config: RecalibrateConfig, model: SiteModel, progress: Progress) -> SiteImages:
+    """Return the images of the data or the files that a configuration names.
+
+    Raises `UsageError` for data that do not fit the model, and for images that it was trained on.
+    """
+    if config.data is not None:
+        return _from_shards(config, config.data, model, progress)
+    assert config.predictions is not None and config.labels is not None
+    return _from_files(config, config.predictions, config.labels, model)
+
+
+def _from_shards(
+    config: RecalibrateConfig, folder: Path, model: SiteModel, progress: Progress
+) -> SiteImages:
+    dataset = open_dataset(folder)
+    refuse_other_size(model.stored_size, dataset)
+    named = _matched(model, dataset.findings, str(folder))
+    rows: dict[str, NDArray[np.int64]] = {config.split: _rows(dataset, splits_of(config.split))}
+    if not len(rows[config.split]):
+        raise UsageError(f"{folder} has no {config.split} split.", "Choose another --split.")
+    if config.split != ALL and len(dataset.rows(TEST)):
+        rows[TEST] = dataset.rows(TEST)
+    notes, warnings = [], []
+    for split, some in rows.items():
+        said, warned = _relation(model, dataset, some, split, config.allow_overlap)
+        notes += said
+        warnings += warned
+    tables = {
+        split: _predicted(model, dataset, some, named, progress) for split, some in rows.items()
+    }
+    return SiteImages(
+        data=str(folder),
+        sha256=dataset.sha256,
+        split=config.split,
+        chosen_on=tables[config.split],
+        judged_on=tables.get(TEST),
+        judged_split=TEST if TEST in tables else config.split,
+        not_predicted=_not_predicted(named, dataset.findings),
+        notes=tuple(dict.fromkeys(notes)),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _rows(dataset: RadiographDataset, splits: Sequence[str]) -> NDArray[np.int64]:
+    return np.sort(np.concatenate([dataset.rows(split) for split in splits]))
+
+
+def _matched(model: SiteModel, labeled: Sequence[str], where: str) -> dict[str, str]:
+    """Return what a site calls the model's findings; findings that it does not label are absent."""
+    try:
+        named = dict(match_findings(model.findings, labeled).shared)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}.", "Keep one of the two.") from error
+    if not named:
+        raise UsageError(
+            f"{where} labels none of the model's findings: it has {few(labeled)}, and {model.path} "
+            f"predicts {few(model.findings)}.",
+            "Give labels of findings that the model predicts.",
+        )
+    return named
+
+
+def _not_predicted(named: dict[str, str], labeled: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in labeled if name not in named.values())
+
+
+def _relation(
+    model: SiteModel,
+    dataset: RadiographDataset,
+    rows: NDArray[np.int64],
+    split: str,
+    allow_overlap: bool,
+) -> tuple[list[str], list[str]]:
+    """Return notes and warnings on how images relate to those of training; refuse the same ones."""
+    if model.loaded is None:
+        hashes = short_hashes(dataset.pixel_hash[rows])
+        settings = {"aspect": "pad" if model.pad else "squash"}
+        warnings = [
+            aspect_difference(settings, dataset.manifest["settings"]),
+            _refuse_training_images(model, hashes, "pixels", str(dataset.folder), allow_overlap),
+        ]
+        return [], [text for text in warnings if text]
+    overlap = find_overlap(model.loaded, dataset, rows, split)
+    if not allow_overlap:
+        if overlap.is_training_data_set:
+            raise UsageError(
+                f"{dataset.folder} is what {model.path} was trained on, and no other site.",
+                "deepchest evaluate chooses the model's own operating points on its validation "
+                f"split. {ALLOW}",
+            )
+        refuse_overlap(overlap, model.loaded, dataset)
+    counts = overlap.to_plain()
+    warning = overlap_warning(counts, len(rows), split)
+    synthetic = is_synthetic(dataset.manifest["source"])
+    return (
+        [note] if not warning and (note := no_overlap_note(counts)) else [],
+        [*filter(None, [warning]), *differences(model.loaded, dataset, rows, synthetic)],
+    )
+
+
+def _refuse_training_images(
+    model: SiteModel, hashes: NDArray[np.int64], what: str, where: str, allow: bool
+) -> str:
+    """Return a warning about images with the pixels or the names of training images.
+
+    Raises `UsageError` for them unless they are allowed.
+    """
+    images = model.training_images
+    if images is None:
+        return UNCHECKED
+    if what == "names" and not images.names_differ:
+        return ""
+    known = [images.names] if what == "names" else [images.training, images.validation]
+    shared = int(np.isin(hashes, np.concatenate(known)).sum())
+    if not shared:
+        return ""
+    said = (
+        f"{count_of(shared, 'image')} of {where} {'has' if shared == 1 else 'have'} the {what} of "
+        f"images that {model.path} was made with"
+    )
+    if not allow:
+        raise UsageError(f"{said}.", f"Give images that the model has not seen. {ALLOW}")
+    return f"{said}: the results are optimistic."
+
+
+def _predicted(
+    model: SiteModel,
+    dataset: RadiographDataset,
+    rows: NDArray[np.int64],
+    named: dict[str, str],
+    progress: Progress,
+) -> Predictions:
+    """Return raw probabilities and labels of rows for the findings of both."""
+    logits = []
+    for start in range(0, len(rows), model.batch_size):
+        logits.append(model.network(dataset.gather(rows[start : start + model.batch_size])))
+        progress(min(start + model.batch_size, len(rows)), len(rows))
+    ours = [model.findings.index(name) for name in named]
+    theirs = [dataset.findings.index(name) for name in named.values()]
+    return Predictions(
+        tuple(named),
+        sigmoid(np.concatenate(logits))[:, ours],
+        dataset.labels[rows][:, theirs],
+        dataset.known[rows][:, theirs],
+        dataset.columns["patient_id"][rows],
+    )
+
+
+def _from_files(
+    config: RecalibrateConfig, predictions: Path, labels_file: Path, model: SiteModel
+) -> SiteImages:
+    labels = read_labels(labels_file)
+    scores = read_scores(predictions, config.logits, labels.findings)
+    named, raw = _raw_scores(scores, labels, model, _are_calibrated(scores, config))
+    patients, note = patients_of(labels)
+    parts: dict[str, Scores] = {config.split: raw}
+    if raw.splits is not None:
+        parts = {
+            split: replace(raw, images=raw.images[rows], probabilities=raw.probabilities[rows])
+            for split in dict.fromkeys((config.split, TEST))
+            if (rows := np.isin(raw.splits, splits_of(split))).any()
+            and (split != TEST or config.split != ALL)
+        }
+    if config.split not in parts:
+        raise UsageError(
+            f"{predictions} has no images of the {config.split} split.", "Choose another --split."
+        )
+    cases = {split: pair(part, labels, patients).cases for split, part in parts.items()}
+    if TEST in cases:
+        names = (f"the {config.split} split", f"the {TEST} split ({predictions})")
+        refuse_shared_patients(cases[config.split], cases[TEST], names)
+    images = np.concatenate([part.image_index for part in cases.values()]).tolist()
+    hashes = np.array([name_hash(f"{image}.png") for image in images], dtype=np.int64)
+    warning = _refuse_training_images(
+        model, hashes, "names", str(labels_file), config.allow_overlap
+    )
+    tables = {
+        split: replace(part.predictions, findings=tuple(named)) for split, part in cases.items()
+    }
+    return SiteImages(
+        data=str(labels_file),
+        sha256=sha256_of(labels_file),
+        split=config.split if raw.splits is not None else ALL,
+        chosen_on=tables[config.split],
+        judged_on=tables.get(TEST),
+        judged_split=TEST if TEST in tables else config.split,
+        not_predicted=_not_predicted(named, labels.findings),
+        notes=(*filter(None, [note]), *labels.notes, *scores.notes, _kind(scores, config)),
+        warnings=(*filter(None, [warning]), *scores.warnings),
+    )
+
+
+def _kind(scores: Scores, config: RecalibrateConfig) -> str:
+    """Return how the scores of a file are taken."""
+    if _are_calibrated(scores, config):
+        return f"{scores.path}: the calibration that the model keeps is undone."
+    return f"{scores.path}: the probabilities are taken as they are, for raw ones."
+
+
+def _are_calibrated(scores: Scores, config: RecalibrateConfig) -> bool:
+    by_columns = config.probabilities == "auto" and scores.from_predict
+    return by_columns or config.probabilities == "calibrated"
+
+
+def _raw_scores(
+    scores: Scores, labels: Labels, model: SiteModel, calibrated: bool
+) -> tuple[dict[str, str], Scores]:
+    """Return the labels' names of the findings that all have, and the scores before calibration.
+
+    Calibration is affine in the logits, so that undoing it is exact but for rounding.
+    """
+    where = f"{scores.path}"
+    columns = _matched(model, scores.findings, where)
+    named = {
+        ours: name
+        for ours, name in _matched(model, labels.findings, str(labels.path)).items()
+        if ours in columns
+    }
+    if not named:
+        raise UsageError(
+            f"{where} and {labels.path} share none of the findings of {model.path}.",
+            "Give predictions and labels of the same findings.",
+        )
+    scalings = model.fit.scalings if calibrated and model.fit is not None else {}
+    found = []
+    for ours in named:
+        column = scores.probabilities[:, scores.findings.index(columns[ours])]
+        scaling = scalings.get(ours)
+        found.append(column if scaling is None else scaling.undone(column))
+    return named, replace(scores, findings=tuple(named.values()), probabilities=np.stack(found, 1))
