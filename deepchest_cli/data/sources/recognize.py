@@ -75,7 +75,7 @@ def recognize(source: Path, config: PrepareConfig) -> tuple[str, Path]:
         for kind, its in KINDS.items():
             if its.is_in(folder):
                 return kind, folder
-    return "nih", source
+    return "nih-parquet" if holds_images(find_parquet(source)) else "nih", source
 
 
 def read_source(source: Path, config: PrepareConfig) -> Source:
@@ -127,7 +127,8 @@ def _read_csv(source: Path, config: PrepareConfig) -> Source:
     return replace(read, notes=(*read.notes, found, *unused, *(split,) * bool(column)))
 
 
-# in the order in which they are tried; NIH is what is not recognized, and csv has to be named
+# in the order in which they are tried; what is none of them is NIH, as files or in Parquet, and csv
+# has to be named
 KINDS = {
     "chestmnist": Kind(_is_there(find_npz), lambda source, _: _read_chestmnist(source)),
     "mimic-cxr": _table(lambda folder: find_mimic(folder, "chexpert"), mimic_cxr),
@@ -137,11 +138,11 @@ KINDS = {
     "siim": Kind(_is_there(find_siim), lambda folder, _: siim(folder)),
     "openi": _table(find_openi, openi),
     "chexpert": _table(_is_chexpert, chexpert),
-    "nih-parquet": Kind(
-        lambda folder: holds_images(find_parquet(folder)),
-        lambda folder, config: read_nih_parquet(folder, config.allow_missing),
-    ),
     "csv": Kind(lambda _: False, _read_csv),
+    "nih-parquet": Kind(
+        lambda _: False,
+        lambda source, config: read_nih_parquet(source, config.allow_missing),
+    ),
     "nih": Kind(lambda _: False, lambda folder, _: read_nih(folder)),
 }
 

@@ -69,13 +69,13 @@ def _parquet_table(path: Path, only: Collection[str] | None) -> pd.DataFrame:
     if not columns and only is None:
         raise UsageError(f"{path} has no column of text or numbers.", "Check the path.")
     count = len(next(iter(columns.values()), ()))
-    if not count:
+    if columns and not count:
         raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
     named = {
         f"{NAMELESS}{place}" if name.startswith(INDEX) else name: cells
         for place, (name, cells) in enumerate(columns.items())
     }
-    found = pd.DataFrame(named, index=range(-1, count - 1), dtype=str)
+    found = pd.DataFrame(named, index=range(-1, count - 1) if columns else None, dtype=str)
     found.attrs[BLANK_ROWS] = 0
     return found
 
