@@ -1,7 +1,7 @@
 """Parquet files: their columns as text, as CSV tables are read, and the images inside them."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -74,13 +74,17 @@ def damaged(path: Path, error: Exception) -> UsageError:
     return UsageError(f"{path} is damaged: {said}.", AGAIN)
 
 
-def text_columns(path: Path, file: "pq.ParquetFile | None" = None) -> dict[str, list[str]]:
+def text_columns(
+    path: Path, file: "pq.ParquetFile | None" = None, only: Collection[str] | None = None
+) -> dict[str, list[str]]:
     """Return the columns of a file as text, but for those that hold bytes or structures.
 
     Numbers are exact: `float` of the text is the number that is stored. A null is an empty text,
     class numbers are written as their names (those that Hugging Face's `datasets` keeps in the
     file), a list as `A|B` and one without elements as `No Finding`. An index that pandas wrote
     without a name comes first. Raises `UsageError` as `open_parquet`.
+
+    only: the columns to read, of those that are there; None: all.
     """
     file = file or open_parquet(path)
     import pyarrow as pa
@@ -90,6 +94,7 @@ def text_columns(path: Path, file: "pq.ParquetFile | None" = None) -> dict[str, 
     if repeated:
         raise UsageError(f"{path} has two columns {repeated[0]!r}.", "Rename one of them.")
     wanted = [field.name for field in schema if _is_plain(field.type)]
+    wanted = [name for name in wanted if only is None or name in only]
     classes = class_names(schema)
     try:
         table = file.read(columns=wanted)

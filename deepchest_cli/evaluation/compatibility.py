@@ -38,7 +38,8 @@ def same_patients(one: Source, other: Source) -> bool:
 def same_patient_numbers(one: Source, other: Source) -> bool:
     """Whether two sources also number their patients alike."""
     named = one.get("patients") and other.get("patients")
-    return bool(named) and same_patients(one, other)
+    alike = one["kind"] == other["kind"] or {one["kind"], other["kind"]} == {"nih", "nih-parquet"}
+    return bool(named) and alike and same_patients(one, other)
 
 
 def names_are_comparable(one: Source, other: Source) -> bool:

@@ -116,7 +116,7 @@ def _missing_parts(files: list[Path], allow_missing: bool) -> tuple[str, ...]:
             sets.setdefault((path.parent, found[1], found[3]), set()).add(int(found[2]))
     warnings = []
     for (parent, name, count), there in sets.items():
-        lost = [f"{name}-{n:05d}-of-{count}" for n in range(int(count)) if n not in there]
+        lost = [f"{name}-{n:05d}-of-{count}.parquet" for n in range(int(count)) if n not in there]
         if lost:
             number = count_of(len(lost), "file is", "files are")
             said = f"{parent}: {number} missing of {int(count)}: {few(lost)}."
@@ -194,7 +194,7 @@ def _read_tables(parts: list[Part], path: Path, named: bool) -> tuple[Metadata, 
 
 def _own_splits(splits: NDArray[np.str_]) -> Callable[[], OwnSplits] | None:
     """Return the split of the files themselves; None where they have no test split."""
-    if not ((splits == "test").any() and (splits != "test").any()):
+    if not (splits == "test").any():
         return None
     tested = int((splits == "test").sum())
     note = "The split is that of the files; NIH's lists would be taken where they lie beside them."

@@ -42,8 +42,7 @@ def read_table(
     is cut or too long. Row 1 is the first of the file, in Parquet the first image's.
     """
     if is_parquet(path):
-        table = _parquet_table(path)
-        return table if only is None else table[[name for name in table if name in only]]
+        return _parquet_table(path, only)
     records, cells = _records(path)
     first, second = next(records), next(records, [])
     names = _names(first, second, path) if header else list(map(str, range(len(first))))
@@ -65,18 +64,18 @@ def read_table(
     return found
 
 
-def _parquet_table(path: Path) -> pd.DataFrame:
-    columns = text_columns(path)
-    if not columns:
+def _parquet_table(path: Path, only: Collection[str] | None) -> pd.DataFrame:
+    columns = text_columns(path, only=only)
+    if not columns and only is None:
         raise UsageError(f"{path} has no column of text or numbers.", "Check the path.")
-    count = len(next(iter(columns.values())))
-    if not count:
+    count = len(next(iter(columns.values()), ()))
+    if columns and not count:
         raise UsageError(f"{path} has no rows.", "Give a table with a row for each image.")
     named = {
         f"{NAMELESS}{place}" if name.startswith(INDEX) else name: cells
         for place, (name, cells) in enumerate(columns.items())
     }
-    found = pd.DataFrame(named, index=range(-1, count - 1), dtype=str)
+    found = pd.DataFrame(named, index=range(-1, count - 1) if columns else None, dtype=str)
     found.attrs[BLANK_ROWS] = 0
     return found
 

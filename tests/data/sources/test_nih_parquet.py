@@ -18,6 +18,7 @@ from deepchest_cli.data.images import Embedded
 from deepchest_cli.data.parquet import stream_images
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.sources.recognize import read_source, recognize
+from deepchest_cli.data.sources.splitting import assign_splits
 from deepchest_cli.errors import DeepChestError, UsageError
 
 CONFIG = PrepareConfig(size="32", workers=1)
@@ -220,7 +221,8 @@ def test_row_groups_without_a_wanted_image_are_not_read(packed, monkeypatch):
 def test_a_file_by_itself_is_a_source(nih_folder, tmp_path, form):
     folder = pack(nih_folder, tmp_path / form.__name__, form, files=1)
     source = read_source(folder / "data" / "test-00000-of-00001.parquet", CONFIG)
-    assert len(source.table) == 20 and source.own_splits is None
+    assert len(source.table) == 20
+    assert set(assign_splits(source, CONFIG).splits) == {"test"}  # none of NIH's test images trains
     assert label(source, "00000004_001.png", "Mass") == 1
 
 
@@ -332,7 +334,9 @@ def test_class_numbers_without_names_are_no_labels_but_nihs_table_has_them(nih_f
 
 def test_files_that_are_missing_from_a_set_are_named(packed, tmp_path):
     (packed / "data" / "test-00001-of-00002.parquet").unlink()
-    with pytest.raises(UsageError, match="1 file is missing of 2: test-00001-of-00002") as error:
+    with pytest.raises(
+        UsageError, match="1 file is missing of 2: test-00001-of-00002.parquet"
+    ) as error:
         read_source(packed, CONFIG)
     assert "--allow-missing" in error.value.hint
     config = PrepareConfig(size="32", workers=1, allow_missing=True)
