@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from site_data import prepare_site, write_site
 
 from deepchest_cli.app import COMMANDS
 from deepchest_cli.commands.arguments import check_arguments
@@ -104,6 +105,7 @@ def world(tmp_path_factory, shards) -> Path:
     for name in ("data/nih", "data/demo"):
         shutil.copytree(nih, root / name)
     shutil.copytree(shards, root / "data/demo-shards")
+    prepare_site(write_site(root / "site"), root / "data/site")
     words = ("train", "--data", shards, "--device", "cpu", *shortened(["train"])[1:])
     for seed, name in enumerate("abc"):
         command = [sys.executable, "-m", "deepchest_cli", *words, "--seed", seed]
@@ -136,17 +138,22 @@ def shortened(words: list[str]) -> list[str]:
 
 
 def run(line: Line, deepchest: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a line; what stands before `| deepchest` is left to a shell, and so is a redirection."""
-    before, _, own = line.text.rpartition("|")
-    own, _, target = own.partition(">")
-    if before:
-        listed = subprocess.run(["bash", "-c", before], capture_output=True, check=True).stdout
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
-    outcome = deepchest(*shortened(shlex.split(own, comments=True)[1:]))
-    allowed = {0, 3} if "--fail-" in own else {0}
-    assert outcome.code in allowed, f"{line.page}: {line.text}\n{outcome.err}"
+    """Run a line; other commands than ours are left to a shell, and so is a redirection."""
+    commands, _, target = line.text.partition(">")
+    printed = ""
+    for command in commands.split("|"):
+        words = shlex.split(command, comments=True)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(printed.encode())))
+        if words[0] != "deepchest":
+            shell = ["bash", "-c", command]
+            printed = subprocess.run(shell, capture_output=True, check=True, text=True).stdout
+            continue
+        outcome = deepchest(*shortened(words[1:]))
+        allowed = {0, 3} if "--fail-" in command else {0}
+        assert outcome.code in allowed, f"{line.page}: {line.text}\n{outcome.err}"
+        printed = outcome.out
     if target:
-        Path(target.strip()).write_text(outcome.out)
+        Path(target.strip()).write_text(printed)
 
 
 def write_files(page: str, folder: Path) -> None:

@@ -51,8 +51,8 @@ def untimed(path: Path) -> list[dict[str, str]]:
 def valid(document: dict[str, Any], schema: str) -> dict[str, Any]:
     """Return a document that follows its published schema."""
     folder = files("deepchest_cli").joinpath("schemas")
-    schemas = {one.name: one.read_text("utf-8") for one in folder.iterdir()}
-    contents = {name: json.loads(t) for name, t in schemas.items() if name.endswith(".json")}
+    there = [one for one in folder.iterdir() if one.name.endswith(".json")]
+    contents = {one.name: json.loads(one.read_text("utf-8")) for one in there}
     resources = [(name, Resource.from_contents(content)) for name, content in contents.items()]
     registry: Registry[Any] = Registry().with_resources(resources)
     Draft202012Validator(contents[f"{schema}.json"], registry=registry).validate(document)

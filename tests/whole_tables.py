@@ -23,6 +23,9 @@ FILES = {
         )
     },
     "vindr": {"train.csv": "vinbigdata-train.csv.gz"},
+    "rsna": {"stage_2_train_labels.csv.zip": "kaggle_stage_2_train_labels.csv.zip"},
+    "siim": {"siim-pneumothorax-train-rle.csv.gz": "siim-pneumothorax-train-rle.csv.gz"},
+    "openi": {"NLMCXR_reports.tgz": "NLMCXR_reports.tgz"},
 }
 # where a data set has no split of its own in these files
 SETTINGS = {"nih": {"split_scheme": "random"}}

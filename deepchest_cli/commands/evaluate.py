@@ -59,8 +59,22 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
 
 def _each(config: EvaluateConfig) -> list[EvaluateConfig]:
-    """Return the configuration of each data set; of predictions in files there is one."""
-    return [replace(config, data=(folder,)) for folder in config.data] or [config]
+    """Return the configuration of each data set: of several, each with outputs of its own."""
+    if len(config.data) < 2:
+        return [config]
+    from deepchest_cli.evaluation.external_validation import data_set_names
+
+    saved = config.save_predictions
+    return [
+        replace(
+            config,
+            data=(folder,),
+            report=config.report and config.report / name,
+            save_predictions=saved
+            and saved.with_name(f"{saved.stem}-{name.replace('/', '-')}{saved.suffix}"),
+        )
+        for folder, name in zip(config.data, data_set_names(config.data), strict=True)
+    ]
 
 
 def _extras(
@@ -95,16 +109,30 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
         )
     if config.predictions is not None and config.model:
         raise UsageError("--model and --predictions are both given.", "Drop one of the two.")
+    if config.predictions is not None and config.predictions == config.validation == Path("-"):
+        raise UsageError(
+            "--predictions and --validation both read standard input.", "Name a file for one."
+        )
     for name in ("labels", "validation", "logits"):
         given = getattr(config, name)
         if config.predictions is None and given and not (name == "logits" and config.compare_to):
             raise UsageError(f"--{name} goes with --predictions.", f"Drop --{name}.")
+    _refuse_outputs(config)
+    named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
+    for flag, path in named.items():
+        if path is not None and not path.exists():
+            raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
+
+
+def _refuse_outputs(config: EvaluateConfig) -> None:
+    """Raise `UsageError` for files and folders that cannot be written or would be replaced."""
     if config.out is not None and config.out.is_dir():
         raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
-    if config.save_predictions is not None:
-        from deepchest_cli.evaluation.output.predictions_table import refuse_unwritable
+    for one in _each(config):
+        if one.save_predictions is not None:
+            from deepchest_cli.evaluation.output.predictions_table import refuse_unwritable
 
-        refuse_unwritable(config.save_predictions, config.force)
+            refuse_unwritable(one.save_predictions, config.force)
     for name in ("report", "medmnist"):
         folder = getattr(config, name)
         if folder is not None and folder.exists() and not folder.is_dir():
@@ -114,10 +142,6 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
     kept = config.report if config.report is not None and not config.force else None
     if kept is not None and kept.is_dir() and any(kept.iterdir()):
         raise UsageError(f"{kept} is not empty.", "Name another folder, or replace with --force.")
-    named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
-    for flag, path in named.items():
-        if path is not None and not path.exists():
-            raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
 
 
 def _refuse_of_one_data_set(config: EvaluateConfig) -> None:
@@ -127,6 +151,7 @@ def _refuse_of_one_data_set(config: EvaluateConfig) -> None:
         "--reference": config.reference,
         "--expert-labels": config.expert_labels,
         "--medmnist": config.medmnist,
+        "--save-predictions": config.save_predictions,
         "--compare-to FILE": other if other is not None and not _is_model(other) else None,
     }
     for flag, given in about_one.items():
@@ -235,7 +260,7 @@ def _write(
     if config.save_predictions is not None:
         from deepchest_cli.evaluation.output.predictions_table import write_predictions
 
-        write_predictions(config.save_predictions, inputs.scored, document["split"])
+        write_predictions(config.save_predictions, inputs)
         terminal.note(f"Predictions: {config.save_predictions}")
     if config.medmnist is not None:
         from deepchest_cli.evaluation.output.tables import write_for_medmnist
@@ -255,16 +280,13 @@ def _write_several(
     documents: list[dict[str, Any]],
     terminal: Terminal,
 ) -> dict[str, Any]:
-    """Return the document of several data sets; writes its report and, in folders, theirs."""
+    """Return the document of several data sets; writes its report, and their outputs."""
     from deepchest_cli.evaluation.external_validation import external_validation
     from deepchest_cli.evaluation.output.external import write_external_report
 
     document = external_validation(inputs, documents)
-    for row, one, its_own in zip(
-        document["external_validation"]["data_sets"], inputs, documents, strict=True
-    ):
-        folder = config.report and config.report / row["name"]
-        _write(replace(config, report=folder), its_own, one, terminal)
+    for its_config, its_own, one in zip(_each(config), documents, inputs, strict=True):
+        _write(its_config, its_own, one, terminal)
     if config.report is not None:
         write_external_report(config.report, document)
         terminal.note(f"Report: {config.report / 'report.html'}")

@@ -69,17 +69,20 @@ def _render_several(document: Document, terminal: Terminal) -> None:
     for table in (external.auroc_table(found, 2), external.drop_table(found, 2)):
         terminal.table(table_of(*table))
         terminal.line("")
+    cautions = (statements.overlap, statements.undefined, statements.few_patients)
+    said: set[str] = set()  # findings without a threshold are the same on all data sets
     for one, its_own in zip(found["data_sets"], document["data_sets"], strict=True):
         terminal.line(f"{one['name']}, {_subject(its_own)}")
-        terminal.table(table_of(*external.carried_table(one, 2, intervals=False)))
-        cautions = (
-            statements.overlap, statements.undefined, statements.few_patients,
-            statements.without_operating_point,
-        )  # fmt: skip
-        for line in filter(None, (of(its_own) for of in cautions)):
+        terminal.table(table_of(*external.short_carried_table(one)))
+        lines = [of(its_own) for of in cautions]
+        if not its_own["findings"].keys() <= said:
+            lines.append(statements.without_operating_point(its_own))
+        said |= its_own["findings"].keys()
+        for line in filter(None, lines):
             terminal.line(line)
         terminal.line("")
-    terminal.line(document["data_sets"][0]["validation_fit"]["note"])
+    note = document["data_sets"][0]["validation_fit"]["note"]
+    terminal.line(f"Thresholds and calibration, the same on all data sets: {note}")
     for line in external.result(found):
         terminal.line(line)
 

@@ -50,8 +50,9 @@ def _refuse_clashes(config: RecalibrateConfig) -> tuple[str, Path]:
     missing = [flag for flag, path in files.items() if path is None]
     if config.data is None and missing:
         raise UsageError(
-            "The site's images are not named"
-            + (f": {missing[0]} is missing." if missing[1:] else "."),
+            f"{missing[0]} is missing."
+            if len(missing) == 1
+            else "The site's images are not named.",
             "Give shards with --data FOLDER, or files with --predictions FILE --labels FILE.",
         )
     if config.data is not None and len(missing) < 2:

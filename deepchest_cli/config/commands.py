@@ -18,8 +18,8 @@ from deepchest_cli.config.flags import (
 )
 
 Layout = Literal[
-    "auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr", "rsna",
-    "siim", "openi",
+    "auto", "nih", "nih-parquet", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr",
+    "rsna", "siim", "openi",
 ]  # fmt: skip
 
 

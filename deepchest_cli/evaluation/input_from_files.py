@@ -33,6 +33,11 @@ from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_on_validation
 
 CLAIM_TOLERANCE = 0.0006  # of a rounded metric in a file's name
+TRAINING_WARNINGS = {  # codes of `deepchest predict`, by what `Overlap` calls these images
+    "training_images": "in-training-set",
+    "validation_images": "in-validation-set",
+    "same_name_only": "name-in-training-set",
+}
 MEDMNIST_FIRST_PATIENTS = {"test": 0, "validation": 10**9, "train": 2 * 10**9}
 
 
@@ -108,21 +113,36 @@ def _with_medmnist_names(scored: ScoredImages, split: str, labels: Labels) -> Sc
 def _overlap(
     scores: Scores, labels: Labels, patients: Any, scored: ScoredImages, config: EvaluateConfig
 ) -> dict[str, Any]:
-    """Return how many images show patients of the file's training rows, refused unless allowed."""
+    """Return how many images are of training or show its patients, refused unless allowed.
+
+    They are those of patients whose other rows are called train, and those that `deepchest predict`
+    found in the model's own data.
+    """
     trained = None if scores.splits is None else scores.of_split("train")
-    if trained is None or config.split == "train":
+    if config.split == "train":
         return {**UNCHECKED, "is_training_data_set": trained is not None}
-    places = match_images(trained.images.tolist(), labels.images.tolist(), scores.path)
-    rows = [place for place in places if place is not None]
-    shared = np.isin(scored.predictions.patient_id, patients[rows])
-    found = {**UNCHECKED, "shared_patients": int(shared.sum())}
-    if shared.any() and not config.allow_overlap:
+    found = {**UNCHECKED, **_warned_of(scores, config.split)}
+    by = "as its column 'warnings' says"
+    if trained is not None:
+        places = match_images(trained.images.tolist(), labels.images.tolist(), scores.path)
+        rows = [place for place in places if place is not None]
+        shared = np.isin(scored.predictions.patient_id, patients[rows])
+        found["shared_patients"] = int(shared.sum())
+        by = "rows that its split column calls train"
+    counted = shared_images(found)
+    if counted and not config.allow_overlap:
         raise UsageError(
-            f"{config.predictions}: of {count_of(len(scored), 'image')} to score, "
-            f"{shared_images(found)}: rows that its split column calls train.",
-            f"Split by patient. {ALLOW}",
+            f"{scores.path}: of {count_of(len(scored), 'image')} to score, {counted}: {by}.",
+            f"Split by patient, and score images that the model was not made with. {ALLOW}",
         )
     return found
+
+
+def _warned_of(scores: Scores, split: str) -> dict[str, int]:
+    """Return how many images of a split `deepchest predict` found in the model's own data."""
+    selected = scores.of_split(split) or scores
+    counts = {name: selected.count_warned(code) for name, code in TRAINING_WARNINGS.items()}
+    return {**counts, "validation_images": 0} if split == "validation" else counts
 
 
 def _validation(

@@ -187,7 +187,8 @@ def _chose(kept: ValidationFit | None, one: ScoredData) -> bool:
     """Whether the scored images chose a fit, or would choose it."""
     if kept is None or kept.site is None:
         return one.is_own and one.split == "validation"
-    return kept.site.sha256 == one.dataset.sha256 and one.split in splits_of(kept.site.split)
+    same = set(splits_of(one.split)) & set(splits_of(kept.site.split))
+    return kept.site.sha256 == one.dataset.sha256 and bool(same)
 
 
 def _how_to_keep(models: list[LoadedModel], own: RadiographDataset | None) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deepchest_cli.config import RecalibrateConfig
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.findings import match_findings
+from deepchest_cli.data.matching import image_key
 from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.compatibility import (
@@ -233,37 +234,37 @@ def _from_files(
     scores = read_scores(predictions, config.logits, labels.findings)
     named, raw = _raw_scores(scores, labels, model, _are_calibrated(scores, config))
     patients, note = patients_of(labels)
-    parts: dict[str, Scores] = {config.split: raw}
+    split = config.split if raw.splits is not None else ALL
+    parts: dict[str, Scores] = {split: raw}
     if raw.splits is not None:
         parts = {
-            split: replace(raw, images=raw.images[rows], probabilities=raw.probabilities[rows])
-            for split in dict.fromkeys((config.split, TEST))
-            if (rows := np.isin(raw.splits, splits_of(split))).any()
-            and (split != TEST or config.split != ALL)
+            name: replace(raw, images=raw.images[rows], probabilities=raw.probabilities[rows])
+            for name in ((split,) if split == ALL else (split, TEST))
+            if (rows := np.isin(raw.splits, splits_of(name))).any()
         }
-    if config.split not in parts:
+    if split not in parts:
         raise UsageError(
-            f"{predictions} has no images of the {config.split} split.", "Choose another --split."
+            f"{predictions} has no images of the {split} split.", "Choose another --split."
         )
-    cases = {split: pair(part, labels, patients).cases for split, part in parts.items()}
+    cases = {name: pair(part, labels, patients).cases for name, part in parts.items()}
     if TEST in cases:
-        names = (f"the {config.split} split", f"the {TEST} split ({predictions})")
-        refuse_shared_patients(cases[config.split], cases[TEST], names)
+        names = (f"the {split} split", f"the {TEST} split ({predictions})")
+        refuse_shared_patients(cases[split], cases[TEST], names)
     images = np.concatenate([part.image_index for part in cases.values()]).tolist()
-    hashes = np.array([name_hash(f"{image}.png") for image in images], dtype=np.int64)
+    hashes = np.array([name_hash(f"{image_key(image)}.png") for image in images], dtype=np.int64)
     warning = _refuse_training_images(
         model, hashes, "names", str(labels_file), config.allow_overlap
     )
     tables = {
-        split: replace(part.predictions, findings=tuple(named)) for split, part in cases.items()
+        name: replace(part.predictions, findings=tuple(named)) for name, part in cases.items()
     }
     return SiteImages(
         data=str(labels_file),
         sha256=sha256_of(labels_file),
-        split=config.split if raw.splits is not None else ALL,
-        chosen_on=tables[config.split],
+        split=split,
+        chosen_on=tables[split],
         judged_on=tables.get(TEST),
-        judged_split=TEST if TEST in tables else config.split,
+        judged_split=TEST if TEST in tables else split,
         not_predicted=_not_predicted(named, labels.findings),
         notes=(*filter(None, [note]), *labels.notes, *scores.notes, _kind(scores, config)),
         warnings=(*filter(None, [warning]), *scores.warnings),

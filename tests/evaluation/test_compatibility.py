@@ -77,6 +77,7 @@ SOURCES = {  # two sources: same patients, same patient numbers, comparable name
         source("rsna", "b", patients=False),
         (True, False, True),
     ),
+    "its Parquet files": (source("nih"), source("nih-parquet", "b"), (True, True, True)),
     "another public set": (source("nih"), source("padchest", "b"), (False, False, False)),
     "one's own table": (source("csv"), source("csv"), (True, True, True)),
     "another table": (source("csv"), source("csv", "b"), (False, False, True)),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepchest_cli.data.images import Stream
 from deepchest_cli.data.shards import NUMBER_COLUMNS
 from deepchest_cli.data.tabular.cells import patient_numbers
 
@@ -49,6 +50,7 @@ class Source:
     known: NDArray[np.uint8]  # (N, T), 0: the source says nothing
     images: Path  # folder below which the images lie, or an archive of arrays
     hashed: tuple[Path, ...]  # the files that the rows come from
+    streams: tuple[Stream, ...] = ()  # where images lie that are not found by their files
     label_version: str = "unknown"
     boxes: pd.DataFrame = field(default_factory=no_boxes)  # its index: the row in `box_file`
     box_file: Path | None = None

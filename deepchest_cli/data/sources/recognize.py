@@ -2,17 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.demo import is_demo
-from deepchest_cli.data.images import Images, Stream, find_images
+from deepchest_cli.data.images import Images, find_images
 from deepchest_cli.data.matching import Matcher
 from deepchest_cli.data.sources.base import FRONTAL, Source, keep_rows
-from deepchest_cli.data.sources.chestmnist import find_npz, read_chestmnist, stream_arrays
+from deepchest_cli.data.sources.chestmnist import find_npz, read_chestmnist
 from deepchest_cli.data.sources.labels_csv import (
     CsvTable,
     generic_table,
@@ -21,6 +20,7 @@ from deepchest_cli.data.sources.labels_csv import (
 )
 from deepchest_cli.data.sources.mapping import under_label_map
 from deepchest_cli.data.sources.nih import read_nih
+from deepchest_cli.data.sources.nih_parquet import find_parquet, holds_images, read_nih_parquet
 from deepchest_cli.data.sources.openi import find_openi, openi
 from deepchest_cli.data.sources.presets import (
     chexpert,
@@ -39,7 +39,7 @@ from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 
 # their own labels are findings, and none is in doubt
-LABELS_ARE_FINDINGS = frozenset(("nih", "chestmnist", "vindr", "rsna", "siim"))
+LABELS_ARE_FINDINGS = frozenset(("nih", "nih-parquet", "chestmnist", "vindr", "rsna", "siim"))
 CHEXPERT_MARK = "Frontal/Lateral"  # a column of its train.csv
 
 
@@ -75,7 +75,7 @@ def recognize(source: Path, config: PrepareConfig) -> tuple[str, Path]:
         for kind, its in KINDS.items():
             if its.is_in(folder):
                 return kind, folder
-    return "nih", source
+    return "nih-parquet" if holds_images(find_parquet(source)) else "nih", source
 
 
 def read_source(source: Path, config: PrepareConfig) -> Source:
@@ -127,7 +127,8 @@ def _read_csv(source: Path, config: PrepareConfig) -> Source:
     return replace(read, notes=(*read.notes, found, *unused, *(split,) * bool(column)))
 
 
-# in the order in which they are tried; NIH is what is not recognized, and csv has to be named
+# in the order in which they are tried; what is none of them is NIH, as files or in Parquet, and csv
+# has to be named
 KINDS = {
     "chestmnist": Kind(_is_there(find_npz), lambda source, _: _read_chestmnist(source)),
     "mimic-cxr": _table(lambda folder: find_mimic(folder, "chexpert"), mimic_cxr),
@@ -138,6 +139,10 @@ KINDS = {
     "openi": _table(find_openi, openi),
     "chexpert": _table(_is_chexpert, chexpert),
     "csv": Kind(lambda _: False, _read_csv),
+    "nih-parquet": Kind(
+        lambda _: False,
+        lambda source, config: read_nih_parquet(source, config.allow_missing),
+    ),
     "nih": Kind(lambda _: False, lambda folder, _: read_nih(folder)),
 }
 
@@ -165,7 +170,6 @@ def _refuse_needless(kind: str, config: PrepareConfig) -> None:
 def find_source_images(source: Source) -> Images:
     """Return where the images of a source lie."""
     paths = list(source.all_paths)
-    if source.kind == "chestmnist":
-        stream = Stream(source.images, partial(stream_arrays, source.images))
-        return Images(source.images, Matcher(paths), streams=[stream])
+    if source.streams:
+        return Images(source.images, Matcher(paths), streams=list(source.streams))
     return find_images(source.images, paths)

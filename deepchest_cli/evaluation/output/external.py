@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEAN = "Macro mean"
+RATES, LINE = ("sensitivity", "specificity"), ("slope", "intercept")
 TABLE, FIGURE = "data-sets.csv", "auroc"
 ROW = 0.2  # inches for an interval
 
@@ -55,7 +56,7 @@ def external_page(document: Document, figure: bytes) -> str:
         summary=result(found),
         aurocs=auroc_table(found, 3),
         drops=drop_table(found, 3),
-        carried=[carried_table(one, 3) for one in found["data_sets"]],
+        carried=[carried_table(one) for one in found["data_sets"]],
         rule=RULES[found["reference_operating_point"]].title,
         report=REPORT,
     )
@@ -69,8 +70,7 @@ def result(found: Document) -> list[str]:
         return ["No finding has a defined AUROC on all data sets: there is no macro mean over all."]
     start = f"Macro AUROC over the {over} of all data sets: {_value(first)} on {first['name']}"
     drops = [
-        f"{_value(one)} on {one['name']}, a drop of "
-        f"{with_interval(one['drop']['macro_auroc'], sign=True)}"
+        f"{_value(one)} on {one['name']}, a drop of {with_interval(one['drop']['macro_auroc'])}"
         for one in others
     ]
     return ["; ".join([start, *drops]) + "."]
@@ -84,56 +84,63 @@ def auroc_table(found: Document, digits: int) -> Table:
     """Return the AUROC with its interval, a column for each data set; both kinds of means last."""
     sets = found["data_sets"]
     rows = [
-        [name, *(_cell(one["findings"].get(name), "auroc", digits) for one in sets)]
+        [name, *(_cell(one["findings"].get(name), digits) for one in sets)]
         for name in found["findings"]
     ]
-    means = [one["own_macro_auroc"] for one in sets]
-    own = [f"{with_interval(mean, digits)}, {mean['scored_findings']}" for mean in means]
-    shared = [with_interval(one["macro_auroc"], digits) for one in sets]
-    rows += [["Macro, shared", *shared], ["Macro, own", *own]]
+    for title, key in (
+        (f"Macro, {len(found['shared_findings'])} shared", "macro_auroc"),
+        ("Macro, all own", "own_macro_auroc"),
+    ):
+        rows.append([title, *(with_interval(one[key], digits) for one in sets)])
     return ["AUROC", *(one["name"] for one in sets)], rows
 
 
 def drop_table(found: Document, digits: int) -> Table:
     """Return the drops of AUROC from the first data set, a column for each other."""
     others = found["data_sets"][1:]
-    rows = []
-    for name in found["findings"]:
-        drops = [one["drop"]["findings"].get(name) for one in others]
-        rows.append([name, *(_drop(one, digits) for one in drops)])
-    means = [_drop(one["drop"]["macro_auroc"], digits) for one in others]
+    by_finding = {n: [one["drop"]["findings"].get(n) for one in others] for n in found["findings"]}
+    by_finding[f"Macro, {len(found['shared_findings'])} shared"] = [
+        one["drop"]["macro_auroc"] for one in others
+    ]
     columns = [f"Drop from {found['reference']}", *(one["name"] for one in others)]
-    return columns, [*rows, ["Macro, shared", *means]]
+    return columns, [
+        [name, *("–" if d is None else with_interval(d, digits, sign=True) for d in drops)]
+        for name, drops in by_finding.items()
+        if any(drops)
+    ]
 
 
-def carried_table(one: Document, digits: int, intervals: bool = True) -> Table:
-    """Return what a data set makes of the model's thresholds and calibration, by finding."""
-    write = with_interval if intervals else lambda found, digits: number(found["value"], digits)
+def carried_table(one: Document) -> Table:
+    """Return what the model's thresholds and calibration do on a data set, by finding."""
     columns = ["Finding", "Positives", "Prevalence", "Threshold", "Sensitivity", "Specificity"]
+    columns += ["Slope before", "Intercept before", "Slope", "Intercept"]
     rows = []
     for name, entry in one["findings"].items():
-        point, scaled = entry["operating_point"], entry["calibration"]
+        point = entry["operating_point"]
         row = [name, integer(entry["positives"]), number(entry["prevalence"])]
         row += [significant(point["threshold"], 3)] if point else ["–"]
-        row += [
-            write(point[rate], digits) if point else "–" for rate in ("sensitivity", "specificity")
-        ]
-        when = scaled["after"] or scaled["before"]
-        row += [write(when[key], 2) for key in ("slope", "intercept")]
-        if intervals:
-            before = scaled["before"]
-            row += [write(before[key], 2) for key in ("slope", "intercept")]
+        row += [with_interval(point[rate]) if point else "–" for rate in RATES]
+        for when in ("before", "after"):
+            line = entry["calibration"][when]
+            row += [with_interval(line[key], 2) if line else "–" for key in LINE]
         rows.append(row)
-    columns += ["Slope", "Intercept"]
-    return [*columns, *(["Slope before", "Intercept before"] if intervals else [])], rows
+    return columns, rows
 
 
-def _cell(entry: Document | None, key: str, digits: int) -> str:
-    return "not scored" if entry is None else with_interval(entry[key], digits)
+def short_carried_table(one: Document) -> Table:
+    """Return the same for 80 columns: no intervals; slope and intercept as they are carried."""
+    rows = []
+    for name, entry in one["findings"].items():
+        point = entry["operating_point"]
+        line = entry["calibration"]["after"] or entry["calibration"]["before"]
+        row = [name, integer(entry["positives"]), number(entry["prevalence"])]
+        row += [number(point[rate]["value"], 2) if point else "–" for rate in RATES]
+        rows.append([*row, *(number(line[key]["value"], 2) for key in LINE)])
+    return ["Finding", "positives", "prevalence", "sens.", "spec.", "slope", "intercept"], rows
 
 
-def _drop(found: Document | None, digits: int) -> str:
-    return "–" if found is None else with_interval(found, digits, sign=True)
+def _cell(entry: Document | None, digits: int) -> str:
+    return "not scored" if entry is None else with_interval(entry["auroc"], digits)
 
 
 def forest_figure(found: Document) -> "Figure":
@@ -160,6 +167,6 @@ def forest_figure(found: Document) -> "Figure":
     axes.set_xlabel("AUROC, 95 % CI", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", linewidth=0.3)
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=len(sets))
+    figure.legend(fontsize=8, loc="outside upper right", ncols=3)
     hide_frame(axes)
     return figure

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from deepchest_cli.data.findings import MatchedFindings
+from deepchest_cli.data.findings import FINDINGS, MatchedFindings
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.reading.labels import read_labels
+from deepchest_cli.evaluation.reading.medmnist import write_medmnist
 from deepchest_cli.evaluation.reading.pairing import (
     pair,
     refuse_shared_patients,
@@ -56,6 +57,15 @@ def test_predictions_without_labels_are_named_and_not_scored(files):
 def test_files_without_a_common_image_are_refused(files):
     with pytest.raises(UsageError, match="No image is in both.* 2 images of .*x, y.* a, b, c, d"):
         pair(*files("image,Mass\nx,0.1\ny,0.3\n"))
+
+
+def test_images_stand_in_the_order_of_medmnists_arrays(tmp_path):
+    labels = np.eye(14, dtype=np.uint8)
+    np.savez(tmp_path / "chestmnist.npz", test_labels=labels)
+    path = tmp_path / "chestmnist_test_[AUC]0.500_[ACC]0.500@x.csv"
+    write_medmnist(path, FINDINGS, labels.astype(float))
+    table = pair(read_scores(path), read_labels(tmp_path / "chestmnist.npz")).cases.predictions
+    assert np.array_equal(table.probabilities, labels)
 
 
 def test_labels_for_other_findings(files):
