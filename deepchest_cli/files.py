@@ -207,8 +207,12 @@ def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    """Return the SHA-256 of a file's bytes in hexadecimal; of a folder, that of its files'."""
     import hashlib  # OpenSSL takes its time, and most commands hash nothing
 
+    if path.is_dir():
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+        every = [f"{sha256_of(one)}  {one.relative_to(path).as_posix()}\n" for one in files]
+        return hashlib.sha256("".join(every).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

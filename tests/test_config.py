@@ -125,7 +125,7 @@ def test_an_unknown_key_of_config_exits_2(deepchest, tmp_path):
 
 def test_the_demo_stands_in_for_missing_default_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    default = EvaluateConfig().data
+    default = TrainConfig().data
     assert find_data(default) == (default, "")
     Path("data/demo-shards").mkdir(parents=True)
     folder, note = find_data(default)

@@ -138,17 +138,22 @@ def shortened(words: list[str]) -> list[str]:
 
 
 def run(line: Line, deepchest: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a line; what stands before `| deepchest` is left to a shell, and so is a redirection."""
-    before, _, own = line.text.rpartition("|")
-    own, _, target = own.partition(">")
-    if before:
-        listed = subprocess.run(["bash", "-c", before], capture_output=True, check=True).stdout
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
-    outcome = deepchest(*shortened(shlex.split(own, comments=True)[1:]))
-    allowed = {0, 3} if "--fail-" in own else {0}
-    assert outcome.code in allowed, f"{line.page}: {line.text}\n{outcome.err}"
+    """Run a line; other commands than ours are left to a shell, and so is a redirection."""
+    commands, _, target = line.text.partition(">")
+    printed = ""
+    for command in commands.split("|"):
+        words = shlex.split(command, comments=True)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(printed.encode())))
+        if words[0] != "deepchest":
+            shell = ["bash", "-c", command]
+            printed = subprocess.run(shell, capture_output=True, check=True, text=True).stdout
+            continue
+        outcome = deepchest(*shortened(words[1:]))
+        allowed = {0, 3} if "--fail-" in command else {0}
+        assert outcome.code in allowed, f"{line.page}: {line.text}\n{outcome.err}"
+        printed = outcome.out
     if target:
-        Path(target.strip()).write_text(outcome.out)
+        Path(target.strip()).write_text(printed)
 
 
 def write_files(page: str, folder: Path) -> None:

@@ -10,6 +10,7 @@ from deepchest_cli.files import (
     atomic_write,
     locked,
     read_text,
+    sha256_of,
     sweep,
     sweep_locked,
     to_csv,
@@ -192,3 +193,15 @@ def test_text_of_another_encoding_is_refused_with_its_line(tmp_path, data, messa
 def test_an_empty_file_is_an_empty_text(tmp_path):
     (tmp_path / "a.toml").touch()
     assert read_text(tmp_path / "a.toml") == ""
+
+
+def test_the_hash_of_a_folder_is_of_all_its_files_and_their_names(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        (tmp_path / name / "a.xml").write_text("a")
+        (tmp_path / name / "below" / "b.xml").write_text("b")
+    first = sha256_of(tmp_path / "one")
+    assert first == sha256_of(tmp_path / "other")
+    (tmp_path / "other" / "below" / "b.xml").rename(tmp_path / "other" / "b.xml")
+    (tmp_path / "one" / "a.xml").write_text("c")
+    assert len({first, sha256_of(tmp_path / "one"), sha256_of(tmp_path / "other")}) == 3

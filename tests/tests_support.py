@@ -7,8 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
 
 from deepchest_cli.data.images import LooseFile
 from deepchest_cli.data.radiograph import decode, fit
@@ -49,8 +50,12 @@ def untimed(path: Path) -> list[dict[str, str]]:
 
 def valid(document: dict[str, Any], schema: str) -> dict[str, Any]:
     """Return a document that follows its published schema."""
-    text = files("deepchest_cli").joinpath("schemas", f"{schema}.json").read_text("utf-8")
-    jsonschema.validate(document, json.loads(text))
+    folder = files("deepchest_cli").joinpath("schemas")
+    there = [one for one in folder.iterdir() if one.name.endswith(".json")]
+    contents = {one.name: json.loads(one.read_text("utf-8")) for one in there}
+    resources = [(name, Resource.from_contents(content)) for name, content in contents.items()]
+    registry: Registry[Any] = Registry().with_resources(resources)
+    Draft202012Validator(contents[f"{schema}.json"], registry=registry).validate(document)
     return document
 
 

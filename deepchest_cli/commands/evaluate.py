@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.evaluate_display import render
-from deepchest_cli.config import DEFAULT_MODEL, EvaluateConfig, find_data
+from deepchest_cli.config import DEFAULT_DATA, DEFAULT_MODEL, EvaluateConfig, find_data
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json
 from deepchest_cli.schemas import versioned
@@ -25,6 +25,8 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
     deepchest evaluate --model runs/a --model runs/b --compare-to runs/c
 
+    deepchest evaluate --data data/shards --data data/other-hospital
+
     deepchest evaluate --predictions theirs.csv --labels Data_Entry_2017_v2020.csv
 
     deepchest evaluate --format json --fail-under auroc=0.75,worst_auroc=0.6
@@ -36,14 +38,43 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
     _refuse_clashes(config)
     config = _with_data(config, terminal)
     inputs = _gather(config, terminal)
-    for warning in inputs.warnings:
-        terminal.warning(warning)
-    for note in inputs.notes:
-        terminal.note(note)
-    document = build_document(inputs, _extras(config, inputs, terminal))
-    _write(config, document, inputs, terminal)
+    documents = []
+    for one, its_config in zip(inputs, _each(config), strict=True):
+        where = f"{one.description['data']}: " if len(inputs) > 1 else ""
+        for warning in one.warnings:
+            terminal.warning(f"{where}{warning}")
+        for note in one.notes:
+            terminal.note(f"{where}{note}")
+        documents.append(build_document(one, _extras(its_config, one, terminal)))
+    document = documents[0]
+    if len(inputs) == 1:
+        _write(config, document, inputs[0], terminal)
+    else:
+        document = _write_several(config, inputs, documents, terminal)
+    if config.out is not None:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(config.out, versioned(document))
     render(document, "json" if terminal.json else config.format, terminal)
-    check_gates(document, gates)
+    check_gates(documents, gates)
+
+
+def _each(config: EvaluateConfig) -> list[EvaluateConfig]:
+    """Return the configuration of each data set: of several, each with outputs of its own."""
+    if len(config.data) < 2:
+        return [config]
+    from deepchest_cli.evaluation.external_validation import data_set_names
+
+    saved = config.save_predictions
+    return [
+        replace(
+            config,
+            data=(folder,),
+            report=config.report and config.report / name,
+            save_predictions=saved
+            and saved.with_name(f"{saved.stem}-{name.replace('/', '-')}{saved.suffix}"),
+        )
+        for folder, name in zip(config.data, data_set_names(config.data), strict=True)
+    ]
 
 
 def _extras(
@@ -71,22 +102,37 @@ def _extras(
 
 
 def _refuse_clashes(config: EvaluateConfig) -> None:
+    _refuse_of_one_data_set(config)
     if config.predictions is not None and config.labels is None:
         raise UsageError(
             "--predictions needs --labels.", "Name NIH's metadata table, or a table of labels."
         )
     if config.predictions is not None and config.model:
         raise UsageError("--model and --predictions are both given.", "Drop one of the two.")
+    if config.predictions is not None and config.predictions == config.validation == Path("-"):
+        raise UsageError(
+            "--predictions and --validation both read standard input.", "Name a file for one."
+        )
     for name in ("labels", "validation", "logits"):
         given = getattr(config, name)
         if config.predictions is None and given and not (name == "logits" and config.compare_to):
             raise UsageError(f"--{name} goes with --predictions.", f"Drop --{name}.")
+    _refuse_outputs(config)
+    named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
+    for flag, path in named.items():
+        if path is not None and not path.exists():
+            raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
+
+
+def _refuse_outputs(config: EvaluateConfig) -> None:
+    """Raise `UsageError` for files and folders that cannot be written or would be replaced."""
     if config.out is not None and config.out.is_dir():
         raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
-    if config.save_predictions is not None:
-        from deepchest_cli.evaluation.output.predictions_table import refuse_unwritable
+    for one in _each(config):
+        if one.save_predictions is not None:
+            from deepchest_cli.evaluation.output.predictions_table import refuse_unwritable
 
-        refuse_unwritable(config.save_predictions, config.force)
+            refuse_unwritable(one.save_predictions, config.force)
     for name in ("report", "medmnist"):
         folder = getattr(config, name)
         if folder is not None and folder.exists() and not folder.is_dir():
@@ -96,37 +142,62 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
     kept = config.report if config.report is not None and not config.force else None
     if kept is not None and kept.is_dir() and any(kept.iterdir()):
         raise UsageError(f"{kept} is not empty.", "Name another folder, or replace with --force.")
-    named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
-    for flag, path in named.items():
-        if path is not None and not path.exists():
-            raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
+
+
+def _refuse_of_one_data_set(config: EvaluateConfig) -> None:
+    """Raise `UsageError` for flags that are about the images of one data set, and of one split."""
+    other = config.compare_to
+    about_one = {
+        "--reference": config.reference,
+        "--expert-labels": config.expert_labels,
+        "--medmnist": config.medmnist,
+        "--save-predictions": config.save_predictions,
+        "--compare-to FILE": other if other is not None and not _is_model(other) else None,
+    }
+    for flag, given in about_one.items():
+        if given and len(config.data) > 1:
+            raise UsageError(f"{flag} goes with one --data.", f"Name one data set, or drop {flag}.")
+    arrays = config.labels is not None and config.labels.suffix == ".npz"
+    if config.split == "all" and (arrays or config.medmnist is not None):
+        flag = "--labels" if arrays else "--medmnist"
+        raise UsageError(
+            f"--split all does not go with {flag}: MedMNIST's files are of one split.",
+            "Choose another --split.",
+        )
+
+
+def _is_model(path: Path) -> bool:
+    return path.is_dir() or path.suffix == ".pt"
 
 
 def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
     """Return the configuration with the model and the data that are meant."""
     if config.predictions is not None:
         return config
-    data, note = find_data(config.data)
-    if note:
-        terminal.note(note)
+    data = config.data
+    if not data:
+        found, note = find_data(DEFAULT_DATA)
+        data = (str(found),)
+        if note:
+            terminal.note(note)
     return replace(config, data=data, model=config.model or (str(DEFAULT_MODEL),))
 
 
-def _gather(config: EvaluateConfig, terminal: Terminal) -> "EvaluationInput":
+def _gather(config: EvaluateConfig, terminal: Terminal) -> list["EvaluationInput"]:
     if config.predictions is None:
         return _gather_models(config, terminal)
     from deepchest_cli.evaluation.input_from_files import input_from_files
 
-    return input_from_files(config)
+    return [input_from_files(config)]
 
 
-def _gather_models(config: EvaluateConfig, terminal: Terminal) -> "EvaluationInput":
-    from deepchest_cli.evaluation.input_from_models import input_from_models
+def _gather_models(config: EvaluateConfig, terminal: Terminal) -> list["EvaluationInput"]:
+    from deepchest_cli.evaluation.input_from_models import inputs_from_models
     from deepchest_cli.training.device import resolve_device
 
     device = resolve_device(config.device)
     with terminal.progress("Scoring") as progress:
-        return input_from_models(config, device, progress)
+        return inputs_from_models(config, device, progress)
 
 
 def _other_scores(
@@ -137,8 +208,8 @@ def _other_scores(
     from deepchest_cli.evaluation.overlap import overlap_warning
     from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 
-    if path.is_dir() or path.suffix == ".pt":
-        found = _gather_models(replace(config, model=(str(path),), store=False), terminal)
+    if _is_model(path):
+        (found,) = _gather_models(replace(config, model=(str(path),), store=False), terminal)
         for warning in found.warnings:
             terminal.warning(f"--compare-to {path}: {warning}")
         table, overlap = found.scored.predictions, found.description["overlap"]
@@ -189,7 +260,7 @@ def _write(
     if config.save_predictions is not None:
         from deepchest_cli.evaluation.output.predictions_table import write_predictions
 
-        write_predictions(config.save_predictions, inputs.scored, document["split"])
+        write_predictions(config.save_predictions, inputs)
         terminal.note(f"Predictions: {config.save_predictions}")
     if config.medmnist is not None:
         from deepchest_cli.evaluation.output.tables import write_for_medmnist
@@ -201,6 +272,22 @@ def _write(
 
         write_report(config.report, document, inputs)
         terminal.note(f"Report: {config.report / 'report.html'}")
-    if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(config.out, versioned(document))
+
+
+def _write_several(
+    config: EvaluateConfig,
+    inputs: list["EvaluationInput"],
+    documents: list[dict[str, Any]],
+    terminal: Terminal,
+) -> dict[str, Any]:
+    """Return the document of several data sets; writes its report, and their outputs."""
+    from deepchest_cli.evaluation.external_validation import external_validation
+    from deepchest_cli.evaluation.output.external import write_external_report
+
+    document = external_validation(inputs, documents)
+    for its_config, its_own, one in zip(_each(config), documents, inputs, strict=True):
+        _write(its_config, its_own, one, terminal)
+    if config.report is not None:
+        write_external_report(config.report, document)
+        terminal.note(f"Report: {config.report / 'report.html'}")
+    return document

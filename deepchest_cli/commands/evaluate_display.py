@@ -36,13 +36,16 @@ Table = tuple[list[str], list[list[str]]]  # columns, rows
 def render(document: Document, form: str, terminal: Terminal) -> None:
     """Write the results to standard output."""
     from deepchest_cli.evaluation.output import statements
-    from deepchest_cli.evaluation.output.tables import finding_rows
+    from deepchest_cli.evaluation.output.tables import data_set_rows, finding_rows
 
+    several = "external_validation" in document
     if form == "json":
         terminal.document(document)
     elif form == "csv":
-        rows = list(finding_rows(document))
+        rows = list((data_set_rows if several else finding_rows)(document))
         terminal.text(to_csv(list(rows[0]), rows))
+    elif several:
+        _render_several(document, terminal)
     else:
         cautions = (statements.overlap, statements.undefined, statements.few_patients)
         terminal.table(table_of(*_results(document)))
@@ -56,6 +59,32 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
             untested = statements.not_tested(document)
             if untested:
                 terminal.line(untested)
+
+
+def _render_several(document: Document, terminal: Terminal) -> None:
+    """Write what several data sets have in common; the table of each is in the other outputs."""
+    from deepchest_cli.evaluation.output import external, statements
+
+    found = document["external_validation"]
+    for table in (external.auroc_table(found, 2), external.drop_table(found, 2)):
+        terminal.table(table_of(*table))
+        terminal.line("")
+    cautions = (statements.overlap, statements.undefined, statements.few_patients)
+    said: set[str] = set()  # findings without a threshold are the same on all data sets
+    for one, its_own in zip(found["data_sets"], document["data_sets"], strict=True):
+        terminal.line(f"{one['name']}, {_subject(its_own)}")
+        terminal.table(table_of(*external.short_carried_table(one)))
+        lines = [of(its_own) for of in cautions]
+        if not its_own["findings"].keys() <= said:
+            lines.append(statements.without_operating_point(its_own))
+        said |= its_own["findings"].keys()
+        for line in filter(None, lines):
+            terminal.line(line)
+        terminal.line("")
+    note = document["data_sets"][0]["validation_fit"]["note"]
+    terminal.line(f"Thresholds and calibration, the same on all data sets: {note}")
+    for line in external.result(found):
+        terminal.line(line)
 
 
 def _results(document: Document) -> Table:

@@ -18,8 +18,9 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
     """Convert NIH ChestX-ray14 or other data sets, or synthetic radiographs, to shards.
 
     The source is recognized by its files: NIH's folder with its archives untouched or unpacked, or
-    from Kaggle or Hugging Face; ChestMNIST; CheXpert, MIMIC-CXR-JPG, PadChest, VinDr-CXR; or any
-    table of paths and labels (--labels-csv). PNG, JPEG, TIFF and DICOM files are read.
+    from Kaggle or Hugging Face (also as Parquet); ChestMNIST; CheXpert, MIMIC-CXR-JPG, PadChest,
+    VinDr-CXR; or any table of paths and labels (--labels-csv). PNG, JPEG, TIFF and DICOM files are
+    read.
 
     Examples:  deepchest prepare --source ~/nih --size 128
 

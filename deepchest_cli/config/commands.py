@@ -17,7 +17,10 @@ from deepchest_cli.config.flags import (
     Split,
 )
 
-Layout = Literal["auto", "nih", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr"]
+Layout = Literal[
+    "auto", "nih", "nih-parquet", "chestmnist", "csv", "chexpert", "mimic-cxr", "padchest", "vindr",
+    "rsna", "siim", "openi",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,8 +149,16 @@ class EvaluateConfig:
             panel="What is scored",
         ),
     ] = ()
-    data: Annotated[Path, Flag("Folder of prepared shards.")] = DEFAULT_DATA
-    split: Annotated[Split, Flag("Split to score.")] = "test"
+    data: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Folder of prepared shards; several are compared with the first. [data/shards]",
+            metavar="FOLDER",
+        ),
+    ] = ()
+    split: Annotated[
+        Split, Flag("Split to score; all: every image, but of the model's own data its test split.")
+    ] = "test"
     allow_overlap: Annotated[
         bool,
         Flag("Also score images and patients that the model was trained on; the results say so."),

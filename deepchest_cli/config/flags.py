@@ -16,7 +16,7 @@ DEFAULT_MODEL = Path("runs/latest")
 RUN_CONFIG, RUN_ENVIRONMENT = "config.toml", "environment.json"  # in a run's folder
 AUTO = Path("auto")  # of --resume: go on where there is something, begin where there is nothing
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "all"]
 Format = Literal["table", "json", "csv"]
 
 

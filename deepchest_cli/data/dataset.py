@@ -1,5 +1,6 @@
 """A prepared data set, mapped into memory and read a batch at a time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -46,7 +47,9 @@ class RadiographDataset:
     soft: NDArray[np.float32] | None = None  # (N, T), probabilities, where the shards have them
 
     def rows(self, split: str) -> Numbers:
-        """Return the rows of a split in stored order."""
+        """Return the rows of a split, or of `all` images, in stored order."""
+        if split == "all":
+            return np.arange(len(self.labels))
         return np.flatnonzero(self.columns["split"] == split)
 
     def folded(self, fold: int, folds: int, seed: int) -> "RadiographDataset":
@@ -64,12 +67,20 @@ class RadiographDataset:
         manifest, columns = {**self.manifest, "settings": scheme}, {**self.columns, "split": splits}
         return replace(self, manifest=manifest, columns=columns)
 
-    def only(self, finding: str) -> "RadiographDataset":
-        """Return the same images with the labels of one finding."""
-        column = self.findings.index(finding)
-        labels, known = self.labels[:, [column]], self.known[:, [column]]
-        soft = None if self.soft is None else self.soft[:, [column]]
-        return replace(self, findings=(finding,), labels=labels, known=known, soft=soft)
+    def of_findings(self, names: Mapping[str, str]) -> "RadiographDataset":
+        """Return the same images with the labels of some findings: new name, name in this data set.
+
+        Boxes of other findings keep their names.
+        """
+        columns = [self.findings.index(name) for name in names.values()]
+        labels, known = self.labels[:, columns], self.known[:, columns]
+        soft = None if self.soft is None else self.soft[:, columns]
+        renamed = {theirs: ours for ours, theirs in names.items()}
+        found = [renamed.get(name, name) for name in self.boxes.finding.tolist()]
+        boxes = replace(self.boxes, finding=np.array(found, dtype=str))
+        return replace(
+            self, findings=tuple(names), labels=labels, known=known, soft=soft, boxes=boxes
+        )
 
     def gather(self, rows: Numbers, out: Bytes | None = None) -> Bytes:
         """Return the images of `rows` (B,) as (B, S, S), in their order; into `out` if given."""

@@ -47,12 +47,28 @@ Place = LooseFile | Slice | ZipMember  # an image that can be read at any time
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """An image that was read from a cell of a table; without data: the cell is empty."""
+
+    path: Path
+    data: bytes | None
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        if self.data is None:
+            raise UnreadableRadiographError("it is null")
+        return self.data
+
+
+@dataclass(frozen=True)
 class Stream:
     """A file whose images can only be read one after the other: only that tells what it holds."""
 
     path: Path
     # yields name, content (None where not `wanted`, by the name) and acceptance of each image
-    walk: Callable[[Callable[[str], bool]], Iterator[tuple[str, bytes | Pixels | None, bool]]]
+    walk: Callable[
+        [Callable[[str], bool]], Iterator[tuple[str, bytes | Pixels | Embedded | None, bool]]
+    ]
 
 
 @dataclass

@@ -1,13 +1,16 @@
 """Parquet files: their columns as text, as CSV tables are read, and the images inside them."""
 
 import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.data.findings import NO_FINDING
 from deepchest_cli.data.image_checks import LFS_POINTER
-from deepchest_cli.data.text import few
-from deepchest_cli.errors import UsageError
+from deepchest_cli.data.images import Embedded
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.extras import install_hint
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ SUFFIXES = (".parquet", ".pq")
 MAGIC = b"PAR1"  # how a Parquet file begins and ends
 AGAIN = "The file is damaged. Download it again."
 BUFFER = 2**20  # bytes that are read of a column at a time, where it would be read as a whole
+BATCH = 16  # rows whose images are unpacked at a time
 UNLABELED = -1  # a class number that `datasets` writes where none is known
 INDEX = "__index_level_"  # how pandas names an index without a name
 
@@ -53,7 +57,7 @@ def open_parquet(path: Path) -> "pq.ParquetFile":
     if head == LFS_POINTER:
         raise UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
     try:
-        return pq.ParquetFile(path, buffer_size=BUFFER)
+        return pq.ParquetFile(path, buffer_size=BUFFER, page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(path, error) from error
 
@@ -86,8 +90,6 @@ def text_columns(path: Path, file: "pq.ParquetFile | None" = None) -> dict[str, 
     if repeated:
         raise UsageError(f"{path} has two columns {repeated[0]!r}.", "Rename one of them.")
     wanted = [field.name for field in schema if _is_plain(field.type)]
-    if not wanted:
-        raise UsageError(f"{path} has no column of text or numbers. Found: {few(schema.names)}.")
     classes = class_names(schema)
     try:
         table = file.read(columns=wanted)
@@ -168,3 +170,93 @@ def _names_in(feature: Any) -> list[str] | None:
             break
     names = feature.get("names") if isinstance(feature, dict) else None
     return [str(name) for name in names] if isinstance(names, list) else None
+
+
+@dataclass(frozen=True)
+class ImageColumn:
+    """The column of a file that holds images: their bytes, and their names where it has them."""
+
+    bytes_leaf: str  # as Parquet names what lies in a structure: `image.bytes`
+    path_leaf: str | None
+
+
+def image_column(file: "pq.ParquetFile") -> ImageColumn | None:
+    """Return the column of images: as `datasets` names it, else of structures or of bytes."""
+    from pyarrow import types
+
+    schema = file.schema_arrow
+    said = [
+        name
+        for name, feature in features(schema).items()
+        if isinstance(feature, dict) and feature.get("_type") == "Image"
+    ]
+    for name in (*said, *sorted(schema.names, key=lambda name: name != "image")):
+        if name not in schema.names:
+            continue
+        kind = schema.field(name).type
+        inside = {field.name for field in kind} if types.is_struct(kind) else set()
+        if "bytes" in inside:
+            return ImageColumn(f"{name}.bytes", f"{name}.path" if "path" in inside else None)
+        if types.is_binary(kind) or types.is_large_binary(kind):
+            return ImageColumn(name, None)
+    return None
+
+
+def leaf_texts(path: Path, file: "pq.ParquetFile", leaf: str) -> list[str]:
+    """Return what lies in structures of a column as text; a null is an empty text."""
+    import pyarrow as pa
+
+    name, _, inner = leaf.partition(".")
+    try:
+        values = file.read(columns=[leaf])[name].to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise damaged(path, error) from error
+    return [str((value or {}).get(inner) or "") for value in values]
+
+
+def stream_images(
+    path: Path, names: Sequence[str], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, Embedded | None, bool]]:
+    """Yield name, image (None where not wanted) and acceptance of each row, in stored order.
+
+    Row groups without a wanted image are passed over. Memory holds the images of `BATCH` rows,
+    however large the row groups are. Raises `DeepChestError` where the file is damaged.
+
+    names: of the images of all rows (N,).
+    """
+    import pyarrow as pa
+
+    file = open_parquet(path)
+    column = image_column(file)
+    assert column is not None  # the table was read
+    name, _, inner = column.bytes_leaf.partition(".")
+    start = 0
+    for group in range(file.num_row_groups):
+        here = names[start : start + file.metadata.row_group(group).num_rows]
+        start += len(here)
+        chosen = {one for one in here if wanted(one)}
+        if not chosen:
+            yield from ((one, None, True) for one in here)
+            continue
+        rest = iter(here)
+        try:
+            for batch in file.iter_batches(BATCH, row_groups=[group], columns=[column.bytes_leaf]):
+                cells = batch.column(name)
+                for cell, one in zip(cells.field(inner) if inner else cells, rest, strict=False):
+                    yield one, Embedded(path, cell.as_py()) if one in chosen else None, True
+        except (pa.ArrowException, OSError) as error:
+            raise DeepChestError(damaged(path, error).message, AGAIN) from error
+
+
+def footer_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's footer, in hexadecimal digits.
+
+    The footer has the schema and, of each column in each row group, place, length and statistics.
+    It stands for a file whose images take gigabytes; what is read of the other columns is hashed
+    with the rows.
+    """
+    with path.open("rb") as file:
+        file.seek(-8, 2)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-8 - length, 2)
+        return sha256(file.read(length)).hexdigest()

@@ -12,7 +12,8 @@ from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.checkpoint import LoadedModel
 
-FAMILY = {"chestmnist": "nih"}  # made from NIH's radiographs: the same patients
+# made from NIH's radiographs: the same patients, whatever the files are called
+FAMILY = dict.fromkeys(("nih-parquet", "chestmnist", "rsna", "siim"), "nih")
 # settings that decide which patient is in which split
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
 KINDS = {True: "synthetic", False: "real"}
@@ -37,7 +38,7 @@ def same_patients(one: Source, other: Source) -> bool:
 def same_patient_numbers(one: Source, other: Source) -> bool:
     """Whether two sources also number their patients alike."""
     named = one.get("patients") and other.get("patients")
-    return bool(named) and one["kind"] == other["kind"] and same_patients(one, other)
+    return bool(named) and same_patients(one, other)
 
 
 def names_are_comparable(one: Source, other: Source) -> bool:

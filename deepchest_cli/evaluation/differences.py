@@ -14,6 +14,7 @@ patient may be in both groups, at two ages or in two views.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,16 +77,19 @@ def _why_not(value: float, replicates: Floats, carriers: Carriers) -> str:
 
 
 def group_difference(
-    one: dict[str, float], two: dict[str, float], replicates: tuple[Floats, Floats]
+    one: Mapping[str, float],
+    two: Mapping[str, float],
+    replicates: tuple[Floats, Floats] | None = None,
 ) -> dict[str, float]:
     """Return the metric of one group minus that of another, with its interval.
 
-    one, two: value, low and high; replicates: of either (B,), on the same resampled patients.
+    one, two: value, low and high; replicates: of either (B,), on the same resampled patients; None:
+    the groups have no patient in common.
     """
     value = one["value"] - two["value"]
     if not math.isfinite(value):
         return dict(UNDEFINED)
-    together = _correlation(*replicates)
+    together = 0.0 if replicates is None else _correlation(*replicates)
 
     def reach(own: float, other: float) -> float:
         return math.sqrt(max(own**2 + other**2 - 2 * together * own * other, 0.0))

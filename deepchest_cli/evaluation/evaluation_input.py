@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.data.text import few
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.validation_fit import ValidationFit
@@ -25,6 +27,8 @@ class EvaluationInput:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     medmnist: bool = False  # whether the labels are those of chestmnist.npz
+    shares_images: bool = False  # or patients, with the first of several data sets
+    # with the findings alone that are scored, spelled as the models do
     dataset: RadiographDataset | None = None
     rows: Any = None  # (N,), of the data set
     models: tuple[LoadedModel, ...] = ()
@@ -34,6 +38,15 @@ class EvaluationInput:
         """The predictions' file, or the models."""
         models = ", ".join(model["path"] for model in self.description["models"])
         return str(self.description["predictions"] or models)
+
+    @property
+    def splits(self) -> NDArray[np.str_] | None:
+        """The split of each image (N,); None where those of some are not known."""
+        if self.dataset is not None:
+            splits = np.asarray(self.dataset.columns["split"][self.rows])
+        else:
+            splits = np.full(len(self.scored), self.description["split"])
+        return splits if np.isin(splits, SPLITS).all() else None
 
 
 def score_warnings(table: Predictions) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.data.matching import match_images
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput, score_warnings
 from deepchest_cli.evaluation.metrics import macro, per_finding
@@ -23,11 +23,21 @@ from deepchest_cli.evaluation.overlap import (
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.reading.labels import Labels, patients_of, read_labels
 from deepchest_cli.evaluation.reading.medmnist import claimed, is_medmnist, split_of
-from deepchest_cli.evaluation.reading.pairing import Paired, pair, refuse_shared_patients
+from deepchest_cli.evaluation.reading.pairing import (
+    Paired,
+    findings_left_out,
+    pair,
+    refuse_shared_patients,
+)
 from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_on_validation
 
 CLAIM_TOLERANCE = 0.0006  # of a rounded metric in a file's name
+TRAINING_WARNINGS = {  # codes of `deepchest predict`, by what `Overlap` calls these images
+    "training_images": "in-training-set",
+    "validation_images": "in-validation-set",
+    "same_name_only": "name-in-training-set",
+}
 MEDMNIST_FIRST_PATIENTS = {"test": 0, "validation": 10**9, "train": 2 * 10**9}
 
 
@@ -51,22 +61,24 @@ def input_from_files(config: EvaluateConfig) -> EvaluationInput:
     scored = _with_medmnist_names(found.cases, split, labels)
     overlap = _overlap(scores, labels, patients, scored, config)
     overlapping = overlap_warning(overlap, len(scored), split)
-    validation = _validation(scores, labels, patients, split, config)
+    validation, unlabeled = _validation(scores, labels, patients, split, config)
     fit, reason = _validation_fit(scored, validation, split, config)
     return EvaluationInput(
         scored=scored,
         description={**_description(config, split, labels, found), "overlap": overlap},
         validation_fit=fit,
         validation_fit_note=reason,
-        baseline_training=_baseline_training(labels, patients, scored, validation),
+        baseline_training=_baseline_training(labels, patients, found, validation),
         notes=(
             *filter(None, (note, "" if overlapping else no_overlap_note(overlap))),
             *labels.notes,
             *scores.notes,
-            *_not_scored(found, config),
+            *_without_predictions(found, config),
+            *findings_left_out(found.findings, str(config.labels)),
         ),
         warnings=(
             *filter(None, [overlapping, *scores.warnings]),
+            *filter(None, [_unlabeled(found, selected, labels), unlabeled]),
             *score_warnings(scored.predictions),
             *_claim_warnings(config.predictions, scored.predictions),
         ),
@@ -101,37 +113,60 @@ def _with_medmnist_names(scored: ScoredImages, split: str, labels: Labels) -> Sc
 def _overlap(
     scores: Scores, labels: Labels, patients: Any, scored: ScoredImages, config: EvaluateConfig
 ) -> dict[str, Any]:
-    """Return how many images show patients of the file's training rows, refused unless allowed."""
+    """Return how many images are of training or show its patients, refused unless allowed.
+
+    They are those of patients whose other rows are called train, and those that `deepchest predict`
+    found in the model's own data.
+    """
     trained = None if scores.splits is None else scores.of_split("train")
-    if trained is None or config.split == "train":
+    if config.split == "train":
         return {**UNCHECKED, "is_training_data_set": trained is not None}
-    places = match_images(trained.images.tolist(), labels.images.tolist(), scores.path)
-    rows = [place for place in places if place is not None]
-    shared = np.isin(scored.predictions.patient_id, patients[rows])
-    found = {**UNCHECKED, "shared_patients": int(shared.sum())}
-    if shared.any() and not config.allow_overlap:
+    found = {**UNCHECKED, **_warned_of(scores, config.split)}
+    by = "as its column 'warnings' says"
+    if trained is not None:
+        places = match_images(trained.images.tolist(), labels.images.tolist(), scores.path)
+        rows = [place for place in places if place is not None]
+        shared = np.isin(scored.predictions.patient_id, patients[rows])
+        found["shared_patients"] = int(shared.sum())
+        by = "rows that its split column calls train"
+    counted = shared_images(found)
+    if counted and not config.allow_overlap:
         raise UsageError(
-            f"{config.predictions}: of {count_of(len(scored), 'image')} to score, "
-            f"{shared_images(found)}: rows that its split column calls train.",
-            f"Split by patient. {ALLOW}",
+            f"{scores.path}: of {count_of(len(scored), 'image')} to score, {counted}: {by}.",
+            f"Split by patient, and score images that the model was not made with. {ALLOW}",
         )
     return found
 
 
+def _warned_of(scores: Scores, split: str) -> dict[str, int]:
+    """Return how many images of a split `deepchest predict` found in the model's own data."""
+    selected = scores.of_split(split) or scores
+    counts = {name: selected.count_warned(code) for name, code in TRAINING_WARNINGS.items()}
+    return {**counts, "validation_images": 0} if split == "validation" else counts
+
+
 def _validation(
     scores: Scores, labels: Labels, patients: Any, split: str, config: EvaluateConfig
-) -> ScoredImages | None:
-    """Return the validation images of the file or of `--validation`; None without any."""
+) -> tuple[ScoredImages | None, str]:
+    """Return the validation images of the file or of `--validation`, None without any.
+
+    Also a warning where some have no label; empty where all have one.
+    """
     if split == "validation":
         if config.validation is not None:
             raise UsageError(
                 "--validation: the validation split itself is scored.",
                 "Leave --validation out, or score another --split.",
             )
-        return None
+        return None, ""
     if config.validation is None:
-        kept = None if scores.splits is None else scores.of_split("validation")
-        return None if kept is None else pair(kept, labels, patients).cases
+        if scores.splits is None or split == "all":
+            return None, ""
+        kept = scores.of_split("validation")
+        if kept is None:
+            return None, ""
+        found = pair(kept, labels, patients)
+        return found.cases, _unlabeled(found, kept, labels)
     refuse_other_split(config.validation, "validation", "--validation")
     others = read_scores(config.validation, config.logits, labels.findings)
     if labels.path.suffix == ".npz":
@@ -142,7 +177,9 @@ def _validation(
             f"{config.validation} has no images of the validation split.",
             "Mark them 'validation' in its split column, or leave the column out.",
         )
-    return _with_medmnist_names(pair(selected, labels, patients).cases, "validation", labels)
+    found = pair(selected, labels, patients)
+    cases = _with_medmnist_names(found.cases, "validation", labels)
+    return cases, _unlabeled(found, selected, labels)
 
 
 def _validation_fit(
@@ -170,28 +207,37 @@ def _validation_fit(
 
 
 def _baseline_training(
-    labels: Labels, patients: Any, scored: ScoredImages, validation: ScoredImages | None
+    labels: Labels, patients: Any, found: Paired, validation: ScoredImages | None
 ) -> ScoredImages | None:
     """Return labeled images of patients who are neither scored nor in validation."""
+    scored = found.cases
     if labels.patient_id is None or not np.isfinite(labels.age).any():
         return None
     taken = [one.predictions.patient_id for one in (scored, validation) if one is not None]
     rows = np.flatnonzero(~np.isin(patients, np.concatenate(taken)))
     if not len(rows):
         return None
-    findings = scored.predictions.findings
+    findings = dict(found.findings.shared)
     return labels.scored(rows, findings, np.zeros((len(rows), len(findings))), patients)
 
 
-def _not_scored(found: Paired, config: EvaluateConfig) -> list[str]:
-    notes = []
+def _without_predictions(found: Paired, config: EvaluateConfig) -> list[str]:
     without = found.labels_without_predictions
-    if without:
-        verb = "has no prediction and is" if without == 1 else "have no prediction and are"
-        notes.append(f"{count_of(without, 'image')} of {config.labels} {verb} not scored.")
-    if found.findings_without_predictions:
-        notes.append(f"Not predicted: {', '.join(found.findings_without_predictions)}.")
-    return notes
+    verb = "has no prediction and is" if without == 1 else "have no prediction and are"
+    said = f"{count_of(without, 'image')} of {config.labels} {verb} not scored."
+    return [said] if without else []
+
+
+def _unlabeled(found: Paired, scores: Scores, labels: Labels) -> str:
+    """Return how many predictions have no label and are not scored; empty where all have one."""
+    images = found.predictions_without_labels
+    if not images:
+        return ""
+    verb = "has no label" if len(images) == 1 else "have no label"
+    return (
+        f"{len(images):,} of {count_of(len(scores.images), 'image')} of {scores.path} {verb} in "
+        f"{labels.path} and {'is' if len(images) == 1 else 'are'} not scored: {few(images)}."
+    )
 
 
 def _claim_warnings(path: Path, table: Predictions) -> tuple[str, ...]:
@@ -220,4 +266,7 @@ def _description(
         "source": None,
         "synthetic": None,
         "labels_without_predictions": found.labels_without_predictions,
+        "predictions_without_labels": len(found.predictions_without_labels),
+        "findings_not_predicted": list(found.findings.only_second),
+        "findings_not_labeled": list(found.findings.only_first),
     }

@@ -12,28 +12,28 @@ import torch
 from numpy.typing import NDArray
 
 from deepchest_cli.config import EvaluateConfig
-from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
-from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.compatibility import (
-    differences,
-    is_synthetic,
-    is_training_data_set,
-    refuse_other_size,
-)
+from deepchest_cli.evaluation.compatibility import differences, is_synthetic
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput, score_warnings
 from deepchest_cli.evaluation.overlap import (
-    find_overlap,
     no_overlap_note,
     overlap_warning,
-    refuse_overlap,
-    union_of,
 )
 from deepchest_cli.evaluation.predictions import (
     Predictions,
     ScoredImages,
     predict_rows,
     scored_images,
+)
+from deepchest_cli.evaluation.reading.pairing import findings_left_out
+from deepchest_cli.evaluation.scored_data import (
+    ScoredData,
+    Shared,
+    open_scored,
+    refuse_duplicate_models,
+    refuse_other_findings,
+    refuse_shared_images,
 )
 from deepchest_cli.evaluation.validation_fit import (
     ValidationFit,
@@ -44,6 +44,7 @@ from deepchest_cli.model.checkpoint import LoadedModel, load_model, store_valida
 from deepchest_cli.model.site import splits_of
 
 Progress = Callable[[int, int], None]
+Predict = Callable[[RadiographDataset, NDArray[np.int64]], Predictions]
 NOT_STORED = "Chosen on validation; not stored."
 
 
@@ -57,109 +58,67 @@ class _Fit:
     warnings: tuple[str, ...] = ()
 
 
-def input_from_models(
+def inputs_from_models(
     config: EvaluateConfig, device: torch.device, progress: Progress
-) -> EvaluationInput:
-    """Return the predictions of one model, or the mean probabilities of several, for scoring.
+) -> list[EvaluationInput]:
+    """Return the predictions of one model, or the mean of several, for each data set.
 
-    Raises `UsageError` for data that do not fit a model: another size, other findings, images or
-    patients that it was made with, and for models of different findings.
+    All have the same thresholds and calibration: those of the models' own validation. Raises
+    `UsageError` before anything is predicted: for data of another size or without a finding of the
+    models, for images or patients that they were made with or that two data sets share, and for
+    models of different findings.
     """
     models = [load_model(Path(path), device) for path in config.model]
-    dataset = _open_data(config.data, models[0])
     refuse_duplicate_models(models)
     refuse_other_findings(models)
-    refuse_other_sizes(models, dataset)
-    rows = dataset.rows(config.split)
-    if not len(rows):
-        raise UsageError(f"{config.data} has no {config.split} split.", "Choose another --split.")
-    overlap = _overlap(models, dataset, rows, config)
-    overlapping = overlap_warning(overlap, len(rows), config.split)
-    synthetic = _are_synthetic(models, dataset, overlap)
-    warnings = [text for model in models for text in differences(model, dataset, rows, synthetic)]
-    reader = ImageReader(dataset, device)
-    predict = partial(_mean_prediction, models, reader, config.batch_size, progress)
-    predictions = predict(rows)
-    fitted = _validation_fit(models, dataset, config, predict)
-    missing = [name for name in dataset.findings if name not in predictions.findings]
-    notes = (
-        "" if overlapping else no_overlap_note(overlap),
-        f"Not predicted: {', '.join(missing)}." if missing else "",
-    )
+    several = [
+        open_scored(models, Path(folder), config.split, config.allow_overlap)
+        for folder in config.data
+    ]
+    shared = refuse_shared_images(several, config.allow_overlap)
+    predict = partial(_mean_prediction, models, device, config.batch_size, progress)
+    fitted = _validation_fit(models, several, config, predict)
+    return [
+        _input(one, fitted, caution, predict) for one, caution in zip(several, shared, strict=True)
+    ]
+
+
+def _input(one: ScoredData, fitted: _Fit, shared: Shared, predict: Predict) -> EvaluationInput:
+    dataset, rows = one.dataset, one.rows
+    predictions = predict(dataset, rows)
+    overlapping = overlap_warning(one.overlap, len(rows), one.split)
+    synthetic = _are_synthetic(fitted.models, dataset, one.overlap)
+    differing = [
+        text for model in fitted.models for text in differences(model, dataset, rows, synthetic)
+    ]
+    fit, note = fitted.fit, fitted.note
+    if _chose(fit, one):
+        fit, note = None, "The scored split is the one that they would be chosen on."
     return EvaluationInput(
         scored=scored_images(dataset, rows, predictions),
         description={
-            **_description(fitted.models, dataset, config),
+            **_description(fitted.models, one),
             "synthetic": synthetic,
-            "overlap": overlap,
+            "overlap": one.overlap,
         },
-        validation_fit=fitted.fit,
-        validation_fit_note=fitted.note,
-        baseline_training=_baseline_training(dataset, predictions.findings),
-        notes=tuple(filter(None, notes)),
+        validation_fit=fit,
+        validation_fit_note=note,
+        baseline_training=None if one.split == "all" else _baseline_training(dataset),
+        notes=(
+            *filter(None, ["" if overlapping else no_overlap_note(one.overlap)]),
+            *findings_left_out(one.findings, str(dataset.folder)),
+        ),
         warnings=(
-            *filter(None, [overlapping]),
-            *dict.fromkeys(warnings),
+            *filter(None, [overlapping, shared.caution]),
+            *dict.fromkeys(differing),
             *score_warnings(predictions),
             *fitted.warnings,
         ),
+        shares_images=shared.with_reference,
         dataset=dataset,
         rows=rows,
         models=tuple(fitted.models),
     )
-
-
-def _open_data(data: Path, model: LoadedModel) -> RadiographDataset:
-    try:
-        return open_dataset(data)
-    except UsageError as error:
-        known = model.origin.get("config", {}).get("data")
-        if known in (None, str(data)):
-            raise
-        hint = f"{error.hint}\nThe model was trained on {known}: --data {quote(known)}"
-        raise UsageError(error.message, hint) from error
-
-
-def refuse_duplicate_models(models: list[LoadedModel]) -> None:
-    """Raise `UsageError` where an ensemble names a model twice, which would count double."""
-    hashes = [model.sha256 for model in models]
-    for place, one in enumerate(hashes):
-        if one in hashes[:place]:
-            first = models[hashes.index(one)].path
-            raise UsageError(
-                f"{models[place].path} is the same model as {first}.",
-                "Name each model of an ensemble once.",
-            )
-
-
-def refuse_other_findings(models: list[LoadedModel]) -> None:
-    """Raise `UsageError` where the models of an ensemble predict different findings."""
-    for model in models[1:]:
-        if set(model.identity["findings"]) != set(models[0].identity["findings"]):
-            raise UsageError(
-                f"{model.path} predicts other findings than {models[0].path}.",
-                "The models of an ensemble need the same findings.",
-            )
-
-
-def refuse_other_sizes(models: list[LoadedModel], dataset: RadiographDataset) -> None:
-    """Raise `UsageError` where a model was trained on images stored at another size."""
-    for model in models:
-        refuse_other_size(model.classifier.architecture.stored_size, dataset)
-
-
-def _overlap(
-    models: list[LoadedModel],
-    dataset: RadiographDataset,
-    rows: NDArray[np.int64],
-    config: EvaluateConfig,
-) -> dict[str, Any]:
-    """Return how many of `rows` any of the models was made with, refused unless allowed."""
-    overlaps = [find_overlap(model, dataset, rows, config.split) for model in models]
-    for one, model in zip(overlaps, models, strict=True):
-        if not config.allow_overlap:
-            refuse_overlap(one, model, dataset)
-    return union_of(overlaps).to_plain()
 
 
 def _are_synthetic(
@@ -174,58 +133,71 @@ def _are_synthetic(
 
 def _mean_prediction(
     models: list[LoadedModel],
-    reader: ImageReader,
+    device: torch.device,
     batch_size: int,
     progress: Progress,
+    dataset: RadiographDataset,
     rows: NDArray[np.int64],
 ) -> Predictions:
-    """Return the mean probabilities of models for some rows; one model's own where it is alone."""
-    tables = [predict_rows(m.classifier, reader, rows, batch_size, progress) for m in models]
-    first = tables[0]
-    probabilities = [table.of_findings(first.findings).probabilities for table in tables]
-    return replace(first, probabilities=np.mean(probabilities, axis=0))
+    """Return the mean probabilities of models for the findings of a data set, for some rows."""
+    reader, findings = ImageReader(dataset, device), dataset.findings
+    tables = [
+        predict_rows(model.classifier, reader, rows, batch_size, progress, findings)
+        for model in models
+    ]
+    probabilities = [table.probabilities for table in tables]
+    return replace(tables[0], probabilities=np.mean(probabilities, axis=0))
 
 
 def _validation_fit(
-    models: list[LoadedModel],
-    dataset: RadiographDataset,
-    config: EvaluateConfig,
-    predict: Callable[[NDArray[np.int64]], Predictions],
+    models: list[LoadedModel], several: list[ScoredData], config: EvaluateConfig, predict: Predict
 ) -> _Fit:
     """Return thresholds and calibration as the checkpoint has them, or fitted now.
 
     They are fitted where the checkpoint has none by this method, on the validation split of the
-    data that the models were trained on, and stored where there is one model.
+    data that the models were trained on, and stored where there is one model. Other data never
+    choose them: what the checkpoint keeps is carried over unchanged.
     """
-    own = all(is_training_data_set(model.origin, dataset) for model in models)
     alone = len(models) == 1
     kept = _kept_fit(models[0]) if alone else None
-    if _chose(kept, own, dataset, config.split):
-        return _Fit(models, None, "The scored split is the one that they would be chosen on.")
-    rows = dataset.rows("validation")
-    reason = "" if own else f"{config.data} is not what the model was trained on"
-    if own and not len(rows):
-        reason = f"{config.data} has no validation split"
+    if all(_chose(kept, one) for one in several):
+        return _Fit(models, kept, "")
+    own = next((one.dataset for one in several if one.is_own), None)
+    rows = np.empty(0, dtype=np.int64) if own is None else own.rows("validation")
+    reason = ""
+    if own is None:
+        reason = f"{', '.join(config.data)} is not what the model was trained on"
+    elif not len(rows):
+        reason = f"{own.folder} has no validation split"
     if kept is not None and (kept.method == config.calibration or kept.site or reason):
         note = f"Chosen on {kept.images_named} and kept in {models[0].path}"
         if kept.method != config.calibration:
             note += f", with {kept.method} scaling" + (f": {reason}" if reason else "")
         return _Fit(models, kept, f"{note}.")
-    if reason:
+    if own is None or reason:
         keeper = "the checkpoint keeps none" if alone else "of several models none is kept"
-        return _Fit(models, None, f"{reason}, and {keeper}.")
-    fit = fit_on_validation(predict(rows), config.calibration, dataset.sha256)
+        return _Fit(models, None, f"{reason}, and {keeper}.{_how_to_keep(models, own)}")
+    fit = fit_on_validation(predict(own, rows), config.calibration, own.sha256)
     if not alone or not config.store or "site" in (models[0].validation_fit or ()):
         return _Fit(models, fit, NOT_STORED)
     return _stored(models[0], fit)
 
 
-def _chose(kept: ValidationFit | None, own: bool, dataset: RadiographDataset, split: str) -> bool:
-    """Whether a split chose the fit, or would choose it."""
+def _chose(kept: ValidationFit | None, one: ScoredData) -> bool:
+    """Whether the scored images chose a fit, or would choose it."""
     if kept is None or kept.site is None:
-        return own and split == "validation"
-    same = set(splits_of(split)) & set(splits_of(kept.site.split))
-    return kept.site.sha256 == dataset.sha256 and bool(same)
+        return one.is_own and one.split == "validation"
+    same = set(splits_of(one.split)) & set(splits_of(kept.site.split))
+    return kept.site.sha256 == one.dataset.sha256 and bool(same)
+
+
+def _how_to_keep(models: list[LoadedModel], own: RadiographDataset | None) -> str:
+    """Return how a model gets thresholds that other data can be scored at."""
+    known = models[0].origin.get("config", {}).get("data")
+    if own is not None or len(models) > 1 or known is None:
+        return ""
+    command = f"deepchest evaluate --model {quote(str(models[0].path))} --data {quote(str(known))}"
+    return f" Evaluate on the model's own data first, which stores them: {command}"
 
 
 def _kept_fit(model: LoadedModel) -> ValidationFit | None:
@@ -249,35 +221,34 @@ def _stored(model: LoadedModel, fit: ValidationFit) -> _Fit:
     return _Fit([stored], fit, f"Chosen on validation, now stored in {model.path}.")
 
 
-def _baseline_training(
-    dataset: RadiographDataset, findings: tuple[str, ...]
-) -> ScoredImages | None:
+def _baseline_training(dataset: RadiographDataset) -> ScoredImages | None:
     """Return the training split, without probabilities; None without one."""
     rows = dataset.rows("train")
     if not len(rows):
         return None
-    columns = [dataset.findings.index(name) for name in findings]
-    labels, known = dataset.labels[rows][:, columns], dataset.known[rows][:, columns]
+    labels, known = dataset.labels[rows], dataset.known[rows]
     patients = dataset.columns["patient_id"][rows]
-    table = Predictions(findings, np.zeros(labels.shape), labels, known, patients)
+    table = Predictions(dataset.findings, np.zeros(labels.shape), labels, known, patients)
     return scored_images(dataset, rows, table)
 
 
-def _description(
-    models: list[LoadedModel], dataset: RadiographDataset, config: EvaluateConfig
-) -> dict[str, Any]:
+def _description(models: list[LoadedModel], one: ScoredData) -> dict[str, Any]:
     """Return where the predictions come from."""
+    dataset = one.dataset
     source, settings = dataset.manifest["source"], dataset.manifest["settings"]
     return {
         "model": models[0].identity if len(models) == 1 else None,
         "models": [model.identity for model in models],
         "predictions": None,
         "labels": None,
-        "data": str(config.data),
+        "data": str(dataset.folder),
         "data_sha256": dataset.sha256,
-        "split": config.split,
+        "split": one.split,
         "split_scheme": settings["split_scheme"],
         "label_version": source["label_version"],
         "source": source["kind"],
         "labels_without_predictions": 0,
+        "predictions_without_labels": 0,
+        "findings_not_predicted": list(one.findings.only_second),
+        "findings_not_labeled": list(one.findings.only_first),
     }

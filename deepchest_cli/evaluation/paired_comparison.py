@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from deepchest_cli.data.findings import match_findings
 from deepchest_cli.data.matching import match_images
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.bootstrap import (
@@ -50,15 +51,15 @@ def paired_with(scored: ScoredImages, scores: Scores, names: tuple[str, str]) ->
             "Differences across splits would compare patients, not models.",
             "Predict the same images with both models.",
         )
-    findings = tuple(f for f in scored.predictions.findings if f in scores.findings)
-    if not findings:
+    shared = match_findings(scored.predictions.findings, scores.findings).shared
+    if not shared:
         raise UsageError(
             f"{names[0]} and {names[1]} have no finding in common.",
             "Compare models of the same findings.",
         )
     rows = [place[row] for row in range(len(own))]
-    columns = [scores.findings.index(name) for name in findings]
-    table = scored.predictions.of_findings(findings)
+    columns = [scores.findings.index(theirs) for _, theirs in shared]
+    table = scored.predictions.of_findings(tuple(ours for ours, _ in shared))
     other = replace(table, probabilities=scores.probabilities[rows][:, columns])
     return replace(scored, predictions=other)
 

@@ -92,12 +92,15 @@ def predict_rows(
     rows: NDArray[np.int64],
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    findings: tuple[str, ...] | None = None,
 ) -> Predictions:
     """Return the predictions for `rows` of the reader's data set, in fp32, on its device.
 
-    Raises `UsageError` when the data set has other findings than the model.
+    findings: those of the model that are scored; None: all. Raises `UsageError` for one that the
+    data set does not label.
     """
-    findings, dataset = classifier.architecture.findings, reader.dataset
+    predicted, dataset = classifier.architecture.findings, reader.dataset
+    findings = predicted if findings is None else findings
     columns = _columns_of(findings, dataset)
     was_training = classifier.training
     classifier.eval()
@@ -106,10 +109,10 @@ def predict_rows(
         probabilities.append(probabilities_of(classifier, batch.images, batch_size, reader.device))
         progress(len(probabilities) * batch_size, len(rows))
     classifier.train(was_training)
-    table = np.concatenate(probabilities) if probabilities else np.empty((0, len(findings)))
+    table = np.concatenate(probabilities) if probabilities else np.empty((0, len(predicted)))
     return Predictions(
         findings,
-        table,
+        table[:, [predicted.index(name) for name in findings]],
         dataset.labels[rows][:, columns],
         dataset.known[rows][:, columns],
         dataset.columns["patient_id"][rows],

@@ -1,5 +1,6 @@
 """The metrics of a table of predictions: per finding, macro means, undefined ones, gates."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -168,19 +169,26 @@ def parse_gate(metric: str, value: str) -> tuple[str, float]:
     return metric, floor
 
 
-def check_gates(report: dict[str, Any], gates: list[tuple[str, float]]) -> None:
-    """Raise `GateError` naming every gate that is missed; an undefined metric misses its gate."""
+def check_gates(reports: Sequence[dict[str, Any]], gates: list[tuple[str, float]]) -> None:
+    """Raise `GateError` naming every gate that any report misses; an undefined metric misses it."""
     missed = []
-    for metric, floor in gates:
-        if metric.startswith(WORST):
-            worst = report["worst"][metric.removeprefix(WORST)]
-            value, title = worst["value"], f"{metric} ({worst['finding']})"
-        else:
-            value, title = report["macro"][metric], f"macro {metric}"
-        if not value >= floor:
-            found = "undefined"
-            if not np.isnan(value):
-                found = "{}, below {}".format(*distinguished(value, floor, 4))
-            missed.append(f"{title} is {found}")
+    for report in reports:
+        where = f" on {report['data']}" if len(reports) > 1 else ""
+        missed += [f"{text}{where}" for gate in gates if (text := _missed(report, *gate))]
     if missed:
         raise GateError(f"The quality gate was not met: {'; '.join(missed)}.")
+
+
+def _missed(report: dict[str, Any], metric: str, floor: float) -> str:
+    """Return what a report has instead of a gate's floor; empty where it reaches it."""
+    if metric.startswith(WORST):
+        worst = report["worst"][metric.removeprefix(WORST)]
+        value, title = worst["value"], f"{metric} ({worst['finding']})"
+    else:
+        value, title = report["macro"][metric], f"macro {metric}"
+    if value >= floor:
+        return ""
+    found = "undefined"
+    if not np.isnan(value):
+        found = "{}, below {}".format(*distinguished(value, floor, 4))
+    return f"{title} is {found}"

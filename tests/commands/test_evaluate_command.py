@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.evaluate import evaluate as score
@@ -15,9 +16,11 @@ from deepchest_cli.config import EvaluateConfig, PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
+from deepchest_cli.evaluation.input_from_files import TRAINING_WARNINGS
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist, write_medmnist
 from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.model.reference import short_hashes
+from deepchest_cli.prediction.input_checks import TRAINING_IMAGE_WARNINGS
 from deepchest_cli.terminal import Terminal
 
 QUICK = ("--bootstrap-replicates", 20, "--batch-size", 20)
@@ -34,7 +37,7 @@ def run(trained, tmp_path):
 def evaluated(trained, shards, tmp_path_factory):
     """A run that has its validation fit, so that evaluations read and do not write it."""
     run = shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / "run")
-    config = EvaluateConfig((str(run),), shards, bootstrap_replicates=0, localization=False)
+    config = EvaluateConfig((str(run),), (str(shards),), bootstrap_replicates=0, localization=False)
     score(config, Terminal(quiet=True))
     return run
 
@@ -219,13 +222,13 @@ def test_data_of_another_size_are_refused(deepchest, run, nih_folder, tmp_path):
     assert "--size 32" in outcome.err
 
 
-def test_shards_without_the_models_findings(deepchest, trained, shards, tmp_path):
+def test_data_without_a_finding_of_the_model_are_refused(deepchest, trained, shards, tmp_path):
     content = torch.load(trained / "best.pt", weights_only=True)
-    content["architecture"]["findings"][0] = "Fracture"
+    content["architecture"]["findings"] = [f"Other {place}" for place in range(14)]
     torch.save(content, tmp_path / "other.pt")
     outcome = deepchest("evaluate", "--model", tmp_path / "other.pt", "--data", shards)
     assert outcome.code == 2
-    assert "no labels for Fracture" in outcome.err
+    assert f"{shards} labels none of the findings of {tmp_path / 'other.pt'}" in outcome.err
 
 
 def test_models_and_data_of_one_kind_need_no_warning(evaluate):
@@ -356,7 +359,12 @@ def reported(trained, shards, tmp_path_factory):
     root = tmp_path_factory.mktemp("reported")
     run = shutil.copytree(trained, root / "run")
     config = EvaluateConfig(
-        (str(run),), shards, report=root / "report", compare_to=run, seed=3, bootstrap_replicates=20
+        (str(run),),
+        (str(shards),),
+        report=root / "report",
+        compare_to=run,
+        seed=3,
+        bootstrap_replicates=20,
     )
     with pytest.MonkeyPatch.context() as patch:  # the twelve images of validation hold few
         patch.setattr("deepchest_cli.evaluation.calibration.MIN_POSITIVES", 3)
@@ -759,3 +767,114 @@ def test_findings_that_a_model_does_not_predict_are_named(deepchest, run, shards
     )
     assert outcome.code == 0, outcome.err
     assert "Not predicted: Hernia." in outcome.err
+
+
+PROVENANCE = {
+    "data", "data_sha256", "labels", "labels_without_predictions", "model", "models", "notes",
+    "overlap", "predictions", "source", "split_scheme", "synthetic", "validation_fit",
+    "localization_note", "label_version",
+}  # fmt: skip
+
+
+def measured(document):
+    return {key: value for key, value in document.items() if key not in PROVENANCE}
+
+
+def test_saved_predictions_give_the_same_numbers_to_the_last_bit(
+    evaluate, deepchest, nih_folder, tmp_path
+):
+    test, validation = tmp_path / "test.csv", tmp_path / "validation.csv"
+    shards = json.loads(evaluate("--save-predictions", test, "--json").out)
+    assert evaluate("--split", "validation", "--save-predictions", validation).code == 0
+    labels = nih_folder / "Data_Entry_2017_v2020.csv"
+    words = ("evaluate", "--predictions", test, *QUICK, "--json", "--labels")
+    files = json.loads(deepchest(*words, labels, "--validation", validation).out)
+    assert measured(files) == measured(shards)
+    assert files["validation_fit"]["images"] == shards["validation_fit"]["images"] > 0
+    alone = json.loads(deepchest(*words, test).out)
+    for section in ("findings", "macro", "undefined", "patients", "split"):
+        assert alone[section] == shards[section]
+    assert alone["baseline"] is None and shards["baseline"]
+    text = test.read_text()
+    refused = evaluate("--save-predictions", test)
+    assert (refused.code, "--force" in refused.err, test.read_text()) == (2, True, text)
+    assert evaluate("--save-predictions", test, "--force").code == 0
+    assert test.read_text() == text
+
+
+def test_a_table_of_ones_own_goes_the_same_way(deepchest, trained, nih_folder, tmp_path):
+    """Its rows are in no order, its patients have names, its labels gaps, its ages months."""
+    rows = rows_of(nih_folder / "Data_Entry_2017_v2020.csv")
+    lines = ["path,patient,Age,Gender,View," + ",".join(FINDINGS)]
+    for number, row in enumerate(rows):
+        cells = [str(int(f in row["Finding Labels"])) for f in FINDINGS]
+        cells[number % 3] = ("", "-1", cells[number % 3])[number % 3]
+        about = (f"images/{row['Image Index']}", f"p{row['Patient ID']}", f"{number:03d}M")
+        lines.append(",".join([*about, row["Patient Gender"], row["View Position"], *cells]))
+    table = nih_folder / "own.csv"
+    table.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    words = ("--source", nih_folder, "--labels-csv", table, "--data", tmp_path / "s", "--size", 32)
+    assert deepchest("prepare", *words).code == 0
+    words = ("evaluate", "--model", trained, "--data", tmp_path / "s", *QUICK, "--allow-overlap")
+    saved = tmp_path / "p.csv"
+    outcome = deepchest(*words, "--no-store", MAPLESS, "--save-predictions", saved, "--json")
+    shards = json.loads(outcome.out)
+    assert rows_of(saved)[0]["Image Index"].startswith("images/")
+    for labels in (table, saved):
+        words = ("evaluate", "--predictions", saved, "--labels", labels, *QUICK, "--json")
+        files = json.loads(deepchest(*words).out)
+        # to the baseline of a table the validation patients, which are not named, are others
+        assert {**measured(files), "baseline": 0} == {**measured(shards), "baseline": 0}
+
+
+@pytest.fixture
+def predicted(deepchest, evaluated, nih_folder, shards):
+    """Return what `predict` prints of a split's images."""
+    data = open_dataset(shards)
+
+    def predict(split, *more):
+        names = data.columns["image_index"][data.rows(split)].tolist()
+        paths = (nih_folder / "images" / name for name in names)
+        return deepchest("predict", *paths, "--model", evaluated, "--format", "csv", *more).out
+
+    return predict
+
+
+def test_predictions_are_piped_into_evaluate(deepchest, predicted, nih_folder, monkeypatch):
+    labels = nih_folder / "Data_Entry_2017_v2020.csv"
+    words = ("evaluate", "--predictions", "-", "--labels", labels, *QUICK, "--json")
+    text = predicted("test", "--top", 3)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    outcome = deepchest(*words)
+    assert outcome.code == 0, outcome.err
+    assert "not taken for findings: sha256, flagged, warnings, top." in outcome.err
+    found = json.loads(outcome.out)["findings"]
+    truth = {row["Image Index"]: row["Finding Labels"].split("|") for row in rows_of(labels)}
+    rows = list(csv.DictReader(io.StringIO(text)))
+    for finding in FINDINGS:
+        scores = [float(row[finding]) for row in rows]
+        positive = [finding in truth[Path(row["path"]).name] for row in rows]
+        assert found[finding]["positives"] == sum(positive)
+        if any(positive):
+            expected = roc_auc_score(positive, scores)
+            assert found[finding]["auroc"] == pytest.approx(expected, abs=1e-12)
+    assert sum(one["positives"] > 0 for one in found.values()) > 5
+
+
+def test_images_that_predict_calls_trained_are_refused(deepchest, predicted, nih_folder, tmp_path):
+    (tmp_path / "p.csv").write_text(predicted("train"))
+    labels = nih_folder / "Data_Entry_2017_v2020.csv"
+    words = ("evaluate", "--predictions", tmp_path / "p.csv", "--labels", labels, *QUICK, "--json")
+    refused = deepchest(*words)
+    assert refused.code == 2 and "are training images" in refused.err
+    assert "as its column 'warnings' says" in refused.err
+    document = json.loads(deepchest(*words, "--allow-overlap").out)
+    assert document["overlap"]["training_images"] == document["images"]
+    assert set(TRAINING_WARNINGS.values()) == {code for code, _ in TRAINING_IMAGE_WARNINGS.values()}
+
+
+def test_standard_input_is_read_once(deepchest):
+    refused = deepchest("evaluate", "--predictions", "-", "--labels", "l.csv", "--validation", "-")
+    assert refused.code == 2 and "both read standard input" in refused.err
+    refused = deepchest("evaluate", "--predictions", "-", "--labels", "-")
+    assert refused.code == 2 and "--labels cannot be read from standard input" in refused.err

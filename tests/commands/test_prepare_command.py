@@ -75,10 +75,103 @@ def test_demo_never_replaces_what_it_did_not_make(deepchest, tmp_path, monkeypat
     assert precious.read_text() == "mine"
 
 
+TWO_SITES = ("prepare", "--demo", "--sites", 2, "--images", 60, "--size", 32)
+FOLDERS = ("data/demo", "data/demo-shards", "data/demo-site-2", "data/demo-site-2-shards")
+
+
+def files_in(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_two_sites_are_made_and_prepared_at_once(deepchest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = deepchest(*TWO_SITES)
+    assert outcome.code == 0, outcome.err
+    assert "Site 1" in outcome.out and "Site 2" in outcome.out
+    assert "Made 60 synthetic radiographs of site 2 in data/demo-site-2." in outcome.err
+    assert "data/demo-site-2-shards: 32 px, split file by patient" in outcome.out
+    alone = deepchest("prepare", "--demo", "--images", 60, "--size", 32,
+                      "--source", "alone", "--data", "alone-shards")  # fmt: skip
+    assert alone.code == 0, alone.err
+    for one, other in (("alone", FOLDERS[0]), ("alone-shards", FOLDERS[1])):
+        mine, theirs = (files_in(tmp_path / folder) for folder in (one, other))
+        assert list(mine.values()) == list(theirs.values())
+    first, second = (
+        json.loads((tmp_path / folder / "manifest.json").read_text()) for folder in FOLDERS[1::2]
+    )
+    assert first["source"]["synthetic"] and second["source"]["synthetic"]
+    assert second["source"]["kind"] == "csv"
+    shared = set(first["findings"]) & set(second["findings"])
+    assert set(first["findings"]) - shared == {"Infiltration", "Mass", "Nodule"}
+    assert set(second["findings"]) - shared == {"Lung Lesion", "Support Devices"}
+    counts = second["counts"]
+    assert counts["validation"]["images"] + counts["test"]["images"] == 60
+    assert all(counts["all"]["known"][name] < 60 for name in shared)
+    assert counts["all"]["known"]["Support Devices"] == 60
+    before = {folder: files_in(tmp_path / folder) for folder in FOLDERS}
+    again = deepchest(*TWO_SITES, "--json")
+    for folder in FOLDERS[1::2]:
+        assert f"{folder} is complete and unchanged." in again.err
+    document = valid(json.loads(again.out), "prepare")
+    assert [found["data"] for found in document["data_sets"]] == list(FOLDERS[1::2])
+    assert before == {folder: files_in(tmp_path / folder) for folder in FOLDERS}
+
+
+def test_sites_lie_beside_the_folders_that_are_named_and_have_every_size(deepchest, tmp_path):
+    outcome = deepchest(
+        *TWO_SITES[:-1], "32,40", "--source", tmp_path / "own", "--data", tmp_path / "s", "--json"
+    )
+    assert outcome.code == 0, outcome.err
+    document = valid(json.loads(outcome.out), "prepare")
+    folders = [tmp_path / name / size for name in ("s", "s-site-2") for size in ("32", "40")]
+    assert [found["data"] for found in document["data_sets"]] == list(map(str, folders))
+    assert (tmp_path / "own-site-2" / "labels.csv").is_file()
+
+
+def test_a_second_site_that_is_in_the_way_is_said_before_anything_is_drawn(
+    deepchest, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    precious = tmp_path / "data" / "demo-site-2" / "precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("mine")
+    for more in ((), ("--force",)):
+        refused = deepchest(*TWO_SITES, *more)
+        assert refused.code == 2
+        assert "data/demo-site-2 exists and does not hold 60 synthetic" in refused.err
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "data" / "demo").exists()
+
+
+def test_a_demo_of_two_sites_goes_on_after_an_interruption(deepchest, tmp_path, monkeypatch):
+    from deepchest_cli.data import demo
+
+    monkeypatch.chdir(tmp_path)
+    drawn = demo.write_demo
+
+    def interrupted(folder, **settings):
+        if "site-2" in folder.name:
+            raise KeyboardInterrupt
+        drawn(folder, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, "write_demo", interrupted)
+        stopped = deepchest(*TWO_SITES)
+    assert stopped.code == 130
+    assert "Run the same command again" in stopped.err
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["demo", "demo-shards"]
+    finished = deepchest(*TWO_SITES)
+    assert finished.code == 0, finished.err
+    assert "data/demo-shards is complete and unchanged." in finished.err
+    assert "Made 60 synthetic radiographs of site 2" in finished.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("--images", 5),
+        ("--sites", 2),
+        ("--demo", "--sites", 3),
         ("--long-tail",),
         ("--demo", "--images", 5),
         ("--size", 9),

@@ -24,11 +24,24 @@ def test_images_are_gathered_in_any_order(dataset):
 
 def test_parts_are_disjoint_and_complete(dataset):
     rows = [dataset.rows(part) for part in ("train", "validation", "test")]
-    assert sorted(np.concatenate(rows)) == list(range(80))
+    assert sorted(np.concatenate(rows)) == dataset.rows("all").tolist() == list(range(80))
     patients = [set(dataset.columns["patient_id"][part]) for part in rows]
     assert not patients[0] & patients[1]
     assert not patients[0] & patients[2]
     assert not patients[1] & patients[2]
+
+
+def test_findings_are_chosen_and_renamed_with_their_boxes(dataset):
+    assert dataset.boxes.finding.tolist() == ["Infiltration"]
+    names = {"infiltrate": "Infiltration", "Mass": "Mass"}
+    found = dataset.of_findings(names)
+    assert found.findings == ("infiltrate", "Mass")
+    for column, name in enumerate(names.values()):
+        assert np.array_equal(
+            found.labels[:, column], dataset.labels[:, dataset.findings.index(name)]
+        )
+    assert found.boxes.finding.tolist() == ["infiltrate"]
+    assert dataset.of_findings({"Mass": "Mass"}).boxes.finding.tolist() == ["Infiltration"]
 
 
 def test_batches_carry_images_and_labels_of_their_rows(dataset):

@@ -87,7 +87,7 @@ def test_bytes_of_images_are_not_read(tmp_path):
     pq.write_table(pa.table({"image": image, "raw": [b"1"], "n": [1]}), tmp_path / "t.parquet")
     assert list(read_table(tmp_path / "t.parquet")) == ["n"]
     pq.write_table(pa.table({"image": image, "raw": [b"1"]}), tmp_path / "t.parquet")
-    with pytest.raises(UsageError, match="no column of text or numbers. Found: image, raw"):
+    with pytest.raises(UsageError, match="no column of text or numbers"):
         read_table(tmp_path / "t.parquet")
 
 

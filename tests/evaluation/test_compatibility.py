@@ -67,6 +67,17 @@ def source(kind, sha="a", synthetic=False, patients=True):
 SOURCES = {  # two sources: same patients, same patient numbers, comparable names
     "the public set": (source("nih"), source("nih", "b"), (True, True, True)),
     "its arrays": (source("nih"), source("chestmnist", "b", patients=False), (True, False, True)),
+    "its images read again": (
+        source("nih"),
+        source("rsna", "b", patients=False),
+        (True, False, True),
+    ),
+    "read again twice": (
+        source("siim", patients=False),
+        source("rsna", "b", patients=False),
+        (True, False, True),
+    ),
+    "its Parquet files": (source("nih"), source("nih-parquet", "b"), (True, True, True)),
     "another public set": (source("nih"), source("padchest", "b"), (False, False, False)),
     "one's own table": (source("csv"), source("csv"), (True, True, True)),
     "another table": (source("csv"), source("csv", "b"), (False, False, True)),

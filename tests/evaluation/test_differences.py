@@ -98,6 +98,7 @@ def test_newcombes_example_of_two_rates():
     found = group_difference(one, two, (np.zeros(5), np.zeros(5)))
     assert found["value"] == pytest.approx(0.2)
     assert (found["low"], found["high"]) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert group_difference(one, two) == found  # of groups without a common patient
 
 
 def test_shared_patients_make_a_difference_more_precise():

@@ -27,16 +27,16 @@ def test_undefined_figures_are_listed_and_not_in_the_mean(report):
 
 
 def test_gates(report):
-    check_gates(report, [("auroc", 0.75), ("accuracy", 0.5)])
+    check_gates([report], [("auroc", 0.75), ("accuracy", 0.5)])
     with pytest.raises(GateError, match="macro auroc is 0.7500, below 0.76") as error:
-        check_gates(report, [("auroc", 0.76), ("accuracy", 0.5)])
+        check_gates([report], [("auroc", 0.76), ("accuracy", 0.5)])
     assert error.value.exit_code == ExitCode.GATE_NOT_MET
 
 
 def test_an_undefined_mean_misses_its_gate(report):
     report["macro"]["auroc"] = float("nan")
     with pytest.raises(GateError):
-        check_gates(report, [("auroc", 0.1)])
+        check_gates([report], [("auroc", 0.1)])
 
 
 @pytest.mark.parametrize(("metric", "value"), [("aurok", "0.5"), ("loss", "1"), ("auroc", "high")])
@@ -48,4 +48,4 @@ def test_a_gate_that_cannot_be_is_refused(metric, value):
 def test_a_missed_gate_is_seen_to_be_missed():
     report = {"macro": {"auroc": 0.749996}, "worst": {}}
     with pytest.raises(GateError, match="macro auroc is 0.749996, below 0.750000"):
-        check_gates(report, [("auroc", 0.75)])
+        check_gates([report], [("auroc", 0.75)])

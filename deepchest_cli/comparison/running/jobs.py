@@ -192,7 +192,8 @@ class Job:
         """Return the data set with the splits and the findings of this run."""
         if self.fold is not None:
             dataset = dataset.folded(*self.fold, self.config.seed)
-        return dataset if self.finding is None else dataset.only(self.finding)
+        name = self.finding
+        return dataset if name is None else dataset.of_findings({name: name})
 
 
 def arm_jobs(

@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepchest_cli.data.image_checks import NEARLY_CONSTANT, pixel_hash_of
-from deepchest_cli.data.images import Place
+from deepchest_cli.data.images import Embedded, Place
 from deepchest_cli.data.radiograph import decode, fit, refuse_constant
 from deepchest_cli.errors import UnreadableRadiographError
 
 MISSING = "the file is missing"
 
 
-Payload = Place | bytes | NDArray[np.uint8]
+Payload = Place | Embedded | bytes | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def decode_payload(payload: Payload, sizes: tuple[int, ...], pad: bool) -> Decod
         image, length = _open(payload)
         stored = {size: _store(fit(image, size, pad)) for size in sizes}
     except UnreadableRadiographError as error:
-        return Decoded({}, 0, 0, 0, error.message)
+        inside = f" (in {payload.path.name})" if isinstance(payload, Embedded) else ""
+        return Decoded({}, 0, 0, 0, error.message + inside)
     except MemoryError:
         return Decoded({}, 0, 0, 0, "it does not fit into memory")
     return Decoded(stored, image.width, image.height, length, "")

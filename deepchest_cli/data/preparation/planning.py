@@ -1,7 +1,7 @@
 """What a preparation will do, fixed before anything is decoded."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.images import Images, Place
+from deepchest_cli.data.parquet import footer_hash, is_parquet
 from deepchest_cli.data.preparation.decoding import MISSING
 from deepchest_cli.data.shards import (
     FORMAT,
@@ -139,10 +140,6 @@ def parse_sizes(text: str | int) -> tuple[int, ...]:
 
 def _identity(config: PrepareConfig, source: Source, assignment: SplitAssignment) -> dict[str, Any]:
     drawn = assignment.scheme == "random"
-    hashed: dict[str, Path] = {}
-    for path in (*source.hashed, *assignment.hashed):
-        name = path.name.removesuffix(".gz")
-        hashed[name if name not in hashed else f"split:{name}"] = path
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -153,7 +150,7 @@ def _identity(config: PrepareConfig, source: Source, assignment: SplitAssignment
             "synthetic": source.synthetic,
             "patients": source.has_patients,
             "label_policies": source.policies,
-            "sha256": {name: sha256_of(path) for name, path in sorted(hashed.items())},
+            "sha256": _hashes((*source.hashed, *assignment.hashed), source.images),
             "rows_sha256": _hash_of_rows(source, assignment),
         },
         "settings": {
@@ -166,6 +163,19 @@ def _identity(config: PrepareConfig, source: Source, assignment: SplitAssignment
             "seed": config.seed,
         },
     }
+
+
+def _hashes(paths: Iterable[Path], root: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file, of a Parquet file that of its footer, by names of files."""
+    hashed: dict[str, str] = {}
+    for path in paths:
+        if is_parquet(path):
+            inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+            hashed[f"{inside.as_posix()} (footer)"] = footer_hash(path)
+        else:
+            name = path.name.removesuffix(".gz")
+            hashed[name if name not in hashed else f"split:{name}"] = sha256_of(path)
+    return dict(sorted(hashed.items()))
 
 
 def _hash_of_rows(source: Source, assignment: SplitAssignment) -> str:

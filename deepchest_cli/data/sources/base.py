@@ -8,10 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepchest_cli.data.images import Stream
 from deepchest_cli.data.shards import NUMBER_COLUMNS
+from deepchest_cli.data.tabular.cells import patient_numbers
 
 BOX_SLACK = 1.0  # pixels by which rounding may put the end of a box outside its image
 BOX_COLUMNS = ("image_index", "finding", "x", "y", "width", "height")
+NIH_IMAGES = (
+    "The radiographs are from NIH ChestX-ray14: a model that was trained on NIH's images may have "
+    "seen them."
+)
 FRONTAL = frozenset({"PA", "AP", ""})  # views; an unknown one stays
 
 
@@ -34,7 +40,7 @@ class OwnSplits:
 class Source:
     """One row per image, sorted by image index, with labels; T findings. Nothing is decoded yet."""
 
-    kind: str  # nih, chestmnist, csv, chexpert, mimic-cxr, padchest or vindr
+    kind: str  # as --layout names it
     title: str  # for people
     # the columns of a shard but for `split` and `source`; `path`: where the images' files are said
     # to be; and `source_row`: the row of `all_paths`
@@ -44,6 +50,7 @@ class Source:
     known: NDArray[np.uint8]  # (N, T), 0: the source says nothing
     images: Path  # folder below which the images lie, or an archive of arrays
     hashed: tuple[Path, ...]  # the files that the rows come from
+    streams: tuple[Stream, ...] = ()  # where images lie that are not found by their files
     label_version: str = "unknown"
     boxes: pd.DataFrame = field(default_factory=no_boxes)  # its index: the row in `box_file`
     box_file: Path | None = None
@@ -60,12 +67,30 @@ class Source:
     policies: dict[str, str] = field(default_factory=dict)  # how doubtful labels were read
 
 
+def boxes_inside(
+    boxes: NDArray[np.float64], frame: NDArray[np.float64] | float
+) -> NDArray[np.bool_]:
+    """Return which boxes, x, y, width and height (B, 4), have an area and lie in their frame (B,).
+
+    frame: width and height of each box's image (B, 2), or the side of all. NaN is never inside.
+    """
+    starts, sizes = boxes[:, :2], boxes[:, 2:]
+    inside = (starts >= 0) & (sizes > 0) & (starts + sizes <= frame + BOX_SLACK)
+    return np.asarray((inside & np.isfinite(sizes)).all(axis=1))
+
+
 def blank_table(names: "pd.Series[str]") -> pd.DataFrame:
     """Return a table of images about which nothing else is known."""
     same = names.to_numpy()
     table = pd.DataFrame({"image_index": same, "path": same, "study": same, "sex": "", "view": ""})
     table[list(NUMBER_COLUMNS)] = -1
     return table.assign(age=np.nan)
+
+
+def image_table(names: NDArray[np.str_]) -> pd.DataFrame:
+    """Return a table of images (N,), each of which is a patient of its own."""
+    column = pd.Series(names)
+    return blank_table(column).assign(patient_id=patient_numbers(column))
 
 
 def keep_rows(source: Source, rows: NDArray[np.bool_], note: str) -> Source:

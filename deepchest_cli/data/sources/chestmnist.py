@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.findings import FINDINGS
+from deepchest_cli.data.images import Stream
 from deepchest_cli.data.sources.base import OwnSplits, Source, blank_table
 from deepchest_cli.errors import DeepChestError, UsageError
 
@@ -54,6 +55,7 @@ def read_chestmnist(path: Path) -> Source:
     return Source(
         "chestmnist", "ChestMNIST", table, FINDINGS, together, np.ones_like(together),
         images=path, hashed=(path,), own_scheme="chestmnist",
+        streams=(Stream(path, partial(stream_arrays, path)),),
         own_splits=partial(OwnSplits, splits), has_patients=False,
     )  # fmt: skip
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.sources.base import Source, no_boxes
+from deepchest_cli.data.sources.base import BOX_COLUMNS, Source, no_boxes
+from deepchest_cli.data.sources.labels_csv import refuse_long_findings
 from deepchest_cli.data.tabular.cells import BLANK
 from deepchest_cli.data.tabular.label_map import LabelMap, load_label_map
 from deepchest_cli.data.tabular.labels import Policy
@@ -21,6 +22,7 @@ def under_label_map(source: Source, config: PrepareConfig) -> Source:
     states = np.where(source.known, source.labels, BLANK).astype(np.int8)
     file: Path = source.hashed[0]
     read = label_map.apply(source.findings, states, Policy(), file)
+    refuse_long_findings(read.findings, file)
     return replace(
         source,
         findings=read.findings,
@@ -39,4 +41,4 @@ def boxes_of_findings(
     parts = []
     for label, rows in boxes.groupby("finding", sort=False):
         parts += [rows.assign(finding=name) for name in label_map.findings_of(str(label), findings)]
-    return pd.concat(parts).sort_index(kind="stable") if parts else no_boxes()
+    return pd.concat(parts).sort_values(list(BOX_COLUMNS)) if parts else no_boxes()

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.demo import is_demo
 from deepchest_cli.data.findings import FINDINGS
-from deepchest_cli.data.sources.base import BOX_COLUMNS, BOX_SLACK, OwnSplits, Source, no_boxes
+from deepchest_cli.data.sources.base import (
+    BOX_COLUMNS,
+    OwnSplits,
+    Source,
+    boxes_inside,
+    no_boxes,
+)
 from deepchest_cli.data.sources.nih_metadata import (
     BOX_FILE,
     BOX_FRAME,
@@ -19,6 +25,7 @@ from deepchest_cli.data.sources.nih_metadata import (
     METADATA_FILES,
     SPLIT_LISTS,
     WHOLE_TABLE,
+    Metadata,
     read_metadata,
 )
 from deepchest_cli.data.tabular.tables import read_text
@@ -105,11 +112,11 @@ def read_boxes(path: Path | None) -> pd.DataFrame:
 
 
 def _refuse_impossible_boxes(boxes: pd.DataFrame, path: Path) -> None:
-    frame = boxes[["x", "y", "width", "height"]].to_numpy(dtype=np.float64)
-    ends = frame[:, :2] + frame[:, 2:]
-    possible = (frame >= 0).all(axis=1) & (frame[:, 2:] > 0).all(axis=1)
-    possible &= (ends <= BOX_FRAME + BOX_SLACK).all(axis=1)  # NaN is never smaller
-    wrong = ~possible | boxes[["image_index", "finding"]].isna().any(axis=1).to_numpy()
+    given = boxes[list(BOX_COLUMNS[2:])].to_numpy(dtype=np.float64)
+    wrong = (
+        ~boxes_inside(given, BOX_FRAME)
+        | boxes[["image_index", "finding"]].isna().any(axis=1).to_numpy()
+    )
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise UsageError(
@@ -121,15 +128,22 @@ def _refuse_impossible_boxes(boxes: pd.DataFrame, path: Path) -> None:
 def read_nih(folder: Path) -> Source:
     """Read the table, the boxes and, when asked for, the split lists of an NIH folder."""
     path = find_metadata(folder)
-    metadata = read_metadata(path)
+    return nih_source(folder, read_metadata(path), (path,), path.name)
+
+
+def nih_source(folder: Path, metadata: Metadata, tables: tuple[Path, ...], name: str) -> Source:
+    """Return NIH's radiographs with the boxes and split lists of a folder.
+
+    tables: the files that the metadata come from, which `name` stands for in messages.
+    """
     labels = metadata.table[list(FINDINGS)].to_numpy(dtype=np.uint8)
     table = metadata.table.drop(columns=list(FINDINGS))
     table["path"] = table["study"] = table["image_index"]
-    boxes = find_beside(folder, BOX_FILE)
-    notes = list(metadata.warnings)
+    file = find_beside(folder, BOX_FILE)
+    boxes, notes = read_boxes(file), list(metadata.warnings)
     synthetic = is_demo(folder)
     if not synthetic and len(table) != WHOLE_TABLE:
-        notes.append(f"{path.name} has {len(table):,} of NIH's {WHOLE_TABLE:,} rows.")
+        notes.append(f"{name} has {len(table):,} of NIH's {WHOLE_TABLE:,} rows.")
     return Source(
         kind="nih",
         title="synthetic radiographs" if synthetic else "NIH ChestX-ray14",
@@ -138,20 +152,21 @@ def read_nih(folder: Path) -> Source:
         labels=labels,
         known=np.ones_like(labels),
         images=folder,
-        hashed=(path,) if boxes is None else (path, boxes),
+        hashed=tables if file is None else (*tables, file),
         label_version=metadata.label_version,
-        boxes=read_boxes(boxes),
-        box_file=boxes,
+        boxes=boxes,
+        box_file=file,
         box_frame=BOX_FRAME,
-        warnings=_stray_boxes(read_boxes(boxes), table["image_index"], labels),
+        warnings=_stray_boxes(boxes, table["image_index"], labels),
         own_scheme="official",
-        own_splits=partial(_official_splits, folder, table["image_index"]),
+        own_splits=partial(official_splits, folder, table["image_index"]),
         synthetic=synthetic,
         notes=tuple(notes),
     )
 
 
-def _official_splits(folder: Path, names: "pd.Series[str]") -> OwnSplits:
+def official_splits(folder: Path, names: "pd.Series[str]") -> OwnSplits:
+    """Return NIH's split of some images, by the lists in a folder; `UsageError` as the lists."""
     lists, paths = read_split_lists(folder)
     splits = np.full(len(names), "", dtype="<U10")
     for split, listed in lists.items():

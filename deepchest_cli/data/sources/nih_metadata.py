@@ -87,7 +87,7 @@ def read_metadata(path: Path, raw: pd.DataFrame | None = None) -> Metadata:
     table["view"] = read_views(raw["view"]).str[: TEXT_COLUMNS["view"]]
     positives = read_finding_labels(raw["labels"].rename("Finding Labels"), path)
     table[list(FINDINGS)] = positives
-    version = _label_version(table, path)
+    version = label_version(table, path)
     ordered = table.sort_values("image_index", ignore_index=True)
     return Metadata(ordered, version, (*warnings, *notes))
 
@@ -135,7 +135,8 @@ def _refuse_other_patients(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _label_version(table: pd.DataFrame, path: Path) -> str:
+def label_version(table: pd.DataFrame, path: Path) -> str:
+    """Return the year of the labels: by the whole table's Pneumonia, else by the file's name."""
     if len(table) == WHOLE_TABLE:
         return LABEL_VERSIONS.get(int(table["Pneumonia"].sum()), "unknown")
     name = path.name.removesuffix(".gz")

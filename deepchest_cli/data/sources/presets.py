@@ -26,6 +26,8 @@ STATES = (
 )  # fmt: skip
 STUDY = ("subject_id", "study_id")
 MIMIC_SPLITS = {"train": "train", "validate": "validation", "test": "test"}
+PADCHEST_COLUMNS = ("ImageID", "PatientID", "StudyID", "Labels", "Projection", "StudyDate_DICOM",
+                    "PatientBirth", "PatientSex_DICOM")  # fmt: skip
 QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -134,7 +136,7 @@ def find_padchest(folder: Path) -> Path | None:
 def padchest(folder: Path) -> CsvTable:
     """Return PadChest's rows and their terms."""
     file = refuse_absent(find_padchest(folder), "table PADCHEST_....csv", folder)
-    raw = read_table(file)
+    raw = read_table(file, only=PADCHEST_COLUMNS)
     notes = blank_rows(raw, file)
     for name in ("ImageID", "PatientID", "Labels"):
         need_column(raw, (name,), file, "Use PadChest's own table.")
@@ -143,8 +145,7 @@ def padchest(folder: Path) -> CsvTable:
         years = pd.to_numeric(raw["StudyDate_DICOM"].str[:4], errors="coerce")
         years -= pd.to_numeric(raw["PatientBirth"].str[:4], errors="coerce")
         raw["Age"] = years.map(lambda age: "" if pd.isna(age) else f"{age:.0f}")
-    if "PatientSex_DICOM" in raw:
-        raw["Sex"] = raw["PatientSex_DICOM"]
+    raw = raw.rename(columns={"PatientSex_DICOM": "Sex"})
     return CsvTable(
         "padchest", "PadChest", raw, file, (file,), folder,
         names="ImageID", paths="ImageID", patients="PatientID", terms=terms,

@@ -63,7 +63,7 @@ def choose_positioning(spec: RadiographSpec) -> Positioning:
     chance = image_chance(spec, Stream.POSITION)
     spread = 1.0 if spec.view == "PA" else 1.6
     turn, across, down = (float(value) for value in chance.normal(0, spread, 3))
-    scale = float(chance.uniform(1.0, 1.13))
+    scale = float(chance.uniform(*spec.machine.magnification))
     return Positioning(0.018 * turn, scale, (0.012 * across, 0.014 * down))
 
 

@@ -228,7 +228,7 @@ def _follow_ups(seed: int, patient: int, count: int, site: Site) -> list[Radiogr
     for follow_up in range(count):
         view: View = "AP" if chance.uniform() < portable else "PA"
         radiographs.append(
-            RadiographSpec(seed, patient, follow_up, age, sex, view, exposure=site.exposure)
+            RadiographSpec(seed, patient, follow_up, age, sex, view, machine=site.machine)
         )
         age += int(chance.choice(4, p=(0.55, 0.28, 0.12, 0.05)))
     return radiographs

@@ -17,9 +17,9 @@ from deepchest_cli.data.synthetic.normal import (
 from deepchest_cli.data.synthetic.painters import PAINTERS
 from deepchest_cli.data.synthetic.specification import (
     Chance,
-    Exposure,
     Field,
     Lesion,
+    Machine,
     Pixels,
     RadiographSpec,
     Rendered,
@@ -71,27 +71,16 @@ def _paint_normal(canvas: Canvas, spec: RadiographSpec) -> None:
 
 def expose(density: Field, spec: RadiographSpec, chance: Chance) -> Pixels:
     """The finished radiograph; AP ones are flatter and grayer."""
-    portable, exposure = spec.view == "AP", spec.exposure
+    portable, machine = spec.view == "AP", spec.machine
     levels = np.linspace(0, _DENSEST, _STEPS, dtype=np.float32)
-    curve = _characteristic_curve(levels, exposure, chance, portable=portable) * _GRAY_LEVELS
-    graininess = float(chance.uniform(*exposure.grain)) * np.sqrt(np.minimum(levels, 1))
-    if exposure.sharpening:
-        density = _sharpen(density, exposure.sharpening)
+    curve = _characteristic_curve(levels, machine, chance, portable=portable) * _GRAY_LEVELS
+    graininess = float(chance.uniform(*machine.grain)) * np.sqrt(np.minimum(levels, 1))
     steps = np.clip(density * ((_STEPS - 1) / _DENSEST), 0, _STEPS - 1).astype(np.uint16)
     grain = _grain(density.shape, chance)
     gray = curve[steps] + graininess[steps] * grain
     pixels = np.clip(gray, 0, _GRAY_LEVELS).astype(np.uint8)
-    _collimate(pixels, exposure, chance)
+    _collimate(pixels, machine, chance)
     return _mark(pixels, chance, portable=portable)
-
-
-def _sharpen(density: Field, share: float) -> Field:
-    """Edges raised, as machines' software does: what a blur of about 2 % of the side takes away."""
-    size = density.shape[0]
-    image = Image.fromarray(density)
-    coarse = image.resize((size // 8, size // 8), Image.Resampling.BOX)
-    blurred = np.asarray(coarse.resize((size, size), Image.Resampling.BILINEAR), np.float32)
-    return np.asarray(density + share * (density - blurred), np.float32)
 
 
 def _grain(shape: tuple[int, ...], chance: Chance) -> Field:
@@ -103,22 +92,22 @@ def _grain(shape: tuple[int, ...], chance: Chance) -> Field:
 
 
 def _characteristic_curve(
-    levels: Field, exposure: Exposure, chance: Chance, *, portable: bool
+    levels: Field, machine: Machine, chance: Chance, *, portable: bool
 ) -> Field:
-    gamma = float(chance.uniform(*exposure.gamma)) - 0.1 * portable
-    gain = float(chance.normal(exposure.gain, 0.07)) - 0.04 * portable
-    fog = float(chance.uniform(*exposure.fog)) + 0.05 * portable
+    gamma = float(chance.uniform(*machine.gamma)) - 0.1 * portable
+    gain = float(chance.normal(machine.gain, 0.07)) - 0.04 * portable
+    fog = float(chance.uniform(*machine.fog)) + 0.05 * portable
     gray = fog + gain * levels**gamma
     # Film shoulder: the brightest parts are compressed, not cut.
     shoulder = 0.75 + 0.22 * np.tanh((gray - 0.75) / 0.22)
     return np.asarray(np.where(gray > 0.75, shoulder, gray), np.float32)
 
 
-def _collimate(pixels: Pixels, exposure: Exposure, chance: Chance) -> None:
+def _collimate(pixels: Pixels, machine: Machine, chance: Chance) -> None:
     """Black borders where the beam was cut, on some radiographs."""
     size = pixels.shape[0]
-    margins = chance.uniform(0, exposure.margin, 4) * size
-    margins = (margins * (chance.uniform(size=4) < exposure.collimated)).astype(int)
+    margins = chance.uniform(0, machine.margin, 4) * size
+    margins = (margins * (chance.uniform(size=4) < machine.collimated)).astype(int)
     top, bottom, left, right = (int(margin) for margin in margins)
     pixels[:top] = 0
     pixels[size - bottom :] = 0

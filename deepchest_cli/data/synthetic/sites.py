@@ -1,6 +1,6 @@
 """The hospitals of the demo: one that resembles NIH, and one that differs wherever it can."""
 
-from deepchest_cli.data.synthetic.specification import Exposure, Site
+from deepchest_cli.data.synthetic.specification import Machine, Site
 
 FIRST = Site()
 # Another machine, older and sicker patients who are more often taken in bed, and a table in other
@@ -8,9 +8,9 @@ FIRST = Site()
 # nodules are one finding; devices are one that NIH's table lacks.
 SECOND = Site(
     layout="csv",
-    exposure=Exposure(
-        gamma=(1.15, 1.5), gain=1.3, fog=(0.06, 0.12), grain=(3.0, 6.0), sharpening=0.5,
-        collimated=0.5, margin=0.08,
+    machine=Machine(
+        gamma=(1.3, 1.8), gain=0.9, fog=(0.0, 0.04), grain=(4.0, 8.0), collimated=0.4, margin=0.08,
+        magnification=(0.85, 0.96),
     ),
     patients_before=50_000,
     age=62,

@@ -33,16 +33,16 @@ class Lesion:
 
 
 @dataclass(frozen=True, slots=True)
-class Exposure:
-    """How a machine turns density into gray: gray is fog + gain x density^gamma, both 0 to 1."""
+class Machine:
+    """How an X-ray machine shows a body: gray is fog + gain x density^gamma, from 0 to 1."""
 
     gamma: Range = (0.85, 1.25)
     gain: float = 1.12  # mean; the SD is 0.07
     fog: Range = (0.0, 0.05)
     grain: Range = (0.8, 1.8)  # SD of the noise in gray levels of 255, at full density
-    sharpening: float = 0.0  # share of the difference to a blurred image that is added
     collimated: float = 0.2  # probability that a border is cut
     margin: float = 0.05  # widest cut, as a fraction of the side
+    magnification: Range = (1.0, 1.13)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class RadiographSpec:
     sex: Sex
     view: View
     lesions: tuple[Lesion, ...] = ()
-    exposure: Exposure = Exposure()
+    machine: Machine = Machine()
 
     @property
     def file_name(self) -> str:
@@ -99,7 +99,7 @@ class Site:
     """
 
     layout: Literal["nih", "csv"] = "nih"
-    exposure: Exposure = Exposure()
+    machine: Machine = Machine()
     patients_before: int = 0  # patients are numbered from the next one
     age: float = 49  # mean, years
     bedridden: float = 0.35  # share of patients who are mostly taken AP, in bed

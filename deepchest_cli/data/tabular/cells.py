@@ -117,7 +117,11 @@ def view_of(text: str) -> str:
 
 def each_text(column: "pd.Series[str]", change: Callable[[str], Any]) -> "pd.Series[Any]":
     """Return a column whose texts, few of them distinct, are each changed once."""
-    return column.map({text: change(text) for text in column.unique()})
+    codes, texts = pd.factorize(column)
+    changed = pd.Series(
+        [change(text) for text in texts.tolist()], dtype=None if len(texts) else str
+    )
+    return pd.Series(changed.to_numpy()[codes], index=column.index, name=column.name)
 
 
 def read_splits(column: "pd.Series[str]") -> "pd.Series[str]":

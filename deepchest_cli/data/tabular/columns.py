@@ -89,7 +89,7 @@ def image_keys(column: "pd.Series[str]", path: Path) -> NDArray[np.str_]:
 
     Raises `UsageError` for an empty name and for an image that stands there twice.
     """
-    keys = pd.Series([image_key(name) for name in column], index=column.index, dtype=str)
+    keys = pd.Series([image_key(name) for name in column.tolist()], index=column.index, dtype=str)
     empty = np.flatnonzero(keys == "")
     if len(empty):
         raise UsageError(f"{path}, row {row_number(keys, empty[0])}: the image has no name.")
@@ -163,7 +163,9 @@ def refuse_blank(column: "pd.Series[str]", path: Path) -> None:
 
 def refuse_names(names: "pd.Series[str]", width: int, path: Path) -> None:
     """Raise `UsageError` for image names that a shard cannot keep apart in `width` bytes."""
-    plain = [name.isascii() and name.isprintable() and len(name) <= width for name in names]
+    plain = [
+        name.isascii() and name.isprintable() and len(name) <= width for name in names.tolist()
+    ]
     wrong = np.flatnonzero(~np.array(plain, dtype=bool))
     if len(wrong):
         raise UsageError(

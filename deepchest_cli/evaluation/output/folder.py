@@ -38,7 +38,7 @@ def write_report(folder: Path, document: dict[str, Any], material: EvaluationInp
         (folder / name).unlink(missing_ok=True)  # what an earlier report had and this one has not
     for name, text in tables(document).items():
         write_text(folder / name, text)
-    write_predictions(folder / PREDICTIONS, material.scored, document["split"])
+    write_predictions(folder / PREDICTIONS, material)
     write_json(folder / RESULTS, versioned(document))
     origins = [{**m.origin, "training_images": _trained_on(m)} for m in material.models]
     write_text(folder / CARD, model_card(document, origins))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from deepchest_cli.data.tabular.finding_columns import KNOWN, LABEL
 from deepchest_cli.errors import UsageError
-from deepchest_cli.evaluation.predictions import ScoredImages
+from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.extras import install_hint
 from deepchest_cli.files import atomic_write, write_text
 
@@ -15,18 +15,18 @@ PREDICTIONS = "predictions.csv"
 FORMATS = (".csv", ".parquet")
 
 
-def predictions_table(scored: ScoredImages, split: str) -> pd.DataFrame:
+def predictions_table(material: EvaluationInput) -> pd.DataFrame:
     """Return a row for each image; columns are `Image Index`, `Patient ID`, `split` and others.
 
     A finding's column holds its probability, unrounded; `FINDING_label` is 1, 0 or, where it is not
     known, blank; `FINDING_known` is 1 or 0. The first two are called as in NIH's table, the others
     are not, so that both can be merged.
     """
-    table = scored.predictions
+    scored, table = material.scored, material.scored.predictions
     columns = {
         "Image Index": scored.image_index,
         "Patient ID": table.patient_id,
-        "split": split,
+        "split": material.splits,
         "Age": scored.age,
         "Sex": scored.sex,
         "View": scored.view,
@@ -34,13 +34,15 @@ def predictions_table(scored: ScoredImages, split: str) -> pd.DataFrame:
     known = pd.DataFrame(table.known, columns=table.findings)
     labels = pd.DataFrame(table.labels, columns=table.findings, dtype="UInt8").where(known == 1)
     scores = pd.DataFrame(table.probabilities, columns=table.findings)
+    if columns["split"] is None:
+        del columns["split"]
     parts = (pd.DataFrame(columns), scores, labels.add_suffix(LABEL), known.add_suffix(KNOWN))
     return pd.concat(parts, axis=1)
 
 
-def write_predictions(path: Path, scored: ScoredImages, split: str) -> None:
+def write_predictions(path: Path, material: EvaluationInput) -> None:
     """Write the table, whole or not at all, in the format that the file's suffix names."""
-    table = predictions_table(scored, split)
+    table = predictions_table(material)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".parquet":
         with atomic_write(path) as temporary:

@@ -13,7 +13,7 @@ from deepchest_cli.evaluation.subgroups import MIN_PATIENTS
 from deepchest_cli.reporting.numbers import number, with_interval
 
 Document = Mapping[str, Any]
-NIH_KINDS = ("nih", "chestmnist")  # sources
+NIH_KINDS = ("nih", "nih-parquet", "chestmnist")  # sources
 NOT_CLINICAL = "For research; not for clinical use."
 MAP_NAMES = {"grad_cam": "Grad-CAM", "cam": "CAM", "random": "random maps"}
 
@@ -31,10 +31,10 @@ def overlap(document: Document) -> str:
 
 def caution(document: Document) -> str:
     """Return what the results must not be taken for."""
-    return " ".join(filter(None, [overlap(document), _scope(document), NOT_CLINICAL]))
+    return " ".join(filter(None, [overlap(document), scope(document), NOT_CLINICAL]))
 
 
-def _scope(document: Document) -> str:
+def scope(document: Document) -> str:
     """Return what the scored images are."""
     if document["synthetic"]:
         return "Synthetic radiographs: nothing here says anything about patients."

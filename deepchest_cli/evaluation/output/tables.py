@@ -16,6 +16,7 @@ from deepchest_cli.evaluation.reading.medmnist import (
 from deepchest_cli.files import to_csv
 
 Document = dict[str, Any]
+NOTHING = {"value": None, "low": None, "high": None}
 
 
 def tables(document: Document) -> dict[str, str]:
@@ -33,6 +34,30 @@ def finding_rows(document: Document) -> Iterator[Document]:
             row |= {f"{metric}_low": found["low"], f"{metric}_high": found["high"]}
         keys = keys or list(row)
         yield {key: row.get(key) for key in keys}
+
+
+def data_set_rows(document: Document) -> Iterator[Document]:
+    """Yield the rows of `finding_rows` for each of several data sets, and what is carried over."""
+    pairs = zip(document["external_validation"]["data_sets"], document["data_sets"], strict=True)
+    for one, its_own in pairs:
+        drops = one["drop"] or {"macro_auroc": NOTHING, "findings": {}}
+        for row in finding_rows(its_own):
+            name = row["finding"]
+            found = one["findings"].get(name)
+            point = found and found["operating_point"]
+            scaled = found and (found["calibration"]["after"] or found["calibration"]["before"])
+            # over the findings of all data sets; `auroc` is over this one's own
+            shared = NOTHING if found else one["macro_auroc"]
+            drop = drops["findings"].get(name, NOTHING) if found else drops["macro_auroc"]
+            yield {"data_set": one["name"], **row} | {
+                "threshold": point and point["threshold"],
+                **_flat("sensitivity", point["sensitivity"] if point else NOTHING),
+                **_flat("specificity", point["specificity"] if point else NOTHING),
+                **_flat("slope", scaled["slope"] if scaled else NOTHING),
+                **_flat("intercept", scaled["intercept"] if scaled else NOTHING),
+                **_flat("shared_macro_auroc", shared),
+                **_flat("auroc_drop", drop),
+            }
 
 
 def _flat(name: str, found: Document) -> Document:
@@ -68,9 +93,6 @@ def _reliability(document: Document) -> Iterator[Document]:
         for when in ("before", "after"):
             for number, one in enumerate(entry[when]["bins"] if entry[when] else ()):
                 yield {"finding": finding, "calibration": when, "bin": number + 1, **one}
-
-
-NOTHING = {"value": None, "low": None, "high": None}
 
 
 def _groups(document: Document) -> Iterator[Document]:

@@ -1,6 +1,7 @@
 """Labels as NIH's metadata table, as one column for each finding, or as MedMNIST's arrays."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,17 @@ class Labels:
     def scored(
         self,
         rows: NDArray[np.int64],
-        findings: tuple[str, ...],
+        findings: Mapping[str, str],
         probabilities: NDArray[np.float64],
         patients: NDArray[np.int64],
     ) -> ScoredImages:
-        """Return some images with probabilities (n, T) of findings; patients: (M,), of all."""
-        columns = [self.findings.index(name) for name in findings]
+        """Return some images with probabilities (n, T) of findings: as predicted, as labeled here.
+
+        patients: (M,), of all images.
+        """
+        columns = [self.findings.index(name) for name in findings.values()]
         labels, known = self.labels[rows][:, columns], self.known[rows][:, columns]
-        table = Predictions(findings, probabilities, labels, known, patients[rows])
+        table = Predictions(tuple(findings), probabilities, labels, known, patients[rows])
         people = (self.age[rows], self.sex[rows], self.view[rows])
         return ScoredImages(table, self.images[rows], *people)
 

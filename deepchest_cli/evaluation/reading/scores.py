@@ -19,7 +19,7 @@ from deepchest_cli.data.tabular.columns import (
     image_keys,
 )
 from deepchest_cli.data.tabular.finding_columns import find_finding_columns
-from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number
+from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number, said
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.reading.medmnist import is_medmnist, read_medmnist
@@ -39,16 +39,33 @@ class Scores:
     splits: NDArray[np.str_] | None = None  # (N,), where the file says
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    from_predict: bool = False  # of `deepchest predict`, whose probabilities are calibrated
+    input_warnings: NDArray[np.str_] | None = None  # (N,), codes of `deepchest predict`, by |
 
     def of_split(self, split: str) -> "Scores | None":
         """Return the scores of a split; all where the file names none, None without an image."""
-        if self.splits is None:
+        if self.splits is None or split == "all":
             return self
         rows = np.flatnonzero(self.splits == split)
         if not len(rows):
             return None
-        return Scores(self.path, self.images[rows], self.findings, self.probabilities[rows])
+        warned = None if self.input_warnings is None else self.input_warnings[rows]
+        return Scores(
+            self.path,
+            self.images[rows],
+            self.findings,
+            self.probabilities[rows],
+            input_warnings=warned,
+        )
+
+    @property
+    def from_predict(self) -> bool:
+        """Whether `deepchest predict` wrote the file, whose probabilities are calibrated."""
+        return self.input_warnings is not None
+
+    def count_warned(self, code: str) -> int:
+        """Return how many images have a warning of `deepchest predict`."""
+        cells = [] if self.input_warnings is None else self.input_warnings.tolist()
+        return sum(code in cell.split("|") for cell in cells)
 
 
 def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -> Scores:
@@ -63,6 +80,7 @@ def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -
         images, cells = read_medmnist(path)
         return Scores(path, images, FINDINGS, _probabilities(cells, path, logits))
     table = read_table(path)
+    path = Path(said(path))
     column = image_column(table, path)
     images = image_keys(table[column], path)
     found = find_finding_columns(table, column, path, labeled)
@@ -72,6 +90,7 @@ def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -
         {name: decimal_numbers(table[given], given, path) for name, given in columns.items()},
         index=table.index,
     )
+    by_predict = {"sha256", "flagged", "warnings"} <= set(table.columns)
     return Scores(
         path=path,
         images=images,
@@ -80,7 +99,7 @@ def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -
         splits=_splits(table, path),
         notes=(*found.notes, *blank_rows(table, path)),
         warnings=_doubtful(cells.to_numpy(), path) if logits else (),
-        from_predict={"sha256", "flagged", "warnings"} <= set(table.columns),
+        input_warnings=table["warnings"].to_numpy(dtype=str) if by_predict else None,
     )
 
 

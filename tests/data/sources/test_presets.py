@@ -102,39 +102,6 @@ def test_mimic_cxr_without_one_of_its_tables(mimic):
         read_source(mimic, PrepareConfig())
 
 
-VINDR = """image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max
-i1,Pleural effusion,10,R1,10,20,110,220
-i1,Pleural effusion,10,R2,12,22,112,222
-i1,Pleural effusion,10,R2,300,300,310,310
-i1,Cardiomegaly,3,R3,5,5,6,6
-i2,No finding,14,R1,,,,
-i2,No finding,14,R2,,,,
-"""
-
-
-@pytest.mark.parametrize(
-    ("readers", "found", "boxes"),
-    [(1, {"Cardiomegaly", "Effusion"}, 4), (2, {"Effusion"}, 3), (3, set(), 0)],
-)
-def test_vindr_counts_readers_and_keeps_the_boxes_that_count(tmp_path, readers, found, boxes):
-    (tmp_path / "train.csv").write_text(VINDR)
-    source = read_source(tmp_path, PrepareConfig(readers=readers))
-    assert source.kind == "vindr" and source.findings == ("Cardiomegaly", "Effusion")
-    assert {name for name in source.findings if label(source, "i1", name)} == found
-    assert not source.labels[1].any() and source.known.all()
-    assert len(source.boxes) == boxes
-    if boxes:
-        effusion = source.boxes[source.boxes["finding"] == "Effusion"].iloc[0]
-        assert list(effusion[["x", "y", "width", "height"]]) == [10, 20, 100, 200]
-    assert not source.has_patients
-
-
-def test_a_vindr_box_without_numbers_names_its_row(tmp_path):
-    (tmp_path / "train.csv").write_text(VINDR.replace("12,22,112,222", "12,22,,222"))
-    with pytest.raises(UsageError, match=r"row 3: a box needs x_min < x_max"):
-        read_source(tmp_path, PrepareConfig())
-
-
 def test_kinds_are_recognized_and_may_be_named(chexpert, tmp_path):
     assert recognize(chexpert, PrepareConfig()) == ("chexpert", chexpert)
     assert recognize(chexpert, PrepareConfig(layout="nih"))[0] == "nih"
@@ -148,7 +115,9 @@ def test_kinds_are_recognized_and_may_be_named(chexpert, tmp_path):
         read_source(chexpert, PrepareConfig(layout="vindr"))
 
 
-@pytest.mark.parametrize("layout", ["chexpert", "mimic-cxr", "padchest", "vindr", "chestmnist"])
+@pytest.mark.parametrize(
+    "layout", ["chexpert", "mimic-cxr", "padchest", "vindr", "chestmnist", "rsna", "siim"]
+)
 def test_a_folder_without_the_tables_that_are_named(nih_folder, layout):
     with pytest.raises(UsageError):
         read_source(nih_folder, PrepareConfig(layout=layout))
@@ -179,21 +148,6 @@ def test_bad_mimic_tables(mimic, table, change, message):
     )
     with pytest.raises(UsageError, match=message):
         read_source(mimic, PrepareConfig())
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("i1,Cardiomegaly,3", ",Cardiomegaly,3"), "row 5: column 'image_id' is empty"),
-        (("i1,Cardiomegaly", "é,Cardiomegaly"), "row 5: image name"),
-        (("Cardiomegaly,3", "Cardiomegaly,abc"), "row 5: column 'class_id' should be a whole"),
-        (("10,20,110,220", "110,20,10,220"), "row 2: a box needs x_min < x_max"),
-    ],
-)
-def test_bad_vindr_rows_are_named(tmp_path, change, message):
-    (tmp_path / "train.csv").write_text(VINDR.replace(*change))
-    with pytest.raises(UsageError, match=message):
-        read_source(tmp_path, PrepareConfig())
 
 
 def test_a_chexpert_path_without_a_patient_names_its_file_and_row(chexpert):

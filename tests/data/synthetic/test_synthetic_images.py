@@ -9,6 +9,7 @@ import pytest
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.synthetic.painters import PAINTERS
 from deepchest_cli.data.synthetic.rendering import render_radiograph
+from deepchest_cli.data.synthetic.sites import SECOND
 from deepchest_cli.data.synthetic.specification import Lesion, RadiographSpec, Sex
 
 SIZE = 128
@@ -127,3 +128,29 @@ def test_the_same_specification_gives_the_same_image() -> None:
     first, second = (render_radiograph(spec, SIZE).pixels for _ in range(2))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, render_radiograph(replace(spec, seed=1), SIZE).pixels)
+
+
+def test_another_machine_shows_the_same_chest_smaller_darker_and_with_more_noise() -> None:
+    for patient in PATIENTS:
+        first = _pixels(_chest(patient))
+        second = _pixels(replace(_chest(patient), machine=SECOND.machine))
+        assert second[CHEST].mean() < 0.8 * first[CHEST].mean()
+        assert _edge_rows(second) > _edge_rows(first)
+        assert _noise(second) > 2 * _noise(first)
+
+
+def _edge_rows(pixels: Signed) -> int:
+    """Dark columns beside the body at half its height."""
+    return int((pixels[SIZE // 2] < 12).sum())
+
+
+def _noise(pixels: Signed) -> float:
+    """Median difference of neighbors in the abdomen, which is smooth."""
+    abdomen = pixels[int(0.88 * SIZE) : int(0.95 * SIZE), SIZE // 3 : 2 * SIZE // 3]
+    return float(np.abs(np.diff(abdomen, axis=1)).mean())
+
+
+def test_devices_are_said_to_be_shown() -> None:
+    portable = [replace(_chest(patient), view="AP") for patient in range(1, 41)]
+    shown = [render_radiograph(spec, 64).shown.has_device for spec in portable]
+    assert 10 < sum(shown) < 35

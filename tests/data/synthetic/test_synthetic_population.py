@@ -12,6 +12,7 @@ from deepchest_cli.data.synthetic.population import (
     Population,
     plan_population,
 )
+from deepchest_cli.data.synthetic.sites import FIRST, SECOND
 from deepchest_cli.data.synthetic.specification import RadiographSpec
 
 SEEDS = range(5)
@@ -122,3 +123,55 @@ def test_a_long_tail_makes_five_findings_rare_for_the_same_patients() -> None:
     )
     assert sum(share < 0.025 for share in (row.tail_prevalence for row in CATALOG)) == 5
     assert tailed.test_patients == even.test_patients
+
+
+@pytest.fixture(scope="module")
+def second() -> Population:
+    """The plan of the second site at the default size."""
+    return plan_population(site=SECOND)
+
+
+def test_the_second_site_has_other_patients_on_another_machine(second: Population) -> None:
+    first = plan_population()
+    assert not {spec.patient for spec in first.radiographs} & {
+        spec.patient for spec in second.radiographs
+    }
+    assert {spec.machine for spec in first.radiographs} == {FIRST.machine}
+    assert {spec.machine for spec in second.radiographs} == {SECOND.machine}
+    assert SECOND.machine != FIRST.machine
+
+
+def test_patients_of_the_second_site_are_older_sicker_and_more_often_in_bed(
+    second: Population,
+) -> None:
+    ours, theirs = plan_population().radiographs, second.radiographs
+    for share, rise in (
+        (lambda specs: sum(bool(spec.lesions) for spec in specs) / len(specs), 0.15),
+        (lambda specs: sum(spec.view == "AP" for spec in specs) / len(specs), 0.1),
+        (lambda specs: sum(spec.age for spec in specs) / len(specs), 10),
+    ):
+        assert share(theirs) > share(ours) + rise
+
+
+def test_findings_of_the_second_site_are_as_frequent_as_it_says(second: Population) -> None:
+    counts, typical = _counts(second.radiographs), 0.53
+    for row in CATALOG:
+        share = row.prevalence * SECOND.frequency.get(row.name, 1) * SECOND.ill[0] / typical
+        assert counts[row.name] / 2000 == pytest.approx(share, rel=0.03), row.name
+    assert counts["Infiltration"] == 0
+
+
+def test_half_of_the_second_site_is_for_its_own_validation(second: Population) -> None:
+    halves = [second.images_of(test=test) for test in (False, True)]
+    assert len(halves[1]) / 2000 == pytest.approx(0.5, abs=0.01)
+    counts = [_counts(half) for half in halves]
+    for name in set(FINDINGS) - {"Infiltration"}:
+        assert counts[0][name] == pytest.approx(counts[1][name], rel=0.05), name
+        assert counts[0][name] >= 20
+
+
+def test_small_plans_of_the_second_site_show_its_findings_in_both_parts() -> None:
+    small = plan_population(MINIMUM_IMAGES, site=SECOND)
+    assert len(small.radiographs) == MINIMUM_IMAGES
+    for test in (False, True):
+        assert set(_counts(small.images_of(test=test))) == set(FINDINGS) - {"Infiltration"}

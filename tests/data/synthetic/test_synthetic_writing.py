@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from deepchest_cli.data.findings import FINDINGS, NO_FINDING
-from deepchest_cli.data.synthetic import MINIMUM_IMAGES, write_demo
+from deepchest_cli.data.synthetic import MINIMUM_IMAGES, SITES, TABLE, write_demo
+from deepchest_cli.data.synthetic.population import plan_population
+from deepchest_cli.data.synthetic.rendering import render_radiograph
 
 IMAGES = MINIMUM_IMAGES
 HEADER = (
@@ -23,6 +25,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small demo, written in this process."""
     folder = tmp_path_factory.mktemp("demo")
     write_demo(folder, images=IMAGES, seed=7)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo of the second site."""
+    folder = tmp_path_factory.mktemp("second")
+    write_demo(folder, images=IMAGES, seed=7, site=SITES[1])
     return folder
 
 
@@ -101,3 +111,41 @@ def test_boxes_lie_in_the_frame_and_belong_to_test_labels(demo: Path) -> None:
         assert 0 <= left < left + width <= 1024
         assert 0 <= top < top + height <= 1024
         assert min(width, height) >= 10
+
+
+def test_the_second_site_writes_one_table_of_its_own_names(second: Path) -> None:
+    assert sorted(path.name for path in second.iterdir()) == ["images", TABLE]
+    header, *rows = _table(second / TABLE)
+    assert header[6:] == ["No Finding", *SITES[1].columns, "Support Devices"]
+    assert {"Pleural Effusion", "Hiatal Hernia", "Lung Lesion"} < set(header)
+    assert not {"Infiltration", "Mass", "Nodule"} & set(header)
+    names = sorted(path.name for path in (second / "images").iterdir())
+    assert sorted(row[0] for row in rows) == [f"images/{name}" for name in names]
+    assert {row[5] for row in rows} == {"validation", "test"}
+    halves = [{row[1] for row in rows if row[5] == name} for name in ("validation", "test")]
+    assert not halves[0] & halves[1]
+
+
+def test_cells_of_the_second_site_say_what_is_drawn_or_nothing(second: Path) -> None:
+    header, *rows = _table(second / TABLE)
+    specs = plan_population(IMAGES, seed=7, site=SITES[1]).radiographs
+    seen: set[tuple[bool, str]] = set()
+    for spec, row in zip(specs, rows, strict=True):
+        cells = dict(zip(header, row, strict=True))
+        drawn = {lesion.finding for lesion in spec.lesions}
+        assert cells["No Finding"] == ("" if drawn else "1")
+        for column, findings in SITES[1].columns.items():
+            present = bool(drawn & set(findings))
+            seen.add((present, cells[column]))
+            if not drawn:
+                assert cells[column] == ""
+    assert seen == {(True, "1"), (True, "-1"), (False, "0"), (False, "-1"), (False, "")}
+
+
+def test_devices_are_labeled_where_they_are_drawn(second: Path) -> None:
+    header, *rows = _table(second / TABLE)
+    devices = header.index("Support Devices")
+    specs = plan_population(IMAGES, seed=7, site=SITES[1]).radiographs
+    shown = [render_radiograph(spec, 64).shown.has_device for spec in specs]
+    assert [row[devices] == "1" for row in rows] == shown
+    assert 0 < sum(shown) < IMAGES

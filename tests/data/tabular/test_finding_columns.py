@@ -127,3 +127,39 @@ def test_names_and_flag_may_not_contradict_each_other(write):
 def test_a_table_without_a_score_is_refused(write):
     with pytest.raises(UsageError, match="no column of scores beside 'image': note hold no"):
         read_scores(write(note="fine"))
+
+
+NUMBERS = {"epoch": "7", "seconds": "0.5", "batch": "1", "loss": "nan", "Fracture": "0.5"}
+
+
+@pytest.mark.parametrize("before", ["", "model_"])
+def test_numbers_that_no_label_is_about_are_passed_over(write, before):
+    others = {f"{before}{name}": cells for name, cells in NUMBERS.items()}
+    path = write(f"{before}Effusion", f"{before}Mass", **others, age="300", note="good")
+    scores = read_scores(path, labeled=("Mass", "Effusion", "Hernia"))
+    assert scores.findings == ("Effusion", "Mass")
+    assert "no labels for it: epoch, seconds, batch, loss, Fracture." in scores.notes[-1]
+    assert "not taken for findings: note." in scores.notes[-2]
+    path = write(**others, note="good")
+    scores = read_scores(path, labeled=("fracture",))
+    assert scores.findings == ("fracture",)
+
+
+def test_no_finding_with_labels_is_refused(write):
+    path = write(**NUMBERS, note="good")
+    with pytest.raises(UsageError, match="numbers are epoch, .* labels are there for Mass, Edema"):
+        read_scores(path, labeled=("Mass", "Edema"))
+
+
+def test_masks_of_labels(write):
+    columns = {"Mass_label": "1", "Edema_label": "0", "Mass_known": "1", "Edema_known": "0"}
+    path = write("Mass", "Edema", "Rib", Rib_label="1", Rib_known="1", **columns)
+    labels = read_labels(path)
+    assert labels.findings == ("Rib", "Mass", "Edema")
+    assert labels.labels.tolist() == [[1, 1, 0]] * 3
+    assert labels.known.tolist() == [[1, 1, 0]] * 3
+    assert read_scores(path, labeled=labels.findings).findings == ("Mass", "Edema", "Rib")
+    plain = read_labels(write("Mass", "Edema", cells="1", Mass_known="0", Edema_mask="1"))
+    assert plain.findings == ("Mass", "Edema")
+    assert plain.known.tolist() == [[0, 1]] * 3
+    assert "Mass_known, Edema_mask" in plain.notes[0]

@@ -1,9 +1,18 @@
 import gzip
+import io
+import zipfile
 
 import pytest
 
 from deepchest_cli.data.tabular.columns import need_column, refuse_blank
-from deepchest_cli.data.tabular.tables import blank_rows, read_table, read_text, row_number
+from deepchest_cli.data.tabular.tables import (
+    blank_rows,
+    find_table,
+    header_of,
+    read_table,
+    read_text,
+    row_number,
+)
 from deepchest_cli.errors import UsageError
 
 PLAIN = "name,label\na.png,1\nb.png,0\n"
@@ -90,3 +99,31 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
     table = read_table(tmp_path / "t.csv")
     with pytest.raises(UsageError, match=r"no column 'Path'. Found: name, label"):
         need_column(table, ("Path", "path"), tmp_path / "t.csv", "")
+
+
+def zipped(*names):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in names:
+            archive.writestr(name, PLAIN)
+    return packed.getvalue()
+
+
+def test_a_table_alone_in_a_zip_file_is_read(tmp_path):
+    path = tmp_path / "table.csv.zip"
+    path.write_bytes(zipped("table.csv"))
+    assert list(read_table(path)["name"]) == ["a.png", "b.png"]
+    path.write_bytes(zipped("table.csv", "readme.csv"))
+    with pytest.raises(UsageError, match="holds 2 files"):
+        read_table(path)
+
+
+def test_a_table_is_found_packed_and_unpacked_and_its_header_read(tmp_path):
+    assert find_table(tmp_path, "t.csv") is None and header_of(tmp_path / "t.csv") == ""
+    for name, data in (("t.csv.zip", zipped("t.csv")), ("t.csv.gz", gzip.compress(PLAIN.encode())),
+                       ("t.csv", PLAIN.encode())):  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+        found = find_table(tmp_path, "t.csv")
+        assert found.name == name and header_of(found) == "name,label"
+    (tmp_path / "t.csv").write_bytes(b"")
+    assert header_of(tmp_path / "t.csv") == ""

@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 
+from deepchest_cli.data.findings import FINDINGS, MatchedFindings
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.reading.labels import read_labels
-from deepchest_cli.evaluation.reading.pairing import pair, refuse_shared_patients
+from deepchest_cli.evaluation.reading.medmnist import write_medmnist
+from deepchest_cli.evaluation.reading.pairing import (
+    pair,
+    refuse_shared_patients,
+    shared_findings,
+)
 from deepchest_cli.evaluation.reading.scores import read_scores
 
 LABELS = "image,Patient ID,Mass,Edema\na,1,1,0\nb,1,0,1\nc,2,1,1\nd,3,0,0\n"
@@ -27,7 +33,8 @@ def test_scored_is_what_stands_in_both(files):
     assert table.labels.tolist() == [[0], [1]]
     assert table.patient_id.tolist() == [1, 2]
     assert found.labels_without_predictions == 2
-    assert found.findings_without_predictions == ("Mass",)
+    assert found.findings.only_second == ("Mass",)
+    assert found.predictions_without_labels == ()
 
 
 def test_order_changes_nothing(files):
@@ -40,16 +47,55 @@ def test_order_changes_nothing(files):
     assert one.image_index.tolist() == other.image_index.tolist()
 
 
-def test_predictions_without_labels_are_named(files):
-    with pytest.raises(UsageError, match="2 of 3 images.*no label in.*labels.csv: x, y"):
-        pair(*files("image,Mass\nx,0.1\na,0.2\ny,0.3\n"))
+def test_predictions_without_labels_are_named_and_not_scored(files):
+    found = pair(*files("image,Mass\nx,0.1\na,0.2\ny,0.3\n"))
+    assert found.cases.image_index.tolist() == ["a"]
+    assert found.cases.predictions.probabilities.tolist() == [[0.2]]
+    assert found.predictions_without_labels == ("x", "y")
+
+
+def test_files_without_a_common_image_are_refused(files):
+    with pytest.raises(UsageError, match="No image is in both.* 2 images of .*x, y.* a, b, c, d"):
+        pair(*files("image,Mass\nx,0.1\ny,0.3\n"))
+
+
+def test_images_stand_in_the_order_of_medmnists_arrays(tmp_path):
+    labels = np.eye(14, dtype=np.uint8)
+    np.savez(tmp_path / "chestmnist.npz", test_labels=labels)
+    path = tmp_path / "chestmnist_test_[AUC]0.500_[ACC]0.500@x.csv"
+    write_medmnist(path, FINDINGS, labels.astype(float))
+    table = pair(read_scores(path), read_labels(tmp_path / "chestmnist.npz")).cases.predictions
+    assert np.array_equal(table.probabilities, labels)
 
 
 def test_labels_for_other_findings(files):
     with pytest.raises(UsageError, match="labels none.*it has Mass, Edema, and predicted are Rib"):
         pair(*files("image,Rib\na,0.1\n"))
-    with pytest.raises(UsageError, match="no labels for Rib"):
-        pair(*files("image,Rib,Mass\na,0.1,0.2\n"))
+
+
+def test_the_findings_of_both_files_are_scored_and_the_others_named(files):
+    found = pair(*files("image,Rib,Mass\nb,0.1,0.2\na,0.3,0.4\n"))
+    assert found.findings == MatchedFindings((("Mass", "Mass"),), ("Rib",), ("Edema",))
+    assert found.cases.predictions.findings == ("Mass",)
+    assert found.cases.predictions.probabilities.tolist() == [[0.4], [0.2]]
+
+
+def test_findings_are_matched_by_their_aliases():
+    """The model's spelling is kept; unknown names match whatever their case and signs."""
+    names = (("Pleural_Thickening", "Effusion", "lung lesion"), ("Lung Lesion", "Pleural Effusion"))
+    matched = shared_findings(names, ("m", "d"))
+    assert matched.shared == (("Effusion", "Pleural Effusion"), ("lung lesion", "Lung Lesion"))
+    assert matched.only_first == ("Pleural_Thickening",)
+
+
+@pytest.mark.parametrize(("side", "place"), [(0, "m"), (1, "d")])
+def test_two_names_of_one_finding_are_refused(side, place):
+    names = [("Mass",), ("Mass",)]
+    names[side] = ("Pleural Effusion", "Mass", "effusion")
+    with pytest.raises(
+        UsageError, match=f"{place}: 'Pleural Effusion' and 'effusion' are the same"
+    ):
+        shared_findings(tuple(names), ("m", "d"))
 
 
 def test_patients_in_two_parts(files):

@@ -153,3 +153,29 @@ def test_tables_as_other_programs_write_them(tmp_path, monkeypatch, way):
 def test_a_decimal_comma_between_commas_is_refused(write):
     with pytest.raises(UsageError, match="row 2: 3 fields in 2 columns"):
         read_scores(write("image,Mass\na,0,25\n"))
+
+
+PIPED = {
+    "": "Standard input is empty.*before the pipe",
+    "path,sha256,Mass,flagged,warnings\n": "Standard input has no rows",
+    "path,Mass\na.png,-3.5\n": "Standard input, row 2.*outside 0 to 1.*--logits",
+    "path,Effusion,Pleural Effusion\na,0.5,0.5\n": "'Pleural Effusion' are both Effusion",
+    "path,Mass\na.png,0.5\na.png,0.5\n": "image 'a' stands in rows 2, 3",
+}
+
+
+@pytest.mark.parametrize("text", PIPED)
+def test_what_comes_through_a_pipe_is_checked_alike(monkeypatch, text):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    with pytest.raises(UsageError) as error:
+        read_scores(Path("-"), labeled=("Mass", "Effusion"))
+    assert re.search(PIPED[text], f"{error.value.message} {error.value.hint}")
+
+
+def test_outputs_without_a_name_are_passed_over(write):
+    """torchxrayvision's models of one data set have outputs that nothing is trained for."""
+    scores = read_scores(write(",Mass,,Edema,,\na,0.5,0.1,0.25,0.1,0.1\nb,0.5,0.1,0.25,0.1,0.1\n"))
+    assert scores.findings == ("Mass", "Edema")
+    assert scores.probabilities.tolist() == [[0.5, 0.25]] * 2
+    with pytest.raises(UsageError, match="row 3: 4 fields in 2 columns"):
+        read_scores(write("image,Mass,,\na,0.5,,\nb,0.5,0.1,0.1\n"))

@@ -1,0 +1,172 @@
+"""The report of several data sets: a page and tables of what they have in common."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepchest_cli.data.text import count_of
+from deepchest_cli.evaluation.operating_points import RULES
+from deepchest_cli.evaluation.output import statements
+from deepchest_cli.evaluation.output.folder import REPORT, RESULTS
+from deepchest_cli.evaluation.output.tables import data_set_rows
+from deepchest_cli.files import atomic_write, sweep, to_csv, write_json, write_text
+from deepchest_cli.reporting.html import render
+from deepchest_cli.reporting.numbers import integer, number, significant, with_interval
+from deepchest_cli.reporting.plots import COLORS, hide_frame, new_figure, render_figures
+from deepchest_cli.schemas import versioned
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MEAN = "Macro mean"
+RATES, LINE = ("sensitivity", "specificity"), ("slope", "intercept")
+TABLE, FIGURE = "data-sets.csv", "auroc"
+ROW = 0.2  # inches for an interval
+
+Document = Mapping[str, Any]
+Table = tuple[list[str], list[list[str]]]  # columns, rows
+
+
+def write_external_report(folder: Path, document: Document) -> None:
+    """Write page, table, results and plot of several data sets; their own are in folders below."""
+    found = document["external_validation"]
+    png, svg = render_figures({FIGURE: lambda: forest_figure(found)})[FIGURE]
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    rows = list(data_set_rows(dict(document)))
+    write_text(folder / TABLE, to_csv(list(rows[0]), rows))
+    write_json(folder / RESULTS, versioned(document))
+    with atomic_write(folder / f"{FIGURE}.png") as temporary:
+        temporary.write_bytes(png)
+    write_text(folder / REPORT, external_page(document, svg))
+
+
+def external_page(document: Document, figure: bytes) -> str:
+    """Return the page; figure: the forest plot, as SVG."""
+    found = document["external_validation"]
+    return render(
+        "evaluation/output/external.html",
+        document=document,
+        found=found,
+        first=document["data_sets"][0],
+        figure=figure,
+        say=statements,
+        summary=result(found),
+        aurocs=auroc_table(found, 3),
+        drops=drop_table(found, 3),
+        carried=[carried_table(one) for one in found["data_sets"]],
+        rule=RULES[found["reference_operating_point"]].title,
+        report=REPORT,
+    )
+
+
+def result(found: Document) -> list[str]:
+    """Return what the model loses on each data set beside the first, a sentence each."""
+    over = count_of(len(found["shared_findings"]), "finding")
+    first, *others = found["data_sets"]
+    if not found["shared_findings"]:
+        return ["No finding has a defined AUROC on all data sets: there is no macro mean over all."]
+    start = f"Macro AUROC over the {over} of all data sets: {_value(first)} on {first['name']}"
+    drops = [
+        f"{_value(one)} on {one['name']}, a drop of {with_interval(one['drop']['macro_auroc'])}"
+        for one in others
+    ]
+    return ["; ".join([start, *drops]) + "."]
+
+
+def _value(one: Document) -> str:
+    return with_interval(one["macro_auroc"])
+
+
+def auroc_table(found: Document, digits: int) -> Table:
+    """Return the AUROC with its interval, a column for each data set; both kinds of means last."""
+    sets = found["data_sets"]
+    rows = [
+        [name, *(_cell(one["findings"].get(name), digits) for one in sets)]
+        for name in found["findings"]
+    ]
+    for title, key in (
+        (f"Macro, {len(found['shared_findings'])} shared", "macro_auroc"),
+        ("Macro, all own", "own_macro_auroc"),
+    ):
+        rows.append([title, *(with_interval(one[key], digits) for one in sets)])
+    return ["AUROC", *(one["name"] for one in sets)], rows
+
+
+def drop_table(found: Document, digits: int) -> Table:
+    """Return the drops of AUROC from the first data set, a column for each other."""
+    others = found["data_sets"][1:]
+    by_finding = {n: [one["drop"]["findings"].get(n) for one in others] for n in found["findings"]}
+    by_finding[f"Macro, {len(found['shared_findings'])} shared"] = [
+        one["drop"]["macro_auroc"] for one in others
+    ]
+    columns = [f"Drop from {found['reference']}", *(one["name"] for one in others)]
+    return columns, [
+        [name, *("–" if d is None else with_interval(d, digits, sign=True) for d in drops)]
+        for name, drops in by_finding.items()
+        if any(drops)
+    ]
+
+
+def carried_table(one: Document) -> Table:
+    """Return what the model's thresholds and calibration do on a data set, by finding."""
+    columns = ["Finding", "Positives", "Prevalence", "Threshold", "Sensitivity", "Specificity"]
+    columns += ["Slope before", "Intercept before", "Slope", "Intercept"]
+    rows = []
+    for name, entry in one["findings"].items():
+        point = entry["operating_point"]
+        row = [name, integer(entry["positives"]), number(entry["prevalence"])]
+        row += [significant(point["threshold"], 3)] if point else ["–"]
+        row += [with_interval(point[rate]) if point else "–" for rate in RATES]
+        for when in ("before", "after"):
+            line = entry["calibration"][when]
+            row += [with_interval(line[key], 2) if line else "–" for key in LINE]
+        rows.append(row)
+    return columns, rows
+
+
+def short_carried_table(one: Document) -> Table:
+    """Return the same for 80 columns: no intervals; slope and intercept as they are carried."""
+    rows = []
+    for name, entry in one["findings"].items():
+        point = entry["operating_point"]
+        line = entry["calibration"]["after"] or entry["calibration"]["before"]
+        row = [name, integer(entry["positives"]), number(entry["prevalence"])]
+        row += [number(point[rate]["value"], 2) if point else "–" for rate in RATES]
+        rows.append([*row, *(number(line[key]["value"], 2) for key in LINE)])
+    return ["Finding", "positives", "prevalence", "sens.", "spec.", "slope", "intercept"], rows
+
+
+def _cell(entry: Document | None, digits: int) -> str:
+    return "not scored" if entry is None else with_interval(entry["auroc"], digits)
+
+
+def forest_figure(found: Document) -> "Figure":
+    """Return the AUROC with its interval by finding, the data sets below each other."""
+    sets = found["data_sets"]
+    names = [*found["findings"], MEAN]
+    figure = new_figure(7, 0.9 + ROW * len(names) * (len(sets) + 0.6))
+    axes = figure.subplots()
+    for number_of, one in enumerate(sets):
+        values = [one["findings"].get(name, {}).get("auroc") for name in names[:-1]]
+        values.append(one["macro_auroc"])
+        for place, value in enumerate(values):
+            if value is None or not np.isfinite(value["value"]):
+                continue
+            height = place + (number_of - (len(sets) - 1) / 2) / (len(sets) + 0.6)
+            color = COLORS[number_of % len(COLORS)]
+            axes.plot([value["low"], value["high"]], [height, height], color=color, linewidth=1.2)
+            axes.plot(value["value"], height, "o", color=color, markersize=4)
+        axes.plot([], [], "o-", color=COLORS[number_of % len(COLORS)], label=one["name"])
+    axes.axvline(0.5, color="black", linewidth=0.7, linestyle=":")
+    axes.axhline(len(names) - 1.5, color="black", linewidth=0.5)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel("AUROC, 95 % CI", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="x", linewidth=0.3)
+    figure.legend(fontsize=8, loc="outside upper right", ncols=3)
+    hide_frame(axes)
+    return figure
