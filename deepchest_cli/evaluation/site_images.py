@@ -246,7 +246,9 @@ def _from_files(
         raise UsageError(
             f"{predictions} has no images of the {split} split.", "Choose another --split."
         )
-    cases = {name: pair(part, labels, patients).cases for name, part in parts.items()}
+    paired = {name: pair(part, labels, patients) for name, part in parts.items()}
+    cases = {name: one.cases for name, one in paired.items()}
+    unlabeled = [image for one in paired.values() for image in one.predictions_without_labels]
     if TEST in cases:
         names = (f"the {split} split", f"the {TEST} split ({predictions})")
         refuse_shared_patients(cases[split], cases[TEST], names)
@@ -267,8 +269,14 @@ def _from_files(
         judged_split=TEST if TEST in tables else split,
         not_predicted=_not_predicted(named, labels.findings),
         notes=(*filter(None, [note]), *labels.notes, *scores.notes, _kind(scores, config)),
-        warnings=(*filter(None, [warning]), *scores.warnings),
+        warnings=(*filter(None, [warning, _unlabeled(unlabeled, labels)]), *scores.warnings),
     )
+
+
+def _unlabeled(images: list[str], labels: Labels) -> str:
+    """Return how many predictions have no label; empty where all have one."""
+    without = count_of(len(images), "prediction has", "predictions have")
+    return f"{without} no label in {labels.path}: {few(images)}." if images else ""
 
 
 def _kind(scores: Scores, config: RecalibrateConfig) -> str:

@@ -350,6 +350,17 @@ def test_logits_are_refused_unless_they_are_said(from_files, site, tmp_path):
     assert (refused.code, "--logits" in refused.err) == (2, True)
 
 
+def test_predictions_without_labels_are_said(from_files, site, tmp_path):
+    table = pd.read_csv(site / "labels.csv")
+    table["Mass"] = np.linspace(0.1, 0.9, len(table))
+    table[["image", "Mass"]].to_csv(tmp_path / "p.csv", index=False)
+    pd.read_csv(site / "labels.csv")[1:].to_csv(tmp_path / "l.csv", index=False)
+    outcome = from_files("--labels", tmp_path / "l.csv")
+    assert outcome.code == 0, outcome.err
+    assert "1 prediction has no label in" in outcome.err and "site-0" in outcome.err
+    assert fit_in(tmp_path / "files/best.pt").images == len(table) - 1
+
+
 def test_a_damaged_checkpoint_is_refused(recalibrate, evaluated, tmp_path):
     whole = (evaluated / "best.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
