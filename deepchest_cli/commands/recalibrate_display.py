@@ -8,9 +8,9 @@ from deepchest_cli.terminal import Terminal, table_of
 
 DIGITS = 2  # so that a row with its intervals fits into 80 columns
 COLUMNS = ("Finding", "Slope (95 % CI)", "Intercept (95 % CI)", "Sens.", "Spec.")
-CONDITIONAL = (
-    "Intervals are conditional on what was chosen: other images of the site would have chosen "
-    "other thresholds and another calibration."
+INTERVALS = (
+    "After the choice, intervals of slope and intercept include its own error: other images of the "
+    "site would have chosen another calibration. Those of the rates are for the chosen thresholds."
 )
 Document = dict[str, Any]
 
@@ -51,7 +51,7 @@ def _summary(document: Document) -> list[str]:
     shown = [
         f"Judged on {judged['split']}: {images}. Calibration slope (1: right) and intercept (0: "
         f"right); sensitivity and specificity at {document['reference_operating_point']}.",
-        judged["note"] or CONDITIONAL,
+        judged["note"] or INTERVALS,
         f"Chosen on {site['split']}: {count_of(site['images'], 'image')} of "
         f"{count_of(site['patients'], 'patient')} of {site['name']} ({site['data']}), for "
         f"{len(site['findings'])} of {count_of(len(findings), 'finding')}.",

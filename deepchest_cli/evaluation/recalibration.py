@@ -143,7 +143,11 @@ def build_document(
     table = images.judged_on or images.chosen_on
     resampling = resample_patients(table.patient_id, replicates, seed)
     before = _judged(table, kept, resampling)
-    after = _judged(table, found.fit, resampling) if images.judged_on is not None else {}
+    after: dict[str, dict[str, Any]] = {}
+    if images.judged_on is not None:
+        after = _judged(table, found.fit, resampling)
+        for finding in set(found.site.findings) & after.keys():
+            _widen(after[finding], _error_of_choice(images.chosen_on, found.fit, finding))
     return {
         "site": found.site.to_plain(),
         "calibration_method": found.fit.method,
@@ -192,3 +196,32 @@ def _judged(
             "operating_points": {rule: points.get(finding, {}).get(rule) for rule in RULES},
         }
     return found
+
+
+def _error_of_choice(chosen_on: Predictions, fit: ValidationFit, finding: str) -> dict[str, float]:
+    """Return the half widths of slope and intercept on the images that chose a calibration.
+
+    There the slope is 1 and the intercept 0, and their intervals say what other images of the site
+    might have chosen. NaN for a finding that the site did not calibrate.
+    """
+    column = chosen_on.findings.index(finding)
+    scaling, (rows, labels, scores) = fit.scalings.get(finding), chosen_on.known_labels(column)
+    if scaling is None:
+        return dict.fromkeys(("slope", "intercept"), np.nan)
+    patients = resample_patients(chosen_on.patient_id, 0, 0)
+    own = calibration_with_intervals(labels, scaling.applied(scores), rows, patients)
+    ends = own["intervals"]
+    return {name: (ends[name]["high"] - ends[name]["low"]) / 2 for name in ("slope", "intercept")}
+
+
+def _widen(judged: dict[str, Any], errors: Mapping[str, float]) -> None:
+    """Add the error of the choice, which is independent, to the intervals of slope and intercept.
+
+    The slope found is a ratio of the site's slope to the chosen one: by the delta method the
+    latter's error counts in proportion to it.
+    """
+    for name, error in errors.items():
+        found, by = judged[name], error * (judged[name]["value"] if name == "slope" else 1)
+        if np.isfinite(error):
+            half = float(np.hypot((found["high"] - found["low"]) / 2, by))
+            judged[name] = {**found, "low": found["value"] - half, "high": found["value"] + half}

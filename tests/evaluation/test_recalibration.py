@@ -56,6 +56,21 @@ def test_the_slope_is_1_and_the_intercept_0_after_and_not_before(document):
         assert after["ece"]["value"] < before["ece"]["value"] / 2
 
 
+def test_intervals_after_hold_1_and_0_for_19_of_20_sites_of_few_images(kept):
+    """As wide as the test images alone make them, they would hold them for 5 of 6."""
+    held = {"slope": 0, "intercept": 0}
+    sites = 200
+    for seed in range(sites):
+        chosen_on, judged_on = (hospital(0.5, -0.5, place + 2 * seed, 400) for place in (10, 11))
+        images = site_of(chosen_on, judged_on)
+        found = recalibrate(FINDINGS, kept, images, "B", "platt")
+        after = build_document(found, kept, images, 0, 0)["findings"]["Mass"]["after"]
+        held["slope"] += within(1, after["slope"])
+        held["intercept"] += within(0, after["intercept"])
+    # three standard errors of a proportion of 200 about 0.95
+    assert all(abs(count / sites - 0.95) < 0.047 for count in held.values()), held
+
+
 def test_the_chosen_sensitivity_is_met_on_other_images_after_and_not_before(document):
     for finding in FINDINGS[:2]:
         before, after = (
