@@ -25,8 +25,8 @@ NO_DISEASE = frozenset({"Support Devices"})  # may be there beside "No Finding"
 
 Doubt = Literal["ignore", "zero", "one"]
 DOUBTS: tuple[Doubt, ...] = get_args(Doubt)
-# the best of these readings for each of the five findings in Irvin et al., AAAI 2019, table 3,
-# where the fine-grained ones (U-MultiClass, U-SelfTrained) are no readings of a label
+# the mix that is usual after Irvin et al., AAAI 2019, whose best policy differs from finding to
+# finding, as far as a policy is a reading of labels (U-MultiClass and U-SelfTrained are none)
 MIXES = {
     "chexpert-paper": "Atelectasis=one,Cardiomegaly=zero,Consolidation=zero,Edema=one,Effusion=one"
 }
