@@ -76,7 +76,7 @@ class _Streaming:
             self._give_up(row)
 
     def _read(self, stream: Stream) -> Iterator[tuple[int, Payload]]:
-        title = self.plan.images.name_of(stream)
+        title, repeated = self.plan.images.name_of(stream), None
         for name, payload, accepted in stream.walk(self._is_wanted):
             found = self.plan.images.matcher.find(name)
             if found is None:
@@ -86,13 +86,15 @@ class _Streaming:
             if not accepted:
                 self.refused.add(source)
             elif source in self.seen:
-                raise twice(name, self.seen[source], title)
+                repeated = repeated or twice(name, self.seen[source], title)
             else:
                 self.seen[source] = title
                 if payload is not None:
                     row = self.row_of[source]
                     self.waiting.discard(row)
                     yield row, payload
+        if repeated is not None:  # and the archive is whole: damaged ones may repeat anything
+            raise repeated
 
     def _is_wanted(self, name: str) -> bool:
         found = self.plan.images.matcher.find(name)

@@ -1,6 +1,8 @@
 """The same command again, after something of the source changed: never a stale data set."""
 
+import io
 import shutil
+import tarfile
 
 import pytest
 from PIL import Image
@@ -96,6 +98,24 @@ def test_an_archive_that_was_damaged_is_read_again_though_its_length_is_the_same
     path.write_bytes(whole)
     assert prepare(nih_folder, tmp_path / "out").manifest["counts"]["all"]["images"] == 80
     assert shards(tmp_path / "out") == shards(tmp_path / "undisturbed")
+
+
+def test_an_archive_that_repeats_an_image_and_is_cut_short_is_damaged(nih_folder, tmp_path):
+    pack_tar(nih_folder)
+    path = nih_folder / "images_001.tar.gz"
+    with tarfile.open(path) as archive:
+        members = [(one, archive.extractfile(one).read()) for one in archive.getmembers()]
+    with tarfile.open(path, "w:gz") as archive:
+        for member, content in (members[0], *members):
+            archive.addfile(member, io.BytesIO(content))
+    repeated = path.read_bytes()
+    path.write_bytes(repeated[:-9])
+    allowed = PrepareConfig(size="32", workers=2, allow_missing=True)
+    manifest = prepare(nih_folder, tmp_path / "out", allowed).manifest
+    assert manifest["damaged_archives"] == ["images_001.tar.gz"]
+    path.write_bytes(repeated)
+    with pytest.raises(UsageError, match="is there twice: in images_001.tar.gz and in images_001"):
+        prepare(nih_folder, tmp_path / "other")
 
 
 def test_a_list_that_names_no_image_of_the_table_is_refused(nih_folder, tmp_path):
