@@ -151,7 +151,6 @@ def _refuse_of_one_data_set(config: EvaluateConfig) -> None:
         "--reference": config.reference,
         "--expert-labels": config.expert_labels,
         "--medmnist": config.medmnist,
-        "--save-predictions": config.save_predictions,
         "--compare-to FILE": other if other is not None and not _is_model(other) else None,
     }
     for flag, given in about_one.items():

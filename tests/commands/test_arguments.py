@@ -119,7 +119,7 @@ COMMANDS_WITH = {
     "--not-worse": ("compare-weighters",),
     "--positive-weight": ("train", "compare-weighters"),
     "--relabels": ("evaluate",),
-    "--replicates": ("evaluate", "compare-weighters"),
+    "--replicates": ("evaluate", "recalibrate", "compare-weighters"),
 }
 
 

@@ -543,7 +543,6 @@ def test_medmnists_layout_is_written_and_read_again(evaluate, deepchest, shards,
         (("--labels", "b.csv"), "goes with --predictions"),
         (("--validation", "b.csv"), "goes with --predictions"),
         (("--logits",), "goes with --predictions"),
-        (("--data", "a", "--data", "b", "--save-predictions", "p.csv"), "goes with one --data"),
         (("--predictions", "a.csv", "--labels", "b.csv"), "b.csv is not there"),
     ],
 )
