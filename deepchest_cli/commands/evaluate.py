@@ -107,8 +107,9 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
         raise UsageError(
             "--predictions needs --labels.", "Name NIH's metadata table, or a table of labels."
         )
-    if config.predictions is not None and config.model:
-        raise UsageError("--model and --predictions are both given.", "Drop one of the two.")
+    for name in ("model", "data"):
+        if config.predictions is not None and getattr(config, name):
+            raise UsageError(f"--{name} and --predictions are both given.", "Drop one of the two.")
     if config.predictions is not None and config.predictions == config.validation == Path("-"):
         raise UsageError(
             "--predictions and --validation both read standard input.", "Name a file for one."

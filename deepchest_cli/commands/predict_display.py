@@ -96,7 +96,7 @@ class Writer:
 
     def _columns(self) -> list[str]:
         top = ["top"] if self.top is not None else []
-        return ["path", "sha256", *self.findings, "flagged", "warnings", *top]
+        return ["path", "sha256", *self.findings, "flagged", "warnings", "model_sha256", *top]
 
     def _row(self, prediction: "ImagePrediction") -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -105,6 +105,7 @@ class Writer:
             **prediction.probabilities,
             "flagged": "|".join(prediction.flagged),
             "warnings": "|".join(warning.code for warning in prediction.warnings),
+            "model_sha256": "|".join(identity["sha256"] for identity in self.identities),
         }
         if self.top is not None:
             row["top"] = "|".join(highest(prediction, self.top))

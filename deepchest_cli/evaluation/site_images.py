@@ -6,6 +6,7 @@ Findings are matched by the table of aliases and called as the model calls them.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,20 +30,26 @@ from deepchest_cli.evaluation.overlap import (
     refuse_overlap,
 )
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.evaluation.reading.labels import Labels, patients_of, read_labels
+from deepchest_cli.evaluation.reading.labels import (
+    Labels,
+    nih_patients,
+    patients_of,
+    read_labels,
+)
 from deepchest_cli.evaluation.reading.pairing import pair, refuse_shared_patients
 from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 from deepchest_cli.evaluation.validation_fit import ValidationFit
 from deepchest_cli.files import sha256_of
 from deepchest_cli.model.checkpoint import LoadedModel
 from deepchest_cli.model.logistic import sigmoid
-from deepchest_cli.model.reference import TrainingImages, name_hash, short_hashes
+from deepchest_cli.model.reference import TrainingImages, name_hash, patient_hash, short_hashes
 from deepchest_cli.model.site import ALL, splits_of
 
 Progress = Callable[[int, int], None]
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (B, S, S) to logits (B, T)
 TEST = "test"
 ALLOW = "With --allow-overlap they choose all the same."
+SEEN = ("in-training-set", "in-validation-set")  # warnings of `deepchest predict`
 UNCHECKED = (
     "Whether the model was trained on these images could not be checked: it keeps no hashes of "
     "its training images."
@@ -158,7 +165,7 @@ def _relation(
         settings = {"aspect": "pad" if model.pad else "squash"}
         warnings = [
             aspect_difference(settings, dataset.manifest["settings"]),
-            _refuse_training_images(model, hashes, "pixels", str(dataset.folder), allow_overlap),
+            _refuse_training_images(model, hashes, str(dataset.folder), allow_overlap),
         ]
         return [], [text for text in warnings if text]
     overlap = find_overlap(model.loaded, dataset, rows, split)
@@ -179,20 +186,44 @@ def _relation(
     )
 
 
-def _refuse_training_images(
-    model: SiteModel, hashes: NDArray[np.int64], what: str, where: str, allow: bool
-) -> str:
-    """Return a warning about images with the pixels or the names of training images.
+def _refuse_named_images(model: SiteModel, names: list[str], where: str, allow: bool) -> str:
+    """Return a warning about images with the names of training images, or NIH's of its patients."""
+    images = model.training_images
+    if images is None or not images.names_differ:
+        return UNCHECKED if images is None else ""
+    hashes = np.array([name_hash(f"{image_key(name)}.png") for name in names], dtype=np.int64)
+    numbers = nih_patients(names)
+    if numbers is not None and images.patients is not None:  # those of validation, too
+        kept = np.array([patient_hash(number) for number in numbers], dtype=np.int64)
+        return _refused(int(np.isin(kept, images.patients).sum()), "patients", model, where, allow)
+    return _refused(int(np.isin(hashes, images.names).sum()), "names", model, where, allow)
 
-    Raises `UsageError` for them unless they are allowed.
-    """
+
+def _refuse_warned(scores: Scores, allow: bool) -> None:
+    """Raise `UsageError` for images that `deepchest predict` found in the model's own data."""
+    warned = sum(map(scores.count_warned, SEEN))
+    if warned and not allow:
+        verb = "is" if warned == 1 else "are"
+        raise UsageError(
+            f"{scores.path}: {count_of(warned, 'image')} {verb} in the model's own data, as its "
+            "column 'warnings' says.",
+            f"Give images that the model has not seen. {ALLOW}",
+        )
+
+
+def _refuse_training_images(
+    model: SiteModel, hashes: NDArray[np.int64], where: str, allow: bool
+) -> str:
+    """Return a warning about images with the pixels of training or validation images."""
     images = model.training_images
     if images is None:
         return UNCHECKED
-    if what == "names" and not images.names_differ:
-        return ""
-    known = [images.names] if what == "names" else [images.training, images.validation]
-    shared = int(np.isin(hashes, np.concatenate(known)).sum())
+    known = np.concatenate([images.training, images.validation])
+    return _refused(int(np.isin(hashes, known).sum()), "pixels", model, where, allow)
+
+
+def _refused(shared: int, what: str, model: SiteModel, where: str, allow: bool) -> str:
+    """Raise `UsageError` for images that a model was made with, or return a warning about them."""
     if not shared:
         return ""
     said = (
@@ -253,10 +284,8 @@ def _from_files(
         names = (f"the {split} split", f"the {TEST} split ({predictions})")
         refuse_shared_patients(cases[split], cases[TEST], names)
     images = np.concatenate([part.image_index for part in cases.values()]).tolist()
-    hashes = np.array([name_hash(f"{image_key(image)}.png") for image in images], dtype=np.int64)
-    warning = _refuse_training_images(
-        model, hashes, "names", str(labels_file), config.allow_overlap
-    )
+    warning = _refuse_named_images(model, images, str(labels_file), config.allow_overlap)
+    _refuse_warned(scores, config.allow_overlap)
     tables = {
         name: replace(part.predictions, findings=tuple(named)) for name, part in cases.items()
     }
@@ -309,6 +338,13 @@ def _raw_scores(
         raise UsageError(
             f"{where} and {labels.path} share none of the findings of {model.path}.",
             "Give predictions and labels of the same findings.",
+        )
+    if calibrated and scores.models and scores.models != {sha256_of(model.path)}:
+        raise UsageError(
+            f"{where} was written by another model than {model.path}, or before it was given the "
+            "calibration that it now keeps.",
+            f"Predict again: deepchest predict IMAGE... --model {quote(str(model.path))} --format "
+            "csv",
         )
     scalings = model.fit.scalings if calibrated and model.fit is not None else {}
     found = []

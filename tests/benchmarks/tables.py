@@ -22,6 +22,14 @@ from deepchest_cli.data.sources.recognize import read_source
 from deepchest_cli.data.sources.splitting import assign_splits
 
 
+def peak_memory() -> int:
+    """Return the largest memory of this process in KiB."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # elsewhere the peak of the process that started this one counts, too
+        return int(status.read_text().partition("VmHWM:")[2].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def measure(kind: str, tables: Path) -> None:
     """Read and split one data set and print what it took, the imports before it left out."""
     import sklearn.model_selection  # noqa: F401  loaded by whoever splits
@@ -34,7 +42,7 @@ def measure(kind: str, tables: Path) -> None:
         read = time.process_time()
         assign_splits(source, config)
         split = time.process_time()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory() / 1024
     print(
         f"{kind:10} {len(source.all_paths):8,} rows: read {read - start:5.1f} s, split "
         f"{split - read:4.1f} s of CPU, peak {peak:5.0f} MiB"

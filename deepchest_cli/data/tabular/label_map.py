@@ -59,7 +59,8 @@ class LabelMap:
                 if key not in found or STRENGTH[state] > STRENGTH[found[key]]:
                     found[key] = state
         own = {finding_key(name): state for name, state in self.file.labels.get(plain, {}).items()}
-        return {**found, finding_key(label): PRESENT, **own}
+        itself = {} if self._is_another(label) else {finding_key(label): PRESENT}
+        return {**found, **itself, **own}
 
     def findings_of(self, label: str, findings: Sequence[str]) -> tuple[str, ...]:
         """Return those of the findings that are present where a label is, for its boxes."""
@@ -125,6 +126,16 @@ class LabelMap:
 
     def _is_incomplete(self, label: str) -> bool:
         return plain_name(label) in self.file.incomplete
+
+    def _is_another(self, label: str) -> bool:
+        """Whether the map renames a label, and calls another one as this one is called."""
+        plain, key = plain_name(label), finding_key(label)
+        return self._is_listed(label) and any(
+            finding_key(name) == key and state == PRESENT
+            for other, says in self.file.labels.items()
+            if other != plain
+            for name, state in says.items()
+        )
 
     def _is_listed(self, label: str) -> bool:
         return plain_name(label) in self.file.labels

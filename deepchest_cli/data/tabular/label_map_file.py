@@ -77,6 +77,7 @@ def read_map_file(path: Path) -> MapFile:
     every = (*labels, *terms, *(kind for kinds in terms.values() for kind in kinds))
     spelled = {plain_name(name): name for name in (*every, *lists["healthy"], *lists["incomplete"])}
     _refuse_two_spellings((*labels, *terms), path)
+    _refuse_repeated_findings(lists["findings"], path)
     read = replace(
         base,
         path=path,
@@ -163,6 +164,18 @@ def _refuse_two_spellings(names: Iterable[str], path: Path) -> None:
                 "matter.",
                 "Keep one of the two.",
             )
+
+
+def _refuse_repeated_findings(names: Iterable[str], path: Path) -> None:
+    first: dict[str, str] = {}
+    for name in names:
+        key = finding_key(name)
+        if key in first:
+            raise UsageError(
+                f"{path}: findings: {first[key]!r} and {name!r} are the same finding.",
+                "Keep one of the two.",
+            )
+        first[key] = name
 
 
 def _refuse_slips(read: MapFile, said: Mapping[str, Says], path: Path) -> None:

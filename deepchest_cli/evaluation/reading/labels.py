@@ -165,6 +165,12 @@ def _patients(table: pd.DataFrame, path: Path) -> NDArray[np.int64] | None:
     return patient_numbers(table[column])
 
 
+def nih_patients(images: list[str]) -> list[int] | None:
+    """Return the patients in NIH's file names; None where a name is none of NIH's."""
+    matches = [NIH_NAME.fullmatch(image_key(name).rsplit("/", 1)[-1]) for name in images]
+    return [int(match[1]) for match in matches if match] if all(matches) else None
+
+
 def patients_of(labels: Labels) -> tuple[NDArray[np.int64], str]:
     """Return the patient of each image (M,), and how it is known where no column says.
 
@@ -173,10 +179,9 @@ def patients_of(labels: Labels) -> tuple[NDArray[np.int64], str]:
     """
     if labels.patient_id is not None:
         return labels.patient_id, ""
-    names = (image_key(name).rsplit("/", 1)[-1] for name in labels.images.tolist())
-    matches = [NIH_NAME.fullmatch(name) for name in names]
-    if all(matches):
-        return np.array([int(m[1]) for m in matches if m], dtype=np.int64), (
+    numbers = nih_patients(labels.images.tolist())
+    if numbers is not None:
+        return np.array(numbers, dtype=np.int64), (
             f"{labels.path} has no column of patients: they are taken from NIH's file names."
         )
     return np.arange(len(labels.images)), (

@@ -25,6 +25,7 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.reading.medmnist import is_medmnist, read_medmnist
 
 ROUNDING = 1e-6  # of single precision: 1.0000001 is 1
+MODEL = "model_sha256"  # a column of `deepchest predict`
 PERCENT = 0.5  # of percentages most are above 1
 
 
@@ -40,6 +41,7 @@ class Scores:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     input_warnings: NDArray[np.str_] | None = None  # (N,), codes of `deepchest predict`, by |
+    models: frozenset[str] = frozenset()  # SHA-256 of the models, where `deepchest predict` says
 
     def of_split(self, split: str) -> "Scores | None":
         """Return the scores of a split; all where the file names none, None without an image."""
@@ -100,6 +102,7 @@ def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -
         notes=(*found.notes, *blank_rows(table, path)),
         warnings=_doubtful(cells.to_numpy(), path) if logits else (),
         input_warnings=table["warnings"].to_numpy(dtype=str) if by_predict else None,
+        models=frozenset(table[MODEL]) if by_predict and MODEL in table else frozenset(),
     )
 
 

@@ -55,6 +55,22 @@ def test_a_label_that_does_not_say_which_of_two_it_is(tmp_path, state, expected)
     assert cells(label_map, ["Nodule/Mass"], (state,)) == [{"Nodule": expected, "Mass": expected}]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"Mass" = "Nodule"\n"Nodule" = "Mass"', {"Mass": 0, "Nodule": 1}),
+        ('"Mass" = "Edema"\n"Edema" = "Effusion"', {"Edema": 1, "Effusion": 0, "Nodule": 0}),
+        ('"Mass" = ["Mass", "Nodule"]', {"Mass": 1, "Nodule": 1, "Edema": 0}),
+    ],
+)
+def test_a_label_that_is_renamed_does_not_count_as_what_another_one_is_called(
+    tmp_path, text, expected
+):
+    label_map = written(tmp_path, f"[labels]\n{text}")
+    (found,) = cells(label_map, ["Mass", "Nodule", "Edema"], (PRESENT, ABSENT, ABSENT))
+    assert expected.items() <= found.items()
+
+
 def test_a_label_stands_for_several_findings_and_rules_another_out(tmp_path):
     label_map = written(
         tmp_path,
@@ -165,6 +181,7 @@ def test_padchests_map_has_all_of_nihs_findings():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('findings = ["Effusion", "Pleural Effusion"]', "findings: .* are the same finding"),
         ("[label]", r"map\.toml: Unknown key 'label'. Did you mean 'labels'"),
         ("labels = 1", "'labels' should be a section"),
         ("[labels]\na = 1", r"\[labels\] 'a', positive, should be a name or a list.*Found 1"),
