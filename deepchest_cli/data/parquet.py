@@ -224,8 +224,8 @@ def stream_images(
 ) -> Iterator[tuple[str, Embedded | None, bool]]:
     """Yield name, image (None where not wanted) and acceptance of each row, in stored order.
 
-    Row groups without a wanted image are passed over. Memory holds the images of `BATCH` rows,
-    however large the row groups are. Raises `DeepChestError` where the file is damaged.
+    Row groups without a wanted image are passed over. Memory holds the images of one row group, up
+    to three times where they lie in one page. Raises `DeepChestError` where the file is damaged.
 
     names: of the images of all rows (N,).
     """
