@@ -54,7 +54,7 @@ def numbered(row: dict[str, str], images: Path) -> dict[str, Any]:
     """Return a row of `alkzar90/NIH-Chest-X-ray-dataset`: class 0 is No Finding."""
     names = (NO_FINDING, *FINDINGS)
     return {
-        "image_file_path": f"/root/.cache/images/{row['Image Index']}",
+        "image_file_path": f"/home/someone/.cache/images/{row['Image Index']}",
         "image": struct(row, images),
         "labels": [names.index(name) for name in found(row) or [NO_FINDING]],
     }

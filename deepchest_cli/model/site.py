@@ -32,7 +32,7 @@ class Site:
         split = "" if self.split == ALL else f"{self.split} "
         images = f"{count_of(self.images, f'{split}image')} of {self.name}"
         others = ", ".join(name for name in findings if name not in self.findings)
-        return f"{images} (carried over from the original model: {others})" if others else images
+        return f"{images} (carried over from the model before: {others})" if others else images
 
     def to_plain(self) -> dict[str, Any]:
         """Return values that every version of torch loads safely."""

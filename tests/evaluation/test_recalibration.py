@@ -159,6 +159,6 @@ def test_a_checkpoint_can_hold_a_site(kept, tmp_path):
     again = ValidationFit.from_plain(torch.load(tmp_path / "c.pt", weights_only=True))
     assert repr(again) == repr(found.fit)
     assert again.images_named == (
-        "1,600 validation images of Hospital B (carried over from the original model: Hernia)"
+        "1,600 validation images of Hospital B (carried over from the model before: Hernia)"
     )
     assert "images of the site chose" in again.caution.lower()

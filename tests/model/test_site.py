@@ -23,7 +23,7 @@ def test_images_are_named_with_the_findings_they_did_not_choose():
     assert SITE.images_named(["Mass"]) == "1 validation image of B"
     everything = replace(SITE, split="all", images=2000)
     assert everything.images_named(["Mass"]) == "2,000 images of B"
-    others = "(carried over from the original model: Edema, Hernia)"
+    others = "(carried over from the model before: Edema, Hernia)"
     assert SITE.images_named(["Mass", "Edema", "Hernia"]).endswith(others)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepchest_cli.data.findings import NO_FINDING, finding_key, finding_name
+from deepchest_cli.data.findings import finding_key
 from deepchest_cli.data.tabular.cells import (
     ABSENT,
     BLANK,
@@ -97,24 +97,6 @@ class LabelTable:
     known: NDArray[np.uint8]  # (N, T), 0: the table says nothing
     contradictory: int  # images with both `No Finding` and a finding
     notes: tuple[str, ...] = ()
-
-
-def name_findings(columns: list[str], path: Path) -> tuple[str, ...]:
-    """Return the findings of label columns; none, and two columns for one, are an error."""
-    names = [finding_name(column) for column in columns]
-    for name in names:
-        same = [column for column, its in zip(columns, names, strict=True) if its == name]
-        if len(same) > 1:
-            raise UsageError(
-                f"{path}: the columns {', '.join(map(repr, same))} are all about {name!r}.",
-                "Keep one of them, or name it: prepare --label-columns A,B,C",
-            )
-    if not names:
-        raise UsageError(
-            f"{path} has no column of labels (1, 0, -1 or blank) besides {NO_FINDING!r}.",
-            "Give a column for each finding, or name them: prepare --label-columns A,B,C",
-        )
-    return tuple(names)
 
 
 def read_cells(column: "pd.Series[str]", path: Path) -> NDArray[np.int8]:
