@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".pq")
 MAGIC = b"PAR1"  # how a Parquet file begins and ends
 AGAIN = "The file is damaged. Download it again."
-BUFFER = 2**20  # bytes that are read of a column at a time, where it would be read as a whole
 BATCH = 16  # rows whose images are unpacked at a time
 UNLABELED = -1  # a class number that `datasets` writes where none is known
 INDEX = "__index_level_"  # how pandas names an index without a name
@@ -57,7 +56,7 @@ def open_parquet(path: Path) -> "pq.ParquetFile":
     if head == LFS_POINTER:
         raise UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
     try:
-        return pq.ParquetFile(path, buffer_size=BUFFER, page_checksum_verification=True)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(path, error) from error
 
