@@ -161,6 +161,9 @@ class Recorder:
     def on_note(self, text: str) -> None:
         self.notes.append(text)
 
+    def on_warning(self, text: str) -> None:
+        self.notes.append(text)
+
 
 @pytest.fixture
 def recorder() -> Recorder:
