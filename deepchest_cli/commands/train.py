@@ -156,6 +156,13 @@ def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal
     rates, classifier = components.measured_rates, components.classifier
     for warning in components.warnings:
         terminal.warning(warning)
+    if classifier.taken_over:
+        findings = len(classifier.architecture.findings)
+        taken = "all" if len(classifier.taken_over) == findings else len(classifier.taken_over)
+        terminal.note(
+            f"Initial weights of {config.weights}, with the head's for {taken} of "
+            f"{count_of(findings, 'finding')}"
+        )
     terminal.note(
         f"{folder}: {config.backbone} with {short_name(config.weighter)} on "
         f"{count_of(len(components.training_rows), 'radiograph')} of "

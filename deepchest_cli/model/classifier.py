@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from deepchest_cli.data.augmentation import Normalization, normalize, to_gray
 from deepchest_cli.model.backbones.base import AUTO_POOL, GRAY, BackboneSpec
 from deepchest_cli.model.backbones.registry import resolve_backbone
-from deepchest_cli.model.heads import build_head
+from deepchest_cli.model.heads import build_head, take_over_head
 from deepchest_cli.model.trunk import build_trunk
 from deepchest_cli.model.weights import InitialWeights
 
@@ -97,12 +97,24 @@ class Classifier(nn.Module):
         weights: InitialWeights | None = None,
         drop_path: float = 0.0,
     ) -> None:
-        """weights: of the trunk, None: as drawn; drop_path: rate of stochastic depth."""
+        """weights: None for those drawn at random; drop_path: rate of stochastic depth.
+
+        Of a checkpoint the head is taken over as well, for the findings that both have.
+        """
         super().__init__()
         name = resolve_backbone(architecture.backbone)
         self.architecture = replace(architecture, backbone=name)
         self.trunk, features = build_trunk(self.architecture.spec, weights, drop_path)
         self.head = build_head(architecture.head, features, len(architecture.findings))
+        self.taken_over = self._take_over(weights) if weights and weights.checkpoint else ()
+
+    def _take_over(self, weights: InitialWeights) -> tuple[str, ...]:
+        """Copy the saved head where it fits; return the findings that it knows."""
+        assert weights.checkpoint is not None
+        other = weights.checkpoint["architecture"]["findings"]
+        tensors = weights.checkpoint["tensors"].items()
+        saved = {k.removeprefix("head."): v for k, v in tensors if k.startswith("head.")}
+        return take_over_head(self.head, self.architecture.findings, saved, other)
 
     def forward(self, radiographs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, D) and logits (B, T)."""
