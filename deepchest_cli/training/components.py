@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from deepchest_cli.config import TrainConfig, parse_assignments
+from deepchest_cli.config import RUN_CONFIG, TrainConfig, parse_assignments
 from deepchest_cli.data.augmentation import PAPER, Augmentation
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
@@ -194,7 +194,9 @@ def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool
     A resumed run has it from its checkpoint, which needs neither files nor a network.
     """
     if resumed and config.resume is not None and (config.resume / LAST).is_file():
-        return Architecture.from_plain(read_checkpoint(config.resume / LAST)["architecture"])
+        saved = Architecture.from_plain(read_checkpoint(config.resume / LAST)["architecture"])
+        _refuse_other_model(saved, config, config.resume)
+        return saved
     size = config.image_size or dataset.size
     if size > dataset.size:
         demo = " --demo" if dataset.manifest["source"]["synthetic"] else ""
@@ -205,6 +207,15 @@ def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool
         )
     spec = describe_backbone(config.backbone, size, config.pool)
     return Architecture.of(spec, config.head, dataset.findings, dataset.size)
+
+
+def _refuse_other_model(saved: Architecture, config: TrainConfig, folder: Path) -> None:
+    if (saved.backbone, saved.head) != (config.backbone, config.head):
+        raise UsageError(
+            f"{folder / LAST} holds another model than {folder / RUN_CONFIG} describes: "
+            f"{saved.backbone} with the head {saved.head}.",
+            f"Restore {RUN_CONFIG}, or start a new run.",
+        )
 
 
 def _choose_weights(
