@@ -22,6 +22,7 @@ from deepchest_cli.model.weights import refuse_absent_weights
 from deepchest_cli.training import checks
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.distributed import DistributedContext
+from deepchest_cli.training.freezing import Frozen, frozen_part
 from deepchest_cli.training.losses import (
     LabelLoss,
     balanced_probabilities,
@@ -30,6 +31,7 @@ from deepchest_cli.training.losses import (
 )
 from deepchest_cli.training.optimization import build_ema, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
+from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 from deepchest_cli.weighting.own import code_of, full_name, own_weighter
 
@@ -50,6 +52,7 @@ class TrainingComponents:
     measured_rates: Rates | None  # by which the precision was chosen
     augmentation: Augmentation | None
     classifier: Classifier
+    frozen: Frozen
     ema_model: AveragedModel | None  # exponential moving average of the classifier's weights
     label_loss: LabelLoss
     weighter: Weighter
@@ -128,12 +131,17 @@ def build_components(
     # a resumed run loads all its weights
     initial = replace(config, weights="none") if resumed else config
     classifier = _build_classifier(initial, dataset, device)
+    frozen = frozen_part(config, classifier.trunk)
+    frozen.begin_epoch(classifier, 1)
     checks.refuse_unfit_weighter(config, weighter, classifier)
     choice = _choose_precision(config, distributed, device, classifier, rates_file)
     # the choice is recorded, so that another machine computes the same
     config = replace(config, precision=choice.precision)
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
+    ema_model = build_ema(classifier, config.ema)
+    if config.grad_checkpoint:  # not of the copy, which is never trained
+        recompute_blocks(classifier.trunk, config.backbone)
     all_rows = np.concatenate(list(rows.values()))
     place = resolve_place(config.cache, len(all_rows), dataset.size, device)
     return TrainingComponents(
@@ -149,7 +157,8 @@ def build_components(
         measured_rates=choice.rates,
         augmentation=_choose_augmentation(config),
         classifier=classifier,
-        ema_model=build_ema(classifier, config.ema),
+        frozen=frozen,
+        ema_model=ema_model,
         label_loss=build_loss(config, positives, negatives, device),
         weighter=weighter,
         optimizer=build_optimizer(classifier, weighter, config),
@@ -195,7 +204,7 @@ def _build_classifier(
         )
     refuse_unfit_size(config.backbone, size)
     architecture = Architecture(config.backbone, config.head, dataset.findings, size, dataset.size)
-    classifier = Classifier(architecture, config.weights)
+    classifier = Classifier(architecture, config.weights, config.dropout)
     if config.sync_batchnorm:
         classifier = nn.SyncBatchNorm.convert_sync_batchnorm(classifier)  # type: ignore[no-untyped-call]
     return classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
