@@ -108,9 +108,11 @@ def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: C
             f"parameters of each finding's own; --head {config.head} mixes them.",
             "Use --head linear or --head mlp.",
         )
+    trained = {id(parameter) for parameter in classifier.shared_parameters}
     by_layer = weighter.uses_previous_weights and not by_parameters
-    trained = classifier.last_shared_layer.weight.requires_grad
-    if (not classifier.shared_parameters and by_parameters) or (by_layer and not trained):
+    if by_layer:
+        trained &= {id(classifier.last_shared_layer.weight)}
+    if (by_parameters or by_layer) and not trained:
         raise UsageError(
             f"--freeze {config.freeze}: the weighter {name!r} here needs gradients of shared "
             "layers, and none of them is trained.",

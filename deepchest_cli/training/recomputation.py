@@ -12,20 +12,29 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from deepchest_cli.config import RunConfig
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.layers import layers_of
 
 
-def recompute_blocks(trunk: nn.Module, backbone: str) -> None:
-    """Let the backward pass compute the blocks of a trunk again instead of keeping what is in them.
+def recompute_blocks(trunk: nn.Module, config: RunConfig) -> None:
+    """With `--grad-checkpoint`, let the backward pass compute the blocks of a trunk again.
 
     Weights, statistics and random numbers are those of a step without it. Raises `UsageError` for a
-    network without blocks: between its layers is all that it keeps.
+    network without blocks, which keeps little but the inputs of its layers, and for `--compile`.
     """
+    if not config.grad_checkpoint:
+        return
+    if config.compile:
+        raise UsageError(
+            "--grad-checkpoint and --compile exclude each other: a compiled model chooses itself "
+            "what to compute again.",
+            "Leave one of them out.",
+        )
     blocks = [layer.block for layer in layers_of(trunk) if layer.block is not None]
     if not blocks:
         raise UsageError(
-            f"--grad-checkpoint: {backbone} has no blocks that could be computed again.",
+            f"--grad-checkpoint: {config.backbone} has no blocks that could be computed again.",
             "Use --grad-accum-steps 2 to save memory.",
         )
     for block in blocks:

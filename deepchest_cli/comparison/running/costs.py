@@ -20,6 +20,7 @@ from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import BASELINE, Arm, train_config
 from deepchest_cli.comparison.running.run import free_memory
 from deepchest_cli.config import CompareConfig, TrainConfig, parse_assignments
+from deepchest_cli.config.flags import NONE
 from deepchest_cli.data.batches import Batch, batches
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import DeepChestError, UsageError
@@ -59,17 +60,19 @@ def prepare_cost(
     config: TrainConfig, dataset: RadiographDataset, tasks: int | None = None
 ) -> tuple[TrainingComponents, Batch]:
     """Return a model and one batch; with `tasks`, that many findings have synthetic labels."""
-    components = build_components(config, dataset=dataset)
+    # the values of the weights do not matter to the time of a step
+    drawn = replace(config, weights=NONE, weights_sha256=None)
+    components = build_components(drawn, dataset=dataset)
     batch = next(batches(components.reader, components.training_rows, config.batch_size))
     if tasks is None:
         return components, batch
     names = tuple(f"finding {number}" for number in range(tasks))
     architecture = replace(components.classifier.architecture, findings=names)
-    classifier = Classifier(architecture).to(components.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier = Classifier(architecture, None, config.drop_path, config.dropout)
+    classifier.to(components.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = (torch.rand(config.batch_size, tasks) < PREVALENCE).float().to(components.device)
     known = torch.ones_like(labels, dtype=torch.bool)
-    if config.grad_checkpoint:
-        recompute_blocks(classifier.trunk, config.backbone)
+    recompute_blocks(classifier.trunk, config)
     frozen = frozen_part(config, classifier.trunk)
     frozen.begin_epoch(classifier, 1)
     components = replace(components, classifier=classifier, frozen=frozen, label_loss=cross_entropy)
