@@ -69,7 +69,7 @@ def has_drop_path(network: nn.Module) -> bool:
 
 def no_drop_path(spec: BackboneSpec) -> UsageError:
     """Return the error for a rate that a network has no use for."""
-    hint = "Leave --drop-path out, or use a transformer or a ConvNeXt."
+    hint = "Leave --drop-path out (0 where a recipe has it), or use a transformer or a ConvNeXt."
     return UsageError(f"{spec.name} has no stochastic depth.", hint)
 
 
