@@ -21,13 +21,10 @@ SMALL = {
 }
 
 
-def write_folder(folder, architecture, **settings):
+def write_folder(folder, architecture):
     """Write a config.json as `timm.models.save_for_hf` does; return the name of the backbone."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"architecture": architecture, "model_args": SMALL.get(architecture, ({}, 0))[0]}
-    fixed = architecture not in ("convnextv2_atto",) and "net" not in architecture
-    fixed = fixed or architecture.startswith("coatnet")
-    published = {"mean": [0.5] * 3, "std": [0.25] * 3, "fixed_input_size": fixed}
-    content["pretrained_cfg"] = published | {"input_size": [3, 224, 224]}
-    (folder / "config.json").write_text(json.dumps(content | settings))
+    content["pretrained_cfg"] = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    (folder / "config.json").write_text(json.dumps(content))
     return f"timm/local-dir:{folder}"

@@ -201,12 +201,14 @@ def _origin_of(config: Path, **where: str | None) -> Origin:
             "A model of transformers is --backbone hf/REPOSITORY.",
         )
     arguments = {k: v for k, v in content.get("model_args", {}).items() if k not in GIVEN}
+    usual = models.get_pretrained_cfg(architecture) or models.PretrainedCfg()
     known = {field.name for field in fields(models.PretrainedCfg)}
     # older files have all in one dictionary
-    values = content.get("pretrained_cfg", content)
-    settings = {k: v for k, v in values.items() if k in known and v is not None}
-    settings |= {"num_classes": content.get("num_classes", 1000), "source": None, **where}
-    return Origin(architecture, arguments, models.PretrainedCfg(**settings))
+    settings = content.get("pretrained_cfg", content)
+    settings = {k: v for k, v in settings.items() if k in known and v is not None}
+    settings["num_classes"] = content.get("num_classes", usual.num_classes)
+    elsewhere = dict.fromkeys(("url", "file", "hf_hub_id", "hf_hub_filename", "source"))
+    return Origin(architecture, arguments, replace(usual, **{**settings, **elsewhere, **where}))
 
 
 def _weight_files(published: Any) -> tuple[str, ...]:
