@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 import torchvision
@@ -161,3 +164,26 @@ def test_a_rate_of_stochastic_depth_is_that_of_the_last_block_and_grows_to_it(na
 def test_stochastic_depth_of_a_backbone_without_it_is_refused(name):
     with torch.device("meta"), pytest.raises(UsageError, match=f"{name} has no stochastic depth"):
         build_trunk(describe_backbone(name, 64), drop_path=0.1)
+
+
+EXTRAS = {"timm", "transformers", "huggingface_hub", "torchxrayvision"}
+TRAIN = """
+import sys
+from deepchest_cli.app import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+print(" ".join(sys.modules))
+"""
+
+
+def test_packages_of_other_sources_are_not_imported_to_train(shards, tmp_path):
+    flags = ["--data", shards, "--backbone", "small_cnn", "--max-steps", "1", "--out"]
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, "train", *flags, tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not EXTRAS & set(done.stdout.split())
