@@ -18,8 +18,8 @@ class RunConfig:
     recipe: Annotated[
         str | None,
         Flag(
-            "Values for the flags that are not given: quick, default, paper, transformer, or a TOML "
-            "file.",
+            "Values for the flags that are not given: quick, default, paper, transformer, or a "
+            "TOML file.",
             metavar="NAME|PATH",
             values_from="recipe",
         ),
