@@ -28,7 +28,8 @@ POLL_SECONDS = 0.5  # between two checks whether the launcher is alive
 # flags that may change when a run is resumed: they change where and how it is computed, and its
 # results only by rounding and by the micro-batches of batch norm
 FREE_ON_RESUME = frozenset(
-    {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "compile", "tensorboard"}
+    {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "grad_checkpoint", "compile"}
+    | {"tensorboard"}
 )
 
 
@@ -156,6 +157,13 @@ def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal
     rates, classifier = components.measured_rates, components.classifier
     for warning in components.warnings:
         terminal.warning(warning)
+    if classifier.taken_over:
+        findings = len(classifier.architecture.findings)
+        taken = "all" if len(classifier.taken_over) == findings else len(classifier.taken_over)
+        terminal.note(
+            f"Initial weights of {config.weights}, with the head's for {taken} of "
+            f"{count_of(findings, 'finding')}"
+        )
     terminal.note(
         f"{folder}: {classifier.architecture.backbone} with {short_name(config.weighter)} on "
         f"{count_of(len(components.training_rows), 'radiograph')} of "
