@@ -39,14 +39,26 @@ def load_model(
     threshold: str = "youden",
     tta: bool = False,
     batch_size: int | None = None,
+    backbone: str | Sequence[str] = (),
 ) -> Model:
     """Return the model of a run folder, checkpoint or ONNX file; of several, their ensemble.
 
-    Without a path it is the newest run below the working directory. Raises `UsageError` for a
-    model or device that is not there and `DeepChestError` for a damaged file.
+    Without a path it is the newest run below the working directory. backbone: the code of models
+    whose backbone is one's own, FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION; it is run. Raises
+    `UsageError` for a model, device or code that is not there and `DeepChestError` for a damaged
+    file.
     """
     names = [fspath(model) for model in models]
+    name_backbones([backbone] if isinstance(backbone, str) else backbone)
     return Model(open_predictor(names, device, batch_size, threshold, tta))
+
+
+def name_backbones(names: Sequence[str]) -> None:
+    """Run code of one's own that models have their backbones from, FILE.py:FUNCTION."""
+    if names:
+        from deepchest_cli.model.backbones.own_function import run_named
+
+        run_named(names)
 
 
 def open_predictor(

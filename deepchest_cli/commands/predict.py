@@ -35,10 +35,11 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
 
     deepchest predict image.png --heatmap maps --finding Mass
     """
-    from deepchest_cli.library import open_predictor
+    from deepchest_cli.library import name_backbones, open_predictor
 
     if not config.images:
         raise UsageError("There is no image to predict.", "Name image files or a folder.")
+    name_backbones(config.backbone)
     predictor = open_predictor(
         config.model, config.device, config.batch_size, config.threshold, config.tta
     )

@@ -165,7 +165,7 @@ def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal
             f"{count_of(findings, 'finding')}"
         )
     terminal.note(
-        f"{folder}: {config.backbone} with {short_name(config.weighter)} on "
+        f"{folder}: {classifier.architecture.backbone} with {short_name(config.weighter)} on "
         f"{count_of(len(components.training_rows), 'radiograph')} of "
         f"{classifier.architecture.image_size} px, "
         f"{f'{processes} processes, ' if processes > 1 else ''}{components.device.type}, "

@@ -40,8 +40,15 @@ class RunConfig:
     device: Device = "auto"
 
     backbone: Annotated[
-        str, Flag("Any torchvision classifier, small_cnn, or a family's name.", panel="Model")
+        str,
+        Flag(
+            "Any torchvision classifier, small_cnn, or a family's name; FILE.py:FUNCTION runs "
+            "code of your own.",
+            metavar="NAME|FILE.py:FUNCTION",
+            panel="Model",
+        ),
     ] = "resnet50"
+    backbone_sha256: str | None = None  # recorded: of the file of one's own backbone
     pool: Annotated[
         Literal["auto", "class-token", "pooled", "mean"],
         Flag(

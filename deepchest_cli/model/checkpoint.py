@@ -216,6 +216,8 @@ def load_model(model: Path, device: torch.device) -> LoadedModel:
     try:
         classifier = Classifier(Architecture.from_plain(content["architecture"]))
         classifier.load_state_dict(content["tensors"])
+    except UsageError as error:  # of a backbone whose code or package is not at hand
+        raise UsageError(f"{path}: {error.message}", error.hint) from error
     except (KeyError, TypeError, RuntimeError) as error:
         raise DeepChestError(f"The checkpoint {path} is damaged: {error}.") from error
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -11,7 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from deepchest_cli.config.flags import AUTO_WEIGHTS, IMAGENET, NONE, PRETRAINED
+from deepchest_cli.config.flags import (
+    AUTO_WEIGHTS,
+    IMAGENET,
+    NONE,
+    PRETRAINED,
+    is_own_backbone,
+)
 from deepchest_cli.config.synonyms import synonym
 from deepchest_cli.data.image_checks import LFS_POINTER
 from deepchest_cli.data.text import count_of
@@ -97,7 +103,8 @@ def _published(spec: BackboneSpec, weights: str, source: BackboneSource) -> Init
 
 def _refuse_other_backbone(checkpoint: Mapping[str, Any], path: Path, name: str) -> None:
     other = checkpoint["architecture"].get("backbone")
-    if other != name:
+    # of one's own, which may lie elsewhere now, the tensors decide
+    if other != name and not (is_own_backbone(str(other)) and is_own_backbone(name)):
         raise UsageError(
             f"The checkpoint {path} is of the backbone {other}, not of {name}.",
             f"Use --backbone {other}, or other --weights.",

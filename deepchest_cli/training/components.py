@@ -11,11 +11,13 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli.config import RUN_CONFIG, TrainConfig, parse_assignments
+from deepchest_cli.config.flags import is_own_backbone
 from deepchest_cli.data.augmentation import PAPER, Augmentation
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import BackboneSpec
+from deepchest_cli.model.backbones.own_function import run_backbone
 from deepchest_cli.model.backbones.registry import describe_backbone, resolve_backbone
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.model.checkpoint_format import LAST
@@ -109,7 +111,7 @@ def build_components(
     device = resolve_device(config.device, distributed.local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # for code that names no device
-    config = replace(config, backbone=resolve_backbone(config.backbone))
+    config = _with_backbone(config)
     checks.refuse_unfit_device(config, distributed, device)
     checks.refuse_unfit_batch(config, distributed)
     torch.manual_seed(config.seed)
@@ -170,6 +172,14 @@ def build_components(
         scaler=torch.amp.GradScaler(device.type, enabled=choice.precision == "fp16"),
         warnings=(chosen.warning,) if chosen.warning else (),
     )
+
+
+def _with_backbone(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with the backbone's full name; one's own has run, and has a hash."""
+    if not is_own_backbone(config.backbone):
+        return replace(config, backbone=resolve_backbone(config.backbone), backbone_sha256=None)
+    name, sha256 = run_backbone(config.backbone, config.backbone_sha256)
+    return replace(config, backbone=name, backbone_sha256=sha256)
 
 
 def _with_code(config: TrainConfig) -> TrainConfig:

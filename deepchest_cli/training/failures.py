@@ -52,7 +52,7 @@ def explain(
 ) -> DeepChestError | None:
     """Return the error to show for one of torch's; None where torch's own says it best."""
     first_line = str(error).strip().partition("\n")[0]
-    command = resume_command(folder, config.weighter)
+    command = resume_command(folder, config)
     resume = f"The run's {LAST} is kept; resume with: {command}"
     if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
         by_parameters = config.gradient_level == "parameters"

@@ -17,6 +17,7 @@ from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.model.weights import fingerprint
+from deepchest_cli.own_code import failure_of_own
 from deepchest_cli.training.atypicality import store_training_statistics
 from deepchest_cli.training.backward import StepResult
 from deepchest_cli.training.components import TrainingComponents
@@ -33,7 +34,6 @@ from deepchest_cli.training.run_directory import (
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, restore
 from deepchest_cli.weighting import Performance
-from deepchest_cli.weighting.own import failure_of_own
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Trainer:
         distributed.barrier()  # the launcher ends the others as soon as one has ended
         raise InterruptedRunError(
             f"Interrupted after step {self.state.step}; the state is saved.",
-            f"Resume with: {resume_command(self.folder, self.components.config.weighter)}",
+            f"Resume with: {resume_command(self.folder, self.components.config)}",
             code,
         )
 

@@ -17,10 +17,16 @@ from deepchest_cli.config import (
     RUN_CONFIG,
     CompareConfig,
     TrainConfig,
-    names_code,
+    flag_of,
     to_toml,
 )
-from deepchest_cli.config.flags import AUTO_WEIGHTS, NONE, PRETRAINED, RUN_ENVIRONMENT
+from deepchest_cli.config.flags import (
+    AUTO_WEIGHTS,
+    NONE,
+    PRETRAINED,
+    RUN_ENVIRONMENT,
+    code_in,
+)
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import atomic_write, sweep, to_csv, write_json, write_text
@@ -53,7 +59,7 @@ def create_run(config: TrainConfig) -> Path:
     """
     if config.out is not None:
         begun = (config.out / RUN_CONFIG).is_file()
-        resume = f"Resume with: {resume_command(config.out, config.weighter)}. Or choose"
+        resume = f"Resume with: {resume_command(config.out, config)}. Or choose"
         hint = f"{resume if begun else 'Choose'} another folder with --out."
         folder = make_named(config.out, config.resume == AUTO, hint)
     else:
@@ -63,10 +69,11 @@ def create_run(config: TrainConfig) -> Path:
     return folder
 
 
-def resume_command(folder: Path, weighter: str) -> str:
-    """Return the command that resumes a run; it names code of one's own, which runs only then."""
-    own = f" --weighter {quote(weighter)}" if names_code(weighter) else ""
-    return f"deepchest train --resume {quote(str(folder))}{own}"
+def resume_command(folder: Path, config: TrainConfig | CompareConfig) -> str:
+    """Return the command that goes on; it names code of one's own, which runs only then."""
+    command = "train" if isinstance(config, TrainConfig) else "compare-weighters"
+    own = (f" {flag_of(field)} {quote(text)}" for field, text in code_in(vars(config)).items())
+    return f"deepchest {command} --resume {quote(str(folder))}{''.join(own)}"
 
 
 def fill_run(folder: Path, config: Config) -> None:
