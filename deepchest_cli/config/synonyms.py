@@ -253,8 +253,16 @@ def synonym(word: str, known: Iterable[str], table: Mapping[str, str] = VALUES) 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that is spelled most like this one, where one is."""
+    return next(iter(most_alike(word, known, 1, MIN_SIMILARITY)), None)
+
+
+def most_alike(word: str, known: Iterable[str], count: int, least: float = 0.0) -> list[str]:
+    """Return the known words that are spelled most like this one, the nearest first.
+
+    least: similarity of those that count, as difflib's ratio.
+    """
     from difflib import get_close_matches
 
     spelled = {plain(name): name for name in known}
-    found = get_close_matches(plain(word), spelled, n=1, cutoff=MIN_SIMILARITY)
-    return spelled[found[0]] if found else None
+    found = get_close_matches(plain(word), spelled, n=count, cutoff=least)
+    return [spelled[name] for name in found]
