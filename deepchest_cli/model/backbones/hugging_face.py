@@ -43,7 +43,6 @@ from deepchest_cli.model.backbones.positions import resample_positions
 from deepchest_cli.model.backbones.stem import fit_stem
 from deepchest_cli.model.sizes import SizeRule
 
-
 # whose authors resample positions so; the others' do not
 ANTIALIASED = ("dinov2_with_registers",)
 
@@ -137,12 +136,11 @@ def _find_outputs(name: str, config: Mapping[str, Any], image_size: int) -> tupl
     """
     patch = config.get("patch_size") or 1
     patch = patch if isinstance(patch, int) else patch[0]
-    whole = max(image_size // patch, 2) * patch  # a size that patches divide
     try:
-        channels, outputs = _run(name, config, whole)
-        if outputs.is_grid_of(whole // patch):
+        channels, outputs = _run(name, config, image_size)
+        if outputs.is_grid_of(image_size // patch):  # others pad, or stride over what is left
             SizeRule(multiple=patch).refuse(name, image_size)
-        return (channels, outputs) if whole == image_size else _run(name, config, image_size)
+        return channels, outputs
     except UsageError:
         raise
     except Exception as error:  # whatever a forward of somebody else raises
