@@ -28,6 +28,7 @@ ALIASES = {
 # what needs an extra, or runs code of one's own, is imported only when it is named
 SOURCES: dict[str, tuple[str, str]] = {
     "timm/": ("timm_models", "TimmSource"),
+    "hf/": ("hugging_face", "HuggingFaceSource"),
 }
 OWN = ("own_function", "OwnFunctionSource")
 
