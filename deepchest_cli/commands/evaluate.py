@@ -119,9 +119,11 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
         if config.predictions is None and given and not (name == "logits" and config.compare_to):
             raise UsageError(f"--{name} goes with --predictions.", f"Drop --{name}.")
     _refuse_outputs(config)
+    from deepchest_cli.model.checkpoint_format import is_published
+
     named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
     for flag, path in named.items():
-        if path is not None and not path.exists():
+        if path is not None and not path.exists() and not is_published(path):
             raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
 
 
@@ -167,7 +169,9 @@ def _refuse_of_one_data_set(config: EvaluateConfig) -> None:
 
 
 def _is_model(path: Path) -> bool:
-    return path.is_dir() or path.suffix == ".pt"
+    from deepchest_cli.model.checkpoint_format import is_published
+
+    return path.is_dir() or path.suffix == ".pt" or is_published(path)
 
 
 def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:

@@ -29,6 +29,7 @@ ALIASES = {
 SOURCES: dict[str, tuple[str, str]] = {
     "timm/": ("timm_models", "TimmSource"),
     "hf/": ("hugging_face", "HuggingFaceSource"),
+    "xrv/": ("xrv_models", "XrvSource"),
 }
 OWN = ("own_function", "OwnFunctionSource")
 
