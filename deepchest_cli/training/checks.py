@@ -102,6 +102,12 @@ def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: C
                 "Leave it out, or choose a weighter of the kind 'gradient': deepchest weighters",
             )
         return
+    if by_parameters and config.unfreeze_epoch is not None:
+        raise UsageError(
+            f"--unfreeze-epoch: with --gradient-level parameters the gradients that the weighter "
+            f"{name!r} combines would change their size within the run.",
+            "Leave one of the two out.",
+        )
     if not isinstance(classifier.task_layer, nn.Linear):
         raise UsageError(
             f"The weighter {name!r} needs features that all findings share last, and "
