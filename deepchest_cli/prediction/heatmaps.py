@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from deepchest_cli.data.radiograph import fit, open_image, placement
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import atomic_write, sweep
-from deepchest_cli.model.attribution import attribution_maps, map_layer
+from deepchest_cli.model.attribution import attribution_maps
+from deepchest_cli.model.spatial import COARSE, spatial_layer
 from deepchest_cli.prediction.image_prediction import ImagePrediction
 from deepchest_cli.prediction.predictor import Predictor
 from deepchest_cli.prediction.reading import read_bytes
@@ -47,9 +48,9 @@ class HeatMaps:
                 "Name them with --finding, or flag with --threshold NUMBER.",
             )
         self.findings, self.folder = tuple(findings), folder
-        size = self.network.metadata.image_size
-        blank = torch.zeros(1, 1, size, size, device=self.network.device)
-        self.layer = map_layer(self.network.model.classifier, blank)
+        classifier, stored = self.network.model.classifier, self.network.metadata.preprocessing.size
+        blank = torch.zeros(1, stored, stored, dtype=torch.uint8, device=self.network.device)
+        self.layer = spatial_layer(classifier, classifier.architecture.radiographs(blank))
         if folder.is_file():
             raise UsageError(f"{folder} is a file.", "Name a folder with --heatmap.")
         if folder.is_dir() and any(folder.iterdir()) and not force:
