@@ -41,6 +41,18 @@ def same_precision_everywhere(tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let nothing be fetched, and no pretrained weights be found in a cache of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+        for name in ("TORCH_HOME", "HF_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name)))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick_collection() -> None:
     """Keep what is there already, imported modules above all, out of every search for garbage."""
@@ -159,6 +171,9 @@ class Recorder:
         self.epochs.append(report)
 
     def on_note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def on_warning(self, text: str) -> None:
         self.notes.append(text)
 
 

@@ -11,7 +11,8 @@ import torch
 from tests_support import MEASURED, untimed
 
 from deepchest_cli.files import to_json
-from deepchest_cli.model.checkpoint import BEST, LAST, read_checkpoint
+from deepchest_cli.model.checkpoint import read_checkpoint
+from deepchest_cli.model.checkpoint_format import BEST, LAST
 
 DEAD = 2**22 + 1  # no process has this number: it is above Linux's largest
 

@@ -11,7 +11,7 @@ from deepchest_cli.data.sources.splitting import SCHEMES
 from deepchest_cli.data.tabular.labels import DOUBTS, MIXES
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.evaluation.report import GATES
-from deepchest_cli.model.backbones import ALIASES, backbone_names, resolve_backbone
+from deepchest_cli.model.backbones.registry import ALIASES, backbone_names, resolve_backbone
 from deepchest_cli.prediction.image_prediction import RULES
 from deepchest_cli.weighting import WEIGHTERS
 from deepchest_cli.weighting.signals import SIGNALS

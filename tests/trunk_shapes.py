@@ -1,12 +1,21 @@
-"""Networks without numbers: their shapes are true and their weights cost nothing."""
+"""Trunks by name; and networks without numbers, whose shapes are true and weights cost nothing."""
 
 import pytest
 import torch
 from torchvision.models.regnet import BlockParams
 
-from deepchest_cli.model.backbones import build_trunk
+from deepchest_cli.model.backbones.registry import describe_backbone, source_of
+from deepchest_cli.model.trunk import build_trunk
+from deepchest_cli.model.weights import read_weights
 
 LARGE = 100e6  # parameters; more are left without memory
+
+
+def trunk_of(name, image_size, weights=None):
+    """Return a trunk, with the weights of a file or published ones where they are named."""
+    spec = describe_backbone(name, image_size)
+    chosen = weights and read_weights(spec, weights, source_of(spec.name))
+    return build_trunk(spec, chosen)
 
 
 def shapes_only(name, image_size):
@@ -19,7 +28,7 @@ def shapes_only(name, image_size):
 
     with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
         patch.setattr(BlockParams, "from_init_params", plan_with_values)
-        return build_trunk(name, image_size)
+        return trunk_of(name, image_size)
 
 
 def try_size(name, built_for, size):

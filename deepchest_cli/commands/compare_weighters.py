@@ -232,6 +232,10 @@ class ComparisonDisplay:
         """Print a weighter's note in verbose mode."""
         self.terminal.detail(text)
 
+    def on_warning(self, text: str) -> None:
+        """Print what the configuration could not have."""
+        self.terminal.warning(text)
+
     def on_predicted(self, done: int, total: int) -> None:
         """Move the bar while the test split is predicted."""
         self.move(done, total)

@@ -66,7 +66,7 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 def _run(
     config: TrainConfig, distributed: "DistributedContext", terminal: Terminal
 ) -> "TrainingSummary":
-    from deepchest_cli.model.checkpoint import LAST
+    from deepchest_cli.model.checkpoint_format import LAST
     from deepchest_cli.training.components import build_components
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.resume import folder_to_resume, open_data_again, record_data
@@ -108,7 +108,7 @@ def _resolved(config: TrainConfig, terminal: Terminal) -> TrainConfig:
 
     Flags that contradict a resumed run are errors.
     """
-    from deepchest_cli.model.checkpoint import LAST
+    from deepchest_cli.model.checkpoint_format import LAST
     from deepchest_cli.training.resume import folder_to_resume, refuse_changes, resolve_auto
 
     if folder_to_resume(config) is not None and config.recipe is not None:
@@ -154,6 +154,15 @@ def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal
 
     config, processes = components.config, components.distributed.world_size
     rates, classifier = components.measured_rates, components.classifier
+    for warning in components.warnings:
+        terminal.warning(warning)
+    if classifier.taken_over:
+        findings = len(classifier.architecture.findings)
+        taken = "all" if len(classifier.taken_over) == findings else len(classifier.taken_over)
+        terminal.note(
+            f"Initial weights of {config.weights}, with the head's for {taken} of "
+            f"{count_of(findings, 'finding')}"
+        )
     terminal.note(
         f"{folder}: {config.backbone} with {short_name(config.weighter)} on "
         f"{count_of(len(components.training_rows), 'radiograph')} of "

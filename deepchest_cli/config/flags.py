@@ -16,6 +16,10 @@ DEFAULT_MODEL = Path("runs/latest")
 RUN_CONFIG, RUN_ENVIRONMENT = "config.toml", "environment.json"  # in a run's folder
 AUTO = Path("auto")  # of --resume: go on where there is something, begin where there is nothing
 
+# of --weights, which takes the path of a file as well; auto: published ones where they can be had
+AUTO_WEIGHTS, NONE, IMAGENET = "auto", "none", "imagenet"
+PRETRAINED = (IMAGENET, "pretrained")  # one meaning: not all that is published is from ImageNet
+
 Split = Literal["train", "validation", "test", "all"]
 Format = Literal["table", "json", "csv"]
 

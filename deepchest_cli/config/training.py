@@ -41,9 +41,22 @@ class RunConfig:
     backbone: Annotated[
         str, Flag("Any torchvision classifier, small_cnn, or a family's name.", panel="Model")
     ] = "resnet50"
+    pool: Annotated[
+        Literal["auto", "class-token", "pooled", "mean"],
+        Flag(
+            "What becomes of a transformer's tokens: the class token, the network's own pooled "
+            "output, or the mean of the patches; auto: as the network was made."
+        ),
+    ] = "auto"
     weights: Annotated[
-        str, Flag("Initial weights: none, imagenet, or a file.", metavar="none|imagenet|PATH")
-    ] = "none"
+        str,
+        Flag(
+            "Initial weights: none; imagenet (or pretrained): those published for the backbone; a "
+            "run or a file. auto: published ones where they can be had, else none.",
+            metavar="auto|none|imagenet|PATH",
+        ),
+    ] = "auto"
+    weights_sha256: str | None = None  # recorded: of what was loaded
     head: Annotated[
         Literal["linear", "mlp", "cross-stitch"],
         Flag(

@@ -14,14 +14,14 @@ from deepchest_cli.config.renamed import with_current_keys
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import atomic_write, new_file, sha256_of, sweep
 from deepchest_cli.model.checkpoint_format import (
+    BEST,
     FORMAT,
     FORMAT_VERSION,
+    LAST,
     is_checkpoint,
     refuse_unusable,
 )
 from deepchest_cli.model.classifier import Architecture, Classifier
-
-BEST, LAST = "best.pt", "last.pt"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any, TypeGuard
 
 from deepchest_cli.errors import DeepChestError
 
+BEST, LAST = "best.pt", "last.pt"
 FORMAT = "deepchest-checkpoint"
 FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, FORMAT_VERSION)  # 1: of deepchest 0.1

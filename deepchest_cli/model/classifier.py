@@ -1,14 +1,18 @@
 """The multi-label classifier: a shared trunk and one logit for each finding."""
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from deepchest_cli.data.augmentation import Normalization, normalize, to_gray
-from deepchest_cli.model.backbones import build_trunk, resolve_backbone
-from deepchest_cli.model.heads import build_head
+from deepchest_cli.model.backbones.base import AUTO_POOL, GRAY, BackboneSpec
+from deepchest_cli.model.backbones.registry import resolve_backbone
+from deepchest_cli.model.heads import build_head, take_over_head
+from deepchest_cli.model.trunk import build_trunk
+from deepchest_cli.model.weights import InitialWeights
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,40 @@ class Architecture:
     stored_size: int  # pixels that images are first shrunk to, as `prepare` did
     mean: float = Normalization.mean
     std: float = Normalization.std
+    channels: int = GRAY  # that the trunk takes
+    pool: str = AUTO_POOL
+    backbone_config: Mapping[str, Any] = field(default_factory=dict)  # of `BackboneSpec`
+
+    @staticmethod
+    def of(
+        spec: BackboneSpec, head: str, findings: tuple[str, ...], stored_size: int
+    ) -> "Architecture":
+        """Return the architecture of a backbone with a head for some findings."""
+        return Architecture(
+            backbone=spec.name,
+            head=head,
+            findings=findings,
+            image_size=spec.image_size,
+            stored_size=stored_size,
+            mean=spec.mean,
+            std=spec.std,
+            channels=spec.channels,
+            pool=spec.pool,
+            backbone_config=spec.config,
+        )
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """The description that the backbone is built by."""
+        return BackboneSpec(
+            name=self.backbone,
+            image_size=self.image_size,
+            channels=self.channels,
+            mean=self.mean,
+            std=self.std,
+            pool=self.pool,
+            config=self.backbone_config,
+        )
 
     @property
     def normalization(self) -> Normalization:
@@ -34,7 +72,11 @@ class Architecture:
 
     def to_plain(self) -> dict[str, Any]:
         """Return the fields as values that every version of torch loads safely."""
-        return {**asdict(self), "findings": list(self.findings)}
+        return {
+            **vars(self),
+            "findings": list(self.findings),
+            "backbone_config": dict(self.backbone_config),
+        }
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "Architecture":
@@ -49,16 +91,36 @@ class Classifier(nn.Module):
     its hidden layer.
     """
 
-    def __init__(self, architecture: Architecture, weights: str = "none") -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        weights: InitialWeights | None = None,
+        drop_path: float = 0.0,
+    ) -> None:
+        """weights: None for those drawn at random; drop_path: rate of stochastic depth.
+
+        Of a checkpoint the head is taken over as well, for the findings that both have.
+        """
         super().__init__()
         name = resolve_backbone(architecture.backbone)
         self.architecture = replace(architecture, backbone=name)
-        self.trunk, features = build_trunk(name, architecture.image_size, weights)
+        self.trunk, features = build_trunk(self.architecture.spec, weights, drop_path)
         self.head = build_head(architecture.head, features, len(architecture.findings))
+        self.taken_over = self._take_over(weights) if weights and weights.checkpoint else ()
+
+    def _take_over(self, weights: InitialWeights) -> tuple[str, ...]:
+        """Copy the saved head where it fits; return the findings that it knows."""
+        assert weights.checkpoint is not None
+        other = weights.checkpoint["architecture"]["findings"]
+        tensors = weights.checkpoint["tensors"].items()
+        saved = {k.removeprefix("head."): v for k, v in tensors if k.startswith("head.")}
+        return take_over_head(self.head, self.architecture.findings, saved, other)
 
     def forward(self, radiographs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, D) and logits (B, T)."""
-        features = cast(Tensor, self.trunk(radiographs))
+        channels = self.architecture.channels
+        colors = radiographs if channels == GRAY else radiographs.expand(-1, channels, -1, -1)
+        features = cast(Tensor, self.trunk(colors))
         for layer in self._head_layers[:-1]:
             features = layer(features)
         return features, cast(Tensor, self.task_layer(features))

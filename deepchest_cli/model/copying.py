@@ -6,7 +6,7 @@ from deepchest_cli.config import RUN_CONFIG
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sweep
-from deepchest_cli.model.checkpoint import BEST, LAST
+from deepchest_cli.model.checkpoint_format import BEST, LAST
 
 ONNX, CHECKPOINT = ".onnx", ".pt"
 EXPORTED = (ONNX, ".pt2")

@@ -1,11 +1,12 @@
 """From the trunk's features to one logit for each finding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from deepchest_cli.data.findings import match_findings
 from deepchest_cli.errors import unknown_name
 
 MLP_UNITS = 512  # the authors' head
@@ -87,3 +88,59 @@ def build_head(name: str, features: int, findings_count: int) -> nn.Module:
     if name not in HEADS:
         raise unknown_name("head", name, HEADS)
     return HEADS[name](features, findings_count)
+
+
+@torch.no_grad()
+def take_over_head(
+    head: nn.Module,
+    findings: Sequence[str],
+    saved: Mapping[str, Tensor],
+    saved_findings: Sequence[str],
+) -> tuple[str, ...]:
+    """Copy the parts of a saved head that belong to the same findings; return these.
+
+    What all findings share is copied as well. Nothing is, and none returned, where the saved head
+    is of another kind or width, or where no finding is the same.
+    """
+    pairs = match_findings(findings, saved_findings).shared
+    new = torch.tensor([list(findings).index(ours) for ours, _ in pairs], dtype=torch.long)
+    old = torch.tensor([list(saved_findings).index(theirs) for _, theirs in pairs])
+    state = head.state_dict()
+    counts = len(findings), len(saved_findings)
+    if not pairs or not _is_alike(head, state, saved, counts):
+        return ()
+    for key, tensor in state.items():
+        source = saved[key].to(tensor.dtype)
+        dimensions = _finding_dimensions(head, key)
+        if dimensions == 2:
+            tensor[new[:, None], new] = source[old[:, None], old]
+        elif dimensions == 1:
+            tensor[new] = source[old]
+        else:
+            tensor.copy_(source)
+    return tuple(ours for ours, _ in pairs)
+
+
+def _finding_dimensions(head: nn.Module, key: str) -> int:
+    """Return how many of the first dimensions of a tensor run over the findings."""
+    if isinstance(head, nn.Sequential):
+        return int(key.startswith(f"{len(head) - 1}."))  # all layers but the last are shared
+    return 2 if key.endswith(".alpha") else 1
+
+
+def _is_alike(
+    head: nn.Module,
+    state: Mapping[str, Tensor],
+    saved: Mapping[str, Tensor],
+    counts: tuple[int, int],
+) -> bool:
+    """Whether two heads differ in the number of their findings at most."""
+    if state.keys() != saved.keys():
+        return False
+    for key, tensor in state.items():
+        dimensions = _finding_dimensions(head, key)
+        shapes = [tuple(tensor.shape), tuple(saved[key].shape)]
+        wanted = [(count,) * dimensions + shapes[0][dimensions:] for count in counts]
+        if shapes != wanted:
+            return False
+    return True

@@ -1,4 +1,4 @@
-"""Which image sizes a backbone takes; a table, so that asking costs nothing."""
+"""Which image sizes a backbone takes; a rule, so that asking costs nothing."""
 
 from dataclasses import dataclass
 
@@ -24,35 +24,12 @@ class SizeRule:
         near, other = sorted((below, below + self.multiple), key=lambda fit: abs(fit - size))
         return near, other
 
-
-# by the beginning of the name; who is not here takes every size
-RULES = {
-    "alexnet": SizeRule(least=63),
-    "convnext": SizeRule(least=32),
-    "densenet": SizeRule(least=29),
-    "inception_v3": SizeRule(least=75),
-    "maxvit": SizeRule(least=221, multiple=224, short_by=3),  # 7 x 7 cells after five halvings
-    "vgg": SizeRule(least=32),
-    "vit_b_16": SizeRule(least=32, multiple=16),
-    "vit_b_32": SizeRule(least=32, multiple=32),
-    "vit_h_14": SizeRule(least=28, multiple=14),
-    "vit_l_16": SizeRule(least=32, multiple=16),
-    "vit_l_32": SizeRule(least=32, multiple=32),
-}
-
-
-def size_rule(name: str) -> SizeRule:
-    """Return the sizes that a backbone of this canonical name takes."""
-    return next((rule for start, rule in RULES.items() if name.startswith(start)), SizeRule())
-
-
-def refuse_unfit_size(name: str, size: int) -> None:
-    """Raise `UsageError`, with the nearest size that fits, when a backbone cannot train at this."""
-    rule = size_rule(name)
-    if rule.fits(size):
-        return
-    near, other = rule.nearest(size)
-    also = " or more" if rule.multiple == 1 else f" (or {other})"
-    raise UsageError(
-        f"{name} does not take radiographs of {size} px.", f"Use --image-size {near}{also}."
-    )
+    def refuse(self, name: str, size: int) -> None:
+        """Raise `UsageError`, with the nearest size that fits, for one that the backbone cannot."""
+        if self.fits(size):
+            return
+        near, other = self.nearest(size)
+        also = " or more" if self.multiple == 1 else f" (or {other})"
+        raise UsageError(
+            f"{name} does not take radiographs of {size} px.", f"Use --image-size {near}{also}."
+        )

@@ -1,31 +1,29 @@
-"""A trunk's initial weights: as drawn, ImageNet's, or from a state dict or a checkpoint."""
+"""A trunk's initial weights: published ones, or those of a state dict or a checkpoint."""
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
+from deepchest_cli.config.flags import AUTO_WEIGHTS, IMAGENET, NONE, PRETRAINED
 from deepchest_cli.config.synonyms import synonym
-from deepchest_cli.data.augmentation import Normalization
 from deepchest_cli.data.image_checks import LFS_POINTER
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.model.checkpoint_format import is_checkpoint, refuse_unusable
+from deepchest_cli.files import sha256_of
+from deepchest_cli.model.backbones.base import BackboneSource, BackboneSpec
+from deepchest_cli.model.checkpoint_format import BEST, is_checkpoint, refuse_unusable
 
+SAFETENSORS = ".safetensors"
+# what a folder of weights may hold, the best first
+IN_FOLDERS = (BEST, f"model{SAFETENSORS}", "pytorch_model.bin")
 ALONE = "Save the tensors alone: torch.save(model.state_dict(), PATH)."
-NONE, IMAGENET = "none", "imagenet"
-WITHOUT_IMAGENET = ("small_cnn",)
-AUXILIARY_KEYS = ("AuxLogits.", "aux1.", "aux2.")
-POSITIONS = "encoder.pos_embedding"
-# their ImageNet weights take (gray - 0.5) / 0.5; the other inputs have about the std of ours
-STEM_SCALE = dict.fromkeys(("googlenet", "inception_v3"), Normalization.std / 0.5)
 SHOWN = 3  # names in an error
 # names in files that older releases of torchvision wrote and that it still fetches
 RENAMED = (
@@ -47,63 +45,88 @@ STATE_DICT_KEYS = (
 DEEPEST = 3  # dictionaries in one another
 
 
-def refuse_absent_weights(name: str, weights: str) -> None:
-    """Raise `UsageError` for ImageNet weights of a backbone that has none."""
-    if weights == IMAGENET and name in WITHOUT_IMAGENET:
-        raise UsageError(
-            f"{name} has no ImageNet weights.",
-            "Use --weights none, or another --backbone, for instance resnet18.",
-        )
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights as they were read, before they are matched with a trunk."""
+
+    name: str  # imagenet, pretrained, or the path of the file: what repeats the choice
+    where: str  # URL or path, for people
+    content: Any  # tensors by name, perhaps in dictionaries within one another
+    sha256: str  # of the file, or of the names and values of published tensors
+    checkpoint: Mapping[str, Any] | None = None  # where they are of a model of this program
 
 
-def load_weights(trunk: nn.Module, name: str, weights: str, classifier: str | None) -> None:
-    """Fill a one-channel trunk with `weights`: none (left as drawn), imagenet, or a path.
+def read_weights(spec: BackboneSpec, weights: str, source: BackboneSource) -> InitialWeights:
+    """Return published weights, or those of a file.
 
-    `classifier` is the name of the layer that the trunk has lost, whose tensors are not wanted.
-    The path is that of a checkpoint, a state dict, or a file of another training program with one
-    in it, under whatever prefix; where it has averaged weights beside others, those are taken.
-    Raises `UsageError` for a missing file or the checkpoint of another backbone and
-    `DeepChestError` for tensors that do not fit.
+    The path is that of a run, a checkpoint, a state dict (also as safetensors), or a file of
+    another training program with one in it; its code is never run. Raises `UsageError` where
+    there is none or a checkpoint is of another backbone, and `DeepChestError` where they cannot be
+    fetched or read.
     """
-    if weights == NONE:
-        return
-    content, where = _fetch(name) if weights == IMAGENET else (_read(Path(weights), name), weights)
-    lost = AUXILIARY_KEYS if classifier is None else (*AUXILIARY_KEYS, f"{classifier}.")
-    state = find_state(content, trunk.state_dict())
-    if not state:
-        raise DeepChestError(f"{where} holds no tensors by name.", ALONE)
-    state = {k: v for k, v in state.items() if not k.startswith(lost)}
-    scale = STEM_SCALE.get(name, 1.0) if weights == IMAGENET else 1.0
-    state = _fit_positions(trunk, _fit_stem(trunk, state, scale))
-    refuse_other_keys(trunk.state_dict(), state, where, name)
-    copy_state(trunk, state)
+    if weights in PRETRAINED:
+        return _published(spec, weights, source)
+    path = _file_of(Path(weights).expanduser())
+    content = _load(path)
+    checkpoint = content if is_checkpoint(content) else None
+    if checkpoint is not None:
+        refuse_unusable(checkpoint, path)
+        _refuse_other_backbone(checkpoint, path, spec.name)
+        tensors = checkpoint["tensors"].items()
+        content = {k.removeprefix("trunk."): v for k, v in tensors if k.startswith("trunk.")}
+    return InitialWeights(str(path), str(path), content, sha256_of(path), checkpoint)
 
 
-def _fetch(name: str) -> tuple[Mapping[str, Tensor], str]:
-    best = torchvision.models.get_model_weights(name).DEFAULT
+def _published(spec: BackboneSpec, weights: str, source: BackboneSource) -> InitialWeights:
+    place = source.published(spec)
+    if place is None:
+        raise UsageError(
+            f"{spec.name} has no published weights.",
+            "Use --weights none or a file, or another --backbone, for instance resnet18.",
+        )
     try:
-        return best.get_state_dict(progress=False, check_hash=True), best.url
+        state = source.pretrained(spec)
     except (OSError, RuntimeError) as error:  # the latter for a file with another hash
         raise DeepChestError(
-            f"The ImageNet weights of {name} could not be fetched: {error}.",
-            f"Fetch {best.url} elsewhere and name the file: --weights PATH",
+            f"The pretrained weights of {spec.name} could not be fetched: "
+            f"{str(error).partition(chr(10))[0]}.",
+            f"Fetch {place.url} elsewhere and name the file: --weights PATH",
         ) from error
+    return InitialWeights(weights, place.url, state, fingerprint(state))
 
 
-def _read(path: Path, name: str) -> Any:
-    """Return the content of a weights file, of a checkpoint its trunk; its code is never run."""
-    content = _load(path)
-    if not is_checkpoint(content):
-        return content
-    refuse_unusable(content, path)
-    other = content["architecture"].get("backbone")
+def _refuse_other_backbone(checkpoint: Mapping[str, Any], path: Path, name: str) -> None:
+    other = checkpoint["architecture"].get("backbone")
     if other != name:
         raise UsageError(
             f"The checkpoint {path} is of the backbone {other}, not of {name}.",
             f"Use --backbone {other}, or other --weights.",
         )
-    tensors = content["tensors"].items()
-    return {k.removeprefix("trunk."): v for k, v in tensors if k.startswith("trunk.")}
+
+
+def load_weights(
+    trunk: nn.Module, spec: BackboneSpec, weights: InitialWeights, source: BackboneSource
+) -> None:
+    """Fill a trunk with weights, under whatever prefix their names stand.
+
+    Where a file has averaged weights beside others, those are taken. Raises `DeepChestError` for
+    tensors that do not fit.
+    """
+    state = find_state(weights.content, trunk.state_dict())
+    if not state:
+        raise DeepChestError(f"{weights.where} holds no tensors by name.", ALONE)
+    # of the classification layer, in whose place the trunk has nothing
+    lost = tuple(f"{n}." for n, m in trunk.named_modules() if n and isinstance(m, nn.Identity))
+    state = {k: v for k, v in state.items() if not k.startswith(lost)}
+    state = source.adapt(trunk, state)
+    refuse_other_keys(trunk.state_dict(), state, weights.where, spec.name)
+    copy_state(trunk, state)
+
+
+def _file_of(path: Path) -> Path:
+    """Return the file of weights in a folder, of a run or of a downloaded model."""
+    found = [path / name for name in IN_FOLDERS if (path / name).is_file()]
+    return found[0] if found else path
 
 
 def _load(path: Path) -> Any:
@@ -111,12 +134,20 @@ def _load(path: Path) -> Any:
         meant = synonym(str(path), (NONE, IMAGENET))
         raise UsageError(
             f"There is no weights file {path}.{f' Did you mean {meant!r}?' if meant else ''}",
-            "--weights takes none, imagenet, or the path of a file (of a run: its best.pt).",
+            f"--weights takes {AUTO_WEIGHTS}, none, imagenet, or the path of a run or a file.",
         )
     try:
+        if _is_safetensors(path):
+            return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged and for unsafe files
         raise _unreadable(path, str(error) or type(error).__name__) from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: eight bytes of length, then JSON."""
+    with path.open("rb") as file:
+        return path.suffix == SAFETENSORS or file.read(9)[8:] == b"{"
 
 
 def _unreadable(path: Path, error: str) -> DeepChestError:
@@ -126,13 +157,6 @@ def _unreadable(path: Path, error: str) -> DeepChestError:
     code = re.search(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)", error)
     if head.startswith(LFS_POINTER):
         return UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
-    if head[8:9] == b"{" or path.suffix == ".safetensors":
-        return UsageError(
-            f"{path} is a safetensors file, which this torch ({torch.__version__}) cannot read "
-            "as it is installed.",
-            "pip install safetensors, with torch 2.14 or newer. Or save it as a state dict: "
-            "torch.save(safetensors.torch.load_file(FILE), PATH)",
-        )
     if code:
         return DeepChestError(
             f"{path} holds more than tensors ({code[1]}), and loading that could run code: it is "
@@ -144,26 +168,6 @@ def _unreadable(path: Path, error: str) -> DeepChestError:
         return DeepChestError(f"{path} is a TorchScript archive, not a file of weights.", ALONE)
     reason = "" if "Weights only" in error else f": {error.splitlines()[0].rstrip('.')}"
     return DeepChestError(f"{path} is no file of weights, or is damaged{reason}.", ALONE)
-
-
-def _fit_stem(trunk: nn.Module, state: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Sum filters of three colors; whatever else does not fit is left to be refused."""
-    key, gray = next((n, m) for n, m in trunk.named_modules() if isinstance(m, nn.Conv2d))
-    key = f"{key}.weight"
-    outputs, _, *kernel = gray.weight.shape
-    if key in state and state[key].shape == (outputs, 3, *kernel):
-        state[key] = scale * state[key].float().sum(dim=1, keepdim=True)
-    return state
-
-
-def _fit_positions(trunk: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Resample a ViT's position embeddings from the image size that they were trained at."""
-    if not isinstance(trunk, VisionTransformer) or POSITIONS not in state:
-        return state
-    try:
-        return dict(interpolate_embeddings(trunk.image_size, trunk.patch_size, OrderedDict(state)))
-    except ValueError:  # no square of patches: the comparison that follows names the shapes
-        return state
 
 
 def find_state(content: Any, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.evaluation.overlap import training_images_of
-from deepchest_cli.model.checkpoint import BEST, load_model, store_reference
+from deepchest_cli.model.checkpoint import load_model, store_reference
+from deepchest_cli.model.checkpoint_format import BEST
 from deepchest_cli.model.classifier import Classifier, outputs_of
 from deepchest_cli.model.reference import Reference, correlation_of, fit_reference, thumbnail
 from deepchest_cli.training.components import TrainingComponents

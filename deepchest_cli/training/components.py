@@ -15,10 +15,12 @@ from deepchest_cli.data.augmentation import PAPER, Augmentation
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
 from deepchest_cli.errors import UsageError
-from deepchest_cli.model.backbones import resolve_backbone
+from deepchest_cli.model.backbones.base import BackboneSpec
+from deepchest_cli.model.backbones.registry import describe_backbone, resolve_backbone
+from deepchest_cli.model.checkpoint import read_checkpoint
+from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.model.classifier import Architecture, Classifier
-from deepchest_cli.model.sizes import refuse_unfit_size
-from deepchest_cli.model.weights import refuse_absent_weights
+from deepchest_cli.model.pretrained import WeightsChoice, choose_weights
 from deepchest_cli.training import checks
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.distributed import DistributedContext
@@ -55,6 +57,7 @@ class TrainingComponents:
     weighter: Weighter
     optimizer: Optimizer
     scaler: torch.amp.GradScaler  # passes everything through unless in fp16
+    warnings: tuple[str, ...] = ()  # of what the configuration could not have
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,7 +109,6 @@ def build_components(
     config = replace(config, backbone=resolve_backbone(config.backbone))
     checks.refuse_unfit_device(config, distributed, device)
     checks.refuse_unfit_batch(config, distributed)
-    refuse_absent_weights(config.backbone, config.weights)
     torch.manual_seed(config.seed)
     # the fastest kernels, or only those that give the same bits every time
     torch.use_deterministic_algorithms(config.deterministic)
@@ -125,9 +127,13 @@ def build_components(
     )
     config = _with_code(config)
     checks.refuse_broken_weighter(config, dataset.findings, options)
-    # a resumed run loads all its weights
-    initial = replace(config, weights="none") if resumed else config
-    classifier = _build_classifier(initial, dataset, device)
+    architecture = _architecture(config, dataset, resumed)
+    chosen = WeightsChoice(config.weights)  # a resumed run loads all its weights
+    if not resumed:
+        chosen = _choose_weights(architecture.spec, config, distributed)
+        config = replace(config, weights=chosen.name, weights_sha256=chosen.sha256)
+    torch.manual_seed(config.seed)  # whatever reading weights has drawn
+    classifier = _build_classifier(config, architecture, chosen, device)
     checks.refuse_unfit_weighter(config, weighter, classifier)
     choice = _choose_precision(config, distributed, device, classifier, rates_file)
     # the choice is recorded, so that another machine computes the same
@@ -154,6 +160,7 @@ def build_components(
         weighter=weighter,
         optimizer=build_optimizer(classifier, weighter, config),
         scaler=torch.amp.GradScaler(device.type, enabled=choice.precision == "fp16"),
+        warnings=(chosen.warning,) if chosen.warning else (),
     )
 
 
@@ -181,10 +188,13 @@ def _choose_precision(
     return distributed.broadcast(choice)
 
 
-def _build_classifier(
-    config: TrainConfig, dataset: RadiographDataset, device: torch.device
-) -> Classifier:
-    """Return the model on its device; raises `UsageError` for a size that does not fit."""
+def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool) -> Architecture:
+    """Return what is trained; raises `UsageError` for a size that does not fit.
+
+    A resumed run has it from its checkpoint, which needs neither files nor a network.
+    """
+    if resumed and config.resume is not None and (config.resume / LAST).is_file():
+        return Architecture.from_plain(read_checkpoint(config.resume / LAST)["architecture"])
     size = config.image_size or dataset.size
     if size > dataset.size:
         demo = " --demo" if dataset.manifest["source"]["synthetic"] else ""
@@ -193,9 +203,26 @@ def _build_classifier(
             f"Use {dataset.size} or less, or store larger images: "
             f"deepchest prepare{demo} --size {size} --data {config.data} --force",
         )
-    refuse_unfit_size(config.backbone, size)
-    architecture = Architecture(config.backbone, config.head, dataset.findings, size, dataset.size)
-    classifier = Classifier(architecture, config.weights)
+    spec = describe_backbone(config.backbone, size, config.pool)
+    return Architecture.of(spec, config.head, dataset.findings, dataset.size)
+
+
+def _choose_weights(
+    spec: BackboneSpec, config: TrainConfig, distributed: DistributedContext
+) -> WeightsChoice:
+    """Return the initial weights; they are fetched once, and alike for all processes."""
+    chosen = WeightsChoice(config.weights)
+    if distributed.is_main:
+        chosen = choose_weights(spec, config.weights, config.weights_sha256)
+    name = distributed.broadcast(chosen.name)
+    return chosen if distributed.is_main else choose_weights(spec, name)
+
+
+def _build_classifier(
+    config: TrainConfig, architecture: Architecture, chosen: WeightsChoice, device: torch.device
+) -> Classifier:
+    """Return the model on its device."""
+    classifier = Classifier(architecture, chosen.weights)
     if config.sync_batchnorm:
         classifier = nn.SyncBatchNorm.convert_sync_batchnorm(classifier)  # type: ignore[no-untyped-call]
     return classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import DeepChestError, DivergedError
-from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.distributed import is_lost_peer
 from deepchest_cli.training.run_directory import resume_command
 

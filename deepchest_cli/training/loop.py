@@ -14,7 +14,7 @@ from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import StopRequest, stop_on_signal
-from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.model.weights import fingerprint
 from deepchest_cli.training.atypicality import store_training_statistics
 from deepchest_cli.training.backward import StepResult

@@ -14,12 +14,14 @@ from deepchest_cli.config import (
     to_toml,
 )
 from deepchest_cli.config.files import read_run_config, refuse_old_state
+from deepchest_cli.config.flags import AUTO_WEIGHTS
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.compatibility import is_training_data_set
 from deepchest_cli.files import sha256_of, write_text
-from deepchest_cli.model.backbones import resolve_backbone
-from deepchest_cli.model.checkpoint import LAST, read_checkpoint
+from deepchest_cli.model.backbones.registry import resolve_backbone
+from deepchest_cli.model.checkpoint import read_checkpoint
+from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable, resume_command
 from deepchest_cli.weighting.own import COMPOSITE, code_of, refuse_other_file
@@ -129,7 +131,8 @@ def _with_resolved_values(saved: Config, config: Config) -> Config:
         "precision": config.precision == "auto",
         "backbone": resolve_backbone(config.backbone) == resolve_backbone(saved.backbone),
         # runs/latest may name another run by now
-        "weights": repeatable(config).weights == saved.weights
+        "weights": config.weights == AUTO_WEIGHTS
+        or repeatable(config).weights == saved.weights
         or LATEST in Path(config.weights).parts,
     }
     return replace(config, **{key: getattr(saved, key) for key, is_same in same.items() if is_same})

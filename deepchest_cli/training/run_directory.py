@@ -20,12 +20,13 @@ from deepchest_cli.config import (
     names_code,
     to_toml,
 )
-from deepchest_cli.config.flags import RUN_ENVIRONMENT
+from deepchest_cli.config.flags import AUTO_WEIGHTS, NONE, PRETRAINED, RUN_ENVIRONMENT
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import atomic_write, sweep, to_csv, write_json, write_text
-from deepchest_cli.model.checkpoint import BEST, LAST, save_checkpoint
-from deepchest_cli.model.weights import IMAGENET, NONE
+from deepchest_cli.model.backbones.registry import folder_name
+from deepchest_cli.model.checkpoint import save_checkpoint
+from deepchest_cli.model.checkpoint_format import BEST, LAST
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.progress import EpochReport
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, snapshot
@@ -57,7 +58,7 @@ def create_run(config: TrainConfig) -> Path:
         folder = make_named(config.out, config.resume == AUTO, hint)
     else:
         weighter = short_name(config.weighter).replace(":", "_")  # which Windows forbids
-        folder = make_unique(RUNS, f"{now()}-{config.backbone}-{weighter}")
+        folder = make_unique(RUNS, f"{now()}-{folder_name(config.backbone)}-{weighter}")
     fill_run(folder, config)
     return folder
 
@@ -78,7 +79,7 @@ def fill_run(folder: Path, config: Config) -> None:
 def repeatable(config: Config) -> Config:
     """Return a configuration for another run: without this one's folder, and without links."""
     weights = config.weights
-    if weights not in (NONE, IMAGENET):
+    if weights not in (AUTO_WEIGHTS, NONE, *PRETRAINED):
         weights = str(Path(weights).resolve())  # runs/latest will soon name another run
     return replace(config, out=None, resume=None, recipe=None, weights=weights)
 

@@ -199,6 +199,9 @@ class StopAt:
     def on_note(self, text):
         pass
 
+    def on_warning(self, text):
+        raise AssertionError(text)
+
 
 def test_an_interrupted_comparison_resumes_to_the_same_results(small, deepchest, shards, tmp_path):
     out = tmp_path / "c"

@@ -2,16 +2,11 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from trunk_shapes import shapes_only
+from trunk_shapes import shapes_only, trunk_of
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.model.backbones import (
-    ALIASES,
-    backbone_names,
-    build_small_cnn,
-    build_trunk,
-    resolve_backbone,
-)
+from deepchest_cli.model.backbones.registry import ALIASES, backbone_names, resolve_backbone
+from deepchest_cli.model.backbones.small_cnn import build_small_cnn
 
 FAMILIES = [
     ("squeezenet1_1", 32, 512),
@@ -24,7 +19,7 @@ FAMILIES = [
 
 @pytest.mark.parametrize(("name", "size", "width"), FAMILIES)
 def test_every_family_maps_one_channel_to_features_and_trains(name, size, width):
-    trunk, features = build_trunk(name, size)
+    trunk, features = trunk_of(name, size)
     found = trunk.train()(torch.rand(2, 1, size, size))
     assert found.shape == (2, width) == (2, features)
     found.sum().backward()
@@ -37,7 +32,7 @@ def test_a_one_channel_trunk_is_the_same_function_on_gray(name):
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None).eval()
     torch.manual_seed(0)
-    trunk, _ = build_trunk(name, 64)
+    trunk, _ = trunk_of(name, 64)
     gray = torch.rand(2, 1, 64, 64)
     last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     with torch.inference_mode():
@@ -49,7 +44,7 @@ def test_squeezenets_features_are_the_mean_of_its_last_map():
     torch.manual_seed(0)
     network = torchvision.models.squeezenet1_1(weights=None).eval()
     torch.manual_seed(0)
-    trunk, _ = build_trunk("squeezenet1_1", 64)
+    trunk, _ = trunk_of("squeezenet1_1", 64)
     gray = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
         expected = network.features(gray.expand(-1, 3, -1, -1)).mean(dim=(2, 3))
@@ -57,7 +52,7 @@ def test_squeezenets_features_are_the_mean_of_its_last_map():
 
 
 def test_a_small_cnn_is_built_for_its_size():
-    trunk, _ = build_trunk("small_cnn", 40)
+    trunk, _ = trunk_of("small_cnn", 40)
     expected = build_small_cnn(40).state_dict()
     assert {k: v.shape for k, v in trunk.state_dict().items()} == {
         k: v.shape for k, v in expected.items()
@@ -106,12 +101,12 @@ def test_a_trunk_may_be_built_by_its_alias():
 )
 def test_a_misspelled_backbone_suggests_the_nearest(name, nearest):
     with pytest.raises(UsageError, match=f"Unknown backbone '{name}'. Did you mean '{nearest}'"):
-        build_trunk(name, 64)
+        trunk_of(name, 64)
 
 
 def test_a_size_that_patches_do_not_fit_is_refused():
     with pytest.raises(UsageError, match="vit_b_32 does not take radiographs of 50 px") as error:
-        build_trunk("vit_b_32", 50)
+        trunk_of("vit_b_32", 50)
     assert "--image-size 64 (or 32)" in error.value.hint
 
 

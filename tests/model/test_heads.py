@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.model.heads import HEADS, BranchLinear, build_head
+from deepchest_cli.model.heads import HEADS, BranchLinear, build_head, take_over_head
 
 B, D, T = 5, 16, 4
 
@@ -144,3 +144,39 @@ def test_a_branch_is_drawn_as_a_linear_layer_is():
         assert drawn.abs().max() <= 64**-0.5
         assert drawn.std() == pytest.approx(expected.std().item(), rel=0.2)
         assert drawn.std() == pytest.approx((3 * 64) ** -0.5, rel=0.05)
+
+
+OLD, NEW = ("Edema", "Mass", "Pleural Effusion"), ("Effusion", "Hernia", "Mass", "Nodule")
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_saved_head_is_taken_over_by_the_names_of_findings(kind, features):
+    """The logits of the shared findings are the saved ones, unless branches are mixed."""
+    saved, head = build_head(kind, D, len(OLD)), build_head(kind, D, len(NEW))
+    if kind == "cross-stitch":
+        separate(saved), separate(head)
+    assert take_over_head(head, NEW, saved.state_dict(), OLD) == ("Effusion", "Mass")
+    found, expected = head(features), saved(features)
+    assert torch.allclose(found[:, [0, 2]], expected[:, [2, 1]], atol=1e-6)
+    assert not torch.allclose(found[:, 1], expected[:, 0], atol=1e-3)
+
+
+def test_the_mixture_of_two_branches_is_taken_over_as_well():
+    saved, head = build_head("cross-stitch", D, len(OLD)), build_head("cross-stitch", D, len(NEW))
+    with torch.no_grad():
+        saved.stitches[0].alpha.copy_(torch.arange(9.0).reshape(3, 3))
+    take_over_head(head, NEW, saved.state_dict(), OLD)
+    alpha = head.stitches[0].alpha
+    assert alpha[[0, 0, 2, 2], [0, 2, 0, 2]].tolist() == [8, 7, 5, 4]
+    assert alpha[1, 1].item() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "findings"),
+    [("mlp", D, OLD), ("linear", D + 1, OLD), ("linear", D, ("Edema", "Fracture", "Cough"))],
+)
+def test_a_head_that_does_not_fit_is_left_as_it_was(kind, width, findings):
+    head = build_head("linear", D, len(NEW))
+    before = {key: value.clone() for key, value in head.state_dict().items()}
+    assert take_over_head(head, NEW, build_head(kind, width, 3).state_dict(), findings) == ()
+    assert all(torch.equal(value, before[key]) for key, value in head.state_dict().items())

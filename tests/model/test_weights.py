@@ -1,17 +1,19 @@
 import argparse
 import re
-import struct
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer
+from trunk_shapes import trunk_of
 
 from deepchest_cli.data.augmentation import Normalization
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.model.backbones import backbone_names, build_trunk
+from deepchest_cli.model.backbones.base import BackboneSpec
+from deepchest_cli.model.backbones.registry import backbone_names, source_of
 from deepchest_cli.model.checkpoint import save_checkpoint
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.model.weights import (
@@ -20,6 +22,7 @@ from deepchest_cli.model.weights import (
     find_state,
     fingerprint,
     load_weights,
+    read_weights,
     refuse_other_keys,
 )
 
@@ -71,13 +74,19 @@ def small_vit(size):
     return vit
 
 
+def load(trunk, weights):
+    """Load a file of weights into a network that stands for vit_b_32."""
+    spec, source = BackboneSpec("vit_b_32", trunk.image_size), source_of("vit_b_32")
+    load_weights(trunk, spec, read_weights(spec, weights, source), source)
+
+
 def last(whole):
     return [m for m in whole.modules() if isinstance(m, nn.Linear)][-1]
 
 
 def test_a_saved_network_is_the_same_function_on_gray(saved):
     whole = network().eval()
-    trunk, _ = build_trunk("resnet18", 64, saved(whole.state_dict()))
+    trunk, _ = trunk_of("resnet18", 64, saved(whole.state_dict()))
     gray = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
         expected = whole(gray.expand(-1, 3, -1, -1))
@@ -87,14 +96,14 @@ def test_a_saved_network_is_the_same_function_on_gray(saved):
 def test_a_stem_of_one_channel_is_taken_as_it_is(saved):
     state = network().state_dict()
     state["conv1.weight"] = torch.rand(64, 1, 7, 7)
-    trunk, _ = build_trunk("resnet18", 64, saved(state))
+    trunk, _ = trunk_of("resnet18", 64, saved(state))
     assert torch.equal(trunk.conv1.weight, state["conv1.weight"])
 
 
 def test_a_stem_of_four_channels_is_refused_with_both_shapes(saved):
     state = {**network().state_dict(), "conv1.weight": torch.rand(64, 4, 7, 7)}
     with pytest.raises(DeepChestError) as error:
-        build_trunk("resnet18", 64, saved(state))
+        trunk_of("resnet18", 64, saved(state))
     assert "conv1.weight is (64, 4, 7, 7) and not (64, 1, 7, 7)" in error.value.message
     assert "one input channel or three" in error.value.hint
 
@@ -103,7 +112,7 @@ def test_a_stem_of_four_channels_is_refused_with_both_shapes(saved):
 def test_the_layer_for_other_classes_is_not_wanted(classes, saved):
     state = network(num_classes=classes or 1000).state_dict()
     kept = {k: v for k, v in state.items() if classes or not k.startswith("fc.")}
-    trunk, _ = build_trunk("resnet18", 64, saved(kept))
+    trunk, _ = trunk_of("resnet18", 64, saved(kept))
     assert torch.equal(trunk.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
 
 
@@ -112,7 +121,7 @@ def test_weights_of_another_architecture_name_the_keys(saved):
     with pytest.raises(
         DeepChestError, match=r"of its 100 tensors fit \(missing: conv1.weight"
     ) as e:
-        build_trunk("resnet18", 64, path)
+        trunk_of("resnet18", 64, path)
     assert "unknown: features.0.0.weight" in e.value.message
     assert path in e.value.message
 
@@ -120,14 +129,14 @@ def test_weights_of_another_architecture_name_the_keys(saved):
 def test_weights_of_a_wider_network_name_the_shapes(saved):
     path = saved(network("shufflenet_v2_x1_0").state_dict())
     with pytest.raises(DeepChestError) as error:
-        build_trunk("shufflenet_v2_x0_5", 64, path)
+        trunk_of("shufflenet_v2_x0_5", 64, path)
     shapes = "stage2.0.branch1.2.weight is (58, 24, 1, 1) and not (24, 24, 1, 1)"
     assert shapes in error.value.message
 
 
 def test_refused_weights_name_a_few_keys_only(saved):
     with pytest.raises(DeepChestError, match=r"missing: \S+, \S+, \S+ \.\.\.;") as error:
-        build_trunk("resnet18", 64, saved({"step": torch.ones(1)}))
+        trunk_of("resnet18", 64, saved({"step": torch.ones(1)}))
     assert len(error.value.message) < 400
 
 
@@ -135,17 +144,17 @@ def test_weights_may_come_from_a_compiled_module_of_lightning(saved):
     state = network().state_dict()
     inside = {f"model._orig_mod.{key}": value for key, value in state.items()}
     kept = {"state_dict": {**inside, "loss_fn.pos_weight": torch.ones(14)}, "epoch": 3}
-    trunk, _ = build_trunk("resnet18", 64, saved(kept))
+    trunk, _ = trunk_of("resnet18", 64, saved(kept))
     assert torch.equal(trunk.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
 
 
 def test_refused_weights_say_how_many_fit(saved):
     state = network("resnet34").state_dict()
     with pytest.raises(DeepChestError, match="of resnet18: 100 of its 100 tensors fit") as error:
-        build_trunk("resnet18", 64, saved({"state_dict": state}))
+        trunk_of("resnet18", 64, saved({"state_dict": state}))
     assert "unknown: layer1.2.conv1.weight" in error.value.message
     with pytest.raises(DeepChestError, match="of resnet18: 0 of its 100 tensors fit") as error:
-        build_trunk(
+        trunk_of(
             "resnet18", 64, saved({"step": torch.ones(1), "model": small_vit(64).state_dict()})
         )
     assert "unknown: class_token" in error.value.message
@@ -153,27 +162,27 @@ def test_refused_weights_say_how_many_fit(saved):
 
 def test_missing_weights(tmp_path):
     with pytest.raises(UsageError, match="no weights file") as error:
-        build_trunk("resnet18", 64, str(tmp_path))
-    assert "best.pt" in error.value.hint
+        trunk_of("resnet18", 64, str(tmp_path))
+    assert "path of a run or a file" in error.value.hint
 
 
-@pytest.mark.parametrize(("given", "meant"), [("ImageNet", "imagenet"), ("pretrained", "imagenet")])
+@pytest.mark.parametrize(("given", "meant"), [("ImageNet", "imagenet"), ("image-net", "imagenet")])
 def test_a_word_for_imagenet_is_answered_with_ours(given, meant):
     with pytest.raises(UsageError, match=f"no weights file {given}. Did you mean '{meant}'?"):
-        build_trunk("resnet18", 64, given)
+        trunk_of("resnet18", 64, given)
 
 
 @pytest.mark.parametrize("content", [b"nonsense", b"", b"PK\x03\x04", b"<!DOCTYPE html>"])
 def test_a_file_that_is_no_weights(tmp_path, content):
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(DeepChestError, match="is no file of weights, or is damaged") as error:
-        build_trunk("resnet18", 64, str(tmp_path / "weights.pth"))
+        trunk_of("resnet18", 64, str(tmp_path / "weights.pth"))
     assert "weights_only" not in error.value.message
 
 
 def test_a_file_without_tensors_by_name(saved):
     with pytest.raises(DeepChestError, match="holds no tensors by name") as error:
-        build_trunk("resnet18", 64, saved({"epoch": 3, "history": [torch.ones(1)]}))
+        trunk_of("resnet18", 64, saved({"epoch": 3, "history": [torch.ones(1)]}))
     assert "model.state_dict()" in error.value.hint
 
 
@@ -187,7 +196,7 @@ def test_a_file_without_tensors_by_name(saved):
 )
 def test_a_file_with_more_than_tensors_is_not_loaded(saved, content, named):
     with pytest.raises(DeepChestError, match=re.escape(f"more than tensors ({named})")) as error:
-        build_trunk("resnet18", 64, saved(content))
+        trunk_of("resnet18", 64, saved(content))
     assert "model.state_dict()" in error.value.hint
 
 
@@ -197,25 +206,42 @@ def test_code_in_a_file_is_not_run(tmp_path, saved):
             return (open, (str(tmp_path / "owned"), "w"))
 
     with pytest.raises(DeepChestError, match="could run code"):
-        build_trunk("resnet18", 64, saved({"state_dict": Harmful()}))
+        trunk_of("resnet18", 64, saved({"state_dict": Harmful()}))
     assert not (tmp_path / "owned").exists()
 
 
-def test_files_of_other_kinds_are_called_by_their_names(tmp_path):
-    header = b'{"conv1.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    kinds = {
-        "model.safetensors": (struct.pack("<Q", len(header)) + header, "safetensors"),
-        "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-    }
-    for name, (data, words) in kinds.items():
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(UsageError, match=words):
-            build_trunk("resnet18", 64, str(tmp_path / name))
+def test_a_git_lfs_pointer_is_called_by_its_name(tmp_path):
+    (tmp_path / "lfs.pth").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UsageError, match="Git LFS pointer"):
+        trunk_of("resnet18", 64, str(tmp_path / "lfs.pth"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "weights.bin"])
+def test_safetensors_are_read_whatever_the_file_is_called(tmp_path, name):
+    state = network().state_dict()
+    save_file(state, tmp_path / name)
+    trunk, _ = trunk_of("resnet18", 64, str(tmp_path / name))
+    assert torch.equal(trunk.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+
+def test_the_safetensors_of_a_folder_are_found(tmp_path):
+    state = network().state_dict()
+    save_file(state, tmp_path / "model.safetensors")
+    trunk, _ = trunk_of("resnet18", 64, str(tmp_path))
+    assert torch.equal(trunk.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+
+def test_safetensors_that_are_cut_short_are_refused(tmp_path):
+    save_file({"conv1.weight": torch.rand(64, 3, 7, 7)}, tmp_path / "model.safetensors")
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(DeepChestError, match="is no file of weights, or is damaged"):
+        trunk_of("resnet18", 64, str(tmp_path / "model.safetensors"))
 
 
 def test_the_trunk_of_a_checkpoint_is_taken(checkpoint):
     path, classifier = checkpoint("resnet18")
-    trunk, _ = build_trunk("resnet18", 64, path)
+    trunk, _ = trunk_of("resnet18", 64, path)
     expected = classifier.trunk.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in trunk.state_dict().items())
 
@@ -223,7 +249,7 @@ def test_the_trunk_of_a_checkpoint_is_taken(checkpoint):
 def test_a_checkpoint_of_another_backbone_is_refused_by_name(checkpoint):
     path, _ = checkpoint("mobilenet_v2")
     with pytest.raises(UsageError, match="is of the backbone mobilenet_v2, not of resnet18") as e:
-        build_trunk("resnet18", 64, path)
+        trunk_of("resnet18", 64, path)
     assert "--backbone mobilenet_v2" in e.value.hint
 
 
@@ -231,19 +257,19 @@ def test_a_checkpoint_of_another_format_version_is_refused(checkpoint):
     path, _ = checkpoint("small_cnn")
     torch.save({**torch.load(path), "format_version": 99}, path)
     with pytest.raises(DeepChestError, match="format version 99"):
-        build_trunk("small_cnn", 32, path)
+        trunk_of("small_cnn", 32, path)
 
 
 def test_a_small_cnn_for_another_size_is_refused_with_both_shapes(checkpoint):
     path, _ = checkpoint("small_cnn", 32)
     with pytest.raises(DeepChestError, match=r"is \(512, 2048\) and not \(512, 8192\)"):
-        build_trunk("small_cnn", 64, path)
+        trunk_of("small_cnn", 64, path)
 
 
 def test_position_embeddings_are_resampled_from_another_size(saved):
     """From 2 x 2 patches to 4 x 4, whose corners stay what they were."""
     trained, trunk = small_vit(64), small_vit(128)
-    load_weights(trunk, "vit_b_32", saved(trained.state_dict()), None)
+    load(trunk, saved(trained.state_dict()))
     old, new = (m.encoder.pos_embedding[0].detach() for m in (trained, trunk))
     assert torch.equal(new[0], old[0])  # the class token has no place
     grid = new[1:].reshape(4, 4, -1)
@@ -254,7 +280,7 @@ def test_position_embeddings_are_resampled_from_another_size(saved):
 
 def test_position_embeddings_for_the_same_size_are_left_alone(saved):
     trained, trunk = small_vit(64), small_vit(64)
-    load_weights(trunk, "vit_b_32", saved(trained.state_dict()), None)
+    load(trunk, saved(trained.state_dict()))
     assert torch.equal(trunk.encoder.pos_embedding, trained.encoder.pos_embedding)
 
 
@@ -262,7 +288,7 @@ def test_position_embeddings_of_no_square_are_refused_with_both_shapes(saved):
     state = small_vit(64).state_dict()
     state["encoder.pos_embedding"] = torch.rand(1, 7, 8)
     with pytest.raises(DeepChestError, match=r"is \(1, 7, 8\) and not \(1, 5, 8\)"):
-        load_weights(small_vit(64), "vit_b_32", saved(state), None)
+        load(small_vit(64), saved(state))
 
 
 def test_imagenet_weights_out_of_reach_say_how_to_go_on(monkeypatch):
@@ -271,14 +297,14 @@ def test_imagenet_weights_out_of_reach_say_how_to_go_on(monkeypatch):
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     with pytest.raises(DeepChestError, match="could not be fetched") as error:
-        build_trunk("resnet18", 64, "imagenet")
+        trunk_of("resnet18", 64, "imagenet")
     assert "--weights PATH" in error.value.hint
 
 
 def test_imagenet_weights_are_used_where_they_are(online):
     state = network().state_dict()
     online(state)
-    trunk, _ = build_trunk("resnet18", 64, "imagenet")
+    trunk, _ = trunk_of("resnet18", 64, "imagenet")
     assert torch.equal(trunk.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
 
 
@@ -290,8 +316,8 @@ def test_every_torchvision_backbone_has_imagenet_weights():
 
 
 def test_a_small_cnn_has_no_imagenet_weights():
-    with pytest.raises(UsageError, match="small_cnn has no ImageNet weights") as error:
-        build_trunk("small_cnn", 64, "imagenet")
+    with pytest.raises(UsageError, match="small_cnn has no published weights") as error:
+        trunk_of("small_cnn", 64, "imagenet")
     assert "--weights none" in error.value.hint
 
 
@@ -299,7 +325,7 @@ def test_a_networks_weights_do_without_its_version(online):
     """MNASNet's own loading asks for it, and a plain dictionary has none."""
     state = dict(network("mnasnet0_5").state_dict())
     online(state)
-    trunk, _ = build_trunk("mnasnet0_5", 32, "imagenet")
+    trunk, _ = trunk_of("mnasnet0_5", 32, "imagenet")
     assert torch.equal(trunk.layers[3].weight, state["layers.3.weight"])
 
 
@@ -308,7 +334,7 @@ def test_googlenet_sees_gray_as_its_imagenet_weights_do(online):
     torch.manual_seed(0)
     whole = network("googlenet", transform_input=True, init_weights=True).eval()
     online(whole.state_dict())  # with its auxiliary classifiers
-    trunk, _ = build_trunk("googlenet", 64, "imagenet")
+    trunk, _ = trunk_of("googlenet", 64, "imagenet")
     gray, ours = torch.rand(2, 1, 64, 64), Normalization()
     colors = torchvision.transforms.functional.normalize(
         gray.expand(-1, 3, -1, -1), MEANS, DEVIATIONS

@@ -3,8 +3,9 @@
 import pytest
 from trunk_shapes import try_size
 
-from deepchest_cli.model.backbones import backbone_names
-from deepchest_cli.model.sizes import SizeRule, size_rule
+from deepchest_cli.model.backbones.registry import backbone_names
+from deepchest_cli.model.backbones.torchvision_models import size_rule
+from deepchest_cli.model.sizes import SizeRule
 
 NAMES = backbone_names()
 BOUND = ("vit_", "maxvit")  # built for one size

@@ -10,7 +10,8 @@ from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
 from deepchest_cli.files import locked
 from deepchest_cli.interruption import SIGNALS
-from deepchest_cli.model.checkpoint import BEST, LAST, load_model, read_checkpoint
+from deepchest_cli.model.checkpoint import load_model, read_checkpoint
+from deepchest_cli.model.checkpoint_format import BEST, LAST
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run

@@ -10,7 +10,8 @@ from tests_support import QUICK
 from deepchest_cli.config import CompareConfig, PrepareConfig, TrainConfig, to_toml
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.model.checkpoint import LAST, read_checkpoint
+from deepchest_cli.model.checkpoint import read_checkpoint
+from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.resume import load_state, refuse_changes, saved_config

@@ -97,7 +97,7 @@ def train_comparison(
     ends. Raises `UsageError` before anything is trained, `InterruptedRunError` with all state
     saved, and `DeepChestError` where no weighter has finished all its runs.
     """
-    config, dataset, arms = _check(config, rates_file)
+    config, dataset, arms = _check(config, observer, rates_file)
     devices = config.device_list
     with locked_folder(config) as folder:
         tuning: Runs = []
@@ -132,9 +132,9 @@ def train_comparison(
 
 
 def _check(
-    config: CompareConfig, rates_file: Path | None
+    config: CompareConfig, observer: ComparisonObserver, rates_file: Path | None
 ) -> tuple[CompareConfig, RadiographDataset, tuple[Arm, ...]]:
-    """Return the configuration with the common precision, the data and the arms.
+    """Return the configuration with the common precision and weights, the data and the arms.
 
     Raises `UsageError` for whatever would fail only after hours.
     """
@@ -154,8 +154,16 @@ def _check(
     view = jobs[0].view(dataset)
     on_device = replace(jobs[0].config, device=config.device_list[0])
     components = build_components(on_device, dataset=view, rates_file=rates_file)
-    if resumed is None:  # a resumed comparison keeps the precision in its configuration
-        config = replace(config, precision=components.precision)
+    if resumed is None:  # a resumed comparison keeps both in its configuration
+        common = components.config
+        config = replace(
+            config,
+            precision=components.precision,
+            weights=common.weights,
+            weights_sha256=common.weights_sha256,
+        )
+    for warning in components.warnings:
+        observer.on_warning(warning)
     known = view.known.sum(axis=0).clip(1)
     prevalence = torch.from_numpy((view.labels * view.known).sum(axis=0) / known)
     for arm in arms:

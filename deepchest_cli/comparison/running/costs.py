@@ -20,6 +20,7 @@ from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import BASELINE, Arm, train_config
 from deepchest_cli.comparison.running.run import free_memory
 from deepchest_cli.config import CompareConfig, TrainConfig, parse_assignments
+from deepchest_cli.config.flags import NONE
 from deepchest_cli.data.batches import Batch, batches
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import DeepChestError, UsageError
@@ -57,7 +58,9 @@ def prepare_cost(
     config: TrainConfig, dataset: RadiographDataset, tasks: int | None = None
 ) -> tuple[TrainingComponents, Batch]:
     """Return a model and one batch; with `tasks`, that many findings have synthetic labels."""
-    components = build_components(config, dataset=dataset)
+    # the values of the weights do not matter to the time of a step
+    drawn = replace(config, weights=NONE, weights_sha256=None)
+    components = build_components(drawn, dataset=dataset)
     batch = next(batches(components.reader, components.training_rows, config.batch_size))
     if tasks is None:
         return components, batch

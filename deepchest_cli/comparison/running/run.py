@@ -18,7 +18,8 @@ from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import DeepChestError, DivergedError, InterruptedRunError, UsageError
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import atomic_write, write_json
-from deepchest_cli.model.checkpoint import LAST, load_model
+from deepchest_cli.model.checkpoint import load_model
+from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.components import TrainingComponents, build_components
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer

@@ -19,7 +19,7 @@ from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.workers import CONTEXT, begin_worker, start_tracker
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.interruption import StopRequest, stop_on_signal
-from deepchest_cli.model.checkpoint import LAST
+from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.progress import Observer, StepReport
 
 POLL_SECONDS = 0.2  # between two checks for a signal
@@ -36,6 +36,9 @@ class ComparisonObserver(Protocol):
 
     def on_note(self, text: str) -> None:
         """Receive a message for the user."""
+
+    def on_warning(self, text: str) -> None:
+        """Receive a warning for the user."""
 
 
 def train_all(
