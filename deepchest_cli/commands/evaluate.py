@@ -234,7 +234,7 @@ def _other_scores(
 def _localize(
     config: EvaluateConfig, inputs: "EvaluationInput", terminal: Terminal
 ) -> tuple["LocalizationScores | None", str]:
-    """Return the scores of maps against boxes, or why there are none."""
+    """Return the scores of maps against boxes, and what limits them or why there are none."""
     from deepchest_cli.evaluation.localization import locate
     from deepchest_cli.training.device import resolve_device
 
@@ -251,7 +251,7 @@ def _localize(
             found = locate(classifier, inputs.dataset, inputs.rows, device, progress)
     except UsageError as error:  # a backbone without maps has metrics all the same
         return None, error.message
-    return found, "" if found else "The scored images have no boxes."
+    return found, found.caution if found else "The scored images have no boxes."
 
 
 def _write(

@@ -42,7 +42,7 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     predictor = open_predictor(
         config.model, config.device, config.batch_size, config.threshold, config.tta
     )
-    draw = _drawer(config, predictor)
+    draw = _drawer(config, predictor, terminal)
     explain(predictor, terminal)
     form = "json" if terminal.json else config.format
     writer = Writer(predictor, form, config.top, terminal)
@@ -114,7 +114,7 @@ def _refuse_nothing(done: int, failed: list["ImagePrediction"]) -> None:
 
 
 def _drawer(
-    config: PredictConfig, predictor: "Predictor"
+    config: PredictConfig, predictor: "Predictor", terminal: Terminal
 ) -> Callable[["ImagePrediction"], dict[str, str] | None]:
     """Return what draws an image's maps and names the files; None each without --heatmap."""
     if config.heatmap is None:
@@ -124,6 +124,8 @@ def _drawer(
     from deepchest_cli.prediction.heatmaps import HeatMaps
 
     maps = HeatMaps(predictor, config.heatmap, config.finding, config.force)
+    if maps.caution:
+        terminal.warning(f"--heatmap: {maps.caution}")
     return maps.draw
 
 

@@ -25,7 +25,7 @@ from deepchest_cli.evaluation.bootstrap import Resampling, ratios_with_intervals
 from deepchest_cli.evaluation.metrics import Floats
 from deepchest_cli.model.attribution import Maps, attribution_maps
 from deepchest_cli.model.classifier import Classifier
-from deepchest_cli.model.spatial import spatial_layer
+from deepchest_cli.model.spatial import coarse_note, spatial_layer
 
 GRAD_CAM, CAM, RANDOM = "grad_cam", "cam", "random"
 BATCH = 16
@@ -64,6 +64,11 @@ class LocalizationScores:
     scores: dict[str, list[BoxScore]]  # kind of map: by box
     cam_unavailable_reason: str | None
 
+    @property
+    def caution(self) -> str:
+        """What limits the scores; empty for maps that are fine enough."""
+        return coarse_note(self.cells)
+
 
 def scored_boxes(
     dataset: RadiographDataset, rows: NDArray[np.int64], findings: tuple[str, ...]
@@ -94,10 +99,11 @@ def locate(
         return None
     scores: dict[str, list[BoxScore]] = {GRAD_CAM: [], CAM: [], RANDOM: []}
     noise = np.random.default_rng(SEED)
-    layer = spatial_layer(classifier, _inputs(classifier, dataset, rows[:1], device))
+    layer = spatial_layer(classifier)
     for first in range(0, len(boxes.places), BATCH):
         chosen = slice(first, first + BATCH)
-        inputs = _inputs(classifier, dataset, rows[boxes.places[chosen]], device)
+        images = torch.from_numpy(dataset.gather(rows[boxes.places[chosen]])).to(device)
+        inputs = classifier.architecture.radiographs(images)
         columns = [findings.index(name) for name in boxes.findings[chosen].tolist()]
         maps = attribution_maps(classifier, inputs, torch.tensor(columns, device=device), layer)
         for kind, values in _kinds(maps, noise).items():
@@ -110,17 +116,6 @@ def locate(
     reason = None if scores[CAM] else "its features are not the means of a map under a linear head"
     found = {kind: values for kind, values in scores.items() if values}
     return LocalizationScores(boxes, dataset.size, layer.cells, found, reason)
-
-
-def _inputs(
-    classifier: Classifier,
-    dataset: RadiographDataset,
-    rows: NDArray[np.int64],
-    device: torch.device,
-) -> torch.Tensor:
-    """Return the images of rows as the network takes them."""
-    images = torch.from_numpy(dataset.gather(rows)).to(device)
-    return classifier.architecture.radiographs(images)
 
 
 def _kinds(maps: Maps, noise: np.random.Generator) -> dict[str, torch.Tensor]:

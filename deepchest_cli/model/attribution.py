@@ -3,6 +3,8 @@
 CAM (Zhou et al. 2016): the sum over channels of the finding's weight times the last feature map;
 exact where features are the means of that map and the head is linear. Grad-CAM (Selvaraju et al.
 2017): the same with the mean gradient of the logit in place of the weight, and nothing below zero.
+Of tokens each has its own gradient in the sum (HiResCAM, Draelos and Carin 2020): the mean over
+tokens would lose where the class token looks, and is the same where the mean of tokens is pooled.
 """
 
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ def attribution_maps(
 ) -> Maps:
     """Return the maps of one finding for each radiograph.
 
-    radiographs: (B, C, S, S), as the network takes them; columns: (B,), which logit of each;
+    radiographs: (B, 1, S, S), as the network takes them; columns: (B,), which logit of each;
     layer: from `spatial_layer`. The classifier is in evaluation mode; no gradient is left behind.
     """
     module = classifier.trunk.get_submodule(layer.name)
@@ -40,8 +42,9 @@ def attribution_maps(
         tensor = layer.tensor_in(seen)
         gradient = layer.map_of(torch.autograd.grad(chosen, tensor)[0])
     values = layer.map_of(tensor.detach())
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    grad_cam = (weights * values).sum(dim=1).relu()
+    if layer.layout != "tokens":
+        gradient = gradient.mean(dim=(2, 3), keepdim=True)
+    grad_cam = (gradient * values).sum(dim=1).relu()
     return Maps(grad_cam, _cam(classifier, values, features.detach(), columns))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.classifier import Classifier
 
-COARSE = 5  # a map with fewer cells a side says little about where a finding is
+COARSE = 5  # cells a side; a map with fewer says little about where a finding is
 SPOT = 64  # the side of an image over that of a spot, which is smaller than a patch
 
 
@@ -44,11 +44,6 @@ class SpatialLayer:
     cells: tuple[int, int]
     first: int = 0
 
-    @property
-    def is_coarse(self) -> bool:
-        """Whether the map has fewer cells than 5 x 5."""
-        return min(self.cells) < COARSE
-
     def map_of(self, tensor: Tensor) -> Tensor:
         """Return the tensor, or its gradient, as a map (B, C, h, w)."""
         if self.layout == "channels first":
@@ -62,6 +57,14 @@ class SpatialLayer:
         """Return the tensor among those of a forward pass."""
         key = (self.name, self.call, self.entering)
         return next(one.tensor for one in seen if one[:3] == key)
+
+
+def coarse_note(cells: tuple[int, int]) -> str:
+    """Return what is to be said of maps with so few cells; nothing of finer ones."""
+    if min(cells) >= COARSE:
+        return ""
+    by = " by ".join(map(str, cells))
+    return f"Maps of {by} cells are too coarse to locate a finding, below {COARSE} by {COARSE}."
 
 
 @contextmanager
@@ -106,17 +109,17 @@ def _first_tensor(value: Any) -> Any:
     return value if isinstance(value, Tensor) else None
 
 
-def spatial_layer(classifier: Classifier, radiograph: Tensor) -> SpatialLayer:
+def spatial_layer(classifier: Classifier) -> SpatialLayer:
     """Return the last map of the trunk that has more than one cell and that the features rest on.
 
-    radiograph: (1, C, S, S), of the shape that the network takes. A map is the last (B, C, h, w),
-    (B, h, w, C) or sequence of tokens (B, N, C) that a module returns. Where the class token alone
-    is pooled, patch tokens have no gradient after the last attention; the map is then what enters
-    it. Raises `UsageError` for a trunk without a map or grid of tokens, with the reason.
+    A map is the last (B, C, h, w), (B, h, w, C) or sequence of tokens (B, N, C) that a module
+    returns. Where the class token alone is pooled, patch tokens have no gradient after the last
+    attention; the map is then what enters it. The classifier is in evaluation mode. Raises
+    `UsageError` for a trunk without a map or grid of tokens, with the reason.
     """
     try:
         with torch.enable_grad(), recorded(classifier.trunk.named_modules()) as seen:
-            features = classifier(_probes(radiograph).requires_grad_())[0]
+            features = classifier(_probes(classifier).requires_grad_())[0]
         weights = torch.randn(features.shape, generator=_chance()).to(features)
         total = (features * weights).sum()  # unweighted, a layer norm's features have one sum
         for layer, tensor in _layers(seen, dict(classifier.trunk.named_modules())):
@@ -136,16 +139,16 @@ def _chance() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _probes(radiograph: Tensor) -> Tensor:
-    """Return four images (4, C, S, S) of noise that differ in a spot in a corner.
+def _probes(classifier: Classifier) -> Tensor:
+    """Return four images (4, 1, S, S) of noise that differ in a spot in a corner.
 
     The spots of the last three lie top left, top right and bottom right: in the first patch of the
     first row, in its last one, and in the last of all. Noise, because a blank image would leave
     the norms of layers nothing but the spot.
     """
-    side = max(1, radiograph.shape[-1] // SPOT)
-    noise = torch.randn(radiograph.shape, generator=_chance()).to(radiograph)
-    probes = noise.repeat(4, 1, 1, 1)
+    size = classifier.architecture.image_size
+    side, device = max(1, size // SPOT), next(classifier.parameters()).device
+    probes = torch.randn((1, 1, size, size), generator=_chance()).repeat(4, 1, 1, 1).to(device)
     probes[1, :, :side, :side] *= -1
     probes[2, :, :side, -side:] *= -1
     probes[3, :, -side:, -side:] *= -1
