@@ -28,7 +28,8 @@ POLL_SECONDS = 0.5  # between two checks whether the launcher is alive
 # flags that may change when a run is resumed: they change where and how it is computed, and its
 # results only by rounding and by the micro-batches of batch norm
 FREE_ON_RESUME = frozenset(
-    {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "compile", "tensorboard"}
+    {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "grad_checkpoint", "compile"}
+    | {"tensorboard"}
 )
 
 

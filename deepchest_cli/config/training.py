@@ -18,7 +18,8 @@ class RunConfig:
     recipe: Annotated[
         str | None,
         Flag(
-            "Values for the flags that are not given: default, paper, or a TOML file.",
+            "Values for the flags that are not given: quick, default, paper, transformer, or a TOML "
+            "file.",
             metavar="NAME|PATH",
             values_from="recipe",
         ),
@@ -64,6 +65,39 @@ class RunConfig:
             "mixed by learned units."
         ),
     ] = "linear"
+
+    freeze: Annotated[
+        str | None,
+        Flag(
+            "Do not train the whole backbone, or its first N layers.",
+            metavar="all|N",
+            panel="Adaptation",
+        ),
+    ] = None
+    unfreeze_epoch: Annotated[
+        int | None, Flag("Train the frozen layers too from this epoch on.", minimum=2)
+    ] = None
+    layer_decay: Annotated[
+        float,
+        Flag(
+            "Multiply the learning rate by this factor for each layer below the head; BEiT uses "
+            "0.65 to 0.75.",
+            minimum=0.01,
+            maximum=1,
+        ),
+    ] = 1.0
+    drop_path: Annotated[
+        float,
+        Flag(
+            "Rate of stochastic depth in the last block, where the backbone has it; 0: its own.",
+            minimum=0,
+            maximum=0.9,
+        ),
+    ] = 0.0
+    dropout: Annotated[
+        float,
+        Flag("Dropout of the features before the last layer of the head.", minimum=0, maximum=0.9),
+    ] = 0.0
 
     image_size: Annotated[
         int | None,
@@ -150,6 +184,9 @@ class RunConfig:
     grad_accum_steps: Annotated[
         int, Flag("Micro-batches per step, to save memory; batch norm sees each alone.", minimum=1)
     ] = 1
+    grad_checkpoint: Annotated[
+        bool, Flag("Compute activations again in the backward pass: less memory, slower.")
+    ] = False
     compile: Annotated[bool, Flag("Compile the model first; pays on long runs.")] = False
     deterministic: Annotated[bool, Flag("Only deterministic kernels; slower on CUDA.")] = False
     sync_batchnorm: Annotated[bool, Flag("Batch norm over all processes of a run; CUDA only.")] = (

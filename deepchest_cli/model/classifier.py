@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
 from deepchest_cli.data.augmentation import Normalization, normalize, to_gray
 from deepchest_cli.model.backbones.base import AUTO_POOL, GRAY, BackboneSpec
@@ -88,7 +89,7 @@ class Classifier(nn.Module):
     """Maps radiographs (B, 1, S, S) to features (B, D) and logits (B, T).
 
     The features are the last that all findings share: the trunk's, or under an mlp head those of
-    its hidden layer.
+    its hidden layer. In training a share of them, the dropout, is set to zero at random.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Classifier(nn.Module):
         architecture: Architecture,
         weights: InitialWeights | None = None,
         drop_path: float = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         """weights: None for those drawn at random; drop_path: rate of stochastic depth.
 
@@ -104,6 +106,7 @@ class Classifier(nn.Module):
         super().__init__()
         name = resolve_backbone(architecture.backbone)
         self.architecture = replace(architecture, backbone=name)
+        self.dropout = dropout
         self.trunk, features = build_trunk(self.architecture.spec, weights, drop_path)
         self.head = build_head(architecture.head, features, len(architecture.findings))
         self.taken_over = self._take_over(weights) if weights and weights.checkpoint else ()
@@ -123,6 +126,8 @@ class Classifier(nn.Module):
         features = cast(Tensor, self.trunk(colors))
         for layer in self._head_layers[:-1]:
             features = layer(features)
+        if self.training and self.dropout:  # no operation in an exported model
+            features = dropout(features, self.dropout)
         return features, cast(Tensor, self.task_layer(features))
 
     @property
@@ -132,9 +137,10 @@ class Classifier(nn.Module):
 
     @property
     def shared_parameters(self) -> list[nn.Parameter]:
-        """What comes before the features."""
+        """What comes before the features and is trained."""
         before = [self.trunk, *self._head_layers[:-1]]
-        return [parameter for module in before for parameter in module.parameters()]
+        parameters = (parameter for module in before for parameter in module.parameters())
+        return [parameter for parameter in parameters if parameter.requires_grad]
 
     @property
     def last_shared_layer(self) -> nn.Linear | nn.Conv2d:

@@ -188,9 +188,11 @@ class FeatureBackward(TaskBackward):
         processes = self.components.distributed.world_size
         for (features, logits), by_features, for_head in zip(gradients.outputs, *rows, strict=True):
             replace = _gradient_replacement(self.scaled(by_features) * processes)
-            handle = features.register_hook(replace)
+            # below frozen features there is nothing to train
+            handle = features.register_hook(replace) if features.requires_grad else None
             self.backward(logits, self.scaled(for_head))
-            handle.remove()
+            if handle:
+                handle.remove()
         return self.weighter.weights
 
 

@@ -162,7 +162,8 @@ class LayerGradientNorms:
     def _record(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         if not output.requires_grad:
             return output
-        self.input, self.output = inputs[0].detach(), output
+        if self.output is None:  # not once more where the backward pass computes it again
+            self.input, self.output = inputs[0].detach(), output
         return output.clone()  # an activation may change its input in place
 
     def is_cheaper(self, tasks: int) -> bool:

@@ -89,7 +89,10 @@ def _refuse_broken(
 
 
 def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: Classifier) -> None:
-    """Raise `UsageError` for a weighter that does not fit the model or another setting."""
+    """Raise `UsageError` for a weighter that does not fit the model or another setting.
+
+    What is frozen has to be so already.
+    """
     by_parameters, name = config.gradient_level == "parameters", short_name(config.weighter)
     if not isinstance(weighter, GradientWeighter):
         if by_parameters:
@@ -104,6 +107,17 @@ def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: C
             f"The weighter {name!r} needs features that all findings share last, and "
             f"parameters of each finding's own; --head {config.head} mixes them.",
             "Use --head linear or --head mlp.",
+        )
+    trained = {id(parameter) for parameter in classifier.shared_parameters}
+    by_layer = weighter.uses_previous_weights and not by_parameters
+    if by_layer:
+        trained &= {id(classifier.last_shared_layer.weight)}
+    if (by_parameters or by_layer) and not trained:
+        raise UsageError(
+            f"--freeze {config.freeze}: the weighter {name!r} here needs gradients of shared "
+            "layers, and none of them is trained.",
+            "Use --head mlp, whose first layer is shared and trained, freeze fewer layers, or "
+            "choose another weighter: deepchest weighters",
         )
     if config.compile and (by_parameters or weighter.uses_previous_weights):
         raise UsageError(

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from deepchest_cli.config import TrainConfig, parse_assignments
+from deepchest_cli.config import RUN_CONFIG, TrainConfig, parse_assignments
 from deepchest_cli.data.augmentation import PAPER, Augmentation
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
@@ -24,6 +24,7 @@ from deepchest_cli.model.pretrained import WeightsChoice, choose_weights
 from deepchest_cli.training import checks
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.distributed import DistributedContext
+from deepchest_cli.training.freezing import Frozen, frozen_part
 from deepchest_cli.training.losses import (
     LabelLoss,
     balanced_probabilities,
@@ -32,6 +33,7 @@ from deepchest_cli.training.losses import (
 )
 from deepchest_cli.training.optimization import build_ema, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
+from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 from deepchest_cli.weighting.own import code_of, full_name, own_weighter
 
@@ -52,6 +54,7 @@ class TrainingComponents:
     measured_rates: Rates | None  # by which the precision was chosen
     augmentation: Augmentation | None
     classifier: Classifier
+    frozen: Frozen
     ema_model: AveragedModel | None  # exponential moving average of the classifier's weights
     label_loss: LabelLoss
     weighter: Weighter
@@ -134,12 +137,16 @@ def build_components(
         config = replace(config, weights=chosen.name, weights_sha256=chosen.sha256)
     torch.manual_seed(config.seed)  # whatever reading weights has drawn
     classifier = _build_classifier(config, architecture, chosen, device)
+    frozen = frozen_part(config, classifier.trunk)
+    frozen.begin_epoch(classifier, 1)
     checks.refuse_unfit_weighter(config, weighter, classifier)
     choice = _choose_precision(config, distributed, device, classifier, rates_file)
     # the choice is recorded, so that another machine computes the same
     config = replace(config, precision=choice.precision)
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
+    ema_model = build_ema(classifier, config.ema)
+    recompute_blocks(classifier.trunk, config)  # not those of the copy, which is never trained
     all_rows = np.concatenate(list(rows.values()))
     place = resolve_place(config.cache, len(all_rows), dataset.size, device)
     return TrainingComponents(
@@ -155,7 +162,8 @@ def build_components(
         measured_rates=choice.rates,
         augmentation=_choose_augmentation(config),
         classifier=classifier,
-        ema_model=build_ema(classifier, config.ema),
+        frozen=frozen,
+        ema_model=ema_model,
         label_loss=build_loss(config, positives, negatives, device),
         weighter=weighter,
         optimizer=build_optimizer(classifier, weighter, config),
@@ -194,7 +202,9 @@ def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool
     A resumed run has it from its checkpoint, which needs neither files nor a network.
     """
     if resumed and config.resume is not None and (config.resume / LAST).is_file():
-        return Architecture.from_plain(read_checkpoint(config.resume / LAST)["architecture"])
+        saved = Architecture.from_plain(read_checkpoint(config.resume / LAST)["architecture"])
+        _refuse_other_model(saved, config, config.resume)
+        return saved
     size = config.image_size or dataset.size
     if size > dataset.size:
         demo = " --demo" if dataset.manifest["source"]["synthetic"] else ""
@@ -205,6 +215,15 @@ def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool
         )
     spec = describe_backbone(config.backbone, size, config.pool)
     return Architecture.of(spec, config.head, dataset.findings, dataset.size)
+
+
+def _refuse_other_model(saved: Architecture, config: TrainConfig, folder: Path) -> None:
+    if (saved.backbone, saved.head) != (config.backbone, config.head):
+        raise UsageError(
+            f"{folder / LAST} holds another model than {folder / RUN_CONFIG} describes: "
+            f"{saved.backbone} with the head {saved.head}.",
+            f"Restore {RUN_CONFIG}, or start a new run.",
+        )
 
 
 def _choose_weights(
@@ -222,7 +241,7 @@ def _build_classifier(
     config: TrainConfig, architecture: Architecture, chosen: WeightsChoice, device: torch.device
 ) -> Classifier:
     """Return the model on its device."""
-    classifier = Classifier(architecture, chosen.weights)
+    classifier = Classifier(architecture, chosen.weights, config.drop_path, config.dropout)
     if config.sync_batchnorm:
         classifier = nn.SyncBatchNorm.convert_sync_batchnorm(classifier)  # type: ignore[no-untyped-call]
     return classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

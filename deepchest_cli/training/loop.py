@@ -1,5 +1,6 @@
 """The training loop, to be read from top to bottom."""
 
+import gc
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -141,7 +142,8 @@ class Trainer:
         rows = order[: self._epoch_steps() * size]
         shard = (distributed.rank, distributed.world_size)
         epoch_batches = batches(components.reader, rows, size, state.epoch_step, shard)
-        components.classifier.train()
+        if components.frozen.begin_epoch(components.classifier, state.epoch + 1):
+            self._renew_step()
         for batch in clock.time_waits(prefetch(epoch_batches)):
             result = self.training_step(batch, state.step)
             self.epoch_metrics.add(result.logits, batch.labels, batch.known, result.weights)
@@ -150,6 +152,12 @@ class Trainer:
             for observer in self.observers:
                 observer.on_step(self._step_report(result))
             self._save_and_stop_if_asked(stop)
+
+    def _renew_step(self) -> None:
+        """Begin to train other parameters: torch chooses those that it averages at the start."""
+        del self.training_step
+        gc.collect()  # or what averaged the others would still answer to their gradients
+        self.training_step = TrainingStep(self.components)
 
     def _epoch_steps(self) -> int:
         """Return the steps of the current epoch: fewer where the run ends within it."""

@@ -1,6 +1,8 @@
 """Optimizers, the learning rate over a run, and the moving average of the weights."""
 
 import math
+import re
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -8,26 +10,33 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli.config import TrainConfig
+from deepchest_cli.errors import UsageError
+from deepchest_cli.model.layers import layers_of
 from deepchest_cli.weighting import Weighter
 
 MOMENTUM = 0.9
-# of more than one dimension, but offsets, positions or mixing units: not to decay towards zero
-UNDECAYED = (
-    ".bias", ".alpha", ".logit_scale", "pos_embedding", "class_token",
-    "relative_position_bias_table",
-)  # fmt: skip
+# of more than one dimension, but offsets, scales, positions, tokens or mixing units: not to decay
+# towards zero; by their names in torchvision, timm and transformers
+UNDECAYED = re.compile(
+    r"\.(bias|alpha|gamma|logit_scale|temperature)$"
+    r"|\.(attention_biases|relative_position_bias_table|rel_pos_[hw]|(patch|pixel)_pos)$"
+    r"|pos(ition)?_emb|pos_block|cpb_mlp|class_embedding|_tokens?_?\d*$"
+)
 
 
 def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -> Optimizer:
-    """Return the optimizer; only matrices and kernels of the model decay."""
-    named = list(model.named_parameters())
-    groups = [
-        {"params": [p for name, p in named if _decays(name, p) == decays], "weight_decay": decay}
-        for decays, decay in ((True, config.weight_decay), (False, 0.0))
-    ]
-    learned = list(weighter.parameters())
-    if learned:
-        groups.append({"params": learned, "weight_decay": 0.0})
+    """Return the optimizer; only matrices and kernels of the model decay.
+
+    The first group has the learning rate of the head. Raises `UsageError` for `--layer-decay` and a
+    model of a single layer.
+    """
+    groups = []
+    for scale, named in _by_rate(model, config):
+        for decays, decay in ((True, config.weight_decay), (False, 0.0)):
+            found = [p for name, p in named if _decays(name, p) == decays]
+            groups.append({"params": found, "weight_decay": decay, "lr_scale": scale})
+    groups.append({"params": list(weighter.parameters()), "weight_decay": 0.0, "lr_scale": 1.0})
+    groups = [group for group in groups if group["params"]]
     rate = config.learning_rate
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)
@@ -36,8 +45,36 @@ def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -
     return torch.optim.RMSprop(groups, lr=rate)
 
 
+def _by_rate(
+    model: nn.Module, config: TrainConfig
+) -> Iterator[tuple[float, list[tuple[str, nn.Parameter]]]]:
+    """Yield factors of the learning rate and the named parameters that have them, head first.
+
+    Layer l of L below the head has the factor to the power L - l (Clark et al. 2020, ELECTRA; Bao
+    et al. 2022, BEiT).
+    """
+    named = list(model.named_parameters())
+    if config.layer_decay == 1:
+        yield 1.0, named
+        return
+    layers = layers_of(model.get_submodule("trunk"))
+    if len(layers) < 2:
+        raise UsageError(
+            f"--layer-decay: {config.backbone} has no layers to tell apart.",
+            "Leave it out, or choose another --backbone.",
+        )
+    depths = {
+        f"trunk.{name}": depth
+        for depth, layer in enumerate(reversed(layers), start=1)
+        for name in layer.parameters
+    }
+    for depth in range(len(layers) + 1):
+        found = [(name, value) for name, value in named if depths.get(name, 0) == depth]
+        yield config.layer_decay**depth, found
+
+
 def _decays(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim > 1 and not name.endswith(UNDECAYED)
+    return parameter.ndim > 1 and not UNDECAYED.search(name)
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
@@ -55,9 +92,9 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of the head; every parameter group has its own multiple of it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["lr_scale"]
 
 
 def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:

@@ -134,6 +134,7 @@ def _with_resolved_values(saved: Config, config: Config) -> Config:
         "weights": config.weights == AUTO_WEIGHTS
         or repeatable(config).weights == saved.weights
         or LATEST in Path(config.weights).parts,
+        "weights_sha256": True,  # recorded; no flag sets it
     }
     return replace(config, **{key: getattr(saved, key) for key, is_same in same.items() if is_same})
 

@@ -179,7 +179,7 @@ class RunWriter:
         Returns a warning where `runs/latest` cannot name the run; else nothing.
         """
         components = self.components
-        rate = float(components.optimizer.param_groups[0]["lr"])
+        rate = float(components.optimizer.param_groups[0]["lr"])  # that of the head
         state.add_rows(report, components.dataset.findings, rate)
         if not components.distributed.is_main:
             return ""

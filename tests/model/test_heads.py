@@ -24,7 +24,7 @@ def separate(head):
     """Set every mixture to the identity."""
     with torch.no_grad():
         for stitch in head.stitches:
-            stitch.alpha.copy_(torch.eye(T))
+            stitch.alpha.copy_(torch.eye(len(stitch.alpha)))
     return head
 
 

@@ -29,8 +29,10 @@ from deepchest_cli.files import write_json
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.components import TrainingComponents, build_components
 from deepchest_cli.training.device import synchronize
+from deepchest_cli.training.freezing import frozen_part
 from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.optimization import build_optimizer
+from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 from deepchest_cli.weighting.own import COMPOSITE
@@ -66,10 +68,14 @@ def prepare_cost(
         return components, batch
     names = tuple(f"finding {number}" for number in range(tasks))
     architecture = replace(components.classifier.architecture, findings=names)
-    classifier = Classifier(architecture).to(components.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier = Classifier(architecture, None, config.drop_path, config.dropout)
+    classifier.to(components.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = (torch.rand(config.batch_size, tasks) < PREVALENCE).float().to(components.device)
     known = torch.ones_like(labels, dtype=torch.bool)
-    components = replace(components, classifier=classifier, label_loss=cross_entropy)
+    recompute_blocks(classifier.trunk, config)
+    frozen = frozen_part(config, classifier.trunk)
+    frozen.begin_epoch(classifier, 1)
+    components = replace(components, classifier=classifier, frozen=frozen, label_loss=cross_entropy)
     return components, replace(batch, labels=labels, known=known)
 
 
@@ -121,7 +127,8 @@ def measure(measured: dict[str, Candidate], batch: Batch, rounds: int) -> None:
 
 
 def _take_step(candidate: Candidate, batch: Batch, number: int) -> None:
-    candidate.step.components.classifier.train()
+    components = candidate.step.components
+    components.frozen.begin_epoch(components.classifier, 1)
     device = batch.labels.device
     _reset_step_peak(device)
     started = time.perf_counter()
