@@ -58,7 +58,10 @@ class Classifier(nn.Module):
 
     def forward(self, radiographs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, D) and logits (B, T)."""
-        features = cast(Tensor, self.trunk(radiographs))
+        return self.classify(cast(Tensor, self.trunk(radiographs)))
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (B, D) and logits (B, T) from what the trunk gives."""
         for layer in self._head_layers[:-1]:
             features = layer(features)
         return features, cast(Tensor, self.task_layer(features))

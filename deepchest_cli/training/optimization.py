@@ -1,6 +1,7 @@
 """Optimizers, the learning rate over a run, and the moving average of the weights."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +21,26 @@ UNDECAYED = (
 
 def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -> Optimizer:
     """Return the optimizer; only matrices and kernels of the model decay."""
+    return optimizer_of(parameter_groups(model, weighter, config), config)
+
+
+def parameter_groups(
+    model: nn.Module, weighter: Weighter, config: TrainConfig
+) -> list[dict[str, Any]]:
+    """Return the parameter groups of a model and of its weighter."""
     named = list(model.named_parameters())
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for name, p in named if _decays(name, p) == decays], "weight_decay": decay}
         for decays, decay in ((True, config.weight_decay), (False, 0.0))
     ]
     learned = list(weighter.parameters())
     if learned:
         groups.append({"params": learned, "weight_decay": 0.0})
+    return groups
+
+
+def optimizer_of(groups: list[dict[str, Any]], config: TrainConfig) -> Optimizer:
+    """Return the optimizer of parameter groups."""
     rate = config.learning_rate
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)
@@ -55,9 +68,9 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of every parameter group, times the group's own factor if any."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
 def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
