@@ -70,7 +70,7 @@ def build_probe(
     ]
     rows = len(components.training_rows) + len(components.validation_rows)
     # as bytes: rows of features are no squares
-    values = np.dtype(np.float32).itemsize * _width(heads)
+    values = np.dtype(np.float32).itemsize * len(heads.mean)
     place = resolve_place(config.cache, rows * values, 1, components.device)
     return replace(
         components,
@@ -82,11 +82,6 @@ def build_probe(
         optimizer=optimizer_of(groups, config),
         scaler=torch.amp.GradScaler(components.device.type, enabled=False),
     )
-
-
-def _width(heads: ProbeHeads) -> int:
-    """Return the number of features D that the heads take."""
-    return next(heads.parameters()).shape[-1]
 
 
 class ProbeTrainer(Trainer):
@@ -113,7 +108,7 @@ class ProbeTrainer(Trainer):
             components.classifier,
             ImageReader(components.dataset, components.device),
             rows,
-            _width(self.heads),
+            len(self.heads.mean),
             components.config.precision,  # type: ignore[arg-type]  # resolved
             min(components.config.batch_size, MAX_BATCH),
         )
@@ -132,6 +127,8 @@ class ProbeTrainer(Trainer):
         reader = components.reader
         assert isinstance(reader, FeatureReader)
         reader.load(features, rows)
+        training = np.isin(rows, components.training_rows)
+        self.heads.mean.copy_(features[training].mean(dim=0, dtype=torch.float64))
 
     def _note(self, text: str) -> None:
         for observer in self.observers:
@@ -200,7 +197,7 @@ class ProbeTrainer(Trainer):
             }
             self.state.learning_rates.append(row)
         best = int(np.nanargmax(scores))
-        self.components.classifier.head.load_state_dict(self.heads.heads[best].state_dict())
+        self.components.classifier.head.load_state_dict(self.heads.head(best).state_dict())
         return performance.heads[best], None if weights is None else weights[best], rates[best]
 
 

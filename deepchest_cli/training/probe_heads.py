@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader, Place
+from deepchest_cli.model.heads import BranchLinear
 from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses
 
 # of --learning-rate; around 1e-3 the 13 rates of DINOv2's linear evaluation (Oquab et al. 2023)
@@ -21,17 +22,36 @@ RATE_FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0
 class ProbeHeads(nn.Module):
     """R copies of a head, one for each learning rate, that begin alike and train side by side.
 
-    Maps features (B, D) to themselves and to logits (B, R, T).
+    Maps features (B, D) to themselves and to logits (B, R, T). The heads see the features less
+    their mean: one direction less along which a step would have to be small. Weights and their
+    penalty are the same as without, since the mean goes into the first layer's bias.
     """
+
+    mean: Tensor
 
     def __init__(self, head: nn.Module, rates: tuple[float, ...]) -> None:
         super().__init__()
         self.rates = rates
         self.heads = nn.ModuleList(copy.deepcopy(head) for _ in rates)
+        weight = _first_layer(head).weight
+        self.register_buffer("mean", weight.new_zeros(weight.shape[-1]))  # (D,)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features (B, D) and the logits (B, R, T)."""
-        return features, torch.stack([head(features) for head in self.heads], dim=1)
+        centered = features - self.mean
+        return features, torch.stack([head(centered) for head in self.heads], dim=1)
+
+    def head(self, number: int) -> nn.Module:
+        """Return a copy of a head for features as they are."""
+        head = copy.deepcopy(self.heads[number])
+        first = _first_layer(head)
+        with torch.no_grad():
+            first.bias.sub_(first.weight @ self.mean)  # (outputs,), of branches (T, outputs)
+        return head
+
+
+def _first_layer(head: nn.Module) -> nn.Linear | BranchLinear:
+    return next(m for m in head.modules() if isinstance(m, nn.Linear | BranchLinear))
 
 
 @dataclass(frozen=True)
