@@ -116,6 +116,8 @@ FLAGS: Mapping[str, str] = {
     "--threshold": "t thresh thresholds conf confidence cutoff conf-thres operating-point",
     "--top": "k topk top-n",
     "--tta": "test-time-augmentation augment ten-crop five-crop",
+    "--embeddings": "embedding embed features feature feature-file save-features vectors latents "
+    "representations",
     "--heatmap": "heatmaps cam gradcam saliency attribution explain visualize overlay",
     "--finding": "findings class classes label labels target disease pathology",
     "--null": "0 print0 null-data zero-terminated",
