@@ -309,6 +309,27 @@ def test_a_folder_is_a_repository_too(tmp_path):
     assert torch.equal(trunk.norm.weight, whole.norm.weight)
 
 
+def test_a_folder_decides_nothing_but_its_architecture(tmp_path):
+    content = {"architecture": VIT, "model_args": {"pretrained": True, "checkpoint_path": "x.pt"}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert describe_backbone(f"timm/local-dir:{tmp_path}", 64).config["arguments"] == {}
+
+
+def test_weights_with_an_attention_pool_fit_the_mean_of_patches(tmp_path):
+    settings = {"depth": 1, "embed_dim": 24, "num_heads": 3}
+    whole = network("vit_base_patch16_siglip_224", img_size=64, in_chans=1, **settings)
+    torch.save(whole.state_dict(), tmp_path / "w.pt")
+    content = {"architecture": "vit_base_patch16_siglip_224", "model_args": settings}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    spec = describe_backbone(f"timm/local-dir:{tmp_path}", 64, "mean")
+    source = source_of(spec.name)
+    trunk, _ = build_trunk(spec, read_weights(spec, str(tmp_path / "w.pt"), source))
+    gray = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        expected = whole.forward_features(gray).mean(dim=1)
+        assert torch.allclose(trunk.eval()(gray), expected, atol=1e-5)
+
+
 class Harmful:
     """What runs code where a pickle is read without care."""
 
@@ -333,6 +354,8 @@ def test_a_pickle_that_would_run_code_is_not_run(tmp_path):
         ("[]", "names no architecture of timm"),
         ('{"model_type": "dinov2"}', "names no architecture of timm: None"),
         ('{"architecture": "../evil"}', "names no architecture of timm: '../evil'"),
+        ('{"architecture": "test_vit", "model_args": 3}', "config.json is damaged: 'int'"),
+        ('{"architecture": "test_vit", "pretrained_cfg": {"mean": ["a"]}}', "is damaged: could"),
     ],
 )
 def test_a_folder_of_something_else_is_refused(tmp_path, content, said):

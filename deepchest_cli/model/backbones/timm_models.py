@@ -37,7 +37,13 @@ from deepchest_cli.model.backbones.timm_networks import (
 
 PREFIX, HUB, FOLDER = "timm/", "hf-hub:", "local-dir:"
 CONFIG = "config.json"
-GIVEN = ("in_chans", "num_classes")  # arguments that are always ours
+# arguments of timm.create_model that a config.json does not decide: some fetch or read other files
+OURS = {
+    "in_chans", "num_classes", "features_only", "pretrained", "pretrained_cfg", "checkpoint_path",
+    "pretrained_cfg_overlay", "pretrained_model_args", "cache_dir",
+}  # fmt: skip
+# of timm's settings, what says where weights are
+PLACES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source")
 
 
 @dataclass(frozen=True)
@@ -145,8 +151,8 @@ class TimmSource(BackboneSource):
 
         timm's own filters translate older names and resample positions and windows.
         """
-        wanted = trunk.state_dict()
-        if all(k in state and state[k].shape == v.shape for k, v in wanted.items()):
+        shapes = {name: tensor.shape for name, tensor in trunk.state_dict().items()}
+        if {name: tensor.shape for name, tensor in state.items()} == shapes:
             return state
         convert = getattr(sys.modules[type(trunk).__module__], "checkpoint_filter_fn", None)
         if convert is not None:
@@ -155,6 +161,8 @@ class TimmSource(BackboneSource):
                     state = dict(convert(dict(state), trunk))
             except Exception:  # of another network: the comparison that follows names its keys
                 return state
+        if getattr(trunk, "attn_pool", trunk) is None:  # another way of pooling took its place
+            state = {k: v for k, v in state.items() if not k.startswith("attn_pool.")}
         return _fit_stem(trunk, state)
 
 
@@ -200,15 +208,20 @@ def _origin_of(config: Path, **where: str | None) -> Origin:
             f"{config} names no architecture of timm: {architecture!r}.",
             "A model of transformers is --backbone hf/REPOSITORY.",
         )
-    arguments = {k: v for k, v in content.get("model_args", {}).items() if k not in GIVEN}
     usual = models.get_pretrained_cfg(architecture) or models.PretrainedCfg()
     known = {field.name for field in fields(models.PretrainedCfg)}
-    # older files have all in one dictionary
-    settings = content.get("pretrained_cfg", content)
-    settings = {k: v for k, v in settings.items() if k in known and v is not None}
-    settings["num_classes"] = content.get("num_classes", usual.num_classes)
-    elsewhere = dict.fromkeys(("url", "file", "hf_hub_id", "hf_hub_filename", "source"))
-    return Origin(architecture, arguments, replace(usual, **{**settings, **elsewhere, **where}))
+    try:
+        arguments = {k: v for k, v in content.get("model_args", {}).items() if k not in OURS}
+        # older files have all in one dictionary
+        settings = content.get("pretrained_cfg", content)
+        settings = {k: v for k, v in settings.items() if k in known and v is not None}
+        settings["num_classes"] = int(content.get("num_classes", usual.num_classes))
+        for key in ("mean", "std"):
+            settings[key] = tuple(map(float, settings.get(key) or getattr(usual, key)))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"{config} is damaged: {error}.", "Download it again.") from error
+    published = replace(usual, **{**settings, **dict.fromkeys(PLACES), **where})
+    return Origin(architecture, arguments, published)
 
 
 def _weight_files(published: Any) -> tuple[str, ...]:
