@@ -18,7 +18,9 @@ ALLOWED = {
     "training": {"evaluation", "model", "weighting", "reporting", "data"},
     "comparison": {"training", "evaluation", "model", "weighting", "reporting", "data"},
 }
-SHARED = {"config", "errors", "files", "extras", "interruption", "schemas", "deepchest_cli"}
+SHARED = {
+    "config", "errors", "files", "extras", "interruption", "own_code", "schemas", "deepchest_cli"
+}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -17,9 +17,9 @@ from deepchest_cli.config import (
     TrainConfig,
     flag_of,
     flags_of,
-    names_code,
 )
 from deepchest_cli.config.files import find_recipe, read_run_config, read_toml
+from deepchest_cli.config.flags import code_in
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 
@@ -33,7 +33,8 @@ SOURCES: dict[str, Callable[[Any], Path]] = {
     "config": lambda file: file,
 }
 
-CODE_FLAGS = ("weighter", "weighters")  # whose values may name code
+HASH = "_sha256"  # ends the name of a field that no flag sets: the hash of what another names
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
 PRESENTATION = (
     ("json", "Print exactly one JSON document."),
     ("quiet", "No progress and no notes; warnings and errors stay."),
@@ -50,7 +51,7 @@ def bind(
 ) -> None:
     """Register `run` as the command `name`, its flags following from `config_type`."""
 
-    def shell(**values: Any) -> None:
+    def shell(context: typer.Context, **values: Any) -> None:
         presentation = {key: values.pop(key) for key, _ in PRESENTATION}
         debug = presentation.pop("debug")  # also read by `main`, for errors from before this point
         values.pop("config")
@@ -61,10 +62,12 @@ def bind(
             if isinstance(value, float) and not math.isfinite(value):  # bounds let NaN pass
                 raise UsageError(f"{flag_of(key)} should be a finite number. Found {value}.")
         terminal = Terminal(**presentation)
+        hashes = _recorded(values, context.meta.get("deepchest.values", {}).get("config", {}))
         with nullcontext() if debug else terminal.library_warnings():
-            run(config_type(**values), terminal)
+            run(config_type(**values, **hashes), terminal)
 
-    parameters = [
+    parameters = [inspect.Parameter("context", KEYWORD, annotation=typer.Context)]
+    parameters += [
         _parameter(field.name, kind, flag, field.default, _loader(config_type, flag.values_from))
         for field, kind, flag in flags_of(config_type)
     ]
@@ -72,6 +75,15 @@ def bind(
     shell.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     shell.__doc__ = _without_markup(run.__doc__ or "")
     application.command(name, no_args_is_help=False)(shell)
+
+
+def _recorded(values: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hashes in a configuration file, of what is still as the file says."""
+    return {
+        key: file[key]
+        for key in file.keys() - values.keys()
+        if (named := key.removesuffix(HASH)) in values and values[named] == file[named]
+    }
 
 
 def _parameter(
@@ -98,7 +110,7 @@ def _parameter(
         declaration = typer.Option(**settings)
     return inspect.Parameter(
         name,
-        inspect.Parameter.KEYWORD_ONLY,
+        KEYWORD,
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[kind, declaration],
     )
@@ -148,8 +160,7 @@ def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:
     if source == "run":
         saved = read_run_config(path, config_type)
         # code of one's own runs only where the command line names it
-        named = {key for key in CODE_FLAGS if names_code(str(saved.get(key, "")))}
-        return {key: value for key, value in saved.items() if key not in named}
+        return {key: value for key, value in saved.items() if key not in code_in(saved)}
     if source != "recipe":
         return read_toml(path, config_type)
     names = {field.name for field in fields(config_type)}

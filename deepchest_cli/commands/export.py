@@ -11,8 +11,10 @@ def export(config: ExportConfig, terminal: Terminal) -> None:
 
     deepchest export --model runs/latest --format torch --out model.pt2
     """
+    from deepchest_cli.library import name_backbones
     from deepchest_cli.prediction.export import export_model
 
+    name_backbones(config.backbone)
     exported = export_model(config.model, config.format, config.out, config.force)
     terminal.note(f"Logits agree with the checkpoint's to {exported.difference:.1g}.")
     if terminal.json:

@@ -22,10 +22,11 @@ def recalibrate(config: RecalibrateConfig, terminal: Terminal) -> None:
     """
     from deepchest_cli.evaluation import recalibration
     from deepchest_cli.evaluation.site_images import site_images
-    from deepchest_cli.library import open_network
+    from deepchest_cli.library import name_backbones, open_network
     from deepchest_cli.model.copying import copy_target
 
     name, out = _refuse_clashes(config)
+    name_backbones(config.backbone)
     network = open_network(config.model, config.device, config.batch_size)
     model = _site_model(network)
     path = copy_target(model.path, out, config.force)

@@ -13,6 +13,7 @@ from deepchest_cli.config.flags import (
     Flag,
     Format,
     Model,
+    OwnBackbones,
     Seed,
     Split,
 )
@@ -149,6 +150,7 @@ class EvaluateConfig:
             panel="What is scored",
         ),
     ] = ()
+    backbone: OwnBackbones = ()
     data: Annotated[
         tuple[str, ...],
         Flag(
@@ -248,6 +250,7 @@ class PredictConfig:
             metavar="PATH",
         ),
     ] = ()
+    backbone: OwnBackbones = ()
     format: Annotated[
         Literal["table", "json", "jsonl", "csv"], Flag("What to write to standard output.")
     ] = "table"
@@ -270,7 +273,15 @@ class PredictConfig:
     finding: Annotated[
         tuple[str, ...], Flag("Draw this finding and not the flagged ones; may be repeated.")
     ] = ()
-    force: Annotated[bool, Flag("Replace pictures that are there already.")] = False
+    embeddings: Annotated[
+        Path | None,
+        Flag(
+            "Write the images' features to this .npz or .parquet file.",
+            metavar="FILE",
+            panel="Files",
+        ),
+    ] = None
+    force: Annotated[bool, Flag("Replace pictures and embeddings that are there already.")] = False
     null: Annotated[
         bool, Flag("Paths on stdin end in NUL, not in a line break (find -print0).", panel="Method")
     ] = False
@@ -288,6 +299,7 @@ class RecalibrateConfig:
     """Whose images choose the operating points and the calibration of which model."""
 
     model: Annotated[Path, Flag("Run folder, checkpoint or ONNX file.")] = DEFAULT_MODEL
+    backbone: OwnBackbones = ()
     out: Annotated[
         Path | None, Flag("The model's copy: a folder that --model accepts, or FILE.pt, FILE.onnx.")
     ] = None
@@ -333,6 +345,7 @@ class ExportConfig:
     """Which model becomes which file for other programs."""
 
     model: Model = DEFAULT_MODEL
+    backbone: OwnBackbones = ()
     format: Annotated[
         Literal["onnx", "torch"],
         Flag("onnx, or torch (a torch.export program; loads with torch alone)."),

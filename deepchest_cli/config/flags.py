@@ -1,7 +1,7 @@
 """What the configurations of several commands share: how a field becomes a flag, and paths."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -19,6 +19,8 @@ AUTO = Path("auto")  # of --resume: go on where there is something, begin where 
 # of --weights, which takes the path of a file as well; auto: published ones where they can be had
 AUTO_WEIGHTS, NONE, IMAGENET = "auto", "none", "imagenet"
 PRETRAINED = (IMAGENET, "pretrained")  # one meaning: not all that is published is from ImageNet
+
+PACKAGES = ("timm/", "hf/", "xrv/")  # what the name of a package's backbone begins with
 
 Split = Literal["train", "validation", "test", "all"]
 Format = Literal["table", "json", "csv"]
@@ -44,6 +46,14 @@ Seed = Annotated[
     int, Flag("Seed of everything that is drawn at random.", minimum=0, maximum=2**32 - 1)
 ]
 Model = Annotated[Path, Flag("Run folder or checkpoint file.")]
+OwnBackbones = Annotated[
+    tuple[str, ...],
+    Flag(
+        "Code of a model whose backbone is one of your own, which runs only where it is named; "
+        "may be repeated.",
+        metavar="FILE.py:FUNCTION",
+    ),
+]
 
 
 def flags_of(config: type[Any]) -> Iterator[tuple[Field[Any], Any, Flag]]:
@@ -60,6 +70,18 @@ def flags_of(config: type[Any]) -> Iterator[tuple[Field[Any], Any, Flag]]:
 def names_code(weighters: str) -> bool:
     """Whether a weighter, or a list of them, names code of one's own: FILE.py:CLASS."""
     return ":" in re.sub(r"\[[^\]]*\]", "", weighters)  # values of options may have colons too
+
+
+def is_own_backbone(name: str) -> bool:
+    """Whether a backbone is code of one's own: FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION."""
+    return ":" in name and not name.startswith(PACKAGES)
+
+
+def code_in(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return those values of a run's or a comparison's configuration that name one's own code."""
+    fields = {"weighter": names_code, "weighters": names_code, "backbone": is_own_backbone}
+    texts = {key: str(values.get(key, "")) for key in fields}
+    return {key: text for key, text in texts.items() if fields[key](text)}
 
 
 def flag_of(field: str) -> str:

@@ -126,6 +126,8 @@ FLAGS: Mapping[str, str] = {
     "--threshold": "t thresh thresholds conf confidence cutoff conf-thres operating-point",
     "--top": "k topk top-n",
     "--tta": "test-time-augmentation augment ten-crop five-crop",
+    "--embeddings": "embedding embed features feature feature-file save-features vectors latents "
+    "representations",
     "--heatmap": "heatmaps cam gradcam saliency attribution explain visualize overlay",
     "--finding": "findings class classes label labels target disease pathology",
     "--null": "0 print0 null-data zero-terminated",
@@ -263,8 +265,16 @@ def synonym(word: str, known: Iterable[str], table: Mapping[str, str] = VALUES) 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that is spelled most like this one, where one is."""
+    return next(iter(most_alike(word, known, 1, MIN_SIMILARITY)), None)
+
+
+def most_alike(word: str, known: Iterable[str], count: int, least: float = 0.0) -> list[str]:
+    """Return the known words that are spelled most like this one, the nearest first.
+
+    least: similarity of those that count, as difflib's ratio.
+    """
     from difflib import get_close_matches
 
     spelled = {plain(name): name for name in known}
-    found = get_close_matches(plain(word), spelled, n=1, cutoff=MIN_SIMILARITY)
-    return spelled[found[0]] if found else None
+    found = get_close_matches(plain(word), spelled, n=count, cutoff=least)
+    return [spelled[name] for name in found]

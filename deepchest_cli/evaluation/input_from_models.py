@@ -40,6 +40,7 @@ from deepchest_cli.evaluation.validation_fit import (
     fit_on_validation,
     readable_fit,
 )
+from deepchest_cli.model.backbones.own_function import run_named
 from deepchest_cli.model.checkpoint import LoadedModel, load_model, store_validation_fit
 from deepchest_cli.model.site import splits_of
 
@@ -68,6 +69,7 @@ def inputs_from_models(
     models, for images or patients that they were made with or that two data sets share, and for
     models of different findings.
     """
+    run_named(config.backbone)
     models = [load_model(Path(path), device) for path in config.model]
     refuse_duplicate_models(models)
     refuse_other_findings(models)

@@ -19,9 +19,11 @@ from deepchest_cli.model.checkpoint_format import (
     FORMAT_VERSION,
     LAST,
     is_checkpoint,
+    is_published,
     refuse_unusable,
 )
 from deepchest_cli.model.classifier import Architecture, Classifier
+from deepchest_cli.model.published import read_published
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     """Return the content of a checkpoint and the SHA-256 of the very bytes it came from."""
+    if is_published(path):
+        return read_published(path)
     if not path.is_file():
         raise UsageError(f"There is no checkpoint {path}.", "Train one: deepchest train")
     try:
@@ -186,7 +190,9 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def find_checkpoint(model: Path) -> Path:
-    """Return the checkpoint that a run folder or a file stands for."""
+    """Return the checkpoint that a run folder or a file stands for, or a published model's name."""
+    if is_published(model):
+        return model
     if model.is_dir() and not (model / BEST).is_file():
         begun = (model / LAST).is_file()
         raise UsageError(
@@ -210,12 +216,14 @@ def _other_model(model: Path) -> str:
 
 
 def load_model(model: Path, device: torch.device) -> LoadedModel:
-    """Return the model of a run folder or checkpoint on a device, in evaluation mode."""
+    """Return the model of a run folder or checkpoint, or a published one, in evaluation mode."""
     path = find_checkpoint(model)
     content, file_hash = _read(path)
     try:
         classifier = Classifier(Architecture.from_plain(content["architecture"]))
         classifier.load_state_dict(content["tensors"])
+    except UsageError as error:  # of a backbone whose code or package is not at hand
+        raise UsageError(f"{path}: {error.message}", error.hint) from error
     except (KeyError, TypeError, RuntimeError) as error:
         raise DeepChestError(f"The checkpoint {path} is damaged: {error}.") from error
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from deepchest_cli.data.augmentation import Normalization, normalize, to_gray
+from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import AUTO_POOL, GRAY, BackboneSpec
 from deepchest_cli.model.backbones.registry import resolve_backbone
 from deepchest_cli.model.heads import build_head, take_over_head
@@ -123,7 +124,10 @@ class Classifier(nn.Module):
         """Return features (B, D) and logits (B, T)."""
         channels = self.architecture.channels
         colors = radiographs if channels == GRAY else radiographs.expand(-1, channels, -1, -1)
-        features = cast(Tensor, self.trunk(colors))
+        return self.classify(cast(Tensor, self.trunk(colors)))
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (B, D) and logits (B, T) from what the trunk gives."""
         for layer in self._head_layers[:-1]:
             features = layer(features)
         if self.training and self.dropout:  # no operation in an exported model
@@ -146,10 +150,17 @@ class Classifier(nn.Module):
     def last_shared_layer(self) -> nn.Linear | nn.Conv2d:
         """The last linear or convolutional layer before the features.
 
-        Where a backbone ends in parallel branches, that is the last branch's.
+        Where a backbone ends in parallel branches, that is the last branch's. Raises `UsageError`
+        where there is none.
         """
         before = nn.ModuleList([self.trunk, *self._head_layers[:-1]])
         layers = [m for m in before.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        if not layers:
+            raise UsageError(
+                f"{self.architecture.backbone} has no linear and no convolutional layer, which "
+                "this weighter needs.",
+                "Use another --weighter, or --head mlp.",
+            )
         return layers[-1]
 
     @property

@@ -87,7 +87,8 @@ def unreachable(url: str) -> str:
             with urllib.request.urlopen(request, timeout=SECONDS):
                 answers.append("")
         except (OSError, ValueError) as error:
-            answers.append(str(getattr(error, "reason", "") or error))
+            reason = getattr(error, "reason", error)
+            answers.append(str(getattr(reason, "strerror", "") or reason or error))
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()

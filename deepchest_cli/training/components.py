@@ -10,12 +10,14 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from deepchest_cli.config import TrainConfig, parse_assignments
+from deepchest_cli.config import RUN_CONFIG, TrainConfig, parse_assignments
+from deepchest_cli.config.flags import is_own_backbone
 from deepchest_cli.data.augmentation import PAPER, Augmentation
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import BackboneSpec
+from deepchest_cli.model.backbones.own_function import run_backbone
 from deepchest_cli.model.backbones.registry import describe_backbone, resolve_backbone
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.model.checkpoint_format import LAST
@@ -33,6 +35,7 @@ from deepchest_cli.training.losses import (
 )
 from deepchest_cli.training.optimization import build_ema, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
+from deepchest_cli.training.probe_heads import ProbeHeads
 from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 from deepchest_cli.weighting.own import code_of, full_name, own_weighter
@@ -61,6 +64,7 @@ class TrainingComponents:
     optimizer: Optimizer
     scaler: torch.amp.GradScaler  # passes everything through unless in fp16
     warnings: tuple[str, ...] = ()  # of what the configuration could not have
+    heads: ProbeHeads | None = None  # of a linear probe, which trains these alone
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,6 +81,17 @@ class TrainingComponents:
     def micro_batch_size(self) -> int:
         """Radiographs that this process's device computes at a time."""
         return micro_batch_size(self.config, self.distributed)
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained: the classifier, or the heads of a linear probe on given features."""
+        return self.classifier if self.heads is None else self.heads
+
+    @property
+    def task_shape(self) -> tuple[int, ...]:
+        """The shape of the losses of a step: (T,), or (R, T) for R heads of a linear probe."""
+        findings = len(self.dataset.findings)
+        return (findings,) if self.heads is None else (len(self.heads.rates), findings)
 
     @property
     def evaluated_model(self) -> Classifier:
@@ -109,7 +124,7 @@ def build_components(
     device = resolve_device(config.device, distributed.local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # for code that names no device
-    config = replace(config, backbone=resolve_backbone(config.backbone))
+    config = _with_backbone(config)
     checks.refuse_unfit_device(config, distributed, device)
     checks.refuse_unfit_batch(config, distributed)
     refuse_unfit_freezing(config)
@@ -143,7 +158,7 @@ def build_components(
     checks.refuse_unfit_weighter(config, weighter, classifier)
     choice = _choose_precision(config, distributed, device, classifier, rates_file)
     # the choice is recorded, so that another machine computes the same
-    config = replace(config, precision=choice.precision)
+    config = replace(config, precision=choice.precision, augment=config.augment or "standard")
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
     ema_model = build_ema(classifier, config.ema)
@@ -171,6 +186,14 @@ def build_components(
         scaler=torch.amp.GradScaler(device.type, enabled=choice.precision == "fp16"),
         warnings=(chosen.warning,) if chosen.warning else (),
     )
+
+
+def _with_backbone(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with the backbone's full name; one's own has run, and has a hash."""
+    if not is_own_backbone(config.backbone):
+        return replace(config, backbone=resolve_backbone(config.backbone), backbone_sha256=None)
+    name, sha256 = run_backbone(config.backbone, config.backbone_sha256)
+    return replace(config, backbone=name, backbone_sha256=sha256)
 
 
 def _with_code(config: TrainConfig) -> TrainConfig:
@@ -203,7 +226,9 @@ def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool
     A resumed run has it from its checkpoint, which needs neither files nor a network.
     """
     if resumed and config.resume is not None and (config.resume / LAST).is_file():
-        return Architecture.from_plain(read_checkpoint(config.resume / LAST)["architecture"])
+        saved = Architecture.from_plain(read_checkpoint(config.resume / LAST)["architecture"])
+        _refuse_other_model(saved, config, config.resume)
+        return saved
     size = config.image_size or dataset.size
     if size > dataset.size:
         demo = " --demo" if dataset.manifest["source"]["synthetic"] else ""
@@ -214,6 +239,15 @@ def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool
         )
     spec = describe_backbone(config.backbone, size, config.pool)
     return Architecture.of(spec, config.head, dataset.findings, dataset.size)
+
+
+def _refuse_other_model(saved: Architecture, config: TrainConfig, folder: Path) -> None:
+    if (saved.backbone, saved.head) != (config.backbone, config.head):
+        raise UsageError(
+            f"{folder / LAST} holds another model than {folder / RUN_CONFIG} describes: "
+            f"{saved.backbone} with the head {saved.head}.",
+            f"Restore {RUN_CONFIG}, or start a new run.",
+        )
 
 
 def _choose_weights(

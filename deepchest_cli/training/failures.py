@@ -27,8 +27,11 @@ class FiniteLossCheck:
         self.not_finite = torch.zeros(len(findings), dtype=torch.bool, device=device)
 
     def add(self, losses: Tensor, epoch: int, step: int) -> None:
-        """Add the losses (T,) of a step, both counted from 1; check them now and then."""
-        not_finite = ~torch.isfinite(losses)
+        """Add the losses (T,) of a step, both counted from 1; check them now and then.
+
+        Of several heads (R, T), one that is finite is enough.
+        """
+        not_finite = ~torch.isfinite(losses).reshape(-1, len(self.findings)).any(dim=0)
         is_first = not_finite.any() & (self.first_step < 0)
         self.first_step = torch.where(is_first, step, self.first_step)
         self.not_finite = torch.where(is_first, not_finite, self.not_finite)
@@ -52,7 +55,7 @@ def explain(
 ) -> DeepChestError | None:
     """Return the error to show for one of torch's; None where torch's own says it best."""
     first_line = str(error).strip().partition("\n")[0]
-    command = resume_command(folder, config.weighter)
+    command = resume_command(folder, config)
     resume = f"The run's {LAST} is kept; resume with: {command}"
     if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
         by_parameters = config.gradient_level == "parameters"

@@ -169,7 +169,9 @@ def rates_of_this_machine(rates_file: Path) -> dict[str, Rates]:
 
 def _key(architecture: Architecture, batch: int) -> str:
     """Name what a measurement depends on."""
-    model = f"{architecture.backbone}, {architecture.head} head, {architecture.image_size} px"
+    code = str(architecture.backbone_config.get("sha256", ""))[:12]  # of one's own: it may change
+    backbone = f"{architecture.backbone} {code}".rstrip()
+    model = f"{backbone}, {architecture.head} head, {architecture.image_size} px"
     return f"{model}, batch {batch}{SEPARATOR}{_machine()}"
 
 

@@ -10,24 +10,25 @@ from deepchest_cli.config import (
     RUN_CONFIG,
     CompareConfig,
     TrainConfig,
-    names_code,
     to_toml,
 )
 from deepchest_cli.config.files import read_run_config, refuse_old_state
-from deepchest_cli.config.flags import AUTO_WEIGHTS
+from deepchest_cli.config.flags import AUTO_WEIGHTS, code_in
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.compatibility import is_training_data_set
 from deepchest_cli.files import sha256_of, write_text
+from deepchest_cli.model.backbones.own_function import BACKBONE
 from deepchest_cli.model.backbones.registry import resolve_backbone
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.model.checkpoint_format import LAST
+from deepchest_cli.own_code import refuse_other_file
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable, resume_command
-from deepchest_cli.weighting.own import COMPOSITE, code_of, refuse_other_file
+from deepchest_cli.weighting.own import COMPOSITE, WEIGHTER
 
 Config = TypeVar("Config", TrainConfig, CompareConfig)
-CODE = frozenset({"weighter", "weighter_sha256"})  # compared by the hash of the file
+KINDS = {"weighter": WEIGHTER, "backbone": BACKBONE}  # of code of one's own, by the flag
 
 
 def resolve_auto(config: Config) -> Config:
@@ -87,9 +88,9 @@ def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> Config
     """
     saved = saved_config(folder, type(config))
     config = _with_resolved_values(saved, config)
-    if isinstance(config, TrainConfig) and isinstance(saved, TrainConfig):
-        config = _with_code(saved, config, folder)
-        free |= CODE if names_code(saved.weighter) else set()
+    config = _with_code(saved, config, folder)
+    for name in code_in(vars(saved)):  # compared by the hash of the file
+        free |= {name, f"{name}_sha256"}
     for field in fields(config):
         now, before = getattr(config, field.name), getattr(saved, field.name)
         if field.name not in free and now != before:
@@ -100,30 +101,36 @@ def refuse_changes(config: Config, folder: Path, free: frozenset[str]) -> Config
     return config
 
 
-def _with_code(saved: TrainConfig, config: TrainConfig, folder: Path) -> TrainConfig:
-    """Return the configuration with the hash that its weighter's code should have.
+def _with_code(saved: Config, config: Config, folder: Path) -> Config:
+    """Return the configuration with the hashes that code of one's own should have.
 
-    The file may lie elsewhere now. Raises `UsageError` where it is not named: no code runs because
-    the folder of a run says so.
+    The files may lie elsewhere now. Raises `UsageError` where one is not named: no code runs
+    because a folder says so. The weighters of a comparison are left to it.
     """
-    before, now = code_of(saved.weighter), code_of(config.weighter)
-    if before is None:
-        return config
-    hint = f"Resume with: {resume_command(folder, saved.weighter)}"
-    if now is None:
-        raise UsageError(
-            f"{folder} began with the weighter {saved.weighter}, code of your own, which runs only "
-            "where it is named.",
-            hint,
+    hint = f"Resume with: {resume_command(folder, saved)}"
+    given = code_in(vars(config))
+    for name, text in code_in(vars(saved)).items():
+        if name not in KINDS:
+            continue
+        if name not in given:
+            raise UsageError(
+                f"{folder} began with the {name} {text}, code of your own, which runs only where "
+                "it is named.",
+                hint,
+            )
+        before, now = (
+            KINDS[name].parse(one.removeprefix(COMPOSITE)) for one in (text, given[name])
         )
-    both = saved.weighter, config.weighter
-    if now.class_name != before.class_name or len({n.startswith(COMPOSITE) for n in both}) > 1:
-        raise UsageError(
-            f"--weighter is {config.weighter}, but {folder} began with {saved.weighter}.", hint
-        )
-    path = now.find()
-    refuse_other_file(path, sha256_of(path), saved.weighter_sha256)
-    return replace(config, weighter_sha256=saved.weighter_sha256)
+        if now.member != before.member or _is_composite(text) != _is_composite(given[name]):
+            raise UsageError(f"--{name} is {given[name]}, but {folder} began with {text}.", hint)
+        path, expected = now.find(), getattr(saved, f"{name}_sha256")
+        refuse_other_file(path, sha256_of(path), expected)
+        config = replace(config, **{f"{name}_sha256": expected})
+    return config
+
+
+def _is_composite(weighter: str) -> bool:
+    return weighter.startswith(COMPOSITE)
 
 
 def _with_resolved_values(saved: Config, config: Config) -> Config:

@@ -17,10 +17,16 @@ from deepchest_cli.config import (
     RUN_CONFIG,
     CompareConfig,
     TrainConfig,
-    names_code,
+    flag_of,
     to_toml,
 )
-from deepchest_cli.config.flags import AUTO_WEIGHTS, NONE, PRETRAINED, RUN_ENVIRONMENT
+from deepchest_cli.config.flags import (
+    AUTO_WEIGHTS,
+    NONE,
+    PRETRAINED,
+    RUN_ENVIRONMENT,
+    code_in,
+)
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import atomic_write, sweep, to_csv, write_json, write_text
@@ -28,6 +34,7 @@ from deepchest_cli.model.backbones.registry import folder_name
 from deepchest_cli.model.checkpoint import save_checkpoint
 from deepchest_cli.model.checkpoint_format import BEST, LAST
 from deepchest_cli.training.components import TrainingComponents
+from deepchest_cli.training.optimization import learning_rate
 from deepchest_cli.training.progress import EpochReport
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, snapshot
 from deepchest_cli.weighting.own import short_name
@@ -35,7 +42,9 @@ from deepchest_cli.weighting.own import short_name
 RUNS = Path("runs")
 LATEST = "latest"
 ENVIRONMENT, METRICS, WEIGHTS = RUN_ENVIRONMENT, "metrics.csv", "weights.csv"
-OWN = (LAST, METRICS, WEIGHTS, ENVIRONMENT, RUN_CONFIG)  # only the training process writes these
+LEARNING_RATES = "learning_rates.csv"  # of a linear probe
+# only the training process writes these
+OWN = (LAST, METRICS, WEIGHTS, LEARNING_RATES, ENVIRONMENT, RUN_CONFIG)
 VALIDATION_METRICS = (
     "loss", "normalized_cross_entropy", "accuracy", "balanced_accuracy", "f1", "auroc",
     "average_precision",
@@ -53,7 +62,7 @@ def create_run(config: TrainConfig) -> Path:
     """
     if config.out is not None:
         begun = (config.out / RUN_CONFIG).is_file()
-        resume = f"Resume with: {resume_command(config.out, config.weighter)}. Or choose"
+        resume = f"Resume with: {resume_command(config.out, config)}. Or choose"
         hint = f"{resume if begun else 'Choose'} another folder with --out."
         folder = make_named(config.out, config.resume == AUTO, hint)
     else:
@@ -63,10 +72,11 @@ def create_run(config: TrainConfig) -> Path:
     return folder
 
 
-def resume_command(folder: Path, weighter: str) -> str:
-    """Return the command that resumes a run; it names code of one's own, which runs only then."""
-    own = f" --weighter {quote(weighter)}" if names_code(weighter) else ""
-    return f"deepchest train --resume {quote(str(folder))}{own}"
+def resume_command(folder: Path, config: TrainConfig | CompareConfig) -> str:
+    """Return the command that goes on; it names code of one's own, which runs only then."""
+    command = "train" if isinstance(config, TrainConfig) else "compare-weighters"
+    own = (f" {flag_of(field)} {quote(text)}" for field, text in code_in(vars(config)).items())
+    return f"deepchest {command} --resume {quote(str(folder))}{''.join(own)}"
 
 
 def fill_run(folder: Path, config: Config) -> None:
@@ -179,7 +189,10 @@ class RunWriter:
         Returns a warning where `runs/latest` cannot name the run; else nothing.
         """
         components = self.components
-        rate = float(components.optimizer.param_groups[0]["lr"])  # that of the head
+        config, peak = components.config, report.peak_learning_rate
+        if peak is not None:
+            config = replace(config, learning_rate=peak)
+        rate = learning_rate(config, state.step - 1, components.total_steps)
         state.add_rows(report, components.dataset.findings, rate)
         if not components.distributed.is_main:
             return ""
@@ -192,8 +205,9 @@ class RunWriter:
             if sum(row["best"] for row in state.metrics) == 1:
                 warning = point_latest(self.folder)
         self._write_table(METRICS, state.metrics)
-        if state.weights:
-            self._write_table(WEIGHTS, state.weights)
+        for name, rows in ((WEIGHTS, state.weights), (LEARNING_RATES, state.learning_rates)):
+            if rows:
+                self._write_table(name, rows)
         self.save_last(state, epoch_metrics)
         return warning
 

@@ -1,83 +1,23 @@
-"""A weighter of one's own: a class in a file, FILE.py:CLASS, or in PACKAGE.MODULE:CLASS.
-
-Its code runs only where the caller names it. What a run or a checkpoint says of it is compared with
-what the caller names, and never run.
-"""
+"""A weighter of one's own: a class in a file, FILE.py:CLASS, or in PACKAGE.MODULE:CLASS."""
 
 import inspect
-import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from importlib.util import find_spec
+from functools import cache
 from pathlib import Path
-from shlex import quote
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.config.flags import names_code
-from deepchest_cli.errors import DeepChestError, UsageError, unknown_name
+from deepchest_cli.errors import UsageError
+from deepchest_cli.own_code import Code, CodeKind, LoadedCode, describe, load, loaded
 from deepchest_cli.weighting.catalog import WeighterInfo
 
 if TYPE_CHECKING:  # names are read without torch
     from deepchest_cli.weighting.base import Context, Weighter
 
+WEIGHTER = CodeKind("weighter", "class", check="deepchest weighters --check")
 COMPOSITE = "deepchest+"  # DeepChest's weights on the losses of another method
-SEPARATORS = re.compile(r"[/\\]")  # of folders; a path of Windows may be given anywhere
 OPTION_TYPES = (bool, int, float, str)
-
-
-@dataclass(frozen=True)
-class Code:
-    """The place of a class: an absolute path or the name of a module."""
-
-    place: str
-    class_name: str
-
-    @property
-    def name(self) -> str:
-        """The weighter's full name."""
-        return f"{self.place}:{self.class_name}"
-
-    @property
-    def short(self) -> str:
-        """The name without folders."""
-        return next(self.shortened())
-
-    def shortened(self) -> Iterator[str]:
-        """Yield the name without folders, then with one more of them each time."""
-        parts = SEPARATORS.split(self.place)
-        for count in range(1, len(parts) + 1):
-            yield f"{'/'.join(parts[-count:])}:{self.class_name}"
-
-    def package(self, path: Path) -> str:
-        """Return the package from which a module's relative imports start; none for a file."""
-        is_package = path.name == "__init__.py"
-        names = self.place if is_package else self.place.rpartition(".")[0]
-        return "" if _is_file(self.place) else names
-
-    def find(self) -> Path:
-        """Return the source file; raises `UsageError` where there is none."""
-        if _is_file(self.place):
-            path = Path(self.place)
-            if not path.is_file():
-                raise UsageError(f"There is no file {path}.", "A weighter is FILE.py:CLASS.")
-            return path
-        try:
-            spec = find_spec(self.place)
-        except (Exception, SystemExit) as error:  # of the packages around it, which are imported
-            raise self._no_module(f"{type(error).__name__}: {error}") from error
-        if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-            raise self._no_module("it is not found")
-        return Path(spec.origin)
-
-    def _no_module(self, reason: str) -> UsageError:
-        return UsageError(
-            f"The module of the weighter {self.name!r} cannot be imported: {reason}.",
-            "Install its package, add its folder to PYTHONPATH, or name the file: FILE.py:CLASS.",
-        )
 
 
 @dataclass(frozen=True)
@@ -107,27 +47,9 @@ class OwnWeighterInfo(WeighterInfo):
             ) from error
 
 
-_loaded: dict[str, OwnWeighterInfo] = {}  # by the full name: a file that has not changed runs once
-
-
-def parse_code(name: str) -> Code:
-    """Return the place that FILE.py:CLASS or PACKAGE.MODULE:CLASS names, a path made absolute.
-
-    The last colon separates, since paths of Windows have one too.
-    """
-    place, _, class_name = name.rpartition(":")
-    if not place or not class_name.isidentifier():
-        raise UsageError(f"The weighter {name!r} names no class.", "Write FILE.py:CLASS.")
-    return Code(str(Path(place).expanduser().resolve()) if _is_file(place) else place, class_name)
-
-
-def _is_file(place: str) -> bool:
-    return place.endswith(".py") or SEPARATORS.search(place) is not None
-
-
 def code_of(name: str) -> Code | None:
     """Return the code that a weighter, alone or below `deepchest+`, names; None: a built-in one."""
-    return parse_code(name.removeprefix(COMPOSITE)) if names_code(name) else None
+    return WEIGHTER.parse(name.removeprefix(COMPOSITE)) if names_code(name) else None
 
 
 def full_name(name: str) -> str:
@@ -148,128 +70,45 @@ def _above(name: str) -> str:
 
 def own_weighter(name: str) -> OwnWeighterInfo:
     """Return the description of a class as this process has run it; else run it."""
-    return _loaded.get(parse_code(name).name) or load_own(name)
+    return _info(loaded(WEIGHTER.parse(name)))
 
 
 def load_own(name: str, expected_sha256: str | None = None) -> OwnWeighterInfo:
-    """Run the file of a weighter and return the description of its class.
+    """Run the file of a weighter and return the description of its class; errors as `load`.
 
-    A file that this process has run is run again only if it has changed; with `expected_sha256`
-    that is an error unless the version with this hash has been run. Raises `UsageError` for code
-    that cannot be run or breaks the contract of the base classes.
+    Raises `UsageError` for a class that breaks the contract of the base classes.
     """
-    code = parse_code(name)
-    known = _loaded.get(code.name)
-    if known is not None and known.sha256 == expected_sha256:
-        return known
-    path = code.find()
-    source = path.read_bytes()
-    found = sha256(source).hexdigest()
-    refuse_other_file(path, found, expected_sha256)
-    if known is None or known.sha256 != found:
-        known = _describe(code, path, found, _class_in(_run(code, path, source), code, path))
-        _loaded[code.name] = known
-    return known
+    return _info(load(WEIGHTER.parse(name), expected_sha256))
 
 
-def refuse_other_file(path: Path, found_sha256: str, expected_sha256: str | None) -> None:
-    """Raise `UsageError` where a hash is expected and a file has another."""
-    if expected_sha256 not in (None, found_sha256):
-        raise UsageError(
-            f"{path} is not the file that this run or comparison began with: its SHA-256 is "
-            f"{found_sha256[:12]}…, not {str(expected_sha256)[:12]}….",
-            "Restore the file, or start a new run or comparison.",
-        )
+@cache  # an error is not remembered
+def _info(own: LoadedCode) -> OwnWeighterInfo:
+    return _describe(own, _class_in(own))
 
 
-def _run(code: Code, path: Path, source: bytes) -> ModuleType:
-    """Run a file's source as a module of its own.
-
-    Not by an import: this neither reads nor writes `__pycache__`, runs the very bytes that are
-    hashed, and leaves `sys.path` and `sys.modules` as they were.
-    """
-    module = ModuleType(f"deepchest_own_{sha256(code.place.encode()).hexdigest()[:16]}")
-    module.__dict__.update(__file__=str(path), __package__=code.package(path))
-    sys.modules[module.__name__] = module  # dataclasses look there while the file runs
-    try:
-        with redirect_stdout(sys.stderr):  # standard output is for results
-            exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
-    except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"The file of the weighter {code.short} cannot be run: {describe(error, path)}.",
-            "Mend the file. It is run alone: modules that it imports have to be installed.",
-        ) from error
-    finally:
-        del sys.modules[module.__name__]
-    return module
-
-
-def describe(error: BaseException, path: Path) -> str:
-    """Return an error in a sentence, with the last line of a file that it came through."""
-    line = error.lineno if isinstance(error, SyntaxError) else None
-    traceback = error.__traceback__
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == str(path):
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    text = error.msg if isinstance(error, SyntaxError) else str(error).strip().partition("\n")[0]
-    place = f"{path}, line {line}: " if line else ""
-    return f"{place}{type(error).__name__}{': ' if text else ''}{text}".rstrip(".")
-
-
-def failure_of_own(error: BaseException) -> DeepChestError | None:
-    """Return the error to show where code of one's own failed; None where it was not involved."""
-    files = {str(info.file): name for name, info in _loaded.items()}
-    traceback, found = error.__traceback__, None
-    while traceback is not None:
-        found = files.get(traceback.tb_frame.f_code.co_filename, found)
-        traceback = traceback.tb_next
-    if found is None:
-        return None
-    info = _loaded[found]
-    return DeepChestError(
-        f"The weighter {short_name(found)} failed: {describe(error, info.file)}.",
-        f"Check it with: deepchest weighters --check {quote(found)}; --debug shows the traceback.",
-    )
-
-
-def _class_in(module: ModuleType, code: Code, path: Path) -> type:
+def _class_in(own: LoadedCode) -> type:
     """Return the class; raises `UsageError` unless it is a weighter that can be built."""
     from deepchest_cli.weighting.base import LossWeighter
     from deepchest_cli.weighting.gradients.base import GradientWeighter
 
-    try:
-        found = getattr(module, code.class_name, None)
-    except Exception as error:  # of a module's own __getattr__, as packages have for lazy imports
-        raise UsageError(
-            f"{path} does not give its class {code.class_name!r}: {describe(error, path)}.",
-            "A file is run alone: name the module that defines the class.",
-        ) from error
-    if not isinstance(found, type):
-        local = [
-            name
-            for name, value in vars(module).items()
-            if isinstance(value, type) and value.__module__ == module.__name__
-        ]
-        if not local:
-            raise UsageError(f"{path} has no class {code.class_name!r}, and no other.")
-        raise unknown_name(f"class of {path}:", code.class_name, local)
+    found: type = own.find(lambda value: isinstance(value, type))
+    where = f"The class {own.code.member} of {own.file}"
     if not issubclass(found, (LossWeighter, GradientWeighter)):
         raise UsageError(
-            f"The class {code.class_name} of {path} is no weighter.",
+            f"{where} is no weighter.",
             "Derive it from LossWeighter, PerStepWeighter, WeightedSumWeighter or GradientWeighter "
             "of deepchest_cli.weighting.",
         )
     missing = sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
         raise UsageError(
-            f"The class {code.class_name} of {path} does not define {' and '.join(missing)}.",
+            f"{where} does not define {' and '.join(missing)}.",
             "A weighter defines forward, and the property weights unless its base class does.",
         )
     return found
 
 
-def _describe(code: Code, path: Path, file_sha256: str, found: type) -> OwnWeighterInfo:
+def _describe(own: LoadedCode, found: type) -> OwnWeighterInfo:
     from deepchest_cli.weighting.base import Weighter
     from deepchest_cli.weighting.gradients.base import GradientWeighter
 
@@ -277,17 +116,17 @@ def _describe(code: Code, path: Path, file_sha256: str, found: type) -> OwnWeigh
     looks_again = found.after_step is not Weighter.after_step
     doc = found.__doc__ if "__doc__" in vars(found) else None
     return OwnWeighterInfo(
-        name=code.name,
-        factory_name=code.class_name,
+        name=own.code.name,
+        factory_name=own.code.member,
         summary=(inspect.cleandoc(doc or "").splitlines() or [""])[0].rstrip("."),
         paper="your own",
         memory="not stated",
-        options=_options_of(found, path),
+        options=_options_of(found, own.file),
         passes=f"{2 if looks_again else 1} forward, 1 backward",
         kind="gradient" if issubclass(found, GradientWeighter) else "loss",
         loaded=found,
-        file=path,
-        sha256=file_sha256,
+        file=own.file,
+        sha256=own.sha256,
     )
 
 

@@ -9,7 +9,7 @@ from own_weighters import BROKEN, GOOD, GRADIENT, broken, write
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting import GradientWeighter, LossWeighter, TaskLosses, build_weighter
-from deepchest_cli.weighting.own import code_of, full_name, load_own, parse_code, short_name
+from deepchest_cli.weighting.own import WEIGHTER, code_of, full_name, load_own, short_name
 from deepchest_cli.weighting.properties import (
     PROPERTIES,
     broken_properties,
@@ -123,8 +123,8 @@ def test_a_file_runs_once_and_again_when_it_has_changed(mine, tmp_path):
 
 def test_names_are_split_at_the_last_colon(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    windows = parse_code(r"C:\x\mine.py:Mine")
-    assert windows.class_name == "Mine"
+    windows = WEIGHTER.parse(r"C:\x\mine.py:Mine")
+    assert windows.member == "Mine"
     assert windows.short == "mine.py:Mine"
     assert full_name("deepchest+mine.py:Mine") == f"deepchest+{tmp_path / 'mine.py'}:Mine"
     assert short_name("deepchest+a/mine.py:Mine") == "deepchest+mine.py:Mine"

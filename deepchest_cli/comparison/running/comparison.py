@@ -154,6 +154,12 @@ def _check(
     view = jobs[0].view(dataset)
     on_device = replace(jobs[0].config, device=config.device_list[0])
     components = build_components(on_device, dataset=view, rates_file=rates_file)
+    if components.config.backbone_sha256 is not None:  # of one's own, in the place where it is now
+        config = replace(
+            config,
+            backbone=components.config.backbone,
+            backbone_sha256=components.config.backbone_sha256,
+        )
     if resumed is None:  # a resumed comparison keeps both in its configuration
         common = components.config
         config = replace(

@@ -275,7 +275,9 @@ def cost_tables(
     tables = []
     for backbone in backbones:
         for tasks in counts:
-            costs = measure_costs(replace(config, backbone=backbone), arms, dataset, tasks)
+            costs = measure_costs(
+                replace(config, backbone=backbone, backbone_sha256=None), arms, dataset, tasks
+            )
             number = tasks or len(dataset.findings)
             tables.append({"backbone": backbone, "findings": number, "costs": costs})
             progress(len(tables), len(backbones) * len(counts))

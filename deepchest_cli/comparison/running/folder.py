@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
 from deepchest_cli.comparison.running.jobs import Arm, merge_weighters, parse_arms
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
@@ -12,8 +11,15 @@ from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
-from deepchest_cli.training.run_directory import OWN, fill_run, make_named, make_unique, now
-from deepchest_cli.weighting.own import code_of, parse_code
+from deepchest_cli.training.run_directory import (
+    OWN,
+    fill_run,
+    make_named,
+    make_unique,
+    now,
+    resume_command,
+)
+from deepchest_cli.weighting.own import WEIGHTER, code_of
 
 COMPARISONS = Path("comparisons")
 # flags that may change on --resume: they add runs, or choose where they are computed, or only
@@ -78,7 +84,7 @@ def _named_again(before: CompareConfig, config: CompareConfig, folder: Path) -> 
             texts.append(arm.text)
             continue
         alike = [n for n, sha256 in named.items() if sha256 == saved.get(code.name)]
-        moved = [name for name in alike if parse_code(name).class_name == code.class_name]
+        moved = [name for name in alike if WEIGHTER.parse(name).member == code.member]
         if code.name in named and code.name not in moved:
             raise UsageError(
                 f"{code.find()} has changed since {folder} began.",
@@ -93,7 +99,7 @@ def _named_again(before: CompareConfig, config: CompareConfig, folder: Path) -> 
         raise UsageError(
             f"{folder} compares {', '.join(unnamed)}, code of your own, which runs only where it "
             "is named.",
-            f"Resume with: {_resume_command(folder, unnamed)}",
+            _resume_hint(folder),
         )
     return ",".join(texts)
 
@@ -125,12 +131,7 @@ def locked_folder(config: CompareConfig) -> Iterator[Path]:
 def _resume_hint(folder: Path) -> str:
     config = saved_config(folder, CompareConfig)
     own = [arm.text for arm in parse_arms(config.weighters) if code_of(arm.weighter)]
-    return f"Resume with: {_resume_command(folder, own)}"
-
-
-def _resume_command(folder: Path, own: Sequence[str]) -> str:
-    named = f" --weighters {quote(','.join(own))}" if own else ""
-    return f"deepchest compare-weighters --resume {quote(str(folder))}{named}"
+    return f"Resume with: {resume_command(folder, replace(config, weighters=','.join(own)))}"
 
 
 def write_configuration(config: CompareConfig, folder: Path) -> None:

@@ -161,6 +161,8 @@ class Job:
         by_content = NOT_HASHED | {"weights"} if weights.is_file() else NOT_HASHED
         # a file of one's own counts by its hash, wherever it lies
         config = replace(self.config, weighter=short_name(self.config.weighter))
+        if config.backbone_sha256 is not None:
+            config = replace(config, backbone=config.backbone.rpartition(":")[2])
         changed = sorted(
             (field.name, str(value))
             for field in fields(config)

@@ -39,6 +39,9 @@ def training_section(origins: Sequence[Origin]) -> list[str]:
         return [f"Data and procedure are {UNKNOWN}."]
     lines = []
     for origin in origins:
+        if "published" in origin:
+            lines.append(f"- {origin['published']}.")
+            continue
         config = origin.get("config", {})
         used = [f"{key.replace('_', ' ')} {config[key]}" for key in SETTINGS if key in config]
         lines += [
@@ -103,7 +106,8 @@ def _external(document: Document, origins: Sequence[Origin]) -> str:
         return "see the expert labels in the report"
     if not origins:
         return f"what the model was trained on is {UNKNOWN}"
-    trained = {origin.get("source", {}).get("kind") for origin in origins}
+    sources = [origin.get("source", {}) for origin in origins]
+    trained = {kind for one in sources for kind in one.get("kinds", [one.get("kind")])}
     if document["overlap"]["is_training_data_set"] or document["source"] in trained:
         return "none here"
     return f"these images are of source {document['source']}, those of training are not"

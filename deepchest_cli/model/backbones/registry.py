@@ -3,7 +3,8 @@
 import re
 from importlib import import_module
 
-from deepchest_cli.errors import unknown_name
+from deepchest_cli.config.flags import is_own_backbone
+from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.model.backbones import torchvision_models
 from deepchest_cli.model.backbones.base import AUTO_POOL, BackboneSource, BackboneSpec
 from deepchest_cli.model.backbones.small_cnn import SMALL_CNN, SmallCnnSource
@@ -25,7 +26,11 @@ ALIASES = {
     "vit": "vit_b_16",
 }
 # what needs an extra, or runs code of one's own, is imported only when it is named
-SOURCES: dict[str, tuple[str, str]] = {}
+SOURCES: dict[str, tuple[str, str]] = {
+    "timm/": ("timm_models", "TimmSource"),
+    "hf/": ("hugging_face", "HuggingFaceSource"),
+    "xrv/": ("xrv_models", "XrvSource"),
+}
 OWN = ("own_function", "OwnFunctionSource")
 
 
@@ -34,17 +39,12 @@ def backbone_names() -> list[str]:
     return sorted([SMALL_CNN, *torchvision_models.names()])
 
 
-def is_own(name: str) -> bool:
-    """Whether a name is that of code of one's own: FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION."""
-    return ":" in name and not name.startswith(tuple(SOURCES))
-
-
 def source_of(name: str) -> BackboneSource:
     """Return the source that a backbone of this name comes from."""
     for prefix, place in SOURCES.items():
         if name.startswith(prefix):
             return _load(*place)
-    if is_own(name):
+    if is_own_backbone(name):
         return _load(*OWN)
     if ALIASES.get(name, name) == SMALL_CNN:
         return SmallCnnSource()
@@ -60,11 +60,14 @@ def _load(module: str, name: str) -> BackboneSource:
 def resolve_backbone(name: str) -> str:
     """Return the canonical name of a backbone; raises `UsageError` for an unknown one."""
     canonical = ALIASES.get(name, name)
-    if is_own(name) or name.startswith(tuple(SOURCES)):
+    if is_own_backbone(name) or name.startswith(tuple(SOURCES)):
         return source_of(name).resolve(name)
     known = backbone_names()
     if canonical not in known:
-        raise unknown_name("backbone", name, [*known, *ALIASES])
+        error = unknown_name("backbone", name, [*known, *ALIASES])
+        if name.endswith(".py"):
+            raise UsageError(error.message, f"A file's function is named too: {name}:FUNCTION")
+        raise error
     return canonical
 
 
