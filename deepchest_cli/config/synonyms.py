@@ -34,7 +34,7 @@ FLAGS: Mapping[str, str] = {
     "num-frozen-layers n-frozen-layers freeze-features lock-image-tower",
     "--unfreeze-epoch": "unfreeze unfreeze-at unfreeze-at-epoch unfreeze-after freeze-epochs",
     "--layer-decay": "llrd layer-lr-decay layer-wise-decay layer-wise-lr-decay layer-decay-rate "
-    " lr-layer-decay discriminative-lr",
+    "lr-layer-decay discriminative-lr",
     "--drop-path": "drop-path-rate dpr stochastic-depth stochastic-depth-prob drop-connect "
     "stochastic-depth-rate drop-connect-rate",
     "--dropout": "drop drop-rate dropout-rate dropout-p head-dropout classifier-dropout",
