@@ -61,9 +61,10 @@ def explain(
         by_parameters = config.gradient_level == "parameters"
         lower = "a lower --batch-size or --image-size"
         lower += ", or with --gradient-level features" if by_parameters else ""
+        checkpoint = "" if config.grad_checkpoint else "--grad-checkpoint, or with "
         return DeepChestError(
             f"Out of memory: {first_line}",
-            f"{resume} --grad-accum-steps 2 (or start a new run with {lower}).",
+            f"{resume} {checkpoint}--grad-accum-steps 2 (or start a new run with {lower}).",
         )
     if processes > 1 and is_lost_peer(error):
         return DeepChestError(
