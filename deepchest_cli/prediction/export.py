@@ -217,7 +217,7 @@ def _smooth_images(size: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the warnings of exporters, which nobody can act on, and the graphs that they print."""
+    """Silence exporters: warnings, which nobody can act on, and the graphs that they print."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
