@@ -36,6 +36,7 @@ from deepchest_cli.config import (
 )
 from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
 from deepchest_cli.interruption import InterruptionError, end_on_signal
+from deepchest_cli.own_code import failure_of_own
 from deepchest_cli.terminal import Terminal, render_error
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -97,14 +98,26 @@ def _run() -> None:
     except InterruptionError as error:
         name = signal.Signals(error.exit_code - 128).name
         _fail(InterruptedRunError(f"Interrupted by {name}.", "", error.exit_code))
-    except RuntimeError as error:
-        # torch's own class for GPUs, which is not imported here, and its words for the CPU
-        if type(error).__name__ != "OutOfMemoryError" and "allocate memory" not in str(error):
+    except (Exception, SystemExit) as error:  # code of one's own may raise either
+        explained = _explain(error)
+        if explained is None:
             raise
-        _fail(DeepChestError(str(error).splitlines()[0], "Lower --batch-size or --image-size."))
-    except OSError as error:
+        _fail(explained)
+
+
+def _explain(error: BaseException) -> DeepChestError | None:
+    """Return the error to show for one that is not ours; None where its traceback says it best."""
+    text = str(error)
+    # torch's own class for GPUs, which is not imported here, and its words for the CPU
+    out_of_memory = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in text
+    if isinstance(error, RuntimeError) and out_of_memory:
+        return DeepChestError(text.splitlines()[0], "Lower --batch-size or --image-size.")
+    if own := failure_of_own(error):
+        return own
+    if isinstance(error, OSError):
         hint = "Free space, or choose another folder." if error.errno in FULL else ""
-        _fail(DeepChestError(f"{error.strerror or error}: {error.filename or 'a file'}.", hint))
+        return DeepChestError(f"{error.strerror or error}: {error.filename or 'a file'}.", hint)
+    return None
 
 
 def _fail(error: DeepChestError) -> NoReturn:

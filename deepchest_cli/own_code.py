@@ -217,13 +217,19 @@ def describe(error: BaseException, path: Path) -> str:
     return f"{place}{type(error).__name__}{': ' if text else ''}{text}".rstrip(".")
 
 
-def failure_of_own(error: BaseException) -> DeepChestError | None:
-    """Return the error to show where code of one's own failed; None where it was not involved."""
+def own_behind(error: BaseException) -> LoadedCode | None:
+    """Return the code of one's own that an error came through; None where it was not involved."""
     files = {str(one.file): one for one in _loaded.values()}
     traceback, found = error.__traceback__, None
     while traceback is not None:
         found = files.get(traceback.tb_frame.f_code.co_filename, found)
         traceback = traceback.tb_next
+    return found
+
+
+def failure_of_own(error: BaseException) -> DeepChestError | None:
+    """Return the error to show where code of one's own failed; None where it was not involved."""
+    found = own_behind(error)
     if found is None:
         return None
     kind = found.code.kind

@@ -161,6 +161,7 @@ def _plot(distributed: "DistributedContext", folder: Path, terminal: Terminal) -
 
 
 def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal) -> None:
+    from deepchest_cli.model.layers import layers_of
     from deepchest_cli.weighting.own import short_name
 
     config, processes = components.config, components.distributed.world_size
@@ -194,6 +195,13 @@ def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal
             f"--precision auto: {rates.fp32:.3g} images/s in fp32, {rates.bf16:.3g} in bf16, "
             "as measured on one core of this machine"
         )
+    layers, frozen = layers_of(classifier.trunk), components.frozen
+    if frozen.layers:
+        named = f"The first {frozen.layers} of {len(layers)} layers of the backbone are"
+        named = named if frozen.layers < len(layers) else "The backbone is"
+        before = f" before epoch {config.unfreeze_epoch}" if config.unfreeze_epoch else ""
+        terminal.note(f"{named} not trained{before}.")
+    terminal.detail(f"layers of the backbone: {', '.join(layer.name for layer in layers)}")
     terminal.detail(
         f"{count_of(sum(p.numel() for p in classifier.parameters()), 'parameter')}; "
         f"{count_of(len(components.validation_rows), 'validation radiograph')}; "

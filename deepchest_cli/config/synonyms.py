@@ -28,6 +28,16 @@ FLAGS: Mapping[str, str] = {
     "max-norm gradient-clip-val gradient-clipping",
     "--grad-accum-steps": "accum accum-iter accum-steps grad-accum update-freq "
     "accumulate-grad-batches gradient-accumulation gradient-accumulation-steps",
+    "--grad-checkpoint": "checkpointing grad-checkpointing gradient-checkpoint use-checkpoint "
+    "gradient-checkpointing activation-checkpointing activation-checkpoint recompute remat",
+    "--freeze": "frozen freeze-backbone freeze-encoder freeze-layers freeze-n-layers freeze-trunk "
+    "num-frozen-layers n-frozen-layers freeze-features lock-image-tower",
+    "--unfreeze-epoch": "unfreeze unfreeze-at unfreeze-at-epoch unfreeze-after freeze-epochs",
+    "--layer-decay": "llrd layer-lr-decay layer-wise-decay layer-wise-lr-decay layer-decay-rate "
+    "lr-layer-decay discriminative-lr",
+    "--drop-path": "drop-path-rate dpr stochastic-depth stochastic-depth-prob drop-connect "
+    "stochastic-depth-rate drop-connect-rate",
+    "--dropout": "drop drop-rate dropout-rate dropout-p head-dropout classifier-dropout",
     "--ema": "ema-decay model-ema model-ema-decay use-ema",
     "--patience": "early-stop early-stopping early-stopping-patience",
     "--sampling": "sampler oversample class-balanced balanced-sampling",

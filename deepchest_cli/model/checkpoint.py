@@ -129,9 +129,9 @@ def store_reference(
 ) -> bool:
     """Write the reference and hashes of a model's training images, and how its run ended.
 
-    run: `epochs` and `steps` that were trained, and whether it `stopped_early`; it goes into the
-    origin. Arrays become tensors, which load safely. False where the file has changed since it was
-    loaded.
+    run: `epochs` and `steps` that were trained, whether it `stopped_early`, and of a linear probe
+    the `learning_rate`; it goes into the origin. Arrays become tensors, which load safely. False
+    where the file has changed since it was loaded.
     """
     sections = {"reference": reference, "training_images": images}
     plain = {

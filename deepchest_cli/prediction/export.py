@@ -4,10 +4,11 @@ A plain torch file is a torch.export program and not TorchScript, which torch no
 warns of: it holds the graph with its weights, loads with torch alone, and runs at any batch size.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,6 +27,7 @@ from deepchest_cli.files import atomic_write, sweep
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
 from deepchest_cli.model.checkpoint_format import is_published
 from deepchest_cli.model.classifier import Classifier
+from deepchest_cli.own_code import describe, own_behind
 from deepchest_cli.prediction.onnx_network import FEATURES, INPUT, LOGITS, METADATA_KEY, open_onnx
 from deepchest_cli.prediction.torch_network import TorchNetwork, metadata_of
 
@@ -85,7 +87,8 @@ def export_model(model: Path, form: Form, out: Path | None, force: bool) -> Expo
     """Write a run's or a checkpoint's model as a file; it stands only when its logits agree.
 
     Raises `UsageError` for a file that is there, and without the packages for ONNX, and
-    `DeepChestError` where the logits of the file are others than the checkpoint's.
+    `DeepChestError` where the network cannot be exported, or where the logits of the file are
+    others than the checkpoint's.
     """
     if form == "onnx":
         refuse_without_packages()
@@ -106,12 +109,29 @@ def export_model(model: Path, form: Form, out: Path | None, force: bool) -> Expo
     with atomic_write(path) as temporary:
         written = temporary.with_name(f"{temporary.name}{SUFFIX[form]}")
         try:
-            WRITERS[form](loaded, written)
+            _export(loaded, form, written)
             difference = _check(READERS[form](written), loaded, path)
             written.replace(temporary)
         finally:
             written.unlink(missing_ok=True)
     return Exported(path, difference)
+
+
+def _export(model: LoadedModel, form: Form, path: Path) -> None:
+    """Write the file; raises `DeepChestError` for a network that the exporter cannot follow."""
+    try:
+        WRITERS[form](model, path)
+    except OSError:
+        raise
+    except Exception as error:  # exporters raise many types
+        own, name = own_behind(error), model.classifier.architecture.backbone
+        said = next((line for line in str(error).splitlines() if line.strip()), "")
+        reason = describe(error, own.file) if own else f"{type(error).__name__}: {said}"
+        raise DeepChestError(
+            f"{name} cannot be exported with --format {form}: {reason.rstrip('.')}.",
+            "An exporter follows operations on tensors alone: no branch or shape may depend on "
+            "their values. --debug shows all that it says.",
+        ) from error
 
 
 def refuse_without_packages() -> None:
@@ -197,11 +217,11 @@ def _smooth_images(size: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the warnings of exporters, which the user cannot act on."""
+    """Silence exporters: warnings, which nobody can act on, and the graphs that they print."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

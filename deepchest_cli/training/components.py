@@ -26,7 +26,7 @@ from deepchest_cli.model.pretrained import WeightsChoice, choose_weights
 from deepchest_cli.training import checks
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.distributed import DistributedContext
-from deepchest_cli.training.freezing import Frozen, frozen_part
+from deepchest_cli.training.freezing import Frozen, frozen_part, refuse_unfit_freezing
 from deepchest_cli.training.losses import (
     LabelLoss,
     balanced_probabilities,
@@ -127,6 +127,7 @@ def build_components(
     config = _with_backbone(config)
     checks.refuse_unfit_device(config, distributed, device)
     checks.refuse_unfit_batch(config, distributed)
+    refuse_unfit_freezing(config)
     torch.manual_seed(config.seed)
     # the fastest kernels, or only those that give the same bits every time
     torch.use_deterministic_algorithms(config.deterministic)

@@ -106,7 +106,8 @@ class FeatureCache:
         if not path.exists():
             return False
         try:
-            with np.load(path) as content:  # verifies the checksum of the archive
+            # verifies the checksum of the archive
+            with path.open("rb") as file, np.load(file) as content:
                 stored = content["features"]
             if stored.shape != target.shape or stored.dtype != target.dtype:
                 raise ValueError(f"its shape is {stored.shape}")

@@ -131,8 +131,9 @@ class Trainer:
             self._end_epoch((state.step - first) * components.config.batch_size, clock)
         summary = self._summary()
         if components.distributed.is_main:
-            names = ("epochs", "steps", "stopped_early", "learning_rate")
-            run = {name: getattr(summary, name) for name in names}
+            run = {name: getattr(summary, name) for name in ("epochs", "steps", "stopped_early")}
+            if summary.learning_rate is not None:
+                run["learning_rate"] = summary.learning_rate
             store_training_statistics(components, self.folder, run)
         components.distributed.barrier()
         return summary

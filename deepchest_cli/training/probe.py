@@ -127,8 +127,9 @@ class ProbeTrainer(Trainer):
         reader = components.reader
         assert isinstance(reader, FeatureReader)
         reader.load(features, rows)
-        training = np.isin(rows, components.training_rows)
-        self.heads.mean.copy_(features[training].mean(dim=0, dtype=torch.float64))
+        # a product, for which no copy of the training rows is needed
+        shares = np.isin(rows, components.training_rows) / len(components.training_rows)
+        self.heads.mean.copy_(torch.from_numpy(shares.astype(np.float32)) @ features)
 
     def _note(self, text: str) -> None:
         for observer in self.observers:
@@ -157,7 +158,7 @@ class ProbeTrainer(Trainer):
         for number in range(len(self.heads.rates)):
             predictions = Predictions(
                 dataset.findings,
-                sigmoid(logits[:, number]),
+                _probabilities(logits[:, number]),
                 labels,
                 known,
                 dataset.columns["patient_id"][rows],
@@ -199,6 +200,11 @@ class ProbeTrainer(Trainer):
         best = int(np.nanargmax(scores))
         self.components.classifier.head.load_state_dict(self.heads.head(best).state_dict())
         return performance.heads[best], None if weights is None else weights[best], rates[best]
+
+
+def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the probabilities of a head's logits (V, T); NaN where any is not finite."""
+    return sigmoid(logits) if np.isfinite(logits).all() else np.full(logits.shape, np.nan)
 
 
 class LazyMetrics(Mapping[str, Tensor]):

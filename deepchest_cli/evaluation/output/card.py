@@ -75,7 +75,9 @@ def _run(origin: Origin) -> str:
     planned = _planned(config)
     if run:
         trained = f"{count_of(run['epochs'], 'epoch')}, {count_of(run['steps'], 'step')}"
-        return f"{trained}; {_end(run, config)} ({planned}). The model is that of {taken}"
+        rate = run.get("learning_rate")
+        head = "" if rate is None else f", the head of a linear probe at learning rate {rate:g}"
+        return f"{trained}; {_end(run, config)} ({planned}). The model is that of {taken}{head}"
     if step is not None:
         return f"the model was taken at {taken}, of a run that had not ended then ({planned})"
     return f"the model is that of {taken}; the length of its run is {UNKNOWN} ({planned})"

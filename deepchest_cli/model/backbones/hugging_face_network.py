@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import torch
@@ -119,9 +120,12 @@ def outputs_of(network: nn.Module, channels: int, image_size: int) -> Outputs:
     if last.dim() not in (3, 4) or 0 in last.shape:
         raise ValueError(f"its output has the shape {tuple(last.shape)}")
     tokens = _leading_tokens(network) if last.dim() == 3 else []
+    leading = sum(count for _, count in tokens)
+    if last.dim() == 3:
+        leading = _up_to_a_square(last.shape[1], leading)
     return Outputs(
         shape=tuple(last.shape),
-        leading=sum(count for _, count in tokens),
+        leading=leading,
         has_class_token=any(name in CLASS_TOKENS for name, _ in tokens),
         is_pooled=pooled is not None and pooled.numel() == pooled.shape[1],
         pooler_is_a_layer=hasattr(getattr(network, "pooler", None), "dense"),
@@ -136,6 +140,14 @@ def _leading_tokens(network: nn.Module) -> list[tuple[str, int]]:
         if parent.endswith("embeddings") and name in (*CLASS_TOKENS, *OTHER_TOKENS):
             found.append((name, parameter.shape[-2] if parameter.dim() > 1 else 1))
     return found
+
+
+def _up_to_a_square(tokens: int, leading: int) -> int:
+    """Return the leading tokens with those that have no parameter: DINOv3's ConvNeXt pools so."""
+    for more in range(leading, tokens):
+        if isqrt(tokens - more) ** 2 == tokens - more:
+            return more
+    return leading
 
 
 def add_pooling(network: nn.Module, config: Any, channels: int, image_size: int, pool: str) -> int:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from itertools import chain
-from shlex import quote
 from typing import Any
 from weakref import WeakSet
 
@@ -95,9 +94,7 @@ def _named(spec: BackboneSpec) -> LoadedCode:
         )
     raise UsageError(
         f"The backbone {spec.name} is code of your own, which runs only where it is named.",
-        f"Name it, with the folder that the file lies in: --backbone {quote(spec.name)}"
-        if ".py:" in spec.name
-        else f"Name it: --backbone {quote(spec.name)}",
+        f"Name it: --backbone {'FOLDER/' if '.py:' in spec.name else ''}{spec.name}",
     )
 
 
