@@ -11,7 +11,6 @@ from hugging_face_folders import CONFIGS, MEAN, STD, configuration, save_folder,
 from safetensors.torch import load_file, save_file
 
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.model.backbones import hugging_face_files
 from deepchest_cli.model.backbones.registry import describe_backbone, folder_name, source_of
 from deepchest_cli.model.checkpoint import load_model, save_checkpoint
 from deepchest_cli.model.classifier import Architecture, Classifier
@@ -36,7 +35,11 @@ SIZES = {"rad-dino": 518, "registers": 56}
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     """Refuse every look at the network."""
-    monkeypatch.setattr(hugging_face_files, "unreachable", lambda url: "no route to host")
+
+    def refuse(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refuse)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +189,7 @@ def test_a_folder_with_the_weights_of_another_network(folders, tmp_path):
     with pytest.raises(DeepChestError, match="0 of its 38 tensors fit|holds no tensors"):
         trunk_of(folder, 64)
     (folder / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(DeepChestError, match="could not be fetched"):
+    with pytest.raises(DeepChestError, match="cannot be read"):
         trunk_of(folder, 64)
 
 
@@ -333,6 +336,7 @@ def test_a_cached_repository_needs_no_network(folders, cache):
     trunk, spec = trunk_of("microsoft/rad-dino", 518)
     assert spec.name == "hf/microsoft/rad-dino" and spec.mean == pytest.approx(MEAN)
     place = source_of(spec.name).published(spec)
+    assert set(spec.config["pretrained_on"]) >= {"nih", "chexpert"}
     assert place.is_cached and place.url.endswith("/microsoft/rad-dino")
     gray = torch.randn(1, 1, 518, 518)
     other, _ = trunk_of(folders("rad-dino"), 518)
@@ -359,8 +363,7 @@ def test_what_the_hub_answers(cache, monkeypatch, error, message, hint):
     def answer(*_, **__):
         raise error("refused", response=response)
 
-    monkeypatch.setattr(hugging_face_files, "unreachable", lambda url: "")
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", answer)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", answer)
     with pytest.raises(UsageError, match=message.replace("?", r"\?")) as caught:
         describe_backbone("hf/microsoft/raddino", 518)
     assert hint in caught.value.hint

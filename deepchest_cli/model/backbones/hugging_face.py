@@ -12,15 +12,18 @@ from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.backbones.base import (
     AUTO_POOL,
     GRAY,
+    PRETRAINED_ON,
     RGB,
     BackboneSource,
     BackboneSpec,
     Published,
     refuse_pooling,
 )
+from deepchest_cli.model.backbones.hub import split_revision
 from deepchest_cli.model.backbones.hugging_face_files import (
     PICKLED,
     SAFE,
+    TRAINED_ON,
     cached,
     fetch,
     place_of,
@@ -65,6 +68,9 @@ class HuggingFaceSource(BackboneSource):
             config = read_configuration(place)
             normalization = read_normalization(place)
             channels, outputs = _find_outputs(name, config, image_size)
+        trained_on = TRAINED_ON.get(split_revision(place.repository)[0])
+        if trained_on:
+            config[PRETRAINED_ON] = list(trained_on)
         refuse_pooling(name, pool, outputs.ways)
         return BackboneSpec(
             name=name,
@@ -95,13 +101,15 @@ class HuggingFaceSource(BackboneSource):
         """Return the weights as transformers reads them: safetensors, else tensors of a pickle."""
         place = place_of(spec.name)
         here = cached(place, (*SAFE, *PICKLED))
-        is_safe = any(fetch(place, name) for name in SAFE)
+        is_safe = here.name in SAFE if here else any(fetch(place, name) for name in SAFE)
+        where, revision = split_revision(place.repository)
         config = configuration(spec.config)
         with silenced():
             kind: Any = type(without_values(config))
             try:
                 network, report = kind.from_pretrained(
-                    str(place),
+                    where or str(place),
+                    revision=revision or "main",
                     config=config,
                     dtype="float32",
                     use_safetensors=is_safe,
@@ -110,7 +118,12 @@ class HuggingFaceSource(BackboneSource):
                     output_loading_info=True,
                 )
             except Exception as error:  # damaged files raise errors of many kinds
-                raise RuntimeError(str(error) or type(error).__name__) from error
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                if place.folder is None:
+                    raise RuntimeError(reason) from error
+                raise DeepChestError(
+                    f"The weights in {place} cannot be read: {reason}", "Copy the folder anew."
+                ) from error
         if report["mismatched_keys"]:
             key, found, wanted = sorted(report["mismatched_keys"])[0]
             raise DeepChestError(

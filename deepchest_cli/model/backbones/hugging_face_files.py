@@ -16,7 +16,7 @@ from deepchest_cli.config.synonyms import nearest
 from deepchest_cli.data.augmentation import Normalization
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.model.pretrained import SECONDS, unreachable
+from deepchest_cli.model.backbones.hub import SECONDS, cached_file, hub_url, split_revision
 
 PREFIX = "hf/"
 CONFIG, PREPROCESSOR, PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
@@ -39,6 +39,9 @@ WELL_KNOWN = (
 )
 # a masked autoencoder's encoder is a ViT; its own class hides most patches at random
 SAME_NETWORK = {"vit_mae": "vit"}
+# radiographs of these sources, without their labels: Perez-Garcia et al. 2025 (arXiv:2401.10815)
+_RADIOGRAPHS = ("chexpert", "mimic-cxr", "nih", "padchest")
+TRAINED_ON = {"microsoft/rad-dino": _RADIOGRAPHS, "microsoft/rad-dino-maira-2": _RADIOGRAPHS}
 NOT_OF_A_TRUNK = ("auto_map", "id2label", "label2id")  # code of others, and names of classes
 
 
@@ -58,11 +61,12 @@ class Place:
         """The page of the repository, or the folder."""
         from huggingface_hub import constants
 
-        return f"{constants.ENDPOINT}/{self.repository}" if self.repository else str(self.folder)
+        name, _ = split_revision(self.repository)
+        return f"{constants.ENDPOINT}/{name}" if name else str(self.folder)
 
 
 def place_of(name: str) -> Place:
-    """Return where hf/REPOSITORY or hf/FOLDER is; a folder that is there is preferred.
+    """Return where hf/REPOSITORY, also @REVISION, or hf/FOLDER is; folders are looked for first.
 
     Folders are written as paths are: absolute, or from the working directory on. Raises
     `UsageError` for a name that is neither, and where transformers is missing.
@@ -71,9 +75,9 @@ def place_of(name: str) -> Place:
     rest = name.removeprefix(PREFIX)
     path = Path(rest).expanduser()
     is_path = path.is_absolute() or rest.startswith((".", "~")) or "\\" in rest
-    if is_path or rest.count("/") > 1 or (rest and path.is_dir()):
+    if is_path or rest.partition("@")[0].count("/") > 1 or (rest and path.is_dir()):
         return Place(f"{PREFIX}{path.resolve()}", path.resolve())
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", rest):
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", rest):
         raise UsageError(
             f"{name!r} names no model of Hugging Face.",
             f"Write {PREFIX}OWNER/NAME, for instance {PREFIX}{WELL_KNOWN[0]}, or {PREFIX}FOLDER "
@@ -145,16 +149,9 @@ def read_normalization(place: Place) -> Normalization:
 
 def cached(place: Place, names: tuple[str, ...]) -> Path | None:
     """Return the first of some files that is on this machine."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for name in names:
-        if place.folder is not None:
-            found: Any = str(place.folder / name) if (place.folder / name).is_file() else None
-        else:
-            found = try_to_load_from_cache(place.repository, name)
-        if isinstance(found, str):
-            return Path(found)
-    return None
+    if place.folder is None:
+        return cached_file(place.repository, names)
+    return next((place.folder / name for name in names if (place.folder / name).is_file()), None)
 
 
 def fetch(place: Place, name: str) -> Path | None:
@@ -168,30 +165,30 @@ def fetch(place: Place, name: str) -> Path | None:
         if place.folder is not None and not place.folder.is_dir():
             raise UsageError(f"There is no folder {place.folder}.", _folder_hint())
         return found
-    from huggingface_hub import constants, errors, hf_hub_download
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download
 
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else unreachable(place.url)
-    if reason and "HTTP Error" not in reason:  # an answer: the library says more about it
-        raise _not_cached(place, name, reason)
+    repository, revision = split_revision(place.repository)
     try:
-        return Path(hf_hub_download(place.repository, name, etag_timeout=SECONDS))
+        # its library tries for minutes, this for seconds
+        get_hf_file_metadata(hub_url(place.repository, name), timeout=SECONDS)
+        return Path(hf_hub_download(repository, name, revision=revision, etag_timeout=SECONDS))
     except errors.GatedRepoError as error:
         raise UsageError(
             f"{place.url} asks for a consent before its files may be fetched.",
             "Agree on that page, then log in on this machine: hf auth login",
         ) from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise _no_repository(place) from error
     except errors.RemoteEntryNotFoundError:
         return None
-    except (OSError, errors.EntryNotFoundError) as error:
+    except Exception as error:  # of whatever HTTP library this release of the hub's uses
         raise _not_cached(place, name, str(error).partition("\n")[0]) from error
 
 
 def _no_repository(place: Place) -> UsageError:
     meant = nearest(place.repository, WELL_KNOWN)
     return UsageError(
-        f"There is no repository {place.url}, or it is private."
+        f"There is no repository {place.repository} at {place.url}, or it is private."
         + (f" Did you mean {PREFIX}{meant}?" if meant else ""),
         f"Known, among others: {', '.join(WELL_KNOWN)}. Private ones need: hf auth login",
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepchest_cli.errors import UsageError
+from deepchest_cli.model.backbones.base import PRETRAINED_ON
 from deepchest_cli.model.backbones.stem import replace_module
 
 CLASS_TOKEN, POOLED, MEAN = "class-token", "pooled", "mean"
@@ -77,7 +78,8 @@ def configuration(
     """
     from transformers import CONFIG_MAPPING
 
-    config: Any = CONFIG_MAPPING[values["model_type"]].from_dict(dict(values))
+    known = {key: value for key, value in values.items() if key != PRETRAINED_ON}
+    config: Any = CONFIG_MAPPING[values["model_type"]].from_dict(known)
     if channels and hasattr(config, "num_channels"):
         config.num_channels = channels
     if image_size and hasattr(
