@@ -1,7 +1,7 @@
 """The commands of the documents: each is parsed, and run as it stands on small data.
 
 The words behind `sh` of a block say why it is not run here: `setup` installs, `gpu` needs one,
-`heavy` takes hours, `torchrun` starts processes of its own.
+`heavy` takes hours, `torchrun` starts processes of its own, `network` downloads.
 """
 
 import io
@@ -24,7 +24,7 @@ from deepchest_cli.commands.arguments import check_arguments
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "data/README.md", *(f"docs/{p.name}" for p in sorted(ROOT.glob("docs/*.md")))]
 GENERATED = {"docs/cli.md", "docs/weighters.md"}
-NOT_RUN = {"setup", "gpu", "heavy", "torchrun"}
+NOT_RUN = {"setup", "gpu", "heavy", "torchrun", "network"}
 CONFIGS = {name: config for name, (config, _) in COMMANDS.items()}
 # what a line leaves open is set so that it ends soon
 SHORT = {

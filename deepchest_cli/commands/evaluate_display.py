@@ -111,7 +111,10 @@ def _subject(document: Document) -> str:
     models = document["models"]
     if not models:
         return f"{counted}; predictions {document['predictions']}"
-    named = ", ".join(f"{model['path']}, epoch {model['epoch']}" for model in models)
+    named = ", ".join(
+        model["path"] + ("" if model["epoch"] is None else f", epoch {model['epoch']}")
+        for model in models
+    )
     return f"{counted}; {'mean of models' if len(models) > 1 else 'model'} {named}"
 
 

@@ -145,7 +145,7 @@ class EvaluateConfig:
     model: Annotated[
         tuple[str, ...],
         Flag(
-            "Run folder or checkpoint; several are averaged. [runs/latest]",
+            "Run folder, checkpoint or xrv/NAME; several are averaged. [runs/latest]",
             metavar="PATH",
             panel="What is scored",
         ),
@@ -182,7 +182,7 @@ class EvaluateConfig:
     compare_to: Annotated[
         Path | None,
         Flag(
-            "Run, checkpoint or predictions to compare with, on the same images.",
+            "Run, checkpoint, xrv/NAME or predictions to compare with, on the same images.",
             panel="What it is compared with",
         ),
     ] = None
@@ -246,7 +246,7 @@ class PredictConfig:
     model: Annotated[
         tuple[str, ...],
         Flag(
-            "Run folder, checkpoint or ONNX file; several are averaged. [runs/latest]",
+            "Run folder, checkpoint, ONNX file or xrv/NAME; several are averaged. [runs/latest]",
             metavar="PATH",
         ),
     ] = ()
@@ -298,7 +298,7 @@ class PredictConfig:
 class RecalibrateConfig:
     """Whose images choose the operating points and the calibration of which model."""
 
-    model: Annotated[Path, Flag("Run folder, checkpoint or ONNX file.")] = DEFAULT_MODEL
+    model: Annotated[Path, Flag("Run folder, checkpoint, ONNX file or xrv/NAME.")] = DEFAULT_MODEL
     backbone: OwnBackbones = ()
     out: Annotated[
         Path | None, Flag("The model's copy: a folder that --model accepts, or FILE.pt, FILE.onnx.")

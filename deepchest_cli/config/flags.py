@@ -45,7 +45,7 @@ Device = Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls ba
 Seed = Annotated[
     int, Flag("Seed of everything that is drawn at random.", minimum=0, maximum=2**32 - 1)
 ]
-Model = Annotated[Path, Flag("Run folder or checkpoint file.")]
+Model = Annotated[Path, Flag("Run folder, checkpoint file or xrv/NAME.")]
 OwnBackbones = Annotated[
     tuple[str, ...],
     Flag(

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepchest_cli.data.findings import match_findings
@@ -13,6 +12,7 @@ from deepchest_cli.errors import unknown_name
 MLP_UNITS = 512  # the authors' head
 BRANCH_UNITS = 128
 OPERATING_POINTS = "linear-operating-points"
+LARGEST = 80.0  # logit, whose exponential single precision holds
 KEPT = 0.9  # of a branch's own activations, at the start
 
 
@@ -86,12 +86,10 @@ class OperatingPointLinear(nn.Linear):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the logits (B, T)."""
-        logits, t = super().forward(features), self.op_threshs
-        p, q = logits.sigmoid(), (-logits).sigmoid()
-        # what is not taken of the two stays finite, and with it its gradient
-        below = F.logsigmoid(logits) - (2 * t - p.minimum(t)).log()
-        above = (2 * (1 - t) - q.minimum(1 - t)).log() - F.logsigmoid(-logits)
-        return torch.where(p < t, below, above)
+        logits, t = super().forward(features).clamp(-LARGEST, LARGEST), self.op_threshs
+        below = t * (1 + (-logits).exp())  # t / p, above 1 where p is below t
+        above = (1 - t) * (1 + logits.exp())  # (1 - t) / (1 - p), above 1 where p is above t
+        return (2 * above.clamp(min=1) - 1).log() - (2 * below.clamp(min=1) - 1).log()
 
 
 def _mlp(features: int, findings: int) -> nn.Module:

@@ -44,6 +44,8 @@ def read_published(model: Path) -> tuple[dict[str, Any], str]:
     name, _, given = model.as_posix().partition("=")
     found = xrv_model(name)
     file = Path(given).expanduser() if given else _fetched(found)
+    if not file.is_file():
+        raise UsageError(f"There is no file {file}.", f"Name its weights: {found.name}=FILE")
     points = found.operating_points
     kept = [
         place
@@ -138,14 +140,14 @@ def _origin(model: XrvModel, file: Path) -> dict[str, Any]:
 
 def _operating_points(findings: Sequence[str], sha256: str) -> dict[str, Any]:
     """Return the validation fit of a model whose probabilities are 0.5 at its operating points."""
-    said = f"{AUTHORS} publish an operating point by {RULE} alone"
+    said = "its authors chose operating points by Youden's index alone"
     entry = {
         "positives": 0,
         "prevalence": np.nan,
         "operating_points": {RULE: 0.5, **dict.fromkeys(OTHER_RULES, np.nan)},
         "no_operating_point": dict.fromkeys(OTHER_RULES, said),
         "calibration": None,
-        "uncalibrated": f"{AUTHORS} publish no calibration",
+        "uncalibrated": "its authors publish no calibration",
     }
     site = Site(AUTHORS, 0, 0, "not published", sha256, ALL, tuple(findings))
     return {

@@ -34,7 +34,7 @@ IN_FOLDERS = (BEST, f"model{SAFETENSORS}", "pytorch_model.bin")
 ALONE = "Save the tensors alone: torch.save(model.state_dict(), PATH)."
 SHOWN = 3  # names in an error
 # what torch says of a file that holds more than tensors
-CODE = re.compile(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)")
+CODE = re.compile(r"[Uu]nsupported (?:global|GLOBAL|class)\S* (?:GLOBAL )?(\S+)")
 # names in files that older releases of torchvision wrote and that it still fetches
 RENAMED = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),

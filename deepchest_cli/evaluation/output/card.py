@@ -110,6 +110,8 @@ def _external(document: Document, origins: Sequence[Origin]) -> str:
         return f"what the model was trained on is {UNKNOWN}"
     sources = [origin.get("source", {}) for origin in origins]
     trained = {kind for one in sources for kind in one.get("kinds", [one.get("kind")])}
-    if document["overlap"]["is_training_data_set"] or document["source"] in trained:
+    overlap = document["overlap"]
+    same = overlap["is_training_data_set"] or overlap["split_changes"]  # the latter: its patients
+    if same or document["source"] in trained:
         return "none here"
     return f"these images are of source {document['source']}, those of training are not"

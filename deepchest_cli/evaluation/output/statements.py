@@ -100,10 +100,13 @@ def undefined(document: Document) -> str:
 
 def without_operating_point(document: Document) -> str:
     """Return which findings have no threshold, and why; empty where none lacks one."""
-    said = []
+    said, titled = [], {}
     for name, entry in document["operating_points"]["findings"].items():
-        titled = {RULES[rule].title: why for rule, why in entry["unavailable"].items()}
-        said += _of_each(name, titled, len(RULES))
+        titled[name] = {RULES[rule].title: why for rule, why in entry["unavailable"].items()}
+        said += _of_each(name, titled[name], len(RULES))
+    first = next(iter(titled.values()), {})
+    if len(titled) > 1 and all(one == first for one in titled.values()):
+        said = list(first.items())  # by rule: a published model has those of its authors
     return f"No operating point: {by_reason(said)}." if said else ""
 
 
