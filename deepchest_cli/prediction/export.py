@@ -213,7 +213,7 @@ def _smooth_images(size: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the warnings of exporters, which nobody can act on, and the graphs that they print."""
+    """Silence the warnings of exporters, which nobody can act on, and what they print."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
