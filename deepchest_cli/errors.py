@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
+MANY_NAMES, NEAREST = 50, 10  # in an error: from how many on not all are listed, and how many then
+
 
 class ExitCode(IntEnum):
     """What a shell sees; any other signal gives 128 + its number, too."""
@@ -60,9 +62,12 @@ class InterruptedRunError(DeepChestError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for a name that nothing goes by: what was given, what is meant, the rest."""
+    """Return the error for a name that nothing goes by: what was given, what is meant, the rest.
+
+    Of many names only those that are spelled most like it.
+    """
     from deepchest_cli.config.renamed import SINCE, renamed
-    from deepchest_cli.config.synonyms import nearest, synonym
+    from deepchest_cli.config.synonyms import most_alike, nearest, synonym
 
     names = list(known)
     if new := renamed(name, names):
@@ -70,4 +75,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     else:
         meant = synonym(name, names) or nearest(name, names)
         suggestion = f" Did you mean {meant!r}?" if meant else ""
-    return UsageError(f"Unknown {kind} {name!r}.{suggestion}", f"Known: {', '.join(names)}.")
+    few = len(names) <= MANY_NAMES
+    rest = (
+        f"Known: {', '.join(names)}."
+        if few
+        else (f"The nearest of {len(names):,}: {', '.join(most_alike(name, names, NEAREST))}.")
+    )
+    return UsageError(f"Unknown {kind} {name!r}.{suggestion}", rest)

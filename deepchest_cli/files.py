@@ -10,12 +10,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from deepchest_cli.errors import UsageError
 
 TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp(\..+)?")
+PARQUET = ".parquet"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has none
 
 
@@ -51,6 +53,27 @@ def new_file(path: Path) -> Iterator[None]:
         for folder in made:
             folder.rmdir()
         raise
+
+
+def refuse_unwritable(path: Path, flag: str, formats: Sequence[str], force: bool) -> None:
+    """Raise `UsageError` for a file that a flag names and that must not or cannot be written.
+
+    formats: suffixes that are known. `force` allows a file that is there already.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in formats:
+        raise UsageError(
+            f"{flag}: {path} does not end in {' or '.join(formats)}.",
+            "The suffix says which format the file is to have.",
+        )
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder.", f"Name a file with {flag}.")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already.", "Replace it with --force.")
+    if suffix == PARQUET and find_spec("pyarrow") is None:
+        from deepchest_cli.extras import install_hint
+
+        raise UsageError(f"Writing {path} needs pyarrow.", install_hint("parquet"))
 
 
 def sweep(folder: Path, names: Iterable[str] | None = None) -> None:

@@ -4,8 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deepchest_cli.config import DEFAULT_MODEL
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import UnreadableRadiographError, UsageError
+from deepchest_cli.prediction.embeddings import refuse_ensemble
 from deepchest_cli.prediction.image_prediction import ImagePrediction
 from deepchest_cli.prediction.inputs import find_inputs
 from deepchest_cli.prediction.network import Network
@@ -26,11 +30,32 @@ class Model:
 
         A file that cannot be read has its reason in `problem`, and no probabilities.
         """
-        return list(self.stream([paths] if isinstance(paths, str | PathLike) else paths))
+        return list(self.stream(paths))
 
-    def stream(self, paths: Iterable[AnyPath]) -> Iterator[ImagePrediction]:
-        """Yield the predictions of `predict` one by one."""
-        return self.predictor.predict(find_inputs(fspath(path) for path in paths))
+    def stream(self, paths: AnyPath | Iterable[AnyPath]) -> Iterator[ImagePrediction]:
+        """Yield the predictions of `predict` one by one, each with the image's features (D,)."""
+        given = [paths] if isinstance(paths, str | PathLike) else paths
+        return self.predictor.predict(find_inputs(fspath(path) for path in given))
+
+    def embed(self, paths: AnyPath | Iterable[AnyPath]) -> NDArray[np.float32]:
+        """Return the features (N, D) that the logits are computed from, in the order of `predict`.
+
+        Each row is a file's: the first that cannot be read raises `UnreadableRadiographError`.
+        Raises `UsageError` for an ensemble, which has no common features, and without a file.
+        """
+        refuse_ensemble(self.predictor)
+        rows = []
+        for one in self.stream(paths):
+            if one.problem:
+                raise UnreadableRadiographError(
+                    f"{one.path}: {one.problem}",
+                    "Leave the file out; the answers of predict name all that cannot be read.",
+                )
+            assert one.features is not None  # of one model
+            rows.append(one.features)
+        if not rows:
+            raise UsageError("There is no image to embed.", "Name image files or a folder.")
+        return np.stack(rows)
 
 
 def load_model(

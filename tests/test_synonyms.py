@@ -91,7 +91,6 @@ def test_a_value_of_other_programs_is_answered_with_ours(given, known, meant):
         ("resnet-50", "resnet50"),
         ("ResNet50", "resnet50"),
         ("vit_base_patch16_224", "vit_b_16"),
-        ("timm/resnet18.tv_in1k", "resnet18"),
         ("EfficientNet-B0", "efficientnet_b0"),
         ("resent50", "resnet50"),
     ],

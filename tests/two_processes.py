@@ -28,7 +28,7 @@ PLAIN: dict[str, Any] = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2,
 PLAIN |= {"optimizer": "sgd", "learning_rate": 0.01, "precision": "fp32"}
 # one of each backward strategy, with micro-batches and without
 FEW = ("deepchest", "upgrad", "famo, micro-batches", "gradnorm, micro-batches")
-FEW += ("pcgrad, parameters",)
+FEW += ("pcgrad, parameters", "equal, unfrozen", "upgrad, unfrozen")
 
 
 def variants(data: Path) -> dict[str, TrainConfig]:
@@ -45,6 +45,14 @@ def variants(data: Path) -> dict[str, TrainConfig]:
     for name in ("equal", "famo", "gradnorm", "cagrad"):
         config = replace(found[name], grad_accum_steps=2, clip_grad_norm=1.0)
         found[f"{name}, micro-batches"] = config
+    for name in ("equal", "upgrad", "gradnorm"):
+        config = replace(
+            found[name],
+            freeze="all" if name == "upgrad" else "2",
+            unfreeze_epoch=2,
+            grad_accum_steps=2,
+        )
+        found[f"{name}, unfrozen"] = replace(config, layer_decay=0.5)
     for name in ("gradnorm", "pcgrad", "graddrop", "deepchest+upgrad"):
         config = replace(found[name], gradient_level="parameters", grad_accum_steps=2)
         found[f"{name}, parameters"] = replace(config, max_steps=4)

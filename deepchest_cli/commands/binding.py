@@ -163,8 +163,13 @@ def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:
         return {key: value for key, value in saved.items() if key not in code_in(saved)}
     if source != "recipe":
         return read_toml(path, config_type)
-    names = {field.name for field in fields(config_type)}
-    return {key: v for key, v in read_toml(path, TrainConfig).items() if key in names}
+    names, values = {field.name for field in fields(config_type)}, read_toml(path, TrainConfig)
+    if values.get("linear_probe") and "linear_probe" not in names:
+        raise UsageError(
+            f"The recipe {path} is of a linear probe, which train alone has.",
+            "Choose another recipe, or write its other values into one of your own.",
+        )
+    return {key: value for key, value in values.items() if key in names}
 
 
 def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:

@@ -76,6 +76,8 @@ def _origin(checkpoint: dict[str, Any]) -> str:
     architecture, origin = checkpoint["architecture"], checkpoint["origin"]
     site = (checkpoint.get("validation_fit") or {}).get("site")
     thresholds = f", operating points of {site['name']}" if site else ""
+    if "published" in origin:
+        return f"{origin['published']}{thresholds}"
     return (
         f"{architecture['backbone']} with {origin['weighter']}, epoch {origin['epoch']}{thresholds}"
     )

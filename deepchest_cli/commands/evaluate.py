@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.commands.evaluate_display import render
 from deepchest_cli.config import DEFAULT_DATA, DEFAULT_MODEL, EvaluateConfig, find_data
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import write_json
+from deepchest_cli.files import refuse_unwritable, write_json
 from deepchest_cli.schemas import versioned
 from deepchest_cli.terminal import Terminal
 
@@ -119,9 +119,11 @@ def _refuse_clashes(config: EvaluateConfig) -> None:
         if config.predictions is None and given and not (name == "logits" and config.compare_to):
             raise UsageError(f"--{name} goes with --predictions.", f"Drop --{name}.")
     _refuse_outputs(config)
+    from deepchest_cli.model.checkpoint_format import is_published
+
     named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
     for flag, path in named.items():
-        if path is not None and not path.exists():
+        if path is not None and not path.exists() and not is_published(path):
             raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
 
 
@@ -131,9 +133,9 @@ def _refuse_outputs(config: EvaluateConfig) -> None:
         raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
     for one in _each(config):
         if one.save_predictions is not None:
-            from deepchest_cli.evaluation.output.predictions_table import refuse_unwritable
+            from deepchest_cli.evaluation.output.predictions_table import FORMATS
 
-            refuse_unwritable(one.save_predictions, config.force)
+            refuse_unwritable(one.save_predictions, "--save-predictions", FORMATS, config.force)
     for name in ("report", "medmnist"):
         folder = getattr(config, name)
         if folder is not None and folder.exists() and not folder.is_dir():
@@ -167,7 +169,9 @@ def _refuse_of_one_data_set(config: EvaluateConfig) -> None:
 
 
 def _is_model(path: Path) -> bool:
-    return path.is_dir() or path.suffix == ".pt"
+    from deepchest_cli.model.checkpoint_format import is_published
+
+    return path.is_dir() or path.suffix == ".pt" or is_published(path)
 
 
 def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
@@ -234,7 +238,7 @@ def _other_scores(
 def _localize(
     config: EvaluateConfig, inputs: "EvaluationInput", terminal: Terminal
 ) -> tuple["LocalizationScores | None", str]:
-    """Return the scores of maps against boxes, or why there are none."""
+    """Return the scores of maps against boxes, and what limits them or why there are none."""
     from deepchest_cli.evaluation.localization import locate
     from deepchest_cli.training.device import resolve_device
 
@@ -251,7 +255,7 @@ def _localize(
             found = locate(classifier, inputs.dataset, inputs.rows, device, progress)
     except UsageError as error:  # a backbone without maps has metrics all the same
         return None, error.message
-    return found, "" if found else "The scored images have no boxes."
+    return found, found.caution if found else "The scored images have no boxes."
 
 
 def _write(

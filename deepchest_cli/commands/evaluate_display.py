@@ -200,6 +200,8 @@ def _localization(document: Document) -> Iterator[str]:
         )
         boxes, random = count_of(found["boxes"], "box"), number(found["random_baseline"]["all"])
         yield f"Pointing-game accuracy on {boxes}: {maps}; random baseline {random}"
+        if document["localization_note"]:
+            yield document["localization_note"]
 
 
 def _expert_labels(document: Document) -> Iterator[str]:

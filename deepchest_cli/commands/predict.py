@@ -4,6 +4,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deepchest_cli.commands.predict_display import Writer, explain
@@ -43,26 +45,30 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     predictor = open_predictor(
         config.model, config.device, config.batch_size, config.threshold, config.tta
     )
-    draw = _drawer(config, predictor)
+    keeping = _embeddings(config, predictor)
+    draw = _drawer(config, predictor, terminal)
     explain(predictor, terminal)
     form = "json" if terminal.json else config.format
     writer = Writer(predictor, form, config.top, terminal)
     failed: list[ImagePrediction] = []
     warned: list[ImagePrediction] = []
     done = 0
-    with terminal.progress("Predicting") as progress:
-        for one in _predictions(config, predictor, progress):
+    with keeping as keep, terminal.progress("Predicting") as progress:
+        for one in _predictions(config, predictor, keep, progress):
             if one.problem:
                 failed.append(one)
                 continue
             done += 1
             if one.warnings:
                 warned.append(one)
-            if not writer.add(one, draw(one)):
-                return  # the output is closed
+            if not writer.add(one, draw(one)) and config.embeddings is None:
+                return  # the output is closed, and no file waits for the rest
     _refuse_nothing(done, failed)
     writer.end(failed)
     _show_warnings(warned, done, form, terminal)
+    if config.embeddings is not None and done:
+        without = f", without {count_of(len(failed), 'unreadable file')}" if failed else ""
+        terminal.note(f"Embeddings of {count_of(done, 'image')}{without}: {config.embeddings}")
     terminal.note(DISCLAIMER)
     if failed:
         listed = "\n".join(f"  {one.path}: {one.problem}" for one in failed)
@@ -73,16 +79,24 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
 
 
 def _predictions(
-    config: PredictConfig, predictor: "Predictor", progress: Callable[[int, int], None]
+    config: PredictConfig,
+    predictor: "Predictor",
+    keep: Callable[["ImagePrediction"], None],
+    progress: Callable[[int, int], None],
 ) -> Iterator["ImagePrediction"]:
-    """Yield predictions; files are counted first, unless their names come through a pipe."""
+    """Yield predictions; files are counted first, unless their names come through a pipe.
+
+    `keep` receives them with the images' features, which would fill the memory after that.
+    """
     files = _files(config)
     total = 0
     if STDIN not in config.images:
         known = list(files)
         files, total = iter(known), len(known)
     for number, one in enumerate(predictor.predict(files, config.workers), start=1):
-        yield one
+        if not one.problem:
+            keep(one)
+        yield replace(one, features=None)
         progress(number, max(total, number))
 
 
@@ -114,8 +128,19 @@ def _refuse_nothing(done: int, failed: list["ImagePrediction"]) -> None:
     raise UsageError(f"There is no image to predict.{listed}", "Name image files or a folder.")
 
 
-def _drawer(
+def _embeddings(
     config: PredictConfig, predictor: "Predictor"
+) -> AbstractContextManager[Callable[["ImagePrediction"], None]]:
+    """Return a context that gives what keeps an image's features; without a file it keeps none."""
+    if config.embeddings is None:
+        return nullcontext(lambda prediction: None)
+    from deepchest_cli.prediction.embeddings import embeddings_file
+
+    return embeddings_file(config.embeddings, predictor, config.force)
+
+
+def _drawer(
+    config: PredictConfig, predictor: "Predictor", terminal: Terminal
 ) -> Callable[["ImagePrediction"], dict[str, str] | None]:
     """Return what draws an image's maps and names the files; None each without --heatmap."""
     if config.heatmap is None:
@@ -125,6 +150,8 @@ def _drawer(
     from deepchest_cli.prediction.heatmaps import HeatMaps
 
     maps = HeatMaps(predictor, config.heatmap, config.finding, config.force)
+    if maps.caution:
+        terminal.warning(f"--heatmap: {maps.caution}")
     return maps.draw
 
 

@@ -32,8 +32,9 @@ def explain(predictor: "Predictor", terminal: Terminal) -> None:
                 f"{path} has no calibration and no operating points: probabilities are raw{flags}. "
                 "deepchest evaluate chooses them on validation and stores them."
             )
-        elif metadata.validation_fit.get("site"):
-            terminal.note(f"{path} has the thresholds of a site: {calibration.source}.")
+        elif site := metadata.validation_fit.get("site"):
+            whose = "a site" if site["images"] else "its authors"
+            terminal.note(f"{path} has the thresholds of {whose}: {calibration.source}.")
         if calibration.no_threshold:
             reasons = by_reason(calibration.no_threshold.items())
             terminal.warning(

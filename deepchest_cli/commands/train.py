@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepchest_cli.commands.user_cache import training_rates_file
+from deepchest_cli.commands.user_cache import features_folder, training_rates_file
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
@@ -42,6 +42,8 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 
     deepchest train --recipe paper
 
+    deepchest train --recipe probe --backbone densenet121 --weights imagenet
+
     deepchest train --resume runs/20260101-120000-resnet50-deepchest
 
     deepchest train --epochs 30 --resume auto --out runs/mine
@@ -70,6 +72,7 @@ def _run(
     from deepchest_cli.model.checkpoint_format import LAST
     from deepchest_cli.training.components import build_components
     from deepchest_cli.training.loop import Trainer
+    from deepchest_cli.training.probe import ProbeTrainer, build_probe
     from deepchest_cli.training.resume import folder_to_resume, open_data_again, record_data
     from deepchest_cli.training.run_directory import create_run
     from deepchest_cli.training.tensorboard import find_writer
@@ -81,14 +84,21 @@ def _run(
     folder = folder_to_resume(config)
     dataset = open_data_again(config, folder) if folder else None
     resumed = distributed.broadcast(folder is not None and (folder / LAST).is_file())
-    components = build_components(config, distributed, resumed, dataset, training_rates_file())
+    if config.linear_probe:
+        components = build_probe(config, distributed, resumed, dataset)
+    else:
+        components = build_components(config, distributed, resumed, dataset, training_rates_file())
     if folder is None and distributed.is_main:
         folder = create_run(components.config)
     folder = distributed.broadcast(folder)
     assert folder is not None
     _describe(components, folder, terminal)
     with _observers(components, folder, terminal) as observers:
-        trainer = Trainer(components, folder, *observers)
+        trainer = (
+            ProbeTrainer(components, folder, features_folder(), *observers)
+            if config.linear_probe
+            else Trainer(components, folder, *observers)
+        )
         if dataset is not None:
             trainer.resume()
             if distributed.is_main:
@@ -151,6 +161,7 @@ def _plot(distributed: "DistributedContext", folder: Path, terminal: Terminal) -
 
 
 def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal) -> None:
+    from deepchest_cli.model.layers import layers_of
     from deepchest_cli.weighting.own import short_name
 
     config, processes = components.config, components.distributed.world_size
@@ -171,11 +182,26 @@ def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal
         f"{f'{processes} processes, ' if processes > 1 else ''}{components.device.type}, "
         f"{components.precision}, {count_of(components.total_steps, 'step')}"
     )
+    if components.heads is not None:
+        heads = components.heads.rates
+        terminal.note(
+            f"Linear probe: {len(heads)} {config.head} heads, at learning rates from "
+            f"{heads[0]:g} to {heads[-1]:g}"
+        )
+        if config.weights == "none":
+            terminal.warning("The features are those of a random network: choose --weights.")
     if rates is not None:
         terminal.detail(
             f"--precision auto: {rates.fp32:.3g} images/s in fp32, {rates.bf16:.3g} in bf16, "
             "as measured on one core of this machine"
         )
+    layers, frozen = layers_of(classifier.trunk), components.frozen
+    if frozen.layers:
+        named = f"The first {frozen.layers} of {len(layers)} layers of the backbone are"
+        named = named if frozen.layers < len(layers) else "The backbone is"
+        before = f" before epoch {config.unfreeze_epoch}" if config.unfreeze_epoch else ""
+        terminal.note(f"{named} not trained{before}.")
+    terminal.detail(f"layers of the backbone: {', '.join(layer.name for layer in layers)}")
     terminal.detail(
         f"{count_of(sum(p.numel() for p in classifier.parameters()), 'parameter')}; "
         f"{count_of(len(components.validation_rows), 'validation radiograph')}; "
@@ -211,6 +237,7 @@ def _render(summary: "TrainingSummary", terminal: Terminal) -> None:
     terminal.line(
         f"{count_of(summary.epochs, 'epoch')}{early}, "
         f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
+        f"{'' if summary.learning_rate is None else f', learning rate {summary.learning_rate:g}'}"
     )
 
 

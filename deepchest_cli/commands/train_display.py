@@ -43,7 +43,16 @@ class Display(Observer):
         if self.terminal.animated and now - self.drawn >= REFRESH:
             self.drawn = now
             self.losses = report.losses.tolist()
-            self.show(Group(self._table(report.weights), Text(""), self._bar(report)))
+            text = f"epoch {report.epoch}/{report.epochs} step {report.step}/{report.steps}"
+            bar = self._bar(text, self.total - report.remaining, self.total)
+            self.show(Group(self._table(report.weights), Text(""), bar))
+
+    def on_features(self, done: int, total: int) -> None:
+        """Draw the progress of a linear probe's features."""
+        if self.terminal.animated:
+            self.show(self._bar(f"features {done:,}/{total:,}", done, total))
+        if done == total:
+            self.started = time.monotonic()
 
     def on_epoch(self, report: EpochReport) -> None:
         """Print an epoch's line, and update the live table."""
@@ -53,7 +62,7 @@ class Display(Observer):
             f"loss {number(report.macro('training', 'loss'), 4)}  "
             f"validation loss {number(report.macro('validation', 'loss'), 4)}  "
             f"AUROC {number(report.macro('validation', 'auroc'), 4)}"
-            f"{' (best)' if report.best else ''}  "
+            f"{' (best)' if report.best else ''}  {_learning_rate(report)}"
             f"{report.images_per_second:.0f} images/s "
             f"({report.data_wait_fraction:.1%} waiting for data)  "
             f"{report.seconds:.0f} s{_peak_memory(report.peak_memory)}"
@@ -83,14 +92,12 @@ class Display(Observer):
         columns = ["Finding", "loss", "validation AUROC", "weight", ""]
         return table_of(columns, rows, left="lrrrl")
 
-    def _bar(self, report: StepReport) -> Table:
-        """Return the progress of the run and an estimate of the time left."""
-        total = self.total or 1
-        done = total - report.remaining
-        left = (time.monotonic() - self.started) / done * report.remaining
+    def _bar(self, text: str, done: int, total: int) -> Table:
+        """Return the progress of what began at `started` and an estimate of the time left."""
+        left = (time.monotonic() - self.started) / done * (total - done)
         line = Table.grid(padding=(0, 1))
         line.add_row(
-            Text(f"epoch {report.epoch}/{report.epochs} step {report.step}/{report.steps}"),
+            Text(text),
             ProgressBar(total=total, completed=done, width=BAR_WIDTH),
             Text(f"{_clock(left)} left"),
         )
@@ -104,6 +111,11 @@ def _bar_of(weight: float | None) -> str:
     length = max(round(min(weight, MAX_BAR) * 10), 0)
     bar = "━" * length
     return f"{bar[:10]:<10}│{bar[10:]}{'…' if weight > MAX_BAR else ''}"
+
+
+def _learning_rate(report: EpochReport) -> str:
+    rate = report.peak_learning_rate
+    return "" if rate is None else f"learning rate {rate:g}  "
 
 
 def _peak_memory(peak: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The user's cache folder: measurements of this machine."""
+"""The user's cache folder: measurements of this machine, and features of linear probes."""
 
 import os
 import sys
@@ -8,6 +8,11 @@ from pathlib import Path
 def training_rates_file() -> Path:
     """Return the file of measured training rates, which need not exist."""
     return _folder() / "deepchest" / "training-rates.json"
+
+
+def features_folder() -> Path:
+    """Return the folder of the features of linear probes, which need not exist."""
+    return _folder() / "deepchest" / "features"
 
 
 def _folder() -> Path:

@@ -273,7 +273,15 @@ class PredictConfig:
     finding: Annotated[
         tuple[str, ...], Flag("Draw this finding and not the flagged ones; may be repeated.")
     ] = ()
-    force: Annotated[bool, Flag("Replace pictures that are there already.")] = False
+    embeddings: Annotated[
+        Path | None,
+        Flag(
+            "Write the images' features to this .npz or .parquet file.",
+            metavar="FILE",
+            panel="Files",
+        ),
+    ] = None
+    force: Annotated[bool, Flag("Replace pictures and embeddings that are there already.")] = False
     null: Annotated[
         bool, Flag("Paths on stdin end in NUL, not in a line break (find -print0).", panel="Method")
     ] = False

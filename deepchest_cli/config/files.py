@@ -13,7 +13,7 @@ from deepchest_cli.config.synonyms import FLAGS, synonym
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import read_toml_file
 
-RECIPES = ("quick", "default", "paper", "transformer")
+RECIPES = ("quick", "default", "paper", "transformer", "probe")
 
 
 def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:

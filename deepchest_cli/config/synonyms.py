@@ -28,6 +28,16 @@ FLAGS: Mapping[str, str] = {
     "max-norm gradient-clip-val gradient-clipping",
     "--grad-accum-steps": "accum accum-iter accum-steps grad-accum update-freq "
     "accumulate-grad-batches gradient-accumulation gradient-accumulation-steps",
+    "--grad-checkpoint": "checkpointing grad-checkpointing gradient-checkpoint use-checkpoint "
+    "gradient-checkpointing activation-checkpointing activation-checkpoint recompute remat",
+    "--freeze": "frozen freeze-backbone freeze-encoder freeze-layers freeze-n-layers freeze-trunk "
+    "num-frozen-layers n-frozen-layers freeze-features lock-image-tower",
+    "--unfreeze-epoch": "unfreeze unfreeze-at unfreeze-at-epoch unfreeze-after freeze-epochs",
+    "--layer-decay": "llrd layer-lr-decay layer-wise-decay layer-wise-lr-decay layer-decay-rate "
+    "lr-layer-decay discriminative-lr",
+    "--drop-path": "drop-path-rate dpr stochastic-depth stochastic-depth-prob drop-connect "
+    "stochastic-depth-rate drop-connect-rate",
+    "--dropout": "drop drop-rate dropout-rate dropout-p head-dropout classifier-dropout",
     "--ema": "ema-decay model-ema model-ema-decay use-ema",
     "--patience": "early-stop early-stopping early-stopping-patience",
     "--sampling": "sampler oversample class-balanced balanced-sampling",
@@ -48,10 +58,10 @@ FLAGS: Mapping[str, str] = {
     "weight-method mtl mtl-method balancer w",
     "--weighter-option": "weighter-options weighter-args weighter-kwargs weighter-params",
     "--weighters": "weighter methods weightings arms w",
-    "--backbone": "arch architecture a model model-name model-type model-arch net network "
-    "encoder encoder-name backbone-name model-name-or-path base-model",
     "--model": "m checkpoint ckpt ckpt-path checkpoint-path model-path model-name-or-path "
     "load-model model-dir run run-dir weights load-from resume trained-model model-file onnx",
+    "--backbone": "arch architecture a model model-name model-type model-arch net network "
+    "encoder encoder-name backbone-name model-name-or-path base-model",
     "--resume": "resume-from resume-from-checkpoint ckpt-path continue restore auto-resume "
     "load-checkpoint resume-path",
     "--weights imagenet": "pretrained pretrain use-pretrained imagenet is-pretrained",
@@ -116,6 +126,8 @@ FLAGS: Mapping[str, str] = {
     "--threshold": "t thresh thresholds conf confidence cutoff conf-thres operating-point",
     "--top": "k topk top-n",
     "--tta": "test-time-augmentation augment ten-crop five-crop",
+    "--embeddings": "embedding embed features feature feature-file save-features vectors latents "
+    "representations",
     "--heatmap": "heatmaps cam gradcam saliency attribution explain visualize overlay",
     "--finding": "findings class classes label labels target disease pathology",
     "--null": "0 print0 null-data zero-terminated",
@@ -253,8 +265,16 @@ def synonym(word: str, known: Iterable[str], table: Mapping[str, str] = VALUES) 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that is spelled most like this one, where one is."""
+    return next(iter(most_alike(word, known, 1, MIN_SIMILARITY)), None)
+
+
+def most_alike(word: str, known: Iterable[str], count: int, least: float = 0.0) -> list[str]:
+    """Return the known words that are spelled most like this one, the nearest first.
+
+    least: similarity of those that count, as difflib's ratio.
+    """
     from difflib import get_close_matches
 
     spelled = {plain(name): name for name in known}
-    found = get_close_matches(plain(word), spelled, n=1, cutoff=MIN_SIMILARITY)
-    return spelled[found[0]] if found else None
+    found = get_close_matches(plain(word), spelled, n=count, cutoff=least)
+    return [spelled[name] for name in found]

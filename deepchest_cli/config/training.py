@@ -18,7 +18,8 @@ class RunConfig:
     recipe: Annotated[
         str | None,
         Flag(
-            "Values for the flags that are not given: quick, default, paper, transformer, or a TOML file.",
+            "Values for the flags that are not given: quick, default, paper, transformer, probe, "
+            "or a TOML file.",
             metavar="NAME|PATH",
             values_from="recipe",
         ),
@@ -41,8 +42,8 @@ class RunConfig:
     backbone: Annotated[
         str,
         Flag(
-            "Any torchvision classifier, small_cnn, or a family's name; FILE.py:FUNCTION runs "
-            "code of your own.",
+            "Any torchvision classifier, small_cnn, or a family's name; timm/NAME for timm's; "
+            "FILE.py:FUNCTION runs code of your own.",
             metavar="NAME|FILE.py:FUNCTION",
             panel="Model",
         ),
@@ -110,11 +111,12 @@ class RunConfig:
         Flag("Pixels in training, at most the stored ones. [as stored]", minimum=28, panel="Input"),
     ] = None
     augment: Annotated[
-        Literal["none", "standard", "paper"],
+        Literal["none", "standard", "paper"] | None,
         Flag(
-            "Random geometry and exposure: none, standard (mild), or that of the paper's authors."
+            "Random geometry and exposure: none, standard (mild), or that of the paper's authors. "
+            "[standard; none with --linear-probe]"
         ),
-    ] = "standard"
+    ] = None
     flip: Annotated[bool, Flag("Mirror at random as well; this mirrors the heart.")] = False
 
     batch_size: Annotated[
@@ -217,6 +219,14 @@ class TrainConfig(RunConfig):
             values_from="run",
         ),
     ] = None
+    linear_probe: Annotated[
+        bool,
+        Flag(
+            "Train heads alone, on features that are computed once and kept in the user's cache: "
+            "one head for each of 13 learning rates from 1/100 to 100 times --learning-rate; the "
+            "best is kept."
+        ),
+    ] = False
     weighter: Annotated[
         str,
         Flag(

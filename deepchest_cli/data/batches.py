@@ -22,9 +22,9 @@ class Batch:
     are those of the whole.
     """
 
-    images: Tensor  # (B / processes, S, S), uint8
-    labels: Tensor  # (B, T), float32
-    known: Tensor  # (B, T), bool
+    images: Tensor  # (B / processes, S, S), uint8; of a linear probe features (B, D)
+    labels: Tensor  # (B, T), float32; of a linear probe with R heads (B, R, T)
+    known: Tensor  # (B, T), bool; likewise
 
 
 def epoch_order(

@@ -5,17 +5,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.config.flags import NONE
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.sources.base import FRONTAL
 from deepchest_cli.data.sources.nih_metadata import SPLIT_LISTS
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
+from deepchest_cli.model.backbones.base import PRETRAINED_ON
 from deepchest_cli.model.checkpoint import LoadedModel
 
 # made from NIH's radiographs: the same patients, whatever the files are called
 FAMILY = dict.fromkeys(("nih-parquet", "chestmnist", "rsna", "siim"), "nih")
 # settings that decide which patient is in which split
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
+UNPUBLISHED = "unpublished"  # in the place of such settings, of a model of others
 KINDS = {True: "synthetic", False: "real"}
 ASPECTS = {"pad": "padded to a square", "squash": "squashed to a square"}
 
@@ -27,12 +30,17 @@ def same_patients(one: Source, other: Source) -> bool:
 
     Users' own tables and synthetic radiographs are only where they share a file.
     """
-    families = {FAMILY.get(source["kind"], source["kind"]) for source in (one, other)}
-    if len(families) > 1 or one["synthetic"] != other["synthetic"]:
+    if not _families(one) & _families(other) or one["synthetic"] != other["synthetic"]:
         return False
     if one["kind"] != "csv" and not one["synthetic"]:
         return True
     return bool(set(one["sha256"].values()) & set(other["sha256"].values()))
+
+
+def _families(source: Source) -> set[str]:
+    """Return where the patients of a source come from; a published model may have several."""
+    kinds = source.get("kinds", [source["kind"]])
+    return {FAMILY.get(kind, kind) for kind in kinds}
 
 
 def same_patient_numbers(one: Source, other: Source) -> bool:
@@ -69,6 +77,8 @@ def split_changes(origin: dict[str, Any], dataset: RadiographDataset, split: str
     if not same_patients(trained, found):
         return []
     settings = dataset.manifest["settings"]
+    if origin.get("published"):
+        return [UNPUBLISHED]
     official = origin["settings"]["split_scheme"] == settings["split_scheme"] == "official"
     test_list = SPLIT_LISTS["test"]
     same_test = trained["sha256"].get(test_list) == found["sha256"].get(test_list)
@@ -109,13 +119,14 @@ def differences(
         _synthetic_difference(is_synthetic(trained), synthetic),
         aspect_difference(*settings),
         _view_difference(settings[0], dataset.columns["view"][rows]),
+        _pretraining(model, found),
     ]
     return [text for text in texts if text]
 
 
 def _label_difference(trained: dict[str, Any], found: dict[str, Any]) -> str:
     kinds, versions = ([one[k] for one in (trained, found)] for k in ("kind", "label_version"))
-    if not same_patients(trained, found):
+    if not same_patients(trained, found) or versions[0] is None:
         return ""
     if versions[0] != versions[1]:
         return (
@@ -130,6 +141,20 @@ def _label_difference(trained: dict[str, Any], found: dict[str, Any]) -> str:
     if not pairs:
         return ""
     return f"The model was trained on labels of another policy ({'; '.join(pairs)})."
+
+
+def _pretraining(model: LoadedModel, found: Source) -> str:
+    """Return that published weights, which a model began from, may know the scored patients."""
+    kinds = model.classifier.architecture.backbone_config.get(PRETRAINED_ON, [])
+    began = {"kinds": kinds, "kind": "", "synthetic": False, "sha256": {}}
+    none = model.origin.get("config", {}).get("weights") == NONE
+    if none or not same_patients(began, found):
+        return ""
+    return (
+        "The pretrained weights that the model began from were trained by others on images of this "
+        "very source, by a split that they did not publish: trained patients are probably among "
+        "these images, and the results are optimistic."
+    )
 
 
 def _synthetic_difference(trained: bool | None, found: bool | None) -> str:

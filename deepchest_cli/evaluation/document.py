@@ -35,7 +35,7 @@ class EvaluationOptions:
     compared_name: str = ""
     compared_caution: str = ""  # which of the images the other model was made with
     localization: LocalizationScores | None = None
-    localization_note: str = ""  # why there is none
+    localization_note: str = ""  # why there is none, or what limits it
 
 
 def build_document(inputs: EvaluationInput, extras: EvaluationOptions) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from deepchest_cli.evaluation.metrics import Floats, Labels
+from deepchest_cli.evaluation.metrics import Floats, Labels, share_above
 
 LEVEL = 0.05  # what intervals leave uncovered
 PRIOR = 0.25  # patients that D_max counts for, beside those with the rarer outcome
@@ -110,13 +110,6 @@ def _newcombe(
     return end(0.0), end(1.0)
 
 
-def _above(scores: Floats, others: Floats) -> Floats:
-    """Return the share of the others that each score is above; equal ones count half."""
-    ordered = np.sort(others)
-    places = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
-    return np.asarray(places / (2 * len(others)))
-
-
 def auroc_interval(
     labels: Labels, scores: Floats, owners: NDArray[np.int64], level: float = LEVEL
 ) -> tuple[float, float]:
@@ -132,8 +125,8 @@ def auroc_interval(
     if fewest < 2:
         return NO_ENDS
     positives, negatives = counts.sum(axis=0).tolist()
-    above = _above(scores[sides[0]], scores[sides[1]])
-    below = 1 - _above(scores[sides[1]], scores[sides[0]])
+    above = share_above(scores[sides[0]], scores[sides[1]])
+    below = 1 - share_above(scores[sides[1]], scores[sides[0]])
     pairs = zip(sides, (above, below), strict=True)
     summed = [np.bincount(rows[side], values, len(patients)) for side, values in pairs]
     sums: Floats = np.stack(summed, axis=1, dtype=np.float64)

@@ -23,8 +23,9 @@ from scipy import ndimage
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.evaluation.bootstrap import Resampling, ratios_with_intervals
 from deepchest_cli.evaluation.metrics import Floats
-from deepchest_cli.model.attribution import Maps, attribution_maps, map_layer
+from deepchest_cli.model.attribution import Maps, attribution_maps
 from deepchest_cli.model.classifier import Classifier
+from deepchest_cli.model.spatial import coarse_note, spatial_layer
 
 GRAD_CAM, CAM, RANDOM = "grad_cam", "cam", "random"
 BATCH = 16
@@ -63,6 +64,11 @@ class LocalizationScores:
     scores: dict[str, list[BoxScore]]  # kind of map: by box
     cam_unavailable_reason: str | None
 
+    @property
+    def caution(self) -> str:
+        """What limits the scores; empty for maps that are fine enough."""
+        return coarse_note(self.cells)
+
 
 def scored_boxes(
     dataset: RadiographDataset, rows: NDArray[np.int64], findings: tuple[str, ...]
@@ -93,15 +99,13 @@ def locate(
         return None
     scores: dict[str, list[BoxScore]] = {GRAD_CAM: [], CAM: [], RANDOM: []}
     noise = np.random.default_rng(SEED)
-    layer, cells = "", (0, 0)
+    layer = spatial_layer(classifier)
     for first in range(0, len(boxes.places), BATCH):
         chosen = slice(first, first + BATCH)
         images = torch.from_numpy(dataset.gather(rows[boxes.places[chosen]])).to(device)
         inputs = classifier.architecture.radiographs(images)
-        layer = layer or map_layer(classifier, inputs[:1])
         columns = [findings.index(name) for name in boxes.findings[chosen].tolist()]
         maps = attribution_maps(classifier, inputs, torch.tensor(columns, device=device), layer)
-        cells = (int(maps.grad_cam.shape[1]), int(maps.grad_cam.shape[2]))
         for kind, values in _kinds(maps, noise).items():
             large = _enlarged(values, dataset.size)
             scores[kind] += [
@@ -111,7 +115,7 @@ def locate(
         progress(min(first + BATCH, len(boxes.places)), len(boxes.places))
     reason = None if scores[CAM] else "its features are not the means of a map under a linear head"
     found = {kind: values for kind, values in scores.items() if values}
-    return LocalizationScores(boxes, dataset.size, cells, found, reason)
+    return LocalizationScores(boxes, dataset.size, layer.cells, found, reason)
 
 
 def _kinds(maps: Maps, noise: np.random.Generator) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score
 
 from deepchest_cli.evaluation.predictions import Predictions
 
@@ -21,7 +21,16 @@ def _both_classes(labels: Labels) -> bool:
 
 def auroc(labels: Labels, probabilities: Floats) -> float:
     """Return the area under the ROC curve; NaN unless both classes are there."""
-    return float(roc_auc_score(labels, probabilities)) if _both_classes(labels) else np.nan
+    if not _both_classes(labels):
+        return np.nan
+    return float(share_above(probabilities[labels == 1], probabilities[labels == 0]).mean())
+
+
+def share_above(scores: Floats, others: Floats) -> Floats:
+    """Return the share of the others that each score is above; equal ones count half."""
+    ordered = np.sort(others)
+    places = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
+    return np.asarray(places / (2 * len(others)))
 
 
 def average_precision(labels: Labels, probabilities: Floats) -> float:

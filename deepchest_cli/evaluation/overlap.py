@@ -17,6 +17,7 @@ from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.evaluation.compatibility import (
+    UNPUBLISHED,
     is_training_data_set,
     names_are_comparable,
     same_patient_numbers,
@@ -181,7 +182,8 @@ def refuse_overlap(overlap: Overlap, model: LoadedModel, dataset: RadiographData
             + f". Of {count_of(len(overlap.training_images), 'image')} to score, {shared}.",
             f"Score images that the model was not made with. {ALLOW}",
         )
-    if changes and not overlap.patients_compared:
+    unpublished = UNPUBLISHED in overlap.split_changes  # never to be known: a warning says so
+    if changes and not overlap.patients_compared and not unpublished:
         raise UsageError(
             f"{dataset.folder} is split otherwise than the data that the model was trained on "
             f"({changes}): it may hold trained patients, and {model.path} does not tell which "
@@ -244,6 +246,12 @@ def overlap_warning(counts: Counts, images: int, split: str) -> str:
             shared,
             f"Overlap with the model's own data: of {count_of(images, 'image')}, {shared}. The "
             "results are optimistic.",
+        ),
+        (
+            UNPUBLISHED in counts["split_changes"],
+            "The model was trained by others on images of this very source, by a split that they "
+            "did not publish: trained patients are probably among these. The results are "
+            "optimistic, and no external validation.",
         ),
         (
             counts["split_changes"] and not counts["patients_compared"],

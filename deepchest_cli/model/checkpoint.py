@@ -19,9 +19,11 @@ from deepchest_cli.model.checkpoint_format import (
     FORMAT_VERSION,
     LAST,
     is_checkpoint,
+    is_published,
     refuse_unusable,
 )
 from deepchest_cli.model.classifier import Architecture, Classifier
+from deepchest_cli.model.published import read_published
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,9 @@ def store_reference(
 ) -> bool:
     """Write the reference and hashes of a model's training images, and how its run ended.
 
-    run: `epochs` and `steps` that were trained, and whether it `stopped_early`; it goes into the
-    origin. Arrays become tensors, which load safely. False where the file has changed since it was
-    loaded.
+    run: `epochs` and `steps` that were trained, whether it `stopped_early`, and of a linear probe
+    the `learning_rate`; it goes into the origin. Arrays become tensors, which load safely. False
+    where the file has changed since it was loaded.
     """
     sections = {"reference": reference, "training_images": images}
     plain = {
@@ -160,6 +162,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     """Return the content of a checkpoint and the SHA-256 of the very bytes it came from."""
+    if is_published(path):
+        return read_published(path)
     if not path.is_file():
         raise UsageError(f"There is no checkpoint {path}.", "Train one: deepchest train")
     try:
@@ -186,7 +190,9 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def find_checkpoint(model: Path) -> Path:
-    """Return the checkpoint that a run folder or a file stands for."""
+    """Return the checkpoint that a run folder or a file stands for, or a published model's name."""
+    if is_published(model):
+        return model
     if model.is_dir() and not (model / BEST).is_file():
         begun = (model / LAST).is_file()
         raise UsageError(
@@ -210,7 +216,7 @@ def _other_model(model: Path) -> str:
 
 
 def load_model(model: Path, device: torch.device) -> LoadedModel:
-    """Return the model of a run folder or checkpoint on a device, in evaluation mode."""
+    """Return the model of a run folder or checkpoint, or a published one, in evaluation mode."""
     path = find_checkpoint(model)
     content, file_hash = _read(path)
     try:

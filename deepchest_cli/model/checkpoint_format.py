@@ -10,6 +10,12 @@ FORMAT = "deepchest-checkpoint"
 FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, FORMAT_VERSION)  # 1: of deepchest 0.1
 SECTIONS = ("architecture", "origin", "tensors")
+PUBLISHED = "xrv/"  # models of others, named and not written by this program
+
+
+def is_published(model: Path) -> bool:
+    """Whether a path is the name of a published model: xrv/NAME or xrv/NAME=FILE."""
+    return model.as_posix().startswith(PUBLISHED) and not model.exists()
 
 
 def is_checkpoint(content: object) -> TypeGuard[dict[str, Any]]:

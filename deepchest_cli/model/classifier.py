@@ -124,7 +124,10 @@ class Classifier(nn.Module):
         """Return features (B, D) and logits (B, T)."""
         channels = self.architecture.channels
         colors = radiographs if channels == GRAY else radiographs.expand(-1, channels, -1, -1)
-        features = cast(Tensor, self.trunk(colors))
+        return self.classify(cast(Tensor, self.trunk(colors)))
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (B, D) and logits (B, T) from what the trunk gives."""
         for layer in self._head_layers[:-1]:
             features = layer(features)
         if self.training and self.dropout:  # no operation in an exported model

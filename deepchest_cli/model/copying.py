@@ -37,7 +37,7 @@ def copy_target(model: Path, out: Path, force: bool) -> Path:
     else:
         path = out / BEST
         _refuse_folder(out, force)
-    if path.exists() and path.samefile(model):
+    if path.exists() and model.exists() and path.samefile(model):
         raise UsageError(f"--out {out} is the model itself.", "Choose another --out.")
     return path
 

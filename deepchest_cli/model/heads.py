@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepchest_cli.data.findings import match_findings
@@ -11,6 +12,7 @@ from deepchest_cli.errors import unknown_name
 
 MLP_UNITS = 512  # the authors' head
 BRANCH_UNITS = 128
+OPERATING_POINTS = "linear-operating-points"
 KEPT = 0.9  # of a branch's own activations, at the start
 
 
@@ -69,6 +71,29 @@ class CrossStitchHead(nn.Module):
         return cast(Tensor, self.logits(activations)).squeeze(-1).T
 
 
+class OperatingPointLinear(nn.Linear):
+    """A linear layer whose logits are 0 at an operating point of each finding.
+
+    A probability p = sigmoid(logit) below the operating point t becomes p / 2t, and one above it
+    1 - (1 - p) / 2(1 - t): torchxrayvision's `op_norm` (Cohen et al. 2022, MIDL).
+    """
+
+    op_threshs: Tensor  # (T,) t, from 0 to 1
+
+    def __init__(self, features: int, findings: int) -> None:
+        super().__init__(features, findings)
+        self.register_buffer("op_threshs", torch.full((findings,), 0.5))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits (B, T)."""
+        logits, t = super().forward(features), self.op_threshs
+        p, q = logits.sigmoid(), (-logits).sigmoid()
+        # what is not taken of the two stays finite, and with it its gradient
+        below = F.logsigmoid(logits) - (2 * t - p.minimum(t)).log()
+        above = (2 * (1 - t) - q.minimum(1 - t)).log() - F.logsigmoid(-logits)
+        return torch.where(p < t, below, above)
+
+
 def _mlp(features: int, findings: int) -> nn.Module:
     return nn.Sequential(nn.Linear(features, MLP_UNITS), nn.ReLU(), nn.Linear(MLP_UNITS, findings))
 
@@ -77,6 +102,7 @@ HEADS: dict[str, Callable[[int, int], nn.Module]] = {
     "linear": nn.Linear,
     "mlp": _mlp,
     "cross-stitch": CrossStitchHead,
+    OPERATING_POINTS: OperatingPointLinear,  # of published models; not for training
 }
 
 

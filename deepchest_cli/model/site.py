@@ -20,7 +20,7 @@ class Site:
     """The section `site` of a validation fit that `deepchest recalibrate` chose."""
 
     name: str
-    images: int
+    images: int  # 0: not known
     patients: int
     data: str  # the folder of shards, or the file of labels
     sha256: str  # of the manifest, or of the file
@@ -30,7 +30,8 @@ class Site:
     def images_named(self, findings: Iterable[str]) -> str:
         """Return the images in words, and which of a model's findings are carried over."""
         split = "" if self.split == ALL else f"{self.split} "
-        images = f"{count_of(self.images, f'{split}image')} of {self.name}"
+        counted = count_of(self.images, f"{split}image") if self.images else "images"
+        images = f"{counted} of {self.name}"
         others = ", ".join(name for name in findings if name not in self.findings)
         return f"{images} (carried over from the model before: {others})" if others else images
 

@@ -1,5 +1,6 @@
 """Which image sizes a backbone takes; a rule, so that asking costs nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepchest_cli.errors import UsageError
@@ -29,7 +30,14 @@ class SizeRule:
         if self.fits(size):
             return
         near, other = self.nearest(size)
-        also = " or more" if self.multiple == 1 else f" (or {other})"
-        raise UsageError(
-            f"{name} does not take radiographs of {size} px.", f"Use --image-size {near}{also}."
-        )
+        raise size_error(name, size, f"{near} or more" if self.multiple == 1 else (near, other))
+
+
+def size_error(name: str, size: int, fitting: str | Sequence[int]) -> UsageError:
+    """Return the error for a size that a backbone does not take: `fitting` has the nearest ones."""
+    if not isinstance(fitting, str):
+        first, *others = fitting
+        fitting = f"{first} (or {others[0]})" if others else f"{first}"
+    return UsageError(
+        f"{name} does not take radiographs of {size} px.", f"Use --image-size {fitting}."
+    )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -25,12 +26,15 @@ from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import sha256_of
 from deepchest_cli.model.backbones.base import BackboneSource, BackboneSpec
 from deepchest_cli.model.checkpoint_format import BEST, is_checkpoint, refuse_unusable
+from deepchest_cli.model.pickled_module import read_module
 
 SAFETENSORS = ".safetensors"
 # what a folder of weights may hold, the best first
 IN_FOLDERS = (BEST, f"model{SAFETENSORS}", "pytorch_model.bin")
 ALONE = "Save the tensors alone: torch.save(model.state_dict(), PATH)."
 SHOWN = 3  # names in an error
+# what torch says of a file that holds more than tensors
+CODE = re.compile(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)")
 # names in files that older releases of torchvision wrote and that it still fetches
 RENAMED = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
@@ -73,7 +77,7 @@ def read_weights(spec: BackboneSpec, weights: str, source: BackboneSource) -> In
     if weights in PRETRAINED:
         return _published(spec, weights, source)
     path = _file_of(Path(weights).expanduser())
-    content = _load(path)
+    content = read_tensors(path)
     checkpoint = content if is_checkpoint(content) else None
     if checkpoint is not None:
         refuse_unusable(checkpoint, path)
@@ -136,7 +140,12 @@ def _file_of(path: Path) -> Path:
     return found[0] if found else path
 
 
-def _load(path: Path) -> Any:
+def read_tensors(path: Path) -> Any:
+    """Return the tensors of a file, perhaps in dictionaries; of a pickled module its state dict.
+
+    Code in the file is never run. Raises `UsageError` where there is no file, and
+    `DeepChestError` for one that cannot be read.
+    """
     if not path.is_file():
         meant = synonym(str(path), (NONE, IMAGENET))
         raise UsageError(
@@ -148,7 +157,13 @@ def _load(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged and for unsafe files
-        raise _unreadable(path, str(error) or type(error).__name__) from error
+        reason = str(error) or type(error).__name__
+        try:
+            if CODE.search(reason):
+                return read_module(path)
+        except UnpicklingError as inner:
+            reason = str(inner) if CODE.search(str(inner)) else reason
+        raise _unreadable(path, reason) from error
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -161,7 +176,7 @@ def _unreadable(path: Path, error: str) -> DeepChestError:
     """Return what is wrong with a file, from its first bytes and from torch's long words for it."""
     with path.open("rb") as file:
         head = file.read(len(LFS_POINTER))
-    code = re.search(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)", error)
+    code = CODE.search(error)
     if head.startswith(LFS_POINTER):
         return UsageError(f"{path} is a Git LFS pointer, not the file.", "Run: git lfs pull")
     if code:

@@ -25,6 +25,7 @@ from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.extras import install_hint
 from deepchest_cli.files import atomic_write, sweep
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
+from deepchest_cli.model.checkpoint_format import is_published
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.own_code import describe, own_behind
 from deepchest_cli.prediction.onnx_network import FEATURES, INPUT, LOGITS, METADATA_KEY, open_onnx
@@ -92,6 +93,9 @@ def export_model(model: Path, form: Form, out: Path | None, force: bool) -> Expo
     if form == "onnx":
         refuse_without_packages()
     loaded = load_model(model, CPU)
+    if out is None and is_published(model):
+        name = f"{loaded.classifier.architecture.backbone.rpartition('/')[2]}{SUFFIX[form]}"
+        raise UsageError("--out is missing.", f"Name the file: --out {name}")
     path = out or loaded.path.with_name(f"model{SUFFIX[form]}")
     if path.suffix != SUFFIX[form]:
         raise UsageError(

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from deepchest_cli.data.radiograph import fit, open_image, placement
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.files import atomic_write, sweep
-from deepchest_cli.model.attribution import attribution_maps, map_layer
+from deepchest_cli.model.attribution import attribution_maps
+from deepchest_cli.model.spatial import coarse_note, spatial_layer
 from deepchest_cli.prediction.image_prediction import ImagePrediction
 from deepchest_cli.prediction.predictor import Predictor
 from deepchest_cli.prediction.reading import read_bytes
@@ -47,9 +48,8 @@ class HeatMaps:
                 "Name them with --finding, or flag with --threshold NUMBER.",
             )
         self.findings, self.folder = tuple(findings), folder
-        size = self.network.metadata.image_size
-        blank = torch.zeros(1, 1, size, size, device=self.network.device)
-        self.layer = map_layer(self.network.model.classifier, blank)
+        self.layer = spatial_layer(self.network.model.classifier)
+        self.caution = coarse_note(self.layer.cells)
         if folder.is_file():
             raise UsageError(f"{folder} is a file.", "Name a folder with --heatmap.")
         if folder.is_dir() and any(folder.iterdir()) and not force:
@@ -94,8 +94,9 @@ class HeatMaps:
         if found.cam is not None:  # of a rare finding all places may lower the score
             chosen = (found.cam - found.cam.mean(dim=(1, 2), keepdim=True)).relu()
         within = [self._over_image(one, image) for one in chosen.double().cpu().numpy()]
-        cells = " by ".join(str(side) for side in chosen.shape[1:])
-        return within, f"{GRAD_CAM if found.cam is None else CAM} ({cells} cells)"
+        cells = f"{' by '.join(map(str, self.layer.cells))} cells"
+        cells += ", too coarse to locate a finding" if self.caution else ""
+        return within, f"{GRAD_CAM if found.cam is None else CAM} ({cells})"
 
     def _over_image(self, values: Floats, image: Image.Image) -> Floats:
         """Return a map of the square (h, w) as one of the image (H, W), its highest value 1."""

@@ -111,6 +111,8 @@ class ImagePrediction:
     feature_distance: dict[str, float] | None = None
     warnings: tuple[InputWarning, ...] = ()
     models: tuple[str, ...] = ()  # SHA-256
+    # (D,), of the whole image; None of several models, whose features are no common space
+    features: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def flagged(self) -> list[str]:

@@ -132,6 +132,7 @@ class Predictor:
             # one of each kind: models of an ensemble may agree
             warnings=tuple({one.code: one for one in reversed(warnings)}.values())[::-1],
             models=tuple(network.metadata.identity["sha256"] for network in self.networks),
+            features=features[0] if len(features) == 1 else None,
         )
 
     def _thresholds(self) -> tuple[dict[str, float], str]:

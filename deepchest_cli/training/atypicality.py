@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from deepchest_cli.evaluation.overlap import training_images_of
@@ -62,9 +63,12 @@ def _features(
     components: TrainingComponents, classifier: Classifier, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Return features (N, D) of rows."""
-    size, device = components.micro_batch_size, components.device
+    size, device, read = components.micro_batch_size, components.device, components.reader.read
+    if components.heads is not None:  # the reader has the trunk's
+        with torch.inference_mode():
+            return np.asarray(classifier.classify(read(rows))[0].cpu())
     features = [
-        outputs_of(classifier, components.reader.read(rows[at : at + size]), size, device)[0]
+        outputs_of(classifier, read(rows[at : at + size]), size, device)[0]
         for at in range(0, len(rows), size)
     ]
     return np.concatenate([batch.float().cpu().numpy() for batch in features])

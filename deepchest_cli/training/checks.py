@@ -61,6 +61,33 @@ def refuse_unfit_batch(config: TrainConfig, distributed: DistributedContext) -> 
         )
 
 
+def refuse_unfit_probe(config: TrainConfig, distributed: DistributedContext) -> None:
+    """Raise `UsageError` for what a linear probe has no use for: its trunk is not trained."""
+    fixed = "features are computed once, from radiographs as they are"
+    refused = {
+        f"--augment {config.augment}": (config.augment not in (None, "none"), fixed),
+        "--flip": (config.flip, fixed),
+        "--grad-accum-steps": (config.grad_accum_steps > 1, "its steps take little memory"),
+        "--compile": (config.compile, "its trunk computes each radiograph once only"),
+        "--sync-batchnorm": (config.sync_batchnorm, "its trunk is not trained"),
+        "--ema": (config.ema > 0, "the best of its heads is chosen by validation"),
+        "--clip-grad-norm": (config.clip_grad_norm > 0, "a norm would be that of all its heads"),
+        "--gradient-level parameters": (
+            config.gradient_level == "parameters",
+            "the parameters that findings share are not trained",
+        ),
+    }
+    for flag, (is_given, reason) in refused.items():
+        if is_given:
+            raise UsageError(
+                f"{flag} makes no sense with --linear-probe: {reason}.", "Leave one of them out."
+            )
+    if distributed.world_size > 1:
+        raise UsageError(
+            "A linear probe trains in one process.", "Start it without torchrun: deepchest train"
+        )
+
+
 def refuse_broken_weighter(
     config: TrainConfig, findings: Sequence[str], options: Mapping[str, str]
 ) -> None:
@@ -94,6 +121,12 @@ def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: C
     What is frozen has to be so already.
     """
     by_parameters, name = config.gradient_level == "parameters", short_name(config.weighter)
+    if config.linear_probe and isinstance(weighter, GradientWeighter):
+        raise UsageError(
+            f"The weighter {name!r} combines gradients of parameters that findings share, and a "
+            "linear probe does not train those.",
+            "Leave --linear-probe out, or choose a weighter of another kind: deepchest weighters",
+        )
     if not isinstance(weighter, GradientWeighter):
         if by_parameters:
             raise UsageError(
@@ -102,6 +135,12 @@ def refuse_unfit_weighter(config: TrainConfig, weighter: Weighter, classifier: C
                 "Leave it out, or choose a weighter of the kind 'gradient': deepchest weighters",
             )
         return
+    if by_parameters and config.unfreeze_epoch is not None:
+        raise UsageError(
+            f"--unfreeze-epoch: with --gradient-level parameters the gradients that the weighter "
+            f"{name!r} combines would change their size within the run.",
+            "Leave one of the two out.",
+        )
     if not isinstance(classifier.task_layer, nn.Linear):
         raise UsageError(
             f"The weighter {name!r} needs features that all findings share last, and "

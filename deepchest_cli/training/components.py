@@ -26,7 +26,7 @@ from deepchest_cli.model.pretrained import WeightsChoice, choose_weights
 from deepchest_cli.training import checks
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.distributed import DistributedContext
-from deepchest_cli.training.freezing import Frozen, frozen_part
+from deepchest_cli.training.freezing import Frozen, frozen_part, refuse_unfit_freezing
 from deepchest_cli.training.losses import (
     LabelLoss,
     balanced_probabilities,
@@ -35,6 +35,7 @@ from deepchest_cli.training.losses import (
 )
 from deepchest_cli.training.optimization import build_ema, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
+from deepchest_cli.training.probe_heads import ProbeHeads
 from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 from deepchest_cli.weighting.own import code_of, full_name, own_weighter
@@ -63,6 +64,7 @@ class TrainingComponents:
     optimizer: Optimizer
     scaler: torch.amp.GradScaler  # passes everything through unless in fp16
     warnings: tuple[str, ...] = ()  # of what the configuration could not have
+    heads: ProbeHeads | None = None  # of a linear probe, which trains these alone
 
     @property
     def steps_per_epoch(self) -> int:
@@ -79,6 +81,17 @@ class TrainingComponents:
     def micro_batch_size(self) -> int:
         """Radiographs that this process's device computes at a time."""
         return micro_batch_size(self.config, self.distributed)
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained: the classifier, or the heads of a linear probe on given features."""
+        return self.classifier if self.heads is None else self.heads
+
+    @property
+    def task_shape(self) -> tuple[int, ...]:
+        """The shape of the losses of a step: (T,), or (R, T) for R heads of a linear probe."""
+        findings = len(self.dataset.findings)
+        return (findings,) if self.heads is None else (len(self.heads.rates), findings)
 
     @property
     def evaluated_model(self) -> Classifier:
@@ -114,6 +127,7 @@ def build_components(
     config = _with_backbone(config)
     checks.refuse_unfit_device(config, distributed, device)
     checks.refuse_unfit_batch(config, distributed)
+    refuse_unfit_freezing(config)
     torch.manual_seed(config.seed)
     # the fastest kernels, or only those that give the same bits every time
     torch.use_deterministic_algorithms(config.deterministic)
@@ -144,7 +158,7 @@ def build_components(
     checks.refuse_unfit_weighter(config, weighter, classifier)
     choice = _choose_precision(config, distributed, device, classifier, rates_file)
     # the choice is recorded, so that another machine computes the same
-    config = replace(config, precision=choice.precision)
+    config = replace(config, precision=choice.precision, augment=config.augment or "standard")
     if device.type != "mps":  # Metal has no double precision, which the weights are kept in
         weighter.to(device)
     ema_model = build_ema(classifier, config.ema)

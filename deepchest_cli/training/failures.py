@@ -27,8 +27,11 @@ class FiniteLossCheck:
         self.not_finite = torch.zeros(len(findings), dtype=torch.bool, device=device)
 
     def add(self, losses: Tensor, epoch: int, step: int) -> None:
-        """Add the losses (T,) of a step, both counted from 1; check them now and then."""
-        not_finite = ~torch.isfinite(losses)
+        """Add the losses (T,) of a step, both counted from 1; check them now and then.
+
+        Of several heads (R, T), one that is finite is enough.
+        """
+        not_finite = ~torch.isfinite(losses).reshape(-1, len(self.findings)).any(dim=0)
         is_first = not_finite.any() & (self.first_step < 0)
         self.first_step = torch.where(is_first, step, self.first_step)
         self.not_finite = torch.where(is_first, not_finite, self.not_finite)
@@ -58,10 +61,11 @@ def explain(
         by_parameters = config.gradient_level == "parameters"
         lower = "a lower --batch-size or --image-size"
         lower += ", or with --gradient-level features" if by_parameters else ""
-        return DeepChestError(
-            f"Out of memory: {first_line}",
-            f"{resume} --grad-accum-steps 2 (or start a new run with {lower}).",
-        )
+        checkpoint = "" if config.grad_checkpoint else "--grad-checkpoint, or with "
+        way = f"{resume} {checkpoint}--grad-accum-steps 2 (or start a new run with {lower})."
+        if config.linear_probe:  # the trunk's batch is at most as large
+            way = f"Start a new run with {lower}; features that are complete are kept."
+        return DeepChestError(f"Out of memory: {first_line}", way)
     if processes > 1 and is_lost_peer(error):
         return DeepChestError(
             f"Another process of this run has ended ({first_line}).", f"{resume} as before."

@@ -28,12 +28,12 @@ class Forward:
     def __init__(self, components: TrainingComponents, average_gradients: bool = True) -> None:
         """average_gradients: let torch average the gradients over the processes."""
         self.components = components
-        classifier = components.classifier
         if components.config.compile:
-            classifier.trunk.compile()  # not the head: some weighters need its input's gradient
-        self.network: nn.Module = classifier
+            # not the head: some weighters need its input's gradient
+            components.classifier.trunk.compile()
+        self.network = components.network
         if average_gradients:
-            self.network = components.distributed.wrap(classifier, components.device)
+            self.network = components.distributed.wrap(self.network, components.device)
 
     def micro_batches(self, micro_batches: list[Tensor], step: int) -> Iterator[Outputs]:
         """Yield features (b, D) and logits (b, T) of each micro-batch, with their graph.
@@ -62,10 +62,10 @@ class Forward:
     @torch.no_grad()
     def all_logits(self, micro_batches: list[Tensor], step: int) -> Tensor:
         """Return a step's logits (B, T) of all processes; the model's buffers stay as they are."""
-        classifier = self.components.classifier
-        with _buffers_restored(classifier):
+        network = self.components.network
+        with _buffers_restored(network):
             local = [
-                self._compute(classifier, micro_batch, step, number)[1]
+                self._compute(network, micro_batch, step, number)[1]
                 for number, micro_batch in enumerate(micro_batches)
             ]
         return self.components.distributed.all_gather(torch.cat(local))

@@ -41,7 +41,6 @@ class Frozen:
 
 def frozen_part(config: RunConfig, trunk: nn.Module) -> Frozen:
     """Return what `--freeze` names; raises `UsageError` where the trunk has no such layers."""
-    refuse_unfit_freezing(config)
     if config.freeze is None:
         return Frozen()
     layers, until = layers_of(trunk), config.unfreeze_epoch or math.inf

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deepchest_cli.data.batches import batches, epoch_order, prefetch
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
@@ -49,6 +50,7 @@ class TrainingSummary:
     stopped_early: bool
     initial_weights_sha256: str  # SHA-256 of the model's weights before the first step
     batches_sha256: tuple[str, ...]  # SHA-256 of the rows of all batches until each epoch's end
+    learning_rate: float | None = None  # of the best head of a linear probe
 
 
 class Trainer:
@@ -68,7 +70,7 @@ class Trainer:
 
     def _reset_epoch(self) -> None:
         findings, device = self.components.dataset.findings, self.components.device
-        self.epoch_metrics = EpochMetrics(len(findings), device)
+        self.epoch_metrics = EpochMetrics(self.components.task_shape, device)
         self.finite_losses = FiniteLossCheck(findings, device)
 
     @property
@@ -130,6 +132,8 @@ class Trainer:
         summary = self._summary()
         if components.distributed.is_main:
             run = {name: getattr(summary, name) for name in ("epochs", "steps", "stopped_early")}
+            if summary.learning_rate is not None:
+                run["learning_rate"] = summary.learning_rate
             store_training_statistics(components, self.folder, run)
         components.distributed.barrier()
         return summary
@@ -142,7 +146,7 @@ class Trainer:
         rows = order[: self._epoch_steps() * size]
         shard = (distributed.rank, distributed.world_size)
         epoch_batches = batches(components.reader, rows, size, state.epoch_step, shard)
-        if components.frozen.begin_epoch(components.classifier, state.epoch + 1):
+        if components.frozen.begin_epoch(components.network, state.epoch + 1):
             self._renew_step()
         for batch in clock.time_waits(prefetch(epoch_batches)):
             result = self.training_step(batch, state.step)
@@ -186,7 +190,8 @@ class Trainer:
             state.notes.append(note)
             for observer in self.observers:
                 observer.on_note(note)
-        state.end_epoch(*_score(performance))
+        performance, weights, learning_rate = self._reported(performance, weights)
+        state.end_epoch(*score_of(performance), learning_rate)
         report = EpochReport(
             epoch=state.epoch,
             epochs=components.config.epochs,
@@ -198,6 +203,7 @@ class Trainer:
             images_per_second=images / seconds,
             data_wait_fraction=clock.waited / seconds,
             peak_memory=peak_memory(components.device),
+            peak_learning_rate=learning_rate,
         )
         self._reset_epoch()
         warning = self.writer.write_epoch(report, state, self.epoch_metrics)
@@ -217,6 +223,12 @@ class Trainer:
         positives = (predictions.labels * predictions.known).sum(axis=0, dtype=np.int64)
         counts = torch.from_numpy(np.stack([positives, known - positives]))
         return Performance(self.epoch_metrics.performance(), validation, counts)
+
+    def _reported(
+        self, performance: Performance, weights: Tensor | None
+    ) -> tuple[Performance, Tensor | None, float | None]:
+        """Return what stands for the epoch: metrics, weights, and of a probe a learning rate."""
+        return performance, weights, None
 
     def _predict_validation(self) -> Predictions:
         """Predict the validation split; each process computes a piece, all get the whole."""
@@ -255,10 +267,11 @@ class Trainer:
             stopped_early=state.step < self.components.total_steps,
             initial_weights_sha256=state.initial_weights,
             batches_sha256=tuple(state.epoch_batches),
+            learning_rate=state.learning_rate,
         )
 
 
-def _score(performance: Performance) -> tuple[float, str]:
+def score_of(performance: Performance) -> tuple[float, str]:
     """Return what the best epoch is chosen by: macro AUROC, or minus the loss without one."""
     auroc = macro(performance.validation["auroc"].numpy())
     if math.isnan(auroc):

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +31,24 @@ def build_optimizer(model: nn.Module, weighter: Weighter, config: TrainConfig) -
     The first group has the learning rate of the head. Raises `UsageError` for `--layer-decay` and a
     model of a single layer.
     """
-    groups = []
+    return optimizer_of(parameter_groups(model, weighter, config), config)
+
+
+def parameter_groups(
+    model: nn.Module, weighter: Weighter, config: TrainConfig
+) -> list[dict[str, Any]]:
+    """Return the parameter groups of a model and of its weighter."""
+    groups: list[dict[str, Any]] = []
     for scale, named in _by_rate(model, config):
         for decays, decay in ((True, config.weight_decay), (False, 0.0)):
             found = [p for name, p in named if _decays(name, p) == decays]
             groups.append({"params": found, "weight_decay": decay, "lr_scale": scale})
     groups.append({"params": list(weighter.parameters()), "weight_decay": 0.0, "lr_scale": 1.0})
-    groups = [group for group in groups if group["params"]]
+    return [group for group in groups if group["params"]]
+
+
+def optimizer_of(groups: list[dict[str, Any]], config: TrainConfig) -> Optimizer:
+    """Return the optimizer of parameter groups."""
     rate = config.learning_rate
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)

@@ -39,6 +39,7 @@ class EpochReport:
     images_per_second: float
     data_wait_fraction: float  # of the time, spent waiting for batches
     peak_memory: int | None  # bytes, since the process began
+    peak_learning_rate: float | None = None  # of the head that is reported, in a linear probe
 
     def macro(self, split: str, metric: str) -> float:
         """Return the mean of a metric over the findings where it is defined."""
@@ -54,6 +55,9 @@ class Observer:
 
     def on_epoch(self, report: EpochReport) -> None:
         """Receive a finished epoch's report."""
+
+    def on_features(self, done: int, total: int) -> None:
+        """Receive how many radiographs have their features, of those that had none."""
 
     def on_note(self, text: str) -> None:
         """Receive a note for the user."""

@@ -4,12 +4,12 @@ Chen et al. 2016, "Training deep nets with sublinear memory cost", arXiv 1604.06
 only the input is kept, and the backward pass computes the rest once more.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from deepchest_cli.config import RunConfig
@@ -45,28 +45,37 @@ def _recomputed(block: nn.Module) -> Callable[..., Any]:
     forward = block.forward
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _buffers_replaced(block)
+        return nullcontext(), _ReplacedBuffers(block)
 
     def recomputed(*inputs: Any, **more: Any) -> Any:
         if not (block.training and torch.is_grad_enabled()):
             return forward(*inputs, **more)
-        return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **more)
+        # a dense block adds to the list that it gives to its layers
+        same = [list(value) if isinstance(value, list) else value for value in inputs]
+        return checkpoint(forward, *same, use_reentrant=False, context_fn=contexts, **more)
 
     return recomputed
 
 
-@contextmanager
-def _buffers_replaced(block: nn.Module) -> Iterator[None]:
-    """Let a second computation update copies: batch norm counts every batch once."""
-    kept = [
-        (module, name, buffer)
-        for module in block.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
-    try:
-        for module, name, buffer in kept:
+class _ReplacedBuffers:
+    """Lets a second computation update copies: batch norm counts every batch once.
+
+    It is entered anew by each backward pass through the same graph.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        self.block = block
+        self.kept: list[tuple[nn.Module, str, Tensor]] = []
+
+    def __enter__(self) -> None:
+        self.kept = [
+            (module, name, buffer)
+            for module in self.block.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
+        for module, name, buffer in self.kept:
             setattr(module, name, buffer.clone())
-        yield
-    finally:
-        for module, name, buffer in kept:
+
+    def __exit__(self, *_: object) -> None:
+        for module, name, buffer in self.kept:
             setattr(module, name, buffer)

@@ -34,6 +34,7 @@ from deepchest_cli.model.backbones.registry import folder_name
 from deepchest_cli.model.checkpoint import save_checkpoint
 from deepchest_cli.model.checkpoint_format import BEST, LAST
 from deepchest_cli.training.components import TrainingComponents
+from deepchest_cli.training.optimization import learning_rate
 from deepchest_cli.training.progress import EpochReport
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, snapshot
 from deepchest_cli.weighting.own import short_name
@@ -41,7 +42,9 @@ from deepchest_cli.weighting.own import short_name
 RUNS = Path("runs")
 LATEST = "latest"
 ENVIRONMENT, METRICS, WEIGHTS = RUN_ENVIRONMENT, "metrics.csv", "weights.csv"
-OWN = (LAST, METRICS, WEIGHTS, ENVIRONMENT, RUN_CONFIG)  # only the training process writes these
+LEARNING_RATES = "learning_rates.csv"  # of a linear probe
+# only the training process writes these
+OWN = (LAST, METRICS, WEIGHTS, LEARNING_RATES, ENVIRONMENT, RUN_CONFIG)
 VALIDATION_METRICS = (
     "loss", "normalized_cross_entropy", "accuracy", "balanced_accuracy", "f1", "auroc",
     "average_precision",
@@ -186,7 +189,10 @@ class RunWriter:
         Returns a warning where `runs/latest` cannot name the run; else nothing.
         """
         components = self.components
-        rate = float(components.optimizer.param_groups[0]["lr"])  # that of the head
+        config, peak = components.config, report.peak_learning_rate
+        if peak is not None:
+            config = replace(config, learning_rate=peak)
+        rate = learning_rate(config, state.step - 1, components.total_steps)
         state.add_rows(report, components.dataset.findings, rate)
         if not components.distributed.is_main:
             return ""
@@ -199,8 +205,9 @@ class RunWriter:
             if sum(row["best"] for row in state.metrics) == 1:
                 warning = point_latest(self.folder)
         self._write_table(METRICS, state.metrics)
-        if state.weights:
-            self._write_table(WEIGHTS, state.weights)
+        for name, rows in ((WEIGHTS, state.weights), (LEARNING_RATES, state.learning_rates)):
+            if rows:
+                self._write_table(name, rows)
         self.save_last(state, epoch_metrics)
         return warning
 

@@ -38,8 +38,13 @@ class TrainingStep:
         return result
 
     def _network_input(self, batch: Batch, step: int) -> Tensor:
-        """Return this process's radiographs (b, 1, S, S), augmented and normalized."""
+        """Return this process's radiographs (b, 1, S, S), augmented and normalized.
+
+        The input of a linear probe is what its reader gives.
+        """
         components = self.components
+        if components.heads is not None:
+            return batch.images
         architecture = components.classifier.architecture
         gray = to_gray(batch.images, architecture.image_size)
         if components.augmentation is not None:

@@ -31,6 +31,9 @@ class TrainState:
     notes: list[str] = field(default_factory=list)  # of the weighter
     metrics: list[dict[str, Any]] = field(default_factory=list)  # rows of metrics.csv
     weights: list[dict[str, Any]] = field(default_factory=list)  # rows of weights.csv
+    # of a linear probe: that of the best head, and rows of learning_rates.csv
+    learning_rate: float | None = None
+    learning_rates: list[dict[str, Any]] = field(default_factory=list)
 
     def end_step(self, rows: NDArray[np.int64]) -> None:
         """Count a finished step and chain its rows (B,) to those before."""
@@ -38,14 +41,15 @@ class TrainState:
         self.epoch_step += 1
         self.batches = sha256(self.batches.encode() + rows.astype("<i8").tobytes()).hexdigest()
 
-    def end_epoch(self, score: float, criterion: str) -> None:
-        """Count a finished epoch and remember whether it is the best."""
+    def end_epoch(self, score: float, criterion: str, learning_rate: float | None = None) -> None:
+        """Count a finished epoch and remember whether it is the best, and whose rate was."""
         self.criterion = criterion
         self.epoch += 1
         self.epoch_step = 0
         self.epoch_batches.append(self.batches)
         if score > self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
+            self.learning_rate = learning_rate
 
     def add_rows(self, report: EpochReport, findings: Sequence[str], learning_rate: float) -> None:
         """Add an epoch to the tables that become metrics.csv and weights.csv."""
@@ -55,6 +59,8 @@ class TrainState:
             "learning_rate": learning_rate,
             "best": int(report.best),
         }
+        if report.peak_learning_rate is not None:
+            row["peak_learning_rate"] = report.peak_learning_rate
         splits = {"training": report.training, "validation": report.validation}
         for split, metrics in splits.items():
             row |= {f"{split}_{metric}": report.macro(split, metric) for metric in metrics}
@@ -75,11 +81,14 @@ class TrainState:
 
 
 class EpochMetrics:
-    """Running sums of a training epoch per finding (T,), on the device: nothing waits for them."""
+    """Running sums of a training epoch per finding (T,), on the device: nothing waits for them.
 
-    def __init__(self, findings: int, device: torch.device) -> None:
+    Of several heads (R, T), with a dimension more wherever T stands below.
+    """
+
+    def __init__(self, shape: Sequence[int], device: torch.device) -> None:
         # not float64: Metal has none; counts stay exact up to 2**24 images
-        zeros = torch.zeros(findings, device=device)
+        zeros = torch.zeros(*shape, device=device)
         self.sums = {"loss": zeros.clone(), "correct": zeros.clone(), "known": zeros.clone()}
         # weights are kept in double precision where the device has it
         dtype = torch.float32 if device.type == "mps" else torch.float64
@@ -123,7 +132,7 @@ def snapshot(
 
     Learning rate, augmentation and dropout follow from seed and step: they have no state.
     """
-    ema_model = components.ema_model
+    ema_model, heads = components.ema_model, components.heads
     return {
         "train_state": asdict(state),
         "epoch_metrics": dict(epoch_metrics.sums),
@@ -131,6 +140,7 @@ def snapshot(
         "scaler": components.scaler.state_dict(),
         "ema_model": None if ema_model is None else ema_model.state_dict(),
         "weighter": components.weighter.state_dict(),
+        "heads": None if heads is None else heads.state_dict(),
     }
 
 
@@ -142,6 +152,8 @@ def restore(
     components.scaler.load_state_dict(training["scaler"])
     if components.ema_model is not None:
         components.ema_model.load_state_dict(training["ema_model"])
+    if components.heads is not None:
+        components.heads.load_state_dict(training["heads"])
     components.weighter.load_state_dict(training["weighter"])
     epoch_metrics.load_state_dict(training["epoch_metrics"])
     return TrainState(**training["train_state"])

@@ -24,7 +24,7 @@ SIZE = 1024
 
 
 @dataclass(frozen=True)
-class EvaluationInput:
+class Material:
     """A folder as NIH ships it, and its shards."""
 
     source: Path
@@ -33,7 +33,7 @@ class EvaluationInput:
 
 
 @contextmanager
-def material(images: int, size: int) -> Iterator[EvaluationInput]:
+def material(images: int, size: int) -> Iterator[Material]:
     """Yield `images` files of a few different radiographs, prepared at `size` px.
 
     Real originals are used where DEEPCHEST_TEST_DATA has them, synthetic ones elsewhere.
@@ -46,7 +46,7 @@ def material(images: int, size: int) -> Iterator[EvaluationInput]:
             size=str(size), split_scheme="random", test_fraction=0.05, allow_duplicates=True
         )
         run_preparation(plan_preparation(config, source), config, shards, lambda *_: None)
-        yield EvaluationInput(source, shards, origin)
+        yield Material(source, shards, origin)
 
 
 def _originals(folder: Path) -> tuple[list[Path], str]:

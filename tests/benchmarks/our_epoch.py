@@ -63,6 +63,7 @@ def prepared(options: argparse.Namespace, **more: Any) -> Iterator[tuple[Materia
             batch_size=options.batch,
             device=options.device,
             epochs=100_000,
+            weights="none",
             **more,
         )
         epoch = OurEpoch(config, Path(folder))

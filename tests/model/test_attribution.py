@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from deepchest_cli.errors import UsageError
-from deepchest_cli.model.attribution import attribution_maps, map_layer
+from deepchest_cli.model.attribution import attribution_maps
 from deepchest_cli.model.classifier import Architecture, Classifier
+from deepchest_cli.model.spatial import spatial_layer
 
 
 def build(backbone, head="linear", size=64):
@@ -13,7 +13,7 @@ def build(backbone, head="linear", size=64):
 
 def maps_of(classifier, size=64):
     radiographs = torch.rand(2, 1, size, size)
-    layer = map_layer(classifier, radiographs[:1])
+    layer = spatial_layer(classifier)
     return radiographs, attribution_maps(classifier, radiographs, torch.tensor([2, 0]), layer)
 
 
@@ -43,16 +43,6 @@ def test_without_the_means_of_a_map_there_is_no_cam(backbone, head):
     assert maps.grad_cam.isfinite().all()
 
 
-def test_a_map_is_found_where_the_last_is_a_point():
-    radiograph = torch.rand(1, 1, 32, 32)
-    assert map_layer(build("resnet18", size=32), radiograph).startswith("layer3")
-
-
-def test_a_transformer_without_maps_is_refused():
-    with pytest.raises(UsageError, match="vit_b_16.*no feature map"):
-        map_layer(build("vit_b_16"), torch.rand(1, 1, 64, 64))
-
-
 def test_nothing_is_left_behind():
     classifier = build("densenet121")
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
@@ -71,7 +61,7 @@ def test_a_bright_spot_is_found_by_a_model_that_looks_for_it():
             parameter.abs_()
     radiographs = torch.zeros(1, 1, 64, 64)
     radiographs[0, 0, 8:16, 40:48] = 1
-    layer = map_layer(classifier, radiographs)
+    layer = spatial_layer(classifier)
     found = attribution_maps(classifier, radiographs, torch.tensor([0]), layer).grad_cam[0]
     row, column = divmod(int(found.argmax()), found.shape[1])
     scale = 64 / found.shape[0]

@@ -1,12 +1,22 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.ops import StochasticDepth
 from trunk_shapes import shapes_only, trunk_of
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.model.backbones.registry import ALIASES, backbone_names, resolve_backbone
+from deepchest_cli.model.backbones.registry import (
+    ALIASES,
+    backbone_names,
+    describe_backbone,
+    resolve_backbone,
+)
 from deepchest_cli.model.backbones.small_cnn import build_small_cnn
+from deepchest_cli.model.trunk import build_trunk
 
 FAMILIES = [
     ("squeezenet1_1", 32, 512),
@@ -138,3 +148,42 @@ def test_the_small_cnn_sees_each_radiograph_alone():
     alone = torch.cat([network(one[None]) for one in radiographs])
     assert torch.allclose(together, alone, atol=1e-6)
     assert not torch.allclose(together[0], together[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["swin_t", "convnext_tiny", "efficientnet_b0", "maxvit_t"])
+def test_a_rate_of_stochastic_depth_is_that_of_the_last_block_and_grows_to_it(name):
+    with torch.device("meta"):
+        trunk, _ = build_trunk(describe_backbone(name, 224), drop_path=0.4)
+    rates = [m.p for m in trunk.modules() if isinstance(m, StochasticDepth)]
+    assert rates == sorted(rates)
+    assert rates[0] == 0
+    assert rates[-1] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_32", "small_cnn"])
+def test_stochastic_depth_of_a_backbone_without_it_is_refused(name):
+    with torch.device("meta"), pytest.raises(UsageError, match=f"{name} has no stochastic depth"):
+        build_trunk(describe_backbone(name, 64), drop_path=0.1)
+
+
+EXTRAS = {"timm", "transformers", "huggingface_hub", "torchxrayvision"}
+TRAIN = """
+import sys
+from deepchest_cli.app import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+print(" ".join(sys.modules))
+"""
+
+
+def test_packages_of_other_sources_are_not_imported_to_train(shards, tmp_path):
+    flags = ["--data", shards, "--backbone", "small_cnn", "--max-steps", "1", "--out"]
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, "train", *flags, tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not EXTRAS & set(done.stdout.split())

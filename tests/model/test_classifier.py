@@ -73,3 +73,23 @@ def test_old_checkpoints_find_the_names_of_their_tensors():
 def test_an_unknown_head_is_refused():
     with pytest.raises(UsageError, match="Unknown head 'linaer'. Did you mean 'linear'"):
         Classifier(Architecture("small_cnn", "linaer", FINDINGS, 32, 64))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_dropout_acts_on_the_features_that_the_last_layer_sees_and_only_in_training(head):
+    torch.manual_seed(0)
+    architecture = Architecture("small_cnn", head, FINDINGS, 32, 64)
+    plain, dropping = Classifier(architecture), Classifier(architecture, dropout=0.5)
+    dropping.load_state_dict(plain.state_dict())
+    radiographs = torch.rand(64, 1, 32, 32)
+    expected, _ = plain(radiographs)
+    features, logits = dropping(radiographs)
+    kept = features != 0
+    assert torch.allclose(features[kept], 2 * expected[kept])
+    alive = expected != 0
+    assert kept[alive].float().mean() == pytest.approx(0.5, abs=0.02)
+    assert torch.equal(logits, dropping.task_layer(features))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(dropping.eval()(radiographs), plain.eval()(radiographs), strict=True)
+    )

@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, recorder):
 
 
 def test_training_stops_when_validation_no_longer_improves(small, recorder, monkeypatch):
-    monkeypatch.setattr("deepchest_cli.training.loop._score", lambda performance: (0.5, "AUROC"))
+    monkeypatch.setattr("deepchest_cli.training.loop.score_of", lambda performance: (0.5, "AUROC"))
     summary = fit(replace(small, epochs=30, patience=2), recorder)
     assert summary.stopped_early
     assert (summary.epochs, summary.best_epoch) == (3, 1)

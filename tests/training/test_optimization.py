@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from deepchest_cli.config import TrainConfig
+from deepchest_cli.errors import UsageError
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.training.optimization import (
     build_ema,
@@ -70,6 +71,99 @@ def test_offsets_places_and_shares_do_not_decay(backbone, head, undecayed):
         for name in names
         if model.get_parameter(name).ndim > 1
     )
+
+
+def rates_of(model, config):
+    """Return the learning rate and the weight decay of each parameter, by its name."""
+    optimizer = build_optimizer(model, LearnedWeighter(["a"]), config)
+    set_learning_rate(optimizer, config.learning_rate)
+    names = {id(value): name for name, value in model.named_parameters()}
+    return {
+        names.get(id(value), "weighter"): (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for value in group["params"]
+    }
+
+
+def test_the_rate_decays_from_layer_to_layer_below_the_head():
+    model = Classifier(Architecture("vit_b_32", "mlp", ("a", "b"), 32, 32))
+    found = rates_of(model, replace(CONFIG, layer_decay=0.5))
+    assert found.keys() == {*dict(model.named_parameters()), "weighter"}
+    head = [name for name in found if name.startswith("head.")]
+    assert len(head) == 4
+    assert {found[name][0] for name in (*head, "weighter")} == {0.1}
+    for block in range(12):  # as BEiT counts: the head has 13 layers below it, an embedding is one
+        name = f"trunk.encoder.layers.encoder_layer_{block}.mlp.0"
+        assert found[f"{name}.weight"] == pytest.approx((0.1 * 0.5 ** (12 - block), 0.01))
+        assert found[f"{name}.bias"] == pytest.approx((0.1 * 0.5 ** (12 - block), 0))
+    for name in ("conv_proj.weight", "class_token", "encoder.pos_embedding"):
+        assert found[f"trunk.{name}"][0] == pytest.approx(0.1 * 0.5**13)
+    assert found["trunk.encoder.ln.weight"][0] == pytest.approx(0.05)  # with the last block
+
+
+def test_ratios_of_the_rates_stay_and_the_first_is_that_of_the_head():
+    model = Classifier(Architecture("small_cnn", "linear", ("a", "b"), 32, 32))
+    optimizer = build_optimizer(model, EqualWeighter(["a"]), replace(CONFIG, layer_decay=0.9))
+    for rate in (0.3, 0.02):
+        set_learning_rate(optimizer, rate)
+        found = [group["lr"] for group in optimizer.param_groups]
+        assert found == pytest.approx([rate * 0.9 ** (n // 2) for n in range(10)])
+        assert found[0] == rate
+    assert any(model.head.weight is entry for entry in optimizer.param_groups[0]["params"])
+
+
+def test_a_trunk_of_one_layer_has_none_to_tell_apart():
+    model = nn.Module()
+    model.add_module("trunk", nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+    with pytest.raises(UsageError, match="has no layers to tell apart"):
+        build_optimizer(model, EqualWeighter(["a"]), replace(CONFIG, layer_decay=0.9))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_small_patch14_reg4_dinov2",
+        "eva02_tiny_patch14_224",
+        "swin_tiny_patch4_window7_224",
+        "swinv2_tiny_window8_256",
+        "beit_base_patch16_224",
+        "coatnet_0_rw_224",
+        "levit_128s",
+        "mvitv2_tiny",
+        "twins_svt_small",
+        "crossvit_tiny_240",
+        "tnt_s_legacy_patch16_224",
+        "hiera_tiny_224",
+    ],
+)
+def test_what_timm_does_not_decay_does_not_decay(name):
+    timm = pytest.importorskip("timm")
+    model = nn.Module()
+    with torch.device("meta"):
+        model.add_module("trunk", timm.create_model(name, num_classes=0))
+    named = dict(model.named_parameters())
+    spared = {f"trunk.{key}" for key in model.trunk.no_weight_decay()} & named.keys()
+    assert spared
+    found = rates_of(model, CONFIG)
+    assert not any(found[key][1] for key in spared)
+    decaying = {key for key, (_, decay) in found.items() if decay}
+    assert {key for key in named.keys() - spared if named[key].ndim > 1} <= decaying
+
+
+@pytest.mark.parametrize("kind", ["Dinov2WithRegisters", "DINOv3ViT", "Swin", "Beit", "DeiT"])
+def test_positions_and_tokens_of_transformers_do_not_decay(kind):
+    transformers = pytest.importorskip("transformers")
+    model = nn.Module()
+    settings = {"use_relative_position_bias": True} if kind == "Beit" else {}
+    with torch.device("meta"):
+        config = getattr(transformers, f"{kind}Config")(**settings)
+        model.add_module("trunk", getattr(transformers, f"{kind}Model")(config))
+    found = rates_of(model, CONFIG)
+    decaying = {key for key, (_, decay) in found.items() if decay}
+    # all that is left are weights of linear layers and of convolutions
+    kinds = (nn.Linear, nn.Conv2d)
+    weights = {f"{n}.weight" for n, module in model.named_modules() if isinstance(module, kinds)}
+    assert decaying == weights
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])

@@ -3,9 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import StochasticDepth
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.batches import batches, epoch_order
+from deepchest_cli.errors import UsageError
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.forward import Forward
 from deepchest_cli.training.step import TrainingStep
@@ -97,6 +99,29 @@ def test_looking_twice_draws_the_same_dropout(config):
         )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("weighter", [None, GeometricMean])
+def test_dropout_of_the_features_is_the_same_in_both_passes_of_a_micro_batch(config, weighter):
+    config = replace(config, dropout=0.5, grad_accum_steps=2)
+    forward = Forward(build_components(config))
+    parts = [torch.rand(4, 1, 32, 32) for _ in range(2)]
+    logits = forward.all_logits(parts, 0)
+    assert torch.equal(logits, torch.cat([found[1] for found in forward.micro_batches(parts, 0)]))
+    assert not torch.equal(logits, forward.all_logits(parts, 1))
+    _, (first, *_) = stepped(config, weighter=weighter)
+    _, (again, *_) = stepped(config, weighter=weighter)
+    assert torch.equal(first.logits, again.logits)
+
+
+def test_the_rate_of_stochastic_depth_reaches_the_backbone(config):
+    setup = build_components(replace(config, backbone="swin_t", drop_path=0.3, weights="none"))
+    rates = [m.p for m in setup.classifier.modules() if isinstance(m, StochasticDepth)]
+    assert rates[-1] == 0.3
+    assert rates == sorted(rates)
+    assert build_components(replace(config, dropout=0.4)).classifier.dropout == 0.4
+    with pytest.raises(UsageError, match="has no stochastic depth"):
+        build_components(replace(config, drop_path=0.3))
 
 
 def test_a_clipped_gradient_is_no_longer_than_asked(config):

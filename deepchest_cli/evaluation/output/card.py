@@ -39,6 +39,9 @@ def training_section(origins: Sequence[Origin]) -> list[str]:
         return [f"Data and procedure are {UNKNOWN}."]
     lines = []
     for origin in origins:
+        if "published" in origin:
+            lines.append(f"- {origin['published']}.")
+            continue
         config = origin.get("config", {})
         used = [f"{key.replace('_', ' ')} {config[key]}" for key in SETTINGS if key in config]
         lines += [
@@ -72,7 +75,9 @@ def _run(origin: Origin) -> str:
     planned = _planned(config)
     if run:
         trained = f"{count_of(run['epochs'], 'epoch')}, {count_of(run['steps'], 'step')}"
-        return f"{trained}; {_end(run, config)} ({planned}). The model is that of {taken}"
+        rate = run.get("learning_rate")
+        head = "" if rate is None else f", the head of a linear probe at learning rate {rate:g}"
+        return f"{trained}; {_end(run, config)} ({planned}). The model is that of {taken}{head}"
     if step is not None:
         return f"the model was taken at {taken}, of a run that had not ended then ({planned})"
     return f"the model is that of {taken}; the length of its run is {UNKNOWN} ({planned})"
@@ -103,7 +108,8 @@ def _external(document: Document, origins: Sequence[Origin]) -> str:
         return "see the expert labels in the report"
     if not origins:
         return f"what the model was trained on is {UNKNOWN}"
-    trained = {origin.get("source", {}).get("kind") for origin in origins}
+    sources = [origin.get("source", {}) for origin in origins]
+    trained = {kind for one in sources for kind in one.get("kinds", [one.get("kind")])}
     if document["overlap"]["is_training_data_set"] or document["source"] in trained:
         return "none here"
     return f"these images are of source {document['source']}, those of training are not"

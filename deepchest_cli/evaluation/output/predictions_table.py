@@ -1,18 +1,15 @@
 """The table of predictions, in CSV or Parquet; `evaluate` reads it as predictions and as labels."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
 from deepchest_cli.data.tabular.finding_columns import KNOWN, LABEL
-from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
-from deepchest_cli.extras import install_hint
-from deepchest_cli.files import atomic_write, write_text
+from deepchest_cli.files import PARQUET, atomic_write, write_text
 
 PREDICTIONS = "predictions.csv"
-FORMATS = (".csv", ".parquet")
+FORMATS = (".csv", PARQUET)
 
 
 def predictions_table(material: EvaluationInput) -> pd.DataFrame:
@@ -44,23 +41,8 @@ def write_predictions(path: Path, material: EvaluationInput) -> None:
     """Write the table, whole or not at all, in the format that the file's suffix names."""
     table = predictions_table(material)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == PARQUET:
         with atomic_write(path) as temporary:
             table.to_parquet(temporary, engine="pyarrow", index=False)
     else:
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
-
-
-def refuse_unwritable(path: Path, force: bool) -> None:
-    """Raise `UsageError` for a file that `write_predictions` cannot write or would replace."""
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(
-            f"--save-predictions: {path} does not end in {' or '.join(FORMATS)}.",
-            "The suffix says whether the table is CSV or Parquet.",
-        )
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder.", "Name a file with --save-predictions.")
-    if path.exists() and not force:
-        raise UsageError(f"{path} exists already.", "Replace it with --force.")
-    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise UsageError(f"Writing {path} needs pyarrow.", install_hint("parquet"))

@@ -11,6 +11,8 @@ from deepchest_cli.data.augmentation import Normalization
 from deepchest_cli.errors import UsageError
 
 GRAY, RGB = 1, 3
+# key of a description: the sources of radiographs that published weights were trained on
+PRETRAINED_ON = "pretrained_on"
 AUTO_POOL = "auto"  # what the network itself does
 
 

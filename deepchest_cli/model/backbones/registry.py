@@ -26,7 +26,11 @@ ALIASES = {
     "vit": "vit_b_16",
 }
 # what needs an extra, or runs code of one's own, is imported only when it is named
-SOURCES: dict[str, tuple[str, str]] = {}
+SOURCES: dict[str, tuple[str, str]] = {
+    "timm/": ("timm_models", "TimmSource"),
+    "hf/": ("hugging_face", "HuggingFaceSource"),
+    "xrv/": ("xrv_models", "XrvSource"),
+}
 OWN = ("own_function", "OwnFunctionSource")
 
 

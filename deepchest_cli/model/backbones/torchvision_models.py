@@ -10,6 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+from torchvision.ops import StochasticDepth
 
 from deepchest_cli.data.augmentation import Normalization
 from deepchest_cli.errors import UsageError
@@ -28,7 +29,6 @@ AUXILIARY = ("googlenet", "inception_v3")
 
 AUXILIARY_KEYS = ("AuxLogits.", "aux1.", "aux2.")
 POSITIONS = "encoder.pos_embedding"
-STOCHASTIC_DEPTH = ("convnext", "efficientnet", "maxvit", "swin")  # families that have it
 # their ImageNet weights take (gray - 0.5) / 0.5; the other inputs have about the std of ours
 STEM_SCALE = dict.fromkeys(("googlenet", "inception_v3"), Normalization.std / 0.5)
 # by the beginning of the name; who is not here takes every size
@@ -62,9 +62,9 @@ class TorchvisionSource(BackboneSource):
 
     def build(self, spec: BackboneSpec, drop_path: float = 0.0) -> tuple[nn.Module, int]:
         """Return the network without its last layer, with a stem of one channel."""
-        network = torchvision.models.get_model(
-            spec.name, weights=None, **_settings(spec, drop_path)
-        )
+        network = torchvision.models.get_model(spec.name, weights=None, **_settings(spec))
+        if drop_path:
+            _set_drop_path(network, spec.name, drop_path)
         features = remove_classifier(network)
         make_one_channel(network)
         return network, features
@@ -100,7 +100,7 @@ def size_rule(name: str) -> SizeRule:
     return next((rule for start, rule in RULES.items() if name.startswith(start)), SizeRule())
 
 
-def _settings(spec: BackboneSpec, drop_path: float) -> dict[str, Any]:
+def _settings(spec: BackboneSpec) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if spec.name in AUXILIARY:
         settings = {"aux_logits": False, "init_weights": True}
@@ -108,15 +108,21 @@ def _settings(spec: BackboneSpec, drop_path: float) -> dict[str, Any]:
         settings = {"image_size": spec.image_size}
     if spec.name.startswith("maxvit_"):  # so do its partitions
         settings = {"input_size": (spec.image_size, spec.image_size)}
-    if drop_path:
-        if not spec.name.startswith(STOCHASTIC_DEPTH):
-            raise UsageError(
-                f"{spec.name} has no stochastic depth.",
-                "Leave --drop-path out, or use a backbone that has it: convnext, efficientnet, "
-                "maxvit, swin, or a transformer of timm.",
-            )
-        settings["stochastic_depth_prob"] = drop_path
     return settings
+
+
+def _set_drop_path(network: nn.Module, name: str, rate: float) -> None:
+    """Give stochastic depth a rate in the last block, in the others as much as it was of that."""
+    modules = [m for m in network.modules() if isinstance(m, StochasticDepth)]
+    largest = max((module.p for module in modules), default=0.0)
+    if not largest:
+        raise UsageError(
+            f"{name} has no stochastic depth.",
+            "Leave --drop-path out (0 where a recipe has it), or use a backbone that has it: "
+            "convnext, efficientnet, maxvit, swin, or a transformer of timm.",
+        )
+    for module in modules:
+        module.p *= rate / largest
 
 
 def _fit_positions(trunk: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,235 @@
+"""The linear probe: heads trained on the features of a frozen trunk, at several learning rates.
+
+The training loop is that of any run; R heads take each of its steps side by side. Features are read
+in the place of images, losses and metrics have a row for each head (R, T), and an epoch is
+reported by its best head, which the classifier then has.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.reader import ImageReader, resolve_place
+from deepchest_cli.errors import DivergedError, InterruptedRunError
+from deepchest_cli.evaluation.metrics import macro, per_finding
+from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.interruption import StopRequest
+from deepchest_cli.model.logistic import sigmoid
+from deepchest_cli.training.backward import StepResult
+from deepchest_cli.training.checks import refuse_unfit_probe
+from deepchest_cli.training.components import TrainingComponents, build_components
+from deepchest_cli.training.distributed import DistributedContext
+from deepchest_cli.training.feature_cache import FeatureCache
+from deepchest_cli.training.loop import Trainer, TrainingSummary, score_of
+from deepchest_cli.training.optimization import optimizer_of, parameter_groups
+from deepchest_cli.training.probe_heads import (
+    RATE_FACTORS,
+    FeatureReader,
+    ProbeHeads,
+    ProbePerformance,
+    ProbeWeighter,
+)
+from deepchest_cli.training.progress import Observer, StepReport
+from deepchest_cli.training.run_directory import VALIDATION_METRICS, resume_command
+from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses
+
+MAX_BATCH = 64  # radiographs that the trunk takes at a time
+
+
+def build_probe(
+    config: TrainConfig,
+    distributed: DistributedContext | None = None,
+    resumed: bool = False,
+    dataset: RadiographDataset | None = None,
+) -> TrainingComponents:
+    """Build the components of a linear probe, as `build_components` does those of another run.
+
+    The precision is that of the trunk, by default the one that a model predicts in; the heads are
+    trained in fp32. Raises `UsageError` for settings that a probe has no use for.
+    """
+    refuse_unfit_probe(config, distributed or DistributedContext())
+    precision = "fp32" if config.precision == "auto" else config.precision
+    given = replace(config, augment="none", precision=precision, cache="none")
+    components = build_components(given, distributed, resumed, dataset)
+    config = replace(components.config, cache=config.cache)
+    classifier, weighter = components.classifier.eval(), components.weighter
+    assert isinstance(weighter, LossWeighter)  # or the run has been refused
+    rates = tuple(factor * config.learning_rate for factor in RATE_FACTORS)
+    heads, weighters = ProbeHeads(classifier.head, rates), ProbeWeighter(weighter, len(rates))
+    groups = [
+        {**group, "lr_scale": factor}
+        for factor, head, own in zip(RATE_FACTORS, heads.heads, weighters.copies, strict=True)
+        for group in parameter_groups(head, own, config)  # type: ignore[arg-type]
+    ]
+    rows = len(components.training_rows) + len(components.validation_rows)
+    # as bytes: rows of features are no squares
+    values = np.dtype(np.float32).itemsize * len(heads.mean)
+    place = resolve_place(config.cache, rows * values, 1, components.device)
+    return replace(
+        components,
+        config=config,
+        reader=FeatureReader(components.dataset, components.device, place, len(rates)),
+        precision="fp32",
+        heads=heads,
+        weighter=weighters,
+        optimizer=optimizer_of(groups, config),
+        scaler=torch.amp.GradScaler(components.device.type, enabled=False),
+    )
+
+
+class ProbeTrainer(Trainer):
+    """Trains the heads of a linear probe; `features` is the folder that keeps features."""
+
+    def __init__(
+        self, components: TrainingComponents, folder: Path, features: Path, *observers: Observer
+    ) -> None:
+        super().__init__(components, folder, *observers)
+        assert components.heads is not None
+        self.heads = components.heads
+        self.features = features
+
+    def _fit(self, stop: StopRequest) -> TrainingSummary:
+        self.load_features(stop)
+        return super()._fit(stop)
+
+    def load_features(self, stop: StopRequest) -> None:
+        """Let the reader have the features; raises `InterruptedRunError` after a signal."""
+        components = self.components
+        rows = np.sort(np.concatenate([components.training_rows, components.validation_rows]))
+        cache = FeatureCache(
+            self.features,
+            components.classifier,
+            ImageReader(components.dataset, components.device),
+            rows,
+            len(self.heads.mean),
+            components.config.precision,  # type: ignore[arg-type]  # resolved
+            min(components.config.batch_size, MAX_BATCH),
+        )
+
+        def progress(done: int, total: int) -> None:
+            if stop.exit_code:
+                raise InterruptedRunError(
+                    "Interrupted while features are computed; what is complete is kept.",
+                    f"Resume with: {resume_command(self.folder, components.config)}",
+                    stop.exit_code,
+                )
+            for observer in self.observers:
+                observer.on_features(done, total)
+
+        features = torch.from_numpy(cache.load(self._note, progress))
+        reader = components.reader
+        assert isinstance(reader, FeatureReader)
+        reader.load(features, rows)
+        # a product, for which no copy of the training rows is needed
+        shares = np.isin(rows, components.training_rows) / len(components.training_rows)
+        self.heads.mean.copy_(torch.from_numpy(shares.astype(np.float32)) @ features)
+
+    def _note(self, text: str) -> None:
+        for observer in self.observers:
+            observer.on_note(text)
+
+    def _step_report(self, result: StepResult) -> StepReport:
+        """Report the losses and weights of the best head so far."""
+        rates, best = self.heads.rates, self.state.learning_rate
+        number = len(rates) // 2 if best is None else rates.index(best)
+        losses = TaskLosses(result.losses.values[number], result.losses.known[number])
+        weights = None if result.weights is None else result.weights[number]
+        return super()._step_report(replace(result, losses=losses, weights=weights))
+
+    def _performance(self) -> ProbePerformance:
+        """Return the metrics of each head."""
+        components = self.components
+        dataset, rows = components.dataset, components.validation_rows
+        training = self.epoch_metrics.performance()
+        labels, known = dataset.labels[rows], dataset.known[rows]
+        positives = (labels * known).sum(axis=0, dtype=np.int64)
+        counts = torch.from_numpy(
+            np.stack([positives, known.sum(axis=0, dtype=np.int64) - positives])
+        )
+        logits = self._validation_logits()
+        performances = []
+        for number in range(len(self.heads.rates)):
+            predictions = Predictions(
+                dataset.findings,
+                _probabilities(logits[:, number]),
+                labels,
+                known,
+                dataset.columns["patient_id"][rows],
+            )
+            own = {name: values[number] for name, values in training.items()}
+            performances.append(Performance(own, LazyMetrics(predictions), counts))
+        return ProbePerformance(heads=tuple(performances))
+
+    @torch.inference_mode()
+    def _validation_logits(self) -> NDArray[np.float32]:
+        """Return the logits (V, R, T) of the validation split."""
+        self.heads.eval()
+        features = self.components.reader.read(self.components.validation_rows)
+        return np.asarray(self.heads(features)[1].cpu())
+
+    def _reported(
+        self, performance: Performance, weights: Tensor | None
+    ) -> tuple[Performance, Tensor | None, float | None]:
+        """Return metrics, weights and learning rate of the best head, and let the model have it.
+
+        Raises `DivergedError` where no head has finite logits.
+        """
+        assert isinstance(performance, ProbePerformance)
+        epoch, rates = self.state.epoch + 1, self.heads.rates
+        scores = np.array([score_of(own)[0] for own in performance.heads])
+        if np.isnan(scores).all():
+            raise DivergedError(
+                f"The logits of every head are not finite after epoch {epoch}.",
+                "Start a new run with a lower --learning-rate or --weight-decay.",
+            )
+        for rate, own in zip(rates, performance.heads, strict=True):
+            row = {"epoch": epoch, "learning_rate": rate}
+            row["training_loss"] = macro(own.training["loss"].numpy())
+            row |= {
+                f"validation_{name}": macro(own.validation[name].numpy())
+                for name in ("loss", "auroc")
+            }
+            self.state.learning_rates.append(row)
+        best = int(np.nanargmax(scores))
+        self.components.classifier.head.load_state_dict(self.heads.head(best).state_dict())
+        return performance.heads[best], None if weights is None else weights[best], rates[best]
+
+
+def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the probabilities of a head's logits (V, T); NaN where any is not finite."""
+    return sigmoid(logits) if np.isfinite(logits).all() else np.full(logits.shape, np.nan)
+
+
+class LazyMetrics(Mapping[str, Tensor]):
+    """The validation metrics (T,) of a head, each computed when it is asked for.
+
+    Of a head whose probabilities are not finite all are NaN.
+    """
+
+    def __init__(self, predictions: Predictions) -> None:
+        self.predictions = predictions
+        self.found: dict[str, Tensor] = {}
+
+    def __getitem__(self, metric: str) -> Tensor:
+        """Return a metric (T,)."""
+        if metric not in VALIDATION_METRICS:
+            raise KeyError(metric)
+        if metric not in self.found:
+            finite = np.isfinite(self.predictions.probabilities).all()
+            findings = len(self.predictions.findings)
+            values = per_finding(metric, self.predictions) if finite else np.full(findings, np.nan)
+            self.found[metric] = torch.from_numpy(values)
+        return self.found[metric]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VALIDATION_METRICS)
+
+    def __len__(self) -> int:
+        return len(VALIDATION_METRICS)
