@@ -166,7 +166,9 @@ def load(code: Code, expected_sha256: str | None = None) -> LoadedCode:
     found = sha256(source).hexdigest()
     refuse_other_file(path, found, expected_sha256)
     if known is None or known.sha256 != found:
-        known = _loaded[code] = LoadedCode(code, path, found, _run(code, path, source))
+        known = LoadedCode(code, path, found, _run(code, path, source))
+    _loaded.pop(code, None)  # what was named last stands last
+    _loaded[code] = known
     return known
 
 

@@ -130,7 +130,8 @@ def shortened(words: list[str]) -> list[str]:
     command, *rest = words
     for flag, value in SHORTER.items():
         if flag in rest and command in {"train", "compare-weighters", "prepare"}:
-            rest[rest.index(flag) + 1] = value
+            place = rest.index(flag) + 1
+            rest[place] = rest[place] if ".py:" in rest[place] else value  # a page's own is small
     if "--recipe" in rest or "--cost-only" in rest:
         return [command, *rest]
     more = (pair.split() for pair in SHORT.get(command, ()))

@@ -58,10 +58,10 @@ FLAGS: Mapping[str, str] = {
     "weight-method mtl mtl-method balancer w",
     "--weighter-option": "weighter-options weighter-args weighter-kwargs weighter-params",
     "--weighters": "weighter methods weightings arms w",
-    "--backbone": "arch architecture a model model-name model-type model-arch net network "
-    "encoder encoder-name backbone-name model-name-or-path base-model",
     "--model": "m checkpoint ckpt ckpt-path checkpoint-path model-path model-name-or-path "
     "load-model model-dir run run-dir weights load-from resume trained-model model-file onnx",
+    "--backbone": "arch architecture a model model-name model-type model-arch net network "
+    "encoder encoder-name backbone-name model-name-or-path base-model",
     "--resume": "resume-from resume-from-checkpoint ckpt-path continue restore auto-resume "
     "load-checkpoint resume-path",
     "--weights imagenet": "pretrained pretrain use-pretrained imagenet is-pretrained",

@@ -17,7 +17,7 @@ from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import BackboneSpec
-from deepchest_cli.model.backbones.own_function import run_backbone
+from deepchest_cli.model.backbones.own_function import HASH, run_backbone
 from deepchest_cli.model.backbones.registry import describe_backbone, resolve_backbone
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.model.checkpoint_format import LAST
@@ -242,7 +242,10 @@ def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool
 
 
 def _refuse_other_model(saved: Architecture, config: TrainConfig, folder: Path) -> None:
-    if (saved.backbone, saved.head) != (config.backbone, config.head):
+    same = saved.backbone == config.backbone
+    if config.backbone_sha256 is not None:  # a file of one's own may lie elsewhere now
+        same = saved.backbone_config.get(HASH) == config.backbone_sha256
+    if not same or saved.head != config.head:
         raise UsageError(
             f"{folder / LAST} holds another model than {folder / RUN_CONFIG} describes: "
             f"{saved.backbone} with the head {saved.head}.",

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from deepchest_cli.files import write_json
+from deepchest_cli.model.backbones.own_function import HASH
 from deepchest_cli.model.classifier import Architecture, Classifier
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -169,7 +170,7 @@ def rates_of_this_machine(rates_file: Path) -> dict[str, Rates]:
 
 def _key(architecture: Architecture, batch: int) -> str:
     """Name what a measurement depends on."""
-    code = str(architecture.backbone_config.get("sha256", ""))[:12]  # of one's own: it may change
+    code = str(architecture.backbone_config.get(HASH, ""))[:12]  # of one's own: it may change
     backbone = f"{architecture.backbone} {code}".rstrip()
     model = f"{backbone}, {architecture.head} head, {architecture.image_size} px"
     return f"{model}, batch {batch}{SEPARATOR}{_machine()}"

@@ -83,7 +83,7 @@ def _named(spec: BackboneSpec) -> LoadedCode:
     """Return the code of a description; it is among what the caller has named."""
     member, expected = spec.name.rpartition(":")[2], spec.config.get(HASH)
     alike = [own for own in all_loaded(BACKBONE) if own.code.member == member]
-    for own in alike:
+    for own in reversed(alike):
         if own.sha256 == expected:
             return own
     if alike:
