@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from deepchest_cli.errors import DeepChestError
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import sha256_of
 from deepchest_cli.model.backbones.stem import make_one_channel
 from deepchest_cli.model.backbones.xrv_models import (
