@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from deepchest_cli.model.backbones.registry import describe_backbone
 from deepchest_cli.model.checkpoint import load_model, save_checkpoint, store_validation_fit
 from deepchest_cli.model.checkpoint import store_reference as store
 from deepchest_cli.model.classifier import Architecture, Classifier, outputs_of
@@ -62,10 +63,11 @@ def make_model(
     """Write an untrained model; `known`: with validation fit, reference and training images."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    settings = {"backbone": "small_cnn", "findings": FINDINGS, "image_size": SIZE}
-    settings |= {"head": "linear", "stored_size": SIZE, **architecture}
-    aspect = "pad" if settings.pop("pad", False) else "squash"
-    classifier = Classifier(Architecture(**settings))
+    aspect = "pad" if architecture.pop("pad", False) else "squash"
+    settings = {"head": "linear", "findings": FINDINGS, "stored_size": SIZE, **architecture}
+    backbone, size = settings.pop("backbone", "small_cnn"), settings.pop("image_size", SIZE)
+    spec = describe_backbone(backbone, size, settings.pop("pool", "auto"))
+    classifier = Classifier(Architecture.of(spec, **settings))
     if settled:
         _settle(classifier)
     classifier.eval()

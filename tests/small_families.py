@@ -69,18 +69,20 @@ def check_family(backbone, folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torchvision.models, "get_model", small)
-        _check(backbone, folder)
+        check_export(folder, backbone, 80 if backbone == "inception_v3" else 32)
 
 
-def _check(backbone, folder):
-    size = 80 if backbone == "inception_v3" else 32
-    settings = {"backbone": backbone, "stored_size": size, "image_size": size}
+def check_export(folder, backbone, size, **settings):
+    """Export a backbone; at any batch the logits of its ONNX file are the checkpoint's."""
+    settings |= {"backbone": backbone, "stored_size": size, "image_size": size}
     run = make_model(folder / "run", known=False, **settings)
     path = export_model(run, "onnx", None, False).path
     images = chest_like(5, size, seed=4)
     wanted = open_checkpoint(run, CPU, 5)(images)
-    assert np.ptp(wanted.logits, axis=0).max() > 1e-3  # else agreement would say nothing
+    spread = np.ptp(wanted.logits, axis=0).max()
+    assert spread > 1e-5  # else agreement would say nothing
     for batch_size in (1, 5):
         network = open_onnx(path, "cpu", batch_size)
         logits = [network(images[at : at + batch_size]).logits for at in range(0, 5, batch_size)]
-        assert np.abs(np.concatenate(logits) - wanted.logits).max() < 1e-4
+        assert np.abs(np.concatenate(logits) - wanted.logits).max() < min(1e-4, spread / 10)
+    return run
