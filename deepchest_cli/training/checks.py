@@ -70,6 +70,11 @@ def refuse_unfit_probe(config: TrainConfig, distributed: DistributedContext) -> 
         "--grad-accum-steps": (config.grad_accum_steps > 1, "its steps take little memory"),
         "--compile": (config.compile, "its trunk computes each radiograph once only"),
         "--sync-batchnorm": (config.sync_batchnorm, "its trunk is not trained"),
+        f"--freeze {config.freeze}": (config.freeze is not None, "its trunk is not trained anyway"),
+        "--layer-decay": (config.layer_decay != 1, "its trunk is not trained"),
+        "--drop-path": (config.drop_path > 0, "its trunk is not trained"),
+        "--dropout": (config.dropout > 0, fixed),
+        "--grad-checkpoint": (config.grad_checkpoint, "its steps take little memory"),
         "--ema": (config.ema > 0, "the best of its heads is chosen by validation"),
         "--clip-grad-norm": (config.clip_grad_norm > 0, "a norm would be that of all its heads"),
         "--gradient-level parameters": (

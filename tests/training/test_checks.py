@@ -10,6 +10,7 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.training.checks import (
     refuse_unfit_batch,
     refuse_unfit_device,
+    refuse_unfit_probe,
     refuse_unfit_splits,
 )
 from deepchest_cli.training.distributed import DistributedContext
@@ -104,3 +105,18 @@ def test_the_first_loss_that_is_not_finite_is_named_however_late_the_look():
         watch.add(torch.tensor([1.0 if step < 10 else bad, bad]), 2, step)
     with pytest.raises(Exception, match="loss of b is not finite in batch 3 of epoch 2"):
         watch.add(torch.ones(2), 2, CHECK_EVERY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [
+        ({"freeze": "all"}, "--freeze all"),
+        ({"layer_decay": 0.8}, "--layer-decay"),
+        ({"drop_path": 0.1}, "--drop-path"),
+        ({"dropout": 0.1}, "--dropout"),
+        ({"grad_checkpoint": True}, "--grad-checkpoint"),
+    ],
+)
+def test_what_adapts_a_trunk_is_not_for_a_linear_probe(changes, flag):
+    with pytest.raises(UsageError, match=f"{flag} makes no sense with --linear-probe"):
+        refuse_unfit_probe(TrainConfig(linear_probe=True, **changes), DistributedContext())
