@@ -31,6 +31,23 @@ def test_the_papers_recipe_is_the_authors_setting():
     assert (paper.augment, paper.weight_decay, paper.warmup_steps) == ("paper", 0, 0)
 
 
+def test_the_probes_recipe_has_dinov2s_rates_and_an_l2_penalty(deepchest, tmp_path, shards):
+    recipe = as_config("probe")
+    assert (recipe.linear_probe, recipe.head, recipe.augment) == (True, "linear", "none")
+    assert (recipe.optimizer, recipe.learning_rate, recipe.schedule) == ("sgd", 1e-3, "cosine")
+    assert (recipe.warmup_steps, recipe.patience, recipe.weighter) == (0, 0, "equal")
+    arguments = ["--recipe", "probe", "--epochs", "1", "--image-size", 32, *RUN]
+    outcome = deepchest("train", "--data", shards, "--out", tmp_path / "run", *arguments)
+    assert outcome.code == 0, outcome.err
+    assert saved_config(tmp_path / "run", TrainConfig).linear_probe
+
+
+def test_a_recipe_of_a_probe_is_for_train_alone(deepchest, shards):
+    outcome = deepchest("compare-weighters", "--data", shards, "--recipe", "probe")
+    assert outcome.code == 2
+    assert "of a linear probe, which train alone has" in outcome.err
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_of_ours_is_a_file_of_known_keys(name):
     assert read_toml(find_recipe(name), TrainConfig)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from deepchest_cli.commands.user_cache import training_rates_file
+from deepchest_cli.commands.user_cache import features_folder, training_rates_file
 from deepchest_cli.config import DoctorConfig, PrepareConfig, TrainConfig, find_data
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import count_of, size_of
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.terminal import Terminal
 
@@ -25,6 +25,7 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
         **describe_environment(),
         "device": str(device),
         **_precision(device),
+        "features": _features(),
         "checks": {
             "source": _check(lambda: str(find_metadata(config.source))),
             "data": _check(lambda: _describe(open_dataset(data))),
@@ -57,6 +58,13 @@ def _precision(device: Any) -> dict[str, Any]:
             for name, rates in measured.items()
         ],
     }
+
+
+def _features() -> dict[str, Any]:
+    """Return where features of linear probes are kept, and how many bytes they take."""
+    folder = features_folder()
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return {"folder": str(folder), "bytes": size}
 
 
 def _check(check: Callable[[], str]) -> dict[str, Any]:
@@ -94,6 +102,10 @@ def _render(report: dict[str, Any], terminal: Terminal) -> None:
             f"  {rates['network']}: {rates['fp32']:.3g} images/s in fp32, {rates['bf16']:.3g} in "
             f"bf16 on one core; --precision auto chooses {rates['auto']}"
         )
+    features = report["features"]
+    terminal.line(
+        f"features of linear probes: {size_of(features['bytes'])} in {features['folder']}"
+    )
     for name, check in report["checks"].items():
         terminal.line(f"{name}: {'' if check['ok'] else 'missing. '}{check['found']}")
         if not check["ok"] and check["hint"]:

@@ -53,6 +53,8 @@ FLAGS: Mapping[str, str] = {
     "--sync-batchnorm": "sync-bn",
     "--cache": "cache-images cache-data cache-dataset ram",
     "--tensorboard": "tb logger log writer use-tensorboard",
+    "--linear-probe": "probe linear-probing linear-eval linear-evaluation linear-classifier lp "
+    "frozen-backbone feature-extraction",
     "--head": "classifier classifier-head head-type",
     "--weighter": "weighters weighting loss-weighting task-weighting task-weights "
     "weight-method mtl mtl-method balancer w",

@@ -337,7 +337,7 @@ def many(tmp_path_factory):
 def test_at_convergence_it_is_scikit_learns_logistic_regression(many, tmp_path, monkeypatch):
     """L2 in the loss: weight decay d is scikit-learn's C = 1 / (n d), n the training images."""
     dataset, chance = open_dataset(many), np.random.default_rng(0)
-    directions = chance.normal(0, 0.12, (14, 512))
+    directions = chance.normal(0, 0.07, (14, 512))
     # as a network's features are: far from zero on average
     table = 2 + dataset.labels @ directions + chance.normal(0, 0.5, (len(dataset.labels), 512))
     table = table.astype(np.float32)
@@ -349,7 +349,7 @@ def test_at_convergence_it_is_scikit_learns_logistic_regression(many, tmp_path, 
     trainer = trainer_of(config, tmp_path)
     trainer.fit()
     rows = {split: dataset.rows(split) for split in ("train", "validation")}
-    number, penalty = RATE_FACTORS.index(1.0), 1 / (len(rows["train"]) * 0.3)
+    number, penalty = RATE_FACTORS.index(2.0), 1 / (len(rows["train"]) * 0.3)
     head, differences = trainer.heads.head(number), []
     with torch.no_grad():
         ours = head(torch.from_numpy(table[rows["validation"]])).numpy().astype(np.float64)
@@ -364,7 +364,6 @@ def test_at_convergence_it_is_scikit_learns_logistic_regression(many, tmp_path, 
     both = [
         np.mean([auroc(labels[:, t], each[:, t]) for t in range(14)]) for each in (ours, scores)
     ]
-    assert 0.6 < both[1] < 0.99  # where a wrong penalty would show
+    assert 0.7 < both[1] < 0.95  # where a wrong penalty would show
     assert both[0] == pytest.approx(both[1], abs=0.005)
     assert np.median(differences) < 0.1
-    print(both, np.median(differences))
