@@ -28,6 +28,7 @@ PARAMETERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
 # the names that a file may hold besides, by module
 STAND_INS = {
     "__builtin__": "set",
+    "_codecs": "encode",
     "builtins": "set",
     "numpy": "dtype ndarray",
     "numpy._core.multiarray": "_reconstruct scalar",
