@@ -33,8 +33,9 @@ def choose_weights(
     """Return the weights that a value of `--weights` stands for.
 
     auto: those that are published for the backbone, where they are cached or can be fetched; else
-    none, with a warning, and never an error. Raises `UsageError` and `DeepChestError` as
-    `read_weights`, and where weights have another hash than the one that a run began with.
+    none, with a warning, and never an error for want of a network. Raises `UsageError` and
+    `DeepChestError` as `read_weights`, and where weights have another hash than the one that a run
+    began with.
     """
     if weights == NONE:
         return WeightsChoice(NONE)
@@ -62,6 +63,8 @@ def _automatic(spec: BackboneSpec, source: BackboneSource) -> WeightsChoice:
             word = PRETRAINED[1] if spec.name.startswith(tuple(SOURCES)) else IMAGENET
             return WeightsChoice(word, read_weights(spec, word, source))
         except DeepChestError as error:
+            if place.is_cached:  # damaged, or of another network: not for want of a connection
+                raise
             reason = error.message
     return WeightsChoice(
         NONE,

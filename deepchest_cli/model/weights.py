@@ -96,11 +96,16 @@ def _published(spec: BackboneSpec, weights: str, source: BackboneSource) -> Init
         )
     try:
         state = source.pretrained(spec)
-    except (OSError, RuntimeError) as error:  # the latter for a file with another hash
+    except DeepChestError:
+        raise
+    except Exception as error:  # libraries raise many types for a lost network and damaged files
+        done, hint = (
+            ("read", "Remove the damaged file, or f") if place.is_cached else ("fetched", "F")
+        )
         raise DeepChestError(
-            f"The pretrained weights of {spec.name} could not be fetched: "
+            f"The pretrained weights of {spec.name} could not be {done}: "
             f"{str(error).partition(chr(10))[0]}.",
-            f"Fetch {place.url} elsewhere and name the file: --weights PATH",
+            f"{hint}etch {place.url} elsewhere and name the file: --weights PATH",
         ) from error
     return InitialWeights(weights, place.url, state, fingerprint(state))
 

@@ -132,3 +132,11 @@ def test_a_host_that_does_not_answer_costs_seconds_only(direct, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", hang)
     assert unreachable("http://127.0.0.1/weights") == "no answer in time"
     answer.set()
+
+
+def test_weights_that_are_here_and_damaged_are_an_error(cached):
+    whole = published_file().read_bytes()
+    published_file().write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DeepChestError, match="weights of resnet18 could not be read") as error:
+        choose_weights(SPEC, "auto")
+    assert "Remove the damaged file" in error.value.hint
