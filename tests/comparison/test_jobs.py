@@ -168,3 +168,7 @@ def test_settings_hash_covers_a_file_of_ones_own_wherever_it_lies():
     here = settings(weighter="/a/mine.py:My", weighter_sha256="1")
     assert here == settings(weighter="/b/mine.py:My", weighter_sha256="1")
     assert here != settings(weighter="/a/mine.py:My", weighter_sha256="2")
+    there = settings(backbone="/a/net.py:build", backbone_sha256="1")
+    assert there == settings(backbone="/b/renamed.py:build", backbone_sha256="1")
+    assert there != settings(backbone="/a/net.py:build", backbone_sha256="2")
+    assert there != settings(backbone="/a/net.py:other", backbone_sha256="1")
