@@ -8,9 +8,11 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 from trunk_shapes import shapes_only, trunk_of
 
+from deepchest_cli.config.flags import PACKAGES
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.registry import (
     ALIASES,
+    SOURCES,
     backbone_names,
     describe_backbone,
     resolve_backbone,
@@ -187,3 +189,7 @@ def test_packages_of_other_sources_are_not_imported_to_train(shards, tmp_path):
         check=True,
     )
     assert not EXTRAS & set(done.stdout.split())
+
+
+def test_the_command_line_knows_the_sources_without_importing_them():
+    assert set(PACKAGES) == set(SOURCES)
