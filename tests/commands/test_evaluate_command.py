@@ -37,7 +37,9 @@ def run(trained, tmp_path):
 def evaluated(trained, shards, tmp_path_factory):
     """A run that has its validation fit, so that evaluations read and do not write it."""
     run = shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / "run")
-    config = EvaluateConfig((str(run),), (str(shards),), bootstrap_replicates=0, localization=False)
+    config = EvaluateConfig(
+        model=(str(run),), data=(str(shards),), bootstrap_replicates=0, localization=False
+    )
     score(config, Terminal(quiet=True))
     return run
 

@@ -57,7 +57,7 @@ def fitted(trained, shards, tmp_path_factory):
     run = shutil.copytree(trained, tmp_path_factory.mktemp("fitted") / "run")
     with pytest.MonkeyPatch.context() as patch:  # the twelve images of validation hold few
         patch.setattr("deepchest_cli.evaluation.calibration.MIN_POSITIVES", 3)
-        config = EvaluateConfig((str(run),), (str(shards),), bootstrap_replicates=0)
+        config = EvaluateConfig(model=(str(run),), data=(str(shards),), bootstrap_replicates=0)
         score(config, Terminal(quiet=True))
     return run
 

@@ -37,7 +37,9 @@ def test_what_a_user_sees_and_what_the_second_probe_takes_from_the_cache(
     lines = outcome.err.splitlines()
     assert "13 linear heads, at learning rates from 0.0001 to 1" in outcome.err
     assert "The features are those of a random network" in outcome.err
-    pattern = "Features of 60 radiographs: computed once, without augmentation, and kept in (.*) [(]"
+    pattern = (
+        "Features of 60 radiographs: computed once, without augmentation, and kept in (.*) [(]"
+    )
     found = re.search(pattern, outcome.err)
     assert found and found[1].startswith(str(kept))
     epochs = [line for line in lines if line.startswith("epoch ")]
