@@ -148,7 +148,8 @@ def trace(model: LoadedModel) -> ExportedProgram:
     """Return the graph of a model from stored bytes on, at any batch size."""
     size = model.classifier.architecture.stored_size
     module = Exportable(model.classifier).eval()
-    for part in model.classifier.modules():  # networks of transformers; their fused attention fails
+    parts: Any = model.classifier.modules()
+    for part in parts:  # of networks of transformers, whose fused attention not always exports
         if hasattr(part, "set_attn_implementation"):
             part.set_attn_implementation("eager")
     example = torch.zeros(2, size, size, dtype=torch.uint8)
