@@ -361,8 +361,8 @@ def reported(trained, shards, tmp_path_factory):
     root = tmp_path_factory.mktemp("reported")
     run = shutil.copytree(trained, root / "run")
     config = EvaluateConfig(
-        (str(run),),
-        (str(shards),),
+        model=(str(run),),
+        data=(str(shards),),
         report=root / "report",
         compare_to=run,
         seed=3,

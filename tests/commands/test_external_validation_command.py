@@ -72,8 +72,8 @@ def reported(fitted, shards, elsewhere, tmp_path_factory):
     """The folder of a report on both data sets."""
     folder = tmp_path_factory.mktemp("external") / "report"
     config = EvaluateConfig(
-        (str(fitted),),
-        (str(shards), str(elsewhere[0])),
+        model=(str(fitted),),
+        data=(str(shards), str(elsewhere[0])),
         split="all",
         bootstrap_replicates=200,
         localization=False,
