@@ -28,7 +28,10 @@ NOT_RUN = {"setup", "gpu", "heavy", "torchrun", "network"}
 CONFIGS = {name: config for name, (config, _) in COMMANDS.items()}
 # what a line leaves open is set so that it ends soon
 SHORT = {
-    "train": ("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
+    "train": (
+        *("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
+        "--batch-size 16",
+    ),
     "compare-weighters": (
         *("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
         *("--bootstrap-replicates 100", "--cost-rounds 2"),
