@@ -28,10 +28,7 @@ NOT_RUN = {"setup", "gpu", "heavy", "torchrun", "network"}
 CONFIGS = {name: config for name, (config, _) in COMMANDS.items()}
 # what a line leaves open is set so that it ends soon
 SHORT = {
-    "train": (
-        *("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
-        "--batch-size 16",
-    ),
+    "train": ("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
     "compare-weighters": (
         *("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
         *("--bootstrap-replicates 100", "--cost-rounds 2"),
@@ -135,7 +132,9 @@ def shortened(words: list[str]) -> list[str]:
         if flag in rest and command in {"train", "compare-weighters", "prepare"}:
             place = rest.index(flag) + 1
             rest[place] = rest[place] if ".py:" in rest[place] else value  # a page's own is small
-    if "--recipe" in rest or "--cost-only" in rest:
+    if "--recipe" in rest:  # which may want larger batches than there are radiographs here
+        return [command, *rest, "--batch-size", "16"]
+    if "--cost-only" in rest:
         return [command, *rest]
     more = (pair.split() for pair in SHORT.get(command, ()))
     return [command, *rest, *(word for pair in more if pair[0] not in rest for word in pair)]
