@@ -197,7 +197,9 @@ def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal
         )
     layers, frozen = layers_of(classifier.trunk), components.frozen
     if frozen.layers:
-        named = f"The first {frozen.layers} of {len(layers)} layers of the backbone are"
+        first = "first layer" if frozen.layers == 1 else f"first {frozen.layers} layers"
+        verb = "is" if frozen.layers == 1 else "are"
+        named = f"Of {len(layers)} layers of the backbone the {first} {verb}"
         named = named if frozen.layers < len(layers) else "The backbone is"
         before = f" before epoch {config.unfreeze_epoch}" if config.unfreeze_epoch else ""
         terminal.note(f"{named} not trained{before}.")

@@ -42,8 +42,9 @@ class RunConfig:
     backbone: Annotated[
         str,
         Flag(
-            "Any torchvision classifier, small_cnn, or a family's name; timm/NAME for timm's; "
-            "FILE.py:FUNCTION runs code of your own.",
+            "Any torchvision classifier, small_cnn, or a family's name; timm/NAME, hf/REPOSITORY "
+            "(transformers), hf/FOLDER, xrv/NAME (torchxrayvision); FILE.py:FUNCTION runs code of "
+            "your own.",
             metavar="NAME|FILE.py:FUNCTION",
             panel="Model",
         ),

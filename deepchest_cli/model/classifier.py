@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from deepchest_cli.data.augmentation import Normalization, normalize, to_gray
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.backbones.base import AUTO_POOL, GRAY, BackboneSpec
 from deepchest_cli.model.backbones.registry import resolve_backbone
 from deepchest_cli.model.heads import build_head, take_over_head
@@ -108,8 +108,8 @@ class Classifier(nn.Module):
         name = resolve_backbone(architecture.backbone)
         self.architecture = replace(architecture, backbone=name)
         self.dropout = dropout
-        self.trunk, features = build_trunk(self.architecture.spec, weights, drop_path)
-        self.head = build_head(architecture.head, features, len(architecture.findings))
+        self.trunk, self.width = build_trunk(self.architecture.spec, weights, drop_path)
+        self.head = build_head(architecture.head, self.width, len(architecture.findings))
         self.taken_over = self._take_over(weights) if weights and weights.checkpoint else ()
 
     def _take_over(self, weights: InitialWeights) -> tuple[str, ...]:
@@ -124,7 +124,15 @@ class Classifier(nn.Module):
         """Return features (B, D) and logits (B, T)."""
         channels = self.architecture.channels
         colors = radiographs if channels == GRAY else radiographs.expand(-1, channels, -1, -1)
-        return self.classify(cast(Tensor, self.trunk(colors)))
+        features = cast(Tensor, self.trunk(colors))
+        if features.dim() != 2 or features.shape[1] != self.width:  # code of one's own may vary
+            raise DeepChestError(
+                f"The backbone {self.architecture.backbone} gave a tensor of shape "
+                f"{tuple(features.shape)} for {len(radiographs)} radiographs, and not features of "
+                f"(B, {self.width}) as before.",
+                "Let its forward pass return the same features for any batch.",
+            )
+        return self.classify(features)
 
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, D) and logits (B, T) from what the trunk gives."""

@@ -18,6 +18,7 @@ from deepchest_cli.model.backbones.xrv_models import (
     STD,
     XrvModel,
     fetch,
+    model_of_file,
     xrv_model,
 )
 from deepchest_cli.model.checkpoint_format import FORMAT, FORMAT_VERSION
@@ -46,6 +47,11 @@ def read_published(model: Path) -> tuple[dict[str, Any], str]:
     file = Path(given).expanduser() if given else _fetched(found)
     if not file.is_file():
         raise UsageError(f"There is no file {file}.", f"Name its weights: {found.name}=FILE")
+    if file.name != found.file.name and (other := model_of_file(file.name)):
+        raise UsageError(
+            f"{file} is the file of {other}, whose outputs are others than those of {found.name}.",
+            f"Name the model by its own name: {other}={file}",
+        )
     points = found.operating_points
     kept = [
         place

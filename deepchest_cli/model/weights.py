@@ -1,6 +1,7 @@
 """A trunk's initial weights: published ones, or those of a state dict or a checkpoint."""
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -153,6 +154,11 @@ def read_tensors(path: Path) -> Any:
     """
     if not path.is_file():
         meant = synonym(str(path), (NONE, IMAGENET))
+        if path.is_dir():
+            raise UsageError(
+                f"The folder {path} holds no weights.",
+                f"It should have one of: {', '.join(IN_FOLDERS)}.",
+            )
         raise UsageError(
             f"There is no weights file {path}.{f' Did you mean {meant!r}?' if meant else ''}",
             f"--weights takes {AUTO_WEIGHTS}, none, imagenet, or the path of a run or a file.",
@@ -160,7 +166,9 @@ def read_tensors(path: Path) -> Any:
     try:
         if _is_safetensors(path):
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch wants pickles of other protocols reported
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged and for unsafe files
         reason = str(error) or type(error).__name__
         try:

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch import nn
 
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.model.heads import HEADS
 
@@ -93,3 +94,10 @@ def test_dropout_acts_on_the_features_that_the_last_layer_sees_and_only_in_train
         torch.equal(one, other)
         for one, other in zip(dropping.eval()(radiographs), plain.eval()(radiographs), strict=True)
     )
+
+
+def test_features_of_another_width_than_before_are_an_error_and_not_a_traceback():
+    classifier = Classifier(Architecture("small_cnn", "linear", FINDINGS, 32, 64))
+    classifier.trunk.append(nn.Linear(512, 4))
+    with pytest.raises(DeepChestError, match=r"shape \(2, 4\) for 2 radiographs, and not features"):
+        classifier(torch.zeros(2, 1, 32, 32))

@@ -183,6 +183,14 @@ def test_a_file_by_hand_is_read(cache, tmp_path):
         load_model(Path(f"xrv/{NIH}={saved}x"), CPU)
 
 
+def test_the_file_of_another_model_is_refused_by_its_name(cache):
+    other = "densenet121-res224-all"
+    saved = publish(cache, NIH, densenet(NIH))
+    with pytest.raises(UsageError, match=f"is the file of xrv/{NIH}") as error:
+        load_model(Path(f"xrv/{other}={saved}"), CPU)
+    assert f"xrv/{NIH}={saved}" in error.value.hint
+
+
 def test_without_network_the_error_says_what_goes_where(cache):
     with pytest.raises(DeepChestError, match="no network") as caught:
         load_model(Path(f"xrv/{NIH}"), CPU)

@@ -87,6 +87,15 @@ class BackboneSource(ABC):
         return state
 
 
+def no_drop_path(name: str) -> UsageError:
+    """Return the error for a rate of stochastic depth where a backbone has none."""
+    return UsageError(
+        f"{name} has no stochastic depth.",
+        "Use --drop-path 0, or a backbone that has it: convnext, efficientnet, maxvit, swin, or a "
+        "transformer of timm.",
+    )
+
+
 def refuse_pooling(name: str, pool: str, known: Sequence[str] = ()) -> None:
     """Raise `UsageError` for a way of pooling that a backbone has not."""
     if pool not in (AUTO_POOL, *known):

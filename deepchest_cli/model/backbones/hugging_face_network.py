@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepchest_cli.errors import UsageError
-from deepchest_cli.model.backbones.base import PRETRAINED_ON
+from deepchest_cli.model.backbones.base import PRETRAINED_ON, no_drop_path
 from deepchest_cli.model.backbones.stem import replace_module
 
 CLASS_TOKEN, POOLED, MEAN = "class-token", "pooled", "mean"
@@ -89,10 +88,7 @@ def configuration(
         config.image_size = image_size if is_one else [image_size, image_size]
     if drop_path:
         if not hasattr(config, "drop_path_rate"):
-            raise UsageError(
-                f"{values['model_type']} of transformers has no stochastic depth.",
-                "Leave --drop-path out.",
-            )
+            raise no_drop_path(f"{values['model_type']} of transformers")
         config.drop_path_rate = drop_path
     config.return_dict = True
     config.output_hidden_states = config.output_attentions = False

@@ -121,7 +121,7 @@ def _network(own: LoadedCode, image_size: int, drop_path: float = 0.0) -> nn.Mod
     if drop_path and DROP_PATH not in takes:
         raise UsageError(
             f"{own.code.short} does not take the keyword {DROP_PATH}.",
-            "Leave --drop-path out, or let the function take it.",
+            "Use --drop-path 0, or let the function take it.",
         )
     values = {"channels": GRAY, "image_size": image_size, DROP_PATH: drop_path}
     try:

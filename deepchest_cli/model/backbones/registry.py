@@ -63,6 +63,11 @@ def resolve_backbone(name: str) -> str:
     if is_own_backbone(name) or name.startswith(tuple(SOURCES)):
         return source_of(name).resolve(name)
     known = backbone_names()
+    if f"{name}/" in SOURCES:
+        raise UsageError(
+            f"--backbone {name} names no network.",
+            f"Write {name}/NAME; docs/training.md says which.",
+        )
     if canonical not in known:
         error = unknown_name("backbone", name, [*known, *ALIASES])
         if name.endswith(".py"):

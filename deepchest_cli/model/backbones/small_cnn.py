@@ -4,11 +4,11 @@ from itertools import pairwise
 
 from torch import nn
 
-from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import (
     AUTO_POOL,
     BackboneSource,
     BackboneSpec,
+    no_drop_path,
     refuse_pooling,
 )
 from deepchest_cli.model.sizes import SizeRule
@@ -33,7 +33,7 @@ class SmallCnnSource(BackboneSource):
     def build(self, spec: BackboneSpec, drop_path: float = 0.0) -> tuple[nn.Module, int]:
         """Return the network and its 512 features."""
         if drop_path:
-            raise UsageError(f"{SMALL_CNN} has no stochastic depth.", "Leave --drop-path out.")
+            raise no_drop_path(SMALL_CNN)
         return build_small_cnn(spec.image_size), FEATURES
 
 

@@ -24,13 +24,13 @@ from deepchest_cli.model.backbones.base import (
     BackboneSource,
     BackboneSpec,
     Published,
+    no_drop_path,
 )
 from deepchest_cli.model.backbones.hub import WEIGHTS, cached_file, hub_file, hub_url
 from deepchest_cli.model.backbones.timm_networks import (
     create,
     features_of,
     has_drop_path,
-    no_drop_path,
     silence,
     timm,
 )
@@ -109,9 +109,9 @@ class TimmSource(BackboneSource):
         try:
             network = create(spec, **arguments)
         except TypeError as error:  # its constructor has no such argument
-            raise (no_drop_path(spec) if drop_path else error) from error
+            raise (no_drop_path(spec.name) if drop_path else error) from error
         if drop_path and not has_drop_path(network):
-            raise no_drop_path(spec)
+            raise no_drop_path(spec.name)
         return network, spec.config["features"]
 
     def published(self, spec: BackboneSpec) -> Published | None:

@@ -67,12 +67,6 @@ def has_drop_path(network: nn.Module) -> bool:
     return any(layer.drop_prob for layer in layers)
 
 
-def no_drop_path(spec: BackboneSpec) -> UsageError:
-    """Return the error for a rate that a network has no use for."""
-    hint = "Leave --drop-path out (0 where a recipe has it), or use a transformer or a ConvNeXt."
-    return UsageError(f"{spec.name} has no stochastic depth.", hint)
-
-
 def features_of(spec: BackboneSpec, usual_size: int) -> int:
     """Return the number of features D of a network, computed from shapes alone.
 

@@ -13,12 +13,12 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from torchvision.ops import StochasticDepth
 
 from deepchest_cli.data.augmentation import Normalization
-from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import (
     AUTO_POOL,
     BackboneSource,
     BackboneSpec,
     Published,
+    no_drop_path,
     refuse_pooling,
 )
 from deepchest_cli.model.backbones.stem import fit_stem, make_one_channel, remove_classifier
@@ -116,11 +116,7 @@ def _set_drop_path(network: nn.Module, name: str, rate: float) -> None:
     modules = [m for m in network.modules() if isinstance(m, StochasticDepth)]
     largest = max((module.p for module in modules), default=0.0)
     if not largest:
-        raise UsageError(
-            f"{name} has no stochastic depth.",
-            "Leave --drop-path out (0 where a recipe has it), or use a backbone that has it: "
-            "convnext, efficientnet, maxvit, swin, or a transformer of timm.",
-        )
+        raise no_drop_path(name)
     for module in modules:
         module.p *= rate / largest
 

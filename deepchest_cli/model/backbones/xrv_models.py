@@ -134,6 +134,15 @@ def xrv_model(name: str) -> XrvModel:
     )
 
 
+def model_of_file(file_name: str) -> str | None:
+    """Return the name of the model whose weights the package keeps in a file of this name."""
+    urls = {key: entry["weights_url"] for key, entry in _package(PREFIX).model_urls.items()}
+    return next(
+        (PREFIX + key for key, url in urls.items() if Path(urlparse(url).path).name == file_name),
+        None,
+    )
+
+
 def fetch(model: XrvModel) -> Path:
     """Return the file of a model's weights; the package fetches it where it is not here yet.
 
