@@ -16,12 +16,13 @@ from torch import nn
 from deepchest_cli.data.findings import match_findings
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.model import published
-from deepchest_cli.model.attribution import attribution_maps, map_layer
+from deepchest_cli.model.attribution import attribution_maps
 from deepchest_cli.model.backbones import xrv_models
 from deepchest_cli.model.backbones.registry import describe_backbone, resolve_backbone
 from deepchest_cli.model.checkpoint import copy_with_fit, load_model
 from deepchest_cli.model.heads import OperatingPointLinear
 from deepchest_cli.model.pretrained import choose_weights
+from deepchest_cli.model.spatial import spatial_layer
 from deepchest_cli.model.trunk import build_trunk
 
 with warnings.catch_warnings():  # importing it silences all warnings
@@ -289,7 +290,7 @@ def test_it_has_class_activation_maps(cache):
     publish(cache, NIH, densenet(NIH))
     classifier = load_model(Path(f"xrv/{NIH}"), CPU).classifier
     pixels = classifier.architecture.radiographs(images(224))
-    layer = map_layer(classifier, pixels[:1])
+    layer = spatial_layer(classifier)
     found = attribution_maps(classifier, pixels, torch.tensor([0, 5, 13]), layer)
     assert found.cam is not None and found.cam.shape == (3, 7, 7)
     assert found.grad_cam.isfinite().all()
