@@ -162,8 +162,14 @@ def test_refused_weights_say_how_many_fit(saved):
 
 def test_missing_weights(tmp_path):
     with pytest.raises(UsageError, match="no weights file") as error:
-        trunk_of("resnet18", 64, str(tmp_path))
+        trunk_of("resnet18", 64, str(tmp_path / "resnet18.pth"))
     assert "path of a run or a file" in error.value.hint
+
+
+def test_a_folder_without_weights_is_said_to_be_one(tmp_path):
+    with pytest.raises(UsageError, match="The folder .* holds no weights") as error:
+        trunk_of("resnet18", 64, str(tmp_path))
+    assert "best.pt" in error.value.hint
 
 
 @pytest.mark.parametrize(("given", "meant"), [("ImageNet", "imagenet"), ("image-net", "imagenet")])

@@ -136,11 +136,11 @@ def xrv_model(name: str) -> XrvModel:
 
 def model_of_file(file_name: str) -> str | None:
     """Return the name of the model whose weights the package keeps in a file of this name."""
-    urls = {key: entry["weights_url"] for key, entry in _package(PREFIX).model_urls.items()}
-    return next(
-        (PREFIX + key for key, url in urls.items() if Path(urlparse(url).path).name == file_name),
-        None,
-    )
+    for key, entry in _package(PREFIX).model_urls.items():
+        is_model = FULL_NAME.fullmatch(PREFIX + key)
+        if is_model and Path(urlparse(entry["weights_url"]).path).name == file_name:
+            return PREFIX + str(key)
+    return None
 
 
 def fetch(model: XrvModel) -> Path:
