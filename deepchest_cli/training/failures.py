@@ -61,8 +61,8 @@ def explain(
         by_parameters = config.gradient_level == "parameters"
         lower = "a lower --batch-size or --image-size"
         lower += ", or with --gradient-level features" if by_parameters else ""
-        checkpoint = "" if config.grad_checkpoint else "--grad-checkpoint, or with "
-        way = f"{resume} {checkpoint}--grad-accum-steps 2 (or start a new run with {lower})."
+        checkpoint = "" if config.grad_checkpoint else ", or with --grad-checkpoint"
+        way = f"{resume} --grad-accum-steps 2{checkpoint} (or start a new run with {lower})."
         if config.linear_probe:  # the trunk's batch is at most as large
             way = f"Start a new run with {lower}; features that are complete are kept."
         return DeepChestError(f"Out of memory: {first_line}", way)
