@@ -28,6 +28,7 @@ from deepchest_cli.training.run_directory import create_run
 
 SMALL = {
     "backbone": "small_cnn",
+    "weights": "none",
     "image_size": 28,
     "linear_probe": True,
     "optimizer": "sgd",
