@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepchest_cli import files
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
-from deepchest_cli.evaluation.output import predictions_table as module
-from deepchest_cli.evaluation.output.predictions_table import refuse_unwritable, write_predictions
+from deepchest_cli.evaluation.output.predictions_table import FORMATS, write_predictions
 from deepchest_cli.evaluation.reading.labels import read_labels
 from deepchest_cli.evaluation.reading.pairing import pair
 from deepchest_cli.evaluation.reading.scores import read_scores
@@ -92,10 +92,10 @@ def test_a_merge_with_nihs_table_names_no_column_twice(make_scored_images, nih_f
 def test_a_file_that_cannot_be_written_is_refused(tmp_path, monkeypatch, name, message):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "there.csv").write_text("mine")
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(files, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=message):
-        refuse_unwritable(tmp_path / name, False)
-    refuse_unwritable(tmp_path / "there.csv", True)
+        files.refuse_unwritable(tmp_path / name, "--save-predictions", FORMATS, False)
+    files.refuse_unwritable(tmp_path / "there.csv", "--save-predictions", FORMATS, True)
 
 
 def test_nothing_half_written_stays(material, tmp_path, monkeypatch):
