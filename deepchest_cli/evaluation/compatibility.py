@@ -18,7 +18,7 @@ from deepchest_cli.model.checkpoint import LoadedModel
 FAMILY = dict.fromkeys(("nih-parquet", "chestmnist", "rsna", "siim"), "nih")
 # settings that decide which patient is in which split
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
-UNPUBLISHED = "unpublished"  # in the place of such settings, of a model of others
+UNPUBLISHED = "unpublished"  # instead of such settings, of a model of others
 KINDS = {True: "synthetic", False: "real"}
 ASPECTS = {"pad": "padded to a square", "squash": "squashed to a square"}
 

@@ -122,16 +122,11 @@ def build_components(
     """
     distributed = distributed or DistributedContext()
     device = resolve_device(config.device, distributed.local_rank)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # for code that names no device
     config = _with_backbone(config)
     checks.refuse_unfit_device(config, distributed, device)
     checks.refuse_unfit_batch(config, distributed)
     refuse_unfit_freezing(config)
-    torch.manual_seed(config.seed)
-    # the fastest kernels, or only those that give the same bits every time
-    torch.use_deterministic_algorithms(config.deterministic)
-    torch.backends.cudnn.benchmark = not config.deterministic
+    _configure_torch(config, device)
     dataset = dataset or open_dataset(config.data)
     options = parse_assignments(config.weighter_option, "--weighter-option")
     rows = {split: dataset.rows(split) for split in ("train", "validation")}
@@ -186,6 +181,16 @@ def build_components(
         scaler=torch.amp.GradScaler(device.type, enabled=choice.precision == "fp16"),
         warnings=(chosen.warning,) if chosen.warning else (),
     )
+
+
+def _configure_torch(config: TrainConfig, device: torch.device) -> None:
+    """Set the state of torch that holds for the whole process."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # for code that names no device
+    torch.manual_seed(config.seed)
+    # the fastest kernels, or only those that give the same bits every time
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
 
 
 def _with_backbone(config: TrainConfig) -> TrainConfig:

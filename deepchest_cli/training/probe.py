@@ -1,7 +1,7 @@
 """The linear probe: heads trained on the features of a frozen trunk, at several learning rates.
 
 The training loop is that of any run; R heads take each of its steps side by side. Features are read
-in the place of images, losses and metrics have a row for each head (R, T), and an epoch is
+instead of images, losses and metrics have a row for each head (R, T), and an epoch is
 reported by its best head, which the classifier then has.
 """
 

@@ -112,7 +112,7 @@ def _by_head(losses: TaskLosses) -> list[TaskLosses]:
 
 
 class FeatureReader(ImageReader):
-    """Reads features (B, D) in the place of images, and labels (B, R, T) for R heads.
+    """Reads features (B, D) instead of images, and labels (B, R, T) for R heads.
 
     place: device, or host for any other.
     """

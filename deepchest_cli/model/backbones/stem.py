@@ -37,7 +37,7 @@ def make_one_channel(network: nn.Module) -> None:
 
 
 def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of the one of this name."""
+    """Replace the module of this name."""
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, module)
 
