@@ -97,7 +97,16 @@ class ProbeTrainer(Trainer):
 
     def _fit(self, stop: StopRequest) -> TrainingSummary:
         self.load_features(stop)
-        return super()._fit(stop)
+        summary = super()._fit(stop)
+        rates, best = self.heads.rates, summary.learning_rate
+        if best in (rates[0], rates[-1]):  # a better one may lie beyond
+            factor, end = (0.1, "lowest") if best == rates[0] else (10, "highest")
+            for observer in self.observers:
+                observer.on_warning(
+                    f"The best learning rate, {best:g}, is the {end} of those tried. Try others: "
+                    f"--learning-rate {factor * self.components.config.learning_rate:g}"
+                )
+        return summary
 
     def load_features(self, stop: StopRequest) -> None:
         """Let the reader have the features; raises `InterruptedRunError` after a signal."""

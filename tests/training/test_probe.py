@@ -21,6 +21,7 @@ from deepchest_cli.model.checkpoint import BEST, LAST, load_model
 from deepchest_cli.model.heads import HEADS, build_head
 from deepchest_cli.training import feature_cache, probe
 from deepchest_cli.training.atypicality import reference_statistics
+from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.probe import ProbeTrainer, build_probe
 from deepchest_cli.training.probe_heads import RATE_FACTORS, ProbeHeads
 from deepchest_cli.training.progress import Observer
@@ -84,6 +85,9 @@ class Listener(Observer):
         self.epochs.append(report)
 
     def on_note(self, text):
+        self.notes.append(text)
+
+    def on_warning(self, text):
         self.notes.append(text)
 
 
@@ -368,3 +372,21 @@ def test_at_convergence_it_is_scikit_learns_logistic_regression(many, tmp_path, 
     assert 0.7 < both[1] < 0.95  # where a wrong penalty would show
     assert both[0] == pytest.approx(both[1], abs=0.005)
     assert np.median(differences) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (0, "the lowest of those tried. Try others: --learning-rate 0.001"),
+        (6, None),
+        (12, "the highest of those tried. Try others: --learning-rate 0.1"),
+    ],
+)
+def test_a_best_rate_at_the_end_of_those_tried_is_said(config, features, monkeypatch, number, said):
+    trainer = trainer_of(config, features, listener := Listener())
+    best = SimpleNamespace(learning_rate=trainer.heads.rates[number])
+    monkeypatch.setattr(Trainer, "_fit", lambda self, stop: best)
+    trainer.fit()
+    warned = [note for note in listener.notes if "best learning rate" in note]
+    assert len(warned) == (said is not None)
+    assert all(said in note for note in warned)
