@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from timm_folders import SMALL, write_folder
 from trunk_shapes import trunk_of
 
-from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.errors import DeepChestError, ExitCode, UsageError
 from deepchest_cli.model.backbones.registry import (
     describe_backbone,
     folder_name,
@@ -294,7 +294,9 @@ def test_a_repository_is_read_once_and_its_network_needs_it_no_more(cached, tmp_
     again, same = build_trunk(spec)
     assert same == width
     again.load_state_dict(trunk.state_dict())
-    assert "cannot be had" in refused("timm/hf-hub:clinic/chest").message
+    with pytest.raises(DeepChestError, match="cannot be had") as error:
+        describe_backbone("timm/hf-hub:clinic/chest", 32)
+    assert error.value.exit_code == ExitCode.FAILED  # without a network the name may be right
 
 
 def test_a_folder_is_a_repository_too(tmp_path):

@@ -34,7 +34,8 @@ def cached_file(repository: str, files: Sequence[str]) -> Path | None:
 def hub_file(repository: str, files: Sequence[str]) -> Path:
     """Return the first of these files that the repository has, fetched where it is not cached.
 
-    Raises `OSError`, whose text is one line, where there is none or the hub cannot be reached.
+    Raises `OSError`, whose text is one line, where there is none, and of these `ConnectionError`
+    where the hub cannot be reached.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download
     from huggingface_hub.errors import (
@@ -67,5 +68,7 @@ def hub_file(repository: str, files: Sequence[str]) -> Path:
         raise OSError(f"{name} has no revision {revision}") from error
     except Exception as error:  # of whatever HTTP library this release of the hub's uses
         reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error).partition("\n")[0])
-        raise OSError(f"the hub does not answer: {reason or type(error).__name__}") from error
+        raise ConnectionError(
+            f"the hub does not answer: {reason or type(error).__name__}"
+        ) from error
     raise OSError(f"{name} has no {' or '.join(files)}")

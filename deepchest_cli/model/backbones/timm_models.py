@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.errors import DeepChestError, UsageError, unknown_name
 from deepchest_cli.model.backbones.base import (
     AUTO_POOL,
     GRAY,
@@ -175,7 +175,9 @@ def _origin(name: str) -> Origin:
         try:
             file = hub_file(repository, (CONFIG,))
         except OSError as error:
-            raise UsageError(
+            # as for other sources: without a network the name may be right
+            kind = DeepChestError if isinstance(error, ConnectionError) else UsageError
+            raise kind(
                 f"{name} cannot be had: {error}.",
                 f"Check the name. A downloaded repository is --backbone {PREFIX}{FOLDER}FOLDER.",
             ) from error
