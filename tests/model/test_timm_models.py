@@ -372,10 +372,10 @@ def test_a_hub_without_the_repository_or_an_answer(monkeypatch, cached):
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    for kind, said in (
-        (RepositoryNotFoundError, "the hub has no repository a/b"),
-        (GatedRepoError, "a/b asks for consent"),
-        (ConnectionError, "the hub does not answer"),
+    for kind, said, code in (
+        (RepositoryNotFoundError, "the hub has no repository a/b", ExitCode.WRONG_USE),
+        (GatedRepoError, "a/b asks for consent", ExitCode.WRONG_USE),
+        (ConnectionError, "the hub does not answer", ExitCode.FAILED),
     ):
 
         def answer(*_, kind=kind, **__):
@@ -384,5 +384,7 @@ def test_a_hub_without_the_repository_or_an_answer(monkeypatch, cached):
             raise error
 
         monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", answer)
-        assert said in refused("timm/hf-hub:a/b").message
+        with pytest.raises(DeepChestError, match=said) as error:
+            describe_backbone("timm/hf-hub:a/b", 32)
+        assert error.value.exit_code == code
     assert "'b c' is no name of a repository" in refused("timm/hf-hub:b c").message
