@@ -20,6 +20,7 @@ def around(trunk, size=SIZE):
     classifier.trunk = trunk.eval()
     with torch.inference_mode():
         width = trunk(torch.rand(1, 1, size, size)).shape[1]
+    classifier.width = width
     classifier.head = nn.Linear(width, 2)
     return classifier.eval()
 
