@@ -180,8 +180,7 @@ def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
         return config
     data = config.data
     if not data:
-        found, note = find_data(DEFAULT_DATA)
-        data = (str(found),)
+        data, note = find_data((str(DEFAULT_DATA),))
         if note:
             terminal.note(note)
     return replace(config, data=data, model=config.model or (str(DEFAULT_MODEL),))

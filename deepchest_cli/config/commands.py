@@ -8,7 +8,6 @@ from deepchest_cli.config.flags import (
     DEFAULT_DATA,
     DEFAULT_MODEL,
     NIH_SOURCE,
-    Data,
     Device,
     Flag,
     Format,
@@ -361,7 +360,7 @@ class DoctorConfig:
     """Where the doctor looks."""
 
     source: Annotated[Path, Flag("Folder with NIH's files.")] = NIH_SOURCE
-    data: Data = DEFAULT_DATA
+    data: Annotated[Path, Flag("Folder of prepared shards.")] = DEFAULT_DATA
     model: Model = DEFAULT_MODEL
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
-from deepchest_cli.evaluation.compatibility import differences, is_synthetic
+from deepchest_cli.data.source_relations import is_synthetic
+from deepchest_cli.evaluation.compatibility import differences
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput, score_warnings
 from deepchest_cli.evaluation.overlap import (
     no_overlap_note,
@@ -128,7 +129,7 @@ def _are_synthetic(
 ) -> bool | None:
     """Whether the radiographs are synthetic: by the data, or by the training images among them."""
     shared = overlap["training_images"] + overlap["validation_images"] > 0
-    if shared and any(is_synthetic(model.origin["source"]) for model in models):
+    if shared and any(model.identity["synthetic"] for model in models):
         return True
     return is_synthetic(dataset.manifest["source"])
 
@@ -195,10 +196,11 @@ def _chose(kept: ValidationFit | None, one: ScoredData) -> bool:
 
 def _how_to_keep(models: list[LoadedModel], own: RadiographDataset | None) -> str:
     """Return how a model gets thresholds that other data can be scored at."""
-    known = models[0].origin.get("config", {}).get("data")
-    if own is not None or len(models) > 1 or known is None:
+    known = [one["data"] for one in models[0].data_sets if one["data"]]
+    if own is not None or len(models) > 1 or not known:
         return ""
-    command = f"deepchest evaluate --model {quote(str(models[0].path))} --data {quote(str(known))}"
+    flags = "".join(f" --data {quote(folder)}" for folder in known)
+    command = f"deepchest evaluate --model {quote(str(models[0].path))}{flags}"
     return f" Evaluate on the model's own data first, which stores them: {command}"
 
 
@@ -208,7 +210,7 @@ def _kept_fit(model: LoadedModel) -> ValidationFit | None:
     if fit is None or not set(model.identity["findings"]) <= fit.thresholds.keys():
         return None
     # of another model where the section was copied
-    return fit if fit.site or fit.source == model.origin.get("data_sha256") else None
+    return fit if fit.site or fit.source in [one["sha256"] for one in model.data_sets] else None
 
 
 def _stored(model: LoadedModel, fit: ValidationFit) -> _Fit:

@@ -42,6 +42,18 @@ class Predictions:
         rows = np.flatnonzero(self.known[:, column])
         return rows, self.labels[rows, column], self.probabilities[rows, column]
 
+    def of_rows(self, rows: NDArray[Any]) -> "Predictions":
+        """Return some images, by their numbers or by a mask."""
+        fold = None if self.fold is None else self.fold[rows]
+        return Predictions(
+            self.findings,
+            self.probabilities[rows],
+            self.labels[rows],
+            self.known[rows],
+            self.patient_id[rows],
+            fold,
+        )
+
     def of_findings(self, findings: tuple[str, ...]) -> "Predictions":
         """Return the columns of some findings, in their order."""
         columns = [self.findings.index(name) for name in findings]

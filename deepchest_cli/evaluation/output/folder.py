@@ -49,9 +49,10 @@ def write_report(folder: Path, document: dict[str, Any], material: EvaluationInp
     write_text(folder / REPORT, report_page(document, embedded))
 
 
-def _trained_on(model: LoadedModel) -> int | None:
-    """Return how many training images, of different pixels, a checkpoint keeps hashes of."""
-    return None if model.training_images is None else len(model.training_images["training"])
+def _trained_on(model: LoadedModel) -> list[int] | None:
+    """Return how many training images, of different pixels, of each data set are known."""
+    images = model.training_images
+    return None if images is None else [len(one["training"]) for one in images]
 
 
 def _figures(document: dict[str, Any], material: EvaluationInput) -> dict[str, Draw]:
