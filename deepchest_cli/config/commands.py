@@ -160,6 +160,17 @@ class EvaluateConfig:
     split: Annotated[
         Split, Flag("Split to score; all: every image, but of the model's own data its test split.")
     ] = "test"
+    unit: Annotated[
+        Literal["image", "study", "patient"],
+        Flag("What is scored: images, or the means over those of a study or patient."),
+    ] = "image"
+    view_weight: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Weight of a view in these means, such as lateral=0.5; may be repeated. [1]",
+            metavar="VIEW=WEIGHT",
+        ),
+    ] = ()
     allow_overlap: Annotated[
         bool,
         Flag("Also score images and patients that the model was trained on; the results say so."),
