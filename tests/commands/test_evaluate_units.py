@@ -19,7 +19,7 @@ SECTIONS = ("findings", "macro", "operating_points", "calibration", "subgroups",
 
 
 def add_studies(site):
-    """Name studies of two images, frontal and lateral; every third patient's first image is alone."""
+    """Name studies of two images, frontal and lateral; some images are alone in theirs."""
     path = site / "labels.csv"
     table = pd.read_csv(path, dtype=str)
     numbers = np.arange(len(table))
@@ -47,7 +47,9 @@ def model(studies, tmp_path_factory):
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.run_directory import create_run
 
-    config = TrainConfig(data=studies, out=tmp_path_factory.mktemp("runs") / "run", **TRAINING)
+    config = TrainConfig(
+        data=(str(studies),), out=tmp_path_factory.mktemp("runs") / "run", **TRAINING
+    )
     Trainer(build_components(config), create_run(config), Recorder([], [], [])).fit()
     return config.out
 
