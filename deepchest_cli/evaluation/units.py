@@ -217,8 +217,8 @@ class Grouping:
             raise UsageError(
                 f"{where}{': ' if where else ''}{self._have(several)} images of several patients: "
                 f"{few(several)}.",
-                "Name each study so that no other patient has one of its name, such as "
-                "PATIENT/STUDY, or score --unit image or patient.",
+                "Name the patient of each image, and each study so that no other patient has one "
+                "of its name, such as PATIENT/STUDY; or score --unit image.",
             )
 
     def refuse_divided(self, dataset: RadiographDataset, rows: NDArray[np.int64]) -> None:
@@ -230,7 +230,6 @@ class Grouping:
             return
         columns = dataset.columns
         names = self.names(columns["study"], columns["patient_id"])
-        self.refuse_several_patients(names, columns["patient_id"], str(dataset.folder))
         found = _divided(names, rows)
         if found:
             raise UsageError(
@@ -238,6 +237,7 @@ class Grouping:
                 f"part would be missing in the mean: {few(found)}.",
                 "Prepare the data with splits by patient, or score --unit image.",
             )
+        self.refuse_several_patients(names, columns["patient_id"], str(dataset.folder))
 
     def partly_scored(
         self, study: NDArray[np.str_] | None, patients: NDArray[np.int64], rows: NDArray[np.int64]
