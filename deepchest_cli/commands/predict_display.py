@@ -142,7 +142,8 @@ class Writer:
 
     def _list_studies(self) -> None:
         """Say which images make the first studies that are known as such."""
-        from deepchest_cli.prediction.studies import BY_IMAGE, StudyPrediction
+        from deepchest_cli.prediction.studies import StudyPrediction
+        from deepchest_cli.prediction.study import BY_IMAGE
 
         found = [one for one in self.kept if isinstance(one, StudyPrediction)]
         studies = [one for one in found if one.source != BY_IMAGE]
