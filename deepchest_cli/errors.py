@@ -33,6 +33,10 @@ class UnreadableRadiographError(DeepChestError):
     """An image file that yields no radiograph; the message says why."""
 
 
+class UnreadableShardError(DeepChestError):
+    """A file of prepared data that can no longer be read."""
+
+
 class UsageError(DeepChestError):
     """A flag, a configuration or an input is wrong; nothing was done."""
 

@@ -69,7 +69,7 @@ def batch_of(tasks: int = len(TASKS)) -> Batch:
 def maker(data: Any) -> MakeComponents:
     """Return a function that puts a new model and a weighter into components built once."""
     settings = {"weighter": "mgda", "precision": "fp32", "batch_size": BATCH}
-    config = TrainConfig(data=data, **QUICK | settings | {"backbone": "small_cnn"})
+    config = TrainConfig(data=(str(data),), **QUICK | settings | {"backbone": "small_cnn"})
     built = build_components(config)
 
     def make(

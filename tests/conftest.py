@@ -190,7 +190,7 @@ def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.run_directory import create_run
 
-    config = TrainConfig(data=shards, out=tmp_path_factory.mktemp("runs") / "run", **QUICK)
+    config = TrainConfig(data=(str(shards),), out=tmp_path_factory.mktemp("runs") / "run", **QUICK)
     setup = build_components(config)
     Trainer(setup, create_run(config), Recorder([], [], [])).fit()
     assert config.out is not None

@@ -62,7 +62,7 @@ def test_the_official_split_of_the_sample(prepared):
 
 def test_a_model_learns_from_it(prepared, tmp_path, recorder):
     small = {**QUICK, "backbone": "small_cnn", "image_size": 32, "epochs": 3}
-    config = TrainConfig(data=prepared[0], out=tmp_path / "run", **small)
+    config = TrainConfig(data=(str(prepared[0]),), out=tmp_path / "run", **small)
     Trainer(build_components(config), create_run(config), recorder).fit()
     losses = [report.macro("training", "loss") for report in recorder.epochs]
     assert losses[2] < losses[1] < losses[0]

@@ -37,7 +37,7 @@ def variants(data: Path) -> dict[str, TrainConfig]:
     for name in (*WEIGHTERS, "deepchest+uncertainty", "deepchest+upgrad"):
         options = weighter_options(name, FINDINGS).items()
         given = tuple(f"{key}={value}" for key, value in options)
-        found[name] = TrainConfig(data=data, weighter=name, weighter_option=given, **PLAIN)
+        found[name] = TrainConfig(data=(str(data),), weighter=name, weighter_option=given, **PLAIN)
     found["auroc, every 2 steps"] = replace(
         found["deepchest"], weighter_option=("signal=auroc", "every=2")
     )

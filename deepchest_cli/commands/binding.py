@@ -90,7 +90,8 @@ def _parameter(
     name: str, kind: Any, flag: Flag, default: Any, load: Loader | None
 ) -> inspect.Parameter:
     if get_origin(kind) is tuple:
-        kind, default = list[str], [] if default == () else default
+        kind = list[str]
+        default = default if default is MISSING else list(default)
     settings: dict[str, Any] = {
         "help": _without_markup(flag.help),
         "metavar": flag.metavar,

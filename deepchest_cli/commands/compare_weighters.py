@@ -118,9 +118,9 @@ def _analyze(comparison: "TrainedComparison", terminal: Terminal) -> dict[str, A
 def _show_costs(config: CompareConfig, terminal: Terminal) -> None:
     from deepchest_cli.comparison.running.costs import cost_tables
     from deepchest_cli.comparison.running.jobs import parse_arms
-    from deepchest_cli.data.dataset import open_dataset
+    from deepchest_cli.data.merging import open_datasets
 
-    arms, dataset = parse_arms(config.weighters), open_dataset(config.data)
+    arms, dataset = parse_arms(config.weighters), open_datasets(config.data)
     with terminal.progress("Measuring") as move:
         tables = cost_tables(config, arms, dataset, move)
     if terminal.json:

@@ -1,6 +1,7 @@
 """`deepchest doctor`: what this machine has, what is missing and how to fix it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from deepchest_cli.commands.user_cache import features_folder, training_rates_file
@@ -20,7 +21,7 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
     from deepchest_cli.weighting.gradients.adapter import find_packages
 
     device = resolve_device("auto")
-    data, _ = find_data(config.data)
+    (data,), _ = find_data((str(config.data),))
     report: dict[str, Any] = {
         **describe_environment(),
         "device": str(device),
@@ -28,7 +29,7 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
         "features": _features(),
         "checks": {
             "source": _check(lambda: str(find_metadata(config.source))),
-            "data": _check(lambda: _describe(open_dataset(data))),
+            "data": _check(lambda: _describe(open_dataset(Path(data)))),
             "gradient": _check(find_packages),
             "model": _check(lambda: _origin(read_checkpoint(find_checkpoint(config.model)))),
         },

@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.commands.evaluate_checks import each_data_set, is_model, refuse_clashes
 from deepchest_cli.commands.evaluate_display import render
 from deepchest_cli.config import DEFAULT_DATA, DEFAULT_MODEL, EvaluateConfig, find_data
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import refuse_unwritable, write_json
+from deepchest_cli.files import write_json
 from deepchest_cli.schemas import versioned
 from deepchest_cli.terminal import Terminal
 
@@ -35,11 +36,11 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
     from deepchest_cli.evaluation.report import check_gates, parse_gates
 
     gates = [gate for text in config.fail_under for gate in parse_gates(text)]
-    _refuse_clashes(config)
+    refuse_clashes(config)
     config = _with_data(config, terminal)
     inputs = _gather(config, terminal)
     documents = []
-    for one, its_config in zip(inputs, _each(config), strict=True):
+    for one, its_config in zip(inputs, each_data_set(config), strict=True):
         where = f"{one.description['data']}: " if len(inputs) > 1 else ""
         for warning in one.warnings:
             terminal.warning(f"{where}{warning}")
@@ -58,25 +59,6 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
     check_gates(documents, gates)
 
 
-def _each(config: EvaluateConfig) -> list[EvaluateConfig]:
-    """Return the configuration of each data set: of several, each with outputs of its own."""
-    if len(config.data) < 2:
-        return [config]
-    from deepchest_cli.evaluation.external_validation import data_set_names
-
-    saved = config.save_predictions
-    return [
-        replace(
-            config,
-            data=(folder,),
-            report=config.report and config.report / name,
-            save_predictions=saved
-            and saved.with_name(f"{saved.stem}-{name.replace('/', '-')}{saved.suffix}"),
-        )
-        for folder, name in zip(config.data, data_set_names(config.data), strict=True)
-    ]
-
-
 def _extras(
     config: EvaluateConfig, inputs: "EvaluationInput", terminal: Terminal
 ) -> "EvaluationOptions":
@@ -86,7 +68,8 @@ def _extras(
     other, caution = None, ""
     if config.compare_to is not None:
         scores, caution = _other_scores(config, config.compare_to, inputs, terminal)
-        other = paired_with(inputs.scored, scores, (inputs.name, str(config.compare_to)))
+        names = (inputs.name, str(config.compare_to))
+        other = inputs.scored_units.alike(paired_with(inputs.images, scores, names))
     scores_of_maps, note = _localize(config, inputs, terminal)
     return EvaluationOptions(
         bootstrap_replicates=config.bootstrap_replicates,
@@ -101,87 +84,13 @@ def _extras(
     )
 
 
-def _refuse_clashes(config: EvaluateConfig) -> None:
-    _refuse_of_one_data_set(config)
-    if config.predictions is not None and config.labels is None:
-        raise UsageError(
-            "--predictions needs --labels.", "Name NIH's metadata table, or a table of labels."
-        )
-    for name in ("model", "data"):
-        if config.predictions is not None and getattr(config, name):
-            raise UsageError(f"--{name} and --predictions are both given.", "Drop one of the two.")
-    if config.predictions is not None and config.predictions == config.validation == Path("-"):
-        raise UsageError(
-            "--predictions and --validation both read standard input.", "Name a file for one."
-        )
-    for name in ("labels", "validation", "logits"):
-        given = getattr(config, name)
-        if config.predictions is None and given and not (name == "logits" and config.compare_to):
-            raise UsageError(f"--{name} goes with --predictions.", f"Drop --{name}.")
-    _refuse_outputs(config)
-    from deepchest_cli.model.checkpoint_format import is_published
-
-    named = {"--compare-to": config.compare_to, "--expert-labels": config.expert_labels}
-    for flag, path in named.items():
-        if path is not None and not path.exists() and not is_published(path):
-            raise UsageError(f"{flag}: {path} is not there.", "Check the path.")
-
-
-def _refuse_outputs(config: EvaluateConfig) -> None:
-    """Raise `UsageError` for files and folders that cannot be written or would be replaced."""
-    if config.out is not None and config.out.is_dir():
-        raise UsageError(f"{config.out} is a folder.", "Name a file with --out.")
-    for one in _each(config):
-        if one.save_predictions is not None:
-            from deepchest_cli.evaluation.output.predictions_table import FORMATS
-
-            refuse_unwritable(one.save_predictions, "--save-predictions", FORMATS, config.force)
-    for name in ("report", "medmnist"):
-        folder = getattr(config, name)
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is a file.", f"Name a folder with --{name}.")
-    if config.out is not None and config.out.exists() and not config.force:
-        raise UsageError(f"{config.out} exists already.", "Replace it with --force.")
-    kept = config.report if config.report is not None and not config.force else None
-    if kept is not None and kept.is_dir() and any(kept.iterdir()):
-        raise UsageError(f"{kept} is not empty.", "Name another folder, or replace with --force.")
-
-
-def _refuse_of_one_data_set(config: EvaluateConfig) -> None:
-    """Raise `UsageError` for flags that are about the images of one data set, and of one split."""
-    other = config.compare_to
-    about_one = {
-        "--reference": config.reference,
-        "--expert-labels": config.expert_labels,
-        "--medmnist": config.medmnist,
-        "--compare-to FILE": other if other is not None and not _is_model(other) else None,
-    }
-    for flag, given in about_one.items():
-        if given and len(config.data) > 1:
-            raise UsageError(f"{flag} goes with one --data.", f"Name one data set, or drop {flag}.")
-    arrays = config.labels is not None and config.labels.suffix == ".npz"
-    if config.split == "all" and (arrays or config.medmnist is not None):
-        flag = "--labels" if arrays else "--medmnist"
-        raise UsageError(
-            f"--split all does not go with {flag}: MedMNIST's files are of one split.",
-            "Choose another --split.",
-        )
-
-
-def _is_model(path: Path) -> bool:
-    from deepchest_cli.model.checkpoint_format import is_published
-
-    return path.is_dir() or path.suffix == ".pt" or is_published(path)
-
-
 def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
     """Return the configuration with the model and the data that are meant."""
     if config.predictions is not None:
         return config
     data = config.data
     if not data:
-        found, note = find_data(DEFAULT_DATA)
-        data = (str(found),)
+        data, note = find_data((str(DEFAULT_DATA),))
         if note:
             terminal.note(note)
     return replace(config, data=data, model=config.model or (str(DEFAULT_MODEL),))
@@ -212,16 +121,16 @@ def _other_scores(
     from deepchest_cli.evaluation.overlap import overlap_warning
     from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 
-    if _is_model(path):
+    if is_model(path):
         (found,) = _gather_models(replace(config, model=(str(path),), store=False), terminal)
         for warning in found.warnings:
             terminal.warning(f"--compare-to {path}: {warning}")
-        table, overlap = found.scored.predictions, found.description["overlap"]
-        caution = overlap_warning(overlap, len(found.scored), config.split)
-        return Scores(path, found.scored.image_index, table.findings, table.probabilities), caution
+        scored, overlap = found.images, found.description["overlap"]
+        table, caution = scored.predictions, overlap_warning(overlap, len(scored), config.split)
+        return Scores(path, scored.image_index, table.findings, table.probabilities), caution
     if inputs.medmnist:
         refuse_other_split(path, inputs.description["split"], "--compare-to")
-    read = read_scores(path, config.logits, inputs.scored.predictions.findings)
+    read = read_scores(path, config.logits, inputs.images.predictions.findings)
     for warning in read.warnings:
         terminal.warning(warning)
     for note in read.notes:
@@ -244,6 +153,8 @@ def _localize(
 
     if not config.localization:
         return None, "Not requested (--no-localization)."
+    if config.unit != "image":
+        return None, "Boxes are those of single images: --unit image scores maps against them."
     if len(inputs.models) != 1 or inputs.dataset is None:
         return None, "Maps are those of one model."
     if (inputs.description["split_scheme"], config.split) != ("official", "test"):
@@ -289,7 +200,7 @@ def _write_several(
     from deepchest_cli.evaluation.output.external import write_external_report
 
     document = external_validation(inputs, documents)
-    for its_config, its_own, one in zip(_each(config), documents, inputs, strict=True):
+    for its_config, its_own, one in zip(each_data_set(config), documents, inputs, strict=True):
         _write(its_config, its_own, one, terminal)
     if config.report is not None:
         write_external_report(config.report, document)

@@ -47,7 +47,8 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
     elif several:
         _render_several(document, terminal)
     else:
-        cautions = (statements.overlap, statements.undefined, statements.few_patients)
+        rule, overlap = statements.unit_rule, statements.overlap
+        cautions = (rule, overlap, statements.undefined, statements.few_patients)
         terminal.table(table_of(*_results(document)))
         terminal.line("")
         terminal.line(_subject(document))
@@ -104,10 +105,9 @@ def _results(document: Document) -> Table:
 
 
 def _subject(document: Document) -> str:
-    counted = (
-        f"{document['split']}: {count_of(document['images'], 'image')} of "
-        f"{count_of(document['patients'], 'patient')}"
-    )
+    from deepchest_cli.evaluation.output import statements
+
+    counted = f"{document['split']}: {statements.counted(document)}"
     models = document["models"]
     if not models:
         return f"{counted}; predictions {document['predictions']}"
@@ -153,10 +153,13 @@ def _operating_point(document: Document) -> Iterator[str]:
 
 
 def _images_of_fit(document: Document) -> str:
+    from deepchest_cli.evaluation.output.statements import units
     from deepchest_cli.model.site import Site
 
     site = document["validation_fit"]["site"]
-    return Site.from_plain(site).images_named(document["findings"]) if site else "validation"
+    if site:
+        return Site.from_plain(site).images_named(document["findings"])
+    return "validation" if document["unit"] == "image" else f"validation {units(document)}"
 
 
 def _calibration(document: Document) -> Iterator[str]:

@@ -83,6 +83,8 @@ def _run(
         find_writer()  # refuses before there is a run
     folder = folder_to_resume(config)
     dataset = open_data_again(config, folder) if folder else None
+    if dataset is not None:  # in the order that the run began with
+        config = replace(config, data=tuple(str(member.folder) for member in dataset.members))
     resumed = distributed.broadcast(folder is not None and (folder / LAST).is_file())
     if config.linear_probe:
         components = build_probe(config, distributed, resumed, dataset)

@@ -8,7 +8,6 @@ from deepchest_cli.config.flags import (
     DEFAULT_DATA,
     DEFAULT_MODEL,
     NIH_SOURCE,
-    Data,
     Device,
     Flag,
     Format,
@@ -164,6 +163,17 @@ class EvaluateConfig:
     split: Annotated[
         Split, Flag("Split to score; all: every image, but of the model's own data its test split.")
     ] = "test"
+    unit: Annotated[
+        Literal["image", "study", "patient"],
+        Flag("What is scored: images, or the means over those of a study or patient."),
+    ] = "image"
+    view_weight: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Weight of a view in these means, such as lateral=0.5; may be repeated. [1]",
+            metavar="VIEW=WEIGHT",
+        ),
+    ] = ()
     allow_overlap: Annotated[
         bool,
         Flag("Also score images and patients that the model was trained on; the results say so."),
@@ -378,7 +388,7 @@ class DoctorConfig:
     """Where the doctor looks."""
 
     source: Annotated[Path, Flag("Folder with NIH's files.")] = NIH_SOURCE
-    data: Data = DEFAULT_DATA
+    data: Annotated[Path, Flag("Folder of prepared shards.")] = DEFAULT_DATA
     model: Model = DEFAULT_MODEL
 
 

@@ -40,7 +40,14 @@ class Flag:
     values_from: Literal["run", "out", "recipe"] | None = None
 
 
-Data = Annotated[Path, Flag("Folder of prepared shards.")]
+DataSets = Annotated[
+    tuple[str, ...],
+    Flag(
+        "Folder of prepared shards; several are used together, and what one of them does not label "
+        "is unknown there.",
+        metavar="FOLDER",
+    ),
+]
 Device = Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps; only auto falls back to the CPU.")]
 Seed = Annotated[
     int, Flag("Seed of everything that is drawn at random.", minimum=0, maximum=2**32 - 1)
@@ -108,10 +115,11 @@ def refuse_unknown_device(name: str) -> None:
     raise unknown
 
 
-def find_data(data: Path) -> tuple[Path, str]:
-    """Return the folder of shards to use and a note: without the default one, the demo's."""
-    if data == DEFAULT_DATA and not data.exists() and DEMO_DATA.exists():
-        return DEMO_DATA, f"{data} is not there; using the synthetic radiographs in {DEMO_DATA}."
+def find_data(data: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return the folders of shards to use and a note: without the default one, the demo's."""
+    if data == (str(DEFAULT_DATA),) and not DEFAULT_DATA.exists() and DEMO_DATA.exists():
+        note = f"{DEFAULT_DATA} is not there; using the synthetic radiographs in {DEMO_DATA}."
+        return (str(DEMO_DATA),), note
     return data, ""
 
 

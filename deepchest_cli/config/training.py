@@ -7,14 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from deepchest_cli.config.flags import DEFAULT_DATA, Data, Device, Flag, Seed
+from deepchest_cli.config.flags import DEFAULT_DATA, DataSets, Device, Flag, Seed
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """The settings of a training run, without weighter, seed and folder."""
 
-    data: Data = DEFAULT_DATA
+    data: DataSets = (str(DEFAULT_DATA),)
+    source_sampling: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Of several data sets: natural, every radiograph once an epoch; balanced, equally many "
+            "of each; or FOLDER=FACTOR, a data set's share times the factor; may be repeated.",
+            metavar="natural|balanced|FOLDER=FACTOR",
+        ),
+    ] = ("natural",)
+    tasks: Annotated[
+        Literal["finding", "finding-by-source"],
+        Flag(
+            "What has a weight of its own: a finding, or each finding of each data set that "
+            "labels it."
+        ),
+    ] = "finding"
     recipe: Annotated[
         str | None,
         Flag(

@@ -3,10 +3,13 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+Bytes = NDArray[np.uint8]
 DRAWS = 8  # random numbers an image
 
 
@@ -45,6 +48,16 @@ def to_gray(images: Tensor, size: int) -> Tensor:
         return gray
     scaled = F.interpolate(gray, size, mode="bilinear", antialias=True, align_corners=False)
     return scaled.clamp(0, 1)
+
+
+def shrink(images: Bytes, size: int) -> Bytes:
+    """Return bytes (B, S, S) at a smaller size."""
+    return to_bytes(to_gray(torch.from_numpy(images), size)).numpy()
+
+
+def to_bytes(gray: Tensor) -> Tensor:
+    """Return gray values (B, 1, S, S) from 0 to 1 as bytes (B, S, S)."""
+    return gray.squeeze(1).mul(255).round_().to(torch.uint8)
 
 
 def draw(images: int, generator: torch.Generator) -> Tensor:

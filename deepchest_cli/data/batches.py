@@ -1,4 +1,4 @@
-"""The order of an epoch and its batches: pure functions of seed and epoch, so that runs resume."""
+"""The batches of an epoch, each of them made while the one before is used."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,24 +23,8 @@ class Batch:
     """
 
     images: Tensor  # (B / processes, S, S), uint8; of a linear probe features (B, D)
-    labels: Tensor  # (B, T), float32; of a linear probe with R heads (B, R, T)
-    known: Tensor  # (B, T), bool; likewise
-
-
-def epoch_order(
-    rows: NDArray[np.int64],
-    seed: int,
-    epoch: int,
-    sampling_probabilities: NDArray[np.float64] | None = None,
-) -> NDArray[np.int64]:
-    """Return `rows` in the random order of an epoch, the same whenever it is asked for.
-
-    With `sampling_probabilities` (one a row, summing to one) rows are drawn with replacement.
-    """
-    random = np.random.default_rng([seed, epoch])
-    if sampling_probabilities is None:
-        return np.asarray(random.permutation(rows))
-    return np.asarray(random.choice(rows, size=len(rows), p=sampling_probabilities))
+    labels: Tensor  # of tasks (B, K), float32; of a linear probe with R heads (B, R, K)
+    known: Tensor  # (B, K), bool; likewise
 
 
 def batches(

@@ -1,7 +1,8 @@
-"""A prepared data set, mapped into memory and read a batch at a time."""
+"""Prepared data sets, one or several together, mapped into memory and read a batch at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.shards import MANIFEST, ShardContent, read_manifest, read_shard
 from deepchest_cli.data.splits import fold_split
-from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.errors import DeepChestError, UnreadableShardError, UsageError
 from deepchest_cli.files import to_json
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
+CHUNK = 512  # images that are resized at a time
 VALIDATION_FRACTION = 0.1  # of a fold's training patients, where the data have no such split
 
 
@@ -29,22 +31,104 @@ class Boxes:
 
 
 @dataclass(frozen=True)
-class RadiographDataset:
-    """All N images of a data set with their labels (N, T) and metadata (N,)."""
+class Member:
+    """A folder of shards: the only member of a data set, or one of several."""
 
+    name: str  # its folder's, with as many of those above as tell it from the others
     folder: Path
     manifest: dict[str, Any]
     sha256: str  # of the manifest, which has the hashes of the shards
+    findings: tuple[str, ...]  # labeled there, as the whole data set spells them
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels of the stored images."""
+        return int(self.manifest["settings"]["size"])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The images of a file, mapped into memory."""
+
+    path: Path
+    images: Bytes  # (n, S, S)
+    bytes: int  # of the file
+
+    def refuse_cut(self) -> None:
+        """Raise `UnreadableShardError` unless the file is still there, as long as it was.
+
+        The system ends a process that touches mapped memory without a file behind it.
+        """
+        try:
+            length = self.path.stat().st_size
+        except OSError as error:
+            raise UnreadableShardError(
+                f"Shard {self.path} can no longer be read: {error.strerror or error}.",
+                "Make it readable again.",
+            ) from error
+        if length < self.bytes:
+            raise UnreadableShardError(
+                f"Shard {self.path} was cut short while it was read: it has {length} bytes, not "
+                f"{self.bytes}.",
+                "Run the same deepchest prepare again; it mends what is damaged.",
+            )
+
+
+@dataclass(frozen=True)
+class RadiographDataset:
+    """All N images of one or several folders, with their labels (N, T) and metadata (N,)."""
+
+    members: tuple[Member, ...]
+    member: Numbers  # (N,), the number of each image's member
     findings: tuple[str, ...]
-    size: int  # stored height and width in pixels
+    size: int  # height and width in pixels of what is read; images that are stored larger shrink
     labels: Bytes
     known: Bytes
     columns: dict[str, NDArray[Any]]
     pixel_hash: NDArray[np.bytes_]  # (N,), of the stored pixels
-    shards: tuple[Bytes, ...]  # mapped images of each shard
+    shards: tuple[Shard, ...]
     starts: Numbers  # first row of each shard
     boxes: Boxes
     soft: NDArray[np.float32] | None = None  # (N, T), probabilities, where the shards have them
+    warnings: tuple[str, ...] = ()  # about what members share
+
+    @property
+    def only(self) -> Member:
+        """The single member; `ValueError` where there are several."""
+        (member,) = self.members
+        return member
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the single member."""
+        return self.only.folder
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of the single member."""
+        return self.only.manifest
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the manifest; of several, that of their hashes in order."""
+        if len(self.members) == 1:
+            return self.only.sha256
+        return sha256(" ".join(member.sha256 for member in self.members).encode()).hexdigest()
+
+    @property
+    def folders(self) -> str:
+        """All folders, for messages."""
+        return ", ".join(str(member.folder) for member in self.members)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether any of the images are synthetic."""
+        return any(member.manifest["source"]["synthetic"] for member in self.members)
+
+    @property
+    def source_patients(self) -> Numbers:
+        """Each image's patient (N,) as its source numbers them."""
+        return self.columns.get("source_patient_id", self.columns["patient_id"])
 
     def rows(self, split: str) -> Numbers:
         """Return the rows of a split, or of `all` images, in stored order."""
@@ -57,15 +141,17 @@ class RadiographDataset:
 
         Each seed has a partition of the patients into folds of its own.
         """
-        within = self.columns["split"] != ""
-        splits = np.full(len(within), "", dtype="<U10")
-        settings = self.manifest["settings"]
-        fraction = settings["validation_fraction"] or VALIDATION_FRACTION
-        patients = self.columns["patient_id"][within]
-        splits[within] = fold_split(patients, self.labels[within], fold, folds, fraction, seed)
-        scheme = {**settings, "split_scheme": f"fold {fold + 1} of {folds}, seed {seed}"}
-        manifest, columns = {**self.manifest, "settings": scheme}, {**self.columns, "split": splits}
-        return replace(self, manifest=manifest, columns=columns)
+        splits = np.full(len(self.labels), "", dtype="<U10")
+        members = []
+        for number, member in enumerate(self.members):
+            within = (self.columns["split"] != "") & (self.member == number)
+            settings = member.manifest["settings"]
+            fraction = settings["validation_fraction"] or VALIDATION_FRACTION
+            patients = self.columns["patient_id"][within]
+            splits[within] = fold_split(patients, self.labels[within], fold, folds, fraction, seed)
+            scheme = {**settings, "split_scheme": f"fold {fold + 1} of {folds}, seed {seed}"}
+            members.append(replace(member, manifest={**member.manifest, "settings": scheme}))
+        return replace(self, members=tuple(members), columns={**self.columns, "split": splits})
 
     def of_findings(self, names: Mapping[str, str]) -> "RadiographDataset":
         """Return the same images with the labels of some findings: new name, name in this data set.
@@ -78,19 +164,70 @@ class RadiographDataset:
         renamed = {theirs: ours for ours, theirs in names.items()}
         found = [renamed.get(name, name) for name in self.boxes.finding.tolist()]
         boxes = replace(self.boxes, finding=np.array(found, dtype=str))
+        members = tuple(
+            replace(
+                member,
+                findings=tuple(n for n, theirs in names.items() if theirs in member.findings),
+            )
+            for member in self.members
+        )
         return replace(
-            self, findings=tuple(names), labels=labels, known=known, soft=soft, boxes=boxes
+            self,
+            members=members,
+            findings=tuple(names),
+            labels=labels,
+            known=known,
+            soft=soft,
+            boxes=boxes,
         )
 
+    def at_size(self, size: int) -> "RadiographDataset":
+        """Return the same images, read at a size that is at most the stored one."""
+        if size >= self.size:
+            return self
+        box = self.boxes.box * np.float32(size / self.size)
+        return replace(self, size=size, boxes=replace(self.boxes, box=box))
+
     def gather(self, rows: Numbers, out: Bytes | None = None) -> Bytes:
-        """Return the images of `rows` (B,) as (B, S, S), in their order; into `out` if given."""
+        """Return the images of `rows` (B,) as (B, S, S), in their order; into `out` if given.
+
+        Raises `UnreadableShardError` where a file is no longer what was opened.
+        """
         images = np.empty((len(rows), self.size, self.size), np.uint8) if out is None else out
-        shard_of = np.searchsorted(self.starts, rows, side="right") - 1
-        places = rows - self.starts[shard_of]
-        pairs = zip(shard_of.tolist(), places.tolist(), strict=True)
-        for position, (shard, place) in enumerate(pairs):
-            images[position] = self.shards[shard][place]
+        if self.is_of_one_size:
+            return self.copy_stored(rows, images)
+        from deepchest_cli.data.augmentation import shrink  # torch takes a second to import
+
+        for size, places in self.stored_sizes(rows):
+            for some in np.array_split(places, range(CHUNK, len(places), CHUNK)):
+                stored = self.copy_stored(rows[some], np.empty((len(some), size, size), np.uint8))
+                images[some] = stored if size == self.size else shrink(stored, self.size)
         return images
+
+    @cached_property
+    def is_of_one_size(self) -> bool:
+        """Whether all images are stored at the size that is read."""
+        return bool((self._shard_sizes == self.size).all())
+
+    @cached_property
+    def _shard_sizes(self) -> Numbers:
+        return np.array([shard.images.shape[1] for shard in self.shards])
+
+    def stored_sizes(self, rows: Numbers) -> list[tuple[int, Numbers]]:
+        """Return the sizes at which images of `rows` (B,) are stored, and which these are."""
+        sizes = self._shard_sizes[np.searchsorted(self.starts, rows, side="right") - 1]
+        return [(int(size), np.flatnonzero(sizes == size)) for size in np.unique(sizes)]
+
+    def copy_stored(self, rows: Numbers, out: Bytes) -> Bytes:
+        """Copy the images of `rows` (B,), all stored at one size, into `out` (B, S, S)."""
+        shard_of = np.searchsorted(self.starts, rows, side="right") - 1
+        places = (rows - self.starts[shard_of]).tolist()
+        numbers = shard_of.tolist()
+        for number in set(numbers):
+            self.shards[number].refuse_cut()
+        for position, (number, place) in enumerate(zip(numbers, places, strict=True)):
+            out[position] = self.shards[number].images[place]
+        return out
 
 
 def open_dataset(folder: Path) -> RadiographDataset:
@@ -103,17 +240,19 @@ def open_dataset(folder: Path) -> RadiographDataset:
 
 def open_manifest(folder: Path, manifest: dict[str, Any]) -> RadiographDataset:
     """Open the shards of a folder that a manifest lists; errors as in `open_dataset`."""
-    contents = [_open_shard(folder, entry, manifest) for entry in manifest["shards"]]
-    contents = [content for content in contents if len(content.images)]
+    opened = [(entry, _open_shard(folder, entry, manifest)) for entry in manifest["shards"]]
+    opened = [(entry, content) for entry, content in opened if len(content.images)]
+    contents = [content for _, content in opened]
     if not contents:
         raise UsageError(f"{folder} holds no images.", "Prepare it again: deepchest prepare")
     lengths = [len(content.images) for content in contents]
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    findings = tuple(manifest["findings"])
+    manifest_hash = sha256(to_json(manifest).encode()).hexdigest()
     return RadiographDataset(
-        folder=folder,
-        manifest=manifest,
-        sha256=sha256(to_json(manifest).encode()).hexdigest(),
-        findings=tuple(manifest["findings"]),
+        members=(Member(folder.resolve().name, folder, manifest, manifest_hash, findings),),
+        member=np.zeros(sum(lengths), dtype=np.int64),
+        findings=findings,
         size=int(manifest["settings"]["size"]),
         labels=np.concatenate([content.labels for content in contents]),
         known=np.concatenate([content.known for content in contents]),
@@ -123,7 +262,10 @@ def open_manifest(folder: Path, manifest: dict[str, Any]) -> RadiographDataset:
         },
         pixel_hash=np.concatenate([content.pixel_hash for content in contents]),
         # plain views: a memmap's own indexing takes three times as long as the copy
-        shards=tuple(np.asarray(content.images) for content in contents),
+        shards=tuple(
+            Shard(folder / entry["file"], np.asarray(content.images), entry["bytes"])
+            for entry, content in opened
+        ),
         starts=starts,
         boxes=Boxes(
             np.concatenate([c.box_row + start for c, start in zip(contents, starts, strict=True)]),

@@ -7,11 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 
+Labels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Place = Literal["device", "host", "none"]
+CHUNK = 512  # images that are read at a time
 SHARE = 0.5  # of a GPU's free memory that `auto` lets images take; the model needs the rest
 
 
@@ -28,30 +31,42 @@ class ImageReader:
         device: torch.device,
         place: Place = "none",
         rows: NDArray[np.int64] | None = None,
+        labels: Labels | None = None,
     ) -> None:
+        """labels: labels and label mask of the tasks (N, K), where these are not the findings."""
         self.dataset = dataset
         self.device = device
         # small, and then at hand without another upload
-        self.labels = torch.from_numpy(dataset.labels).to(device, torch.float32)  # (N, T)
-        self.known = torch.from_numpy(dataset.known).to(device, torch.bool)  # (N, T)
+        label, known = labels or (dataset.labels, dataset.known)
+        self.labels = torch.from_numpy(label).to(device, torch.float32)  # (N, K)
+        self.known = torch.from_numpy(known).to(device, torch.bool)  # (N, K)
         self.place = place
         self.kept: Tensor | None = None  # (len(rows), S, S)
         if place != "none":
             chosen = np.arange(len(dataset.labels)) if rows is None else rows
             self.position = np.full(len(dataset.labels), -1)
             self.position[chosen] = np.arange(len(chosen))
-            kept = torch.from_numpy(dataset.gather(chosen))
-            self.kept = self._upload(kept) if place == "device" else kept
+            self.kept = self._from_files(chosen)
 
-    def _upload(self, kept: Tensor) -> Tensor:
+    def _from_files(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return all images that are kept, where they are kept."""
+        size = self.dataset.size
+        device = self.device if self.place == "device" else torch.device("cpu")
         try:
-            return kept.to(self.device)
+            kept = torch.empty((len(rows), size, size), dtype=torch.uint8, device=device)
+            for first in range(0, len(rows), CHUNK):
+                some = rows[first : first + CHUNK]
+                if self.place == "device":
+                    kept[first : first + CHUNK] = self._read_files(some)
+                else:
+                    self.dataset.gather(some, kept[first : first + CHUNK].numpy())
         except torch.OutOfMemoryError as error:
             raise UsageError(
-                f"--cache device: {count_of(len(kept), 'image')} of {self.dataset.size} px do not "
-                f"fit on {self.device}.",
+                f"--cache device: {count_of(len(rows), 'image')} of {size} px do not fit on "
+                f"{self.device}.",
                 "Use --cache host, or --cache none.",
             ) from error
+        return kept
 
     def index(self, rows: NDArray[np.int64]) -> Tensor:
         """Return row numbers on the device, without waiting for what it is computing."""
@@ -64,15 +79,33 @@ class ImageReader:
         """Return the images of `rows` (B,) as uint8 (B, S, S) on the device."""
         if self.kept is not None and self.place == "device":
             return self.kept.index_select(0, self.index(self.position[rows]))
-        size = self.dataset.size
-        # from pinned memory, so that nobody waits here for what the device is computing
-        pinned = self.device.type == "cuda"
-        images = torch.empty((len(rows), size, size), dtype=torch.uint8, pin_memory=pinned)
-        if self.kept is not None:
-            np.take(self.kept.numpy(), self.position[rows], axis=0, out=images.numpy())
-        else:
-            self.dataset.gather(rows, images.numpy())
+        if self.kept is None:
+            return self._read_files(rows)
+        images = self._empty(len(rows), self.dataset.size)
+        np.take(self.kept.numpy(), self.position[rows], axis=0, out=images.numpy())
         return images.to(self.device, non_blocking=True)
+
+    def _read_files(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return images from their files; the device brings those of other sizes to one."""
+        dataset, size = self.dataset, self.dataset.size
+        if dataset.is_of_one_size:
+            images = self._empty(len(rows), size)
+            dataset.copy_stored(rows, images.numpy())
+            return images.to(self.device, non_blocking=True)
+        images = torch.empty((len(rows), size, size), dtype=torch.uint8, device=self.device)
+        for stored_size, places in dataset.stored_sizes(rows):
+            stored = self._empty(len(places), stored_size)
+            dataset.copy_stored(rows[places], stored.numpy())
+            uploaded = stored.to(self.device, non_blocking=True)
+            if stored_size != size:
+                uploaded = to_bytes(to_gray(uploaded, size))
+            images.index_copy_(0, self.index(places), uploaded)
+        return images
+
+    def _empty(self, images: int, size: int) -> Tensor:
+        # pinned memory, so that nobody waits here for what the device is computing
+        pinned = self.device.type == "cuda"
+        return torch.empty((images, size, size), dtype=torch.uint8, pin_memory=pinned)
 
 
 def resolve_place(

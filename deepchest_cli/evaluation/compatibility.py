@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.config.flags import NONE
-from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.dataset import Member, RadiographDataset
+from deepchest_cli.data.source_relations import Source, is_synthetic, same_patients
 from deepchest_cli.data.sources.base import FRONTAL
 from deepchest_cli.data.sources.nih_metadata import SPLIT_LISTS
 from deepchest_cli.data.text import count_of
@@ -14,70 +15,28 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import PRETRAINED_ON
 from deepchest_cli.model.checkpoint import LoadedModel
 
-# made from NIH's radiographs: the same patients, whatever the files are called
-FAMILY = dict.fromkeys(("nih-parquet", "chestmnist", "rsna", "siim"), "nih")
 # settings that decide which patient is in which split
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
 UNPUBLISHED = "unpublished"  # instead of such settings, of a model of others
 KINDS = {True: "synthetic", False: "real"}
 ASPECTS = {"pad": "padded to a square", "squash": "squashed to a square"}
 
-Source = dict[str, Any]  # of a manifest
+DataSet = dict[str, Any]  # one of `LoadedModel.data_sets`
 
 
-def same_patients(one: Source, other: Source) -> bool:
-    """Whether two sources are about the same patients.
-
-    Users' own tables and synthetic radiographs are only where they share a file.
-    """
-    if not _families(one) & _families(other) or one["synthetic"] != other["synthetic"]:
-        return False
-    if one["kind"] != "csv" and not one["synthetic"]:
-        return True
-    return bool(set(one["sha256"].values()) & set(other["sha256"].values()))
-
-
-def _families(source: Source) -> set[str]:
-    """Return where the patients of a source come from; a published model may have several."""
-    kinds = source.get("kinds", [source["kind"]])
-    return {FAMILY.get(kind, kind) for kind in kinds}
-
-
-def same_patient_numbers(one: Source, other: Source) -> bool:
-    """Whether two sources also number their patients alike."""
-    named = one.get("patients") and other.get("patients")
-    alike = one["kind"] == other["kind"] or {one["kind"], other["kind"]} == {"nih", "nih-parquet"}
-    return bool(named) and alike and same_patients(one, other)
-
-
-def names_are_comparable(one: Source, other: Source) -> bool:
-    """Whether an image of one source may be in the other, so that equal names mean something.
-
-    A user's own table may hold anybody's images; synthetic ones are named as NIH's are.
-    """
-    synthetic = {is_synthetic(one), is_synthetic(other)}
-    return same_patients(one, other) or (
-        "csv" in (one["kind"], other["kind"]) and not {True, False} <= synthetic
-    )
-
-
-def is_synthetic(source: Source) -> bool | None:
-    """Whether a source's radiographs are synthetic; None: a user's own table does not say."""
-    synthetic: bool = source["synthetic"]
-    return None if source["kind"] == "csv" and not synthetic else synthetic
-
-
-def split_changes(origin: dict[str, Any], dataset: RadiographDataset, split: str) -> list[str]:
+def split_changes(
+    origin: DataSet, dataset: RadiographDataset, split: str, published: bool = False
+) -> list[str]:
     """Return the settings in which the split of a data set differs from a model's; empty: none.
 
-    `origin` is that of the checkpoint: the source and the settings of its data. No difference are
-    the same split of the same source, NIH's official test split, and patients of another source.
+    origin: what the model was trained on; published: others did so. No difference are the same
+    split of the same source, NIH's official test split, and patients of another source.
     """
     trained, found = origin["source"], dataset.manifest["source"]
     if not same_patients(trained, found):
         return []
     settings = dataset.manifest["settings"]
-    if origin.get("published"):
+    if published:
         return [UNPUBLISHED]
     official = origin["settings"]["split_scheme"] == settings["split_scheme"] == "official"
     test_list = SPLIT_LISTS["test"]
@@ -88,11 +47,16 @@ def split_changes(origin: dict[str, Any], dataset: RadiographDataset, split: str
     return [*changed, "source"] if trained["sha256"] != found["sha256"] else changed
 
 
-def is_training_data_set(origin: dict[str, Any], dataset: RadiographDataset) -> bool:
-    """Whether a data set is the one that a model was trained on, split alike (folds differ)."""
+def is_training_data_set(origin: DataSet, dataset: RadiographDataset | Member) -> bool:
+    """Whether a data set is one that a model was trained on, split alike (folds differ)."""
     settings = dataset.manifest["settings"]
     alike = all(origin["settings"].get(key) == settings.get(key) for key in SPLIT_SETTINGS)
-    return alike and origin["data_sha256"] == dataset.sha256
+    return alike and origin["sha256"] == dataset.sha256
+
+
+def trained_on(model: LoadedModel, dataset: RadiographDataset) -> DataSet | None:
+    """Return which of a model's data sets this one is; None: another."""
+    return next((one for one in model.data_sets if is_training_data_set(one, dataset)), None)
 
 
 def refuse_other_size(expected: int, dataset: RadiographDataset) -> None:
@@ -108,25 +72,28 @@ def refuse_other_size(expected: int, dataset: RadiographDataset) -> None:
 def differences(
     model: LoadedModel, dataset: RadiographDataset, rows: NDArray[np.int64], synthetic: bool | None
 ) -> list[str]:
-    """Return how the data of a model differ from `rows` of a data set, a sentence each.
+    """Return how all data of a model differ from `rows` of a data set, a sentence each.
 
     synthetic: whether the latter are; None where that is not known.
     """
-    trained, found = model.origin["source"], dataset.manifest["source"]
-    settings = model.origin["settings"], dataset.manifest["settings"]
-    texts = [
-        _label_difference(trained, found),
-        _synthetic_difference(is_synthetic(trained), synthetic),
-        aspect_difference(*settings),
-        _view_difference(settings[0], dataset.columns["view"][rows]),
-        _pretraining(model, found),
+    found, settings = dataset.manifest["source"], dataset.manifest["settings"]
+    own = trained_on(model, dataset)
+    trained = model.data_sets if own is None else [own]
+    sources, views = [one["source"] for one in trained], dataset.columns["view"][rows]
+    several = [
+        [_label_difference(one, found) for one in sources if same_patients(one, found)],
+        [_synthetic_difference(is_synthetic(one), synthetic) for one in sources],
+        [aspect_difference(one["settings"], settings) for one in trained],
+        [_view_difference(one["settings"], views) for one in trained],
+        [_pretraining(model, found)],
     ]
-    return [text for text in texts if text]
+    # what one of the data sets has like these is no difference
+    return [texts[0] for texts in several if texts and all(texts)]
 
 
 def _label_difference(trained: dict[str, Any], found: dict[str, Any]) -> str:
     kinds, versions = ([one[k] for one in (trained, found)] for k in ("kind", "label_version"))
-    if not same_patients(trained, found) or versions[0] is None:
+    if versions[0] is None:
         return ""
     if versions[0] != versions[1]:
         return (

@@ -17,6 +17,7 @@ from deepchest_cli.evaluation.predictions import ScoredImages
 from deepchest_cli.evaluation.references import SPLITS, WHY, is_whole, recognize, references_for
 from deepchest_cli.evaluation.report import build_report
 from deepchest_cli.evaluation.subgroups import subgroups
+from deepchest_cli.evaluation.units import IMAGE
 from deepchest_cli.evaluation.validation_fit import (
     calibration_results,
     operating_point_results,
@@ -31,7 +32,7 @@ class EvaluationOptions:
     seed: int = 0
     references: tuple[str, ...] = ()
     expert_labels: Path | None = None
-    compared_to: ScoredImages | None = None  # the same images with the scores of another model
+    compared_to: ScoredImages | None = None  # the same images or units, scored by another model
     compared_name: str = ""
     compared_caution: str = ""  # which of the images the other model was made with
     localization: LocalizationScores | None = None
@@ -44,11 +45,11 @@ def build_document(inputs: EvaluationInput, extras: EvaluationOptions) -> dict[s
     Raises `UsageError` for references on other images, and for expert labels or another model
     that share no image with what is scored.
     """
-    scored, fit = inputs.scored, inputs.validation_fit
-    split_name = recognize(scored, inputs.medmnist)
+    scored, fit, units = inputs.scored, inputs.validation_fit, inputs.scored_units
+    split_name = recognize(units.images, inputs.medmnist)
     table = scored.predictions
     references = references_for(split_name, extras.references)
-    if not is_whole(table):
+    if not is_whole(table) or units.unit != IMAGE:  # published results are those of images
         references = []
     if extras.references and not references:
         raise UsageError(
@@ -66,6 +67,7 @@ def build_document(inputs: EvaluationInput, extras: EvaluationOptions) -> dict[s
         "bootstrap_replicates": extras.bootstrap_replicates,
         "seed": extras.seed,
         **build_report(table, resampling),
+        **units.to_plain(),
         "validation_fit": {
             "note": inputs.validation_fit_note,
             "images": None if fit is None else fit.images,
@@ -96,5 +98,5 @@ def build_document(inputs: EvaluationInput, extras: EvaluationOptions) -> dict[s
 def _other_warnings(inputs: EvaluationInput) -> list[str]:
     """Return the warnings but for that of an overlap, which has a place of its own."""
     described = inputs.description
-    overlapping = overlap_warning(described["overlap"], len(inputs.scored), described["split"])
+    overlapping = overlap_warning(described["overlap"], len(inputs.images), described["split"])
     return [warning for warning in inputs.warnings if warning != overlapping]

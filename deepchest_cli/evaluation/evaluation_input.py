@@ -10,13 +10,14 @@ from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.data.text import few
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
+from deepchest_cli.evaluation.units import Grouping, Units
 from deepchest_cli.evaluation.validation_fit import ValidationFit
 from deepchest_cli.model.checkpoint import LoadedModel
 
 
 @dataclass(frozen=True)
 class EvaluationInput:
-    """The scored images, what was fitted on validation, and where both come from."""
+    """The scored images or units, what was fitted on validation, and where both come from."""
 
     scored: ScoredImages
     description: dict[str, Any]  # model, models, predictions, labels, data, split, ...
@@ -32,6 +33,17 @@ class EvaluationInput:
     dataset: RadiographDataset | None = None
     rows: Any = None  # (N,), of the data set
     models: tuple[LoadedModel, ...] = ()
+    units: Units | None = None  # those that are scored; None: single images are
+
+    @property
+    def scored_units(self) -> Units:
+        """The scored units with their images, which are the same where images are scored."""
+        return Grouping().of(self.scored) if self.units is None else self.units
+
+    @property
+    def images(self) -> ScoredImages:
+        """The images that the scored units are made of."""
+        return self.scored_units.images
 
     @property
     def name(self) -> str:
@@ -45,7 +57,7 @@ class EvaluationInput:
         if self.dataset is not None:
             splits = np.asarray(self.dataset.columns["split"][self.rows])
         else:
-            splits = np.full(len(self.scored), self.description["split"])
+            splits = np.full(len(self.images), self.description["split"])
         return splits if np.isin(splits, SPLITS).all() else None
 
 

@@ -40,7 +40,10 @@ def external_validation(inputs: Sequence[EvaluationInput], documents: list[Docum
     rows = [
         {
             "name": name,
-            **{key: document[key] for key in ("data", "split", "images", "patients")},
+            **{
+                key: document[key]
+                for key in ("data", "split", "unit", "units", "images", "patients")
+            },
             "shares_images": one.shares_images,
             "macro_auroc": _shared_macro(one, document, shared),
             "own_macro_auroc": {

@@ -21,7 +21,12 @@ from deepchest_cli.evaluation.overlap import (
     shared_images,
 )
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
-from deepchest_cli.evaluation.reading.labels import Labels, patients_of, read_labels
+from deepchest_cli.evaluation.reading.labels import (
+    Labels,
+    patients_of,
+    read_labels,
+    with_studies,
+)
 from deepchest_cli.evaluation.reading.medmnist import claimed, is_medmnist, split_of
 from deepchest_cli.evaluation.reading.pairing import (
     Paired,
@@ -30,7 +35,8 @@ from deepchest_cli.evaluation.reading.pairing import (
     refuse_shared_patients,
 )
 from deepchest_cli.evaluation.reading.scores import Scores, read_scores
-from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_on_validation
+from deepchest_cli.evaluation.units import Grouping, Units
+from deepchest_cli.evaluation.validation_fit import ValidationFit
 
 CLAIM_TOLERANCE = 0.0006  # of a rounded metric in a file's name
 TRAINING_WARNINGS = {  # codes of `deepchest predict`, by what `Overlap` calls these images
@@ -49,8 +55,12 @@ def input_from_files(config: EvaluateConfig) -> EvaluationInput:
     assert config.predictions is not None and config.labels is not None
     named = is_medmnist(config.predictions)
     split = split_of(config.predictions) if named else config.split
+    grouping = Grouping.of_config(config)
     labels = read_labels(config.labels, split)
     scores = read_scores(config.predictions, config.logits, labels.findings)
+    others = _validation_scores(config, split, labels)
+    labels = with_studies(labels, (scores, others))
+    grouping.view_weights.refuse_absent(labels.view.tolist())
     patients, note = patients_of(labels)
     selected = scores.of_split(split)
     if selected is None:
@@ -61,15 +71,20 @@ def input_from_files(config: EvaluateConfig) -> EvaluationInput:
     scored = _with_medmnist_names(found.cases, split, labels)
     overlap = _overlap(scores, labels, patients, scored, config)
     overlapping = overlap_warning(overlap, len(scored), split)
-    validation, unlabeled = _validation(scores, labels, patients, split, config)
-    fit, reason = _validation_fit(scored, validation, split, config)
+    units = grouping.of(scored)
+    rows = np.flatnonzero(np.isin(labels.images, found.cases.image_index))
+    validation, unlabeled = _validation(scores, others, labels, patients, split)
+    fit, reason = _validation_fit(units, validation, split, config)
+    training = _baseline_training(labels, patients, found, validation)
     return EvaluationInput(
-        scored=scored,
+        scored=units.scored,
+        units=units,
         description={**_description(config, split, labels, found), "overlap": overlap},
         validation_fit=fit,
         validation_fit_note=reason,
-        baseline_training=_baseline_training(labels, patients, found, validation),
+        baseline_training=training and units.alike(training),
         notes=(
+            *units.notes,
             *filter(None, (note, "" if overlapping else no_overlap_note(overlap))),
             *labels.notes,
             *scores.notes,
@@ -79,6 +94,8 @@ def input_from_files(config: EvaluateConfig) -> EvaluationInput:
         warnings=(
             *filter(None, [overlapping, *scores.warnings]),
             *filter(None, [_unlabeled(found, selected, labels), unlabeled]),
+            *filter(None, [grouping.partly_scored(labels.study, patients, rows)]),
+            *units.warnings,
             *score_warnings(scored.predictions),
             *_claim_warnings(config.predictions, scored.predictions),
         ),
@@ -145,36 +162,39 @@ def _warned_of(scores: Scores, split: str) -> dict[str, int]:
     return {**counts, "validation_images": 0} if split == "validation" else counts
 
 
+def _validation_scores(config: EvaluateConfig, split: str, labels: Labels) -> Scores | None:
+    """Return the scores of `--validation`, None without it."""
+    if config.validation is None:
+        return None
+    if split == "validation":
+        raise UsageError(
+            "--validation: the validation split itself is scored.",
+            "Leave --validation out, or score another --split.",
+        )
+    refuse_other_split(config.validation, "validation", "--validation")
+    return read_scores(config.validation, config.logits, labels.findings)
+
+
 def _validation(
-    scores: Scores, labels: Labels, patients: Any, split: str, config: EvaluateConfig
+    scores: Scores, others: Scores | None, labels: Labels, patients: Any, split: str
 ) -> tuple[ScoredImages | None, str]:
     """Return the validation images of the file or of `--validation`, None without any.
 
     Also a warning where some have no label; empty where all have one.
     """
-    if split == "validation":
-        if config.validation is not None:
-            raise UsageError(
-                "--validation: the validation split itself is scored.",
-                "Leave --validation out, or score another --split.",
-            )
-        return None, ""
-    if config.validation is None:
-        if scores.splits is None or split == "all":
-            return None, ""
-        kept = scores.of_split("validation")
+    if others is None:
+        named = split not in ("validation", "all") and scores.splits is not None
+        kept = scores.of_split("validation") if named else None
         if kept is None:
             return None, ""
         found = pair(kept, labels, patients)
         return found.cases, _unlabeled(found, kept, labels)
-    refuse_other_split(config.validation, "validation", "--validation")
-    others = read_scores(config.validation, config.logits, labels.findings)
     if labels.path.suffix == ".npz":
-        labels, patients = read_labels(labels.path, "validation"), None
+        labels, patients = with_studies(read_labels(labels.path, "validation"), [others]), None
     selected = others.of_split("validation")
     if selected is None:
         raise UsageError(
-            f"{config.validation} has no images of the validation split.",
+            f"{others.path} has no images of the validation split.",
             "Mark them 'validation' in its split column, or leave the column out.",
         )
     found = pair(selected, labels, patients)
@@ -183,8 +203,9 @@ def _validation(
 
 
 def _validation_fit(
-    scored: ScoredImages, validation: ScoredImages | None, split: str, config: EvaluateConfig
+    units: Units, validation: ScoredImages | None, split: str, config: EvaluateConfig
 ) -> tuple[ValidationFit | None, str]:
+    """Return what validation images choose, in units like the scored ones, and where it is from."""
     if validation is None:
         if split == "validation":
             return None, "The scored split is the one that they would be chosen on."
@@ -194,15 +215,16 @@ def _validation_fit(
         )
     source = config.validation or config.predictions
     names = (f"the validation split ({source})", f"the {split} split ({config.predictions})")
-    refuse_shared_patients(validation, scored, names)
-    missing = set(scored.predictions.findings) - set(validation.predictions.findings)
+    refuse_shared_patients(validation, units.images, names)
+    missing = set(units.images.predictions.findings) - set(validation.predictions.findings)
     if missing:
         raise UsageError(
             f"{source} has no scores for {', '.join(sorted(missing))} on validation.",
             "Predict the same findings on both splits.",
         )
-    return fit_on_validation(validation.predictions, config.calibration, str(source)), (
-        f"Chosen on {len(validation):,} validation images of {source}."
+    chosen = units.grouping.of(validation)
+    return chosen.fit(config.calibration, str(source)), (
+        f"Chosen on {chosen.counted('validation')} of {source}."
     )
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
-from deepchest_cli.evaluation.compatibility import differences, is_synthetic
+from deepchest_cli.data.source_relations import is_synthetic
+from deepchest_cli.evaluation.compatibility import differences
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput, score_warnings
 from deepchest_cli.evaluation.overlap import (
     no_overlap_note,
@@ -35,17 +36,14 @@ from deepchest_cli.evaluation.scored_data import (
     refuse_other_findings,
     refuse_shared_images,
 )
-from deepchest_cli.evaluation.validation_fit import (
-    ValidationFit,
-    fit_on_validation,
-    readable_fit,
-)
+from deepchest_cli.evaluation.units import IMAGE, PLURAL, Grouping, Units
+from deepchest_cli.evaluation.validation_fit import ValidationFit, readable_fit
 from deepchest_cli.model.backbones.own_function import run_named
 from deepchest_cli.model.checkpoint import LoadedModel, load_model, store_validation_fit
 from deepchest_cli.model.site import splits_of
 
 Progress = Callable[[int, int], None]
-Predict = Callable[[RadiographDataset, NDArray[np.int64]], Predictions]
+Predict = Callable[[RadiographDataset, NDArray[np.int64]], Units]
 NOT_STORED = "Chosen on validation; not stored."
 
 
@@ -66,8 +64,8 @@ def inputs_from_models(
 
     All have the same thresholds and calibration: those of the models' own validation. Raises
     `UsageError` before anything is predicted: for data of another size or without a finding of the
-    models, for images or patients that they were made with or that two data sets share, and for
-    models of different findings.
+    models, for images or patients that they were made with or that two data sets share, for studies
+    that are divided between splits or patients, and for models of different findings.
     """
     run_named(config.backbone)
     models = [load_model(Path(path), device) for path in config.model]
@@ -78,7 +76,15 @@ def inputs_from_models(
         for folder in config.data
     ]
     shared = refuse_shared_images(several, config.allow_overlap)
-    predict = partial(_mean_prediction, models, device, config.batch_size, progress)
+    grouping = Grouping.of_config(config)
+    grouping.view_weights.refuse_absent(
+        {view for one in several for view in np.unique(one.dataset.columns["view"]).tolist()}
+    )
+    predict = partial(_predicted, models, device, config.batch_size, progress, grouping)
+    for one in several:
+        grouping.refuse_divided(one.dataset, one.rows)
+        if one.is_own:
+            grouping.refuse_divided(one.dataset, one.dataset.rows("validation"))
     fitted = _validation_fit(models, several, config, predict)
     return [
         _input(one, fitted, caution, predict) for one, caution in zip(several, shared, strict=True)
@@ -87,7 +93,7 @@ def inputs_from_models(
 
 def _input(one: ScoredData, fitted: _Fit, shared: Shared, predict: Predict) -> EvaluationInput:
     dataset, rows = one.dataset, one.rows
-    predictions = predict(dataset, rows)
+    units = predict(dataset, rows)
     overlapping = overlap_warning(one.overlap, len(rows), one.split)
     synthetic = _are_synthetic(fitted.models, dataset, one.overlap)
     differing = [
@@ -97,7 +103,8 @@ def _input(one: ScoredData, fitted: _Fit, shared: Shared, predict: Predict) -> E
     if _chose(fit, one):
         fit, note = None, "The scored split is the one that they would be chosen on."
     return EvaluationInput(
-        scored=scored_images(dataset, rows, predictions),
+        scored=units.scored,
+        units=units,
         description={
             **_description(fitted.models, one),
             "synthetic": synthetic,
@@ -105,15 +112,17 @@ def _input(one: ScoredData, fitted: _Fit, shared: Shared, predict: Predict) -> E
         },
         validation_fit=fit,
         validation_fit_note=note,
-        baseline_training=None if one.split == "all" else _baseline_training(dataset),
+        baseline_training=None if one.split == "all" else _baseline_training(dataset, units),
         notes=(
+            *units.notes,
             *filter(None, ["" if overlapping else no_overlap_note(one.overlap)]),
             *findings_left_out(one.findings, str(dataset.folder)),
         ),
         warnings=(
             *filter(None, [overlapping, shared.caution]),
             *dict.fromkeys(differing),
-            *score_warnings(predictions),
+            *score_warnings(units.images.predictions),
+            *units.warnings,
             *fitted.warnings,
         ),
         shares_images=shared.with_reference,
@@ -128,27 +137,29 @@ def _are_synthetic(
 ) -> bool | None:
     """Whether the radiographs are synthetic: by the data, or by the training images among them."""
     shared = overlap["training_images"] + overlap["validation_images"] > 0
-    if shared and any(is_synthetic(model.origin["source"]) for model in models):
+    if shared and any(model.identity["synthetic"] for model in models):
         return True
     return is_synthetic(dataset.manifest["source"])
 
 
-def _mean_prediction(
+def _predicted(
     models: list[LoadedModel],
     device: torch.device,
     batch_size: int,
     progress: Progress,
+    grouping: Grouping,
     dataset: RadiographDataset,
     rows: NDArray[np.int64],
-) -> Predictions:
-    """Return the mean probabilities of models for the findings of a data set, for some rows."""
+) -> Units:
+    """Return the units of some rows, with the mean probabilities of models for their findings."""
     reader, findings = ImageReader(dataset, device), dataset.findings
     tables = [
         predict_rows(model.classifier, reader, rows, batch_size, progress, findings)
         for model in models
     ]
     probabilities = [table.probabilities for table in tables]
-    return replace(tables[0], probabilities=np.mean(probabilities, axis=0))
+    mean = replace(tables[0], probabilities=np.mean(probabilities, axis=0))
+    return grouping.of(scored_images(dataset, rows, mean))
 
 
 def _validation_fit(
@@ -158,10 +169,12 @@ def _validation_fit(
 
     They are fitted where the checkpoint has none by this method, on the validation split of the
     data that the models were trained on, and stored where there is one model. Other data never
-    choose them: what the checkpoint keeps is carried over unchanged.
+    choose them: what the checkpoint keeps is carried over unchanged. It keeps those of images: the
+    mean of several images is on another scale, so that those of studies and patients are chosen
+    on studies and patients, and not stored.
     """
-    alone = len(models) == 1
-    kept = _kept_fit(models[0]) if alone else None
+    alone, by_image = len(models) == 1, config.unit == IMAGE
+    kept = _kept_fit(models[0]) if alone and by_image else None
     if all(_chose(kept, one) for one in several):
         return _Fit(models, kept, "")
     own = next((one.dataset for one in several if one.is_own), None)
@@ -178,8 +191,16 @@ def _validation_fit(
         return _Fit(models, kept, f"{note}.")
     if own is None or reason:
         keeper = "the checkpoint keeps none" if alone else "of several models none is kept"
-        return _Fit(models, None, f"{reason}, and {keeper}.{_how_to_keep(models, own)}")
-    fit = fit_on_validation(predict(own, rows), config.calibration, own.sha256)
+        if not by_image:
+            keeper = f"what a checkpoint keeps was chosen on images, not on {PLURAL[config.unit]}"
+        return _Fit(models, None, f"{reason}, and {keeper}.{_how_to_keep(models, own, by_image)}")
+    chosen = predict(own, rows)
+    fit = chosen.fit(config.calibration, own.sha256)
+    if not by_image:
+        note = (
+            f"Chosen on validation ({chosen.counted()}); a checkpoint keeps those of images alone."
+        )
+        return _Fit(models, fit, note)
     if not alone or not config.store or "site" in (models[0].validation_fit or ()):
         return _Fit(models, fit, NOT_STORED)
     return _stored(models[0], fit)
@@ -193,12 +214,15 @@ def _chose(kept: ValidationFit | None, one: ScoredData) -> bool:
     return kept.site.sha256 == one.dataset.sha256 and bool(same)
 
 
-def _how_to_keep(models: list[LoadedModel], own: RadiographDataset | None) -> str:
+def _how_to_keep(models: list[LoadedModel], own: RadiographDataset | None, by_image: bool) -> str:
     """Return how a model gets thresholds that other data can be scored at."""
-    known = models[0].origin.get("config", {}).get("data")
-    if own is not None or len(models) > 1 or known is None:
+    known = [one["data"] for one in models[0].data_sets if one["data"]]
+    if own is not None or len(models) > 1 or not known:
         return ""
-    command = f"deepchest evaluate --model {quote(str(models[0].path))} --data {quote(str(known))}"
+    if not by_image:
+        return f" Give the model's own data as the first --data: {' or '.join(map(quote, known))}"
+    flags = "".join(f" --data {quote(folder)}" for folder in known)
+    command = f"deepchest evaluate --model {quote(str(models[0].path))}{flags}"
     return f" Evaluate on the model's own data first, which stores them: {command}"
 
 
@@ -208,7 +232,7 @@ def _kept_fit(model: LoadedModel) -> ValidationFit | None:
     if fit is None or not set(model.identity["findings"]) <= fit.thresholds.keys():
         return None
     # of another model where the section was copied
-    return fit if fit.site or fit.source == model.origin.get("data_sha256") else None
+    return fit if fit.site or fit.source in [one["sha256"] for one in model.data_sets] else None
 
 
 def _stored(model: LoadedModel, fit: ValidationFit) -> _Fit:
@@ -223,15 +247,15 @@ def _stored(model: LoadedModel, fit: ValidationFit) -> _Fit:
     return _Fit([stored], fit, f"Chosen on validation, now stored in {model.path}.")
 
 
-def _baseline_training(dataset: RadiographDataset) -> ScoredImages | None:
-    """Return the training split, without probabilities; None without one."""
+def _baseline_training(dataset: RadiographDataset, units: Units) -> ScoredImages | None:
+    """Return the training split, in units like those, without scores; None without one."""
     rows = dataset.rows("train")
     if not len(rows):
         return None
     labels, known = dataset.labels[rows], dataset.known[rows]
     patients = dataset.columns["patient_id"][rows]
     table = Predictions(dataset.findings, np.zeros(labels.shape), labels, known, patients)
-    return scored_images(dataset, rows, table)
+    return units.alike(scored_images(dataset, rows, table))
 
 
 def _description(models: list[LoadedModel], one: ScoredData) -> dict[str, Any]:

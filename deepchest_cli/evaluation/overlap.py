@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.source_relations import (
+    names_are_comparable,
+    same_patient_numbers,
+    same_patients,
+)
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.evaluation.compatibility import (
     UNPUBLISHED,
     is_training_data_set,
-    names_are_comparable,
-    same_patient_numbers,
-    same_patients,
     split_changes,
 )
 from deepchest_cli.model.checkpoint import LoadedModel
@@ -68,13 +70,17 @@ class Overlap:
         return {**vars(self), **counts, "split_changes": list(self.split_changes)}
 
 
-def training_images_of(dataset: RadiographDataset) -> TrainingImages:
-    """Return the training and validation images of a model that is trained on a data set."""
-    training, validation = dataset.rows("train"), dataset.rows("validation")
+def training_images_of(dataset: RadiographDataset, number: int = 0) -> TrainingImages:
+    """Return the images of a member of the data set that a model is trained on."""
+    training, validation = (
+        rows[dataset.member[rows] == number]
+        for rows in (dataset.rows("train"), dataset.rows("validation"))
+    )
     names = dataset.columns["image_index"][training].tolist()
     both = np.concatenate([training, validation])
-    patients = np.unique(dataset.columns["patient_id"][both]).tolist()
-    named = dataset.manifest["source"].get("patients")  # else each image is a patient of its own
+    patients = np.unique(dataset.source_patients[both]).tolist()
+    source = dataset.members[number].manifest["source"]
+    named = source.get("patients")  # else each image is a patient of its own
     return TrainingImages(
         training=np.unique(short_hashes(dataset.pixel_hash[training])),
         validation=np.unique(short_hashes(dataset.pixel_hash[validation])),
@@ -87,32 +93,51 @@ def _sorted(hashes: Iterable[int]) -> NDArray[np.int64]:
     return np.array(sorted(set(hashes)), dtype=np.int64)
 
 
-def images_of_model(model: LoadedModel, scored: RadiographDataset) -> TrainingImages | None:
-    """Return the images that a model was made with; None where they are not known.
+def images_of_model(
+    model: LoadedModel, number: int, scored: RadiographDataset
+) -> TrainingImages | None:
+    """Return the images of a data set that a model was made with; None where they are not known.
 
     A run leaves them in its best checkpoint when it ends; for others its data are read, where they
     still are what they were, or are the `scored` ones.
     """
-    images = model.training_images
-    kept = None if images is None else TrainingImages.from_plain(images)
-    own = is_training_data_set(model.origin, scored)
+    images, trained = model.training_images, model.data_sets[number]
+    kept = None if images is None else TrainingImages.from_plain(images[number])
+    own = is_training_data_set(trained, scored)
     if kept is not None and (own or kept.patients is not None):
         return kept
     try:
-        dataset = scored if own else open_dataset(Path(model.origin["config"]["data"]))
-    except (DeepChestError, KeyError, TypeError):
+        dataset = scored if own else open_dataset(Path(trained["data"]))
+    except (DeepChestError, TypeError):
         return kept
-    return training_images_of(dataset) if is_training_data_set(model.origin, dataset) else kept
+    return training_images_of(dataset) if is_training_data_set(trained, dataset) else kept
 
 
 def find_overlap(
     model: LoadedModel, dataset: RadiographDataset, rows: NDArray[np.int64], split: str
 ) -> Overlap:
     """Return which of the images in `rows` (N,) of a split the model was made with."""
-    own = is_training_data_set(model.origin, dataset)
-    changes = () if own else tuple(split_changes(model.origin, dataset, split))
+    overlaps = [
+        _overlap_with(model, number, dataset, rows, split) for number in range(len(model.data_sets))
+    ]
+    # the splits of several were compared before the training
+    own = [one for one in overlaps if one.is_training_data_set]
+    return union_of(own or overlaps)
+
+
+def _overlap_with(
+    model: LoadedModel,
+    number: int,
+    dataset: RadiographDataset,
+    rows: NDArray[np.int64],
+    split: str,
+) -> Overlap:
+    """Return which of the images in `rows` (N,) are of a data set that the model was made with."""
+    origin = model.data_sets[number]
+    own, published = is_training_data_set(origin, dataset), "published" in model.origin
+    changes = () if own else tuple(split_changes(origin, dataset, split, published))
     none = dict.fromkeys(MASKS, np.zeros(len(rows), dtype=bool))
-    images = images_of_model(model, dataset)
+    images = images_of_model(model, number, dataset)
     if images is None:
         return Overlap(False, own, False, **none, split_changes=changes)
     pixels = short_hashes(dataset.pixel_hash[rows])
@@ -121,7 +146,7 @@ def find_overlap(
     if own:  # split by patient, and each image has a name of its own
         found = {**none, "training_images": training, "validation_images": validation}
         return Overlap(True, own, True, **found, split_changes=())
-    trained, scored = model.origin["source"], dataset.manifest["source"]
+    trained, scored = origin["source"], dataset.manifest["source"]
     stored = training | validation
     comparable = names_are_comparable(trained, scored)
     name = _with_training_name(images, dataset)[rows] & ~stored & comparable

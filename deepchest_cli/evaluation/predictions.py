@@ -42,6 +42,18 @@ class Predictions:
         rows = np.flatnonzero(self.known[:, column])
         return rows, self.labels[rows, column], self.probabilities[rows, column]
 
+    def of_rows(self, rows: NDArray[Any]) -> "Predictions":
+        """Return some images, by their numbers or by a mask."""
+        fold = None if self.fold is None else self.fold[rows]
+        return Predictions(
+            self.findings,
+            self.probabilities[rows],
+            self.labels[rows],
+            self.known[rows],
+            self.patient_id[rows],
+            fold,
+        )
+
     def of_findings(self, findings: tuple[str, ...]) -> "Predictions":
         """Return the columns of some findings, in their order."""
         columns = [self.findings.index(name) for name in findings]
@@ -56,13 +68,18 @@ class Predictions:
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """N images of a split of some data, with the metadata of their patients."""
+    """N images of a split of some data, with the metadata of their patients.
+
+    Or units of several images each, of which `image_index` has the names.
+    """
 
     predictions: Predictions
     image_index: NDArray[np.str_]  # (N,), as the source has it, such as 00000001_000.png
     age: NDArray[np.float64]  # (N,), years, NaN: unknown
     sex: NDArray[np.str_]  # (N,), F, M or empty
     view: NDArray[np.str_]  # (N,), PA, AP or others, or empty
+    study: NDArray[np.str_] | None = None  # (N,), of each image, where it is known
+    image_counts: NDArray[np.int64] | None = None  # (N,), of units; None: rows are single images
 
     def __len__(self) -> int:
         return len(self.image_index)
@@ -71,6 +88,10 @@ class ScoredImages:
     def image_names(self) -> list[str]:
         """The images without folder and ending, as NIH's are told apart, whose files are flat."""
         return [image_key(name).rsplit("/", 1)[-1] for name in self.image_index.tolist()]
+
+    def count_images(self, rows: NDArray[np.int64]) -> int:
+        """Return how many images some rows are made of."""
+        return len(rows) if self.image_counts is None else int(self.image_counts[rows].sum())
 
     def with_probabilities(self, probabilities: NDArray[np.float64]) -> "ScoredImages":
         """Return the same images with other probabilities (N, T)."""
@@ -81,9 +102,9 @@ def scored_images(
     dataset: RadiographDataset, rows: NDArray[np.int64], predictions: Predictions
 ) -> ScoredImages:
     """Return the predictions for `rows` of a data set with its metadata of them."""
-    columns = {name: dataset.columns[name][rows] for name in ("image_index", "age", "sex", "view")}
-    age = columns["age"].astype(np.float64)
-    return ScoredImages(predictions, columns["image_index"], age, columns["sex"], columns["view"])
+    names = ("image_index", "age", "sex", "view", "study")
+    columns = {name: dataset.columns[name][rows] for name in names}
+    return ScoredImages(predictions, **{**columns, "age": columns["age"].astype(np.float64)})
 
 
 def predict_rows(

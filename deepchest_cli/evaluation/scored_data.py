@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.findings import MatchedFindings
+from deepchest_cli.data.source_relations import Source, same_patient_numbers, same_patients
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.compatibility import (
-    Source,
-    is_training_data_set,
     refuse_other_size,
-    same_patient_numbers,
-    same_patients,
+    trained_on,
 )
 from deepchest_cli.evaluation.overlap import find_overlap, refuse_overlap, union_of
 from deepchest_cli.evaluation.reading.pairing import shared_findings
@@ -42,8 +40,10 @@ def open_scored(
 ) -> ScoredData:
     """Return what is scored of a data set; raises `UsageError` for whatever does not fit."""
     dataset = _open_data(folder, models[0])
+    own = all(trained_on(model, dataset) for model in models)
+    if own:  # of several data sets those that are stored larger were brought to one size
+        dataset = dataset.at_size(models[0].classifier.architecture.stored_size)
     refuse_other_sizes(models, dataset)
-    own = all(is_training_data_set(model.origin, dataset) for model in models)
     split = "test" if own and split == "all" else split
     rows = dataset.rows(split)
     if not len(rows):
@@ -59,10 +59,11 @@ def _open_data(data: Path, model: LoadedModel) -> RadiographDataset:
     try:
         return open_dataset(data)
     except UsageError as error:
-        known = model.origin.get("config", {}).get("data")
-        if known in (None, str(data)):
+        known = [one["data"] for one in model.data_sets if one["data"]]
+        if not known or str(data) in known:
             raise
-        hint = f"{error.hint}\nThe model was trained on {known}: --data {quote(known)}"
+        flags = " ".join(f"--data {quote(folder)}" for folder in known)
+        hint = f"{error.hint}\nThe model was trained on {', '.join(known)}: {flags}"
         raise UsageError(error.message, hint) from error
 
 

@@ -15,12 +15,12 @@ from deepchest_cli.config import RecalibrateConfig
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.findings import match_findings
 from deepchest_cli.data.matching import image_key
+from deepchest_cli.data.source_relations import is_synthetic
 from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.compatibility import (
     aspect_difference,
     differences,
-    is_synthetic,
     refuse_other_size,
 )
 from deepchest_cli.evaluation.overlap import (

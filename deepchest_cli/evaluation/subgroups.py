@@ -43,11 +43,12 @@ AGE_BANDS = (("0–19", 0), ("20–39", 20), ("40–59", 40), ("60–79", 60), (
 
 @dataclass(frozen=True)
 class Group:
-    """Images of one value of an attribute, or of a pair of values."""
+    """Images or units of one value of an attribute, or of a pair of values."""
 
     attribute: str
     name: str
     rows: NDArray[np.int64]
+    images: int  # that the rows are made of
 
 
 def _bands(age: NDArray[np.float64]) -> NDArray[np.str_]:
@@ -61,13 +62,15 @@ def subgroups_of(scored: ScoredImages) -> Iterator[Group]:
     attributes = {"sex": scored.sex, "age": _bands(scored.age), "view": scored.view}
     for name, values in attributes.items():
         for value in _present(values):
-            yield Group(name, value, np.flatnonzero(values == value))
+            rows = np.flatnonzero(values == value)
+            yield Group(name, value, rows, scored.count_images(rows))
     for (one, firsts), (other, seconds) in combinations(attributes.items(), 2):
         for first in _present(firsts):
             for second in _present(seconds):
                 rows = np.flatnonzero((firsts == first) & (seconds == second))
                 if len(rows):
-                    yield Group(f"{one} and {other}", f"{first}, {second}", rows)
+                    images = scored.count_images(rows)
+                    yield Group(f"{one} and {other}", f"{first}, {second}", rows, images)
 
 
 def _present(values: NDArray[np.str_]) -> list[str]:
@@ -182,7 +185,8 @@ def _group(
     entry: dict[str, Any] = {
         "attribute": group.attribute,
         "group": group.name,
-        "images": len(group.rows),
+        "images": group.images,
+        "units": len(group.rows),
         "patients": patients,
         "suppressed": patients < MIN_PATIENTS,
         "macro_auroc": dict(UNDEFINED),

@@ -37,7 +37,14 @@ class LoadedModel:
     sha256: str  # of the file that was loaded
     validation_fit: dict[str, Any] | None = None  # thresholds and calibration, once evaluated
     reference: dict[str, Any] | None = None  # distribution of its training images' features
-    training_images: dict[str, Any] | None = None  # hashes of its training and validation images
+    # hashes of its training and validation images, of each data set
+    training_images: list[dict[str, Any]] | None = None
+
+    @property
+    def data_sets(self) -> list[dict[str, Any]]:
+        """What the model was trained on: name, folder, hash, source and settings of each."""
+        found: list[dict[str, Any]] = self.origin["data_sets"]
+        return found
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -51,10 +58,15 @@ class LoadedModel:
             "epoch": self.origin["epoch"],
             "image_size": architecture.image_size,
             "findings": list(architecture.findings),
-            "split_scheme": self.origin["settings"]["split_scheme"],
-            "label_version": self.origin["source"]["label_version"],
-            "synthetic": self.origin["source"]["synthetic"],
+            "split_scheme": self._joined("settings", "split_scheme"),
+            "label_version": self._joined("source", "label_version"),
+            "synthetic": any(one["source"]["synthetic"] for one in self.data_sets),
         }
+
+    def _joined(self, section: str, key: str) -> str | None:
+        """Return what is said of the data sets, each different value once; None: nothing."""
+        values = [one[section][key] for one in self.data_sets if one[section][key] is not None]
+        return ", ".join(dict.fromkeys(values)) or None
 
 
 def save_checkpoint(
@@ -125,7 +137,10 @@ def copy_with_fit(model: LoadedModel, fit: dict[str, Any], path: Path) -> str:
 
 
 def store_reference(
-    model: LoadedModel, reference: dict[str, Any], images: dict[str, Any], run: dict[str, Any]
+    model: LoadedModel,
+    reference: dict[str, Any],
+    images: list[dict[str, Any]],
+    run: dict[str, Any],
 ) -> bool:
     """Write the reference and hashes of a model's training images, and how its run ended.
 
@@ -133,12 +148,15 @@ def store_reference(
     the `learning_rate`; it goes into the origin. Arrays become tensors, which load safely. False
     where the file has changed since it was loaded.
     """
-    sections = {"reference": reference, "training_images": images}
-    plain = {
-        name: {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in one.items()}
-        for name, one in sections.items()
+    sections = {
+        "reference": _tensors(reference),
+        "training_images": [_tensors(one) for one in images],
     }
-    return _add(model, {**plain, "origin": {**model.origin, "run": run}})
+    return _add(model, {**sections, "origin": {**model.origin, "run": run}})
+
+
+def _tensors(section: dict[str, Any]) -> dict[str, Any]:
+    return {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in section.items()}
 
 
 def _add(model: LoadedModel, sections: dict[str, Any]) -> bool:
@@ -186,7 +204,26 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     if not is_checkpoint(content):
         raise DeepChestError(f"{path} is no checkpoint of deepchest.", "Name a run folder.")
     refuse_unusable(content, path)
-    return with_current_keys(content) if content["format_version"] == 1 else content, file_hash
+    content = with_current_keys(content) if content["format_version"] == 1 else content
+    return _with_data_sets(content), file_hash
+
+
+def _with_data_sets(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a checkpoint in today's form, where it knew one data set only."""
+    origin, images = content.get("origin", {}), content.get("training_images")
+    if isinstance(images, dict):
+        content = {**content, "training_images": [images]}
+    if "data_sets" in origin or "source" not in origin:
+        return content
+    folder = origin.get("config", {}).get("data")
+    one = {
+        "name": None if folder is None else Path(folder).name,
+        "data": folder,
+        "sha256": origin.get("data_sha256"),
+        **{key: origin.get(key, {}) for key in ("source", "settings")},
+    }
+    rest = {k: v for k, v in origin.items() if k not in ("source", "settings", "data_sha256")}
+    return {**content, "origin": {**rest, "data_sets": [one]}}
 
 
 def find_checkpoint(model: Path) -> Path:
@@ -227,18 +264,17 @@ def load_model(model: Path, device: torch.device) -> LoadedModel:
     except (KeyError, TypeError, RuntimeError) as error:
         raise DeepChestError(f"The checkpoint {path} is damaged: {error}.") from error
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    reference, images = content.get("reference"), content.get("training_images")
     return LoadedModel(
         classifier=classifier.eval(),
         origin=content["origin"],
         path=path,
         sha256=file_hash,
         validation_fit=content.get("validation_fit"),
-        reference=_arrays(content.get("reference")),
-        training_images=_arrays(content.get("training_images")),
+        reference=reference and _arrays(reference),
+        training_images=images and [_arrays(one) for one in images],
     )
 
 
-def _arrays(section: dict[str, Any] | None) -> dict[str, Any] | None:
-    if section is None:
-        return None
+def _arrays(section: dict[str, Any]) -> dict[str, Any]:
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in section.items()}

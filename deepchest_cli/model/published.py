@@ -132,15 +132,21 @@ def _origin(model: XrvModel, file: Path) -> dict[str, Any]:
         ),
         "weighter": None,
         "epoch": None,
-        "data_sha256": None,
-        "source": {
-            "kind": "+".join(kinds),
-            "kinds": kinds,
-            "label_version": None,
-            "synthetic": False,
-            "sha256": {},
-        },
-        "settings": {"split_scheme": None},
+        "data_sets": [
+            {
+                "name": None,
+                "data": None,
+                "sha256": None,
+                "source": {
+                    "kind": "+".join(kinds),
+                    "kinds": kinds,
+                    "label_version": None,
+                    "synthetic": False,
+                    "sha256": {},
+                },
+                "settings": {"split_scheme": None},
+            }
+        ],
     }
 
 

@@ -161,6 +161,20 @@ class TrainingImages:
         return TrainingImages(**{k: np.asarray(v, dtype=np.int64) for k, v in values.items()})
 
 
+def all_training_images(sections: list[dict[str, Any]]) -> TrainingImages:
+    """Return the images of all data sets of a checkpoint, as `TrainingImages.to_plain` gave them.
+
+    Patients are kept of a single one: those of several are numbered alike.
+    """
+    several = [TrainingImages.from_plain(section) for section in sections]
+    if len(several) == 1:
+        return several[0]
+    names = ("training", "validation", "names")
+    return TrainingImages(
+        *(np.unique(np.concatenate([getattr(one, name) for one in several])) for name in names)
+    )
+
+
 def _contains(hashes: NDArray[np.int64], one: int) -> bool:
     place = int(np.searchsorted(hashes, one))
     return place < len(hashes) and int(hashes[place]) == one

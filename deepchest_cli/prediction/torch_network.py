@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
 from deepchest_cli.model.classifier import outputs_of
-from deepchest_cli.model.reference import Reference, TrainingImages
+from deepchest_cli.model.reference import Reference, all_training_images
 from deepchest_cli.prediction.model_metadata import ModelMetadata, Preprocessing
 from deepchest_cli.prediction.network import Outputs
 
@@ -40,7 +40,7 @@ def open_checkpoint(model: Path, device: torch.device, batch_size: int | None) -
 
 def metadata_of(model: LoadedModel) -> ModelMetadata:
     """Return what the predictions of a checkpoint rest on."""
-    architecture, settings = model.classifier.architecture, model.origin["settings"]
+    architecture, settings = model.classifier.architecture, model.data_sets[0]["settings"]
     reference, images = model.reference, model.training_images
     return ModelMetadata(
         identity={**model.identity, "format": "checkpoint"},
@@ -51,5 +51,5 @@ def metadata_of(model: LoadedModel) -> ModelMetadata:
         std=architecture.std,
         validation_fit=model.validation_fit,
         reference=None if reference is None else Reference.from_plain(reference),
-        training_images=None if images is None else TrainingImages.from_plain(images),
+        training_images=None if images is None else all_training_images(images),
     )

@@ -30,8 +30,9 @@ def store_training_statistics(
     model = load_model(folder / BEST, components.device)
     if model.reference is None:
         reference = reference_statistics(components, model.classifier)
-        images = training_images_of(components.dataset)
-        store_reference(model, reference.to_plain(), images.to_plain(), run)
+        dataset = components.dataset
+        images = [training_images_of(dataset, n).to_plain() for n in range(len(dataset.members))]
+        store_reference(model, reference.to_plain(), images, run)
 
 
 def reference_statistics(components: TrainingComponents, classifier: Classifier) -> Reference:

@@ -169,7 +169,11 @@ class TaskBackward(BackwardStrategy):
 
     def by_features(self, by_logits: Tensor) -> Tensor:
         """Return each task's gradient by the features (T, b, D) from that by its logits (b, T)."""
-        return torch.einsum("bt,td->tbd", by_logits, self.task_layer.weight.detach())
+        return torch.einsum("bt,td->tbd", by_logits, self.task_rows())
+
+    def task_rows(self) -> Tensor:
+        """Return the row (K, D) of the task layer that computes each task's logits."""
+        return self.components.tasks.expand(self.task_layer.weight.detach().T).T
 
     def scaled(self, gradient: Tensor) -> Tensor:
         """Return a gradient times the loss scale of fp16."""

@@ -41,7 +41,7 @@ class ParameterBackward(TaskBackward):
 
     def _fill_task_layer(self, features: Tensor, for_head: Tensor) -> None:
         parameters = list(self.task_layer.parameters())
-        logits = self.task_layer(features)
+        logits = self.components.tasks.expand(self.task_layer(features))
         computed = torch.autograd.grad(logits, parameters, self.scaled(for_head))
         for parameter, gradient in zip(parameters, computed, strict=True):
             parameter.grad = self.components.distributed.all_reduce(gradient)
@@ -49,7 +49,7 @@ class ParameterBackward(TaskBackward):
     def zeros(self, parameters: Sequence[Tensor]) -> Tensor:
         """Return zeros (T, K), where the parameters hold K numbers."""
         count = sum(parameter.numel() for parameter in parameters)
-        return torch.zeros(self.task_layer.out_features, count, device=self.components.device)
+        return torch.zeros(len(self.components.tasks.names), count, device=self.components.device)
 
     def reduced(self, jacobian: Tensor) -> Tensor:
         """Return the sum (T, K) over the processes, without the loss scale of fp16."""
@@ -126,7 +126,7 @@ class GivenWeightsBackward(ParameterBackward):
         """Whether norms replace gradients: those of micro-batches or processes do not add up."""
         if len(gradients.micro_batches) > 1 or self.components.distributed.world_size > 1:
             return False
-        tasks = self.task_layer.out_features
+        tasks = len(self.components.tasks.names)
         return self.layer_norms is not None and self.layer_norms.is_cheaper(tasks)
 
     def _with_norms(self, features: Tensor, by_logits: Tensor) -> Tensor:

@@ -27,23 +27,27 @@ def refuse_unfit_splits(
     dataset: RadiographDataset, rows: dict[str, NDArray[np.int64]], config: TrainConfig
 ) -> None:
     """Raise `UsageError` unless there are a batch to train on and labels to validate with."""
+    for number, member in enumerate(dataset.members):
+        own = {name: some[dataset.member[some] == number] for name, some in rows.items()}
+        images = len(own["train"])
+        if images < SMALLEST_BATCH:
+            found = count_of(images, "image") if images else "no image"
+            raise UsageError(
+                f"The training split of {member.folder} has {found}; a batch needs "
+                f"{SMALLEST_BATCH}.",
+                "Prepare more images, or another --split-scheme: deepchest prepare --force",
+            )
+        if member.findings and not dataset.known[own["validation"]].any():
+            raise UsageError(
+                f"{member.folder} has no labeled validation split to choose the best epoch on.",
+                "Prepare the data again with --validation-fraction 0.1 --force",
+            )
     images = len(rows["train"])
-    if images < SMALLEST_BATCH:
-        found = count_of(images, "image") if images else "no image"
-        raise UsageError(
-            f"The training split of {config.data} has {found}; a batch needs {SMALLEST_BATCH}.",
-            "Prepare more images, or another --split-scheme: deepchest prepare --force",
-        )
     if images < config.batch_size:
         raise UsageError(
             f"--batch-size {config.batch_size} is larger than the training split of "
-            f"{config.data} ({count_of(images, 'image')}).",
+            f"{dataset.folders} ({count_of(images, 'image')}).",
             f"Use --batch-size {images} or less, or prepare more images.",
-        )
-    if not dataset.known[rows["validation"]].any():
-        raise UsageError(
-            f"{config.data} has no labeled validation split to choose the best epoch on.",
-            "Prepare the data again with --validation-fraction 0.1 --force",
         )
 
 

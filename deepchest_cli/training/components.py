@@ -13,8 +13,10 @@ from torch.optim.swa_utils import AveragedModel
 from deepchest_cli.config import RUN_CONFIG, TrainConfig, parse_assignments
 from deepchest_cli.config.flags import is_own_backbone
 from deepchest_cli.data.augmentation import PAPER, Augmentation
-from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.reader import ImageReader, resolve_place
+from deepchest_cli.data.sampling import Sampling, choose_sampling
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import BackboneSpec
 from deepchest_cli.model.backbones.own_function import HASH, run_backbone
@@ -27,16 +29,12 @@ from deepchest_cli.training import checks
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.freezing import Frozen, frozen_part, refuse_unfit_freezing
-from deepchest_cli.training.losses import (
-    LabelLoss,
-    balanced_probabilities,
-    build_loss,
-    label_counts,
-)
+from deepchest_cli.training.losses import LabelLoss, build_loss, label_counts
 from deepchest_cli.training.optimization import build_ema, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
 from deepchest_cli.training.probe_heads import ProbeHeads
 from deepchest_cli.training.recomputation import recompute_blocks
+from deepchest_cli.training.tasks import Tasks, choose_tasks
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 from deepchest_cli.weighting.own import code_of, full_name, own_weighter
 
@@ -51,7 +49,8 @@ class TrainingComponents:
     reader: ImageReader
     training_rows: NDArray[np.int64]
     validation_rows: NDArray[np.int64]
-    sampling_probabilities: NDArray[np.float64] | None  # of the training rows; None: uniform
+    sampling: Sampling  # of the training rows
+    tasks: Tasks
     device: torch.device
     precision: Precision
     measured_rates: Rates | None  # by which the precision was chosen
@@ -89,9 +88,9 @@ class TrainingComponents:
 
     @property
     def task_shape(self) -> tuple[int, ...]:
-        """The shape of the losses of a step: (T,), or (R, T) for R heads of a linear probe."""
-        findings = len(self.dataset.findings)
-        return (findings,) if self.heads is None else (len(self.heads.rates), findings)
+        """The shape of the losses of a step: (K,), or (R, K) for R heads of a linear probe."""
+        tasks = len(self.tasks.names)
+        return (tasks,) if self.heads is None else (len(self.heads.rates), tasks)
 
     @property
     def evaluated_model(self) -> Classifier:
@@ -127,20 +126,23 @@ def build_components(
     checks.refuse_unfit_batch(config, distributed)
     refuse_unfit_freezing(config)
     _configure_torch(config, device)
-    dataset = dataset or open_dataset(config.data)
+    dataset = dataset or open_datasets(config.data)
     options = parse_assignments(config.weighter_option, "--weighter-option")
     rows = {split: dataset.rows(split) for split in ("train", "validation")}
     checks.refuse_unfit_splits(dataset, rows, config)
-    labels, known = dataset.labels[rows["train"]], dataset.known[rows["train"]]
-    probabilities = balanced_probabilities(labels, known) if config.sampling == "balanced" else None
-    positives, negatives = label_counts(labels, known, probabilities)
-    prevalence = torch.from_numpy(positives) / torch.from_numpy(positives + negatives)
+    sampling = choose_sampling(
+        dataset, rows["train"], config.source_sampling, config.sampling == "balanced"
+    )
+    tasks = choose_tasks(config, dataset, device)
+    labels, draws = tasks.labels(dataset), sampling.expected_draws(rows["train"])
+    counts = label_counts(labels[0][rows["train"]], labels[1][rows["train"]], draws)
+    prevalence = torch.from_numpy(counts[0]) / torch.from_numpy(sum(counts))
     context = Context(config.seed, prevalence, config.epochs)
     weighter = build_weighter(
-        config.weighter, dataset.findings, options, context, config.weighter_sha256
+        config.weighter, tasks.names, options, context, config.weighter_sha256
     )
     config = _with_code(config)
-    checks.refuse_broken_weighter(config, dataset.findings, options)
+    checks.refuse_broken_weighter(config, tasks.names, options)
     architecture = _architecture(config, dataset, resumed)
     chosen = WeightsChoice(config.weights)  # a resumed run loads all its weights
     if not resumed:
@@ -164,10 +166,11 @@ def build_components(
         config=config,
         distributed=distributed,
         dataset=dataset,
-        reader=ImageReader(dataset, device, place, all_rows),
+        reader=ImageReader(dataset, device, place, all_rows, labels),
         training_rows=rows["train"],
         validation_rows=rows["validation"],
-        sampling_probabilities=probabilities,
+        sampling=sampling,
+        tasks=tasks,
         device=device,
         precision=choice.precision,
         measured_rates=choice.rates,
@@ -175,12 +178,25 @@ def build_components(
         classifier=classifier,
         frozen=frozen,
         ema_model=ema_model,
-        label_loss=build_loss(config, positives, negatives, device),
+        label_loss=build_loss(
+            config, *_counts_of_findings(dataset, rows["train"], draws, tasks), device
+        ),
         weighter=weighter,
         optimizer=build_optimizer(classifier, weighter, config),
         scaler=torch.amp.GradScaler(device.type, enabled=choice.precision == "fp16"),
-        warnings=(chosen.warning,) if chosen.warning else (),
+        warnings=(*dataset.warnings, *filter(None, [chosen.warning])),
     )
+
+
+def _counts_of_findings(
+    dataset: RadiographDataset, rows: NDArray[np.int64], draws: NDArray[np.float64], tasks: Tasks
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return positives and negatives (K,) of each task's finding, in all data sets.
+
+    Tasks are for weighting: what a label's loss is does not depend on them.
+    """
+    counts = label_counts(dataset.labels[rows], dataset.known[rows], draws)
+    return counts[0][tasks.finding], counts[1][tasks.finding]
 
 
 def _configure_torch(config: TrainConfig, device: torch.device) -> None:
@@ -236,11 +252,12 @@ def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool
         return saved
     size = config.image_size or dataset.size
     if size > dataset.size:
-        demo = " --demo" if dataset.manifest["source"]["synthetic"] else ""
+        demo = " --demo" if dataset.is_synthetic else ""
+        smallest = next(m.folder for m in dataset.members if m.size == dataset.size)
         raise UsageError(
-            f"--image-size {size} is larger than the stored {dataset.size} px of {config.data}.",
+            f"--image-size {size} is larger than the stored {dataset.size} px of {smallest}.",
             f"Use {dataset.size} or less, or store larger images: "
-            f"deepchest prepare{demo} --size {size} --data {config.data} --force",
+            f"deepchest prepare{demo} --size {size} --data {smallest} --force",
         )
     spec = describe_backbone(config.backbone, size, config.pool)
     return Architecture.of(spec, config.head, dataset.findings, dataset.size)

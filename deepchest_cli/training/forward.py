@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from deepchest_cli.training.components import TrainingComponents
 
-Outputs = tuple[Tensor, Tensor]  # features (b, D) and logits (b, T) of a micro-batch, with graph
+Outputs = tuple[Tensor, Tensor]  # features (b, D) and logits of tasks (b, K) of a micro-batch
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AUGMENTATION, DROPOUT = 1, 2  # purposes of random numbers: never the same numbers for both
 
@@ -77,8 +77,8 @@ class Forward:
         torch.manual_seed(seed_of(DROPOUT, components.config.seed, step, rank, number))
         dtype = DTYPES[components.precision]
         with torch.autocast(components.device.type, dtype, enabled=dtype != torch.float32):
-            outputs: Outputs = network(inputs)
-        return outputs
+            features, logits = network(inputs)
+        return features, components.tasks.expand(logits)
 
 
 @contextmanager

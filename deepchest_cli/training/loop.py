@@ -1,18 +1,15 @@
 """The training loop, to be read from top to bottom."""
 
 import gc
-import math
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from deepchest_cli.data.batches import batches, epoch_order, prefetch
-from deepchest_cli.errors import DeepChestError, InterruptedRunError
-from deepchest_cli.evaluation.metrics import macro, per_finding
+from deepchest_cli.data.batches import Batch, batches, prefetch
+from deepchest_cli.errors import DeepChestError, InterruptedRunError, UnreadableShardError
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import StopRequest, stop_on_signal
@@ -28,12 +25,12 @@ from deepchest_cli.training.progress import Clock, EpochReport, Observer, StepRe
 from deepchest_cli.training.resume import load_state
 from deepchest_cli.training.run_directory import (
     OWN,
-    VALIDATION_METRICS,
     RunWriter,
     resume_command,
 )
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, restore
+from deepchest_cli.training.validation import Validation, validate
 from deepchest_cli.weighting import Performance
 
 
@@ -69,9 +66,9 @@ class Trainer:
         self.training_step = TrainingStep(components)
 
     def _reset_epoch(self) -> None:
-        findings, device = self.components.dataset.findings, self.components.device
+        tasks, device = self.components.tasks, self.components.device
         self.epoch_metrics = EpochMetrics(self.components.task_shape, device)
-        self.finite_losses = FiniteLossCheck(findings, device)
+        self.finite_losses = FiniteLossCheck(tasks.names, device)
 
     @property
     def is_finished(self) -> bool:
@@ -141,14 +138,13 @@ class Trainer:
     def _train_epoch(self, stop: StopRequest, clock: Clock) -> None:
         components, state = self.components, self.state
         size, distributed = components.config.batch_size, components.distributed
-        seed, probabilities = components.config.seed, components.sampling_probabilities
-        order = epoch_order(components.training_rows, seed, state.epoch, probabilities)
+        order = components.sampling.order(components.config.seed, state.epoch)
         rows = order[: self._epoch_steps() * size]
         shard = (distributed.rank, distributed.world_size)
         epoch_batches = batches(components.reader, rows, size, state.epoch_step, shard)
         if components.frozen.begin_epoch(components.network, state.epoch + 1):
             self._renew_step()
-        for batch in clock.time_waits(prefetch(epoch_batches)):
+        for batch in clock.time_waits(self._readable(prefetch(epoch_batches))):
             result = self.training_step(batch, state.step)
             self.epoch_metrics.add(result.logits, batch.labels, batch.known, result.weights)
             state.end_step(order[state.epoch_step * size :][:size])
@@ -156,6 +152,18 @@ class Trainer:
             for observer in self.observers:
                 observer.on_step(self._step_report(result))
             self._save_and_stop_if_asked(stop)
+
+    def _readable(self, epoch_batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield batches; where a file can no longer be read, save the state before the error."""
+        try:
+            yield from epoch_batches
+        except UnreadableShardError as error:
+            components = self.components
+            if components.distributed.world_size == 1:  # others are within a step
+                self.finite_losses.check(self.state.epoch + 1)
+                self.writer.save_last(self.state, self.epoch_metrics)
+            resume = f"Then resume with: {resume_command(self.folder, components.config)}"
+            raise UnreadableShardError(error.message, f"{error.hint} {resume}") from error
 
     def _renew_step(self) -> None:
         """Begin to train other parameters: torch chooses those that it averages at the start."""
@@ -185,18 +193,25 @@ class Trainer:
         self.finite_losses.check(state.epoch + 1)
         self.writer.save_last(state, self.epoch_metrics)  # in case the validation is killed
         seconds, weights = clock.seconds, self.epoch_metrics.mean_weights()
-        performance = self._performance()
-        for note in components.weighter.end_epoch(performance):
+        validations = self._validate()
+        for note in components.weighter.end_epoch(self._performance(validations)):
             state.notes.append(note)
             for observer in self.observers:
                 observer.on_note(note)
-        performance, weights, learning_rate = self._reported(performance, weights)
-        state.end_epoch(*score_of(performance), learning_rate)
+        head, learning_rate = self._best_head(validations)
+        validation, training = validations[head], self.epoch_metrics.of_findings(components.tasks)
+        if components.heads is not None:
+            training = {name: values[head] for name, values in training.items()}
+            weights = None if weights is None else weights[head]
+        state.end_epoch(validation.score, validation.criterion, learning_rate)
         report = EpochReport(
             epoch=state.epoch,
             epochs=components.config.epochs,
-            training=dict(performance.training),
-            validation=dict(performance.validation),
+            training=training,
+            validation=dict(validation.pooled),
+            sources={
+                n: dict(own) for n, own in validation.sources.items() if len(validation.sources) > 1
+            },
             weights=weights,
             best=state.best_epoch == state.epoch,
             seconds=seconds,
@@ -212,23 +227,18 @@ class Trainer:
                 observer.on_warning(warning)
             observer.on_epoch(report)
 
-    def _performance(self) -> Performance:
-        """Return the epoch's training metrics, and the evaluated model's validation metrics."""
-        predictions = self._predict_validation()
-        validation = {
-            metric: torch.from_numpy(per_finding(metric, predictions))
-            for metric in VALIDATION_METRICS
-        }
-        known = predictions.known.sum(axis=0, dtype=np.int64)
-        positives = (predictions.labels * predictions.known).sum(axis=0, dtype=np.int64)
-        counts = torch.from_numpy(np.stack([positives, known - positives]))
-        return Performance(self.epoch_metrics.performance(), validation, counts)
+    def _validate(self) -> list[Validation]:
+        """Return the evaluated model's metrics; of a linear probe, those of each head."""
+        components = self.components
+        return [validate(components.dataset, components.tasks, self._predict_validation())]
 
-    def _reported(
-        self, performance: Performance, weights: Tensor | None
-    ) -> tuple[Performance, Tensor | None, float | None]:
-        """Return what stands for the epoch: metrics, weights, and of a probe a learning rate."""
-        return performance, weights, None
+    def _performance(self, validations: list[Validation]) -> Performance:
+        """Return what the weighter receives."""
+        return validations[0].performance(self.epoch_metrics.performance())
+
+    def _best_head(self, validations: list[Validation]) -> tuple[int, float | None]:
+        """Return which head stands for the epoch, and of a linear probe its learning rate."""
+        return 0, None
 
     def _predict_validation(self) -> Predictions:
         """Predict the validation split; each process computes a piece, all get the whole."""
@@ -269,11 +279,3 @@ class Trainer:
             batches_sha256=tuple(state.epoch_batches),
             learning_rate=state.learning_rate,
         )
-
-
-def score_of(performance: Performance) -> tuple[float, str]:
-    """Return what the best epoch is chosen by: macro AUROC, or minus the loss without one."""
-    auroc = macro(performance.validation["auroc"].numpy())
-    if math.isnan(auroc):
-        return -macro(performance.validation["loss"].numpy()), "minus validation loss"
-    return auroc, "validation AUROC"

@@ -158,31 +158,11 @@ def _option_value(key: str, text: str) -> float:
 
 
 def label_counts(
-    labels: NDArray[np.uint8],
-    known: NDArray[np.uint8],
-    sampling_probabilities: NDArray[np.float64] | None = None,
+    labels: NDArray[np.uint8], known: NDArray[np.uint8], draws: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the known positives and negatives of each finding (T,) in an epoch.
+    """Return the known positives and negatives of each task (K,) in an epoch.
 
-    With sampling probabilities (N,), the expected numbers.
+    labels, known: (N, K); draws: how often an epoch has each image (N,).
     """
-    draws = np.ones(len(labels))
-    if sampling_probabilities is not None:
-        draws = sampling_probabilities * len(labels)
     positives = draws @ (labels & known)
     return positives, draws @ known - positives
-
-
-def balanced_probabilities(
-    labels: NDArray[np.uint8], known: NDArray[np.uint8]
-) -> NDArray[np.float64]:
-    """Return the probability (N,) of each image under class-balanced sampling.
-
-    It is that of drawing a finding, or none, uniformly and then one of its images uniformly.
-    """
-    positive = (labels & known).astype(np.float64)
-    without = (positive.sum(axis=1, keepdims=True) == 0).astype(np.float64)
-    classes = np.concatenate([positive, without], axis=1)
-    sizes = classes.sum(axis=0)
-    weights = (classes[:, sizes > 0] / sizes[sizes > 0]).sum(axis=1)
-    return np.asarray(weights / weights.sum())

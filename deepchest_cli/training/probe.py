@@ -5,20 +5,19 @@ instead of images, losses and metrics have a row for each head (R, T), and an ep
 reported by its best head, which the classifier then has.
 """
 
-from collections.abc import Iterator, Mapping
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
 from deepchest_cli.errors import DivergedError, InterruptedRunError
-from deepchest_cli.evaluation.metrics import macro, per_finding
+from deepchest_cli.evaluation.metrics import macro
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.interruption import StopRequest
 from deepchest_cli.model.logistic import sigmoid
@@ -27,7 +26,7 @@ from deepchest_cli.training.checks import refuse_unfit_probe
 from deepchest_cli.training.components import TrainingComponents, build_components
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.feature_cache import FeatureCache
-from deepchest_cli.training.loop import Trainer, TrainingSummary, score_of
+from deepchest_cli.training.loop import Trainer, TrainingSummary
 from deepchest_cli.training.optimization import optimizer_of, parameter_groups
 from deepchest_cli.training.probe_heads import (
     RATE_FACTORS,
@@ -37,8 +36,9 @@ from deepchest_cli.training.probe_heads import (
     ProbeWeighter,
 )
 from deepchest_cli.training.progress import Observer, StepReport
-from deepchest_cli.training.run_directory import VALIDATION_METRICS, resume_command
-from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses
+from deepchest_cli.training.run_directory import resume_command
+from deepchest_cli.training.validation import Validation, validate
+from deepchest_cli.weighting.base import LossWeighter, TaskLosses
 
 MAX_BATCH = 64  # radiographs that the trunk takes at a time
 
@@ -75,7 +75,13 @@ def build_probe(
     return replace(
         components,
         config=config,
-        reader=FeatureReader(components.dataset, components.device, place, len(rates)),
+        reader=FeatureReader(
+            components.dataset,
+            components.device,
+            place,
+            len(rates),
+            components.tasks.labels(components.dataset),
+        ),
         precision="fp32",
         heads=heads,
         weighter=weighters,
@@ -152,29 +158,45 @@ class ProbeTrainer(Trainer):
         weights = None if result.weights is None else result.weights[number]
         return super()._step_report(replace(result, losses=losses, weights=weights))
 
-    def _performance(self) -> ProbePerformance:
-        """Return the metrics of each head."""
+    def _validate(self) -> list[Validation]:
+        """Return the metrics of each head.
+
+        Raises `DivergedError` where no head has finite logits.
+        """
         components = self.components
         dataset, rows = components.dataset, components.validation_rows
-        training = self.epoch_metrics.performance()
-        labels, known = dataset.labels[rows], dataset.known[rows]
-        positives = (labels * known).sum(axis=0, dtype=np.int64)
-        counts = torch.from_numpy(
-            np.stack([positives, known.sum(axis=0, dtype=np.int64) - positives])
-        )
         logits = self._validation_logits()
-        performances = []
-        for number in range(len(self.heads.rates)):
-            predictions = Predictions(
-                dataset.findings,
-                _probabilities(logits[:, number]),
-                labels,
-                known,
-                dataset.columns["patient_id"][rows],
+        patients = dataset.columns["patient_id"][rows]
+        validations = [
+            validate(
+                dataset,
+                components.tasks,
+                Predictions(
+                    dataset.findings,
+                    _probabilities(logits[:, number]),
+                    dataset.labels[rows],
+                    dataset.known[rows],
+                    patients,
+                ),
             )
-            own = {name: values[number] for name, values in training.items()}
-            performances.append(Performance(own, LazyMetrics(predictions), counts))
-        return ProbePerformance(heads=tuple(performances))
+            for number in range(len(self.heads.rates))
+        ]
+        if all(math.isnan(one.score) for one in validations):
+            raise DivergedError(
+                f"The logits of every head are not finite after epoch {self.state.epoch + 1}.",
+                "Start a new run with a lower --learning-rate or --weight-decay.",
+            )
+        return validations
+
+    def _performance(self, validations: list[Validation]) -> ProbePerformance:
+        """Return what the weighter of each head receives."""
+        training = self.epoch_metrics.performance()
+        return ProbePerformance(
+            heads=tuple(
+                own.performance({name: values[number] for name, values in training.items()})
+                for number, own in enumerate(validations)
+            )
+        )
 
     @torch.inference_mode()
     def _validation_logits(self) -> NDArray[np.float32]:
@@ -183,62 +205,22 @@ class ProbeTrainer(Trainer):
         features = self.components.reader.read(self.components.validation_rows)
         return np.asarray(self.heads(features)[1].cpu())
 
-    def _reported(
-        self, performance: Performance, weights: Tensor | None
-    ) -> tuple[Performance, Tensor | None, float | None]:
-        """Return metrics, weights and learning rate of the best head, and let the model have it.
-
-        Raises `DivergedError` where no head has finite logits.
-        """
-        assert isinstance(performance, ProbePerformance)
+    def _best_head(self, validations: list[Validation]) -> tuple[int, float | None]:
+        """Return the best head and its learning rate, and let the model have it."""
         epoch, rates = self.state.epoch + 1, self.heads.rates
-        scores = np.array([score_of(own)[0] for own in performance.heads])
-        if np.isnan(scores).all():
-            raise DivergedError(
-                f"The logits of every head are not finite after epoch {epoch}.",
-                "Start a new run with a lower --learning-rate or --weight-decay.",
-            )
-        for rate, own in zip(rates, performance.heads, strict=True):
+        training = self.epoch_metrics.of_findings(self.components.tasks)["loss"]
+        for number, (rate, own) in enumerate(zip(rates, validations, strict=True)):
             row = {"epoch": epoch, "learning_rate": rate}
-            row["training_loss"] = macro(own.training["loss"].numpy())
+            row["training_loss"] = macro(training[number].numpy())
             row |= {
-                f"validation_{name}": macro(own.validation[name].numpy())
-                for name in ("loss", "auroc")
+                f"validation_{name}": macro(own.pooled[name].numpy()) for name in ("loss", "auroc")
             }
             self.state.learning_rates.append(row)
-        best = int(np.nanargmax(scores))
+        best = int(np.nanargmax([own.score for own in validations]))
         self.components.classifier.head.load_state_dict(self.heads.head(best).state_dict())
-        return performance.heads[best], None if weights is None else weights[best], rates[best]
+        return best, rates[best]
 
 
 def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the probabilities of a head's logits (V, T); NaN where any is not finite."""
     return sigmoid(logits) if np.isfinite(logits).all() else np.full(logits.shape, np.nan)
-
-
-class LazyMetrics(Mapping[str, Tensor]):
-    """The validation metrics (T,) of a head, each computed when it is asked for.
-
-    Of a head whose probabilities are not finite all are NaN.
-    """
-
-    def __init__(self, predictions: Predictions) -> None:
-        self.predictions = predictions
-        self.found: dict[str, Tensor] = {}
-
-    def __getitem__(self, metric: str) -> Tensor:
-        """Return a metric (T,)."""
-        if metric not in VALIDATION_METRICS:
-            raise KeyError(metric)
-        if metric not in self.found:
-            finite = np.isfinite(self.predictions.probabilities).all()
-            findings = len(self.predictions.findings)
-            values = per_finding(metric, self.predictions) if finite else np.full(findings, np.nan)
-            self.found[metric] = torch.from_numpy(values)
-        return self.found[metric]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(VALIDATION_METRICS)
-
-    def __len__(self) -> int:
-        return len(VALIDATION_METRICS)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.data.reader import ImageReader, Place
+from deepchest_cli.data.reader import ImageReader, Labels, Place
 from deepchest_cli.model.heads import BranchLinear
 from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses
 
@@ -118,9 +118,14 @@ class FeatureReader(ImageReader):
     """
 
     def __init__(
-        self, dataset: RadiographDataset, device: torch.device, place: Place, heads: int
+        self,
+        dataset: RadiographDataset,
+        device: torch.device,
+        place: Place,
+        heads: int,
+        labels: Labels | None = None,
     ) -> None:
-        super().__init__(dataset, device)
+        super().__init__(dataset, device, labels=labels)
         self.place = place
         # views: every head has the same labels
         self.labels = self.labels.unsqueeze(1).expand(-1, heads, -1)

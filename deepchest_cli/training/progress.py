@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from torch import Tensor
@@ -21,24 +21,26 @@ class StepReport:
     step: int  # of this epoch, counted from 1
     steps: int  # of an epoch
     remaining: int  # steps until the run's planned end
-    losses: Tensor  # (T,), of this batch
-    weights: Tensor | None  # (T,)
+    losses: Tensor  # of tasks (K,), of this batch
+    weights: Tensor | None  # (K,)
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """The metrics of an epoch, per finding (T,) with NaN where one is undefined."""
+    """The metrics of an epoch, per finding (T,) with NaN where one is undefined; K tasks."""
 
     epoch: int
     epochs: int
     training: dict[str, Tensor]
     validation: dict[str, Tensor]
-    weights: Tensor | None  # (T,), the mean of those used in this epoch's steps
+    weights: Tensor | None  # (K,), the mean of those used in this epoch's steps
     best: bool
     seconds: float
     images_per_second: float
     data_wait_fraction: float  # of the time, spent waiting for batches
     peak_memory: int | None  # bytes, since the process began
+    # validation metrics of each data set, by name
+    sources: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     peak_learning_rate: float | None = None  # of the head that is reported, in a linear probe
 
     def macro(self, split: str, metric: str) -> float:

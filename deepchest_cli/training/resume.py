@@ -15,6 +15,8 @@ from deepchest_cli.config import (
 from deepchest_cli.config.files import read_run_config, refuse_old_state
 from deepchest_cli.config.flags import AUTO_WEIGHTS, code_in
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.merging import merge_datasets
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.compatibility import is_training_data_set
 from deepchest_cli.files import sha256_of, write_text
@@ -149,10 +151,11 @@ def _with_resolved_values(saved: Config, config: Config) -> Config:
 def open_data_again(config: Config, folder: Path) -> RadiographDataset:
     """Return the data that a run or comparison is resumed with.
 
-    Raises `UsageError` where they are not found, with the flag that names them.
+    Several data sets have the order and the names that the run began with. Raises `UsageError`
+    where they are not found, with the flag that names them.
     """
     try:
-        return open_dataset(config.data)
+        several = [open_dataset(Path(data)) for data in config.data]
     except UsageError as error:
         command = "train" if isinstance(config, TrainConfig) else "compare-weighters"
         raise UsageError(
@@ -160,9 +163,17 @@ def open_data_again(config: Config, folder: Path) -> RadiographDataset:
             "If they lie elsewhere now, name them: "
             f"deepchest {command} --resume {quote(str(folder))} --data FOLDER",
         ) from error
+    recorded: list[dict[str, Any]] = []
+    if (folder / LAST).is_file():
+        recorded = read_checkpoint(folder / LAST)["origin"]["data_sets"]
+    hashes = [dataset.sha256 for dataset in several]
+    if len(several) > 1 and sorted(hashes) == sorted(one["sha256"] for one in recorded):
+        several = [several[hashes.index(one["sha256"])] for one in recorded]
+        return merge_datasets(several, [one["name"] for one in recorded])
+    return merge_datasets(several)
 
 
-def record_data(data: Path, folder: Path) -> None:
+def record_data(data: tuple[str, ...], folder: Path) -> None:
     """Write the place where a run's data were found this time into its configuration."""
     saved = saved_config(folder, TrainConfig)
     if saved.data != data:
@@ -183,10 +194,11 @@ def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] |
     if content["training"] is None:
         raise UsageError(f"{folder / LAST} holds no training state.", "Use it with --model.")
     refuse_old_state(folder, content["origin"].get("deepchest"))
-    if not is_training_data_set(content["origin"], components.dataset):
+    changes = _changes(content, components.dataset)
+    if changes:
         raise UsageError(
-            f"The data in {components.dataset.folder} have changed since the run {folder} began: "
-            f"{_changes(content, components.dataset)}.",
+            f"The data in {components.dataset.folders} have changed since the run {folder} began: "
+            f"{changes}.",
             "Name the data that it began with by --data, prepare them with the same settings "
             "again, or start a new run.",
         )
@@ -202,15 +214,28 @@ def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] |
 
 
 def _changes(content: dict[str, Any], dataset: RadiographDataset) -> str:
-    """Return which findings, settings and sources of the data have changed."""
-    origin, manifest = content["origin"], dataset.manifest
+    """Return how the data differ from those of a checkpoint; empty: not at all."""
+    trained, members = content["origin"]["data_sets"], dataset.members
+    if len(trained) != len(members):
+        return f"it has {count_of(len(members), 'data set')}, not {len(trained)}"
+    changes = [
+        change
+        for origin, member in zip(trained, members, strict=True)
+        if not is_training_data_set(origin, member)
+        for change in _changes_of_one(origin, member.manifest) or ["other images"]
+    ]
+    if changes and tuple(content["architecture"]["findings"]) != dataset.findings:
+        changes.insert(0, "other findings")
+    return ", ".join(changes)
+
+
+def _changes_of_one(origin: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
+    """Return which settings and sources of a data set have changed."""
     changes = []
-    if tuple(content["architecture"]["findings"]) != dataset.findings:
-        changes.append("other findings")
     for section in ("settings", "source"):
         for key in sorted(origin[section].keys() | manifest[section].keys()):
             before, now = origin[section].get(key), manifest[section].get(key)
             if before != now:
                 plain = not isinstance(before, dict) and not isinstance(now, dict)
                 changes.append(f"{key} {now!r}, not {before!r}" if plain else f"another {key}")
-    return ", ".join(changes) or "other images"
+    return changes

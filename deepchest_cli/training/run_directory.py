@@ -37,6 +37,7 @@ from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.optimization import learning_rate
 from deepchest_cli.training.progress import EpochReport
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, snapshot
+from deepchest_cli.training.validation import VALIDATION_METRICS
 from deepchest_cli.weighting.own import short_name
 
 RUNS = Path("runs")
@@ -45,10 +46,6 @@ ENVIRONMENT, METRICS, WEIGHTS = RUN_ENVIRONMENT, "metrics.csv", "weights.csv"
 LEARNING_RATES = "learning_rates.csv"  # of a linear probe
 # only the training process writes these
 OWN = (LAST, METRICS, WEIGHTS, LEARNING_RATES, ENVIRONMENT, RUN_CONFIG)
-VALIDATION_METRICS = (
-    "loss", "normalized_cross_entropy", "accuracy", "balanced_accuracy", "f1", "auroc",
-    "average_precision",
-)  # fmt: skip
 PACKAGES = (
     "torch", "torchvision", "numpy", "pandas", "pillow", "scikit-learn", "h5py", "matplotlib"
 )  # fmt: skip
@@ -193,7 +190,7 @@ class RunWriter:
         if peak is not None:
             config = replace(config, learning_rate=peak)
         rate = learning_rate(config, state.step - 1, components.total_steps)
-        state.add_rows(report, components.dataset.findings, rate)
+        state.add_rows(report, components.dataset.findings, components.tasks.names, rate)
         if not components.distributed.is_main:
             return ""
         warning = ""
@@ -226,14 +223,20 @@ class RunWriter:
             # without what an interruption changes
             for key, value in asdict(repeatable(components.config)).items()
         }
-        manifest = components.dataset.manifest
         return {
             "deepchest": __version__,
             "weighter": short_name(components.config.weighter),
             "config": {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()},
-            "data_sha256": components.dataset.sha256,
-            "source": manifest["source"],
-            "settings": manifest["settings"],
+            "data_sets": [
+                {
+                    "name": member.name,
+                    "data": str(member.folder),
+                    "sha256": member.sha256,
+                    "source": member.manifest["source"],
+                    "settings": member.manifest["settings"],
+                }
+                for member in components.dataset.members
+            ],
             "epoch": state.epoch,
             "step": state.step,
             "steps_per_epoch": components.steps_per_epoch,

@@ -1,6 +1,6 @@
 """The state of a run, and how all of it goes into a checkpoint and comes back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.progress import EpochReport
+from deepchest_cli.training.tasks import Tasks
 
 
 @dataclass
@@ -51,7 +52,13 @@ class TrainState:
             self.best_epoch, self.best_score = self.epoch, score
             self.learning_rate = learning_rate
 
-    def add_rows(self, report: EpochReport, findings: Sequence[str], learning_rate: float) -> None:
+    def add_rows(
+        self,
+        report: EpochReport,
+        findings: Sequence[str],
+        tasks: Sequence[str],
+        learning_rate: float,
+    ) -> None:
         """Add an epoch to the tables that become metrics.csv and weights.csv."""
         row: dict[str, Any] = {
             "epoch": report.epoch,
@@ -76,14 +83,14 @@ class TrainState:
                     row[f"{split}_{metric}/{finding}"] = value
         self.metrics.append(row)
         if report.weights is not None:
-            weights = dict(zip(findings, report.weights.tolist(), strict=True))
+            weights = dict(zip(tasks, report.weights.tolist(), strict=True))
             self.weights.append({"epoch": report.epoch, **weights})
 
 
 class EpochMetrics:
-    """Running sums of a training epoch per finding (T,), on the device: nothing waits for them.
+    """Running sums of a training epoch per task (K,), on the device: nothing waits for them.
 
-    Of several heads (R, T), with a dimension more wherever T stands below.
+    Of several heads (R, K), with a dimension more wherever K stands below.
     """
 
     def __init__(self, shape: Sequence[int], device: torch.device) -> None:
@@ -95,7 +102,7 @@ class EpochMetrics:
         self.sums |= {"weights": zeros.to(dtype), "weight_count": zeros.to(dtype)}
 
     def add(self, logits: Tensor, labels: Tensor, known: Tensor, weights: Tensor | None) -> None:
-        """Add a batch (B, T) and the weights (T,) of its step, None where a method has none.
+        """Add a batch (B, K) and the weights (K,) of its step, None where a method has none.
 
         The loss is the cross-entropy, as in validation.
         """
@@ -111,12 +118,19 @@ class EpochMetrics:
             mean += (weights.to(mean.dtype).to(mean.device) - mean) / count
 
     def mean_weights(self) -> Tensor | None:
-        """Return the mean of the steps' weights (T,); None where there were none."""
+        """Return the mean of the steps' weights (K,); None where there were none."""
         return self.sums["weights"].cpu().double() if self.sums["weight_count"].any() else None
 
     def performance(self) -> dict[str, Tensor]:
-        """Return the epoch's `loss` and `accuracy` (T,) in double precision; NaN: nothing known."""
-        sums = {name: value.cpu().double() for name, value in self.sums.items()}
+        """Return the epoch's `loss` and `accuracy` (K,) in double precision; NaN: nothing known."""
+        return self._means(lambda sums: sums)
+
+    def of_findings(self, tasks: Tasks) -> dict[str, Tensor]:
+        """Return the same for each finding (T,), over all its tasks."""
+        return self._means(tasks.pooled)
+
+    def _means(self, pool: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        sums = {name: pool(value.cpu().double()) for name, value in self.sums.items()}
         return {"loss": sums["loss"] / sums["known"], "accuracy": sums["correct"] / sums["known"]}
 
     def load_state_dict(self, sums: dict[str, Tensor]) -> None:

@@ -55,7 +55,7 @@ def simulated(metric: str, auroc: float, offset: float, repetitions: int) -> str
 def real(folder: Path) -> None:
     """Print the macro metrics of each weighter and seed of a comparison."""
     config = saved_config(folder, CompareConfig)
-    dataset, arms = open_dataset(config.data), parse_arms(config.weighters)
+    dataset, arms = open_dataset(Path(config.data[0])), parse_arms(config.weighters)
     jobs = arm_jobs(config, arms, folder, {})
     for metric in METRICS:
         rows = {}

@@ -61,7 +61,7 @@ def main() -> None:
         folder = Path(name)
         shards, origin = prepared(folder)
         config = TrainConfig(
-            data=shards,
+            data=(str(shards),),
             backbone=options.backbone,
             weights=options.weights,
             device=options.device,

@@ -57,7 +57,7 @@ def prepared(options: argparse.Namespace, **more: Any) -> Iterator[tuple[Materia
     """Yield the material and an epoch of ours on it, with further settings of the run."""
     with material(options.images, options.size) as found, tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
-            data=found.shards,
+            data=(str(found.shards),),
             backbone=options.backbone,
             image_size=options.size,
             batch_size=options.batch,

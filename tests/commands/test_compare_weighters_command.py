@@ -45,7 +45,7 @@ def run(deepchest, shards, out, *more, arms=ARMS, seeds=3):
 def config_of(shards, arms=ARMS, **more):
     """Return the configuration that `run` gives."""
     return CompareConfig(
-        data=shards, weighters=arms, backbone="small_cnn", batch_size=16, epochs=1,
+        data=(str(shards),), weighters=arms, backbone="small_cnn", batch_size=16, epochs=1,
         learning_rate=1e-3, bootstrap_replicates=100, cost_rounds=2, **more,
     )  # fmt: skip
 

@@ -36,7 +36,7 @@ def evaluated(shards, tmp_path_factory):
     """A run that sees brightness, with thresholds and a calibration that are made up."""
     out = tmp_path_factory.mktemp("evaluated") / "run"
     settings = {**QUICK, "backbone": "small_cnn", "epochs": 8, "learning_rate": 3e-3}
-    config = TrainConfig(data=shards, out=out, device="cpu", **settings)
+    config = TrainConfig(data=(str(shards),), out=out, device="cpu", **settings)
     Trainer(build_components(config), create_run(config), SILENT).fit()
     content = torch.load(out / "best.pt", weights_only=True)
     findings = content["architecture"]["findings"]

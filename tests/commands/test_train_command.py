@@ -22,7 +22,9 @@ QUICK = ("--backbone", "small_cnn", "--batch-size", 16, "--learning-rate", 1e-3,
 def finished(shards, tmp_path_factory):
     """The folder of a run with the flags QUICK; not to be changed."""
     settings = {"backbone": "small_cnn", "batch_size": 16, "learning_rate": 1e-3, "epochs": 2}
-    config = TrainConfig(data=shards, out=tmp_path_factory.mktemp("runs") / "run", **settings)
+    config = TrainConfig(
+        data=(str(shards),), out=tmp_path_factory.mktemp("runs") / "run", **settings
+    )
     components = build_components(config)
     Trainer(components, create_run(components.config)).fit()
     return config.out

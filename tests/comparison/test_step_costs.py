@@ -21,7 +21,7 @@ def test_the_ratio_to_itself_is_one():
 
 
 def test_weighters_share_the_memory_of_one_run(shards):
-    first = TrainConfig(data=shards, weighter="equal", optimizer="adamw", **QUICK)
+    first = TrainConfig(data=(str(shards),), weighter="equal", optimizer="adamw", **QUICK)
     configs = {name: replace(first, weighter=name) for name in ("equal", "uncertainty", "dwa")}
     setup, batch = prepare_cost(first, open_dataset(shards))
     found = candidates(setup, configs)

@@ -29,7 +29,7 @@ def test_a_network_of_transformers_goes_all_the_way(tmp_path, shards, deepchest,
     folder = save_folder(tmp_path / "model", kind)
     run, whole = tmp_path / "runs" / "run", tmp_path / "runs" / "whole"
     config = TrainConfig(
-        data=shards, out=run, backbone=f"hf/{folder}", image_size=SIZES.get(kind, 32),
+        data=(str(shards),), out=run, backbone=f"hf/{folder}", image_size=SIZES.get(kind, 32),
         batch_size=16, epochs=2, max_steps=4, learning_rate=1e-3, precision="fp32",
     )  # fmt: skip
     with pytest.raises(KilledError), killed_at(IN_THE_SECOND_EPOCH):

@@ -142,7 +142,7 @@ def test_deepchests_weights_reach_the_findings_own_parameters(make):
 
 @pytest.fixture
 def config(shards):
-    return TrainConfig(data=shards, **QUICK | {"backbone": "small_cnn"})
+    return TrainConfig(data=(str(shards),), **QUICK | {"backbone": "small_cnn"})
 
 
 @pytest.mark.parametrize("level", LEVELS)

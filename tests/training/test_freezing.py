@@ -20,7 +20,7 @@ from deepchest_cli.weighting import EqualWeighter
 
 @pytest.fixture
 def config(shards, tmp_path):
-    return TrainConfig(data=shards, out=tmp_path / "run", **QUICK, weights="none", ema=0.9)
+    return TrainConfig(data=(str(shards),), out=tmp_path / "run", **QUICK, weights="none", ema=0.9)
 
 
 @pytest.fixture(scope="module")

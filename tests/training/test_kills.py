@@ -32,7 +32,7 @@ def train(config):
 @pytest.fixture(scope="module")
 def config(shards):
     return TrainConfig(
-        data=shards, out=RUN, resume=AUTO, backbone="small_cnn", batch_size=16, epochs=2,
+        data=(str(shards),), out=RUN, resume=AUTO, backbone="small_cnn", batch_size=16, epochs=2,
         max_steps=4, learning_rate=1e-3, ema=0.5, weighter="dwa", patience=0, image_size=28,
     )  # fmt: skip
 

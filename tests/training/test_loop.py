@@ -19,7 +19,7 @@ from deepchest_cli.training.run_directory import create_run
 
 @pytest.fixture
 def config(shards, tmp_path):
-    return TrainConfig(data=shards, out=tmp_path / "run", **QUICK)
+    return TrainConfig(data=(str(shards),), out=tmp_path / "run", **QUICK)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,7 +45,7 @@ SMALL = {
 
 @pytest.fixture
 def config(shards, tmp_path):
-    return TrainConfig(data=shards, out=tmp_path / "run", **SMALL)
+    return TrainConfig(data=(str(shards),), out=tmp_path / "run", **SMALL)
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_probe_leaves_an_ordinary_run_whose_model_scores_as_its_table_says(con
     best = rows[summary.best_epoch - 1]
     assert float(best["peak_learning_rate"]) == summary.learning_rate
     assert float(best["validation_auroc"]) == summary.best_score
-    model, dataset = load_model(config.out, torch.device("cpu")), open_dataset(config.data)
+    model, dataset = load_model(config.out, torch.device("cpu")), open_dataset(Path(config.data[0]))
     reader = ImageReader(dataset, torch.device("cpu"))
     predictions = predict_rows(model.classifier, reader, dataset.rows("validation"), 16)
     for metric in ("auroc", "loss", "f1"):
@@ -308,7 +309,7 @@ def test_what_a_probe_has_no_use_for_is_refused_with_the_reason(config, change, 
 def test_several_processes_and_a_missing_validation_split_are_refused(config):
     with pytest.raises(UsageError, match="trains in one process"):
         build_probe(config, SimpleNamespace(world_size=2))
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(Path(config.data[0]))
     splits = np.where(dataset.columns["split"] == "validation", "train", dataset.columns["split"])
     without = replace(dataset, columns={**dataset.columns, "split": splits})
     with pytest.raises(UsageError, match="no labeled validation split"):
@@ -350,7 +351,7 @@ def test_at_convergence_it_is_scikit_learns_logistic_regression(many, tmp_path, 
         feature_cache.FeatureCache, "load", lambda self, note, progress: table[self.rows]
     )
     settings = {**SMALL, "learning_rate": 1e-2, "weight_decay": 0.3, "batch_size": 32, "epochs": 40}
-    config = TrainConfig(data=many, out=tmp_path / "run", **settings)
+    config = TrainConfig(data=(str(many),), out=tmp_path / "run", **settings)
     trainer = trainer_of(config, tmp_path)
     trainer.fit()
     rows = {split: dataset.rows(split) for split in ("train", "validation")}

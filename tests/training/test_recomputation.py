@@ -27,7 +27,7 @@ def make(shards):
 
 @pytest.fixture
 def config(shards, tmp_path):
-    return TrainConfig(data=shards, out=tmp_path / "run", **QUICK, weights="none")
+    return TrainConfig(data=(str(shards),), out=tmp_path / "run", **QUICK, weights="none")
 
 
 def state_of(components):
@@ -138,7 +138,7 @@ def test_a_run_is_the_same_and_may_be_resumed_without_it(config, tmp_path, recor
 
 
 def test_resuming_may_begin_to_recompute(deepchest, config):
-    flags = ["--data", config.data, "--out", config.out, "--backbone", "mobilenet_v2"]
+    flags = ["--data", config.data[0], "--out", config.out, "--backbone", "mobilenet_v2"]
     flags += ["--batch-size", 16, "--image-size", 32, "--weights", "none"]
     assert deepchest("train", *flags, "--epochs", 1).code == 0
     outcome = deepchest("train", "--resume", config.out, "--grad-checkpoint")

@@ -37,7 +37,7 @@ def test_data_prepared_otherwise_say_which_setting_changed(
 ):
     data = prepared(nih_folder, tmp_path / "shards", **change)
     with pytest.raises(UsageError, match="have changed since the run") as error:
-        load_state(build_components(TrainConfig(data=data, **QUICK)), trained)
+        load_state(build_components(TrainConfig(data=(str(data),), **QUICK)), trained)
     assert said in error.value.message
 
 
@@ -46,18 +46,18 @@ def test_another_source_is_named(nih_folder, trained, tmp_path):
     table.write_text(table.read_text().replace("|Effusion", ""))
     data = prepared(nih_folder, tmp_path / "shards")
     with pytest.raises(UsageError, match="another sha256"):
-        load_state(build_components(TrainConfig(data=data, **QUICK)), trained)
+        load_state(build_components(TrainConfig(data=(str(data),), **QUICK)), trained)
 
 
 def test_other_findings_are_named(trained, shards):
-    components = build_components(TrainConfig(data=shards, **QUICK))
+    components = build_components(TrainConfig(data=(str(shards),), **QUICK))
     fewer = replace(components.dataset, findings=components.dataset.findings[:-1], sha256="another")
     with pytest.raises(UsageError, match="began: other findings"):
         load_state(replace(components, dataset=fewer), trained)
 
 
 def test_the_same_data_split_otherwise_are_refused(trained, shards):
-    components = build_components(TrainConfig(data=shards, **QUICK))
+    components = build_components(TrainConfig(data=(str(shards),), **QUICK))
     fold = replace(components, dataset=components.dataset.folded(0, 3, seed=1))
     with pytest.raises(UsageError, match="split_scheme 'fold 1 of 3, seed 1', not 'official'"):
         load_state(fold, trained)
@@ -65,11 +65,13 @@ def test_the_same_data_split_otherwise_are_refused(trained, shards):
 
 def test_the_same_data_elsewhere_are_the_same_data(trained, shards, tmp_path):
     copy = shutil.copytree(shards, tmp_path / "copy")
-    assert load_state(build_components(TrainConfig(data=copy, **QUICK)), trained) is not None
+    assert (
+        load_state(build_components(TrainConfig(data=(str(copy),), **QUICK)), trained) is not None
+    )
 
 
 def test_the_saved_configuration_is_the_one_that_the_run_began_with(trained, shards):
-    expected = TrainConfig(data=shards, precision="fp32", **QUICK)
+    expected = TrainConfig(data=(str(shards),), precision="fp32", **QUICK)
     assert replace(saved_config(trained, TrainConfig), precision="fp32") == expected
 
 
@@ -141,12 +143,12 @@ def test_a_state_of_version_0_1_is_refused(trained, shards, tmp_path):
 
     run = edited_state(trained, tmp_path, edit)
     with pytest.raises(UsageError, match=REFUSED):
-        load_state(build_components(TrainConfig(data=shards, **QUICK)), run)
+        load_state(build_components(TrainConfig(data=(str(shards),), **QUICK)), run)
 
 
 def test_a_state_that_lacks_a_key_is_said_to_be_damaged(trained, shards, tmp_path):
     run = edited_state(trained, tmp_path, lambda content: content["training"].pop("optimizer"))
-    trainer = Trainer(build_components(TrainConfig(data=shards, **QUICK)), run)
+    trainer = Trainer(build_components(TrainConfig(data=(str(shards),), **QUICK)), run)
     with pytest.raises(DeepChestError, match="last.pt is damaged: KeyError"):
         trainer.resume()
 
@@ -155,7 +157,7 @@ def test_a_state_that_is_cut_short_is_said_to_be_damaged(trained, shards, tmp_pa
     run = shutil.copytree(trained, tmp_path / "run")
     (run / LAST).write_bytes((run / LAST).read_bytes()[:1000])
     with pytest.raises(DeepChestError, match="damaged or cut short"):
-        load_state(build_components(TrainConfig(data=shards, **QUICK)), run)
+        load_state(build_components(TrainConfig(data=(str(shards),), **QUICK)), run)
 
 
 def test_an_environment_that_is_damaged_refuses_nothing(trained, tmp_path):

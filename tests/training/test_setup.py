@@ -12,7 +12,7 @@ from deepchest_cli.training.components import build_components
 
 @pytest.fixture
 def config(shards):
-    return TrainConfig(data=shards, **QUICK)
+    return TrainConfig(data=(str(shards),), **QUICK)
 
 
 def test_the_seed_fixes_the_initial_weights(config):

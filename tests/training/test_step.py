@@ -32,7 +32,7 @@ class GeometricMean(LossWeighter):
 @pytest.fixture
 def config(shards):
     return TrainConfig(
-        data=shards,
+        data=(str(shards),),
         backbone="small_cnn",
         batch_size=16,
         learning_rate=1e-2,

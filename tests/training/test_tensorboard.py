@@ -105,7 +105,7 @@ def test_a_whole_run_is_logged(shards, tmp_path):
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.run_directory import create_run
 
-    config = TrainConfig(data=shards, out=tmp_path / "run", **QUICK)
+    config = TrainConfig(data=(str(shards),), out=tmp_path / "run", **QUICK)
     setup, folder = build_components(config), create_run(config)
     log = TensorBoardLog(folder, setup.dataset.findings)
     Trainer(setup, folder, log).fit()

@@ -26,7 +26,8 @@ from deepchest_cli.comparison.running.run import (
 )
 from deepchest_cli.comparison.running.runner import ComparisonObserver, train_all
 from deepchest_cli.config import CompareConfig, parse_assignments
-from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.training.checks import (
@@ -37,6 +38,7 @@ from deepchest_cli.training.checks import (
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
+from deepchest_cli.training.tasks import choose_tasks
 from deepchest_cli.weighting import Context, build_weighter
 
 Runs = list[tuple[Job, RunRecord]]
@@ -145,7 +147,7 @@ def _check(
             "Tune on a data set of its own, and give the rate with --learning-rate.",
         )
     arms, resumed = parse_arms(config.weighters), folder_to_resume(config)
-    dataset = open_data_again(config, resumed) if resumed else open_dataset(config.data)
+    dataset = open_data_again(config, resumed) if resumed else open_datasets(config.data)
     for device in config.device_list:
         resolve_device(device)
     jobs = arm_jobs(config, arms[:1], Path(), {})
@@ -170,14 +172,17 @@ def _check(
         )
     for warning in components.warnings:
         observer.on_warning(warning)
-    known = view.known.sum(axis=0).clip(1)
-    prevalence = torch.from_numpy((view.labels * view.known).sum(axis=0) / known)
+    tasks = choose_tasks(on_device, view, torch.device("cpu"))
+    labels, known = tasks.labels(view)
+    prevalence = torch.from_numpy((labels * known).sum(axis=0) / known.sum(axis=0).clip(1))
     for arm in arms:
         options = parse_assignments(arm.options, f"--weighters {arm.label}:")
         context = Context(0, prevalence, config.epochs)
-        train, findings = train_config(config, arm, 0), dataset.findings
-        weighter = build_weighter(arm.weighter, findings, options, context, train.weighter_sha256)
-        refuse_broken_weighter(train, findings, options)
+        train = train_config(config, arm, 0)
+        weighter = build_weighter(
+            arm.weighter, tasks.names, options, context, train.weighter_sha256
+        )
+        refuse_broken_weighter(train, tasks.names, options)
         refuse_unfit_weighter(train, weighter, components.classifier)
     del components
     free_memory()
@@ -190,11 +195,11 @@ def _check_splits(job: Job, dataset: RadiographDataset) -> None:
     where = "" if job.fold is None else f"Seed {seed}, fold {job.fold_number} of {job.fold[1]}: "
     if not len(view.rows("test")) and job.fold is not None:
         raise UsageError(
-            f"{where}{job.config.data} has fewer patients than folds.", "Use fewer --folds."
+            f"{where}{dataset.folders} has fewer patients than folds.", "Use fewer --folds."
         )
     if not len(view.rows("test")):
         raise UsageError(
-            f"{job.config.data} has no test split to compare on.",
+            f"{dataset.folders} has no test split to compare on.",
             "Prepare the data with one, or use --folds.",
         )
     try:

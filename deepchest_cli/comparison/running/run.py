@@ -93,7 +93,7 @@ def final_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
         )
     if record.data_sha256 != dataset.sha256:
         raise UsageError(
-            f"The data in {job.config.data} have changed since {job.folder} was trained.",
+            f"The data in {dataset.folders} have changed since {job.folder} was trained.",
             "Prepare them with the same settings again, or begin a new comparison.",
         )
     return record if record.is_final else None

@@ -8,14 +8,14 @@ from dataclasses import replace
 from functools import lru_cache
 from multiprocessing import active_children
 from multiprocessing.queues import SimpleQueue
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from deepchest_cli.comparison.running.jobs import Job
 from deepchest_cli.comparison.running.run import RunRecord, final_record, train_job
-from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.workers import CONTEXT, begin_worker, start_tracker
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.interruption import StopRequest, stop_on_signal
@@ -108,6 +108,7 @@ def _in_parallel(
     free = CONTEXT.SimpleQueue()
     for device in devices:
         free.put(device)
+    folders = tuple(str(member.folder) for member in dataset.members)
     waiting, running = list(reversed(jobs)), dict[Future[RunRecord], Job]()
     with (
         stop_on_signal() as stop,
@@ -117,7 +118,7 @@ def _in_parallel(
             while waiting or running:
                 while waiting and len(running) < len(devices):  # a stop must not leave queued jobs
                     job = waiting.pop()
-                    running[pool.submit(_work, job, dataset.folder)] = job
+                    running[pool.submit(_work, job, folders)] = job
                 for future in wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
                 _raise_if_stopped(stop)
@@ -149,13 +150,13 @@ def _take_device(free: "SimpleQueue[str]", processes: int) -> None:
     _process_device.append(free.get())
 
 
-def _work(job: Job, data: Path) -> RunRecord:
-    return train_job(_on(job, _process_device[0]), _open_once(data), Observer())
+def _work(job: Job, folders: tuple[str, ...]) -> RunRecord:
+    return train_job(_on(job, _process_device[0]), _open_once(folders), Observer())
 
 
 @lru_cache(maxsize=1)
-def _open_once(data: Path) -> RadiographDataset:
-    return open_dataset(data)
+def _open_once(folders: tuple[str, ...]) -> RadiographDataset:
+    return open_datasets(folders)
 
 
 def _on(job: Job, device: str) -> Job:

@@ -121,6 +121,18 @@ def read_people(raw: pd.DataFrame) -> People:
     return People(ages, sexes.to_numpy(dtype=str), views.to_numpy(dtype=str), notes)
 
 
+def read_studies(raw: pd.DataFrame, images: str) -> NDArray[np.str_] | None:
+    """Return the study of each image (N,), the image itself where the cell is blank.
+
+    images: the column of their names. None is returned where no column names studies.
+    """
+    column = choose_column(raw, ROLES["study"])
+    if column is None:
+        return None
+    blank = each_text(raw[column], is_blank).astype(bool)
+    return raw[column].mask(blank, raw[images]).to_numpy(dtype=str)
+
+
 def whole_numbers(column: "pd.Series[str]", path: Path) -> "pd.Series[int]":
     """Return numbers from 0 as int64; errors name the row."""
     numbers = pd.to_numeric(column, errors="coerce")

@@ -12,7 +12,9 @@ from deepchest_cli.evaluation.output import statements
 from deepchest_cli.reporting.html import render_markdown
 
 Document = Mapping[str, Any]
-Origin = Mapping[str, Any]  # of a checkpoint; `training_images`: how many it keeps hashes of
+Origin = Mapping[
+    str, Any
+]  # of a checkpoint; `training_images`: how many of each data set it keeps hashes of
 UNKNOWN = "not known"
 SETTINGS = (
     "batch_size", "optimizer", "learning_rate", "precision", "augment", "seed", "weights",
@@ -45,25 +47,31 @@ def training_section(origins: Sequence[Origin]) -> list[str]:
         config = origin.get("config", {})
         used = [f"{key.replace('_', ' ')} {config[key]}" for key in SETTINGS if key in config]
         lines += [
-            f"- Data: {_data(origin)}",
+            *(f"- Data: {text}" for text in _data(origin)),
             f"- Run: {_run(origin)}",
             f"- Settings: {', '.join(used) or UNKNOWN}",
         ]
     return lines
 
 
-def _data(origin: Origin) -> str:
-    source, settings = origin.get("source", {}), origin.get("settings", {})
-    synthetic = ", synthetic radiographs" if source.get("synthetic") else ""
-    by = "by patient" if source.get("patients", True) else "by image, patients being unknown"
-    images = origin.get("training_images")
-    counted = f"{count_of(images, 'different training image')}; " if images else ""
-    return (
-        f"source {source.get('kind', UNKNOWN)}, labels of version "
-        f"{source.get('label_version', UNKNOWN)}{synthetic}; {counted}split scheme "
-        f"{settings.get('split_scheme', UNKNOWN)} {by}; manifest SHA-256 "
-        f"`{origin.get('data_sha256', UNKNOWN)}`"
-    )
+def _data(origin: Origin) -> list[str]:
+    """Return a text for each data set of training."""
+    several = origin.get("data_sets", [{"source": {}, "settings": {}, "sha256": UNKNOWN}])
+    counts = origin.get("training_images") or [None] * len(several)
+    texts = []
+    for one, images in zip(several, counts, strict=True):
+        source = one["source"]
+        synthetic = ", synthetic radiographs" if source.get("synthetic") else ""
+        by = "by patient" if source.get("patients", True) else "by image, patients being unknown"
+        counted = f"{count_of(images, 'different training image')}; " if images else ""
+        texts.append(
+            f"{one['name'] + ': ' if len(several) > 1 else ''}"
+            f"source {source.get('kind', UNKNOWN)}, labels of version "
+            f"{source.get('label_version', UNKNOWN)}{synthetic}; {counted}split scheme "
+            f"{one['settings'].get('split_scheme', UNKNOWN)} {by}; manifest SHA-256 "
+            f"`{one['sha256']}`"
+        )
+    return texts
 
 
 def _run(origin: Origin) -> str:
@@ -108,7 +116,7 @@ def _external(document: Document, origins: Sequence[Origin]) -> str:
         return "see the expert labels in the report"
     if not origins:
         return f"what the model was trained on is {UNKNOWN}"
-    sources = [origin.get("source", {}) for origin in origins]
+    sources = [one["source"] for origin in origins for one in origin.get("data_sets", [])]
     trained = {kind for one in sources for kind in one.get("kinds", [one.get("kind")])}
     overlap = document["overlap"]
     same = overlap["is_training_data_set"] or overlap["split_changes"]  # the latter: its patients

@@ -17,6 +17,7 @@ from deepchest_cli.evaluation.output.plots import (
 )
 from deepchest_cli.evaluation.output.predictions_table import PREDICTIONS, write_predictions
 from deepchest_cli.evaluation.output.tables import TABLES, tables
+from deepchest_cli.evaluation.units import IMAGE
 from deepchest_cli.files import atomic_write, sweep, write_json, write_text
 from deepchest_cli.model.checkpoint import LoadedModel
 from deepchest_cli.reporting.plots import Draw, render_figures
@@ -49,9 +50,10 @@ def write_report(folder: Path, document: dict[str, Any], material: EvaluationInp
     write_text(folder / REPORT, report_page(document, embedded))
 
 
-def _trained_on(model: LoadedModel) -> int | None:
-    """Return how many training images, of different pixels, a checkpoint keeps hashes of."""
-    return None if model.training_images is None else len(model.training_images["training"])
+def _trained_on(model: LoadedModel) -> list[int] | None:
+    """Return how many training images, of different pixels, of each data set are known."""
+    images = model.training_images
+    return None if images is None else [len(one["training"]) for one in images]
 
 
 def _figures(document: dict[str, Any], material: EvaluationInput) -> dict[str, Draw]:
@@ -66,7 +68,8 @@ def _figures(document: dict[str, Any], material: EvaluationInput) -> dict[str, D
     points = document["operating_points"]
     if any(entry[points["reference_operating_point"]] for entry in points["findings"].values()):
         figures["confusion"] = lambda: confusion_figure(document)
-    errors = confident_errors(material) if material.dataset is not None else []
+    of_images = material.dataset is not None and document["unit"] == IMAGE
+    errors = confident_errors(material) if of_images else []
     if errors:
         figures["errors"] = lambda: contact_sheet(errors, material)
     return figures

@@ -7,6 +7,7 @@ import numpy as np
 
 from deepchest_cli.evaluation.metrics import Floats, Labels
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.units import PLURAL
 from deepchest_cli.reporting.numbers import integer, number
 from deepchest_cli.reporting.plots import BLUE, GRAY, ORANGE, hide_frame, new_figure
 
@@ -167,8 +168,9 @@ def subgroups_figure(document: Document) -> "Figure":
         axes.tick_params(labelsize=7)
         axes.grid(axis="x", linewidth=0.3)
         hide_frame(axes)
+    units = PLURAL[document["unit"]]
     labels = [
-        f"{g['group']}  ({integer(g['images'])} images, {g['scored_findings']})" for g in groups
+        f"{g['group']}  ({integer(g['units'])} {units}, {g['scored_findings']})" for g in groups
     ]
     panels[0].set_yticks(range(len(groups)), labels, fontsize=7)
     panels[0].set_ylim(len(groups) - 0.5, -0.5)

@@ -15,14 +15,17 @@ FORMATS = (".csv", PARQUET)
 def predictions_table(material: EvaluationInput) -> pd.DataFrame:
     """Return a row for each image; columns are `Image Index`, `Patient ID`, `split` and others.
 
+    Also where studies or patients are scored, whose means, with any weights, can be made of it.
+
     A finding's column holds its probability, unrounded; `FINDING_label` is 1, 0 or, where it is not
     known, blank; `FINDING_known` is 1 or 0. The first two are called as in NIH's table, the others
     are not, so that both can be merged.
     """
-    scored, table = material.scored, material.scored.predictions
+    scored, table = material.images, material.images.predictions
     columns = {
         "Image Index": scored.image_index,
         "Patient ID": table.patient_id,
+        "Study": scored.study,
         "split": material.splits,
         "Age": scored.age,
         "Sex": scored.sex,
@@ -31,9 +34,8 @@ def predictions_table(material: EvaluationInput) -> pd.DataFrame:
     known = pd.DataFrame(table.known, columns=table.findings)
     labels = pd.DataFrame(table.labels, columns=table.findings, dtype="UInt8").where(known == 1)
     scores = pd.DataFrame(table.probabilities, columns=table.findings)
-    if columns["split"] is None:
-        del columns["split"]
-    parts = (pd.DataFrame(columns), scores, labels.add_suffix(LABEL), known.add_suffix(KNOWN))
+    given = {name: column for name, column in columns.items() if column is not None}
+    parts = (pd.DataFrame(given), scores, labels.add_suffix(LABEL), known.add_suffix(KNOWN))
     return pd.concat(parts, axis=1)
 
 

@@ -10,6 +10,7 @@ from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.references import OFFICIAL
 from deepchest_cli.evaluation.subgroups import MIN_PATIENTS
+from deepchest_cli.evaluation.units import IMAGE, PATIENT, PLURAL, counted_units
 from deepchest_cli.reporting.numbers import number, with_interval
 
 Document = Mapping[str, Any]
@@ -27,6 +28,32 @@ def metric(values: Document, name: str, digits: int = 3) -> str:
 def overlap(document: Document) -> str:
     """Return which scored images the model was trained or selected on; empty where none was."""
     return overlap_warning(document["overlap"], document["images"], document["split"])
+
+
+def units(document: Document) -> str:
+    """Return what is scored, in the plural: images, studies or patients."""
+    return PLURAL[document["unit"]]
+
+
+def counted(document: Document, image: str = "image") -> str:
+    """Return how much is scored: 229 studies of 300 images of 180 patients."""
+    unit = document["unit"]
+    text = counted_units(unit, document["units"], document["images"], image=image)
+    return text if unit == PATIENT else f"{text} of {count_of(document['patients'], 'patient')}"
+
+
+def unit_rule(document: Document) -> str:
+    """Return how the scores and labels of units are made; empty where images are scored."""
+    unit, sizes, weights = document["unit"], document["images_per_unit"], document["view_weights"]
+    if unit == IMAGE:
+        return ""
+    named = ", ".join(f"{view} {weight:g}" for view, weight in weights.items())
+    return (
+        f"The score of a {unit} is the mean over the probabilities of its images ({sizes['min']:,} "
+        f"to {sizes['max']:,}, {number(sizes['mean'], 1)} on average"
+        + (f"; weights of views: {named}, others 1" if named else "")
+        + f"); a {unit} is positive where any of the images is."
+    )
 
 
 def caution(document: Document) -> str:

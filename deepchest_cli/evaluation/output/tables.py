@@ -97,7 +97,7 @@ def _reliability(document: Document) -> Iterator[Document]:
 
 def _groups(document: Document) -> Iterator[Document]:
     for group in document["subgroups"]["groups"]:
-        about = {key: group[key] for key in ("attribute", "group", "images", "patients")}
+        about = {key: group[key] for key in ("attribute", "group", "images", "units", "patients")}
         own = {"auroc": group["macro_auroc"], "underdiagnosis": group["underdiagnosis"]}
         macro = group["differences"] or {}
         gains = {"auroc": macro.get("macro_auroc"), "underdiagnosis": macro.get("underdiagnosis")}

@@ -1,7 +1,7 @@
 """Labels as NIH's metadata table, as one column for each finding, or as MedMNIST's arrays."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.findings import FINDINGS, is_healthy, plain_name
-from deepchest_cli.data.matching import image_key
+from deepchest_cli.data.matching import image_key, match_images
 from deepchest_cli.data.sources.nih_metadata import read_metadata
 from deepchest_cli.data.tabular.cells import patient_numbers
 from deepchest_cli.data.tabular.columns import (
@@ -21,6 +21,7 @@ from deepchest_cli.data.tabular.columns import (
     image_column,
     image_keys,
     read_people,
+    read_studies,
     refuse_blank,
 )
 from deepchest_cli.data.tabular.finding_columns import without_affix
@@ -30,6 +31,7 @@ from deepchest_cli.data.tabular.tables import STANDARD_INPUT, blank_rows, read_t
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.predictions import Predictions, ScoredImages
 from deepchest_cli.evaluation.reading.medmnist import read_medmnist_labels
+from deepchest_cli.evaluation.reading.scores import Scores
 
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # the patient and the follow-up
 
@@ -47,6 +49,7 @@ class Labels:
     age: NDArray[np.float64]
     sex: NDArray[np.str_]
     view: NDArray[np.str_]
+    study: NDArray[np.str_] | None = None  # (M,), where the file says
     label_version: str = "unknown"
     notes: tuple[str, ...] = ()
 
@@ -65,7 +68,8 @@ class Labels:
         labels, known = self.labels[rows][:, columns], self.known[rows][:, columns]
         table = Predictions(tuple(findings), probabilities, labels, known, patients[rows])
         people = (self.age[rows], self.sex[rows], self.view[rows])
-        return ScoredImages(table, self.images[rows], *people)
+        studies = None if self.study is None else self.study[rows]
+        return ScoredImages(table, self.images[rows], *people, studies)
 
 
 def read_labels(path: Path, split: str = "test") -> Labels:
@@ -88,6 +92,22 @@ def read_labels(path: Path, split: str = "test") -> Labels:
         if isinstance(values := getattr(labels, field.name), np.ndarray)
     }
     return replace(labels, **arrays)
+
+
+def with_studies(labels: Labels, several: Iterable[Scores | None]) -> Labels:
+    """Return the labels with the studies that files of predictions name, where they name none."""
+    named = [one for one in several if one is not None and one.study is not None]
+    if labels.study is not None or not named:
+        return labels
+    images = labels.images.tolist()
+    studies = list(images)
+    for one in named:
+        assert one.study is not None
+        places = match_images(one.images.tolist(), images, one.path)
+        for study, place in zip(one.study.tolist(), places, strict=True):
+            if place is not None:
+                studies[place] = study
+    return replace(labels, study=np.array(studies, dtype=str))
 
 
 def _of_arrays(path: Path, labels: NDArray[np.uint8]) -> Labels:
@@ -120,6 +140,7 @@ def _of_metadata(path: Path, raw: pd.DataFrame) -> Labels:
         age=table["age"].to_numpy(dtype=np.float64),
         sex=table["sex"].to_numpy(dtype=str),
         view=table["view"].to_numpy(dtype=str),
+        study=_names(table["image_index"], path),  # of a single image each, by the follow-up
         label_version=metadata.label_version,
         notes=metadata.warnings,
     )
@@ -146,6 +167,7 @@ def _of_columns(path: Path, raw: pd.DataFrame) -> Labels:
         age=people.age,
         sex=people.sex,
         view=people.view,
+        study=read_studies(table, image),
         notes=(*people.notes, *notes, *blank_rows(raw, path)),
     )
 
@@ -174,17 +196,20 @@ def nih_patients(images: list[str]) -> list[int] | None:
 def patients_of(labels: Labels) -> tuple[NDArray[np.int64], str]:
     """Return the patient of each image (M,), and how it is known where no column says.
 
-    NIH's file names begin with the patient's number. Without that, every image is a patient of its
-    own, and intervals are too narrow if it is not.
+    NIH's file names begin with the patient's number. Without that, every study, or where these are
+    not known every image, is a patient of its own, and intervals are too narrow if it is not.
     """
     if labels.patient_id is not None:
         return labels.patient_id, ""
     numbers = nih_patients(labels.images.tolist())
+    said = f"{labels.path} has no column of patients:"
     if numbers is not None:
-        return np.array(numbers, dtype=np.int64), (
-            f"{labels.path} has no column of patients: they are taken from NIH's file names."
-        )
-    return np.arange(len(labels.images)), (
-        f"{labels.path} has no column of patients: every image counts as a patient of its own, and "
-        "intervals are too narrow where patients have several."
+        return np.array(numbers, dtype=np.int64), f"{said} they are taken from NIH's file names."
+    unit = "image" if labels.study is None else "study"
+    patients = np.arange(len(labels.images))
+    if labels.study is not None:
+        patients = patient_numbers(pd.Series(labels.study))
+    return patients, (
+        f"{said} every {unit} counts as a patient of its own, and intervals are too narrow where "
+        "patients have several."
     )

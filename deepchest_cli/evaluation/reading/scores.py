@@ -17,6 +17,7 @@ from deepchest_cli.data.tabular.columns import (
     decimal_numbers,
     image_column,
     image_keys,
+    read_studies,
 )
 from deepchest_cli.data.tabular.finding_columns import find_finding_columns
 from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number, said
@@ -42,6 +43,7 @@ class Scores:
     warnings: tuple[str, ...] = ()
     input_warnings: NDArray[np.str_] | None = None  # (N,), codes of `deepchest predict`, by |
     models: frozenset[str] = frozenset()  # SHA-256 of the models, where `deepchest predict` says
+    study: NDArray[np.str_] | None = None  # (N,), where the file says
 
     def of_split(self, split: str) -> "Scores | None":
         """Return the scores of a split; all where the file names none, None without an image."""
@@ -57,6 +59,7 @@ class Scores:
             self.findings,
             self.probabilities[rows],
             input_warnings=warned,
+            study=None if self.study is None else self.study[rows],
         )
 
     @property
@@ -103,6 +106,7 @@ def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -
         warnings=_doubtful(cells.to_numpy(), path) if logits else (),
         input_warnings=table["warnings"].to_numpy(dtype=str) if by_predict else None,
         models=frozenset(table[MODEL]) if by_predict and MODEL in table else frozenset(),
+        study=read_studies(table, column),
     )
 
 

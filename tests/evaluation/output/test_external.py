@@ -87,8 +87,8 @@ def test_the_page_escapes_names_and_says_what_is_missing(external):
                     "split_changes": [], "patients_compared": True, "training_images": 0,
                     "validation_images": 0, "same_name_and_patient": 0, "shared_patients": 0,
                     "same_name_only": 0},
-        "images": 1200, "split": "test", "synthetic": None, "models": [], "split_name": None,
-        "source": HOSTILE, "label_version": "unknown", "data": HOSTILE, "notes": [HOSTILE],
+        "images": 1200, "unit": "image", "split": "test", "synthetic": None, "models": [],
+        "split_name": None, "source": HOSTILE, "label_version": "unknown", "data": HOSTILE, "notes": [HOSTILE],
         "validation_fit": {"note": HOSTILE}, "calibration": {"findings": {}},
         "operating_points": {"findings": {}},
     }  # fmt: skip

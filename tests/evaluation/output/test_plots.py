@@ -127,7 +127,7 @@ def test_the_figures_draw_these_curves(make_scored_images):
 def group(name, macro_auroc, underdiagnosis, suppressed=False):
     metrics = {"macro_auroc": macro_auroc, "underdiagnosis": underdiagnosis}
     return {
-        "attribute": "sex", "group": name, "images": 30, "scored_findings": 2,
+        "attribute": "sex", "group": name, "images": 30, "units": 30, "scored_findings": 2,
         "suppressed": suppressed,
         **{k: {"value": v, "low": v - 0.1, "high": v + 0.1} for k, v in metrics.items()},
     }  # fmt: skip
@@ -138,7 +138,7 @@ def test_subgroups_are_drawn_where_they_have_a_metric():
         group("both", 0.8, 0.1), group("one", np.nan, 0.2), group("neither", np.nan, np.nan),
         group("few", np.nan, np.nan, suppressed=True),
     ]  # fmt: skip
-    document = {"macro": {"auroc": 0.75}, "subgroups": {"groups": groups}}
+    document = {"unit": "image", "macro": {"auroc": 0.75}, "subgroups": {"groups": groups}}
     assert [g["group"] for g in defined_groups(document)] == ["both", "one"]
     panels = subgroups_figure(document).axes
     labels = [label.get_text() for label in panels[0].get_yticklabels()]
