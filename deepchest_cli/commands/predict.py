@@ -15,6 +15,7 @@ from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from deepchest_cli.data.view_weights import ViewWeights
     from deepchest_cli.prediction.image_prediction import ImagePrediction
     from deepchest_cli.prediction.inputs import InputFile
     from deepchest_cli.prediction.predictor import Predictor
@@ -36,11 +37,14 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     find . -name '*.png' | deepchest predict - --format jsonl
 
     deepchest predict image.png --heatmap maps --finding Mass
+
+    deepchest predict patient00001/study1 --unit study --view-weight lateral=0.5
     """
     from deepchest_cli.library import name_backbones, open_predictor
 
     if not config.images:
         raise UsageError("There is no image to predict.", "Name image files or a folder.")
+    weights = _view_weights(config)
     name_backbones(config.backbone)
     predictor = open_predictor(
         config.model, config.device, config.batch_size, config.threshold, config.tta
@@ -49,9 +53,10 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     draw = _drawer(config, predictor, terminal)
     explain(predictor, terminal)
     form = "json" if terminal.json else config.format
-    writer = Writer(predictor, form, config.top, terminal)
+    writer = Writer(predictor, form, config.top, config.unit, terminal)
     failed: list[ImagePrediction] = []
     warned: list[ImagePrediction] = []
+    of_studies: list[ImagePrediction] = []
     done = 0
     with keeping as keep, terminal.progress("Predicting") as progress:
         for one in _predictions(config, predictor, keep, progress):
@@ -61,21 +66,66 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
             done += 1
             if one.warnings:
                 warned.append(one)
-            if not writer.add(one, draw(one)) and config.embeddings is None:
+            one = replace(one, heatmaps=draw(one))  # noqa: PLW2901
+            if weights is not None:
+                of_studies.append(one)
+            elif not writer.add(one) and config.embeddings is None:
                 return  # the output is closed, and no file waits for the rest
     _refuse_nothing(done, failed)
-    writer.end(failed)
+    unanswered = [(one.path, one.problem) for one in failed]
+    if weights is not None:
+        unanswered += _add_studies(writer, of_studies, weights, terminal)
+    writer.end(unanswered)
     _show_warnings(warned, done, form, terminal)
     if config.embeddings is not None and done:
         without = f", without {count_of(len(failed), 'unreadable file')}" if failed else ""
         terminal.note(f"Embeddings of {count_of(done, 'image')}{without}: {config.embeddings}")
     terminal.note(DISCLAIMER)
-    if failed:
-        listed = "\n".join(f"  {one.path}: {one.problem}" for one in failed)
-        total = done + len(failed)
-        raise DeepChestError(
-            f"{len(failed):,} of {count_of(total, 'file')} could not be read:\n{listed}"
+    _refuse_unanswered(unanswered, len(failed), done)
+
+
+def _view_weights(config: PredictConfig) -> "ViewWeights | None":
+    """Return the weights of views in the means over studies; None where images are answered."""
+    if config.unit == "study":
+        from deepchest_cli.data.view_weights import read_view_weights
+
+        return read_view_weights(config.view_weight)
+    if config.view_weight:
+        raise UsageError(
+            "--view-weight goes with --unit study: an image has no mean.",
+            "Add --unit study, or drop --view-weight.",
         )
+    return None
+
+
+def _add_studies(
+    writer: Writer, images: list["ImagePrediction"], weights: "ViewWeights", terminal: Terminal
+) -> list[tuple[str, str]]:
+    """Write the studies of some images; return which have no answer, and why."""
+    from deepchest_cli.prediction.studies import WEIGHTLESS, mean_over_studies
+
+    studies = mean_over_studies(images, weights)
+    for one in studies.predictions:
+        writer.add(one)
+    for warning in studies.warnings:
+        terminal.warning(warning)
+    counted = count_of(len(studies.predictions) + len(studies.weightless), "study")
+    terminal.note(f"{counted} of {count_of(len(images), 'image')}.")
+    return [(one.name, WEIGHTLESS) for one in studies.weightless]
+
+
+def _refuse_unanswered(unanswered: list[tuple[str, str]], failed: int, done: int) -> None:
+    """Raise `DeepChestError` for files that could not be read, the first, and other studies."""
+    lines = [f"  {name}: {why}" for name, why in unanswered]
+    files, studies = lines[:failed], lines[failed:]
+    said = []
+    if files:
+        total = count_of(done + failed, "file")
+        said += [f"{failed:,} of {total} could not be read:", *files]
+    if studies:
+        said += [f"{count_of(len(studies), 'study has', 'studies have')} no mean:", *studies]
+    if said:
+        raise DeepChestError("\n".join(said))
 
 
 def _predictions(

@@ -1,6 +1,6 @@
 """Predictions as a table, one JSON document, JSON lines or CSV; the last two as they come."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.data.text import by_reason, count_of
@@ -9,11 +9,15 @@ from deepchest_cli.reporting.numbers import number
 from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
-    from deepchest_cli.prediction.image_prediction import ImagePrediction
+    from deepchest_cli.prediction.image_prediction import ImagePrediction, Prediction
     from deepchest_cli.prediction.predictor import Predictor
+    from deepchest_cli.prediction.studies import StudyPrediction
+
+    Answer = ImagePrediction | StudyPrediction
 
 ACROSS = 4  # images that stand beside each other in a table
 FLAG = " *"
+NAMED = 10  # studies whose images are listed below a table
 
 
 def explain(predictor: "Predictor", terminal: Terminal) -> None:
@@ -52,18 +56,19 @@ class Writer:
     """Writes predictions in one format."""
 
     def __init__(
-        self, predictor: "Predictor", form: str, top: int | None, terminal: Terminal
+        self, predictor: "Predictor", form: str, top: int | None, unit: str, terminal: Terminal
     ) -> None:
         self.findings = predictor.findings
         self.identities = [network.metadata.identity for network in predictor.networks]
         self.source = predictor.source
         self.form, self.top, self.terminal = form, top, terminal
-        self.kept: list[ImagePrediction] = []
-        self.images: list[dict[str, Any]] = []
+        self.unit, self.of_studies = unit.capitalize(), unit == "study"
+        self.kept: list[Answer] = []
+        self.objects: list[dict[str, Any]] = []
         if form == "csv":
             terminal.text(to_csv(self._columns(), []))
 
-    def add(self, prediction: "ImagePrediction", maps: dict[str, str] | None) -> bool:
+    def add(self, prediction: "Answer") -> bool:
         """Write a prediction, or keep it for the end; return whether the output is still open."""
         if self.form == "table":
             self.kept.append(prediction)
@@ -71,25 +76,23 @@ class Writer:
         if self.form == "csv":
             text = to_csv(self._columns(), [self._row(prediction)])
             return self.terminal.text(text.partition("\n")[2])
-        image = prediction.to_plain()
+        plain = prediction.to_plain()
         if self.top is not None:
-            image["top"] = highest(prediction, self.top)
-        if maps is not None:
-            image["heatmaps"] = maps
+            plain["top"] = highest(prediction, self.top)
         if self.form == "jsonl":
-            return self.terminal.line(to_json(image))
-        self.images.append(image)
+            return self.terminal.line(to_json(plain))
+        self.objects.append(plain)
         return True
 
-    def end(self, failed: list["ImagePrediction"]) -> None:
-        """Write what was kept."""
+    def end(self, failed: Sequence[tuple[str, str]]) -> None:
+        """Write what was kept; failed: why some files or studies have no answer."""
         if self.form == "json":
             self.terminal.document(
                 {
                     "model": self.identities[0] if len(self.identities) == 1 else None,
                     "models": self.identities,
-                    "images": self.images,
-                    "failed": [{"path": one.path, "reason": one.problem} for one in failed],
+                    "studies" if self.of_studies else "images": self.objects,
+                    "failed": [{"path": path, "reason": why} for path, why in failed],
                 }
             )
         elif self.form == "table" and self.kept:
@@ -97,12 +100,12 @@ class Writer:
 
     def _columns(self) -> list[str]:
         top = ["top"] if self.top is not None else []
-        return ["path", "sha256", *self.findings, "flagged", "warnings", "model_sha256", *top]
+        named = ["study", "images", "paths"] if self.of_studies else ["path", "sha256"]
+        return [*named, *self.findings, "flagged", "warnings", "model_sha256", *top]
 
-    def _row(self, prediction: "ImagePrediction") -> dict[str, Any]:
+    def _row(self, prediction: "Answer") -> dict[str, Any]:
         row: dict[str, Any] = {
-            "path": prediction.path,
-            "sha256": prediction.sha256,
+            **prediction.in_row(),
             **prediction.probabilities,
             "flagged": "|".join(prediction.flagged),
             "warnings": "|".join(warning.code for warning in prediction.warnings),
@@ -121,35 +124,50 @@ class Writer:
                 [name, *(_cell(one, name) for one in self.kept), number(thresholds[name])]
                 for name in self.findings
             ]
-            names = [Path(one.path).name for one in self.kept]
+            names = [one.title for one in self.kept]
             self.terminal.table(table_of(["Finding", *names, "Threshold"], rows))
         else:
-            rows = [
-                [Path(one.path).name, *(_cell(one, name) for name in self.findings)]
-                for one in self.kept
-            ]
-            self.terminal.table(table_of(["Image", *self.findings], rows))
+            rows = [[one.title, *(_cell(one, name) for name in self.findings)] for one in self.kept]
+            self.terminal.table(table_of([self.unit, *self.findings], rows))
+        self._list_studies()
         calibrated = len(self.kept[0].calibrated)
         self.terminal.note(
             f"Probabilities: {calibrated} of {count_of(len(self.findings), 'finding')} calibrated, "
             f"the others raw. Flagged (*) by: {self.source}."
         )
+        if self.of_studies and not self.source.startswith(("--", "none")):
+            self.terminal.note(
+                "These thresholds were chosen for single images, not for means over studies."
+            )
+
+    def _list_studies(self) -> None:
+        """Say which images make the first studies that are known as such."""
+        from deepchest_cli.prediction.studies import StudyPrediction
+        from deepchest_cli.prediction.study import BY_IMAGE
+
+        found = [one for one in self.kept if isinstance(one, StudyPrediction)]
+        studies = [one for one in found if one.source != BY_IMAGE]
+        for one in studies[:NAMED]:
+            self.terminal.line(one.described())
+        if studies[NAMED:]:
+            more = count_of(len(studies) - NAMED, "more study", "more studies")
+            self.terminal.note(f"{more}: --format json lists the images of all.")
 
     def _top_table(self, top: int) -> None:
         rows = [
-            [Path(one.path).name, *(f"{name} {_cell(one, name)}" for name in highest(one, top))]
+            [one.title, *(f"{name} {_cell(one, name)}" for name in highest(one, top))]
             for one in self.kept
         ]
         places = [str(place + 1) for place in range(len(rows[0]) - 1)]
-        self.terminal.table(table_of(["Image", *places], rows))
+        self.terminal.table(table_of([self.unit, *places], rows))
 
 
-def highest(prediction: "ImagePrediction", top: int) -> list[str]:
+def highest(prediction: "Prediction", top: int) -> list[str]:
     """Return the most probable findings in descending order."""
     probabilities = prediction.probabilities
     return sorted(probabilities, key=lambda name: -probabilities[name])[:top]
 
 
-def _cell(prediction: "ImagePrediction", finding: str) -> str:
+def _cell(prediction: "Prediction", finding: str) -> str:
     probability = prediction.probabilities[finding]
     return number(probability) + (FLAG if finding in prediction.flagged else "  ")

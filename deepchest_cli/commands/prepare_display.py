@@ -49,7 +49,8 @@ def _describe(result: "Preparation") -> str:
     labels = (
         "" if source["label_version"] == "unknown" else f"labels of {source['label_version']}, "
     )
-    by = "by patient" if source["patients"] else "by image (patients are unknown)"
+    each = "study" if source["studies"] else "image"
+    by = "by patient" if source["patients"] else f"by {each} (patients are unknown)"
     return (
         f"{result.folder}: {settings['size']} px, split {settings['split_scheme']} {by}, "
         f"{labels}{count_of(len(result.manifest['shards']), 'shard')}, contact-sheet.png"
@@ -57,11 +58,16 @@ def _describe(result: "Preparation") -> str:
 
 
 def _summary(manifest: dict[str, Any]) -> list[list[str]]:
-    """Return images, patients and positives per split; of known labels where some are unknown."""
+    """Return images, patients, studies and positives per split, of known labels where some are not.
+
+    What the source does not name, patients or studies, is not counted.
+    """
     counts = manifest["counts"]
     rows = [["Images", *(f"{split['images']:,}" for split in counts.values())]]
     if manifest["source"]["patients"]:
         rows.append(["Patients", *(f"{split['patients']:,}" for split in counts.values())])
+    if counts["all"]["studies"] is not None:
+        rows.append(["Studies", *(f"{split['studies']:,}" for split in counts.values())])
     rows += [
         [finding, *(_positives(split, finding) for split in counts.values())]
         for finding in manifest["findings"]

@@ -68,6 +68,9 @@ class PrepareConfig:
     ] = None
     path_column: Annotated[str | None, Flag("Column of the images' paths below --source.")] = None
     patient_column: Annotated[str | None, Flag("Column of the patients.")] = None
+    study_column: Annotated[
+        str | None, Flag("Column of the studies (examinations) that the images are from.")
+    ] = None
     label_columns: Annotated[
         str | None,
         Flag("Columns of labels, separated by commas. [all that hold 1, 0, -1 or blanks]"),
@@ -282,6 +285,20 @@ class PredictConfig:
     ] = None
     finding: Annotated[
         tuple[str, ...], Flag("Draw this finding and not the flagged ones; may be repeated.")
+    ] = ()
+    unit: Annotated[
+        Literal["image", "study"],
+        Flag(
+            "What is answered: each image, or each study by the mean over its images.",
+            panel="Studies",
+        ),
+    ] = "image"
+    view_weight: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Weight of a view in these means, such as lateral=0.5; may be repeated. [1]",
+            metavar="VIEW=WEIGHT",
+        ),
     ] = ()
     embeddings: Annotated[
         Path | None,

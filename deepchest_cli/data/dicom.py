@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,12 @@ PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # the tag in either order o
 # value representations (PS3.5 6.2); the length of the long ones takes four bytes
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+LONGEST_UID = 64  # letters (PS3.5 9.1)
 LONGEST_START = 1024  # bytes of an element at the beginning of a data set
 
-# what may tell that an image is no frontal chest radiograph
+# what may tell that an image is no frontal chest radiograph, and which examination it is from
 TAGS = ("Modality", "BodyPartExamined", "ViewPosition", "SeriesDescription", "StudyDescription",
-        "ProtocolName")  # fmt: skip
+        "ProtocolName", "StudyInstanceUID", "PatientID")  # fmt: skip
 NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored",
           "PixelRepresentation")  # fmt: skip
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -93,12 +95,18 @@ def open_dicom(data: bytes, largest: int) -> tuple[Image.Image, bool, int, dict[
         _refuse_missing_image(dataset, data, largest)
         pixels = _decoded(dataset)
         image, colorful = _to_image(dataset, pixels)
-        found = {name: str(dataset.get(name) or "").strip() for name in TAGS}
+        found = {name: str(dataset.get(name) or "").strip(" \0") for name in TAGS}
     except (UnreadableRadiographError, MemoryError):
         raise
     except Exception as error:  # pydicom raises anything at all on damaged files
         raise refused(_words(error)) from error
     return image, colorful, 1, {name: value for name, value in found.items() if value}
+
+
+def study_of(tags: Mapping[str, str]) -> str:
+    """Return the UID of the examination that a file is from; nothing where it names none."""
+    uid = tags.get("StudyInstanceUID", "")
+    return uid if uid.isascii() and uid.isprintable() and len(uid) <= LONGEST_UID else ""
 
 
 def _words(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """Splits of a data set, always by patient."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,14 +101,20 @@ def _with_validation(
 
 def _refuse_shared_patients(listed: Names, patient_ids: Ints) -> None:
     there = np.flatnonzero(listed != "")
-    order = there[np.argsort(patient_ids[there], kind="stable")]
-    same = patient_ids[order][1:] == patient_ids[order][:-1]
-    apart = np.flatnonzero(same & (listed[order][1:] != listed[order][:-1]))
-    if len(apart):
-        one, other = order[apart[0]], order[apart[0] + 1]
-        patients = len(np.unique(patient_ids[order[apart]]))
+    apart = divided_groups(patient_ids[there], listed[there])
+    if apart:
+        one, other = there[list(apart[0])]
         raise DeepChestError(
-            f"{count_of(patients, 'patient stands', 'patients stand')} in two splits; "
+            f"{count_of(len(apart), 'patient stands', 'patients stand')} in two splits; "
             f"the first, {patient_ids[one]}, in {listed[one]} and in {listed[other]}.",
             "Restore the lists, or split by patient at random: --split-scheme random",
         )
+
+
+def divided_groups(groups: NDArray[Any], values: NDArray[Any]) -> list[tuple[int, int]]:
+    """Return two rows with different values (N,) of each group (N,) that has several, in order."""
+    order = np.argsort(groups, kind="stable")
+    same = groups[order][1:] == groups[order][:-1]
+    apart = np.flatnonzero(same & (values[order][1:] != values[order][:-1]))
+    _, first = np.unique(groups[order[apart]], return_index=True)
+    return [(int(order[at]), int(order[at + 1])) for at in apart[first]]

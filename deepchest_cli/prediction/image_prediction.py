@@ -1,6 +1,7 @@
 """From logits to what is reported of an image: calibrated, with thresholds, flags and warnings."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from deepchest_cli.model.logistic import logit, sigmoid
 from deepchest_cli.model.site import Site
 from deepchest_cli.prediction.input_checks import InputWarning
 from deepchest_cli.prediction.model_metadata import ModelMetadata
+from deepchest_cli.prediction.study import Study
 
 Floats = NDArray[np.float64]
 RULES = (  # of deepchest evaluate
@@ -95,24 +97,15 @@ def number_in(threshold: str) -> float | None:
     return value
 
 
-@dataclass(frozen=True)
-class ImagePrediction:
-    """What is predicted for one image, or why nothing is."""
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What models say of an image, or of several together."""
 
-    path: str
-    problem: str = ""
-    sha256: str = ""
-    width: int = 0
-    height: int = 0
     probabilities: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)  # NaN where there is none
     threshold_source: str = ""
     calibrated: tuple[str, ...] = ()
-    feature_distance: dict[str, float] | None = None
-    warnings: tuple[InputWarning, ...] = ()
     models: tuple[str, ...] = ()  # SHA-256
-    # (D,), of the whole image; None of several models, whose features are no common space
-    features: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def flagged(self) -> list[str]:
@@ -120,18 +113,52 @@ class ImagePrediction:
         pairs = self.probabilities.items()
         return [name for name, value in pairs if value >= self.thresholds[name]]
 
-    def to_plain(self) -> dict[str, Any]:
-        """Return the image's object in the published schema."""
+    def answer(self) -> dict[str, Any]:
+        """Return this part of an object in the published schema."""
         return {
-            "path": self.path,
-            "sha256": self.sha256,
-            "width": self.width,
-            "height": self.height,
             "models": list(self.models),
             "probabilities": self.probabilities,
             "calibrated": list(self.calibrated),
             "operating_point": {"source": self.threshold_source, "thresholds": self.thresholds},
             "flagged": self.flagged,
+        }
+
+
+@dataclass(frozen=True)
+class ImagePrediction(Prediction):
+    """What is predicted for one image, or why nothing is."""
+
+    path: str
+    problem: str = ""
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    feature_distance: dict[str, float] | None = None
+    warnings: tuple[InputWarning, ...] = ()
+    study: Study | None = None  # None: its file names none
+    view: str = ""  # as its file spells it
+    heatmaps: dict[str, str] | None = None  # path of each finding's picture
+    # (D,), of the whole image; None of several models, whose features are no common space
+    features: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def title(self) -> str:
+        """A name for people."""
+        return Path(self.path).name
+
+    def in_row(self) -> dict[str, str]:
+        """Return what names the image in a table."""
+        return {"path": self.path, "sha256": self.sha256}
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the image's object in the published schema."""
+        plain = {
+            "path": self.path,
+            "sha256": self.sha256,
+            "width": self.width,
+            "height": self.height,
+            **self.answer(),
             "feature_distance": self.feature_distance,
             "warnings": [asdict(warning) for warning in self.warnings],
         }
+        return plain if self.heatmaps is None else {**plain, "heatmaps": self.heatmaps}

@@ -74,12 +74,13 @@ def check_tags(tags: Mapping[str, str]) -> list[InputWarning]:
     view = tags.get("ViewPosition", "").upper()
     if view and not view.startswith(FRONTAL):
         found["view"] = f"DICOM view {view} is not frontal (PA or AP)"
-    elif not view and (name := _lateral_by_description(tags)):
+    elif not view and (name := lateral_by_description(tags)):
         found["view"] = f"DICOM calls it {name!r}, which is not a frontal view"
     return [InputWarning(*one) for one in found.items()]
 
 
-def _lateral_by_description(tags: Mapping[str, str]) -> str:
+def lateral_by_description(tags: Mapping[str, str]) -> str:
+    """Return the description that calls an image lateral; nothing where none does."""
     for name in DESCRIPTIONS:
         words = tags.get(name, "").upper().replace(",", " ").replace("_", " ").split()
         if any(word in LATERAL for word in words) and not any(word in FRONTAL for word in words):

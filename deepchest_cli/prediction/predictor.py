@@ -133,6 +133,8 @@ class Predictor:
             warnings=tuple({one.code: one for one in reversed(warnings)}.values())[::-1],
             models=tuple(network.metadata.identity["sha256"] for network in self.networks),
             features=features[0] if len(features) == 1 else None,
+            study=file.study,
+            view=file.view,
         )
 
     def _thresholds(self) -> tuple[dict[str, float], str]:

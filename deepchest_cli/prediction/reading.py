@@ -18,6 +18,7 @@ from deepchest_cli.errors import UnreadableRadiographError
 from deepchest_cli.prediction.input_checks import InputWarning, check_image
 from deepchest_cli.prediction.inputs import InputFile
 from deepchest_cli.prediction.model_metadata import Preprocessing
+from deepchest_cli.prediction.study import Study, study_of_file, view_of_file
 
 LARGEST_FILE = 1 << 30  # bytes
 AHEAD = 2  # files that wait for the model, for each thread
@@ -34,6 +35,8 @@ class DecodedFile:
     height: int = 0
     pixels: dict[Preprocessing, NDArray[np.uint8]] = field(default_factory=dict)  # (S, S) each
     warnings: tuple[InputWarning, ...] = ()
+    study: Study | None = None
+    view: str = ""
 
 
 def read_file(
@@ -60,6 +63,8 @@ def read_file(
         height=opened.image.height,
         pixels=pixels,
         warnings=tuple(check_image(opened, pixels[preprocessings[0]], image_size)),
+        study=study_of_file(file.path, opened.tags),
+        view=view_of_file(file.path, opened.tags),
     )
 
 

@@ -196,3 +196,56 @@ def test_padchest(tmp_path):
         "Nodule": (2163, 0),
     }
     assert_split_by_patient(source)
+
+
+def studies_of(source):
+    """Return each image's study, by image."""
+    return source.table.set_index("image_index")["study"].sort_index()
+
+
+def groups_of(studies):
+    """Return the sets of images that share a study."""
+    return set(studies.groupby(studies).apply(lambda group: frozenset(group.index)))
+
+
+def test_studies_of_chexpert(tmp_path):
+    source = read_whole("chexpert", TABLES, tmp_path)
+    folders = raw("chexpert")["Path"].str.split("/").str[2:-1]  # patient00001, study1
+    expected = pd.Series(folders.str.join("/").to_numpy(), index=source_names("chexpert"))
+    pd.testing.assert_series_equal(
+        studies_of(source), expected.sort_index(), check_names=False, check_index_type=False
+    )
+    assert source.has_studies and studies_of(source).nunique() == 187_641
+    assert folders.str[1].nunique() == 91  # names alone, which patients share
+    assert not any("studies" in warning for warning in source.warnings)
+
+
+def source_names(kind):
+    """Return the names of CheXpert's images: paths without the folder of all."""
+    return raw(kind)["Path"].str.split("/", n=1).str[1].to_numpy()
+
+
+def test_studies_of_padchest_one_of_which_is_two_patients(tmp_path):
+    source = read_whole("padchest", TABLES, tmp_path)
+    table = raw("padchest", dtype=str).set_index("ImageID")[["StudyID", "PatientID"]]
+    pairs = table["PatientID"] + " " + table["StudyID"]
+    assert groups_of(studies_of(source)) == groups_of(pairs)
+    assert (table["StudyID"].nunique(), pairs.nunique()) == (109_931, 109_932)
+    (said,) = [warning for warning in source.warnings if "studies" in warning]
+    assert "1 name of studies is of several patients" in said
+    one, other = (int(row.replace(",", "")) for row in re.findall(r"rows? ([\d,]+)", said) +
+                  re.findall(r"and ([\d,]+)\)", said))  # fmt: skip
+    lines = table.iloc[[one - 2, other - 2]]
+    assert lines["StudyID"].nunique() == 1 and lines["PatientID"].nunique() == 2
+
+
+def test_studies_of_openi_are_those_of_its_dicom_files(tmp_path):
+    source = read_whole("openi", TABLES, tmp_path)
+    studies = studies_of(source)
+    assert (len(studies), studies.nunique()) == (7470, 3851)
+    tags = pd.read_csv(TABLES / "nlmcxr_dicom_metadata.csv.gz", low_memory=False, dtype=str)
+    theirs = tags.set_index("imageid")["Study Instance UID"]
+    theirs = theirs[~theirs.index.duplicated()]
+    both = sorted(set(studies.index) & set(theirs.index))
+    assert len(both) > 7000
+    assert groups_of(studies[both]) == groups_of(theirs[both])

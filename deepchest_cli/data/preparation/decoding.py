@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepchest_cli.data.dicom import study_of
 from deepchest_cli.data.image_checks import NEARLY_CONSTANT, pixel_hash_of
 from deepchest_cli.data.images import Embedded, Place
-from deepchest_cli.data.radiograph import decode, fit, refuse_constant
+from deepchest_cli.data.radiograph import Opened, fit, open_image, refuse_constant
 from deepchest_cli.errors import UnreadableRadiographError
 
 MISSING = "the file is missing"
@@ -35,19 +36,21 @@ class Decoded:
     height: int
     length: int  # of the source's file, bytes; 0: an array
     reason: str  # empty when it could be read
+    study: str = ""  # StudyInstanceUID of a DICOM file
 
 
 def decode_payload(payload: Payload, sizes: tuple[int, ...], pad: bool) -> Decoded:
     """Return an image's pixels at every size; never raises for what is wrong with the image."""
     try:
-        image, length = _open(payload)
+        opened, length = _open(payload)
+        image, study = opened.image, study_of(opened.tags)
         stored = {size: _store(fit(image, size, pad)) for size in sizes}
     except UnreadableRadiographError as error:
         inside = f" (in {payload.path.name})" if isinstance(payload, Embedded) else ""
         return Decoded({}, 0, 0, 0, error.message + inside)
     except MemoryError:
         return Decoded({}, 0, 0, 0, "it does not fit into memory")
-    return Decoded(stored, image.width, image.height, length, "")
+    return Decoded(stored, image.width, image.height, length, "", study)
 
 
 def _store(pixels: NDArray[np.uint8]) -> Stored:
@@ -55,10 +58,10 @@ def _store(pixels: NDArray[np.uint8]) -> Stored:
     return Stored(pixels, pixel_hash_of(pixels), spread < NEARLY_CONSTANT)
 
 
-def _open(payload: Payload) -> tuple[Image.Image, int]:
+def _open(payload: Payload) -> tuple[Opened, int]:
     if isinstance(payload, np.ndarray):
         image = Image.fromarray(payload).convert("L")
         refuse_constant(image)
-        return image, 0
+        return Opened(image), 0
     data = payload if isinstance(payload, bytes) else payload.read()
-    return decode(data), len(data)
+    return open_image(data), len(data)

@@ -4,8 +4,10 @@ import os
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.preparation.decoding import Decoded
@@ -15,6 +17,7 @@ from deepchest_cli.data.preparation.resuming import Kept, cut_shards
 from deepchest_cli.data.radiograph import placement
 from deepchest_cli.data.shards import NUMBER_COLUMNS, TEXT_COLUMNS, ShardContent, write_shard
 from deepchest_cli.data.sources.base import BOX_SLACK
+from deepchest_cli.data.tabular.cells import patient_numbers
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of
 
@@ -137,6 +140,7 @@ class Filling:
         self.pixel_hash = np.zeros(count, dtype="S32")
         self.length = np.zeros(count, dtype=np.int64)  # bytes of the file
         self.shape = np.zeros((count, 2), dtype=np.int32)  # width and height of the file
+        self.study: dict[int, str] = {}  # row to what its file says
         self.boxes = StoredBoxes(plan, size)
         self.scratch = Scratch(folder, size)
         self._shards = list(kept.shards.items())
@@ -169,6 +173,8 @@ class Filling:
             self.scratch.put(row, stored.pixels)
             self.pixel_hash[row], self.length[row] = stored.pixel_hash, decoded.length
             self.shape[row] = decoded.width, decoded.height
+            if decoded.study and not self.plan.source.has_studies:
+                self.study[row] = decoded.study
             if stored.nearly_constant:
                 self.near_constant.add(row)
         number = self._number[row]
@@ -219,9 +225,22 @@ class Filling:
         }
         save_progress(self.folder, self.plan.identity(self.size), self.done)
 
+    def _name_studies(self, table: pd.DataFrame, kept: NDArray[np.int64]) -> None:
+        """Put in the studies that files name; one is of one patient, where none is known."""
+        named = [place for place, row in enumerate(kept.tolist()) if row in self.study]
+        uids = pd.Series([self.study[row] for row in kept[named].tolist()], dtype=str)
+        told: dict[str, NDArray[Any]] = {"study": uids.to_numpy()}
+        if not self.plan.source.has_patients:
+            told["patient_id"] = patient_numbers(uids)
+        for column, values in told.items():
+            changed = table[column].to_numpy(copy=True)
+            changed[named] = values
+            table[column] = changed
+
     def _content(self, kept: NDArray[np.int64], images: NDArray[np.uint8]) -> ShardContent:
         plan = self.plan
         table = plan.table.iloc[kept].assign(split=plan.splits[kept], source=plan.source.kind)
+        self._name_studies(table, kept)
         for column, side in (("original_width", 0), ("original_height", 1)):
             known = table[column].to_numpy()
             if plan.source.box_frame is None:  # a table without sizes: that of the file

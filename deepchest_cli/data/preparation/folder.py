@@ -155,16 +155,16 @@ def build_manifest(
     size: int,
     done: Entries,
     excluded: dict[str, Any],
-    kept: NDArray[np.bool_],
+    counts: dict[str, Any],
     duplicates: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return the manifest of a finished preparation of one size; kept: rows (N,) in its shards."""
+    """Return the manifest of a finished preparation of one size; counts: by split."""
     return {
         **plan.identity(size),
         "written_by": f"deepchest {__version__}",
         "archives": archives_of(plan),
         "damaged_archives": list(plan.streamed.damaged),
-        "counts": count_splits(plan, kept),
+        "counts": counts,
         "excluded": excluded,
         "duplicates": duplicates,
         "shards": [done[name] for name in sorted(done)],

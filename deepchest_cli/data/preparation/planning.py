@@ -149,6 +149,7 @@ def _identity(config: PrepareConfig, source: Source, assignment: SplitAssignment
             "label_version": source.label_version,
             "synthetic": source.synthetic,
             "patients": source.has_patients,
+            "studies": source.has_studies,
             "label_policies": source.policies,
             "sha256": _hashes((*source.hashed, *assignment.hashed), source.images),
             "rows_sha256": _hash_of_rows(source, assignment),

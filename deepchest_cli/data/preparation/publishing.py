@@ -18,25 +18,36 @@ from deepchest_cli.data.preparation.folder import (
     Entries,
     build_manifest,
     clear_shards,
+    count_splits,
     save_progress,
     summarize,
 )
 from deepchest_cli.data.preparation.planning import Plan, Say
+from deepchest_cli.data.preparation.stored_studies import (
+    COLUMNS,
+    Columns,
+    count_studies,
+    doubtful_studies,
+)
 from deepchest_cli.data.shards import MANIFEST, PROGRESS
 from deepchest_cli.data.text import SHOWN, count_of, few
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import write_json
 
 
-def find_duplicates(folder: Path, done: Entries) -> list[dict[str, Any]]:
-    """Return groups of images with equal stored pixels: names and splits, in order of names."""
-    names = ("pixel_hash", "image_index", "split")
-    columns: list[list[NDArray[np.bytes_]]] = [[], [], []]
+def stored_columns(folder: Path, done: Entries) -> Columns:
+    """Return what shards say of all their images (N,), besides the labels."""
+    read: dict[str, list[NDArray[Any]]] = {name: [] for name in ("pixel_hash", *COLUMNS)}
     for name in sorted(done):
         with h5py.File(folder / name, "r") as file:
-            for column, dataset in zip(columns, names, strict=True):
-                column.append(file[dataset][:])
-    hashes, images, splits = (np.concatenate(column) for column in columns)
+            for column, values in read.items():
+                values.append(file[column][:])
+    return {column: np.concatenate(values) for column, values in read.items()}
+
+
+def find_duplicates(stored: Columns) -> list[dict[str, Any]]:
+    """Return groups of images with equal stored pixels: names and splits, in order of names."""
+    hashes, images, splits = (stored[name] for name in ("pixel_hash", "image_index", "split"))
     _, group, count = np.unique(hashes, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(count[group] > 1)  # few: the others need no words
     groups: dict[int, list[int]] = defaultdict(list)
@@ -97,7 +108,8 @@ def publish(
             "Check --source: the image files lie in it, in folders below, or in zip, tar or tar.gz "
             "archives, under the names that the table has.",
         )
-    duplicates = find_duplicates(folder, filling.done)
+    stored = stored_columns(folder, filling.done)
+    duplicates = find_duplicates(stored)
     try:
         _refuse_losses(plan, config, folder, excluded)
         if not config.allow_duplicates:
@@ -107,8 +119,10 @@ def publish(
         (folder / MANIFEST).unlink(missing_ok=True)
         raise
     summary = summarize(folder, excluded)
-    stored = filling.stored()
-    manifest = build_manifest(plan, filling.size, filling.done, summary, stored, duplicates)
+    counts = count_splits(plan, filling.stored())
+    for split, numbers in count_studies(plan.source, stored).items():
+        counts[split] |= numbers
+    manifest = build_manifest(plan, filling.size, filling.done, summary, counts, duplicates)
     if manifest != published or not (folder / SHEET).is_file():
         draw_contact_sheet(folder, manifest, folder / SHEET)
     if manifest != published or not (folder / MANIFEST).exists():
@@ -116,6 +130,8 @@ def publish(
         write_json(folder / MANIFEST, manifest)
     (folder / PROGRESS).unlink(missing_ok=True)
     _say_remarks(manifest, say)
+    for remark in doubtful_studies(plan.source, stored):
+        say(remark)
     return Preparation(folder, manifest, unchanged=manifest == published)
 
 

@@ -60,6 +60,7 @@ class Source:
     own_scheme: str = "random"
     own_splits: Callable[[], OwnSplits] | None = None
     has_patients: bool = True  # whether it says which images are of one patient
+    has_studies: bool = False  # whether it says which images are of one examination
     synthetic: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -11,7 +11,8 @@ from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.findings import is_healthy
 from deepchest_cli.data.shards import LONGEST_FINDING, LONGEST_NAME, TEXT_COLUMNS
 from deepchest_cli.data.sources.base import OwnSplits, Source, blank_table
-from deepchest_cli.data.tabular.cells import is_blank, patient_numbers
+from deepchest_cli.data.splits import divided_groups
+from deepchest_cli.data.tabular.cells import each_text, is_blank, patient_numbers
 from deepchest_cli.data.tabular.columns import (
     ROLES,
     choose_column,
@@ -25,7 +26,7 @@ from deepchest_cli.data.tabular.columns import (
 from deepchest_cli.data.tabular.finding_columns import without_affix
 from deepchest_cli.data.tabular.label_map import load_label_map, read_label_columns
 from deepchest_cli.data.tabular.labels import Doubt, looks_like_labels, read_policy
-from deepchest_cli.data.tabular.tables import blank_rows
+from deepchest_cli.data.tabular.tables import blank_rows, row_number
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 
@@ -57,19 +58,24 @@ class CsvTable:
 
 def generic_table(raw: pd.DataFrame, file: Path, config: PrepareConfig, images: Path) -> CsvTable:
     """Return a table whose columns are named by flags, or else known by their usual names."""
-    hint = "--path-column, --patient-column and --label-columns name the columns."
+    hint = "--path-column, --patient-column, --study-column and --label-columns name the columns."
     names = (config.path_column,) if config.path_column else ROLES["path"]
     paths = need_column(raw, names, file, hint)
     patients = choose_column(raw, ROLES["patient"])
     if config.patient_column:
         patients = need_column(raw, (config.patient_column,), file, hint)
+    studies = choose_column(raw, ROLES["study"])
+    if config.study_column:
+        studies = need_column(raw, (config.study_column,), file, hint)
+    elif studies and raw[studies].nunique() == 1:  # it names a project, not an examination
+        studies = None
     notes = blank_rows(raw, file)
     if config.label_columns:
         wanted = [name.strip() for name in config.label_columns.split(",") if name.strip()]
         hint = "--label-columns takes names of columns, separated by commas."
         labels = tuple(need_column(raw, (name,), file, hint) for name in wanted)
     else:
-        taken = {paths, *filter(None, (patients,))}
+        taken = {paths, *filter(None, (patients, studies))}
         raw, said = without_affix(raw, taken, file)
         notes += said
         labels = tuple(
@@ -80,13 +86,13 @@ def generic_table(raw: pd.DataFrame, file: Path, config: PrepareConfig, images: 
     return CsvTable(
         "csv", f"the table {file.name}", raw, file, (file,), images,
         names=paths, paths=paths, patients=patients, labels=labels,
-        studies=choose_column(raw, ROLES["study"]), notes=notes,
+        studies=studies, notes=notes,
     )  # fmt: skip
 
 
 def unused_columns(table: CsvTable) -> tuple[str, ...]:
     """Return the columns of a table that nothing is made of."""
-    used = {table.paths, table.patients, *table.labels}
+    used = {table.paths, table.patients, table.studies, *table.labels}
     return tuple(
         name
         for name in table.raw.columns
@@ -115,11 +121,10 @@ def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
     people = read_people(raw)
     rows = blank_table(names)
     rows["path"] = raw[table.paths].to_numpy()
-    rows["patient_id"] = patient_numbers(raw[table.patients] if table.patients else names)
-    if table.studies:
-        studies = raw[table.studies].mask(raw[table.studies].map(is_blank), names)
-        refuse_names(studies, LONGEST_NAME, file)
-        rows["study"] = studies.to_numpy()
+    rows["study"], several = _studies(table, names)
+    # of one patient, whoever that is
+    of_one = raw[table.patients] if table.patients else rows["study"]
+    rows["patient_id"] = patient_numbers(of_one)
     rows["age"], rows["sex"] = people.age, people.sex
     rows["view"] = pd.Series(people.view).str[: TEXT_COLUMNS["view"]].to_numpy()
     order = np.argsort(names.to_numpy(dtype=str), kind="stable")
@@ -138,9 +143,43 @@ def read_labels(table: CsvTable, config: PrepareConfig) -> Source:
         own_scheme=table.own_scheme,
         own_splits=None if splits is None else lambda: OwnSplits(splits),
         has_patients=table.patients is not None,
+        has_studies=table.studies is not None,
         notes=(*table.notes, *people.notes, *read.notes),
-        warnings=(*table.warnings, *both * bool(read.contradictory)),
+        warnings=(*table.warnings, *several, *both * bool(read.contradictory)),
         policies=policy.describe(read.findings) | label_map.describe(),
+    )
+
+
+def _studies(table: CsvTable, names: "pd.Series[str]") -> tuple["pd.Series[str]", tuple[str, ...]]:
+    """Return each image's study (N,), its own name where the table has none, and what was noticed.
+
+    A study is of one patient: where several share its name, that is `PATIENT/STUDY`.
+    """
+    if table.studies is None:
+        return names, ()
+    given = table.raw[table.studies]
+    studies = given.mask(each_text(given, is_blank).astype(bool), names)
+    warnings: tuple[str, ...] = ()
+    if table.patients is not None:
+        patients = table.raw[table.patients]
+        apart = divided_groups(studies.to_numpy(dtype=str), patient_numbers(patients))
+        if apart:
+            warnings = (_shared_name(table, studies, apart),)
+            shared = studies.isin({studies.iloc[one] for one, _ in apart})
+            studies = studies.mask(shared, patients + "/" + studies)
+    refuse_names(studies, LONGEST_NAME, table.file, "study")
+    return studies, warnings
+
+
+def _shared_name(table: CsvTable, studies: "pd.Series[str]", apart: list[tuple[int, int]]) -> str:
+    """Return what to say of names of studies that several patients share; apart: two rows each."""
+    one, other = apart[0]
+    rows = f"rows {row_number(studies, one)} and {row_number(studies, other)}"
+    counted = count_of(len(apart), "name of studies is", "names of studies are")
+    return (
+        f"{table.file}: {counted} of several patients (the first, {studies.iloc[one]!r}, {rows}): "
+        "each patient's images are a study of their own, PATIENT/STUDY. If a study is one "
+        f"patient's there, a cell of {table.studies!r} or {table.patients!r} is wrong."
     )
 
 

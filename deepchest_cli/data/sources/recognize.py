@@ -156,6 +156,7 @@ def _refuse_needless(kind: str, config: PrepareConfig) -> None:
     given = {
         "--path-column": config.path_column,
         "--patient-column": config.patient_column,
+        "--study-column": config.study_column,
         "--label-columns": config.label_columns,
     }
     for flag, value in given.items():

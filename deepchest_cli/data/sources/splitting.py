@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.sources.base import OwnSplits, Source
-from deepchest_cli.data.splits import SPLITS, listed_split, random_split
+from deepchest_cli.data.splits import SPLITS, divided_groups, listed_split, random_split
 from deepchest_cli.data.tabular.cells import read_splits
 from deepchest_cli.data.tabular.columns import ROLES, need_column, refuse_repeated
 from deepchest_cli.data.tabular.tables import blank_rows, read_table, row_number
 from deepchest_cli.data.text import count_of, few
-from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.errors import DeepChestError, UsageError, unknown_name
 
 SCHEMES = ("official", "random", "chestmnist")
 
@@ -47,6 +47,8 @@ def assign_splits(source: Source, config: PrepareConfig) -> SplitAssignment:
     else:
         own = _file_splits(source, Path(scheme))
         scheme = "file"
+    if source.has_studies:
+        _refuse_divided_studies(source, own)
     splits = listed_split(own.splits, patients, labels, config.validation_fraction, config.seed)
     return SplitAssignment(splits, scheme, own.hashed, own.warnings, own.notes)
 
@@ -61,9 +63,10 @@ def _random_notes(source: Source) -> tuple[str, ...]:
     if source.has_patients:
         return ()
     remedy = " --patient-column names a column that knows." if source.kind == "csv" else ""
+    each = "study" if source.has_studies else "image"
     return (
-        "The source does not name patients: each image counts as a patient of its own, and images "
-        f"of one patient may come into two splits.{remedy}",
+        f"The source does not name patients: each {each} counts as a patient of its own, and "
+        f"images of one patient may come into two splits.{remedy}",
     )
 
 
@@ -76,6 +79,24 @@ def _own_splits(source: Source, scheme: str) -> OwnSplits:
             "file with an image and its split in each row.",
         )
     return source.own_splits()
+
+
+def _refuse_divided_studies(source: Source, own: OwnSplits) -> None:
+    """Raise `DeepChestError` where a study has images in two splits, with two of them."""
+    splits = np.where(own.splits == "train_val", "train", own.splits)
+    there = np.flatnonzero(splits != "")
+    studies, names = (source.table[key].to_numpy(dtype=str) for key in ("study", "image_index"))
+    apart = divided_groups(studies[there], splits[there])
+    if apart:
+        one, other = there[list(apart[0])].tolist()
+        place = str(own.hashed[0]) if own.hashed else source.title
+        raise DeepChestError(
+            f"{place}: {count_of(len(apart), 'study has', 'studies have')} images in two splits; "
+            f"the first, {str(studies[one])!r}: {names[one]} in {splits[one]}, {names[other]} in "
+            f"{splits[other]}.",
+            "Give all images of a study one split, or split by patient at random: "
+            "--split-scheme random",
+        )
 
 
 def _file_splits(source: Source, path: Path) -> OwnSplits:

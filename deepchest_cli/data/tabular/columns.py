@@ -30,7 +30,7 @@ ROLES = {
     "image": ("Image Index", "image", "image_id", "image_name", "dicom_id", "image_path", "Path",
               "filename", "file_path", "file", "img", "index", "id"),
     "patient": ("patient_id", "subject_id", "patient", "subject"),
-    "study": ("study_id", "study", "StudyInstanceUID"),
+    "study": ("study_id", "study", "StudyInstanceUID", "study_uid", "exam_id", "accession_number"),
     "split": ("split", "part", "fold", "Set Id"),
     "age": ("Age", "Patient Age"),
     "sex": ("Sex", "Gender", "Patient Sex", "Patient Gender"),
@@ -173,16 +173,16 @@ def refuse_blank(column: "pd.Series[str]", path: Path) -> None:
         )
 
 
-def refuse_names(names: "pd.Series[str]", width: int, path: Path) -> None:
-    """Raise `UsageError` for image names that a shard cannot keep apart in `width` bytes."""
+def refuse_names(names: "pd.Series[str]", width: int, path: Path, what: str = "image name") -> None:
+    """Raise `UsageError` for names that a shard cannot keep apart in `width` bytes."""
     plain = [
         name.isascii() and name.isprintable() and len(name) <= width for name in names.tolist()
     ]
     wrong = np.flatnonzero(~np.array(plain, dtype=bool))
     if len(wrong):
         raise UsageError(
-            f"{path}, row {row_number(names, wrong[0])}: image name {names.iloc[wrong[0]]!r} is "
-            f"not plain ASCII of at most {width} characters."
+            f"{path}, row {row_number(names, wrong[0])}: {what} {names.iloc[wrong[0]]!r} is not "
+            f"plain ASCII of at most {width} characters."
         )
 
 

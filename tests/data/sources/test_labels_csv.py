@@ -3,6 +3,7 @@ import pytest
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.sources.recognize import read_source
+from deepchest_cli.data.sources.splitting import assign_splits
 from deepchest_cli.errors import UsageError
 
 TABLE = """Path,patient,Age,Sex,View,No Finding,Pleural Effusion,Lung Opacity
@@ -117,6 +118,8 @@ def test_bad_tables_are_refused_with_row_and_column(tmp_path, text, settings, me
 def test_flags_that_would_do_nothing_are_refused(nih_folder, tmp_path):
     with pytest.raises(UsageError, match="--patient-column is about a table of your own"):
         read_source(nih_folder, PrepareConfig(patient_column="x"))
+    with pytest.raises(UsageError, match="--study-column is about a table of your own"):
+        read_source(nih_folder, PrepareConfig(study_column="x"))
     with pytest.raises(UsageError, match="--uncertain and --blank have no meaning for nih"):
         read_source(nih_folder, PrepareConfig(uncertain="one"))
     with pytest.raises(UsageError, match="There is no table"):
@@ -222,3 +225,69 @@ def test_zeros_before_a_number_do_not_make_another_patient(tmp_path):
 def test_a_table_that_would_not_be_read_is_refused(tmp_path, settings, message):
     with pytest.raises(UsageError, match=message):
         read(tmp_path, **settings)
+
+
+STUDIES = """Path,patient,exam,Mass
+1.png,A,1,1
+2.png,A,1,0
+3.png,A,2,0
+4.png,B,1,1
+5.png,B,9,1
+6.png,B,,1
+"""
+
+
+def test_one_name_for_studies_of_several_patients_is_told_apart_by_patient(tmp_path):
+    source = read(tmp_path, STUDIES, study_column="exam")
+    # the numbers are counted from 1 for each patient, as CheXpert's study1 is
+    assert list(source.table["study"]) == ["A/1", "A/1", "2", "B/1", "9", "6.png"]
+    assert source.has_studies
+    (warning,) = source.warnings
+    assert "labels.csv: 1 name of studies is of several patients" in warning
+    assert "the first, '1', rows 3 and 5" in warning
+    assert "a cell of 'exam' or 'patient' is wrong" in warning
+    assert (
+        read(tmp_path, STUDIES.replace("4.png,B,1", "4.png,B,3"), study_column="exam").warnings
+        == ()
+    )
+
+
+def test_the_usual_names_of_a_column_of_studies_need_no_flag(tmp_path):
+    for name in ("study_id", "Study", "StudyInstanceUID", "AccessionNumber", "Exam ID"):
+        source = read(tmp_path, STUDIES.replace("exam", name))
+        assert source.has_studies and source.findings == ("Mass",)
+        assert list(source.table["study"])[4] == "9"
+    assert not read(tmp_path, STUDIES).has_studies
+    one = read(tmp_path, "Path,patient,study,Mass\n1.png,A,TRIAL,1\n2.png,B,TRIAL,0\n")
+    assert not one.has_studies  # it names a project
+    assert read(
+        tmp_path, "Path,patient,study,Mass\n1.png,A,x,1\n2.png,A,x,0\n", study_column="study"
+    ).has_studies
+
+
+def test_without_patients_the_images_of_a_study_are_of_one(tmp_path):
+    text = STUDIES.replace(",patient", "").replace(",A", "").replace(",B", "")
+    source = read(tmp_path, text, study_column="exam", patient_column=None)
+    table = source.table
+    assert not source.has_patients and not source.warnings
+    pairs = set(zip(table["study"], table["patient_id"], strict=True))
+    assert len(pairs) == table["study"].nunique() == table["patient_id"].nunique() == 4
+    found = assign_splits(source, PrepareConfig(validation_fraction=0.3, test_fraction=0.3))
+    assert "each study counts as a patient of its own" in found.warnings[0]
+    by_study = {}
+    for study, split in zip(table["study"], found.splits, strict=True):
+        by_study.setdefault(study, set()).add(split)
+    assert all(len(splits) == 1 for splits in by_study.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        (STUDIES, "Exam", "no column 'Exam'"),
+        (STUDIES.replace(",9,", ",é,"), "exam", "row 6: study 'é' is not plain ASCII"),
+        (STUDIES.replace(",9,", f",{'9' * 200},"), "exam", "at most 128 characters"),
+    ],
+)
+def test_bad_columns_of_studies(tmp_path, text, column, message):
+    with pytest.raises(UsageError, match=message):
+        read(tmp_path, text, study_column=column)

@@ -155,3 +155,24 @@ def test_a_chexpert_path_without_a_patient_names_its_file_and_row(chexpert):
     path.write_text(path.read_text().replace("patient64541/", ""))
     with pytest.raises(UsageError, match=r"valid.csv, row 2: .* names no patient"):
         read_source(chexpert, PrepareConfig())
+
+
+def test_studies_of_chexpert_are_named_with_their_patient(chexpert):
+    source = read_source(chexpert, PrepareConfig(views="all"))
+    assert source.has_studies
+    assert list(source.table["study"]) == [
+        "patient00001/study1", "patient00001/study1", "patient00002/study2", "patient64541/study1",
+    ]  # fmt: skip
+    path = chexpert / "valid.csv"
+    path.write_text(path.read_text().replace("study1/view1", "view1"))
+    (last,) = read_source(chexpert, PrepareConfig()).table["study"].tail(1)
+    assert last == "valid/patient64541/view1_frontal.jpg"  # no folder of a study: the image
+
+
+def test_studies_of_mimic_cxr(mimic):
+    source = read_source(mimic, PrepareConfig(views="all"))
+    assert source.has_studies
+    assert source.table.set_index("image_index")["study"].to_dict() == {
+        "d1": "1", "d2": "1", "d3": "2",
+    }  # fmt: skip
+    assert not any("studies is" in warning for warning in source.warnings)

@@ -93,3 +93,28 @@ def test_rare_findings_count_only_where_they_are_known():
     one = assign_splits(source(labels=labels, known=labels * 0), PrepareConfig())
     other = assign_splits(source(), PrepareConfig())
     assert np.array_equal(one.splits, other.splits)
+
+
+def test_a_study_in_two_splits_is_refused_with_two_images(tmp_path):
+    of_two = blank_table(pd.Series(NAMES)).assign(
+        study=[f"s{number // 2}" for number in range(40)], patient_id=np.arange(40) // 4
+    )
+    studies = source(table=of_two, has_studies=True)
+    rows = [(name, "test" if number < 8 else "train") for number, name in enumerate(NAMES)]
+    assign_splits(studies, PrepareConfig(split_scheme=str(write(tmp_path, rows))))
+    rows[2], rows[37] = ("2.png", "train"), ("37.png", "val")
+    path = write(tmp_path, rows)
+    with pytest.raises(DeepChestError) as error:
+        assign_splits(studies, PrepareConfig(split_scheme=str(path)))
+    assert error.value.message == (
+        f"{path}: 2 studies have images in two splits; the first, 's1': 2.png in train, 3.png in "
+        "test."
+    )
+    own = ["train_val", "train"] + ["test"] * 38  # one split, the validation to be drawn
+    with pytest.raises(
+        DeepChestError, match="a table: 1 study has .* 's9': 18.png in test, 19.png"
+    ):
+        own[19] = "train"
+        assign_splits(
+            source(own, table=of_two, has_studies=True, own_scheme="official"), PrepareConfig()
+        )
