@@ -35,6 +35,7 @@ from deepchest_cli.config import (
     WeightersConfig,
 )
 from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
+from deepchest_cli.files import allow_open_files
 from deepchest_cli.interruption import InterruptionError, end_on_signal
 from deepchest_cli.own_code import failure_of_own
 from deepchest_cli.terminal import Terminal, render_error
@@ -84,6 +85,7 @@ def main() -> NoReturn:
     """Run the command line; an error that a person can act on has no traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the terminal lacks ends no work
         sys.stdout.reconfigure(errors="replace")
+    allow_open_files()
     with end_on_signal():
         _run()
     sys.exit(ExitCode.DONE)

@@ -8,8 +8,9 @@ import json
 import math
 import os
 import re
+import resource
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,18 @@ from deepchest_cli.errors import UsageError
 TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp(\..+)?")
 PARQUET = ".parquet"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has none
+
+
+OPEN_FILES = 65536  # as many mapped shards as several large data sets have at a time
+
+
+def allow_open_files() -> None:
+    """Let this process hold more files open than a shell lets it, where the system allows that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # a limit of the system's own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager

@@ -156,6 +156,8 @@ def _default(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
     return '""' if value == "" else str(value)
 
 

@@ -24,10 +24,10 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_a_run_configuration_comes_back_from_its_file(tmp_path):
     config = TrainConfig(
-        data=Path('odd "name"'), weighter_option=("cap=2",), learning_rate=1e-5, image_size=96
+        data=('odd "name"', "other"), weighter_option=("cap=2",), learning_rate=1e-5, image_size=96
     )
     values = read_toml(written(tmp_path, to_toml(config)), TrainConfig)
-    assert values["data"] == 'odd "name"'
+    assert values["data"] == ['odd "name"', "other"]
     assert values["weighter_option"] == ["cap=2"]
     assert values["learning_rate"] == 1e-5
     assert "max_steps" not in values
@@ -129,9 +129,10 @@ def test_the_demo_stands_in_for_missing_default_data(tmp_path, monkeypatch):
     assert find_data(default) == (default, "")
     Path("data/demo-shards").mkdir(parents=True)
     folder, note = find_data(default)
-    assert folder == Path("data/demo-shards")
+    assert folder == ("data/demo-shards",)
     assert "synthetic" in note
-    assert find_data(Path("elsewhere")) == (Path("elsewhere"), "")
+    for given in (("elsewhere",), (*default, "elsewhere")):
+        assert find_data(given) == (given, "")
 
 
 @pytest.mark.parametrize("text", ["cap", "=2", "cap="])

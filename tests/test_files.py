@@ -1,12 +1,15 @@
 import errno
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import (
+    OPEN_FILES,
+    allow_open_files,
     atomic_write,
     locked,
     read_text,
@@ -205,3 +208,13 @@ def test_the_hash_of_a_folder_is_of_all_its_files_and_their_names(tmp_path):
     (tmp_path / "other" / "below" / "b.xml").rename(tmp_path / "other" / "b.xml")
     (tmp_path / "one" / "a.xml").write_text("c")
     assert len({first, sha256_of(tmp_path / "one"), sha256_of(tmp_path / "other")}) == 3
+
+
+def test_a_process_may_hold_many_files_open():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(limits[0], 256), limits[1]))
+        allow_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(OPEN_FILES, limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -10,9 +10,11 @@ from tests_support import QUICK, read_radiograph
 
 from deepchest_cli.config import PrepareConfig, TrainConfig
 from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.preparation.folder import count_splits
 from deepchest_cli.data.sources.nih_metadata import read_metadata
+from deepchest_cli.errors import UsageError
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run
@@ -66,6 +68,53 @@ def test_a_model_learns_from_it(prepared, tmp_path, recorder):
     Trainer(build_components(config), create_run(config), recorder).fit()
     losses = [report.macro("training", "loss") for report in recorder.epochs]
     assert losses[2] < losses[1] < losses[0]
+
+
+@pytest.fixture(scope="module")
+def two_halves(real_data, tmp_path_factory):
+    """The sample by patients: half of it as NIH lays it out, half with a table of its own."""
+    root, source = tmp_path_factory.mktemp("halves"), real_data / "nih-224"
+    table = pd.read_csv(source / "Data_Entry_2017_v2020.csv")
+    first = table["Patient ID"].isin(sorted(table["Patient ID"].unique())[::2])
+    (root / "nih" / "images").mkdir(parents=True)
+    table[first].to_csv(root / "nih" / "Data_Entry_2017_v2020.csv", index=False)
+    for name in table["Image Index"][first]:
+        (root / "nih" / "images" / name).symlink_to(source / "images" / name)
+    other = table[~first]
+    cells = {"file": other["Image Index"], "patient": other["Patient ID"]} | {
+        column: other["Finding Labels"].str.contains(finding).astype(int)
+        for column, finding in {
+            "Pleural Effusion": "Effusion",
+            "Lung Lesion": "Mass|Nodule",
+        }.items()
+    }
+    pd.DataFrame(cells).to_csv(root / "labels.csv", index=False)
+    prepare(root / "nih", root / "nih-shards", size="64", split_scheme="random")
+    table_of_own = {"labels_csv": root / "labels.csv", "path_column": "file"}
+    prepare(source, root / "csv-shards", size="96", patient_column="patient", **table_of_own)
+    return root
+
+
+def test_two_sources_of_other_sizes_and_findings_train_together(two_halves, tmp_path, recorder):
+    folders = tuple(str(two_halves / name) for name in ("nih-shards", "csv-shards"))
+    small = {**QUICK, "backbone": "small_cnn", "epochs": 2, "batch_size": 32}
+    config = TrainConfig(data=folders, out=tmp_path / "run", **small)
+    components = build_components(config)
+    dataset = components.dataset
+    assert (
+        dataset.size == 64 and dataset.findings[-1] == "Lung Lesion" and len(dataset.labels) == 1616
+    )
+    assert len(np.unique(dataset.columns["patient_id"])) == 1290
+    assert components.warnings == ()
+    Trainer(components, create_run(config), recorder).fit()
+    losses = [report.macro("training", "loss") for report in recorder.epochs]
+    assert losses[1] < losses[0]
+
+
+def test_the_same_real_patients_in_two_sources_are_refused(two_halves, prepared):
+    """The whole sample has other splits than its half, and the same radiographs."""
+    with pytest.raises(UsageError, match="in different splits"):
+        open_datasets([str(prepared[0]), str(two_halves / "nih-shards")])
 
 
 def test_a_folder_without_lists_by_patient(real_data, tmp_path):

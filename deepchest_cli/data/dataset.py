@@ -1,5 +1,6 @@
 """Prepared data sets, one or several together, mapped into memory and read a batch at a time."""
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -142,16 +143,36 @@ class RadiographDataset:
         Each seed has a partition of the patients into folds of its own.
         """
         splits = np.full(len(self.labels), "", dtype="<U10")
-        members = []
-        for number, member in enumerate(self.members):
-            within = (self.columns["split"] != "") & (self.member == number)
-            settings = member.manifest["settings"]
+        for numbers in self._members_of_shared_patients():
+            within = (self.columns["split"] != "") & np.isin(self.member, numbers)
+            settings = self.members[numbers[0]].manifest["settings"]
             fraction = settings["validation_fraction"] or VALIDATION_FRACTION
             patients = self.columns["patient_id"][within]
             splits[within] = fold_split(patients, self.labels[within], fold, folds, fraction, seed)
-            scheme = {**settings, "split_scheme": f"fold {fold + 1} of {folds}, seed {seed}"}
-            members.append(replace(member, manifest={**member.manifest, "settings": scheme}))
-        return replace(self, members=tuple(members), columns={**self.columns, "split": splits})
+        scheme = {"split_scheme": f"fold {fold + 1} of {folds}, seed {seed}"}
+        members = tuple(
+            replace(
+                member,
+                manifest={
+                    **member.manifest,
+                    "settings": {**member.manifest["settings"], **scheme},
+                },
+            )
+            for member in self.members
+        )
+        return replace(self, members=members, columns={**self.columns, "split": splits})
+
+    def _members_of_shared_patients(self) -> list[list[int]]:
+        """Return the numbers of members, together where they have the same patients."""
+        patients, found = self.columns["patient_id"], list[list[int]]()
+        for number in range(len(self.members)):
+            own = patients[self.member == number]
+            shared = [
+                some for some in found if np.isin(patients[np.isin(self.member, some)], own).any()
+            ]
+            rest = [some for some in found if some not in shared]
+            found = [*rest, [*(n for some in shared for n in some), number]]
+        return found
 
     def of_findings(self, names: Mapping[str, str]) -> "RadiographDataset":
         """Return the same images with the labels of some findings: new name, name in this data set.
@@ -296,6 +317,9 @@ def _open_shard(folder: Path, entry: dict[str, Any], manifest: dict[str, Any]) -
     try:
         content = read_shard(path, manifest["source"].get("kind", ""))
     except (OSError, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:  # a mapped file stays open
+            said = f"Shard {path} cannot be opened: too many files are open in this process."
+            raise DeepChestError(said, "Allow more: ulimit -n 65536") from error
         raise DeepChestError(f"Shard {path} is damaged: {error}.", hint) from error
     if list(content.findings) != manifest["findings"]:
         raise DeepChestError(f"Shard {path} has other findings than {folder / MANIFEST}.", hint)

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.dataset import Boxes, Member, RadiographDataset, open_dataset
+from deepchest_cli.data.dataset import Boxes, RadiographDataset, open_dataset
 from deepchest_cli.data.findings import finding_key
-from deepchest_cli.data.source_relations import same_patient_numbers, same_patients
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.merging_checks import (
+    refuse_patients_in_two_splits,
+    refuse_unfit_members,
+    shared_images,
+    tell_patients_apart,
+    unlike_members,
+)
 from deepchest_cli.errors import UsageError
 
-Ints = NDArray[np.int64]
 Number = TypeVar("Number", np.uint8, np.float32)
 
 
@@ -32,27 +35,28 @@ def merge_datasets(
     names: of the data sets, in messages and results; without them, their folders'.
 
     Findings are the union, by the table of aliases, spelled as the first that has them; a label
-    that a data set does not have is unknown. Images are read at the smallest stored size. Raises
-    `UsageError` for the same data twice, for different versions of the same images, and for images
-    or patients that are in different splits of two data sets.
+    that a data set does not have is unknown. Images are read at the smallest stored size. Patients
+    of two sources are two patients, unless both have the same radiograph of them. Raises
+    `UsageError` for the same data twice, for a data set and another one made from it, and for
+    images or patients that are in different splits of two data sets.
     """
     if len(several) == 1:
         return several[0]
     names = names or folder_names([dataset.folder for dataset in several])
     number = np.repeat(np.arange(len(several)), [len(dataset.labels) for dataset in several])
     spelled = _spelled_findings(several)
-    findings = tuple(dict.fromkeys(name for names in spelled for name in names))
+    findings = tuple(dict.fromkeys(name for own in spelled for name in own))
     members = tuple(
         replace(dataset.only, name=name, findings=tuple(own))
         for dataset, name, own in zip(several, names, spelled, strict=True)
     )
-    starts = np.cumsum([0, *(len(dataset.labels) for dataset in several)])
+    refuse_unfit_members(members)
+    starts = np.cumsum([0, *(len(dataset.labels) for dataset in several)])[:-1]
     columns = {
         name: np.concatenate([dataset.columns[name] for dataset in several])
         for name in several[0].columns
     }
     columns["source_patient_id"] = columns["patient_id"]
-    columns["patient_id"] = _told_apart(members, number, columns["patient_id"])
     merged = RadiographDataset(
         members=members,
         member=number,
@@ -63,21 +67,21 @@ def merge_datasets(
         columns=columns,
         pixel_hash=np.concatenate([dataset.pixel_hash for dataset in several]),
         shards=tuple(shard for dataset in several for shard in dataset.shards),
-        starts=np.concatenate(
-            [d.starts + start for d, start in zip(several, starts, strict=False)]
-        ),
+        starts=np.concatenate([d.starts + start for d, start in zip(several, starts, strict=True)]),
         boxes=_all_boxes(several, spelled, starts),
         soft=_all_soft(several, spelled, findings),
     )
-    _refuse_patients_in_two_splits(merged)
-    return replace(merged, warnings=_shared_images(merged))
+    shared = shared_images(merged)
+    merged.columns["patient_id"] = tell_patients_apart(merged, shared.groups)
+    refuse_patients_in_two_splits(merged)
+    return replace(merged, warnings=(*unlike_members(members), *shared.warnings))
 
 
 def folder_names(folders: Sequence[Path | str]) -> list[str]:
     """Return the names of different folders, with as many of those above as tell them apart."""
     paths = [Path(folder).resolve().parts for folder in folders]
     for depth in range(1, max(map(len, paths)) + 1):
-        names = ["/".join(parts[-depth:]) for parts in paths]
+        names = [str(Path(*parts[-depth:])) for parts in paths]
         if len(set(names)) == len(names):
             break
     return names
@@ -86,10 +90,18 @@ def folder_names(folders: Sequence[Path | str]) -> list[str]:
 def _spelled_findings(several: Sequence[RadiographDataset]) -> list[list[str]]:
     """Return the findings of each data set as the first that has them spells them."""
     spelling: dict[str, str] = {}
-    return [
-        [spelling.setdefault(finding_key(name), name) for name in dataset.findings]
-        for dataset in several
-    ]
+    spelled = []
+    for dataset in several:
+        own = [spelling.setdefault(finding_key(name), name) for name in dataset.findings]
+        for place, name in enumerate(own):
+            if name in own[:place]:
+                one, other = dataset.findings[own.index(name)], dataset.findings[place]
+                raise UsageError(
+                    f"{dataset.folder}: {one!r} and {other!r} are the same finding.",
+                    "Prepare it with one of them: deepchest prepare --findings",
+                )
+        spelled.append(own)
+    return spelled
 
 
 def _stacked(
@@ -120,104 +132,16 @@ def _all_soft(
 
 
 def _all_boxes(
-    several: Sequence[RadiographDataset], spelled: list[list[str]], starts: Ints
+    several: Sequence[RadiographDataset], spelled: list[list[str]], starts: NDArray[np.int64]
 ) -> Boxes:
-    """Return all boxes, in pixels of the size that is read."""
+    """Return all boxes, in pixels of the size that is read; unlabeled findings keep their names."""
     size = min(dataset.size for dataset in several)
-    renamed = [
-        dict(zip(dataset.findings, own, strict=True))
-        for dataset, own in zip(several, spelled, strict=True)
-    ]
+    findings: list[str] = []
+    for dataset, own in zip(several, spelled, strict=True):
+        names = dict(zip(dataset.findings, own, strict=True))
+        findings += [names.get(name, name) for name in dataset.boxes.finding.tolist()]
     return Boxes(
-        np.concatenate([d.boxes.row + start for d, start in zip(several, starts, strict=False)]),
-        np.array(
-            [
-                names.get(name, name)
-                for dataset, names in zip(several, renamed, strict=True)
-                for name in dataset.boxes.finding.tolist()
-            ],
-            dtype=str,
-        ),
+        np.concatenate([d.boxes.row + start for d, start in zip(several, starts, strict=True)]),
+        np.array(findings, dtype=str),
         np.concatenate([d.boxes.box * np.float32(size / d.size) for d in several]),
     )
-
-
-def _told_apart(members: tuple[Member, ...], number: Ints, patients: Ints) -> Ints:
-    """Return numbers of patients (N,) that are those of one source only.
-
-    Raises `UsageError` for the same data twice, and where two members are of the same patients and
-    nothing tells which is whose.
-    """
-    namespace = list(range(len(members)))  # of the patients' numbers
-    for (first, one), (second, other) in combinations(enumerate(members), 2):
-        pair = f"{one.folder} and {other.folder}"
-        if one.sha256 == other.sha256 or one.folder.resolve() == other.folder.resolve():
-            raise UsageError(f"{pair} are the same data.", "Name each data set once.")
-        sources = one.manifest["source"], other.manifest["source"]
-        if not same_patients(*sources):
-            continue
-        if not same_patient_numbers(*sources):
-            kinds = " and ".join(source["kind"] for source in sources)
-            raise UsageError(
-                f"{pair} are made from the same radiographs ({kinds}), and nothing tells which "
-                "patient of one is which of the other: patients of one's training split would be "
-                "among those that validate or test.",
-                "Train on one of them.",
-            )
-        namespace[second] = namespace[first]
-    both = np.stack([np.array(namespace)[number], patients])
-    return np.unique(both, axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
-
-
-def _refuse_patients_in_two_splits(merged: RadiographDataset) -> None:
-    """Raise `UsageError` where data sets of the same patients split them differently."""
-    splits, patients = merged.columns["split"], merged.columns["patient_id"]
-    there = np.flatnonzero(splits != "")
-    order = there[np.argsort(patients[there], kind="stable")]
-    apart = (patients[order][1:] == patients[order][:-1]) & (
-        splits[order][1:] != splits[order][:-1]
-    )
-    if apart.any():
-        one, other = order[:-1][apart][0], order[1:][apart][0]
-        folders = [merged.members[merged.member[row]].folder for row in (one, other)]
-        found = len(np.unique(patients[order[1:][apart]]))
-        raise UsageError(
-            f"{count_of(found, 'patient is', 'patients are')} in different splits of data sets of "
-            f"the same source; the first, {merged.source_patients[one]}, is in "
-            f"{splits[one]} of {folders[0]} and in {splits[other]} of {folders[1]}.",
-            "Prepare both with the same splits, or train on one of them.",
-        )
-
-
-def _shared_images(merged: RadiographDataset) -> tuple[str, ...]:
-    """Return which members have images with the same pixels in the same split.
-
-    Raises `UsageError` for those in different splits.
-    """
-    warnings = []
-    rows = [np.flatnonzero(merged.member == number) for number in range(len(merged.members))]
-    for first, second in combinations(range(len(rows)), 2):
-        one, other = rows[first], rows[second]
-        _, ours, theirs = np.intersect1d(
-            merged.pixel_hash[one], merged.pixel_hash[other], return_indices=True
-        )
-        one, other = one[ours], other[theirs]
-        splits = [merged.columns["split"][some] for some in (one, other)]
-        apart = (splits[0] != splits[1]) & (splits[0] != "") & (splits[1] != "")
-        folders = [merged.members[number].folder for number in (first, second)]
-        if apart.any():
-            names = [merged.columns["image_index"][some[apart]][0] for some in (one, other)]
-            number = int(apart.sum())
-            raise UsageError(
-                f"{count_of(number, 'image is', 'images are')} (by pixel hash) in different splits "
-                f"of {folders[0]} and {folders[1]}; the first is {names[0]} in "
-                f"{splits[0][apart][0]} and {names[1]} in {splits[1][apart][0]}.",
-                "Take these images out of one of them, or give them the same split.",
-            )
-        same = int((splits[0] == splits[1]).sum())
-        if same:
-            warnings.append(
-                f"{count_of(same, 'image is', 'images are')} (by pixel hash) in both {folders[0]} "
-                f"and {folders[1]}, in the same splits: they count twice."
-            )
-    return tuple(warnings)

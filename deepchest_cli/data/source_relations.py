@@ -4,6 +4,10 @@ from typing import Any
 
 # made from NIH's radiographs: the same patients, whatever the files are called
 FAMILY = dict.fromkeys(("nih-parquet", "chestmnist", "rsna", "siim"), "nih")
+TITLES = {
+    "nih": "NIH ChestX-ray14", "chexpert": "CheXpert", "mimic-cxr": "MIMIC-CXR",
+    "padchest": "PadChest", "vindr": "VinDr-CXR", "openi": "OpenI",
+}  # fmt: skip
 
 Source = dict[str, Any]  # of a manifest
 
@@ -18,6 +22,18 @@ def same_patients(one: Source, other: Source) -> bool:
     if one["kind"] != "csv" and not one["synthetic"]:
         return True
     return bool(set(one["sha256"].values()) & set(other["sha256"].values()))
+
+
+def why_same_patients(one: Source, other: Source) -> str:
+    """Return what two sources of the same patients have in common, as the end of a sentence."""
+    titles = sorted(
+        TITLES[family] for family in _families(one) & _families(other) if family in TITLES
+    )
+    if one["synthetic"] or not titles:
+        shared = set(one["sha256"].items()) & set(other["sha256"].items())
+        return f"share {', '.join(sorted(name for name, _ in shared)) or 'a file'}"
+    kinds = " and ".join(source["kind"] for source in (one, other))
+    return f"are made from the same radiographs, those of {' and '.join(titles)} ({kinds})"
 
 
 def _families(source: Source) -> set[str]:

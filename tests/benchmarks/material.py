@@ -11,10 +11,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from deepchest_cli import __version__
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
+from deepchest_cli.data.shards import (
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    ShardContent,
+    shard_name,
+    write_shard,
+)
 from deepchest_cli.data.synthetic import write_demo
+from deepchest_cli.files import sha256_of, write_json
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,"
@@ -75,3 +85,50 @@ def _write(source: Path, originals: list[Path], images: int) -> None:
         found = "|".join(name for name in FINDINGS if chance.random() < 0.1) or "No Finding"
         rows.append(f"{name},{found},0,{number + 1},50,M,PA,{SIZE},{SIZE},0.1,0.1")
     (source / "Data_Entry_2017_v2020.csv").write_text("\n".join(rows) + "\n")
+
+
+def random_shards(folder: Path, images: int, size: int, seed: int) -> None:
+    """Write a prepared data set of noise, 512 images a shard, each of a patient of its own."""
+    folder.mkdir()
+    random, entries = np.random.default_rng(seed), []
+    for number, first in enumerate(range(0, images, 512)):
+        count = min(512, images - first)
+        names = np.array([f"{seed}-{row}.png" for row in range(first, first + count)])
+        labels = random.integers(0, 2, (count, len(FINDINGS))).astype(np.uint8)
+        empty, unknown = np.full(count, ""), np.full(count, -1)
+        content = ShardContent(
+            images=random.integers(0, 256, (count, size, size)).astype(np.uint8),
+            labels=labels,
+            known=np.ones_like(labels),
+            pixel_hash=np.char.zfill(names, 32).astype("S32"),
+            file_bytes=np.zeros(count, np.int64),
+            columns={
+                "image_index": names, "study": names, "source": np.full(count, "csv"),
+                "sex": empty, "view": empty, "split": np.full(count, "train"),
+                "patient_id": np.arange(first, first + count), "age": unknown,
+                "follow_up": unknown, "original_width": unknown, "original_height": unknown,
+            },
+            box_row=np.zeros(0, np.int32),
+            box_finding=np.zeros(0, "S32"),
+            box=np.zeros((0, 4), np.float32),
+            findings=FINDINGS,
+        )  # fmt: skip
+        path = folder / shard_name(number)
+        write_shard(path, content)
+        entries.append(
+            {"file": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size,
+             "images": count, "near_constant": 0}
+        )  # fmt: skip
+    source = {
+        "kind": "csv", "label_version": "unknown", "synthetic": False, "patients": True,
+        "label_policies": {}, "sha256": {"noise": str(seed)}, "rows_sha256": str(seed),
+    }  # fmt: skip
+    settings = {
+        "size": size, "rows_per_shard": 512, "aspect": "squash", "views": "frontal",
+        "split_scheme": "random", "validation_fraction": 0.0, "test_fraction": 0.0, "seed": seed,
+    }  # fmt: skip
+    write_json(
+        folder / MANIFEST,
+        {"format": FORMAT, "format_version": FORMAT_VERSION, "written_by": __version__,
+         "findings": list(FINDINGS), "source": source, "settings": settings, "shards": entries},
+    )  # fmt: skip

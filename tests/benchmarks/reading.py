@@ -1,21 +1,23 @@
 """How fast augmented batches come: ours, a PNG-decoding data set, and torchxrayvision's loader.
 
 Needs: pip install -e '.[bench]'. On the same cores: decoding runs in as many worker processes as
-there are threads here.
+there are threads here. With `--mixed` instead: batches of two data sets against those of one.
 """
 
+import argparse
 import contextlib
 import io
 import itertools
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-import numpy as np
 import torch
 from interleaved import compare, conditions
-from material import Material, material
+from material import Material, material, random_shards
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -28,9 +30,11 @@ from deepchest_cli.data.augmentation import (
     normalize,
     to_gray,
 )
-from deepchest_cli.data.batches import batches, epoch_order, prefetch
-from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.batches import batches, prefetch
+from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.reader import ImageReader
+from deepchest_cli.data.sampling import uniform
 
 IMAGES, SIZE, BATCH, ROUNDS = 768, 128, 32, 7
 CORES = os.cpu_count() or 1
@@ -74,13 +78,13 @@ def xray_vision(found: Material) -> Dataset:
         )
 
 
-def ours(found: Material) -> Iterator[torch.Tensor]:
+def ours(dataset: RadiographDataset, size: int = SIZE) -> Iterator[torch.Tensor]:
     """Yield batches ready for the network, for ever."""
-    reader = ImageReader(open_dataset(found.shards), torch.device("cpu"))
-    rows, generator = np.arange(IMAGES), torch.Generator().manual_seed(0)
+    reader = ImageReader(dataset, torch.device("cpu"))
+    sampling, generator = uniform(dataset.rows("all")), torch.Generator().manual_seed(0)
     for epoch in itertools.count():
-        for batch in prefetch(batches(reader, epoch_order(rows, 0, epoch), BATCH)):
-            gray = to_gray(batch.images, SIZE)
+        for batch in prefetch(batches(reader, sampling.order(0, epoch), BATCH)):
+            gray = to_gray(batch.images, size)
             yield normalize(
                 augment(gray, Augmentation(), draw(len(gray), generator)), Normalization()
             )
@@ -105,12 +109,57 @@ def rate(start: Callable[[], Iterator[object]], count: int) -> float:
     return count * BATCH / (time.perf_counter() - started)
 
 
+def gathered(dataset: RadiographDataset) -> Iterator[object]:
+    """Yield batches as they are stored, for ever."""
+    reader, sampling = ImageReader(dataset, torch.device("cpu")), uniform(dataset.rows("all"))
+    for epoch in itertools.count():
+        yield from batches(reader, sampling.order(0, epoch), BATCH)
+
+
+def mixed(small: int, large: int, images: int = 6144) -> None:
+    """Compare batches of two data sets with those of one that has as many images and shards."""
+    conditions(pixels="random", batch=BATCH, images=images, shards=images // 512)
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = {"one": small, "half": small, "other half": small, "larger": large}
+        paths = {name: str(Path(folder) / name) for name in sizes}
+        for seed, (name, size) in enumerate(sizes.items()):
+            random_shards(Path(paths[name]), images // (1 if name == "one" else 2), size, seed)
+        datasets = {
+            f"two of {small} px": open_datasets([paths["half"], paths["other half"]]),
+            f"one of {small} px": open_datasets([paths["one"]]),
+            f"two, of {small} and {large} px": open_datasets([paths["half"], paths["larger"]]),
+        }
+        print("augmented batches")
+        compare(
+            {
+                name: lambda d=dataset: rate(lambda: ours(d, small), 40)  # type: ignore[misc]
+                for name, dataset in datasets.items()
+            },
+            2 * ROUNDS,
+        )
+        print("the same images as they are stored")
+        compare(
+            {
+                name: lambda d=dataset: rate(lambda: gathered(d), 100)  # type: ignore[misc]
+                for name, dataset in datasets.items()
+            },
+            2 * ROUNDS,
+        )
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mixed", action="store_true", help="two data sets against one")
+    parser.add_argument("--sizes", default="224,320", help="stored sizes of --mixed")
+    arguments = parser.parse_args()
+    if arguments.mixed:
+        mixed(*map(int, arguments.sizes.split(",")))
+        return
     with material(IMAGES, SIZE) as found:
         conditions(pictures=found.origin, pixels=f"1024 to {SIZE}", batch=BATCH, workers=CORES)
-        decoded = DecodedImages(found)
+        decoded, dataset = DecodedImages(found), open_dataset(found.shards)
         sources = {
-            "ours, gathered and augmented": lambda: rate(lambda: ours(found), 200),
+            "ours, gathered and augmented": lambda: rate(lambda: ours(dataset), 200),
             "PNG files, decoded, shrunk and augmented": lambda: rate(lambda: loaded(decoded), 16),
         }
         try:

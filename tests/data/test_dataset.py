@@ -1,11 +1,16 @@
+import errno
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
-from deepchest_cli.data.batches import batches, epoch_order
+from deepchest_cli.data import dataset as dataset_module
+from deepchest_cli.data.batches import batches
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import DeepChestError, UnreadableShardError, UsageError
 
 CPU = torch.device("cpu")
 
@@ -60,14 +65,6 @@ def test_batches_begin_where_they_are_told(dataset):
     assert np.array_equal(late[0].images, whole[2].images)
 
 
-def test_the_order_depends_on_seed_and_epoch_only():
-    rows = np.arange(100)
-    assert np.array_equal(epoch_order(rows, 1, 2), epoch_order(rows, 1, 2))
-    assert sorted(epoch_order(rows, 1, 2)) == list(rows)
-    assert not np.array_equal(epoch_order(rows, 1, 2), epoch_order(rows, 1, 3))
-    assert not np.array_equal(epoch_order(rows, 1, 2), epoch_order(rows, 2, 2))
-
-
 def test_no_data_set_says_how_to_make_one(tmp_path):
     with pytest.raises(UsageError) as error:
         open_dataset(tmp_path)
@@ -84,3 +81,28 @@ def test_a_damaged_manifest(tmp_path):
     (tmp_path / "manifest.json").write_text('{"format": ')
     with pytest.raises(UsageError, match="damaged"):
         open_dataset(tmp_path)
+
+
+def test_too_many_open_files_are_no_damage(shards, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(dataset_module, "read_shard", refuse)
+    with pytest.raises(DeepChestError, match="too many files are open in this process") as error:
+        open_dataset(shards)
+    assert error.value.hint == "Allow more: ulimit -n 65536"
+
+
+@pytest.mark.parametrize(("change", "said"), [("cut", "was cut short"), ("gone", "No such file")])
+def test_a_shard_that_changes_while_it_is_read_is_named(shards, tmp_path, change, said):
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    opened = open_dataset(copy)
+    (shard,) = copy.glob("*.h5")
+    assert len(opened.gather(np.arange(3))) == 3
+    if change == "cut":
+        os.truncate(shard, 1000)
+    else:
+        shard.unlink()
+    with pytest.raises(UnreadableShardError, match=said) as error:
+        opened.gather(np.arange(3))
+    assert str(shard) in error.value.message

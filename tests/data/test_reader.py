@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepchest_cli.data.batches import batches, epoch_order, prefetch
+from deepchest_cli.data.batches import batches, prefetch
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader, resolve_place
 from deepchest_cli.errors import UsageError
@@ -28,13 +28,12 @@ def test_images_are_the_same_wherever_they_are_kept(dataset, place):
 
 
 def test_images_that_do_not_fit_on_the_device_say_where_else(dataset, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **settings):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    reader = ImageReader(dataset, CPU)
-    monkeypatch.setattr(torch.Tensor, "to", full)
+    monkeypatch.setattr(torch, "empty", full)
     with pytest.raises(UsageError, match="80 images of 32 px do not fit on cpu") as error:
-        reader._upload(torch.zeros(80, 32, 32))
+        ImageReader(dataset, CPU, "device")
     assert "--cache host" in error.value.hint
 
 
@@ -55,15 +54,6 @@ def test_processes_share_the_images_of_a_batch_and_all_see_its_labels(dataset):
         assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
         assert all(torch.equal(part.labels, batch.labels) for part in parts)
         assert all(torch.equal(part.known, batch.known) for part in parts)
-
-
-def test_sampling_probabilities_draw_rows_with_replacement_the_same_every_time():
-    rows, sampling_probabilities = np.arange(100), np.repeat([0.019, 0.001], 50)
-    order = epoch_order(rows, 0, 3, sampling_probabilities)
-    assert np.array_equal(order, epoch_order(rows, 0, 3, sampling_probabilities))
-    assert len(order) == 100
-    assert np.mean(order < 50) > 0.85
-    assert len(set(order)) < 100
 
 
 def test_ahead_yields_all_in_order_and_works_one_ahead():
