@@ -28,9 +28,10 @@ from deepchest_cli.data.augmentation import (
     normalize,
     to_gray,
 )
-from deepchest_cli.data.batches import batches, epoch_order, prefetch
+from deepchest_cli.data.batches import batches, prefetch
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader
+from deepchest_cli.data.sampling import uniform
 
 IMAGES, SIZE, BATCH, ROUNDS = 768, 128, 32, 7
 CORES = os.cpu_count() or 1
@@ -79,7 +80,7 @@ def ours(found: Material) -> Iterator[torch.Tensor]:
     reader = ImageReader(open_dataset(found.shards), torch.device("cpu"))
     rows, generator = np.arange(IMAGES), torch.Generator().manual_seed(0)
     for epoch in itertools.count():
-        for batch in prefetch(batches(reader, epoch_order(rows, 0, epoch), BATCH)):
+        for batch in prefetch(batches(reader, uniform(rows).order(0, epoch), BATCH)):
             gray = to_gray(batch.images, SIZE)
             yield normalize(
                 augment(gray, Augmentation(), draw(len(gray), generator)), Normalization()
