@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from tests_support import QUICK
 from torch import Tensor
@@ -17,6 +18,7 @@ from deepchest_cli.training.components import TrainingComponents, build_componen
 from deepchest_cli.training.forward import DROPOUT, seed_of
 from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.step import choose_backward
+from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.weighting import GradientWeighter, TaskLosses, Weighter
 
 # every family of the reference, and others whose last layers differ; the smallest members
@@ -36,6 +38,14 @@ BACKBONES = {
 }
 LEVELS = ("features", "parameters")
 TASKS = FINDINGS[:4]
+SHARED = np.array([0, 0, 1, 2, 3, 3])  # finding of each task
+# the tasks of a run: the findings, or several of two sources that share logits
+TASK_SETS = {
+    "finding": Tasks(TASKS, np.arange(4)),
+    "finding-by-source": Tasks(
+        tuple("abcdef"), SHARED, np.array([0, 1, 0, 0, 0, 1]), torch.from_numpy(SHARED)
+    ),
+}
 BATCH = 6
 Gradients = dict[str, Tensor]
 MakeComponents = Callable[..., TrainingComponents]
@@ -45,7 +55,7 @@ class GivenWeighter(GradientWeighter):
     """Given weights; it keeps the jacobian that they were used on."""
 
     def __init__(self, weights: Tensor) -> None:
-        super().__init__(TASKS)
+        super().__init__(FINDINGS[: len(weights)])
         self.given, self.jacobian = weights, torch.empty(0)
 
     @property
@@ -77,17 +87,25 @@ def maker(data: Any) -> MakeComponents:
         backbone: str = "small_cnn",
         head: str = "linear",
         size: int | None = None,
+        tasks: Tasks | None = None,
         **changes: Any,
     ) -> TrainingComponents:
         size = size or BACKBONES[backbone]
+        tasks = tasks or Tasks(weighter.tasks, np.arange(len(weighter.tasks)))
+        findings = FINDINGS[: tasks.finding.max() + 1]
         torch.manual_seed(0)
-        classifier = Classifier(Architecture(backbone, head, weighter.tasks, size, size)).train()
+        classifier = Classifier(Architecture(backbone, head, findings, size, size)).train()
         # away from heads of hardly any weight
         torch.nn.init.normal_(classifier.task_layer.weight, std=0.1)
         changed = replace(built.config, **changes)
         precision = changed.precision
         return replace(
-            built, config=changed, precision=precision, classifier=classifier, weighter=weighter
+            built,
+            config=changed,
+            precision=precision,
+            classifier=classifier,
+            weighter=weighter,
+            tasks=tasks,
         )
 
     return make
@@ -105,8 +123,8 @@ def gradients(
     """Back-propagate a batch, and return the gradient of every parameter by name."""
     components.classifier.zero_grad()
     chunks = list(radiographs_for(components).chunk(micro_batches))
-    tasks = len(components.classifier.architecture.findings)
-    result = choose_backward(components)(chunks, batch_of(tasks), 0)
+    batch = batch_of(len(components.tasks.names))
+    result = choose_backward(components)(chunks, batch, 0)
     named = components.classifier.named_parameters()
     return result, {name: p.grad.clone() for name, p in named if p.grad is not None}
 
@@ -134,9 +152,9 @@ def scaler_for(precision: str) -> torch.amp.GradScaler:
 
 def expected_norms(components: TrainingComponents, parameters: list[Tensor]) -> Tensor:
     """Return the norm of each task's gradient by the parameters, by plain back-propagation."""
-    batch = batch_of()
+    batch = batch_of(len(components.tasks.names))
     torch.manual_seed(seed_of(DROPOUT, components.config.seed, 0, 0, 0))
-    logits = components.classifier(radiographs_for(components))[1]
+    logits = components.tasks.expand(components.classifier(radiographs_for(components))[1])
     losses = task_losses(logits, batch.labels, batch.known)
     rows = [
         torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)

@@ -156,6 +156,17 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "shards"
 
 
+@pytest.fixture(scope="session")
+def site_shards(shards: Path) -> Path:
+    """Another prepared data set, of 180 radiographs at 48 px; not to be changed.
+
+    It labels Effusion, Mass and Nodule, as `shards` do, and Fracture.
+    """
+    from site_data import prepare_site, write_site
+
+    return prepare_site(write_site(shards.parent / "hospital"), shards.parent / "site", size=48)
+
+
 @dataclass
 class Recorder:
     """An observer that remembers."""

@@ -29,6 +29,7 @@ PLAIN |= {"optimizer": "sgd", "learning_rate": 0.01, "precision": "fp32"}
 # one of each backward strategy, with micro-batches and without
 FEW = ("deepchest", "upgrad", "famo, micro-batches", "gradnorm, micro-batches")
 FEW += ("pcgrad, parameters", "equal, unfrozen", "upgrad, unfrozen")
+FEW += ("deepchest, two data sets", "upgrad, two data sets")
 
 
 def variants(data: Path) -> dict[str, TrainConfig]:
@@ -56,6 +57,13 @@ def variants(data: Path) -> dict[str, TrainConfig]:
     for name in ("gradnorm", "pcgrad", "graddrop", "deepchest+upgrad"):
         config = replace(found[name], gradient_level="parameters", grad_accum_steps=2)
         found[f"{name}, parameters"] = replace(config, max_steps=4)
+    for name in ("deepchest", "upgrad", "famo, micro-batches", "gradnorm", "pcgrad, parameters"):
+        found[f"{name}, two data sets"] = replace(
+            found[name],
+            data=(str(data), str(data.with_name("site"))),  # of other radiographs, at another size
+            tasks="finding-by-source",
+            source_sampling=("site=2",),
+        )
     return found
 
 

@@ -27,7 +27,8 @@ class RunConfig:
         Literal["finding", "finding-by-source"],
         Flag(
             "What has a weight of its own: a finding, or each finding of each data set that "
-            "labels it."
+            "labels it. The loss of a finding is then the sum of its means over the data sets, "
+            "instead of the mean over all of them."
         ),
     ] = "finding"
     recipe: Annotated[

@@ -27,12 +27,8 @@ def open_datasets(folders: Sequence[str]) -> RadiographDataset:
     return merge_datasets([open_dataset(Path(folder)) for folder in folders])
 
 
-def merge_datasets(
-    several: Sequence[RadiographDataset], names: Sequence[str] = ()
-) -> RadiographDataset:
+def merge_datasets(several: Sequence[RadiographDataset]) -> RadiographDataset:
     """Return the images of several data sets, each of one folder, one data set after the other.
-
-    names: of the data sets, in messages and results; without them, their folders'.
 
     Findings are the union, by the table of aliases, spelled as the first that has them; a label
     that a data set does not have is unknown. Images are read at the smallest stored size. Patients
@@ -42,7 +38,7 @@ def merge_datasets(
     """
     if len(several) == 1:
         return several[0]
-    names = names or folder_names([dataset.folder for dataset in several])
+    names = folder_names([dataset.folder for dataset in several])
     number = np.repeat(np.arange(len(several)), [len(dataset.labels) for dataset in several])
     spelled = _spelled_findings(several)
     findings = tuple(dict.fromkeys(name for own in spelled for name in own))

@@ -14,7 +14,7 @@ from deepchest_cli.errors import UsageError
 
 Labels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Place = Literal["device", "host", "none"]
-CHUNK = 512  # images that are read at a time
+CHUNK = 128  # images that are read at a time, where all are kept
 SHARE = 0.5  # of a GPU's free memory that `auto` lets images take; the model needs the rest
 
 
@@ -55,11 +55,7 @@ class ImageReader:
         try:
             kept = torch.empty((len(rows), size, size), dtype=torch.uint8, device=device)
             for first in range(0, len(rows), CHUNK):
-                some = rows[first : first + CHUNK]
-                if self.place == "device":
-                    kept[first : first + CHUNK] = self._read_files(some)
-                else:
-                    self.dataset.gather(some, kept[first : first + CHUNK].numpy())
+                kept[first : first + CHUNK] = self._read_files(rows[first : first + CHUNK])
         except torch.OutOfMemoryError as error:
             raise UsageError(
                 f"--cache device: {count_of(len(rows), 'image')} of {size} px do not fit on "

@@ -56,8 +56,8 @@ class Sampling:
         )
 
     def expected_draws(self, rows: Numbers) -> Floats:
-        """Return how often an epoch has each of `rows` (N,), on average."""
-        draws = np.zeros(int(rows.max()) + 1)
+        """Return how often an epoch has each of `rows` (N,) that are drawn, on average."""
+        draws = np.zeros(1 + max(int(group.rows.max()) for group in self.groups))
         for group in self.groups:
             draws[group.rows] = group.expected_draws
         return np.asarray(draws[rows])
@@ -77,14 +77,10 @@ def choose_sampling(
     have their numbers of images in every epoch, and pass by pass each image as often as any other.
     Raises `UsageError` for what fits no member.
     """
-    factors = _factors(dataset, by_source)
-    if factors is None:
-        return Sampling((_group(dataset, rows, len(rows), class_balanced),))
     own = [rows[dataset.member[rows] == number] for number in range(len(dataset.members))]
-    if factors == BALANCED:
-        shares = np.ones(len(own))
-    else:
-        shares = np.array([len(some) for some in own]) * factors
+    shares = _shares(dataset, np.array([len(some) for some in own]), by_source)
+    if shares is None:
+        return Sampling((_group(dataset, rows, len(rows), class_balanced),))
     counts = _whole_numbers(shares, len(rows))
     for member, count in zip(dataset.members, counts, strict=True):
         if not count:
@@ -106,8 +102,8 @@ def _group(dataset: RadiographDataset, rows: Numbers, count: int, class_balanced
     return Group(rows, count, balanced_probabilities(dataset.labels[rows], dataset.known[rows]))
 
 
-def _factors(dataset: RadiographDataset, by_source: Sequence[str]) -> Floats | str | None:
-    """Return each member's factor, `BALANCED`, or None for natural sampling."""
+def _shares(dataset: RadiographDataset, images: Numbers, by_source: Sequence[str]) -> Floats | None:
+    """Return in what proportion members are sampled (M,), of `images` (M,); None: as they are."""
     if tuple(by_source) in ((), (NATURAL,)):
         return None
     if len(dataset.members) == 1:
@@ -116,9 +112,9 @@ def _factors(dataset: RadiographDataset, by_source: Sequence[str]) -> Floats | s
             "Leave it out, or name more --data.",
         )
     if tuple(by_source) == (BALANCED,):
-        return BALANCED
+        return np.ones(len(images))
     names = [member.name for member in dataset.members]
-    factors = np.ones(len(names))
+    given: dict[str, float] = {}
     for text in by_source:
         name, separator, value = text.rpartition("=")
         if not separator:
@@ -130,8 +126,10 @@ def _factors(dataset: RadiographDataset, by_source: Sequence[str]) -> Floats | s
             raise unknown_name("--source-sampling", text, (NATURAL, BALANCED, "FOLDER=FACTOR"))
         if name not in names:
             raise unknown_name("data set in --source-sampling", name, names)
-        factors[names.index(name)] = _factor(text, value)
-    return factors
+        if name in given:
+            raise UsageError(f"--source-sampling has two factors for {name}.", "Drop one of them.")
+        given[name] = _factor(text, value)
+    return np.asarray(images * [given.get(name, 1.0) for name in names])
 
 
 def _factor(text: str, value: str) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -23,15 +24,13 @@ from deepchest_cli.training.device import peak_memory
 from deepchest_cli.training.failures import FiniteLossCheck, explain
 from deepchest_cli.training.progress import Clock, EpochReport, Observer, StepReport
 from deepchest_cli.training.resume import load_state
-from deepchest_cli.training.run_directory import (
-    OWN,
-    RunWriter,
-    resume_command,
-)
+from deepchest_cli.training.run_directory import OWN, RunWriter, resume_command
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, restore
 from deepchest_cli.training.validation import Validation, validate
 from deepchest_cli.weighting import Performance
+
+UNREADABLE = 1  # exit code for data that can no longer be read, below those for signals
 
 
 @dataclass(frozen=True)
@@ -96,14 +95,19 @@ class Trainer:
         """Train until the last epoch, the last step, or until validation no longer improves.
 
         Raises `InterruptedRunError` after a signal to any process, with the state saved,
-        `DivergedError` when a loss is not finite, and `DeepChestError` when memory runs out, a
-        process is lost or a weighter of one's own fails.
+        `UnreadableShardError` when a file of the data is gone, likewise, `DivergedError` when a
+        loss is not finite, and `DeepChestError` when memory runs out, a process is lost or a
+        weighter of one's own fails.
         """
         distributed = self.components.distributed
         lock = locked(self.folder) if distributed.is_main else nullcontext()
         try:
             with lock, stop_on_signal() as stop:
                 return self._fit(stop)
+        except UnreadableShardError as error:
+            resume = resume_command(self.folder, self.components.config)
+            hint = f"{error.hint} Then resume with: {resume}"
+            raise UnreadableShardError(error.message, hint) from error
         except DeepChestError:
             raise
         except (Exception, SystemExit) as error:  # a weighter of one's own may raise either
@@ -144,26 +148,31 @@ class Trainer:
         epoch_batches = batches(components.reader, rows, size, state.epoch_step, shard)
         if components.frozen.begin_epoch(components.network, state.epoch + 1):
             self._renew_step()
-        for batch in clock.time_waits(self._readable(prefetch(epoch_batches))):
+        coming = clock.time_waits(prefetch(epoch_batches))
+        while (batch := self._next_batch(coming, stop)) is not None:
             result = self.training_step(batch, state.step)
             self.epoch_metrics.add(result.logits, batch.labels, batch.known, result.weights)
             state.end_step(order[state.epoch_step * size :][:size])
             self.finite_losses.add(result.losses.values, state.epoch + 1, state.epoch_step)
             for observer in self.observers:
                 observer.on_step(self._step_report(result))
-            self._save_and_stop_if_asked(stop)
 
-    def _readable(self, epoch_batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yield batches; where a file can no longer be read, save the state before the error."""
+    def _next_batch(self, coming: Iterator[Batch], stop: StopRequest) -> Batch | None:
+        """Return the next batch of an epoch; None: there is none.
+
+        Where any process has received a signal or can no longer read the data, all of them save
+        the state and stop.
+        """
+        batch, failure = None, None
         try:
-            yield from epoch_batches
+            batch = next(coming, None)
         except UnreadableShardError as error:
-            components = self.components
-            if components.distributed.world_size == 1:  # others are within a step
-                self.finite_losses.check(self.state.epoch + 1)
-                self.writer.save_last(self.state, self.epoch_metrics)
-            resume = f"Then resume with: {resume_command(self.folder, components.config)}"
-            raise UnreadableShardError(error.message, f"{error.hint} {resume}") from error
+            failure = error
+        own = stop.exit_code or (UNREADABLE if failure else 0)
+        code = self.components.distributed.maximum(own)
+        if code:
+            self._save_and_stop(code, failure)
+        return batch
 
     def _renew_step(self) -> None:
         """Begin to train other parameters: torch chooses those that it averages at the start."""
@@ -250,17 +259,19 @@ class Trainer:
         predictions = predict_rows(model, components.reader, local, size)
         return predictions.joined(distributed.all_gather_rows)
 
-    def _save_and_stop_if_asked(self, stop: StopRequest) -> None:
-        """Save and raise `InterruptedRunError` where any process has received a signal."""
-        distributed = self.components.distributed
-        code = distributed.maximum(stop.exit_code or 0)
-        if not code:
-            return
+    def _save_and_stop(self, code: int, failure: UnreadableShardError | None) -> NoReturn:
+        """Save the state and raise; `failure` is this process's own."""
         self.finite_losses.check(self.state.epoch + 1)
         self.writer.save_last(self.state, self.epoch_metrics)
-        distributed.barrier()  # the launcher ends the others as soon as one has ended
+        # the launcher ends the others as soon as one has ended
+        self.components.distributed.barrier()
+        saved = f"after step {self.state.step}; the state is saved."
+        if code == UNREADABLE:
+            message = failure.message if failure else "Another process cannot read the data."
+            hint = failure.hint if failure else "Its own error stands above or below."
+            raise UnreadableShardError(f"{message} This was {saved}", hint)
         raise InterruptedRunError(
-            f"Interrupted after step {self.state.step}; the state is saved.",
+            f"Interrupted {saved}",
             f"Resume with: {resume_command(self.folder, self.components.config)}",
             code,
         )

@@ -1,6 +1,8 @@
 """How a run or a comparison is resumed: its configuration, and the state of its last checkpoint."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import zip_longest
 from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar, get_type_hints
@@ -14,9 +16,8 @@ from deepchest_cli.config import (
 )
 from deepchest_cli.config.files import read_run_config, refuse_old_state
 from deepchest_cli.config.flags import AUTO_WEIGHTS, code_in
-from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.dataset import Member, RadiographDataset, open_dataset
 from deepchest_cli.data.merging import merge_datasets
-from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.compatibility import is_training_data_set
 from deepchest_cli.files import sha256_of, write_text
@@ -151,8 +152,8 @@ def _with_resolved_values(saved: Config, config: Config) -> Config:
 def open_data_again(config: Config, folder: Path) -> RadiographDataset:
     """Return the data that a run or comparison is resumed with.
 
-    Several data sets have the order and the names that the run began with. Raises `UsageError`
-    where they are not found, with the flag that names them.
+    They have the order and the names that the run began with. Raises `UsageError` where they are
+    not found, with the flag that names them, and where they are others.
     """
     try:
         several = [open_dataset(Path(data)) for data in config.data]
@@ -163,14 +164,17 @@ def open_data_again(config: Config, folder: Path) -> RadiographDataset:
             "If they lie elsewhere now, name them: "
             f"deepchest {command} --resume {quote(str(folder))} --data FOLDER",
         ) from error
-    recorded: list[dict[str, Any]] = []
-    if (folder / LAST).is_file():
-        recorded = read_checkpoint(folder / LAST)["origin"]["data_sets"]
-    hashes = [dataset.sha256 for dataset in several]
-    if len(several) > 1 and sorted(hashes) == sorted(one["sha256"] for one in recorded):
-        several = [several[hashes.index(one["sha256"])] for one in recorded]
-        return merge_datasets(several, [one["name"] for one in recorded])
-    return merge_datasets(several)
+    if not (folder / LAST).is_file():
+        return merge_datasets(several)
+    content = read_checkpoint(folder / LAST)
+    recorded = content["origin"]["data_sets"]
+    _refuse_other_data(content, [dataset.only for dataset in several], folder)
+    hashes = [one["sha256"] for one in recorded]
+    merged = merge_datasets(sorted(several, key=lambda dataset: hashes.index(dataset.sha256)))
+    members = zip(merged.members, recorded, strict=True)
+    return replace(
+        merged, members=tuple(replace(m, name=one["name"] or m.name) for m, one in members)
+    )
 
 
 def record_data(data: tuple[str, ...], folder: Path) -> None:
@@ -194,13 +198,12 @@ def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] |
     if content["training"] is None:
         raise UsageError(f"{folder / LAST} holds no training state.", "Use it with --model.")
     refuse_old_state(folder, content["origin"].get("deepchest"))
-    changes = _changes(content, components.dataset)
-    if changes:
+    _refuse_other_data(content, components.dataset.members, folder)
+    if tuple(content["architecture"]["findings"]) != components.dataset.findings:
         raise UsageError(
-            f"The data in {components.dataset.folders} have changed since the run {folder} began: "
-            f"{changes}.",
-            "Name the data that it began with by --data, prepare them with the same settings "
-            "again, or start a new run.",
+            f"{components.dataset.folders}: the findings are others than those of {folder}, or in "
+            "another order.",
+            "Name the data sets in the order that the run began with.",
         )
     try:
         components.classifier.load_state_dict(content["tensors"])
@@ -213,20 +216,29 @@ def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] |
     return training
 
 
-def _changes(content: dict[str, Any], dataset: RadiographDataset) -> str:
-    """Return how the data differ from those of a checkpoint; empty: not at all."""
-    trained, members = content["origin"]["data_sets"], dataset.members
-    if len(trained) != len(members):
-        return f"it has {count_of(len(members), 'data set')}, not {len(trained)}"
-    changes = [
-        change
-        for origin, member in zip(trained, members, strict=True)
-        if not is_training_data_set(origin, member)
-        for change in _changes_of_one(origin, member.manifest) or ["other images"]
-    ]
-    if changes and tuple(content["architecture"]["findings"]) != dataset.findings:
-        changes.insert(0, "other findings")
-    return ", ".join(changes)
+def _refuse_other_data(content: dict[str, Any], members: Sequence[Member], folder: Path) -> None:
+    """Raise `UsageError` unless the data sets, in any order, are those of a checkpoint."""
+    recorded = content["origin"]["data_sets"]
+    lost = [one for one in recorded if not any(is_training_data_set(one, m) for m in members)]
+    new = [m for m in members if not any(is_training_data_set(one, m) for one in recorded)]
+    if not lost and not new:
+        return
+    changes = []
+    for before, now in zip_longest(lost, new):
+        if now is None:
+            changes.append(f"{before['name']} ({before['data']}) is missing")
+        elif before is None:
+            changes.append(f"{now.folder} is one more than the run has")
+        else:
+            where = f"{now.folder}: " if len(recorded) > 1 else ""
+            found = _changes_of_one(before, now.manifest) or ["other images"]
+            changes.append(where + ", ".join(found))
+    folders = ", ".join(str(member.folder) for member in members)
+    raise UsageError(
+        f"The data in {folders} have changed since the run {folder} began: {'; '.join(changes)}.",
+        "Name the data that it began with by --data, prepare them with the same settings "
+        "again, or start a new run.",
+    )
 
 
 def _changes_of_one(origin: dict[str, Any], manifest: dict[str, Any]) -> list[str]:

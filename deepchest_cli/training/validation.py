@@ -1,11 +1,11 @@
 """The validation metrics of an epoch: of all images, of each data set, and of each task."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deepchest_cli.data.dataset import RadiographDataset
@@ -42,20 +42,23 @@ class Validation:
 
         Of several data sets it is the mean over them, so that the largest does not decide alone.
         """
-        auroc = self._mean_over_sources("auroc")
-        return -self._mean_over_sources("loss") if math.isnan(auroc) else auroc
+        aurocs = self._of_sources("auroc")
+        return macro(aurocs) if len(aurocs) else -macro(self._of_sources("loss"))
 
     @property
     def criterion(self) -> str:
         """What `score` is, in words."""
-        undefined = math.isnan(self._mean_over_sources("auroc"))
-        name = "minus validation loss" if undefined else "validation AUROC"
-        number = len(self.sources)
-        return name if number == 1 else f"{name}, mean of {count_of(number, 'data set')}"
+        number, name = len(self._of_sources("auroc")), "validation AUROC"
+        if not number:
+            number, name = len(self._of_sources("loss")), "minus validation loss"
+        if len(self.sources) == 1:
+            return name
+        return f"{name}, mean of {count_of(number, 'data set')}"
 
-    def _mean_over_sources(self, metric: str) -> float:
-        values = [macro(metrics[metric].numpy()) for metrics in self.sources.values()]
-        return macro(np.array(values))
+    def _of_sources(self, metric: str) -> NDArray[np.float64]:
+        """Return the macro metric of each data set that has one."""
+        values = np.array([macro(metrics[metric].numpy()) for metrics in self.sources.values()])
+        return np.asarray(values[~np.isnan(values)])
 
 
 def validate(dataset: RadiographDataset, tasks: Tasks, predictions: Predictions) -> Validation:

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.batches import batches, prefetch
-from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.dataset import RadiographDataset, open_dataset
+from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.reader import ImageReader, resolve_place
 from deepchest_cli.errors import UsageError
 
@@ -28,13 +30,72 @@ def test_images_are_the_same_wherever_they_are_kept(dataset, place):
 
 
 def test_images_that_do_not_fit_on_the_device_say_where_else(dataset, monkeypatch):
-    def full(*arguments, **settings):
+    def full(*arguments, **named):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(torch, "empty", full)
     with pytest.raises(UsageError, match="80 images of 32 px do not fit on cpu") as error:
         ImageReader(dataset, CPU, "device")
     assert "--cache host" in error.value.hint
+
+
+@pytest.fixture
+def mixed(shards, site_shards):
+    """Images stored at 32 px and at 48, read at 32."""
+    return open_datasets([str(shards), str(site_shards)])
+
+
+def read_one_by_one(several, rows):
+    """Return images of several data sets, each shrunk by itself."""
+    images = [image for one in several for image in one.gather(np.arange(len(one.labels)))]
+    gray = [to_gray(torch.from_numpy(images[row])[None], 32) for row in rows]
+    return torch.cat([to_bytes(one) for one in gray])
+
+
+@pytest.mark.parametrize("place", ["none", "host", "device"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_images_of_several_sizes_are_those_shrunk_one_by_one(shards, site_shards, place, swapped):
+    folders = (site_shards, shards) if swapped else (shards, site_shards)
+    mixed = open_datasets([str(folder) for folder in folders])
+    assert (mixed.size, mixed.is_of_one_size) == (32, False)
+    assert [member.size for member in mixed.members] == [48, 32] if swapped else [32, 48]
+    kept = np.concatenate([mixed.rows("validation"), mixed.rows("train")])
+    reader = ImageReader(mixed, CPU, place, kept)
+    rows = np.random.default_rng(0).permutation(kept)
+    for some in (rows[:16], rows[16:17], rows[[3, 3, 40]], kept):
+        expected = read_one_by_one([open_dataset(folder) for folder in folders], some)
+        found = reader.read(some)
+        assert found.dtype == torch.uint8
+        assert torch.equal(found, expected)
+        assert np.array_equal(mixed.gather(some), found)
+        found.zero_()
+        assert torch.equal(reader.read(some), expected)
+
+
+def test_a_batch_of_one_size_is_read_from_a_data_set_of_several(mixed):
+    reader = ImageReader(mixed, CPU)
+    for number in (0, 1):
+        rows = np.flatnonzero(mixed.member == number)[5:9]
+        assert np.array_equal(reader.read(rows), mixed.gather(rows))
+
+
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_images_are_kept_a_few_at_a_time(mixed, place, monkeypatch):
+    """What is kept is all that stays in memory; stored images are read in chunks."""
+    monkeypatch.setattr("deepchest_cli.data.reader.CHUNK", 7)
+    largest = []
+    copy_stored = RadiographDataset.copy_stored
+
+    def recording(self, rows, out):
+        largest.append(len(rows))
+        return copy_stored(self, rows, out)
+
+    monkeypatch.setattr(RadiographDataset, "copy_stored", recording)
+    reader = ImageReader(mixed, CPU, place)
+    assert max(largest) <= 7
+    assert sum(largest) == len(mixed.labels)
+    assert reader.kept.shape == (260, 32, 32)
+    assert np.array_equal(reader.read(np.arange(260)), mixed.gather(np.arange(260)))
 
 
 def test_auto_keeps_images_on_a_gpu_when_they_fit(monkeypatch):

@@ -1,6 +1,7 @@
 """Every weighter in two processes, and a run of two processes that is interrupted."""
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -18,8 +19,9 @@ NAMES = [name for name in variants(Path()) if name not in FEW]
 
 
 @pytest.fixture(scope="module")
-def runs(shards, tmp_path_factory):
+def runs(shards, site_shards, tmp_path_factory):
     """Every other variant, trained by one process and by two."""
+    assert site_shards == shards.with_name("site")  # where the variants look for it
     out = tmp_path_factory.mktemp("distributed")
     for folder in ("one", "two"):
         (out / folder).mkdir()
@@ -52,6 +54,31 @@ def test_sigterm_to_one_process_ends_all_and_the_run_goes_on_exactly(shards, tmp
         for rest in (launch("--resume", run), launch(*options, undisturbed)):
             # said once, by the main process
             assert rest.communicate(timeout=120)[0].count("6 epochs") == 1
+            assert rest.returncode == 0
+    for table in ("metrics.csv", "weights.csv"):
+        assert untimed(run / table) == untimed(undisturbed / table)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc on this system")
+def test_data_that_become_unreadable_end_all_and_the_run_goes_on_exactly(
+    shards, site_shards, tmp_path
+):
+    site, gone = tmp_path / "site", tmp_path / "gone"
+    shutil.copytree(site_shards, site)
+    run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
+    options = ["--data", site, "--epochs", 12, "--patience", 0, "--out"]
+    with launcher(shards, tmp_path) as launch:
+        process = launch(*options, run)
+        wait_for_epochs(run, 1, process)
+        site.rename(gone)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode != 0
+        assert f"Shard {site}" in err
+        assert "can no longer be read" in err
+        assert f"deepchest train --resume {run}" in err
+        gone.rename(site)
+        for rest in (launch("--data", site, "--resume", run), launch(*options, undisturbed)):
+            assert rest.communicate(timeout=120)[0].count("12 epochs") == 1
             assert rest.returncode == 0
     for table in ("metrics.csv", "weights.csv"):
         assert untimed(run / table) == untimed(undisturbed / table)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from backward_setups import (
     LEVELS,
+    TASK_SETS,
     TASKS,
     GivenWeighter,
     batch_of,
@@ -34,35 +35,39 @@ def make(shards):
     return maker(shards)
 
 
+@pytest.mark.parametrize("tasks", TASK_SETS.values(), ids=TASK_SETS)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_weights_act_on_shared_parameters_and_not_on_each_tasks_own(make, head, level):
+def test_weights_act_on_shared_parameters_and_not_on_each_tasks_own(make, head, level, tasks):
     """With equal weights this is plain back-propagation."""
-    weights = torch.linspace(-1, 2, len(TASKS))
-    fixed, equal = (build_weighter("equal", TASKS) for _ in range(2))
+    weights = torch.linspace(-1, 2, len(tasks.names))
+    fixed, equal = (build_weighter("equal", tasks.names) for _ in range(2))
     fixed.task_weights.copy_(weights)
-    weighted = gradients(make(fixed, head=head))[1]
-    plain, unweighted = gradients(make(equal, head=head))
-    result, by_task = gradients(make(GivenWeighter(torch.ones(4)), head=head, gradient_level=level))
+    weighted = gradients(make(fixed, head=head, tasks=tasks))[1]
+    plain, unweighted = gradients(make(equal, head=head, tasks=tasks))
+    setting = {"head": head, "gradient_level": level, "tasks": tasks}
+    result, by_task = gradients(make(GivenWeighter(torch.ones(len(weights))), **setting))
     assert torch.equal(result.logits, plain.logits)
     assert torch.allclose(result.losses.values, plain.losses.values)
     assert same(by_task, unweighted)
-    _, found = gradients(make(GivenWeighter(weights), head=head, gradient_level=level))
+    _, found = gradients(make(GivenWeighter(weights), **setting))
     own = {"linear": "head.", "mlp": "head.2."}[head]
     expected = {k: unweighted[k] if k.startswith(own) else weighted[k] for k in found}
     assert not same(unweighted, weighted, 1e-2)
     assert same(found, expected)
 
 
+@pytest.mark.parametrize("tasks", TASK_SETS.values(), ids=TASK_SETS)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_every_row_is_the_gradient_of_its_task(make, head, level):
-    weighter = GivenWeighter(torch.ones(4))
-    components = make(weighter, head=head, gradient_level=level)
+def test_every_row_is_the_gradient_of_its_task(make, head, level, tasks):
+    weighter = GivenWeighter(torch.ones(len(tasks.names)))
+    components = make(weighter, head=head, gradient_level=level, tasks=tasks)
     components = replace(components, label_loss=FocalLoss(2.0))
     gradients(components)
-    classifier, batch = components.classifier, batch_of()
+    classifier, batch = components.classifier, batch_of(len(tasks.names))
     features, logits = classifier(radiographs_for(components))
+    logits = logits[:, tasks.finding]
     losses = task_losses(logits, batch.labels, batch.known, FocalLoss(2.0))
     by = [features] if level == "features" else classifier.shared_parameters
     for task, (loss, row) in enumerate(zip(losses.values, weighter.jacobian, strict=True)):
@@ -72,12 +77,14 @@ def test_every_row_is_the_gradient_of_its_task(make, head, level):
     assert not weighter.jacobian[1].any()  # without a known label
 
 
+@pytest.mark.parametrize("tasks", TASK_SETS.values(), ids=TASK_SETS)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("micro_batches", [2, 3])
 @pytest.mark.parametrize("name", ["mgda", "pcgrad", "gradnorm"])
-def test_a_step_in_micro_batches_is_the_step(make, name, level, micro_batches):
+def test_a_step_in_micro_batches_is_the_step(make, name, level, micro_batches, tasks):
+    setting = {"gradient_level": level, "tasks": tasks}
     whole, accumulated = (
-        gradients(make(build_weighter(name, TASKS), gradient_level=level), count)
+        gradients(make(build_weighter(name, tasks.names), **setting), count)
         for count in (1, micro_batches)
     )
     assert same(accumulated[1], whole[1], 1e-4)

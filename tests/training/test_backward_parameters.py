@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from backward_setups import LEVELS, TASKS, expected_norms, gradients, maker, same
+from backward_setups import LEVELS, TASK_SETS, expected_norms, gradients, maker, same
 from torch import nn
 
 from deepchest_cli.training.backward_parameters import LayerGradientNorms
@@ -13,8 +13,8 @@ from deepchest_cli.weighting.gradients.gradnorm import GradNormWeighter
 class RecordingGradNorm(GradNormWeighter):
     """GradNorm that keeps the norms that it was given."""
 
-    def __init__(self):
-        super().__init__(TASKS)
+    def __init__(self, tasks):
+        super().__init__(tasks)
         self.norms = None
 
     def forward(self, losses, jacobian):
@@ -27,19 +27,21 @@ def make(shards):
     return maker(shards)
 
 
+@pytest.mark.parametrize("tasks", TASK_SETS.values(), ids=TASK_SETS)
 @pytest.mark.parametrize("micro_batches", [1, 2])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_gradnorm_uses_the_last_shared_layer_or_all(make, head, level, micro_batches):
-    components = make(RecordingGradNorm(), head=head, gradient_level=level)
-    weighter, classifier = components.weighter, components.classifier
+def test_gradnorm_uses_the_last_shared_layer_or_all(make, head, level, micro_batches, tasks):
+    weighter = RecordingGradNorm(tasks.names)
+    components = make(weighter, head=head, gradient_level=level, tasks=tasks)
+    classifier = components.classifier
     result, found = gradients(components, micro_batches)
-    assert result.weights.tolist() == [1] * len(TASKS) != weighter.weights.tolist()
+    assert result.weights.tolist() == [1] * len(tasks.names) != weighter.weights.tolist()
     last = classifier.head[0].weight if head == "mlp" else classifier.trunk[10].weight
     by = [last] if level == "features" else classifier.shared_parameters
     assert torch.allclose(weighter.norms, expected_norms(components, by), rtol=1e-4, atol=1e-7)
     # the model gets the gradient of the weighted sum, heads included
-    equal = make(build_weighter("equal", TASKS), head=head)
+    equal = make(build_weighter("equal", tasks.names), head=head, tasks=tasks)
     assert same(found, gradients(equal)[1])
     equal.weighter.task_weights.copy_(weighter.weights)
     assert same(gradients(components, micro_batches)[1], gradients(equal)[1])

@@ -47,7 +47,13 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_does(
     ],
 )
 def test_fewer_images_than_a_batch_say_what_can_be_done(images, message, hint):
-    dataset = SimpleNamespace(known=np.ones((3, 1), dtype=np.uint8))
+    member = SimpleNamespace(folder="data/shards", findings=("Mass",))
+    dataset = SimpleNamespace(
+        members=(member,),
+        member=np.zeros(3, dtype=np.int64),
+        known=np.ones((3, 1), dtype=np.uint8),
+        folders="data/shards",
+    )
     rows = {"train": np.arange(images), "validation": np.arange(3)}
     with pytest.raises(UsageError) as error:
         refuse_unfit_splits(dataset, rows, CONFIG)

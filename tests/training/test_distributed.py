@@ -16,8 +16,9 @@ from deepchest_cli.training.distributed import DistributedContext
 
 
 @pytest.fixture(scope="module")
-def runs(shards, tmp_path_factory):
+def runs(shards, site_shards, tmp_path_factory):
     """A variant for each backward strategy, trained by one process and by two."""
+    assert site_shards == shards.with_name("site")  # where the variants look for it
     out = tmp_path_factory.mktemp("distributed")
     for folder in ("one", "two"):
         (out / folder).mkdir()

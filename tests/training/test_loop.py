@@ -15,6 +15,7 @@ from deepchest_cli.model.checkpoint_format import BEST, LAST
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run
+from deepchest_cli.training.validation import Validation
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, recorder):
 
 
 def test_training_stops_when_validation_no_longer_improves(small, recorder, monkeypatch):
-    monkeypatch.setattr("deepchest_cli.training.loop.score_of", lambda performance: (0.5, "AUROC"))
+    monkeypatch.setattr(Validation, "score", 0.5)
     summary = fit(replace(small, epochs=30, patience=2), recorder)
     assert summary.stopped_early
     assert (summary.epochs, summary.best_epoch) == (3, 1)

@@ -11,7 +11,6 @@ from deepchest_cli.training.losses import (
     AsymmetricLoss,
     FocalLoss,
     PriorAwareLoss,
-    balanced_probabilities,
     build_loss,
     cross_entropy,
     label_counts,
@@ -131,7 +130,7 @@ KNOWN[4:, 3] = 0
 
 
 def build(**changes):
-    return build_loss(replace(CONFIG, **changes), *label_counts(LABELS, KNOWN), CPU)
+    return build_loss(replace(CONFIG, **changes), *label_counts(LABELS, KNOWN, np.ones(10)), CPU)
 
 
 def test_nothing_asked_is_plain_cross_entropy():
@@ -175,31 +174,7 @@ def test_wrong_options_are_named(change, message):
         build(**change)
 
 
-def test_balanced_sampling_gives_every_finding_and_none_the_same_share():
-    labels = np.array([[1, 0], [0, 1], [0, 1], [0, 1], [0, 0], [0, 0]], dtype=np.uint8)
-    probabilities = balanced_probabilities(labels, np.ones_like(labels))
-    assert probabilities.sum() == pytest.approx(1)
-    assert (
-        probabilities[0]
-        == pytest.approx(probabilities[1:4].sum())
-        == pytest.approx(probabilities[4:].sum())
-    )
-
-
-def test_an_image_with_two_findings_is_drawn_for_both():
-    labels = np.array([[1, 1], [1, 0], [0, 1]], dtype=np.uint8)
-    assert balanced_probabilities(labels, np.ones_like(labels)) == pytest.approx([0.5, 0.25, 0.25])
-
-
-def test_an_unknown_positive_counts_as_none():
-    labels, known = np.array([[1], [1]], dtype=np.uint8), np.array([[1], [0]], dtype=np.uint8)
-    assert balanced_probabilities(labels, known) == pytest.approx([0.5, 0.5])
-    assert balanced_probabilities(labels[1:], known[1:]) == pytest.approx([1])
-
-
-def test_counts_under_balanced_sampling_are_those_of_an_epoch():
-    labels = np.array([[1, 0], [0, 1], [0, 1], [0, 1], [0, 0], [0, 0]], dtype=np.uint8)
-    known = np.ones_like(labels)
-    positives, negatives = label_counts(labels, known, balanced_probabilities(labels, known))
-    assert positives == pytest.approx([2, 2])  # a third of six draws each
-    assert negatives == pytest.approx([4, 4])
+def test_an_image_counts_as_often_as_an_epoch_has_it():
+    positives, negatives = label_counts(LABELS, KNOWN, np.arange(10) / 2)
+    assert positives.tolist() == [0, 5, 0, 0]  # the last image's label of the last is unknown
+    assert negatives.tolist() == [22.5, 17.5, 22.5, 3]

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -32,7 +31,7 @@ def test_the_test_part_is_not_among_the_rows(config):
     [
         ({"image_size": 64}, "--image-size 64 is larger than the stored 32 px"),
         ({"batch_size": 500}, "--batch-size 500 is larger than the training split"),
-        ({"data": Path("nowhere")}, "nowhere is not a prepared data set"),
+        ({"data": ("nowhere",)}, "nowhere is not a prepared data set"),
         ({"weighter": "deepchst"}, "Did you mean 'deepchest'"),
         ({"weighter_option": ("cap",)}, "KEY=VALUE"),
         ({"backbone": "resnet19"}, "Unknown backbone"),

@@ -6,7 +6,7 @@ import torch
 from torchvision.ops import StochasticDepth
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.data.batches import batches, epoch_order
+from deepchest_cli.data.batches import batches
 from deepchest_cli.errors import UsageError
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.forward import Forward
@@ -47,7 +47,7 @@ def stepped(config, steps=2, weighter=None):
     if weighter is not None:
         setup = replace(setup, weighter=weighter(setup.dataset.findings))
     take_step = TrainingStep(setup)
-    order = epoch_order(setup.training_rows, 0, 0)
+    order = setup.sampling.order(0, 0)
     found = [
         take_step(batch, step)
         for step, batch in zip(range(steps), batches(setup.reader, order, 16), strict=False)
@@ -149,7 +149,7 @@ def test_losses_that_call_for_rare_findings_combine_with_any_weighter(config):
     )
     for weighter in ("equal", "deepchest"):
         setup, found = stepped(replace(rare, weighter=weighter), 3)
-        assert setup.sampling_probabilities is not None
+        assert setup.sampling.groups[0].probabilities is not None
         assert torch.isfinite(found[-1].losses.values).all()
 
 
