@@ -6,23 +6,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepchest_cli.commands.train_notes import describe_run, render_summary
 from deepchest_cli.commands.user_cache import features_folder, training_rates_file
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
-from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
 from deepchest_cli.interruption import BATCH_SIGNALS
-from deepchest_cli.reporting.numbers import number
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.training.components import TrainingComponents
     from deepchest_cli.training.distributed import DistributedContext
-    from deepchest_cli.training.loop import Trainer, TrainingSummary
+    from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.progress import Observer
+    from deepchest_cli.training.summary import TrainingSummary
 
 POLL_SECONDS = 0.5  # between two checks whether the launcher is alive
 # flags that may change when a run is resumed: they change where and how it is computed, and its
@@ -63,7 +63,7 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
             terminal = Terminal(quiet=True)
         summary = _run(config, distributed, terminal)
         if distributed.is_main:
-            _render(summary, terminal)
+            render_summary(summary, terminal)
 
 
 def _run(
@@ -94,7 +94,7 @@ def _run(
         folder = create_run(components.config)
     folder = distributed.broadcast(folder)
     assert folder is not None
-    _describe(components, folder, terminal)
+    describe_run(components, folder, terminal)
     with _observers(components, folder, terminal) as observers:
         trainer = (
             ProbeTrainer(components, folder, features_folder(), *observers)
@@ -162,58 +162,6 @@ def _plot(distributed: "DistributedContext", folder: Path, terminal: Terminal) -
             terminal.warning(f"The run's plots could not be drawn: {error}.")
 
 
-def _describe(components: "TrainingComponents", folder: Path, terminal: Terminal) -> None:
-    from deepchest_cli.model.layers import layers_of
-    from deepchest_cli.weighting.own import short_name
-
-    config, processes = components.config, components.distributed.world_size
-    rates, classifier = components.measured_rates, components.classifier
-    for warning in components.warnings:
-        terminal.warning(warning)
-    if classifier.taken_over:
-        findings = len(classifier.architecture.findings)
-        taken = "all" if len(classifier.taken_over) == findings else len(classifier.taken_over)
-        terminal.note(
-            f"Initial weights of {config.weights}, with the head's for {taken} of "
-            f"{count_of(findings, 'finding')}"
-        )
-    terminal.note(
-        f"{folder}: {classifier.architecture.backbone} with {short_name(config.weighter)} on "
-        f"{count_of(len(components.training_rows), 'radiograph')} of "
-        f"{classifier.architecture.image_size} px, "
-        f"{f'{processes} processes, ' if processes > 1 else ''}{components.device.type}, "
-        f"{components.precision}, {count_of(components.total_steps, 'step')}"
-    )
-    if components.heads is not None:
-        heads = components.heads.rates
-        terminal.note(
-            f"Linear probe: {len(heads)} {config.head} heads, at learning rates from "
-            f"{heads[0]:g} to {heads[-1]:g}"
-        )
-        if config.weights == "none":
-            terminal.warning("The features are those of a random network: choose --weights.")
-    if rates is not None:
-        terminal.detail(
-            f"--precision auto: {rates.fp32:.3g} images/s in fp32, {rates.bf16:.3g} in bf16, "
-            "as measured on one core of this machine"
-        )
-    layers, frozen = layers_of(classifier.trunk), components.frozen
-    if frozen.layers:
-        first = "first layer" if frozen.layers == 1 else f"first {frozen.layers} layers"
-        verb = "is" if frozen.layers == 1 else "are"
-        named = f"Of {len(layers)} layers of the backbone the {first} {verb}"
-        named = named if frozen.layers < len(layers) else "The backbone is"
-        before = f" before epoch {config.unfreeze_epoch}" if config.unfreeze_epoch else ""
-        terminal.note(f"{named} not trained{before}.")
-    terminal.detail(f"layers of the backbone: {', '.join(layer.name for layer in layers)}")
-    terminal.detail(
-        f"{count_of(sum(p.numel() for p in classifier.parameters()), 'parameter')}; "
-        f"{count_of(len(components.validation_rows), 'validation radiograph')}; "
-        f"weighter options {' '.join(config.weighter_option) or 'as they are by default'}; "
-        f"images in memory: {components.reader.place}"
-    )
-
-
 @contextmanager
 def _observers(
     components: "TrainingComponents", folder: Path, terminal: Terminal
@@ -222,27 +170,14 @@ def _observers(
     from deepchest_cli.commands.train_display import Display
     from deepchest_cli.training.tensorboard import TensorBoardLog
 
-    findings = components.dataset.findings
+    tasks = components.tasks.names
     with terminal.live() as show:
-        display = Display(terminal, findings, show)
+        display = Display(terminal, tasks, show)
         if components.config.tensorboard and components.distributed.is_main:
-            with closing(TensorBoardLog(folder, findings)) as log:
+            with closing(TensorBoardLog(folder, components.dataset.findings, tasks)) as log:
                 yield [display, log]
         else:
             yield [display]
-
-
-def _render(summary: "TrainingSummary", terminal: Terminal) -> None:
-    if terminal.json:
-        terminal.document({**asdict(summary), "run": str(summary.run)})
-        return
-    terminal.line(str(summary.run))
-    early = " (stopped early)" if summary.stopped_early else ""
-    terminal.line(
-        f"{count_of(summary.epochs, 'epoch')}{early}, "
-        f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
-        f"{'' if summary.learning_rate is None else f', learning rate {summary.learning_rate:g}'}"
-    )
 
 
 @contextmanager

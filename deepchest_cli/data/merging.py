@@ -74,11 +74,14 @@ def merge_datasets(several: Sequence[RadiographDataset]) -> RadiographDataset:
 
 
 def folder_names(folders: Sequence[Path | str]) -> list[str]:
-    """Return the names of different folders, with as many of those above as tell them apart."""
+    """Return the names of different folders, with as many of those above as tell them apart.
+
+    None is `all`, which stands for all data sets together in a run's tables.
+    """
     paths = [Path(folder).resolve().parts for folder in folders]
     for depth in range(1, max(map(len, paths)) + 1):
         names = [str(Path(*parts[-depth:])) for parts in paths]
-        if len(set(names)) == len(names):
+        if len(set(names)) == len(names) and "all" not in names:
             break
     return names
 

@@ -61,10 +61,11 @@ def colored(columns: dict[str, Floats]) -> list[Line]:
     ]
 
 
-def new_chart_figure(labels: int) -> "Figure":
-    """Return an empty figure that is high enough for so many labels above each other."""
+def new_chart_figure(labels: int, charts: int = 1) -> "Figure":
+    """Return an empty figure for charts side by side with so many labels above each other."""
     height = max(HEIGHT, TOP + BOTTOM + labels * LABEL_HEIGHT)
-    return new_figure(WIDTH / DPI, height / DPI, DPI, layout=None)
+    width = max(WIDTH, charts * WIDTH // 2)
+    return new_figure(width / DPI, height / DPI, DPI, layout=None)
 
 
 def draw_chart(
@@ -75,22 +76,25 @@ def draw_chart(
     lines: Sequence[Line],
     *,
     level: float | None = None,
+    scale: Floats | None = None,
     logarithmic: bool = False,
     side_by_side: bool = False,
 ) -> "Axes":
     """Draw lines over epochs (E,) and their labels between two horizontal places of a figure.
 
-    A `level` is marked by a thin line. `side_by_side` moves lines that would hide each other
-    apart by their own width.
+    A `level` is marked by a thin line; `scale` has values that the axis shows too. `side_by_side`
+    moves lines that would hide each other apart by their own width.
     """
     texts = [_text_of(figure, line) for line in lines]
     room = max(text.get_window_extent().width for text in texts) + LEADER + EDGE
-    left, height = span[0] + LEFT, figure.bbox.height
+    left, (whole, height) = span[0] + LEFT, figure.bbox.size
     width = span[1] - room - left
     axes = figure.add_axes(
-        (left / WIDTH, BOTTOM / height, width / WIDTH, 1 - (TOP + BOTTOM) / height)
+        (left / whole, BOTTOM / height, width / whole, 1 - (TOP + BOTTOM) / height)
     )
     shown = [line.values for line in lines]
+    if scale is not None:
+        shown.append(scale)
     if level is not None:
         shown.append(np.array([level]))
     _scale(axes, title, epochs, shown, logarithmic)

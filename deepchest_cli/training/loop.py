@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,27 +25,12 @@ from deepchest_cli.training.progress import Clock, EpochReport, Observer, StepRe
 from deepchest_cli.training.resume import load_state
 from deepchest_cli.training.run_directory import OWN, RunWriter, resume_command
 from deepchest_cli.training.step import TrainingStep
+from deepchest_cli.training.summary import TrainingSummary, summarize
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, restore
 from deepchest_cli.training.validation import Validation, validate
 from deepchest_cli.weighting import Performance
 
 UNREADABLE = 1  # exit code for data that can no longer be read, below those for signals
-
-
-@dataclass(frozen=True)
-class TrainingSummary:
-    """How a run ended; nothing in it comes from the test split."""
-
-    run: Path
-    epochs: int
-    steps: int
-    best_epoch: int
-    best_score: float
-    criterion: str  # what the best epoch was chosen by
-    stopped_early: bool
-    initial_weights_sha256: str  # SHA-256 of the model's weights before the first step
-    batches_sha256: tuple[str, ...]  # SHA-256 of the rows of all batches until each epoch's end
-    learning_rate: float | None = None  # of the best head of a linear probe
 
 
 class Trainer:
@@ -130,7 +114,7 @@ class Trainer:
             first, clock = state.step, Clock()
             self._train_epoch(stop, clock)
             self._end_epoch((state.step - first) * components.config.batch_size, clock)
-        summary = self._summary()
+        summary = summarize(components, state, self.folder)
         if components.distributed.is_main:
             run = {name: getattr(summary, name) for name in ("epochs", "steps", "stopped_early")}
             if summary.learning_rate is not None:
@@ -209,8 +193,10 @@ class Trainer:
                 observer.on_note(note)
         head, learning_rate = self._best_head(validations)
         validation, training = validations[head], self.epoch_metrics.of_findings(components.tasks)
+        task_loss = self.epoch_metrics.performance()["loss"]
         if components.heads is not None:
             training = {name: values[head] for name, values in training.items()}
+            task_loss = task_loss[head]
             weights = None if weights is None else weights[head]
         state.end_epoch(validation.score, validation.criterion, learning_rate)
         report = EpochReport(
@@ -221,7 +207,10 @@ class Trainer:
             sources={
                 n: dict(own) for n, own in validation.sources.items() if len(validation.sources) > 1
             },
+            task_loss=task_loss,
+            task_auroc=validation.tasks["auroc"],
             weights=weights,
+            score=validation.score,
             best=state.best_epoch == state.epoch,
             seconds=seconds,
             images_per_second=images / seconds,
@@ -274,19 +263,4 @@ class Trainer:
             f"Interrupted {saved}",
             f"Resume with: {resume_command(self.folder, self.components.config)}",
             code,
-        )
-
-    def _summary(self) -> TrainingSummary:
-        state = self.state
-        return TrainingSummary(
-            run=self.folder,
-            epochs=state.epoch,
-            steps=state.step,
-            best_epoch=state.best_epoch,
-            best_score=state.best_score,
-            criterion=state.criterion,
-            stopped_early=state.step < self.components.total_steps,
-            initial_weights_sha256=state.initial_weights,
-            batches_sha256=tuple(state.epoch_batches),
-            learning_rate=state.learning_rate,
         )

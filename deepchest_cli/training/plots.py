@@ -1,11 +1,14 @@
 """The plots of a run: loss, AUROC and task weights over the epochs."""
 
 import csv
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepchest_cli.evaluation.metrics import macro
 from deepchest_cli.files import atomic_write
 from deepchest_cli.reporting.line_chart import (
     TYPE,
@@ -16,43 +19,62 @@ from deepchest_cli.reporting.line_chart import (
     draw_chart,
     new_chart_figure,
 )
-from deepchest_cli.reporting.plots import COLORS, needs_log_scale
+from deepchest_cli.reporting.plots import COLORS, GRAY, needs_log_scale
 from deepchest_cli.training.run_directory import METRICS, WEIGHTS
+from deepchest_cli.training.train_state import ALL, SOURCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS_PLOT, WEIGHTS_PLOT = "metrics.png", "weights.png"
-AUROC = "validation_auroc"
+METRICS_PLOT, SOURCES_PLOT, WEIGHTS_PLOT = "metrics.png", "sources.png", "weights.png"
+LOSS, AUROC = "validation_loss", "validation_auroc"
 
 Columns = dict[str, Floats]
 
 
 def draw_run(folder: Path) -> list[Path]:
-    """Draw metrics.png and, where the weighter has weights, weights.png into a run's folder.
+    """Draw the tables of a run into its folder.
 
-    Returns the paths of the plots: none before the first epoch has ended.
+    These are metrics.png, sources.png where there are several data sets, and weights.png where the
+    weighter has weights. Returns the paths of the plots: none before the first epoch has ended.
     """
-    paths = []
-    plots = ((METRICS, METRICS_PLOT, metrics_figure), (WEIGHTS, WEIGHTS_PLOT, weights_figure))
-    for table, plot, draw in plots:
-        columns = read_columns(folder / table)
-        if columns:
-            with atomic_write(folder / plot) as temporary:
-                draw(columns).savefig(temporary, format="png", dpi="figure")
-            paths.append(folder / plot)
-    return paths
+    sources, weights = read_sources(folder / METRICS), read_columns(folder / WEIGHTS)
+    figures: dict[str, Callable[[], Figure]] = {}
+    if sources:
+        figures[METRICS_PLOT] = lambda: metrics_figure(sources[ALL])
+    if len(sources) > 1:
+        figures[SOURCES_PLOT] = lambda: sources_figure(sources)
+    if weights:
+        figures[WEIGHTS_PLOT] = lambda: weights_figure(
+            weights, [name for name in sources if name != ALL]
+        )
+    for name, draw in figures.items():
+        with atomic_write(folder / name) as temporary:
+            draw().savefig(temporary, format="png", dpi="figure")
+    return [folder / name for name in figures]
 
 
 def read_columns(path: Path) -> Columns:
-    """Return the columns of a table of numbers, NaN for empty cells; none without rows."""
+    """Return the columns of a table of numbers, NaN for empty cells; none without rows.
+
+    Of a table with a column `source` they are those of all data sets together.
+    """
+    return read_sources(path).get(ALL, {})
+
+
+def read_sources(path: Path) -> dict[str, Columns]:
+    """Return the columns of each data set, by the column `source`; without it all are `all`."""
     if not path.exists():
         return {}
+    rows: dict[str, list[dict[str, str]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = list(rows[0]) if rows else []
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+        for row in csv.DictReader(file):
+            rows.setdefault(row.pop(SOURCE, ALL), []).append(row)
+    return {
+        source: {name: np.array([float(row[name] or "nan") for row in own]) for name in own[0]}
+        for source, own in rows.items()
+    }
 
 
 def metrics_figure(columns: Columns) -> "Figure":
@@ -60,7 +82,7 @@ def metrics_figure(columns: Columns) -> "Figure":
     epochs = columns["epoch"]
     losses = [
         Line("training", columns["training_loss"], COLORS[0]),
-        Line("validation", columns["validation_loss"], COLORS[1]),
+        Line("validation", columns[LOSS], COLORS[1]),
     ]
     prefix = f"{AUROC}/"
     findings = {n.removeprefix(prefix): v for n, v in columns.items() if n.startswith(prefix)}
@@ -69,11 +91,39 @@ def metrics_figure(columns: Columns) -> "Figure":
     middle = 0.42 * WIDTH
     left = draw_chart(figure, (0, middle), "Loss, mean over findings", epochs, losses)
     right = draw_chart(figure, (middle, WIDTH), "Validation AUROC", epochs, scores)
-    best = epochs[columns["best"] == 1]
-    if len(best):  # each was the best of its time
-        for axes in (left, right):
-            _mark(axes, best[-1])
+    _mark_best((left, right), columns)
     return figure
+
+
+def sources_figure(sources: dict[str, Columns]) -> "Figure":
+    """Return macro loss and macro AUROC of each data set, beside their mean and all images."""
+    together = sources[ALL]
+    each = {name: columns for name, columns in sources.items() if name != ALL}
+    figure = new_chart_figure(len(each) + 2)
+    charts = []
+    for number, (title, name) in enumerate((("loss", LOSS), ("AUROC", AUROC))):
+        lines = colored({source: columns[name] for source, columns in each.items()})
+        lines += [
+            Line("all images", together[name], GRAY, "--"),
+            Line("mean of data sets", _mean([line.values for line in lines]), "black", bold=True),
+        ]
+        span = (number * WIDTH / 2, (number + 1) * WIDTH / 2)
+        whole = f"Validation {title}, mean over findings"
+        charts.append(draw_chart(figure, span, whole, together["epoch"], lines))
+    _mark_best(charts, together)
+    return figure
+
+
+def _mean(lines: Sequence[Floats]) -> Floats:
+    """Return the mean of lines (E,) at each epoch, over those that are defined there."""
+    return np.array([macro(values) for values in np.stack(lines, axis=1)])
+
+
+def _mark_best(charts: Sequence["Axes"], columns: Columns) -> None:
+    best = columns["epoch"][columns["best"] == 1]
+    if len(best):  # each was the best of its time
+        for axes in charts:
+            _mark(axes, best[-1])
 
 
 def _mark(axes: "Axes", best: float) -> None:
@@ -90,19 +140,38 @@ def _mark(axes: "Axes", best: float) -> None:
     )
 
 
-def weights_figure(columns: Columns) -> "Figure":
-    """Return the weight of every finding over the epochs, with a thin line at one."""
-    lines = colored({name: values for name, values in columns.items() if name != "epoch"})
-    figure = new_chart_figure(len(lines))
-    weights = np.concatenate([line.values for line in lines])
-    draw_chart(
-        figure,
-        (0, WIDTH),
-        "Task weights (equal weights side by side)",
-        columns["epoch"],
-        lines,
-        level=1.0,
-        logarithmic=needs_log_scale(weights[np.isfinite(weights)]),
-        side_by_side=True,
-    )
+def weights_figure(columns: Columns, sources: Sequence[str] = ()) -> "Figure":
+    """Return the weight of every task over the epochs, with a thin line at one.
+
+    sources: names of data sets; where each task is of one of them, each has a chart of its own.
+    """
+    weights = {name: values for name, values in columns.items() if name != "epoch"}
+    charts = _by_source(weights, sources) or {"": weights}
+    findings = dict.fromkeys(name for own in charts.values() for name in own)
+    style = {line.name: line for line in colored(dict.fromkeys(findings, columns["epoch"]))}
+    figure = new_chart_figure(max(map(len, charts.values())), len(charts))
+    every = np.concatenate(list(weights.values()))
+    every = every[np.isfinite(every)]
+    width = figure.bbox.width / len(charts)
+    for number, (source, own) in enumerate(charts.items()):
+        draw_chart(
+            figure,
+            (number * width, (number + 1) * width),
+            f"Task weights{source and f' of {source}'} (equal weights side by side)",
+            columns["epoch"],
+            [replace(style[name], values=values) for name, values in own.items()],
+            level=1.0,
+            scale=every,
+            logarithmic=needs_log_scale(every),
+            side_by_side=True,
+        )
     return figure
+
+
+def _by_source(weights: Columns, sources: Sequence[str]) -> dict[str, Columns]:
+    """Return the weights of each data set by finding; none where tasks are findings."""
+    own: dict[str, Columns] = {source: {} for source in sources}
+    for source, columns in own.items():
+        ending = f" ({source})"
+        columns |= {n.removesuffix(ending): w for n, w in weights.items() if n.endswith(ending)}
+    return own if sum(map(len, own.values())) == len(weights) else {}

@@ -26,7 +26,7 @@ from deepchest_cli.training.checks import refuse_unfit_probe
 from deepchest_cli.training.components import TrainingComponents, build_components
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.feature_cache import FeatureCache
-from deepchest_cli.training.loop import Trainer, TrainingSummary
+from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.optimization import optimizer_of, parameter_groups
 from deepchest_cli.training.probe_heads import (
     RATE_FACTORS,
@@ -37,6 +37,7 @@ from deepchest_cli.training.probe_heads import (
 )
 from deepchest_cli.training.progress import Observer, StepReport
 from deepchest_cli.training.run_directory import resume_command
+from deepchest_cli.training.summary import TrainingSummary
 from deepchest_cli.training.validation import Validation, validate
 from deepchest_cli.weighting.base import LossWeighter, TaskLosses
 

@@ -32,21 +32,28 @@ class EpochReport:
     epoch: int
     epochs: int
     training: dict[str, Tensor]
-    validation: dict[str, Tensor]
+    validation: dict[str, Tensor]  # of all images
+    task_loss: Tensor  # (K,), in training
+    task_auroc: Tensor  # (K,), in validation
     weights: Tensor | None  # (K,), the mean of those used in this epoch's steps
+    score: float  # what the best epoch is chosen by
     best: bool
     seconds: float
     images_per_second: float
     data_wait_fraction: float  # of the time, spent waiting for batches
     peak_memory: int | None  # bytes, since the process began
-    # validation metrics of each data set, by name
+    # validation metrics (T,) of each data set by name, where there are several
     sources: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     peak_learning_rate: float | None = None  # of the head that is reported, in a linear probe
 
     def macro(self, split: str, metric: str) -> float:
         """Return the mean of a metric over the findings where it is defined."""
-        values = (self.training if split == "training" else self.validation)[metric]
-        return macro(values.cpu().numpy())
+        return mean((self.training if split == "training" else self.validation)[metric])
+
+
+def mean(values: Tensor) -> float:
+    """Return the mean of a metric (T,) over the findings where it is defined."""
+    return macro(values.cpu().numpy())
 
 
 class Observer:

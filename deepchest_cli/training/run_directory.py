@@ -36,7 +36,7 @@ from deepchest_cli.model.checkpoint_format import BEST, LAST
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.optimization import learning_rate
 from deepchest_cli.training.progress import EpochReport
-from deepchest_cli.training.train_state import EpochMetrics, TrainState, snapshot
+from deepchest_cli.training.train_state import ALL, SOURCE, EpochMetrics, TrainState, snapshot
 from deepchest_cli.training.validation import VALIDATION_METRICS
 from deepchest_cli.weighting.own import short_name
 
@@ -64,7 +64,9 @@ def create_run(config: TrainConfig) -> Path:
         folder = make_named(config.out, config.resume == AUTO, hint)
     else:
         weighter = short_name(config.weighter).replace(":", "_")  # which Windows forbids
-        folder = make_unique(RUNS, f"{now()}-{folder_name(config.backbone)}-{weighter}")
+        several = f"-{len(config.data)}-data-sets" if len(config.data) > 1 else ""
+        name = f"{now()}-{folder_name(config.backbone)}-{weighter}{several}"
+        folder = make_unique(RUNS, name)
     fill_run(folder, config)
     return folder
 
@@ -199,7 +201,7 @@ class RunWriter:
             origin = {**self._origin(state), "validation": validation}
             save_checkpoint(self.folder / BEST, components.evaluated_model, origin)
             # by the state, not by the file: a run killed between the two comes here once more
-            if sum(row["best"] for row in state.metrics) == 1:
+            if sum(row["best"] for row in state.metrics if row[SOURCE] == ALL) == 1:
                 warning = point_latest(self.folder)
         self._write_table(METRICS, state.metrics)
         for name, rows in ((WEIGHTS, state.weights), (LEARNING_RATES, state.learning_rates)):

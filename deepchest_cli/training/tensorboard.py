@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.extras import install_hint
-from deepchest_cli.training.progress import EpochReport, Observer
+from deepchest_cli.training.progress import EpochReport, Observer, mean
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -33,8 +33,9 @@ class TensorBoardLog(Observer):
     Raises `UsageError` when TensorBoard is not installed.
     """
 
-    def __init__(self, folder: Path, findings: Sequence[str]) -> None:
+    def __init__(self, folder: Path, findings: Sequence[str], tasks: Sequence[str]) -> None:
         self.findings = findings
+        self.tasks = tasks
         self.writer = find_writer()(folder / EVENTS)
 
     def on_epoch(self, report: EpochReport) -> None:
@@ -42,10 +43,13 @@ class TensorBoardLog(Observer):
         for split, metrics in (("training", report.training), ("validation", report.validation)):
             scalars = ((f"{split}/{metric}", report.macro(split, metric)) for metric in metrics)
             self._add(scalars, report.epoch)
-        if "auroc" in report.validation:
-            self._add(self._each("auroc", report.validation["auroc"]), report.epoch)
+        for name, metrics in report.sources.items():
+            by_source = ((f"validation_{m}/{name}", mean(metrics[m])) for m in ("loss", "auroc"))
+            self._add(by_source, report.epoch)
+        self._add([("score", report.score)], report.epoch)
+        self._add(_each("auroc", self.findings, report.validation["auroc"]), report.epoch)
         if report.weights is not None:
-            self._add(self._each("weight", report.weights), report.epoch)
+            self._add(_each("weight", self.tasks, report.weights), report.epoch)
         self._add([("images_per_second", report.images_per_second)], report.epoch)
         self.writer.flush()
 
@@ -53,11 +57,11 @@ class TensorBoardLog(Observer):
         """Write what is left and close the file."""
         self.writer.close()
 
-    def _each(self, group: str, values: Tensor) -> list[tuple[str, float]]:
-        pairs = zip(self.findings, values.tolist(), strict=True)
-        return [(f"{group}/{finding}", value) for finding, value in pairs]
-
     def _add(self, scalars: Iterable[tuple[str, float]], epoch: int) -> None:
         for tag, value in scalars:
             if math.isfinite(value):
                 self.writer.add_scalar(tag, value, epoch)
+
+
+def _each(group: str, names: Sequence[str], values: Tensor) -> list[tuple[str, float]]:
+    return [(f"{group}/{name}", value) for name, value in zip(names, values.tolist(), strict=True)]

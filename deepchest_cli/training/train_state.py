@@ -1,6 +1,6 @@
 """The state of a run, and how all of it goes into a checkpoint and comes back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.losses import task_losses
-from deepchest_cli.training.progress import EpochReport
+from deepchest_cli.training.progress import EpochReport, mean
 from deepchest_cli.training.tasks import Tasks
+
+SOURCE, ALL = "source", "all"  # a column of metrics.csv, and its value for all data sets together
 
 
 @dataclass
@@ -59,32 +61,48 @@ class TrainState:
         tasks: Sequence[str],
         learning_rate: float,
     ) -> None:
-        """Add an epoch to the tables that become metrics.csv and weights.csv."""
-        row: dict[str, Any] = {
+        """Add an epoch to the tables that become metrics.csv and weights.csv.
+
+        Of several data sets each has a row of its own, with validation metrics alone.
+        """
+        epoch: dict[str, Any] = {
             "epoch": report.epoch,
+            SOURCE: ALL,
             "step": self.step,
             "learning_rate": learning_rate,
             "best": int(report.best),
         }
+        row = {**epoch, "score": report.score}
         if report.peak_learning_rate is not None:
             row["peak_learning_rate"] = report.peak_learning_rate
-        splits = {"training": report.training, "validation": report.validation}
-        for split, metrics in splits.items():
-            row |= {f"{split}_{metric}": report.macro(split, metric) for metric in metrics}
+        row |= _means("training", report.training) | _means("validation", report.validation)
         row |= {
             "seconds": report.seconds,
             "images_per_second": report.images_per_second,
             "data_wait_fraction": report.data_wait_fraction,
             "peak_memory": report.peak_memory,
         }
-        for split, metrics in splits.items():
-            for metric, values in metrics.items():
-                for finding, value in zip(findings, values.tolist(), strict=True):
-                    row[f"{split}_{metric}/{finding}"] = value
+        row |= _each("training", report.training, findings)
+        row |= _each("validation", report.validation, findings)
         self.metrics.append(row)
+        for name, metrics in report.sources.items():
+            own = _means("validation", metrics) | _each("validation", metrics, findings)
+            self.metrics.append(dict.fromkeys(row) | epoch | {SOURCE: name} | own)
         if report.weights is not None:
             weights = dict(zip(tasks, report.weights.tolist(), strict=True))
             self.weights.append({"epoch": report.epoch, **weights})
+
+
+def _means(split: str, metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    return {f"{split}_{metric}": mean(values) for metric, values in metrics.items()}
+
+
+def _each(split: str, metrics: Mapping[str, Tensor], findings: Sequence[str]) -> dict[str, float]:
+    return {
+        f"{split}_{metric}/{finding}": value
+        for metric, values in metrics.items()
+        for finding, value in zip(findings, values.tolist(), strict=True)
+    }
 
 
 class EpochMetrics:

@@ -106,8 +106,12 @@ def _accuracies(path: Path) -> dict[str, float]:
 
 
 def _best_row(path: Path) -> dict[str, str]:
-    """Return the last row marked as the best so far; the last one where none is marked."""
+    """Return the last row marked as the best so far; the last one where none is marked.
+
+    Rows of single data sets are passed over.
+    """
     rows = list(csv.DictReader(io.StringIO(read_text(path)), restkey=""))
+    rows = [row for row in rows if row.get("source", "all") == "all"]
     if not rows:
         raise ValueError("it has no row")
     return ([row for row in rows if float(row.get("best") or 0)] or rows)[-1]

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tests_support import untimed, valid
+from site_data import prepare_site, write_site
+from tests_support import rows_of, untimed, valid
 
 from deepchest_cli.config import TrainConfig
+from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.run_directory import create_run
@@ -246,3 +248,94 @@ def test_verbose_says_more_and_quiet_nothing(deepchest, finished, tmp_path):
     assert "validation radiographs" in verbose.err
     assert plain.err
     assert quiet.err == ""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Another site's radiographs at 48 px, with four findings, of which one is new."""
+    folder = tmp_path_factory.mktemp("site")
+    written = write_site(folder / "images-and-labels", patients=60)
+    return prepare_site(written, folder / "site", size=48)
+
+
+def test_a_run_on_two_data_sets_says_what_they_are_and_how_well_each_does(
+    deepchest, shards, site, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    data = ("--data", shards, "--data", site, "--tasks", "finding-by-source")
+    sampling = ("--source-sampling", "balanced")
+    run = tmp_path / "run"
+    outcome = deepchest("train", *data, *sampling, "--out", run, *QUICK)
+    assert outcome.code == 0, outcome.err
+    splits = open_dataset(site).columns["split"].tolist()
+    training, validation = splits.count("train"), splits.count("validation")
+    said = outcome.err.splitlines()
+    assert (
+        f"  site: {training} training and {validation} validation radiographs, 4 findings, "
+        "resized from 48 px" in said
+    )
+    name = shards.name
+    images = training + open_dataset(shards).columns["split"].tolist().count("train")
+    half = -(-images // 2)
+    assert f"  Radiographs in an epoch: {half} of {name}, {images - half} of site" in said
+    assert "  18 tasks: finding by source" in said
+    assert len([line for line in said if line.startswith(f"  AUROC: {name} 0.")]) == 2
+    path, summary, _, head, *_ = outcome.out.splitlines()
+    assert path == str(run)
+    assert "validation AUROC, mean of 2 data sets 0." in summary
+    columns = ("Data set", "training images", "validation images", "findings", "AUROC")
+    assert head.split() == " ".join(columns).split()
+    rows = {row.split()[0]: row.split()[1:] for row in outcome.out.splitlines()[4:] if row}
+    assert rows["site"][:3] == [str(training), str(validation), "4"]
+    assert rows["Fracture"][0] == rows["Edema"][1] == "–"
+    assert {len(rows[finding]) for finding in ("Effusion", "Mass", "Nodule")} == {2}
+    assert max(map(len, outcome.out.splitlines()[1:])) <= 80
+    best = {row["source"]: row for row in rows_of(run / "metrics.csv") if row["best"] == "1"}
+    assert rows["site"][3] == f"{float(best['site']['validation_auroc']):.3f}"
+    assert rows["Mass"][1] == f"{float(best['site']['validation_auroc/Mass']):.3f}"
+    assert {p.name for p in run.glob("*.png")} == {"metrics.png", "sources.png", "weights.png"}
+
+    again = deepchest("train", "--config", run / "config.toml", "--out", tmp_path / "again")
+    assert again.code == 0, again.err
+    assert untimed(tmp_path / "again" / "metrics.csv") == untimed(run / "metrics.csv")
+    finished = deepchest("train", "--resume", run, "--json", "--quiet")
+    document = valid(json.loads(finished.out), "train")
+    assert finished.err == ""
+    assert [one["name"] for one in document["data_sets"]] == [name, "site"]
+    assert document["data_sets"][1]["training_images"] == training
+    assert set(document["data_sets"][1]["finding_auroc"]) == {
+        *("Effusion", "Mass", "Nodule", "Fracture")
+    }
+
+
+def test_images_in_both_data_sets_are_warned_of_once(deepchest, shards, nih_folder, tmp_path):
+    labels = "image,patient_id,Effusion\n" + "".join(
+        f"{path.name},{path.name[:8]},{number % 2}\n"
+        for number, path in enumerate(sorted((nih_folder / "images").iterdir()))
+    )
+    (tmp_path / "labels.csv").write_text(labels)
+    splits = open_dataset(shards).columns
+    chosen = dict(zip(splits["image_index"], splits["split"], strict=True))
+    (tmp_path / "splits.csv").write_text(
+        "image,split\n" + "".join(f"{image},{split}\n" for image, split in chosen.items())
+    )
+    prepared = deepchest(
+        *("prepare", "--source", nih_folder / "images", "--labels-csv", tmp_path / "labels.csv"),
+        *("--data", tmp_path / "same", "--size", 32, "--split-scheme", tmp_path / "splits.csv"),
+    )
+    assert prepared.code == 0, prepared.err
+    data = ("--data", shards, "--data", tmp_path / "same")
+    outcome = deepchest("train", *data, "--out", tmp_path / "run", *QUICK)
+    assert outcome.code == 0, outcome.err
+    assert " ".join(outcome.err.split()).count("80 images are (by pixel hash) in both") == 1
+
+
+def test_one_data_set_has_no_table_of_data_sets(deepchest, finished):
+    outcome = deepchest("train", "--resume", finished)
+    assert len(outcome.out.splitlines()) == 2
+    assert "AUROC: " not in outcome.err
+    document = json.loads(deepchest("train", "--resume", finished, "--json").out)
+    (one,) = document["data_sets"]
+    assert one["validation"]["auroc"] == document["best_score"]
+    assert len(one["finding_auroc"]) == 14
+    assert {row["source"] for row in rows_of(finished / "metrics.csv")} == {"all"}

@@ -26,12 +26,29 @@ EPOCH = EpochReport(
     epochs=3,
     training={"loss": torch.tensor([0.3, 0.4])},
     validation={"loss": torch.tensor([0.2, 0.6]), "auroc": torch.tensor([0.75, NAN])},
+    task_loss=torch.tensor([0.3, 0.4]),
+    task_auroc=torch.tensor([0.75, NAN]),
     weights=torch.tensor([1.1, 0.95]),
+    score=0.75,
     best=True,
     seconds=4.0,
     images_per_second=80.0,
     data_wait_fraction=0.025,
     peak_memory=1_500_000_000,
+)
+
+# Mass is labeled in both data sets, Hernia in the first alone; each task has a weight of its own
+TASKS = ("Mass (a)", "Mass (b)", "Hernia (a)")
+SEVERAL = replace(
+    EPOCH,
+    task_loss=torch.tensor([0.31, 0.32, 0.4]),
+    task_auroc=torch.tensor([0.7, 0.9, 0.6]),
+    weights=torch.tensor([1.1, 0.95, 1.3]),
+    score=0.775,
+    sources={
+        "a": {"auroc": torch.tensor([0.7, 0.6])},
+        "b": {"auroc": torch.tensor([0.9, NAN])},
+    },
 )
 
 
@@ -97,3 +114,56 @@ def test_no_weight_breaks_the_table(display, shown, weight):
     display.on_step(replace(STEP, weights=torch.tensor([1.0, weight])))
     hernia = next(row for row in drawn(shown[-1]).splitlines() if "Hernia" in row)
     assert len(hernia.rstrip()) < 100
+
+
+def test_tasks_by_source_have_rows_of_their_own_in_the_live_table(display, shown):
+    display.tasks = TASKS
+    display.on_epoch(SEVERAL)
+    rows = {row[:10].strip(): row[10:].split()[:3] for row in drawn(shown[-1]).splitlines()[1:]}
+    assert rows == {
+        "Mass (a)": ["0.310", "0.700", "1.100"],
+        "Mass (b)": ["0.320", "0.900", "0.950"],
+        "Hernia (a)": ["0.400", "0.600", "1.300"],
+    }
+    step = replace(STEP, losses=torch.tensor([0.1, 0.2, 0.3]), weights=torch.ones(3))
+    display.drawn = 0
+    display.on_step(step)
+    bar, _, _, *tasks = drawn(shown[-1]).splitlines()
+    assert bar.startswith("epoch 2/3 step 5/10")
+    assert [row.split()[2:4] for row in tasks] == [
+        ["0.100", "0.700"],
+        ["0.200", "0.900"],
+        ["0.300", "0.600"],
+    ]
+
+
+def epoch_lines(report):
+    """Return what is said of an epoch where there is no terminal."""
+    terminal = Terminal()
+    terminal.errors = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    Display(terminal, TASKS, lambda renderable: None).on_epoch(report)
+    return terminal.errors.file.getvalue().splitlines()
+
+
+def test_an_epoch_on_several_data_sets_says_their_mean_and_each_of_them():
+    assert epoch_lines(SEVERAL) == [
+        "epoch 1/3  loss 0.3500  validation loss 0.4000  mean AUROC 0.7750 (best)",
+        "  AUROC: a 0.6500, b 0.9000, all images 0.7500",
+        "  80 images/s (2.5% waiting for data)  4 s  1.5 GB peak memory",
+    ]
+
+
+def test_many_data_sets_fit_into_80_columns():
+    names = [f"hospital-number-{number}" for number in range(7)]
+    lines = epoch_lines(replace(SEVERAL, sources=dict.fromkeys(names, SEVERAL.sources["a"])))
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines[1:-1]).split()) == " ".join(
+        ["AUROC:", *(f"{name} 0.6500," for name in names), "all images 0.7500"]
+    )
+
+
+def test_a_data_set_without_a_defined_auroc_has_a_dash_and_is_not_in_the_mean():
+    sources = {**SEVERAL.sources, "b": {"auroc": torch.tensor([NAN, NAN])}}
+    first, second, _ = epoch_lines(replace(SEVERAL, sources=sources))
+    assert "mean AUROC 0.6500" in first
+    assert "b –," in second

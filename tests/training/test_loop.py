@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from site_data import prepare_site, write_site
 from tests_support import QUICK, rows_of, untimed
 
 from deepchest_cli.config import TrainConfig
+from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
 from deepchest_cli.files import locked
 from deepchest_cli.interruption import SIGNALS
@@ -14,6 +16,7 @@ from deepchest_cli.model.checkpoint import load_model, read_checkpoint
 from deepchest_cli.model.checkpoint_format import BEST, LAST
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
+from deepchest_cli.training.resume import open_data_again
 from deepchest_cli.training.run_directory import create_run
 from deepchest_cli.training.validation import Validation
 
@@ -220,6 +223,76 @@ def test_other_settings_go_on_exactly_too(small, recorder, change, tmp_path):
     resume(cut, recorder)
     for table in ("metrics.csv", "weights.csv"):
         assert untimed(cut.out / table) == untimed(undisturbed.out / table)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """Another site's 180 radiographs at 32 px, with four findings, of which one is new."""
+    folder = tmp_path_factory.mktemp("site")
+    return prepare_site(write_site(folder / "images-and-labels"), folder / "site")
+
+
+@pytest.fixture
+def mixed(small, shards, site):
+    return replace(small, data=(str(shards), str(site)), tasks="finding-by-source")
+
+
+def test_each_data_set_has_rows_in_the_metrics(mixed, site, recorder):
+    summary = fit(mixed, recorder)
+    rows, shards_name = rows_of(mixed.out / "metrics.csv"), Path(mixed.data[0]).name
+    assert [(row["epoch"], row["source"]) for row in rows] == [
+        (epoch, source) for epoch in "12" for source in ("all", shards_name, "site")
+    ]
+    for together, *each in (rows[:3], rows[3:]):
+        scores = [float(row["validation_auroc"]) for row in each]
+        assert float(together["score"]) == pytest.approx(sum(scores) / 2)
+        assert [row["validation_auroc/Fracture"] == "" for row in each] == [True, False]
+        assert [row["validation_loss/Edema"] == "" for row in each] == [False, True]
+        # only one data set has these labels: the others add nothing
+        assert together["validation_loss/Fracture"] == each[1]["validation_loss/Fracture"]
+        for row in each:
+            assert {row[name] for name in row if name.startswith("training_")} == {""}
+            assert {row[name] for name in ("score", "seconds", "peak_memory")} == {""}
+            assert row["best"] == together["best"]
+    best = rows[3 * (summary.best_epoch - 1) :][:3]
+    assert summary.best_score == float(best[0]["score"])
+    assert summary.criterion == "validation AUROC, mean of 2 data sets"
+    for one, row in zip(summary.data_sets, best[1:], strict=True):
+        assert one.validation["auroc"] == float(row["validation_auroc"])
+    ours = summary.data_sets[1]
+    assert list(ours.finding_auroc) == ["Effusion", "Mass", "Nodule", "Fracture"]
+    splits = open_dataset(site).columns["split"].tolist()
+    counts = ours.training_images, ours.validation_images
+    assert counts == (splits.count("train"), splits.count("validation"))
+    assert Path(ours.data) == site
+
+
+def test_weights_are_those_of_tasks(mixed, recorder):
+    fit(mixed, recorder)
+    (_, last) = rows_of(mixed.out / "weights.csv")
+    assert len(last) == 1 + 14 + 4
+    assert {"Mass (site)", "Fracture (site)"} < set(last)
+    assert len(recorder.epochs[-1].task_loss) == len(recorder.epochs[-1].task_auroc) == 18
+    assert len(recorder.epochs[-1].training["loss"]) == 15
+
+
+@pytest.mark.usefixtures("signals_arrive")
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_run_on_several_data_sets_goes_on_exactly(mixed, recorder, tmp_path, order):
+    undisturbed = replace(mixed, out=tmp_path / "undisturbed", source_sampling=("balanced",))
+    fit(undisturbed, recorder)
+    cut = replace(undisturbed, out=tmp_path / "cut")
+    with pytest.raises(InterruptedRunError):
+        fit(cut, StopAt(len(recorder.steps) - 1, signal.SIGTERM))
+    again = replace(cut, data=cut.data[::order], resume=cut.out)
+    dataset = open_data_again(again, cut.out)
+    trainer = Trainer(build_components(again, resumed=True, dataset=dataset), cut.out, recorder)
+    trainer.resume()
+    trainer.fit()
+    for table in ("metrics.csv", "weights.csv"):
+        assert untimed(cut.out / table) == untimed(undisturbed.out / table)
+    ours, theirs = (read_checkpoint(one.out / LAST)["tensors"] for one in (cut, undisturbed))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_a_model_that_broke_after_the_last_step_is_not_called_undefined(small, recorder):

@@ -11,7 +11,14 @@ from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.files import to_csv
 from deepchest_cli.reporting.line_chart import DPI, HEIGHT, LINE, WIDTH
 from deepchest_cli.reporting.plots import COLORS
-from deepchest_cli.training.plots import draw_run, metrics_figure, read_columns, weights_figure
+from deepchest_cli.training.plots import (
+    draw_run,
+    metrics_figure,
+    read_columns,
+    read_sources,
+    sources_figure,
+    weights_figure,
+)
 
 NAN = math.nan
 MANY = tuple(f"Finding {i}" for i in range(60))
@@ -108,6 +115,70 @@ def test_empty_cells_are_undefined(tmp_path):
     assert columns["epoch"].tolist() == [1, 2]
     np.testing.assert_array_equal(columns["a"], [NAN, 0.25])
     np.testing.assert_array_equal(columns["b"], [0.5, NAN])
+
+
+def sources_of(epochs, names=("a", "b"), best=1):
+    """Return rows as a run on several data sets writes them; their AUROCs are 0.1 apart."""
+    rows = []
+    for row in metrics_of(epochs, best=best):
+        rows.append({**row, "source": "all"})
+        for number, name in enumerate(names):
+            scores = {"validation_loss": 0.2 + number, "validation_auroc": 0.6 + 0.1 * number}
+            rows.append({**dict.fromkeys(row), **scores, "epoch": row["epoch"], "source": name})
+    return rows
+
+
+def test_rows_are_told_apart_by_data_set(tmp_path):
+    sources = read_sources(write(tmp_path, sources_of(2)) / "metrics.csv")
+    assert list(sources) == ["all", "a", "b"]
+    assert sources["b"]["validation_auroc"].tolist() == [0.7, 0.7]
+    assert "source" not in sources["all"]
+    together = read_columns(tmp_path / "metrics.csv")
+    assert together["epoch"].tolist() == [1, 2]
+    np.testing.assert_array_equal(together["training_loss"], [0.3, 0.15])
+
+
+def test_several_data_sets_have_a_plot_of_their_own(tmp_path):
+    folder = write(tmp_path, sources_of(3), weights_of(3))
+    assert [path.name for path in draw_run(folder)] == ["metrics.png", "sources.png", "weights.png"]
+    size, ink = size_and_ink_of(folder / "sources.png")
+    assert size == (WIDTH, HEIGHT)
+    assert 0.005 < ink < 0.2
+
+
+def test_each_data_set_stands_beside_their_mean_and_all_images(tmp_path):
+    rows = sources_of(3, best=2)
+    rows[-1]["validation_auroc"] = None  # of the last data set in the last epoch
+    figure = sources_figure(read_sources(write(tmp_path, rows) / "metrics.csv"))
+    labels = [text.get_text() for text in figure.texts]
+    assert labels[:4] == ["a 0.200", "b 1.20", "all images 0.233", "mean of data sets 0.700"]
+    assert labels[4:] == ["a 0.600", "b 0.700", "all images 0.665", "mean of data sets 0.600"]
+    for axes in figure.axes:
+        assert [text.get_text() for text in axes.texts] == ["best: epoch 2"]
+
+
+@pytest.mark.parametrize("sites", [("a", "site-2"), tuple(f"site {i} (b)" for i in range(5))])
+def test_tasks_of_each_data_set_have_a_chart_at_one_scale(sites):
+    tasks = [f"{finding} ({site})" for finding in FINDINGS[:-1] for site in sites]
+    rows = weights_of(4, [*tasks, f"Hernia ({sites[0]})"], lambda epoch, i: 0.2 + 0.1 * i)
+    figure = weights_figure(columns_of(rows), sites)
+    assert [len(axes.lines) - 1 for axes in figure.axes] == [14, *[13] * (len(sites) - 1)]
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    for axes, site in zip(figure.axes, sites, strict=True):
+        assert axes.get_title(loc="left").startswith(f"Task weights of {site} (")
+    first, second = ([line.get_color() for line in axes.lines[1:]] for axes in figure.axes[:2])
+    assert first[:13] == second  # a finding has one color
+    boxes = [text.get_window_extent() for text in figure.texts]
+    assert len(boxes) == len(tasks) + 1
+    assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+    assert all(box.x1 <= figure.bbox.width for box in boxes)
+
+
+def test_findings_have_one_chart_whatever_the_number_of_data_sets():
+    figure = weights_figure(columns_of(weights_of(3)), ("a", "b"))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "Task weights (equal weights side by side)"
+    ]
 
 
 @pytest.mark.parametrize("findings", [FINDINGS[:1], FINDINGS, MANY])

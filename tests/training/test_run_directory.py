@@ -7,6 +7,7 @@ import pytest
 
 from deepchest_cli.config import TrainConfig, read_toml
 from deepchest_cli.errors import UsageError
+from deepchest_cli.training.resume import saved_config
 from deepchest_cli.training.run_directory import create_run, point_latest
 
 
@@ -21,6 +22,19 @@ def test_the_name_says_backbone_and_weighter():
     assert folder.parent == Path("runs")
     assert folder.name.endswith("-resnet50-deepchest")
     assert not Path("runs/latest").is_symlink()  # there is nothing to evaluate yet
+
+
+def test_the_name_says_how_many_data_sets_there_are():
+    folder = create_run(TrainConfig(data=("data/a", "data/b")))
+    assert folder.name.endswith("-resnet50-deepchest-2-data-sets")
+
+
+def test_several_data_sets_and_how_they_are_sampled_come_back(tmp_path):
+    values = {"data": ("data/a", "data/b"), "source_sampling": ("a=2", "b=0.5")}
+    folder = create_run(TrainConfig(out=tmp_path / "run", tasks="finding-by-source", **values))
+    saved = saved_config(folder, TrainConfig)
+    assert {name: getattr(saved, name) for name in values} == values
+    assert saved.tasks == "finding-by-source"
 
 
 def test_latest_names_the_last_run_that_was_pointed_at():

@@ -1,6 +1,7 @@
 """What TensorBoard would show of a run, read back with its own reader."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,7 +24,10 @@ def epoch_report(epoch, weights=(1.1, 0.95)):
             "loss": torch.tensor([0.5, 1.0]),
             "auroc": torch.tensor([0.5 + epoch / 8, NAN], dtype=torch.float64),
         },
+        task_loss=torch.tensor([0.25, 0.5]),
+        task_auroc=torch.tensor([0.5 + epoch / 8, NAN], dtype=torch.float64),
         weights=None if weights is None else torch.tensor(weights),
+        score=0.5 + epoch / 8,
         best=True,
         seconds=4.0,
         images_per_second=80.0 + epoch,
@@ -46,7 +50,7 @@ def scalars_in(folder):
 
 @pytest.fixture
 def log(tmp_path):
-    log = TensorBoardLog(tmp_path, FINDINGS)
+    log = TensorBoardLog(tmp_path, FINDINGS, FINDINGS)
     yield log
     log.close()
 
@@ -57,6 +61,7 @@ def test_an_epoch_is_on_disk_before_the_log_is_closed(log, tmp_path):
         "training/loss": [(1, 0.375)],
         "validation/loss": [(1, 0.75)],
         "validation/auroc": [(1, 0.625)],
+        "score": [(1, 0.625)],
         "auroc/Mass": [(1, 0.625)],
         "weight/Mass": [(1, 1.1)],
         "weight/Hernia": [(1, 0.95)],
@@ -80,9 +85,32 @@ def test_methods_without_weights_log_none(log, tmp_path):
     assert not [tag for tag in scalars_in(tmp_path) if tag.startswith("weight")]
 
 
+def test_data_sets_and_their_tasks_are_logged_by_name(tmp_path):
+    tasks = ("Mass (a)", "Mass (b)", "Hernia (a)")
+    metrics = {"loss": torch.tensor([0.5, NAN]), "auroc": torch.tensor([0.75, NAN])}
+    other = {"loss": torch.tensor([0.25, 0.75]), "auroc": torch.tensor([0.5, 0.75])}
+    report = replace(epoch_report(1, (1.1, 0.9, 1.2)), sources={"a": other, "b": metrics})
+    log = TensorBoardLog(tmp_path, FINDINGS, tasks)
+    log.on_epoch(report)
+    log.close()
+    scalars = scalars_in(tmp_path)
+    assert {tag: scalars[tag] for tag in scalars if tag.startswith("validation_")} == {
+        "validation_loss/a": [(1, 0.5)],
+        "validation_loss/b": [(1, 0.5)],
+        "validation_auroc/a": [(1, 0.625)],
+        "validation_auroc/b": [(1, 0.75)],
+    }
+    weights = {tag: value for tag, value in scalars.items() if tag.startswith("weight/")}
+    assert weights == {
+        "weight/Mass (a)": [(1, 1.1)],
+        "weight/Mass (b)": [(1, 0.9)],
+        "weight/Hernia (a)": [(1, 1.2)],
+    }
+
+
 def test_a_resumed_run_goes_on_in_the_same_folder(tmp_path):
     for epochs in ((1, 2), (3,)):
-        log = TensorBoardLog(tmp_path, FINDINGS)
+        log = TensorBoardLog(tmp_path, FINDINGS, FINDINGS)
         for epoch in epochs:
             log.on_epoch(epoch_report(epoch))
         log.close()
@@ -107,7 +135,7 @@ def test_a_whole_run_is_logged(shards, tmp_path):
 
     config = TrainConfig(data=(str(shards),), out=tmp_path / "run", **QUICK)
     setup, folder = build_components(config), create_run(config)
-    log = TensorBoardLog(folder, setup.dataset.findings)
+    log = TensorBoardLog(folder, setup.dataset.findings, setup.tasks.names)
     Trainer(setup, folder, log).fit()
     log.close()
     scalars = scalars_in(folder)
@@ -122,6 +150,6 @@ def test_a_missing_tensorboard_is_said_before_anything_is_written(monkeypatch, t
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(UsageError, match=r"^TensorBoard is not installed\.$") as error:
-        TensorBoardLog(tmp_path, FINDINGS)
+        TensorBoardLog(tmp_path, FINDINGS, FINDINGS)
     assert error.value.hint == install_hint("tensorboard")
     assert list(tmp_path.iterdir()) == []

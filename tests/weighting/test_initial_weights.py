@@ -50,6 +50,12 @@ def test_single_task_accuracies(tmp_path, rows, expected):
     assert begin(f"single-task:{tmp_path / 'metrics.csv'}") == pytest.approx(expected)
 
 
+def test_rows_of_single_data_sets_are_passed_over(tmp_path):
+    rows = ["1,1,.5,.9,.2,all", "1,1,.5,.1,,site-1", "1,1,.5,,.3,site-2"]
+    (tmp_path / "metrics.csv").write_text("\n".join([f"{HEADER},source", *rows]))
+    assert begin(f"single-task:{tmp_path / 'metrics.csv'}") == pytest.approx([1.4, 1.05])
+
+
 def test_a_table_without_the_column_best_counts_by_its_last_row(tmp_path):
     text = "validation_accuracy/Mass,validation_accuracy/Hernia\n.2,.4\n.4,.8\n"
     (tmp_path / "metrics.csv").write_text(text)
