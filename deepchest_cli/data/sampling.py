@@ -81,13 +81,11 @@ def choose_sampling(
     if factors is None:
         return Sampling((_group(dataset, rows, len(rows), class_balanced),))
     own = [rows[dataset.member[rows] == number] for number in range(len(dataset.members))]
-    if factors == BALANCED:
-        shares = np.ones(len(own))
-    else:
-        shares = np.array([len(some) for some in own]) * factors
+    images = np.array([len(some) for some in own])  # none where a single finding is not labeled
+    shares = (images > 0).astype(np.float64) if factors == BALANCED else images * factors
     counts = _whole_numbers(shares, len(rows))
-    for member, count in zip(dataset.members, counts, strict=True):
-        if not count:
+    for member, some, count in zip(dataset.members, own, counts, strict=True):
+        if len(some) and not count:
             raise UsageError(
                 f"--source-sampling: {member.name} would have no image in an epoch.",
                 "Give it a larger factor, or leave it out of --data.",
@@ -96,6 +94,7 @@ def choose_sampling(
         tuple(
             _group(dataset, some, int(count), class_balanced)
             for some, count in zip(own, counts, strict=True)
+            if len(some)
         )
     )
 

@@ -192,6 +192,13 @@ def predict_test_split(
         progress(number + 1, len(missing))
 
 
+def tested_rows(dataset: RadiographDataset, folds: int | None) -> NDArray[np.int64]:
+    """Return the rows that each arm and seed predicts: the test split, or that of every fold."""
+    if folds is None:
+        return dataset.rows("test")
+    return np.flatnonzero(dataset.columns["split"] != "")
+
+
 def merge_predictions(jobs: Sequence[Job], dataset: RadiographDataset) -> Predictions:
     """Return one table of the runs of an arm and a seed: all folds, or all single-task models.
 
