@@ -125,7 +125,8 @@ def test_resumed_data_sets_in_another_order_are_refused(folder, sites, deepchest
     data = [part for site in reversed(sites) for part in ("--data", site)]
     outcome = deepchest("compare-weighters", "--resume", copy, *data)
     assert outcome.code == 2
-    assert "in the order" in outcome.err
+    assert "The data sets are in another order than when" in " ".join(outcome.err.split())
+    assert "Name them as before: --data" in outcome.err
     outcome = deepchest("compare-weighters", "--resume", copy)
     assert outcome.code == 0
     assert "nothing is left to train" in outcome.err
@@ -163,12 +164,14 @@ def test_parallel_runs_on_several_data_sets_give_the_same_results(
 ):
     outcome = run(
         deepchest, sites, tmp_path / "c", "--devices", "cpu,cpu", "--tasks", "finding-by-source",
-        "--source-sampling", "balanced", "--epochs", "2", "--patience", "0", seeds=3, arms=ARMS,
+        "--source-sampling", "balanced", "--epochs", "2", "--patience", "0", arms=ARMS,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     ours, theirs = results_in(tmp_path / "c"), results_in(folder)
     for label in ARMS.split(","):
-        assert ours["weighters"][label]["data_sets"] == theirs["weighters"][label]["data_sets"]
+        for name, one in ours["weighters"][label]["data_sets"].items():
+            of_three = theirs["weighters"][label]["data_sets"][name]["metrics"]["macro_auroc"]
+            assert one["metrics"]["macro_auroc"]["by_seed"] == of_three["by_seed"][:1]
 
 
 def test_learning_rates_are_tuned_by_the_mean_over_the_data_sets(deepchest, sites, tmp_path):

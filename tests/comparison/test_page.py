@@ -202,7 +202,7 @@ def test_each_of_several_data_sets_has_its_verdicts(results):
     ]
     assert {len(row) for row in rows} == {len(columns)}
     assert rows[0][2:] == [
-        "0.875 ± 0.013", "+0.3750", "+0.3125 to +0.4375", "0.50", "better"
+        "0.875 ± 0.013", "+0.3750", "+0.3125 to +0.4375", "0.500", "better"
     ]  # fmt: skip
     assert rows[1][3:] == ["–", "–", "–", ""]
     text = " ".join(page.split())
