@@ -143,36 +143,31 @@ class RadiographDataset:
         Each seed has a partition of the patients into folds of its own.
         """
         splits = np.full(len(self.labels), "", dtype="<U10")
-        for numbers in self._members_of_shared_patients():
+        for numbers in self._members_by_patients():
             within = (self.columns["split"] != "") & np.isin(self.member, numbers)
             settings = self.members[numbers[0]].manifest["settings"]
             fraction = settings["validation_fraction"] or VALIDATION_FRACTION
             patients = self.columns["patient_id"][within]
             splits[within] = fold_split(patients, self.labels[within], fold, folds, fraction, seed)
-        scheme = {"split_scheme": f"fold {fold + 1} of {folds}, seed {seed}"}
-        members = tuple(
-            replace(
-                member,
-                manifest={
-                    **member.manifest,
-                    "settings": {**member.manifest["settings"], **scheme},
-                },
-            )
-            for member in self.members
-        )
-        return replace(self, members=members, columns={**self.columns, "split": splits})
+        scheme = f"fold {fold + 1} of {folds}, seed {seed}"
+        members = []
+        for member in self.members:
+            settings = {**member.manifest["settings"], "split_scheme": scheme}
+            members.append(replace(member, manifest={**member.manifest, "settings": settings}))
+        return replace(self, members=tuple(members), columns={**self.columns, "split": splits})
 
-    def _members_of_shared_patients(self) -> list[list[int]]:
-        """Return the numbers of members, together where they have the same patients."""
-        patients, found = self.columns["patient_id"], list[list[int]]()
+    def _members_by_patients(self) -> list[list[int]]:
+        """Return the numbers of the members, those that share patients in one group."""
+        groups: list[tuple[list[int], NDArray[Any]]] = []
         for number in range(len(self.members)):
-            own = patients[self.member == number]
-            shared = [
-                some for some in found if np.isin(patients[np.isin(self.member, some)], own).any()
-            ]
-            rest = [some for some in found if some not in shared]
-            found = [*rest, [*(n for some in shared for n in some), number]]
-        return found
+            numbers, patients = [number], self.columns["patient_id"][self.member == number]
+            for group in list(groups):
+                if np.isin(group[1], patients).any():
+                    groups.remove(group)
+                    numbers = [*group[0], *numbers]
+                    patients = np.union1d(group[1], patients)
+            groups.append((numbers, patients))
+        return [sorted(numbers) for numbers, _ in groups]
 
     def of_findings(self, names: Mapping[str, str]) -> "RadiographDataset":
         """Return the same images with the labels of some findings: new name, name in this data set.

@@ -82,8 +82,8 @@ def choose_sampling(
     if shares is None:
         return Sampling((_group(dataset, rows, len(rows), class_balanced),))
     counts = _whole_numbers(shares, len(rows))
-    for member, count in zip(dataset.members, counts, strict=True):
-        if not count:
+    for member, some, count in zip(dataset.members, own, counts, strict=True):
+        if len(some) and not count:
             raise UsageError(
                 f"--source-sampling: {member.name} would have no image in an epoch.",
                 "Give it a larger factor, or leave it out of --data.",
@@ -92,6 +92,7 @@ def choose_sampling(
         tuple(
             _group(dataset, some, int(count), class_balanced)
             for some, count in zip(own, counts, strict=True)
+            if len(some)
         )
     )
 
@@ -111,8 +112,8 @@ def _shares(dataset: RadiographDataset, images: Numbers, by_source: Sequence[str
             f"--source-sampling {' '.join(by_source)} is for several data sets, and there is one.",
             "Leave it out, or name more --data.",
         )
-    if tuple(by_source) == (BALANCED,):
-        return np.ones(len(images))
+    if tuple(by_source) == (BALANCED,):  # none of one that does not label a single finding
+        return (images > 0).astype(np.float64)
     names = [member.name for member in dataset.members]
     given: dict[str, float] = {}
     for text in by_source:

@@ -75,12 +75,33 @@ class Interval:
     undefined: int = 0  # replicates without the metric, which are excluded
 
 
-def resample_patients(patient_id: NDArray[np.int64], replicates: int, seed: int) -> Resampling:
-    """Return draws with replacement of as many patients as there are; patient_id is (N,)."""
+def resample_patients(
+    patient_id: NDArray[np.int64],
+    replicates: int,
+    seed: int,
+    member: NDArray[np.int64] | None = None,
+) -> Resampling:
+    """Return draws with replacement of as many patients as there are; patient_id is (N,).
+
+    member: (N,), the data set of each image. As many patients as a data set has are drawn of it, as
+    its size was chosen and would be the same with other patients; of patients whom several have,
+    likewise.
+    """
     patients, rows = np.unique(patient_id, return_inverse=True)
-    shares = np.full(len(patients), 1 / len(patients))
-    counts = np.random.default_rng(seed).multinomial(len(patients), shares, size=replicates)
-    return Resampling(counts, rows.reshape(-1))
+    rows, random = rows.reshape(-1), np.random.default_rng(seed)
+    counts = np.empty((replicates, len(patients)), dtype=np.int64)
+    for stratum in _strata(rows, np.zeros_like(rows) if member is None else member):
+        shares = np.full(len(stratum), 1 / len(stratum))
+        counts[:, stratum] = random.multinomial(len(stratum), shares, size=replicates)
+    return Resampling(counts, rows)
+
+
+def _strata(patient: Places, member: Places) -> list[Places]:
+    """Return the patients of each combination of data sets; both arguments are by image (N,)."""
+    has = np.zeros((int(patient.max()) + 1, int(member.max()) + 1), dtype=bool)
+    has[patient, member] = True
+    combination = np.unique(has, axis=0, return_inverse=True)[1].reshape(-1)
+    return [np.flatnonzero(combination == one) for one in np.unique(combination)]
 
 
 def resampled_metric(

@@ -238,6 +238,25 @@ def combined_carriers(patients: Floats, variances: Floats | None = None) -> Carr
     )
 
 
+def combined_groups(parts: Sequence[Carriers]) -> Carriers:
+    """Return the patients behind a mean of one metric of several groups of patients.
+
+    As in `combined_carriers`, each group's variance is taken as inversely proportional to its
+    patients, and the mean is not tested where most of it is that of groups with too few.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    numbers = np.maximum([part.number for part in parts], 1)
+    shares = 1 / numbers / (1 / numbers).sum()
+    freedom = np.maximum(numbers - 1, 1)
+    few = [(share, part.too_few) for share, part in zip(shares, parts, strict=True) if part.too_few]
+    return Carriers(
+        number=1 + float(1 / (shares**2 / freedom).sum()),
+        inflation=float(shares @ [part.inflation for part in parts]),
+        too_few=few[0][1] if sum(share for share, _ in few) > 1 / 2 else "",
+    )
+
+
 def verdict(
     estimate: float,
     p_holm: float | None,

@@ -28,6 +28,8 @@ def refuse_unfit_splits(
 ) -> None:
     """Raise `UsageError` unless there are a batch to train on and labels to validate with."""
     for number, member in enumerate(dataset.members):
+        if not member.findings:  # of a model of one finding, which it does not label
+            continue
         own = {name: some[dataset.member[some] == number] for name, some in rows.items()}
         images = len(own["train"])
         if images < SMALLEST_BATCH:
@@ -37,7 +39,7 @@ def refuse_unfit_splits(
                 f"{SMALLEST_BATCH}.",
                 "Prepare more images, or another --split-scheme: deepchest prepare --force",
             )
-        if member.findings and not dataset.known[own["validation"]].any():
+        if not dataset.known[own["validation"]].any():
             raise UsageError(
                 f"{member.folder} has no labeled validation split to choose the best epoch on.",
                 "Prepare the data again with --validation-fraction 0.1 --force",

@@ -19,6 +19,7 @@ from deepchest_cli.comparison.running.comparison import train_comparison, verify
 from deepchest_cli.comparison.running.folder import extended_config, locked_folder
 from deepchest_cli.config import CompareConfig, PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.errors import DeepChestError, GateError, InterruptedRunError, UsageError
 from deepchest_cli.interruption import InterruptionError
@@ -361,13 +362,13 @@ def test_a_fold_that_cannot_be_trained_on_is_refused_at_the_start(deepchest, sha
 def test_more_folds_than_patients_are_refused_at_the_start(deepchest, shards, tmp_path):
     first = np.unique(open_dataset(shards).columns["patient_id"])[:4]
 
-    def few_patients(folder):
-        dataset = open_dataset(folder)
+    def few_patients(folders):
+        dataset = open_datasets(folders)
         dataset.columns["split"][~np.isin(dataset.columns["patient_id"], first)] = ""
         return dataset
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "open_dataset", few_patients)
+        patch.setattr(comparison, "open_datasets", few_patients)
         outcome = run(deepchest, shards, tmp_path / "c", "--folds", 5, "--batch-size", 2)
     assert outcome.code == 2
     assert "Seed 0, fold 5 of 5: " in outcome.err and "fewer patients than folds" in outcome.err

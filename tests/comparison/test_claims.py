@@ -6,7 +6,7 @@ import pytest
 
 from deepchest_cli.comparison.analysis.claims import claims
 from deepchest_cli.comparison.analysis.evidence import Evidence
-from deepchest_cli.comparison.analysis.metrics import Scores
+from deepchest_cli.comparison.analysis.scores import Scores
 from deepchest_cli.comparison.running.jobs import parse_arms
 
 SEEDS = np.array([-0.001, 0.0, 0.001])

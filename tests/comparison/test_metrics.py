@@ -3,18 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepchest_cli.comparison.analysis.metrics import METRICS as EACH
 from deepchest_cli.comparison.analysis.metrics import (
-    Scores,
     delta_m,
     differences,
     finding_differences,
     mean_ranks,
     outlying_runs,
     rarest_tertile,
-    score,
     summary_metrics,
 )
+from deepchest_cli.comparison.analysis.scores import METRICS as EACH
+from deepchest_cli.comparison.analysis.scores import Scores, score
 from deepchest_cli.evaluation.bootstrap import resample_patients
 from deepchest_cli.evaluation.predictions import Predictions
 

@@ -47,13 +47,31 @@ def entry(mean=0.75, found=None, single=None):
         "finding_metrics": {name: {"auroc": quality(mean)} for name in FINDINGS},
         "differences": found and dict.fromkeys(NAMES, found),
         "finding_differences": found and {name: {"auroc": found} for name in FINDINGS},
-        "runs": [run(seed) for seed in range(3)],
+        "runs": [run(seed) for seed in range(3)], "data_sets": {},
     }  # fmt: skip
+
+
+def data_set(name, images=20):
+    return {
+        "name": name, "folder": HOSTILE, "sha256": "c" * 64, "split_scheme": "random",
+        "test_images": images, "test_patients": 9,
+    }  # fmt: skip
+
+
+def of_two_data_sets(results):
+    """Return the results with two data sets, the second one's name hostile."""
+    results["data"]["data_sets"] = [data_set("one", 12), data_set(HOSTILE, 8)]
+    for place, one in enumerate(results["weighters"].values()):
+        if one["metrics"]:
+            found = place and dict.fromkeys(NAMES, difference(0.125 * place, verdict="better"))
+            results_of_one = {"metrics": one["metrics"], "differences": found or None}
+            one["data_sets"] = dict.fromkeys(("one", HOSTILE), results_of_one)
+    return results
 
 
 DIVERGED = {
     "status": "diverged", "metrics": None, "finding_metrics": None, "differences": None,
-    "finding_differences": None, "mean_rank": math.nan, "delta_m": None,
+    "finding_differences": None, "mean_rank": math.nan, "delta_m": None, "data_sets": {},
     "runs": [run(0, "diverged", f"the loss is NaN {HOSTILE}")],
 }  # fmt: skip
 
@@ -100,9 +118,9 @@ def results():
             "initial_weights_sha256": "a" * 64, "batches_sha256": ["b" * 64],
         }],
         "data": {
-            "folder": HOSTILE, "sha256": "c" * 64, "synthetic": False, "images": 90,
-            "split_scheme": "random", "training_images": 60, "validation_images": 10,
-            "test_images": 20, "test_patients": 9,
+            "sha256": "c" * 64, "synthetic": False, "images": 90,
+            "training_images": 60, "validation_images": 10, "test_images": 20, "test_patients": 9,
+            "data_sets": [data_set("one")],
             "findings": {name: {"positives": 7} for name in FINDINGS},
         },
         "design": {
@@ -172,6 +190,32 @@ def test_folds_tuning_and_unfinished_single_task_models_are_said(results):
     assert "(chosen on validation)" in page
     assert "did not finish: single-Mass (failed)." in page
     assert "after all training" not in page
+
+
+def test_each_of_several_data_sets_has_its_verdicts(results):
+    page = report_page(of_two_data_sets(results), {}, "")
+    columns, *rows = rows_below(page, "Results by data set")
+    assert [row[:2] for row in rows] == [
+        [name, label]
+        for name in ("one", HOSTILE)
+        for label in ("best", "equal", "untested", "worst")
+    ]
+    assert {len(row) for row in rows} == {len(columns)}
+    assert rows[0][2:] == [
+        "0.875 ± 0.013", "+0.3750", "+0.3125 to +0.4375", "0.500", "better"
+    ]  # fmt: skip
+    assert rows[1][3:] == ["–", "–", "–", ""]
+    text = " ".join(page.split())
+    assert "every metric is the mean over 2 data sets" in text
+    assert "(12 test radiographs)" in text and "(8 test radiographs)" in text
+    assert "<script" not in page
+
+
+def test_the_differences_on_several_data_sets_stand_below_their_mean(results):
+    axes = forest_figure(of_two_data_sets(results)).axes[0]
+    labels = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert labels[:3] == ["best", "on one", f"on {HOSTILE}"]
+    assert len(labels) == 9
 
 
 def test_without_differences_costs_and_weights_every_section_stands(results):

@@ -12,16 +12,19 @@ def results(estimate=0.01, verdict="inconclusive", low=-0.01, needed=None, analy
         "untested": None if low is not None else "a test takes 3 or more seeds",
         "without_outlying_seeds": others.get("without"),
     }  # fmt: skip
-    entry = {"differences": {"macro_auroc": row}, "metrics": {"macro_auroc": {"mean": 0.8}}}
+    entry = {
+        "differences": {"macro_auroc": row}, "metrics": {"macro_auroc": {"mean": 0.8}},
+        "data_sets": {},
+    }  # fmt: skip
     return {
-        "data": {"test_images": 400, "test_patients": 1, "synthetic": True},
+        "data": {"test_images": 400, "test_patients": 1, "synthetic": True, "data_sets": [{}]},
         "design": {
             "seeds": [0, 1, 2],
             "interim_analyses": [{}] * analyses,
             "margin": others.get("margin", 0.005),
         },
         "outlying_runs": others.get("outlying", []),
-        "weighters": {"equal": {"differences": None}, "deepchest": entry},
+        "weighters": {"equal": {"differences": None, "data_sets": {}}, "deepchest": entry},
         "claims": [{"verdict": v} for v in ("holds", "does not hold", *["not measured"] * 3)],
     }
 
@@ -50,6 +53,28 @@ def test_the_primary_result_says_what_is_known(changes, words):
     sentence = summarize(results(**changes))[0]
     assert sentence.startswith("On 400 synthetic test radiographs of 1 patient, with 3 seeds, ")
     assert words in sentence
+
+
+def test_the_verdicts_on_several_data_sets_are_listed():
+    found = results()
+    found["data"]["data_sets"] = [{}, {}]
+    row = found["weighters"]["deepchest"]["differences"]["macro_auroc"]
+    found["weighters"]["dwa"] = {**found["weighters"]["deepchest"]}
+    for label, verdicts in (("deepchest", ("better", "equivalent")), ("dwa", ("better", "worse"))):
+        found["weighters"][label]["data_sets"] = {
+            name: {"differences": {"macro_auroc": {**row, "verdict": verdict}}}
+            for name, verdict in zip("AB", verdicts, strict=True)
+        }
+    primary, _, by_data_set = summarize(found)
+    assert "a macro AUROC of 0.800 in the mean over 2 data sets, +0.0100 relative" in primary
+    assert by_data_set == (
+        "In single data sets, of 4 differences (Holm correction over all): deepchest on A, dwa on "
+        "A are better; dwa on B is worse; deepchest on B is equivalent."
+    )
+    untested = {**row, "p": None}
+    for entry in (found["weighters"]["deepchest"], found["weighters"]["dwa"]):
+        entry["data_sets"]["B"]["differences"]["macro_auroc"] = untested
+    assert summarize(found)[2].endswith(": deepchest on A, dwa on A are better; 2 are not tested.")
 
 
 def test_verdicts_are_counted():

@@ -8,9 +8,9 @@ from typing import Any
 from deepchest_cli.comparison.analysis.metrics import (
     CHANCE_AUROC,
     MACRO_AUROC,
-    Scores,
     describe,
 )
+from deepchest_cli.comparison.analysis.scores import Scores
 from deepchest_cli.comparison.running.jobs import Arm
 from deepchest_cli.data.text import count_of
 from deepchest_cli.reporting.numbers import interval, number

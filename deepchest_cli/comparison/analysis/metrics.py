@@ -1,21 +1,15 @@
-"""The metrics of each weighter by seed and resampled patients, their differences and tests."""
+"""The metrics that weighters are compared by, their differences and tests."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from deepchest_cli.evaluation.bootstrap import (
-    Resampling,
-    effective_patients,
-    rarer_class_patients,
-    resampled,
-)
-from deepchest_cli.evaluation.metrics import OF_POSITIVES, Floats
-from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.comparison.analysis.scores import METRICS, Samples, Scores
+from deepchest_cli.evaluation.metrics import Floats
 from deepchest_cli.evaluation.statistics import (
     LEVEL,
     MIN_PATIENTS,
@@ -24,6 +18,7 @@ from deepchest_cli.evaluation.statistics import (
     Carriers,
     Difference,
     combined_carriers,
+    combined_groups,
     difference,
     holm,
     mean_of_defined,
@@ -32,56 +27,18 @@ from deepchest_cli.evaluation.statistics import (
     verdict,
 )
 
-METRICS = ("auroc", "average_precision", "accuracy", "f1", "loss")
 LOWER_IS_BETTER = ("loss",)
 CHANCE_AUROC = 0.5
-Samples = tuple[Floats, Floats]  # a metric by seed (S,), and by seed and replicate (S, B)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One weighter's metrics for S seeds, B replicates of the patients and T findings."""
-
-    values: dict[str, Floats]  # metric to (S, T)
-    replicates: dict[str, Floats]  # metric to (S, B, T)
-    patients: NDArray[np.int64]  # (2, T), number with an image with, and without, the finding
-    effective: dict[str, Floats]  # metric to (T,), the effective number of patients that carry it
-
-    def of_finding(self, metric: str, column: int) -> Samples:
-        """Return a metric of one finding."""
-        return self.values[metric][:, column], self.replicates[metric][:, :, column]
-
-
-def score(seeds: Sequence[Predictions], resampling: Resampling) -> Scores:
-    """Return the metrics of the predictions of each seed, all on the same images."""
-    sample = resampling.sample
-    return Scores(
-        {m: np.stack([resampled(m, table, sample)[0] for table in seeds]) for m in METRICS},
-        {m: np.stack([resampled(m, table, resampling) for table in seeds]) for m in METRICS},
-        _patient_counts(seeds[0]),
-        _effective_patients(seeds[0]),
-    )
-
-
-def _patient_counts(table: Predictions) -> NDArray[np.int64]:
-    masks = [(table.labels == label) & (table.known == 1) for label in (1, 0)]
-    counts = [
-        [len(np.unique(table.patient_id[mask[:, i]])) for i in range(len(table.findings))]
-        for mask in masks
-    ]
-    return np.array(counts, dtype=np.int64)
-
-
-def _effective_patients(table: Predictions) -> dict[str, Floats]:
-    columns = range(len(table.findings))
-    rarer = np.array([rarer_class_patients(table, i) for i in columns])
-    known = np.array([effective_patients(table.known[:, i], table.patient_id) for i in columns])
-    return {metric: rarer if metric in OF_POSITIVES else known for metric in METRICS}
+Rows = dict[str, Any]  # what was found of a difference, by metric
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class SummaryMetric:
-    """A metric of a whole model, reduced from a metric of its findings."""
+    """A metric of a whole model, reduced from a metric of its findings.
+
+    Of several data sets it is the mean over those where it is defined, each with the same weight.
+    """
 
     name: str
     title: str
@@ -89,15 +46,28 @@ class SummaryMetric:
     reduce: Callable[[Floats], Floats]  # (..., T) to (...)
     combine: Callable[[Floats], Carriers] = combined_carriers  # of each finding's patients (T,)
 
-    def carriers(self, scores: Scores) -> Carriers:
-        """Return the effective patients that carry the metric."""
-        found = self.combine(scores.effective[self.metric])
-        return replace(found, number=min(found.number, float(scores.effective["loss"].max())))
-
     def of(self, scores: Scores) -> Samples:
         """Return the metric of a weighter."""
+        found = [self._of_one(one) for one in self._measured(scores)]
+        by_seed, by_replicate = (np.stack(several) for several in zip(*found, strict=True))
+        return by_seed.mean(axis=0), by_replicate.mean(axis=0)
+
+    def carriers(self, scores: Scores) -> Carriers:
+        """Return the effective patients that carry the metric."""
+        return combined_groups([self._carriers_of_one(one) for one in self._measured(scores)])
+
+    def _measured(self, scores: Scores) -> Sequence[Scores]:
+        """Return the scores of the data sets where the metric is defined; of all if of none."""
+        every = scores.by_data_set
+        return [one for one in every if np.isfinite(self._of_one(one)[0]).all()] or every
+
+    def _of_one(self, scores: Scores) -> Samples:
         values, replicates = scores.values[self.metric], scores.replicates[self.metric]
         return self.reduce(values), self.reduce(replicates)
+
+    def _carriers_of_one(self, scores: Scores) -> Carriers:
+        found = self.combine(scores.effective[self.metric])
+        return replace(found, number=min(found.number, float(scores.effective["loss"].max())))
 
 
 MACRO_AUROC = SummaryMetric("macro_auroc", "Macro AUROC", "auroc", mean_of_defined)
@@ -180,40 +150,71 @@ def differences(
     metrics: Sequence[SummaryMetric],
     margin: float,
     outlying_seeds: Mapping[str, Sequence[int]],
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Rows]:
     """Return the differences to the baseline by arm and metric, corrected over the arms.
 
     outlying_seeds: places of seeds that are outlying in an arm or in the baseline, by arm. The rows
     of such an arm also have what is found without these seeds.
     """
-    tables: dict[str, dict[str, Any]] = {label: {} for label in arms}
+    pairs = {label: (scores, baseline) for label, scores in arms.items()}
+    return _families(pairs, metrics, margin, outlying_seeds)
+
+
+def data_set_differences(
+    arms: Mapping[str, Scores],
+    baseline: Scores,
+    metrics: Sequence[SummaryMetric],
+    margin: float,
+    outlying_seeds: Mapping[str, Sequence[int]],
+) -> dict[tuple[str, int], Rows]:
+    """Return the differences in each of several data sets, by arm and number of the data set.
+
+    They are corrected over all arms in all data sets: whoever looks for the best of them looks at
+    all. None for a single data set, whose differences are those of `differences`.
+    """
+    pairs = {
+        (label, number): (one, other)
+        for label, scores in arms.items()
+        for number, (one, other) in enumerate(zip(scores.of_each, baseline.of_each, strict=True))
+    }
+    dropped = {key: outlying_seeds[key[0]] for key in pairs if key[0] in outlying_seeds}
+    return _families(pairs, metrics, margin, dropped)
+
+
+def _families(
+    pairs: Mapping[Key, tuple[Scores, Scores]],
+    metrics: Sequence[SummaryMetric],
+    margin: float,
+    outlying_seeds: Mapping[Key, Sequence[int]],
+) -> dict[Key, Rows]:
+    """Return the rows of each pair by metric; those of a metric are a family of tests."""
+    tables: dict[Key, Rows] = {key: {} for key in pairs}
     for metric in metrics:
-        rows = _family(arms, baseline, metric, margin, {})
-        without = _family(arms, baseline, metric, margin, outlying_seeds)
-        for label, row, other in zip(arms, rows, without, strict=True):
-            row["without_outlying_seeds"] = other if label in outlying_seeds else None
-            tables[label][metric.name] = row
+        rows = _family(pairs, metric, margin, {})
+        without = _family(pairs, metric, margin, outlying_seeds)
+        for key, row, other in zip(pairs, rows, without, strict=True):
+            row["without_outlying_seeds"] = other if key in outlying_seeds else None
+            tables[key][metric.name] = row
     return tables
 
 
 def _family(
-    arms: Mapping[str, Scores],
-    baseline: Scores,
+    pairs: Mapping[Key, tuple[Scores, Scores]],
     metric: SummaryMetric,
     margin: float,
-    dropped: Mapping[str, Sequence[int]],
+    dropped: Mapping[Key, Sequence[int]],
 ) -> list[dict[str, Any]]:
-    """Return the row of each arm by one metric, without the seeds that are dropped."""
-    pairs = [
+    """Return the row of each pair by one metric, without the seeds that are dropped."""
+    family = [
         paired(
-            _without(metric.of(scores), dropped.get(label, ())),
-            _without(metric.of(baseline), dropped.get(label, ())),
+            _without(metric.of(scores), dropped.get(key, ())),
+            _without(metric.of(baseline), dropped.get(key, ())),
             metric.carriers(baseline),
         )
-        for label, scores in arms.items()
+        for key, (scores, baseline) in pairs.items()
     ]
     is_auroc = metric.metric == "auroc"
-    return tested(pairs, metric.metric in LOWER_IS_BETTER, margin if is_auroc else None)
+    return tested(family, metric.metric in LOWER_IS_BETTER, margin if is_auroc else None)
 
 
 def _without(samples: Samples, seeds: Sequence[int]) -> Samples:

@@ -17,6 +17,7 @@ from deepchest_cli.evaluation.statistics import (
     POWER,
     WORSE,
 )
+from deepchest_cli.reporting.numbers import number
 
 MAX_LABEL_LENGTH = 36  # characters of a weighter's label in tables, plots and sentences
 
@@ -37,6 +38,8 @@ def summarize(results: Mapping[str, Any]) -> list[str]:
         if entry["differences"]
     }
     sentences = [_primary_result(results, rows), _all_verdicts(results["claims"], rows)]
+    if len(results["data"]["data_sets"]) > 1:
+        sentences.append(_by_data_set(results))
     sentences += [_outlying(run, rows) for run in results["outlying_runs"]]
     added = len(results["design"]["interim_analyses"]) - 1
     if added:
@@ -61,14 +64,40 @@ def _primary_result(results: Mapping[str, Any], rows: Mapping[str, Mapping[str, 
     row = rows[label]
     if not math.isfinite(row["estimate"]):
         return where + "the AUROC is undefined: no finding has both positive and negative images."
-    mean = results["weighters"][label]["metrics"]["macro_auroc"]["mean"]
+    mean = number(results["weighters"][label]["metrics"]["macro_auroc"]["mean"])
+    if len(data["data_sets"]) > 1:
+        mean += f" in the mean over {count_of(len(data['data_sets']), 'data set')}"
     interval = ""
     if row["low"] is not None:
         interval = f" (simultaneous 95 % interval {row['low']:+.4f} to {row['high']:+.4f})"
     return where + (
-        f"{shortened(label)} reached a macro AUROC of {mean:.3f}, {row['estimate']:+.4f} relative "
+        f"{shortened(label)} reached a macro AUROC of {mean}, {row['estimate']:+.4f} relative "
         f"to equal weighting{interval}: {_conclusion(row, margin)}."
     )
+
+
+def _by_data_set(results: Mapping[str, Any]) -> str:
+    """Return the verdicts in each of several data sets."""
+    found: dict[str, list[str]] = {}
+    for label, entry in results["weighters"].items():
+        for name, one in entry["data_sets"].items():
+            if one["differences"]:
+                row = one["differences"]["macro_auroc"]
+                verdict = row["verdict"] if row["p"] is not None else "not tested"
+                found.setdefault(verdict, []).append(f"{shortened(label)} on {name}")
+    parts = [
+        f"{', '.join(found[verdict])} {'is' if len(found[verdict]) == 1 else 'are'} {verdict}"
+        for verdict in (BETTER, WORSE, EQUIVALENT)
+        if verdict in found
+    ]
+    parts += [
+        f"{len(found[verdict])} {'is' if len(found[verdict]) == 1 else 'are'} {verdict}"
+        for verdict in (INCONCLUSIVE, "not tested", NOT_MEASURED)
+        if verdict in found
+    ]
+    differences = count_of(sum(map(len, found.values())), "difference")
+    verdicts = "; ".join(parts) or "none could be compared with equal weighting"
+    return f"In single data sets, of {differences} (Holm correction over all): {verdicts}."
 
 
 def _conclusion(row: Mapping[str, Any], margin: float) -> str:

@@ -35,24 +35,35 @@ def _difference(entry: Mapping[str, Any]) -> Any:
 
 
 def forest_figure(results: Results) -> "Figure":
-    """Return each weighter's difference to the baseline: interval, margin and single seeds."""
-    entries = compared(results)
-    figure = new_figure(WIDTH, 1.1 + ROW * len(entries))
+    """Return each weighter's difference to the baseline: interval, margin and single seeds.
+
+    Of several data sets, the mean over them is followed by each.
+    """
+    baseline = results["weighters"][results["design"]["baseline"]]
+    lines = []
+    for label, entry in compared(results).items():
+        lines.append((shortened(label), entry, baseline))
+        lines += [
+            (f"on {name}", one, baseline["data_sets"][name])
+            for name, one in entry["data_sets"].items()
+        ]
+    figure = new_figure(WIDTH, 1.1 + ROW * len(lines))
     axes = figure.add_subplot()
     margin = results["design"]["margin"]
     axes.axvspan(-margin, margin, color="0.92", zorder=0)
     axes.axvline(0, color="black", linewidth=0.8)
-    for place, entry in enumerate(entries.values()):
+    for place, (_, entry, other) in enumerate(lines):
         row = _difference(entry)
+        is_single = other is not baseline
         color = VERDICT_COLORS.get(row["verdict"], GRAY)
         if row["low"] is not None:
-            axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2)
-        axes.plot(row["estimate"], place, "o", color=color, markersize=7)
-        seeds = np.array(entry["metrics"]["macro_auroc"]["by_seed"]) - np.array(
-            results["weighters"][results["design"]["baseline"]]["metrics"]["macro_auroc"]["by_seed"]
-        )
+            width = 1 if is_single else 2
+            axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=width)
+        axes.plot(row["estimate"], place, "o", color=color, markersize=4 if is_single else 7)
+        ours, theirs = (one["metrics"]["macro_auroc"]["by_seed"] for one in (entry, other))
+        seeds = np.array(ours) - np.array(theirs)
         axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=color, markersize=6)
-    axes.set_yticks(range(len(entries)), list(map(shortened, entries)))
+    axes.set_yticks(range(len(lines)), [name for name, *_ in lines])
     axes.invert_yaxis()
     axes.set_xlabel("difference in macro AUROC to equal weighting")
     hide_frame(axes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.document import RESULTS
+from deepchest_cli.comparison.analysis.description import RESULTS
 from deepchest_cli.comparison.analysis.summary import shortened, summarize
 from deepchest_cli.comparison.output.plots import (
     Results,
@@ -79,7 +79,7 @@ def _draw(folder: Path, figures: dict[str, Draw]) -> dict[str, bytes]:
 
 
 def _weight_traces(comparison: TrainedComparison) -> Traces:
-    """Return the task weights over the epochs (E,) by weighter and finding, mean over its runs.
+    """Return the task weights over the epochs (E,) by weighter and task, mean over its runs.
 
     Where runs stopped early, later epochs are the mean of those that went on.
     """
@@ -90,7 +90,8 @@ def _weight_traces(comparison: TrainedComparison) -> Traces:
         if tables:
             traces[arm.label] = {
                 name: _mean_over_runs([table[name] for table in tables])
-                for name in comparison.dataset.findings
+                for name in tables[0]
+                if name != "epoch"
             }
     return traces
 
@@ -111,12 +112,12 @@ def _mean_over_runs(columns: list[Any]) -> Any:
 
 def _weights_table(traces: Traces) -> str:
     rows = [
-        {"weighter": label, "finding": finding, "epoch": epoch + 1, "weight": float(weight)}
+        {"weighter": label, "task": task, "epoch": epoch + 1, "weight": float(weight)}
         for label, columns in traces.items()
-        for finding, values in columns.items()
+        for task, values in columns.items()
         for epoch, weight in enumerate(values)
     ]
-    return to_csv(["weighter", "finding", "epoch", "weight"], rows)
+    return to_csv(["weighter", "task", "epoch", "weight"], rows)
 
 
 def _tables(results: dict[str, Any]) -> dict[str, str]:
@@ -133,6 +134,8 @@ def _tables(results: dict[str, Any]) -> dict[str, str]:
             for label, entry in entries
             for metric, row in (entry["differences"] or {}).items()
         ],
+        "data-set-metrics.csv": _data_set_rows(results, "metrics"),
+        "data-set-differences.csv": _data_set_rows(results, "differences"),
         "finding-metrics.csv": _finding_rows(results, "finding_metrics"),
         "finding-differences.csv": _finding_rows(results, "finding_differences"),
         "claims.csv": [
@@ -155,6 +158,16 @@ def _finding_rows(results: dict[str, Any], key: str) -> list[dict[str, Any]]:
         for label, entry in results["weighters"].items()
         for finding, metrics in (entry[key] or {}).items()
         for metric, row in metrics.items()
+    ]
+
+
+def _data_set_rows(results: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    leaves_out = ("by_seed", "without_outlying_seeds")
+    return [
+        {"weighter": label, "data_set": name, "metric": metric, **_without(row, *leaves_out)}
+        for label, entry in results["weighters"].items()
+        for name, one in entry["data_sets"].items()
+        for metric, row in (one[key] or {}).items()
     ]
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from deepchest_cli.comparison.running.folder import locked_folder, write_configuration
@@ -29,6 +30,7 @@ from deepchest_cli.config import CompareConfig, parse_assignments
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.splits import SPLITS
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.training.checks import (
     refuse_broken_weighter,
@@ -150,6 +152,8 @@ def _check(
     dataset = open_data_again(config, resumed) if resumed else open_datasets(config.data)
     for device in config.device_list:
         resolve_device(device)
+    if config.folds is not None:
+        _refuse_shared_images(dataset)
     jobs = arm_jobs(config, arms[:1], Path(), {})
     for job in jobs:  # each seed has other folds
         _check_splits(job, dataset)
@@ -193,19 +197,43 @@ def _check_splits(job: Job, dataset: RadiographDataset) -> None:
     view = job.view(dataset)
     seed = job.config.seed
     where = "" if job.fold is None else f"Seed {seed}, fold {job.fold_number} of {job.fold[1]}: "
-    if not len(view.rows("test")) and job.fold is not None:
+    tested = view.member[view.rows("test")]
+    for number, member in enumerate(view.members):
+        if number in tested:
+            continue
+        if job.fold is not None:
+            raise UsageError(
+                f"{where}{member.folder} has fewer patients than folds.", "Use fewer --folds."
+            )
         raise UsageError(
-            f"{where}{dataset.folders} has fewer patients than folds.", "Use fewer --folds."
-        )
-    if not len(view.rows("test")):
-        raise UsageError(
-            f"{dataset.folders} has no test split to compare on.",
+            f"{member.folder} has no test split to compare on.",
             "Prepare the data with one, or use --folds.",
         )
     try:
         refuse_unfit_splits(view, {split: view.rows(split) for split in SPLITS}, job.config)
     except UsageError as error:
         raise UsageError(f"{where}{error.message}", error.hint) from error
+
+
+def _refuse_shared_images(dataset: RadiographDataset) -> None:
+    """Raise `UsageError` where images of several data sets would come into different folds."""
+    _, place = np.unique(dataset.pixel_hash, return_inverse=True)
+    order = np.lexsort((dataset.member, place))
+    order = order[dataset.columns["split"][order] != ""]
+    one, other = order[:-1], order[1:]
+    patients = dataset.columns["patient_id"]
+    shared = (place[one] == place[other]) & (dataset.member[one] != dataset.member[other])
+    shared &= patients[one] != patients[other]
+    if shared.any():
+        rows = one[shared][0], other[shared][0]
+        folders = " and ".join(str(dataset.members[dataset.member[row]].folder) for row in rows)
+        names = " and ".join(str(dataset.columns["image_index"][row]) for row in rows)
+        raise UsageError(
+            f"--folds would train on images that are tested in another data set: "
+            f"{count_of(int(shared.sum()), 'image is', 'images are')} (by pixel hash) in two of "
+            f"them, of different patients; the first in {folders} ({names}).",
+            "Take these images out of one of them, or compare without --folds.",
+        )
 
 
 def _best_learning_rates(runs: Runs) -> dict[str, float]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from deepchest_cli.comparison.running.comparison import TrainedComparison
@@ -34,6 +35,7 @@ from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.optimization import build_optimizer
 from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.training.step import TrainingStep
+from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.weighting import Context, Weighter, build_weighter
 from deepchest_cli.weighting.own import COMPOSITE
 from deepchest_cli.weighting.registry import find_weighter
@@ -75,7 +77,13 @@ def prepare_cost(
     recompute_blocks(classifier.trunk, config)
     frozen = frozen_part(config, classifier.trunk)
     frozen.begin_epoch(classifier, 1)
-    components = replace(components, classifier=classifier, frozen=frozen, label_loss=cross_entropy)
+    components = replace(
+        components,
+        classifier=classifier,
+        frozen=frozen,
+        label_loss=cross_entropy,
+        tasks=Tasks(names, np.arange(tasks)),
+    )
     return components, replace(batch, labels=labels, known=known)
 
 
@@ -83,16 +91,14 @@ def candidates(
     components: TrainingComponents, configs: Mapping[str, TrainConfig]
 ) -> dict[str, Candidate]:
     """Return the weighter of each configuration in a training step of its own, on one model."""
-    findings = components.classifier.architecture.findings
-    context = Context(0, torch.full((len(findings),), PREVALENCE), components.config.epochs)
+    tasks = components.tasks.names
+    context = Context(0, torch.full((len(tasks),), PREVALENCE), components.config.epochs)
     # all optimizers share their moments, each set of which would be as large as the model, or twice
     moments: dict[torch.Tensor, Any] = {p: {} for p in components.classifier.parameters()}
     measured = {}
     for name, config in configs.items():
         options = parse_assignments(config.weighter_option, f"--weighters {name}:")
-        weighter = build_weighter(
-            config.weighter, findings, options, context, config.weighter_sha256
-        )
+        weighter = build_weighter(config.weighter, tasks, options, context, config.weighter_sha256)
         if components.device.type != "mps":
             weighter.to(components.device)
         optimizer = build_optimizer(components.classifier, weighter, components.config)

@@ -191,11 +191,20 @@ class Job:
         return None if self.fold is None else self.fold[0] + 1
 
     def view(self, dataset: "RadiographDataset") -> "RadiographDataset":
-        """Return the data set with the splits and the findings of this run."""
+        """Return the data set with the splits and the findings of this run.
+
+        Of several members, those that do not label a single finding are in none of its splits.
+        """
         if self.fold is not None:
             dataset = dataset.folded(*self.fold, self.config.seed)
-        name = self.finding
-        return dataset if name is None else dataset.of_findings({name: name})
+        if self.finding is None:
+            return dataset
+        import numpy as np  # the command line does not need it
+
+        view = dataset.of_findings({self.finding: self.finding})
+        labeled = np.array([bool(member.findings) for member in view.members])[view.member]
+        splits = np.where(labeled, view.columns["split"], "")
+        return replace(view, columns={**view.columns, "split": splits})
 
 
 def arm_jobs(
@@ -226,7 +235,10 @@ def single_task_jobs(
     arm, jobs = Arm(BASELINE, BASELINE), []
     for seed in config.seed_numbers:
         train = train_config(config, arm, seed)
-        train = replace(train, learning_rate=rates.get(BASELINE, train.learning_rate))
+        # its finding is the only task, also where several data sets label it
+        train = replace(
+            train, learning_rate=rates.get(BASELINE, train.learning_rate), tasks="finding"
+        )
         for fold in _folds(config):
             for number, finding in enumerate(findings, 1):
                 path = folder / SINGLE_TASK / f"finding-{number:02d}" / _folder_name(seed, fold)

@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal, get_args
 from zipfile import BadZipFile
@@ -92,11 +93,25 @@ def final_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
             "Restore them, or begin a new comparison.",
         )
     if record.data_sha256 != dataset.sha256:
+        before = _order_of(record.data_sha256, dataset)
+        if before:
+            raise UsageError(
+                f"The data sets are in another order than when {job.folder} was trained.",
+                f"Name them as before: {' '.join(f'--data {folder}' for folder in before)}",
+            )
         raise UsageError(
             f"The data in {dataset.folders} have changed since {job.folder} was trained.",
             "Prepare them with the same settings again, or begin a new comparison.",
         )
     return record if record.is_final else None
+
+
+def _order_of(sha256: str, dataset: RadiographDataset) -> list[Path]:
+    """Return the folders in the order in which their data have a hash; none if they never do."""
+    for members in permutations(dataset.members):
+        if replace(dataset, members=members).sha256 == sha256:
+            return [member.folder for member in members]
+    return []
 
 
 def train_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
@@ -190,6 +205,13 @@ def predict_test_split(
         with atomic_write(job.folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
             np.savez(file, rows=rows, probabilities=predictions.probabilities)
         progress(number + 1, len(missing))
+
+
+def tested_rows(dataset: RadiographDataset, folds: int | None) -> NDArray[np.int64]:
+    """Return the rows that each arm and seed predicts: the test split, or that of every fold."""
+    if folds is None:
+        return dataset.rows("test")
+    return np.flatnonzero(dataset.columns["split"] != "")
 
 
 def merge_predictions(jobs: Sequence[Job], dataset: RadiographDataset) -> Predictions:

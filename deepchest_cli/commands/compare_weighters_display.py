@@ -1,0 +1,165 @@
+"""What `deepchest compare-weighters` shows: progress, the ranking, claims and costs."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from deepchest_cli.data.text import count_of
+from deepchest_cli.reporting.numbers import gigabytes, interval, number, p_value, signed
+from deepchest_cli.terminal import Terminal, table_of
+
+if TYPE_CHECKING:
+    from deepchest_cli.comparison.running.jobs import Job
+    from deepchest_cli.comparison.running.run import RunRecord
+
+BAR_STEPS = 100  # of the progress bar, for each run
+WIDTH = 79  # of paragraphs, in characters
+
+
+class ComparisonDisplay:
+    """The observer of a comparison for `deepchest compare-weighters`."""
+
+    def __init__(self, terminal: Terminal, move: Callable[[int, int], None]) -> None:
+        self.terminal = terminal
+        self.move = move
+
+    def on_progress(self, done: float, total: int) -> None:
+        """Move the bar."""
+        self.move(int(BAR_STEPS * done), BAR_STEPS * total)
+
+    def on_run(self, job: "Job", record: "RunRecord", done: int, total: int) -> None:
+        """Print a run's line."""
+        self.move(BAR_STEPS * done, BAR_STEPS * total)
+        if record.status == "finished":
+            ending = (
+                f"{record.criterion} {number(record.best_score, 4)} in epoch {record.best_epoch} "
+                f"of {record.epochs}"
+            )
+            self.terminal.note(f"run {done}/{total}  {job.name}: {ending}")
+        else:
+            self.terminal.warning(f"run {done}/{total}  {job.name} {record.status}: {record.error}")
+
+    def on_note(self, text: str) -> None:
+        """Print a weighter's note in verbose mode."""
+        self.terminal.detail(text)
+
+    def on_warning(self, text: str) -> None:
+        """Print what the configuration could not have."""
+        self.terminal.warning(text)
+
+    def on_predicted(self, done: int, total: int) -> None:
+        """Move the bar while the test split is predicted."""
+        self.move(done, total)
+
+
+def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:
+    """Print the ranking, the data sets, the claims, the summary and the path of the report."""
+    columns = [
+        "weighter", "macro AUROC", "SD across seeds", "difference to equal",
+        "simultaneous 95 % interval", "p (Holm)", "verdict", "macro AP", "worst finding",
+        "rarest tertile", "mean rank", "step time",
+    ]  # fmt: skip
+    data_sets = results["data"]["data_sets"]
+    if len(data_sets) > 1:
+        terminal.line(f"Mean over {count_of(len(data_sets), 'data set')}")
+    terminal.table(table_of(columns, _ranking(results), left="lrrrrrl"))
+    _render_data_sets(results, terminal)
+    terminal.line("")
+    terminal.line("Claims of the paper's abstract")
+    for claim in results["claims"]:
+        terminal.line(f"{claim['name']}: {claim['verdict']}")
+        for text in (f'"{claim["quote"]}"', claim["result"]):
+            terminal.line(_paragraph(text))
+    terminal.line("")
+    for sentence in results["summary"]:
+        terminal.line(sentence)
+    terminal.line(f"Report: {folder / 'report.html'}")
+
+
+def _render_data_sets(results: dict[str, Any], terminal: Terminal) -> None:
+    """Print a table for each of several data sets."""
+    from deepchest_cli.comparison.analysis.summary import shortened
+
+    columns = ["weighter", "AUROC", "difference", "95 % interval", "p (Holm)", "verdict"]
+    data_sets = results["data"]["data_sets"]
+    if len(data_sets) == 1:
+        return
+    terminal.line("")
+    terminal.line("Macro AUROC by data set, and the difference to equal; intervals and Holm")
+    terminal.line("correction are for all rows together")
+    for data_set in data_sets:
+        rows = []
+        for label, entry in _ordered(results):
+            found = entry["data_sets"].get(data_set["name"])
+            cells = ["–"] if found is None else [number(found["metrics"]["macro_auroc"]["mean"], 4)]
+            rows.append([shortened(label), *cells, *_difference_cells(found)])
+        images = count_of(data_set["test_images"], "test radiograph")
+        patients = count_of(data_set["test_patients"], "patient")
+        terminal.line(f"{data_set['name']}: {images} of {patients}")
+        terminal.table(table_of(columns, rows, left="lrrrrl"))
+
+
+def _difference_cells(entry: Mapping[str, Any] | None) -> list[str]:
+    """Return difference, interval, p-value and verdict by the primary metric."""
+    row = entry and entry["differences"] and entry["differences"]["macro_auroc"]
+    if not row:
+        return ["–", "–", "–", ""]
+    return [
+        signed(row["estimate"], 4),
+        interval(row, 4, sign=True),
+        p_value(row["p_holm"]),
+        row["verdict"],
+    ]
+
+
+def _paragraph(text: str) -> str:
+    """Return indented lines, no number apart from its percent sign."""
+    lines = fill(text.replace(" %", "\0%"), WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return lines.replace("\0%", " %")
+
+
+def _ordered(results: dict[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the weighters by their labels, the best first."""
+    return sorted(results["weighters"].items(), key=lambda entry: -_macro(entry[1]))
+
+
+def _ranking(results: dict[str, Any]) -> list[list[str]]:
+    from deepchest_cli.comparison.analysis.summary import shortened
+
+    costs = results["costs"]
+    return [
+        [shortened(label), *_row(entry, costs.get(label))] for label, entry in _ordered(results)
+    ]
+
+
+def _macro(entry: Mapping[str, Any]) -> float:
+    return entry["metrics"]["macro_auroc"]["mean"] if entry["metrics"] else float("-inf")
+
+
+def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
+    step = f"{cost['ratio']:.2f}" if cost else "–"
+    metrics = entry["metrics"]
+    if metrics is None:
+        return [entry["status"], *["–"] * 4, "", *["–"] * 4, step]
+    row = [number(metrics["macro_auroc"]["mean"], 4), number(metrics["macro_auroc"]["sd"], 4)]
+    row += _difference_cells(entry)
+    names = ("macro_average_precision", "worst_auroc", "rarest_tertile_auroc")
+    row += [number(metrics[name]["mean"]) for name in names]
+    return [*row, number(entry["mean_rank"], 1), step]
+
+
+def cost_rows(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Return a table row of costs for each weighter."""
+    return [
+        [
+            label,
+            f"{cost['ratio']:.3f}",
+            f"{cost['ratio_low']:.3f} to {cost['ratio_high']:.3f}",
+            f"{cost['images_per_second']:.0f}",
+            gigabytes(cost["peak_memory"]),
+            f"{cost['state_bytes']:,} B",
+            cost["passes"],
+        ]
+        for label, cost in costs.items()
+    ]
