@@ -43,7 +43,12 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
         raise UsageError("There is no image to predict.", "Name image files or a folder.")
     name_backbones(config.backbone)
     predictor = open_predictor(
-        config.model, config.device, config.batch_size, config.threshold, config.tta
+        config.model,
+        config.device,
+        config.batch_size,
+        config.threshold,
+        config.tta,
+        config.source,
     )
     keeping = _embeddings(config, predictor)
     draw = _drawer(config, predictor, terminal)
