@@ -65,17 +65,19 @@ def load_model(
     tta: bool = False,
     batch_size: int | None = None,
     backbone: str | Sequence[str] = (),
+    source: str | None = None,
 ) -> Model:
     """Return the model of a run folder, checkpoint or ONNX file; of several, their ensemble.
 
     Without a path it is the newest run below the working directory. backbone: the code of models
-    whose backbone is one's own, FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION; it is run. Raises
-    `UsageError` for a model, device or code that is not there and `DeepChestError` for a damaged
-    file.
+    whose backbone is one's own, FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION; it is run. source: the
+    data set of training whose operating points and calibration are used, of several. Raises
+    `UsageError` for a model, device, code or source that is not there and `DeepChestError` for a
+    damaged file.
     """
     names = [fspath(model) for model in models]
     name_backbones([backbone] if isinstance(backbone, str) else backbone)
-    return Model(open_predictor(names, device, batch_size, threshold, tta))
+    return Model(open_predictor(names, device, batch_size, threshold, tta, source))
 
 
 def name_backbones(names: Sequence[str]) -> None:
@@ -87,14 +89,19 @@ def name_backbones(names: Sequence[str]) -> None:
 
 
 def open_predictor(
-    models: Sequence[str], device: str, batch_size: int | None, threshold: str, tta: bool
+    models: Sequence[str],
+    device: str,
+    batch_size: int | None,
+    threshold: str,
+    tta: bool,
+    source: str | None = None,
 ) -> Predictor:
     """Return the predictor of the paths given, or of the newest run."""
     if "" in models:
         raise UsageError("--model is empty: is a variable of the shell unset?")
     paths = [Path(name) for name in models] or [DEFAULT_MODEL]
     networks = [open_network(path, device, batch_size) for path in paths]
-    return Predictor(networks, threshold, tta)
+    return Predictor(networks, threshold, tta, source)
 
 
 def open_network(model: Path, device: str, batch_size: int | None) -> Network:

@@ -74,8 +74,15 @@ def make_model(
     origin = {
         "weighter": "equal",
         "epoch": 1,
-        "settings": {"split_scheme": "official", "aspect": aspect},
-        "source": {"label_version": "2020", "synthetic": False},
+        "data_sets": [
+            {
+                "name": "shards",
+                "data": "data/shards",
+                "sha256": "0" * 64,
+                "source": {"label_version": "2020", "synthetic": False},
+                "settings": {"split_scheme": "official", "aspect": aspect},
+            }
+        ],
     }
     save_checkpoint(folder / "best.pt", classifier, origin)
     if known:
@@ -108,5 +115,5 @@ def _add_metadata(folder: Path, classifier: Classifier) -> None:
     none = np.array([], dtype=np.int64)
     images_of_model = TrainingImages(none, none, np.array([name_hash("seen.png")]))
     run = {"epochs": 1, "steps": 1, "stopped_early": False}
-    store(load_model(folder, CPU), reference.to_plain(), images_of_model.to_plain(), run)
+    store(load_model(folder, CPU), reference.to_plain(), [images_of_model.to_plain()], run)
     store_validation_fit(load_model(folder, CPU), validation_fit(classifier.architecture.findings))

@@ -12,7 +12,7 @@ def each_data_set(config: EvaluateConfig) -> list[EvaluateConfig]:
     """Return the configuration of each data set: of several, each with outputs of its own."""
     if len(config.data) < 2:
         return [config]
-    from deepchest_cli.evaluation.external_validation import data_set_names
+    from deepchest_cli.data.merging import folder_names
 
     saved = config.save_predictions
     return [
@@ -23,7 +23,7 @@ def each_data_set(config: EvaluateConfig) -> list[EvaluateConfig]:
             save_predictions=saved
             and saved.with_name(f"{saved.stem}-{name.replace('/', '-')}{saved.suffix}"),
         )
-        for folder, name in zip(config.data, data_set_names(config.data), strict=True)
+        for folder, name in zip(config.data, folder_names(config.data), strict=True)
     ]
 
 

@@ -47,7 +47,12 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     weights = _view_weights(config)
     name_backbones(config.backbone)
     predictor = open_predictor(
-        config.model, config.device, config.batch_size, config.threshold, config.tta
+        config.model,
+        config.device,
+        config.batch_size,
+        config.threshold,
+        config.tta,
+        config.source,
     )
     keeping = _embeddings(config, predictor)
     draw = _drawer(config, predictor, terminal)

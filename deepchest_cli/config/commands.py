@@ -276,6 +276,14 @@ class PredictConfig:
             metavar="RULE|NUMBER",
         ),
     ] = "youden"
+    source: Annotated[
+        str | None,
+        Flag(
+            "Data set of training whose operating points and calibration are used, by its folder's "
+            "name. [those of all together]",
+            metavar="NAME",
+        ),
+    ] = None
     tta: Annotated[bool, Flag("Average over five views: the whole and four corners.")] = False
     heatmap: Annotated[
         Path | None,

@@ -1,7 +1,7 @@
 """Prepared data sets, one or several together, mapped into memory and read a batch at a time."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -130,6 +130,12 @@ class RadiographDataset:
     def source_patients(self) -> Numbers:
         """Each image's patient (N,) as its source numbers them."""
         return self.columns.get("source_patient_id", self.columns["patient_id"])
+
+    def named(self, names: Sequence[str | None]) -> "RadiographDataset":
+        """Return the same images with other names of the members; None: the name stays."""
+        pairs = zip(self.members, names, strict=True)
+        members = tuple(replace(member, name=name or member.name) for member, name in pairs)
+        return replace(self, members=members)
 
     def rows(self, split: str) -> Numbers:
         """Return the rows of a split, or of `all` images, in stored order."""

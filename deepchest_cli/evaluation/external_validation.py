@@ -10,9 +10,9 @@ another quantity.
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from deepchest_cli.data.merging import folder_names
 from deepchest_cli.evaluation.bootstrap import (
     UNDEFINED,
     macro_with_interval,
@@ -31,7 +31,7 @@ def external_validation(inputs: Sequence[EvaluationInput], documents: list[Docum
 
     documents: of `build_document`, the reference first.
     """
-    names = data_set_names([document["data"] for document in documents])
+    names = folder_names([document["data"] for document in documents])
     shared = [
         finding
         for finding in documents[0]["findings"]
@@ -69,16 +69,6 @@ def external_validation(inputs: Sequence[EvaluationInput], documents: list[Docum
         },
         "data_sets": [versioned(document) for document in documents],
     }
-
-
-def data_set_names(folders: Sequence[str]) -> list[str]:
-    """Return the names of different folders, with as many of those above as tell them apart."""
-    paths = [Path(folder).resolve().parts for folder in folders]
-    for depth in range(1, max(map(len, paths)) + 1):
-        names = ["/".join(parts[-depth:]) for parts in paths]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _with_ends(values: Document, metric: str) -> dict[str, float]:

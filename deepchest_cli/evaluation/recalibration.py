@@ -88,7 +88,7 @@ def _why_not(chosen: ValidationFit, finding: str) -> str:
     """Return why a site's images chose no threshold for a finding; empty where they did."""
     if finding not in chosen.thresholds:
         return NOT_LABELED
-    if np.isfinite(list(chosen.thresholds[finding].values())).any():
+    if chosen.has_threshold(finding):
         return ""
     return _at_the_site(chosen.reasons(finding)[REFERENCE_RULE])
 

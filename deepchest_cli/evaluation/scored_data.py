@@ -41,18 +41,30 @@ def open_scored(
     """Return what is scored of a data set; raises `UsageError` for whatever does not fit."""
     dataset = _open_data(folder, models[0])
     own = all(trained_on(model, dataset) for model in models)
-    if own:  # of several data sets those that are stored larger were brought to one size
-        dataset = dataset.at_size(models[0].classifier.architecture.stored_size)
-    refuse_other_sizes(models, dataset)
     split = "test" if own and split == "all" else split
+    scored, matched = as_scored(models, dataset)
     rows = dataset.rows(split)
     if not len(rows):
         raise UsageError(f"{folder} has no {split} split.", "Choose another --split.")
-    findings = (models[0].classifier.architecture.findings, dataset.findings)
-    matched = shared_findings(findings, (str(models[0].path), str(folder)))
     overlap = _overlap(models, dataset, rows, split, allow_overlap)
-    dataset = dataset.of_findings(dict(matched.shared))
-    return ScoredData(dataset, split, rows, matched, own, overlap)
+    return ScoredData(scored, split, rows, matched, own, overlap)
+
+
+def as_scored(
+    models: list[LoadedModel], dataset: RadiographDataset
+) -> tuple[RadiographDataset, MatchedFindings]:
+    """Return a data set at the models' size with the findings that they share, and these.
+
+    Images that the models were trained on are brought to the size at which they were read.
+    """
+    sizes = [model.classifier.architecture.stored_size for model in models]
+    if all(trained_on(model, dataset) for model in models):
+        dataset = dataset.at_size(min(sizes))
+    for size in sizes:
+        refuse_other_size(size, dataset)
+    findings = (models[0].classifier.architecture.findings, dataset.findings)
+    matched = shared_findings(findings, (str(models[0].path), str(dataset.folder)))
+    return dataset.of_findings(dict(matched.shared)), matched
 
 
 def _open_data(data: Path, model: LoadedModel) -> RadiographDataset:
@@ -87,12 +99,6 @@ def refuse_other_findings(models: list[LoadedModel]) -> None:
                 f"{model.path} predicts other findings than {models[0].path}.",
                 "The models of an ensemble need the same findings.",
             )
-
-
-def refuse_other_sizes(models: list[LoadedModel], dataset: RadiographDataset) -> None:
-    """Raise `UsageError` where a model was trained on images stored at another size."""
-    for model in models:
-        refuse_other_size(model.classifier.architecture.stored_size, dataset)
 
 
 def _overlap(

@@ -67,7 +67,7 @@ class SiteModel:
     batch_size: int
     network: Network
     fit: ValidationFit | None  # that it keeps
-    training_images: TrainingImages | None
+    training_images: Sequence[TrainingImages] | None  # of each data set of training
     loaded: LoadedModel | None  # None: an ONNX file, which does not say what it was trained on
 
 
@@ -188,15 +188,21 @@ def _relation(
 
 def _refuse_named_images(model: SiteModel, names: list[str], where: str, allow: bool) -> str:
     """Return a warning about images with the names of training images, or NIH's of its patients."""
-    images = model.training_images
-    if images is None or not images.names_differ:
-        return UNCHECKED if images is None else ""
+    if model.training_images is None:
+        return UNCHECKED
     hashes = np.array([name_hash(f"{image_key(name)}.png") for name in names], dtype=np.int64)
     numbers = nih_patients(names)
-    if numbers is not None and images.patients is not None:  # those of validation, too
-        kept = np.array([patient_hash(number) for number in numbers], dtype=np.int64)
-        return _refused(int(np.isin(kept, images.patients).sum()), "patients", model, where, allow)
-    return _refused(int(np.isin(hashes, images.names).sum()), "names", model, where, allow)
+    patients = np.array([patient_hash(number) for number in numbers or ()], dtype=np.int64)
+    for images in model.training_images:
+        if not images.names_differ:
+            continue
+        if numbers is not None and images.patients is not None:  # those of validation, too
+            shared, what = int(np.isin(patients, images.patients).sum()), "patients"
+        else:
+            shared, what = int(np.isin(hashes, images.names).sum()), "names"
+        if said := _refused(shared, what, model, where, allow):
+            return said
+    return ""
 
 
 def _refuse_warned(scores: Scores, allow: bool) -> None:
@@ -215,10 +221,11 @@ def _refuse_training_images(
     model: SiteModel, hashes: NDArray[np.int64], where: str, allow: bool
 ) -> str:
     """Return a warning about images with the pixels of training or validation images."""
-    images = model.training_images
-    if images is None:
+    if model.training_images is None:
         return UNCHECKED
-    known = np.concatenate([images.training, images.validation])
+    known = np.concatenate(
+        [hashes for one in model.training_images for hashes in (one.training, one.validation)]
+    )
     return _refused(int(np.isin(hashes, known).sum()), "pixels", model, where, allow)
 
 

@@ -1,10 +1,11 @@
 """Thresholds and calibration fitted on validation, once, and their results on scored images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
+from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.evaluation.bootstrap import Resampling, ratios_with_intervals
 from deepchest_cli.evaluation.calibration import (
     BINS,
@@ -24,7 +25,7 @@ from deepchest_cli.evaluation.operating_points import (
     rate_counts,
 )
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.model.site import Site
+from deepchest_cli.model.site import Site, of_data_sets
 
 MACRO_METRICS = ("ece", "ece_if_calibrated", "brier", "brier_skill")
 CAUTION = (
@@ -54,6 +55,10 @@ class ValidationFit:
     scalings: dict[str, Scaling | None]
     uncalibrated: dict[str, str]  # finding: why
     site: Site | None = None  # whose images chose it, where those are not of the model's own data
+    data_sets: tuple[str, ...] = ()  # whose validation splits chose it, of several of training
+    # findings for which a data set could not choose: they have the entries of all data sets
+    carried_over: tuple[str, ...] = ()
+    each: tuple["ValidationFit", ...] = ()  # of all data sets together: those of each
 
     @property
     def caution(self) -> str:
@@ -63,11 +68,17 @@ class ValidationFit:
     @property
     def images_named(self) -> str:
         """The images that it rests on, in words."""
-        return "validation" if self.site is None else self.site.images_named(self.thresholds)
+        if self.site is not None:
+            return self.site.images_named(self.thresholds)
+        return f"validation{of_data_sets(self.data_sets, self.carried_over)}"
 
     def threshold(self, finding: str, rule: str) -> float:
         """Return a threshold; NaN where there is none."""
         return self.thresholds.get(finding, {}).get(rule, np.nan)
+
+    def has_threshold(self, finding: str) -> bool:
+        """Whether a finding has a threshold by any rule."""
+        return bool(np.isfinite(list(self.thresholds.get(finding, {}).values())).any())
 
     def reasons(self, finding: str) -> dict[str, str]:
         """Return why there is no threshold, for each rule without one."""
@@ -92,6 +103,12 @@ class ValidationFit:
             "patients": self.patients,
             "calibration_method": self.method,
             **({} if self.site is None else {"site": self.site.to_plain()}),
+            **({"carried_over": list(self.carried_over)} if self.carried_over else {}),
+            **(
+                {"data_sets": {o.data_sets[0]: o.to_plain() for o in self.each}}
+                if self.each
+                else {}
+            ),
             "findings": {
                 finding: {
                     "positives": self.positives[finding],
@@ -106,9 +123,9 @@ class ValidationFit:
         }
 
     @staticmethod
-    def from_plain(values: dict[str, Any]) -> "ValidationFit":
-        """Return what `to_plain` gave."""
-        findings = values["findings"]
+    def from_plain(values: dict[str, Any], data_set: str = "") -> "ValidationFit":
+        """Return what `to_plain` gave; data_set: whose, where it is that of one of several."""
+        findings, several = values["findings"], values.get("data_sets", {})
         scalings = {name: entry["calibration"] for name, entry in findings.items()}
         return ValidationFit(
             source=values["source"],
@@ -123,6 +140,9 @@ class ValidationFit:
             scalings={name: None if s is None else Scaling(**s) for name, s in scalings.items()},
             uncalibrated={n: e["uncalibrated"] for n, e in findings.items() if e["uncalibrated"]},
             site=Site.from_plain(values["site"]) if values.get("site") else None,
+            data_sets=(data_set,) if data_set else tuple(several),
+            carried_over=tuple(values.get("carried_over", ())),
+            each=tuple(ValidationFit.from_plain(one, name) for name, one in several.items()),
         )
 
 
@@ -165,6 +185,31 @@ def fit_on_validation(validation: Predictions, method: Method, source: str) -> V
         scalings={n: None if isinstance(one, str) else one for n, one in fitted.items()},
         uncalibrated={n: one for n, one in fitted.items() if isinstance(one, str)},
     )
+
+
+def fit_by_data_set(
+    validation: Predictions, dataset: RadiographDataset, method: Method
+) -> ValidationFit:
+    """Return the fit on a validation split, and of several data sets those on each (`each`).
+
+    validation: of all rows of the validation split of `dataset`. A finding for which a data set
+    can choose no threshold, as it does not label it or has too few positives, has there what all
+    data sets choose together.
+    """
+    fit = fit_on_validation(validation, method, dataset.sha256)
+    if len(dataset.members) == 1:
+        return fit
+    member = dataset.member[dataset.rows("validation")]
+    each = []
+    for number, one in enumerate(dataset.members):
+        own = fit_on_validation(validation.of_rows(member == number), method, one.sha256)
+        carried = [n for n in own.thresholds if fit.has_threshold(n) and not own.has_threshold(n)]
+        plain, pooled = own.to_plain(), fit.to_plain()["findings"]
+        entries = {**plain["findings"], **{name: pooled[name] for name in carried}}
+        plain = {**plain, "findings": entries, "carried_over": carried}
+        each.append(ValidationFit.from_plain(plain, one.name))
+    names = tuple(one.name for one in dataset.members)
+    return replace(fit, data_sets=names, each=tuple(each))
 
 
 def operating_point_results(

@@ -1,6 +1,6 @@
-"""The site whose images chose a model's thresholds and calibration; needs no torch."""
+"""Whose images chose a model's thresholds and calibration; needs no torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,17 @@ ALL = "all"
 def splits_of(named: str) -> tuple[str, ...]:
     """Return the splits that a name such as `train+validation` or `all` stands for."""
     return SPLITS if named == ALL else tuple(named.split("+"))
+
+
+def of_data_sets(names: Sequence[str], carried_over: Sequence[str] = ()) -> str:
+    """Return whose images they are of several data sets of training; empty of a single one.
+
+    carried_over: findings for which a data set has what all of them chose together.
+    """
+    if not names:
+        return ""
+    others = f" ({', '.join(carried_over)}: of all data sets)" if carried_over else ""
+    return f" of {' and '.join(names)}{others}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.model.logistic import logit, sigmoid
-from deepchest_cli.model.site import Site
+from deepchest_cli.model.site import Site, of_data_sets
 from deepchest_cli.prediction.input_checks import InputWarning
 from deepchest_cli.prediction.model_metadata import ModelMetadata
 from deepchest_cli.prediction.study import Study
@@ -38,12 +38,16 @@ class Calibration:
         return sigmoid(logits * self.slope + self.intercept)
 
 
-def calibration_of(metadata: ModelMetadata, threshold: str) -> Calibration:
+def calibration_of(
+    metadata: ModelMetadata, threshold: str, data_set: str | None = None
+) -> Calibration:
     """Return how a model's logits become probabilities and flags.
 
-    threshold: a rule's name, or a number that all findings share.
+    threshold: a rule's name, or a number that all findings share; data_set: the one of training
+    whose validation split chose thresholds and calibration, None: all of them together. Raises
+    `UsageError` for another name.
     """
-    findings, fit = metadata.findings, metadata.validation_fit
+    findings, fit = metadata.findings, fit_of(metadata, data_set)
     entries = {} if fit is None else fit["findings"]
     scalings = [entries.get(name, {}).get("calibration") for name in findings]
     slope = np.array([1.0 if one is None else one["slope"] for one in scalings])
@@ -60,7 +64,8 @@ def calibration_of(metadata: ModelMetadata, threshold: str) -> Calibration:
     if fit is None:
         source = "none: no operating points were chosen for this model"
         return Calibration(findings, slope, intercept, thresholds, calibrated, source)
-    source = f"{threshold} on {_images_of(fit, findings)}, kept in the model"
+    names = tuple(fit.get("data_sets", ())) if data_set is None else (data_set,)
+    source = f"{threshold} on {_images_of(fit, findings, names)}, kept in the model"
     if not np.isfinite(raw).any():
         source = f"none: the model has no operating point by {threshold}"
     reasons = {name: entries.get(name, {}).get("no_operating_point", {}) for name in findings}
@@ -72,11 +77,32 @@ def calibration_of(metadata: ModelMetadata, threshold: str) -> Calibration:
     return Calibration(findings, slope, intercept, thresholds, calibrated, source, without)
 
 
-def _images_of(fit: dict[str, Any], findings: tuple[str, ...]) -> str:
+def fit_of(metadata: ModelMetadata, data_set: str | None) -> dict[str, Any] | None:
+    """Return the validation fit of all data sets of training, or of one by its name."""
+    fit, known = metadata.validation_fit, metadata.data_sets
+    if data_set is None:
+        return fit
+    path = metadata.identity["path"]
+    if not known:
+        raise UsageError(
+            f"{path} does not say what its data sets of training are called.", "Drop --source."
+        )
+    if data_set not in known:
+        raise unknown_name(f"data set of training of {path}:", data_set, known)
+    if fit is not None and fit.get("site"):
+        raise UsageError(
+            f"{path} has the operating points of {fit['site']['name']}, and none of {data_set}.",
+            "Drop --source, or name the model as it was before deepchest recalibrate.",
+        )
+    return fit if fit is None or len(known) == 1 else fit.get("data_sets", {}).get(data_set)
+
+
+def _images_of(fit: dict[str, Any], findings: tuple[str, ...], data_sets: tuple[str, ...]) -> str:
     """Return the images that chose the thresholds: of the model's own data, or of a site."""
     if fit.get("site"):
         return Site.from_plain(fit["site"]).images_named(findings)
-    return f"{fit['images']:,} validation images"
+    whose = of_data_sets(data_sets, fit.get("carried_over", ()))
+    return f"{fit['images']:,} validation images{whose}"
 
 
 def number_in(threshold: str) -> float | None:

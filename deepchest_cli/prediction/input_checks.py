@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.data.image_checks import NEARLY_CONSTANT
 from deepchest_cli.data.radiograph import Opened
-from deepchest_cli.model.reference import Reference
+from deepchest_cli.model.reference import Reference, find_image
 from deepchest_cli.prediction.model_metadata import ModelMetadata
 from deepchest_cli.reporting.numbers import distinguished
 
@@ -110,8 +110,7 @@ def check_familiarity(
         if distance is not None and distance["value"] > reference.threshold:
             found.append(_atypical_features(reference, distance["value"]))
         found += _check_appearance(reference, reference.correlation(pixels))
-    images = metadata.training_images
-    where = "" if images is None else images.find(pixels, name)
+    where = find_image(metadata.training_images or (), pixels, name)
     return [*found, InputWarning(*TRAINING_IMAGE_WARNINGS[where])] if where else found
 
 

@@ -37,7 +37,8 @@ class ModelMetadata:
     std: float
     validation_fit: dict[str, Any] | None  # thresholds and calibration, where they were chosen
     reference: Reference | None
-    training_images: TrainingImages | None
+    training_images: tuple[TrainingImages, ...] | None  # of each data set of training
+    data_sets: tuple[str, ...] = ()  # names of those of training, where they are known
 
     def to_json(self) -> str:
         """Return a document that every program can read."""
@@ -60,7 +61,8 @@ class ModelMetadata:
             },
             "validation_fit": self.validation_fit,
             "reference": None if self.reference is None else self.reference.to_plain(),
-            "training_images": None if images is None else images.to_plain(),
+            "training_images": images and [one.to_plain() for one in images],
+            "data_sets": list(self.data_sets),
         }
         return json.dumps(document, default=_array, sort_keys=True)
 
@@ -82,6 +84,7 @@ class ModelMetadata:
             document = with_current_keys(document) if version == 1 else document
             shape, reference = document["preprocessing"], document["reference"]
             images = document["training_images"]
+            images = [images] if isinstance(images, dict) else images  # of one data set alone
             _refuse_other_types(document, shape)
             return ModelMetadata(
                 identity={**document["identity"], **identity},
@@ -92,7 +95,8 @@ class ModelMetadata:
                 std=shape["std"],
                 validation_fit=document["validation_fit"],
                 reference=None if reference is None else Reference.from_plain(reference),
-                training_images=None if images is None else TrainingImages.from_plain(images),
+                training_images=tuple(map(TrainingImages.from_plain, images)) if images else None,
+                data_sets=tuple(document.get("data_sets", ())),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DeepChestError(

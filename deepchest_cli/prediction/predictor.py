@@ -29,14 +29,19 @@ class Predictor:
     """
 
     def __init__(
-        self, networks: Sequence[Network], threshold: str = "youden", tta: bool = False
+        self,
+        networks: Sequence[Network],
+        threshold: str = "youden",
+        tta: bool = False,
+        data_set: str | None = None,
     ) -> None:
+        """data_set: as in `calibration_of`, of each network."""
         self.networks = tuple(networks)
         self.tta = tta
         refuse_other_findings(self.networks)
         metadata = [network.metadata for network in self.networks]
         self.findings = metadata[0].findings
-        self.calibrations = tuple(calibration_of(one, threshold) for one in metadata)
+        self.calibrations = tuple(calibration_of(one, threshold, data_set) for one in metadata)
         self.batch_size = max(network.batch_size for network in self.networks)
         self.preprocessings = tuple(dict.fromkeys(one.preprocessing for one in metadata))
         self.image_size = max(one.image_size for one in metadata)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
 from deepchest_cli.model.classifier import outputs_of
-from deepchest_cli.model.reference import Reference, all_training_images
+from deepchest_cli.model.reference import Reference, TrainingImages
 from deepchest_cli.prediction.model_metadata import ModelMetadata, Preprocessing
 from deepchest_cli.prediction.network import Outputs
 
@@ -51,5 +51,6 @@ def metadata_of(model: LoadedModel) -> ModelMetadata:
         std=architecture.std,
         validation_fit=model.validation_fit,
         reference=None if reference is None else Reference.from_plain(reference),
-        training_images=None if images is None else all_training_images(images),
+        training_images=tuple(map(TrainingImages.from_plain, images)) if images else None,
+        data_sets=tuple(one["name"] for one in model.data_sets if one["name"]),
     )

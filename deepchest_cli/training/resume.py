@@ -171,10 +171,7 @@ def open_data_again(config: Config, folder: Path) -> RadiographDataset:
     _refuse_other_data(content, [dataset.only for dataset in several], folder)
     hashes = [one["sha256"] for one in recorded]
     merged = merge_datasets(sorted(several, key=lambda dataset: hashes.index(dataset.sha256)))
-    members = zip(merged.members, recorded, strict=True)
-    return replace(
-        merged, members=tuple(replace(m, name=one["name"] or m.name) for m, one in members)
-    )
+    return merged.named([one["name"] for one in recorded])
 
 
 def record_data(data: tuple[str, ...], folder: Path) -> None:

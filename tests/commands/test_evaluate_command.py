@@ -156,7 +156,7 @@ def twin(shards, tmp_path_factory):
 
 def overlap_of(twin, run):
     """Return how many test images of the twin are in the run's training and validation data."""
-    kept = load_model(run, torch.device("cpu")).training_images
+    (kept,) = load_model(run, torch.device("cpu")).training_images
     dataset = open_dataset(twin)
     numbers = short_hashes(dataset.pixel_hash[dataset.rows("test")])
     counts = [int(np.isin(numbers, kept[part]).sum()) for part in ("training", "validation")]
@@ -196,7 +196,7 @@ def test_the_other_model_of_a_comparison_may_not_have_seen_the_images(
 ):
     """The first model was trained elsewhere; the second one on just these."""
     other = torch.load(run / "best.pt", weights_only=True)
-    other["training_images"] = {k: v[:0] for k, v in other["training_images"].items()}
+    other["training_images"] = [{k: v[:0] for k, v in other["training_images"][0].items()}]
     torch.save(other, tmp_path / "other.pt")
     words = ("evaluate", "--model", tmp_path / "other.pt", "--data", twin, *QUICK, MAPLESS)
     assert deepchest(*words).code == 0
@@ -248,7 +248,7 @@ def test_synthetic_and_real_are_told_apart(
     deepchest, trained, shards, tmp_path, model_is_synthetic, warning
 ):
     model, data = torch.load(trained / "best.pt", weights_only=True), tmp_path / "shards"
-    model["origin"]["source"]["synthetic"] = model_is_synthetic
+    model["origin"]["data_sets"][0]["source"]["synthetic"] = model_is_synthetic
     torch.save(model, tmp_path / "model.pt")
     shutil.copytree(shards, data)
     manifest = json.loads((data / "manifest.json").read_text())
@@ -284,7 +284,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning(evaluate_anew, monkeyp
     def full(*arguments):
         raise OSError(28, "No space left on device", "best.pt")
 
-    monkeypatch.setattr("deepchest_cli.evaluation.input_from_models.store_validation_fit", full)
+    monkeypatch.setattr("deepchest_cli.evaluation.model_fits.store_validation_fit", full)
     outcome = evaluate_anew()
     assert outcome.code == 0
     assert "could not be stored" in outcome.err

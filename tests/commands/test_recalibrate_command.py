@@ -46,7 +46,7 @@ def evaluated(shards, tmp_path_factory):
         entry["no_operating_point"], entry["uncalibrated"] = {}, None
         entry["calibration"], entry["prevalence"] = {"slope": 0.7, "intercept": -0.8}, 0.1
     fit = {**validation_fit(findings), "findings": entries}
-    fit["source"] = content["origin"]["data_sha256"]
+    fit["source"] = content["origin"]["data_sets"][0]["sha256"]
     torch.save({**content, "validation_fit": fit}, out / "best.pt")
     return out
 

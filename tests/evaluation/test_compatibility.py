@@ -1,15 +1,7 @@
 from dataclasses import replace
 
-import pytest
-
 from deepchest_cli.data.dataset import open_dataset
-from deepchest_cli.evaluation.compatibility import (
-    is_training_data_set,
-    names_are_comparable,
-    same_patient_numbers,
-    same_patients,
-    split_changes,
-)
+from deepchest_cli.evaluation.compatibility import is_training_data_set, split_changes
 
 
 def origin(dataset, source=(), settings=()):
@@ -17,13 +9,17 @@ def origin(dataset, source=(), settings=()):
     return {
         "source": {**manifest["source"], **dict(source)},
         "settings": {**manifest["settings"], **dict(settings)},
-        "data_sha256": dataset.sha256,
+        "sha256": dataset.sha256,
     }
+
+
+def with_manifest(dataset, manifest):
+    return replace(dataset, members=(replace(dataset.only, manifest=manifest),))
 
 
 def of_kind(dataset, kind):
     source = {**dataset.manifest["source"], "kind": kind}
-    return replace(dataset, manifest={**dataset.manifest, "source": source})
+    return with_manifest(dataset, {**dataset.manifest, "source": source})
 
 
 def test_the_same_split_of_the_same_source_fits(shards):
@@ -56,44 +52,3 @@ def test_another_source_fits_unless_its_patients_are_the_same(shards):
     mnist = {"kind": "chestmnist"}
     trained = origin(dataset, settings={"split_scheme": "chestmnist"}, source=mnist)
     assert "split_scheme" in split_changes(trained, dataset, "test")
-
-
-def source(kind, sha="a", synthetic=False, patients=True):
-    return {
-        "kind": kind, "sha256": {"t.csv": sha}, "synthetic": synthetic, "patients": patients,
-    }  # fmt: skip
-
-
-SOURCES = {  # two sources: same patients, same patient numbers, comparable names
-    "the public set": (source("nih"), source("nih", "b"), (True, True, True)),
-    "its arrays": (source("nih"), source("chestmnist", "b", patients=False), (True, False, True)),
-    "its images read again": (
-        source("nih"),
-        source("rsna", "b", patients=False),
-        (True, False, True),
-    ),
-    "read again twice": (
-        source("siim", patients=False),
-        source("rsna", "b", patients=False),
-        (True, False, True),
-    ),
-    "its Parquet files": (source("nih"), source("nih-parquet", "b"), (True, True, True)),
-    "another public set": (source("nih"), source("padchest", "b"), (False, False, False)),
-    "one's own table": (source("csv"), source("csv"), (True, True, True)),
-    "another table": (source("csv"), source("csv", "b"), (False, False, True)),
-    "a table of a public set": (source("nih"), source("csv", "b"), (False, False, True)),
-    "synthetic and real": (source("nih"), source("nih", synthetic=True), (False, False, False)),
-    "two demos": (
-        source("nih", synthetic=True),
-        source("nih", "b", synthetic=True),
-        (False, False, False),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_what_two_sources_have_in_common(name):
-    one, other, expected = SOURCES[name]
-    for pair in ((one, other), (other, one)):
-        found = (same_patients(*pair), same_patient_numbers(*pair), names_are_comparable(*pair))
-        assert found == expected

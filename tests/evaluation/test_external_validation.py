@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from deepchest_cli.data.merging import folder_names
 from deepchest_cli.evaluation.differences import group_difference
 from deepchest_cli.evaluation.document import EvaluationOptions, build_document
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
-from deepchest_cli.evaluation.external_validation import data_set_names, external_validation
+from deepchest_cli.evaluation.external_validation import external_validation
 from deepchest_cli.evaluation.intervals import auroc_interval
 from deepchest_cli.evaluation.metrics import auroc
 from deepchest_cli.evaluation.overlap import UNCHECKED
@@ -88,5 +89,5 @@ def test_drops_between_independent_patients_have_their_coverage():
 
 
 def test_data_sets_are_called_by_what_tells_them_apart():
-    assert data_set_names(["data/nih", "/x/chexpert"]) == ["nih", "chexpert"]
-    assert data_set_names(["a/shards", "b/shards", "b/other"])[:2] == ["a/shards", "b/shards"]
+    assert folder_names(["data/nih", "/x/chexpert"]) == ["nih", "chexpert"]
+    assert folder_names(["a/shards", "b/shards", "b/other"])[:2] == ["a/shards", "b/shards"]

@@ -42,12 +42,20 @@ def changed(dataset, kind="nih", pixels=False, names=False, patients=False, **so
         columns["patient_id"] = np.arange(count) + 1000
     hashes = np.array([f"{i:032x}".encode() for i in range(count)])
     return replace(
-        dataset,
-        manifest=manifest,
-        sha256="0" * 64,
+        renamed(dataset, manifest),
         columns=columns,
         pixel_hash=hashes if pixels else dataset.pixel_hash,
     )
+
+
+def renamed(dataset, manifest, sha256="0" * 64):
+    """Return the same images with another manifest."""
+    return replace(dataset, members=(replace(dataset.only, manifest=manifest, sha256=sha256),))
+
+
+def with_images(model, **arrays):
+    """Return the model with other hashes of the images that it was made with."""
+    return replace(model, training_images=[{**model.training_images[0], **arrays}])
 
 
 def found(model, dataset, split="test", rows=None):
@@ -164,14 +172,13 @@ def test_patients_are_compared_where_trained_images_have_the_same(model, own):
 
 def test_names_that_many_images_share_tell_nothing(model, own):
     """CheXpert's are view1_frontal.jpg in every study."""
-    names = np.array([model.training_images["names"][0]])
-    alike = replace(model, training_images={**model.training_images, "names": names})
+    alike = with_images(model, names=model.training_images[0]["names"][:1])
     assert counts(found(alike, changed(own, pixels=True, kind="csv"))) == (0, 0, 0, 0, 0)
 
 
 def without_hashes(model, data="gone"):
-    config = {**model.origin["config"], "data": data}
-    return replace(model, training_images=None, origin={**model.origin, "config": config})
+    origin = {**model.origin, "data_sets": [{**model.data_sets[0], "data": data}]}
+    return replace(model, training_images=None, origin=origin)
 
 
 def test_without_hashes_the_models_own_data_are_asked(model, own):
@@ -179,20 +186,21 @@ def test_without_hashes_the_models_own_data_are_asked(model, own):
     dataset = changed(own, kind="csv")
     bare = without_hashes(model, str(own.folder))
     assert counts(found(bare, dataset)) == counts(found(model, dataset))
-    fold = {**bare.origin, "settings": {**bare.origin["settings"], "split_scheme": "fold 1 of 3"}}
+    one = bare.data_sets[0]
+    fold = {"data_sets": [{**one, "settings": {**one["settings"], "split_scheme": "fold 1 of 3"}}]}
     assert not found(
-        replace(bare, origin=fold), dataset
+        replace(bare, origin={**bare.origin, **fold}), dataset
     ).pixel_hashes_compared  # other images of the same data
 
 
 def test_without_hashes_the_split_decides(model, own):
     bare = without_hashes(model)
-    other = replace(own, sha256="0" * 64)
+    other = renamed(own, own.manifest)
     overlap = found(bare, other, rows=own.rows("test"))
     refuse_overlap(overlap, bare, other)
     assert "could not be checked" in overlap_warning(overlap.to_plain(), 20, "test")
     settings = {**own.manifest["settings"], "seed": 9}
-    other = replace(other, manifest={**own.manifest, "settings": settings})
+    other = renamed(own, {**own.manifest, "settings": settings})
     overlap = found(bare, other, "validation")
     with pytest.raises(UsageError, match=r"\(seed\): it may hold trained patients"):
         refuse_overlap(overlap, bare, other)
@@ -203,12 +211,12 @@ def test_without_hashes_the_split_decides(model, own):
 
 def test_another_split_of_the_same_patients_is_fit_where_none_was_trained_on(model, own):
     settings = {**own.manifest["settings"], "split_scheme": "random"}
-    other = replace(own, sha256="0" * 64, manifest={**own.manifest, "settings": settings})
+    other = renamed(own, {**own.manifest, "settings": settings})
     fit = found(model, other, rows=own.rows("test"))
     refuse_overlap(fit, model, other)
     assert counts(fit) == (0, 0, 0, 0, 0)
-    kept = {k: v for k, v in model.training_images.items() if k != "patients"}
-    old = replace(without_hashes(model), training_images=kept)
+    kept = {k: v for k, v in model.training_images[0].items() if k != "patients"}
+    old = replace(without_hashes(model), training_images=[kept])
     with pytest.raises(UsageError, match="does not tell which they are"):  # of an earlier version
         refuse_overlap(found(old, other, rows=own.rows("test")), old, other)
 
@@ -217,10 +225,8 @@ def test_several_models_count_together(model, own):
     dataset = changed(own, kind="csv")
     none = np.array([], dtype=np.int64)
     halves = [
-        replace(
-            model, training_images={**model.training_images, "training": part, "validation": none}
-        )
-        for part in np.array_split(model.training_images["training"], 2)
+        with_images(model, training=part, validation=none)
+        for part in np.array_split(model.training_images[0]["training"], 2)
     ]
     both = union_of([found(one, dataset) for one in halves])
     assert counts(both)[:2] == (sizes(own)[0], 0)

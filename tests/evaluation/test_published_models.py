@@ -16,12 +16,17 @@ from deepchest_cli.model.backbones.base import PRETRAINED_ON
 
 ORIGIN = {
     "published": "a model of others",
-    "data_sha256": None,
-    "source": {
-        "kind": "nih+padchest", "kinds": ["nih", "padchest"], "label_version": None,
-        "synthetic": False, "sha256": {},
-    },
-    "settings": {"split_scheme": None},
+    "data_sets": [
+        {
+            "data": None,
+            "sha256": None,
+            "source": {
+                "kind": "nih+padchest", "kinds": ["nih", "padchest"], "label_version": None,
+                "synthetic": False, "sha256": {},
+            },
+            "settings": {"split_scheme": None},
+        }
+    ],
 }  # fmt: skip
 SETTINGS = {"split_scheme": "official", "validation_fraction": 0.1, "test_fraction": 0.2, "seed": 0}
 
@@ -36,7 +41,13 @@ def data_of(kind, synthetic=False):
 def model_of(origin, config):
     architecture = SimpleNamespace(backbone_config=config)
     classifier = SimpleNamespace(architecture=architecture)
-    return SimpleNamespace(origin=origin, classifier=classifier, training_images=None, path="xrv/x")
+    return SimpleNamespace(
+        origin=origin,
+        data_sets=origin["data_sets"],
+        classifier=classifier,
+        training_images=None,
+        path="xrv/x",
+    )
 
 
 @pytest.mark.parametrize("kind", ["nih", "nih-parquet", "rsna", "chestmnist", "padchest"])
@@ -52,7 +63,7 @@ def test_the_source_that_it_was_trained_on_is_scored_with_a_warning(kind):
 
 @pytest.mark.parametrize("data", [data_of("chexpert"), data_of("nih", synthetic=True)])
 def test_another_source_is_none_of_its_own(data):
-    assert split_changes(ORIGIN, data, "test") == []
+    assert split_changes(ORIGIN["data_sets"][0], data, "test") == []
     counts = find_overlap(model_of(ORIGIN, {}), data, np.arange(2), "test").to_plain()
     assert "could not be checked" in overlap_warning(counts, 2, "test")
 
@@ -68,7 +79,8 @@ def test_another_source_is_none_of_its_own(data):
 )
 def test_a_model_that_began_from_its_weights_is_warned_of(kind, weights, warned):
     source = {"kind": kind, "label_version": "2020", "synthetic": False, "sha256": {}}
-    origin = {"source": source, "settings": SETTINGS, "config": {"weights": weights}}
+    one = {"source": source, "settings": SETTINGS, "sha256": None}
+    origin = {"data_sets": [one], "config": {"weights": weights}}
     model = model_of(origin, {PRETRAINED_ON: ["nih"]})
     texts = differences(model, data_of(kind), np.arange(2), False)
     assert [("pretrained weights" in text) for text in texts] == [True] * warned

@@ -20,8 +20,12 @@ CPU = torch.device("cpu")
 ORIGIN = {
     "weighter": "equal",
     "epoch": 3,
-    "settings": {"split_scheme": "official"},
-    "source": {"label_version": "2020", "synthetic": False},
+    "data_sets": [
+        {
+            "settings": {"split_scheme": "official"},
+            "source": {"label_version": "2020", "synthetic": False},
+        }
+    ],
 }
 
 

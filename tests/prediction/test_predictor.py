@@ -267,7 +267,8 @@ def test_padding_is_known_by_what_prepare_writes(tmp_path, nih_folder):
     }
     loaded = load_checkpoint(make_model(tmp_path / "m", known=False), torch.device("cpu"))
     for pad, found in settings.items():
-        origin = {**loaded.origin, "settings": found}
+        data_sets = [{**loaded.data_sets[0], "settings": found}]
+        origin = {**loaded.origin, "data_sets": data_sets}
         assert metadata_of(replace(loaded, origin=origin)).preprocessing.pad is pad
 
 

@@ -106,8 +106,9 @@ def test_an_evaluation_is_that_of_version_0_1_and_stores_a_new_fit(deepchest, ol
 def test_a_new_checkpoint_has_the_keys_of_one_of_version_0_1(old, trained):
     model = load_checkpoint(old / "best.pt", CPU)
     new = read_checkpoint(trained / "best.pt")
-    for section in ("reference", "training_images"):
-        assert getattr(model, section).keys() == new[section].keys()
+    assert model.reference.keys() == new["reference"].keys()
+    assert model.training_images[0].keys() == new["training_images"][0].keys()
+    assert model.data_sets[0].keys() == new["origin"]["data_sets"][0].keys()
     added = new["architecture"].keys() - read_checkpoint(old / "best.pt")["architecture"].keys()
     assert added == {"channels", "pool", "backbone_config"}  # which have defaults
 

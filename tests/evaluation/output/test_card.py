@@ -8,11 +8,11 @@ from deepchest_cli.evaluation.output.card import model_card, training_section
 from deepchest_cli.evaluation.overlap import UNCHECKED
 
 CONFIG = {"epochs": 15, "max_steps": 60, "patience": 3, "batch_size": 64, "precision": "bf16"}
-ORIGIN = {
-    "deepchest": "0.1.0", "epoch": 3, "data_sha256": "f" * 64, "config": CONFIG,
+DATA = {
+    "name": "nih", "sha256": "f" * 64, "settings": {"split_scheme": "official"},
     "source": {"kind": "nih", "label_version": "2020", "synthetic": False, "patients": True},
-    "settings": {"split_scheme": "official"},
 }  # fmt: skip
+ORIGIN = {"deepchest": "0.1.0", "epoch": 3, "data_sets": [DATA], "config": CONFIG}
 
 
 def training(**changes):
@@ -53,10 +53,10 @@ def test_what_was_run_is_said(said):
 
 def test_the_data_of_training():
     assert "1,247 different training images; split scheme official by patient" in training(
-        training_images=1247
+        training_images=[1247]
     )
-    unnamed = {**ORIGIN["source"], "patients": False, "synthetic": True}
-    text = training(source=unnamed)
+    unnamed = {**DATA["source"], "patients": False, "synthetic": True}
+    text = training(data_sets=[{**DATA, "source": unnamed}])
     assert "split scheme official by image, patients being unknown" in text
     assert ", synthetic radiographs;" in text
     assert "Settings: batch size 64, precision bf16" in text

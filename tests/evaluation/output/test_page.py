@@ -68,7 +68,8 @@ def test_no_finding_path_or_group_breaks_the_page_or_the_card(document):
     page = report_page(hostile, {})
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;|`") > 20
-    card = model_card(hostile, [{"config": {"optimizer": HOSTILE}, "source": {"kind": HOSTILE}}])
+    data = {"name": HOSTILE, "sha256": HOSTILE, "source": {"kind": HOSTILE}, "settings": {}}
+    card = model_card(hostile, [{"config": {"optimizer": HOSTILE}, "data_sets": [data] * 2}])
     outside_code = re.sub("`[^`\n]*`", "", card)
     assert "<script" not in outside_code
     tables = [line.replace("\\|", "") for line in card.splitlines() if line.startswith("|")]
