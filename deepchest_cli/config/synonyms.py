@@ -104,6 +104,9 @@ FLAGS: Mapping[str, str] = {
     "--path-column": "image-column image-col path-col file-column filename-column x-col",
     "--patient-column": "patient-col patient-id patient-id-column group-column group-col groups",
     "--label-columns": "label-cols label-column labels-columns label-names classes targets y-col",
+    "--unit": "level per-study study-level by-study per-patient patient-level by-patient aggregate "
+    "aggregation granularity",
+    "--view-weight": "view-weights views-weight weight-by-view",
     "--validation-fraction": "val-fraction val-frac val-split val-size val-ratio "
     "valid-fraction validation-split validation-size validation-ratio dev-fraction",
     "--test-fraction": "test-split test-size test-ratio test-frac",
