@@ -1,12 +1,14 @@
 """Shared material: a small NIH folder, prepared shards, a trained run, and the command line."""
 
 import gc
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -67,6 +69,25 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture
+def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save the time of rendering: figures are composed as ever, and their files are blank.
+
+    Fixtures of a module or the session stand before this one: theirs are rendered.
+    """
+
+    def savefig(figure: object, file: str | Path | BinaryIO, *, format: str, **_: object) -> None:
+        blank = io.BytesIO()
+        Image.new("L", (1, 1)).save(blank, "png")
+        content = b"<svg/>" if format == "svg" else blank.getvalue()
+        if isinstance(file, str | Path):
+            Path(file).write_bytes(content)
+        else:
+            file.write(content)
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)
 
 
 @pytest.fixture
