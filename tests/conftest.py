@@ -1,19 +1,20 @@
 """Shared material: a small NIH folder, prepared shards, a trained run, and the command line."""
 
 import gc
-import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+
+# before numpy is imported, and for processes that tests start: threads would wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests_support import QUICK
+from tests_support import QUICK, blank_figures
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.interruption import BATCH_SIGNALS
@@ -72,22 +73,10 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save the time of rendering: figures are composed as ever, and their files are blank.
-
-    Fixtures of a module or the session stand before this one: theirs are rendered.
-    """
-
-    def savefig(figure: object, file: str | Path | BinaryIO, *, format: str, **_: object) -> None:
-        blank = io.BytesIO()
-        Image.new("L", (1, 1)).save(blank, "png")
-        content = b"<svg/>" if format == "svg" else blank.getvalue()
-        if isinstance(file, str | Path):
-            Path(file).write_bytes(content)
-        else:
-            file.write(content)
-
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)
+def no_rendering() -> Iterator[None]:
+    """Save the time of rendering; what fixtures of a module or the session draw is rendered."""
+    with blank_figures():
+        yield
 
 
 @pytest.fixture
