@@ -18,7 +18,7 @@ from referencing import Registry, Resource
 from deepchest_cli.data.images import LooseFile
 from deepchest_cli.data.radiograph import decode, fit
 
-QUICK = {"backbone": "mobilenet_v2", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
+QUICK = {"backbone": "shufflenet_v2_x0_5", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
 MEASURED = ("seconds", "images_per_second", "data_wait_fraction", "peak_memory")
 
 
