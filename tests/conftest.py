@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+# before numpy is imported, and for processes that tests start: threads would wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from PIL import Image
-from tests_support import QUICK
+from tests_support import QUICK, blank_figures
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.interruption import BATCH_SIGNALS
@@ -67,6 +70,13 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture
+def no_rendering() -> Iterator[None]:
+    """Save the time of rendering; what fixtures of a module or the session draw is rendered."""
+    with blank_figures():
+        yield
 
 
 @pytest.fixture

@@ -12,18 +12,20 @@ from tests_support import rows_of
 from two_processes import ENVIRONMENT, TORCHRUN
 
 TRAIN = ["-m", "deepchest_cli", "train", "--device", "cpu", "--image-size", "28"]
-TRAIN += ["--backbone", "small_cnn", "--batch-size", "8"]
+TRAIN += ["--batch-size", "8"]
 Process = subprocess.Popen[str]
 
 
 @contextmanager
-def launcher(data: Path, folder: Path) -> Iterator[Callable[..., Process]]:
+def launcher(
+    data: Path, folder: Path, backbone: str = "small_cnn"
+) -> Iterator[Callable[..., Process]]:
     """Yield a function that starts a run in two processes; all are ended with the block."""
     started: list[Process] = []
 
     def start(*arguments: object) -> Process:
         process = subprocess.Popen(
-            [*TORCHRUN, *TRAIN, "--data", data, *map(str, arguments)],
+            [*TORCHRUN, *TRAIN, "--backbone", backbone, "--data", data, *map(str, arguments)],
             env=ENVIRONMENT,
             cwd=folder,
             stdout=subprocess.PIPE,

@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,9 @@ from site_data import prepare_site, write_site
 
 from deepchest_cli.app import COMMANDS
 from deepchest_cli.commands.arguments import check_arguments
+from deepchest_cli.commands.train import train
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.terminal import Terminal
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "data/README.md", *(f"docs/{p.name}" for p in sorted(ROOT.glob("docs/*.md")))]
@@ -31,12 +33,12 @@ SHORT = {
     "train": ("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
     "compare-weighters": (
         *("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
-        *("--bootstrap-replicates 100", "--cost-rounds 2"),
+        *("--seeds 2", "--bootstrap-replicates 100", "--cost-rounds 2"),
     ),
     "evaluate": ("--bootstrap-replicates 20",),
-    "prepare": (),
+    "prepare": ("--workers 1",),
 }
-SHORTER = {"--epochs": "1", "--images": "120", "--backbone": "small_cnn"}
+SHORTER = {"--epochs": "1", "--images": "120", "--backbone": "small_cnn", "--seeds": "2"}
 
 
 @dataclass(frozen=True)
@@ -101,15 +103,17 @@ def test_links_lead_somewhere():
 def world(tmp_path_factory, shards) -> Path:
     """A folder in which everything lies that the documents name."""
     root = tmp_path_factory.mktemp("world")
+    for seed, name in enumerate("abc"):
+        run = TrainConfig(
+            data=(str(shards),), out=root / "runs" / name, seed=seed, device="cpu",
+            backbone="small_cnn", image_size=32, epochs=1, max_steps=2,
+        )  # fmt: skip
+        train(run, Terminal(quiet=True))
     nih, images = shards.parent / "nih", sorted((shards.parent / "nih" / "images").iterdir())
     for name in ("data/nih", "data/demo"):
         shutil.copytree(nih, root / name)
     shutil.copytree(shards, root / "data/demo-shards")
     prepare_site(write_site(root / "site"), root / "data/site")
-    words = ("train", "--data", shards, "--device", "cpu", *shortened(["train"])[1:])
-    for seed, name in enumerate("abc"):
-        command = [sys.executable, "-m", "deepchest_cli", *words, "--seed", seed]
-        subprocess.run([*map(str, command), "--out", root / "runs" / name], check=True)
     shutil.copytree(root / "runs/a", root / "runs/latest")
     Image.open(images[0]).save(root / "image.png")
     for folder in ("scans", "images"):
@@ -134,8 +138,6 @@ def shortened(words: list[str]) -> list[str]:
             rest[place] = rest[place] if ".py:" in rest[place] else value  # a page's own is small
     if "--recipe" in rest:  # which may want larger batches than there are radiographs here
         return [command, *rest, "--batch-size", "16"]
-    if "--cost-only" in rest:
-        return [command, *rest]
     more = (pair.split() for pair in SHORT.get(command, ()))
     return [command, *rest, *(word for pair in more if pair[0] not in rest for word in pair)]
 
@@ -166,6 +168,7 @@ def write_files(page: str, folder: Path) -> None:
         (folder / name).write_text(code)
 
 
+@pytest.mark.usefixtures("no_rendering")
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in GENERATED])
 def test_commands_run_as_they_stand(page, world, tmp_path, deepchest, monkeypatch):
     if page != "docs/getting-started.md":  # that one begins with nothing

@@ -1,21 +1,43 @@
 """Plain helpers of the tests."""
 
 import csv
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import pytest
 from jsonschema import Draft202012Validator
+from PIL import Image
 from referencing import Registry, Resource
 
 from deepchest_cli.data.images import LooseFile
 from deepchest_cli.data.radiograph import decode, fit
 
-QUICK = {"backbone": "mobilenet_v2", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
+QUICK = {"backbone": "shufflenet_v2_x0_5", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
 MEASURED = ("seconds", "images_per_second", "data_wait_fraction", "peak_memory")
+
+
+@contextmanager
+def blank_figures() -> Iterator[None]:
+    """Let figures be composed as ever, and their files be blank: rendering takes seconds."""
+
+    def savefig(_: object, file: str | Path | BinaryIO, *, format: str, **settings: object) -> None:
+        content = io.BytesIO(b"<svg/>")
+        if format != "svg":
+            Image.new("L", (1, 1)).save(content, format)
+        if isinstance(file, str | Path):
+            Path(file).write_bytes(content.getvalue())
+        else:
+            file.write(content.getvalue())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", savefig)
+        yield
 
 
 def replaced(flags: Sequence[object], more: Sequence[object]) -> list[object]:

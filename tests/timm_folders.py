@@ -11,13 +11,14 @@ SMALL = {
         32,
     ),
     "eva02_tiny_patch14_224": ({"depth": 2, "embed_dim": 48, "num_heads": 3}, 28),
-    "efficientnetv2_rw_t": ({}, 32),
+    "test_efficientnet": ({}, 32),  # a block of each kind of EfficientNetV2
     "mobilenetv4_conv_small_050": ({}, 32),
     "coatnet_nano_rw_224": (
         {"embed_dim": [32, 32, 64, 64], "depths": [1, 1, 2, 1], "stem_width": [8, 16]},
         32,
     ),
     "vit_small_patch14_reg4_dinov2": ({"depth": 2, "embed_dim": 48, "num_heads": 3}, 28),
+    "vit_small_patch16_dinov3": ({"depth": 2, "embed_dim": 48, "num_heads": 3}, 32),
 }
 
 

@@ -386,7 +386,7 @@ def test_a_report_is_complete_and_stands_alone(reported):
     assert "$" not in page.split("</style>")[1].split("data:image")[0]
     assert "not recognized as a whole published test split" in page
     card = (folder / "model-card.md").read_text()
-    assert "mobilenet_v2" in card
+    assert "shufflenet_v2_x0_5" in card
     assert "not for clinical use" in card
     assert "nan" not in card.lower().replace("finding", "")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import write_nih_folder
 from sklearn.metrics import average_precision_score, roc_auc_score
-from tests_support import rows_of, valid
+from tests_support import blank_figures, rows_of, valid
 
 from deepchest_cli.commands.evaluate import evaluate as score
 from deepchest_cli.config import EvaluateConfig, PrepareConfig
@@ -79,7 +79,8 @@ def reported(fitted, shards, elsewhere, tmp_path_factory):
         localization=False,
         report=folder,
     )
-    score(config, Terminal(quiet=True))
+    with blank_figures():
+        score(config, Terminal(quiet=True))
     return folder
 
 

@@ -3,6 +3,11 @@ import json
 import pytest
 from tests_support import valid
 
+# drawn in this process: workers take longer to start than these images to draw
+DEMO = ("prepare", "--demo", "--workers", 1, "--images", 60, "--size", 32)
+TWO_SITES = (*DEMO[:2], "--sites", 2, *DEMO[2:])
+FOLDERS = ("data/demo", "data/demo-shards", "data/demo-site-2", "data/demo-site-2-shards")
+
 
 def test_summary_and_exit_codes(deepchest, nih_folder, tmp_path):
     arguments = ("prepare", "--source", nih_folder, "--data", tmp_path / "s", "--size", 32)
@@ -53,17 +58,17 @@ def test_no_lists_under_official_says_what_to_do(deepchest, nih_folder, tmp_path
 
 def test_demo_goes_through_the_same_path(deepchest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ("prepare", "--demo", "--images", 60, "--size", 32)
-    first = deepchest(*arguments)
+    first = deepchest(*DEMO)
     assert first.code == 0, first.err
     assert (tmp_path / "data/demo/Data_Entry_2017_v2020.csv").is_file()
     assert (tmp_path / "data/demo-shards/manifest.json").is_file()
-    assert "complete and unchanged" in deepchest(*arguments).err
-    refused = deepchest("prepare", "--demo", "--images", 70, "--size", 32)
+    assert "complete and unchanged" in deepchest(*DEMO).err
+    more = (*DEMO[:-3], 70, *DEMO[-2:])
+    refused = deepchest(*more)
     assert refused.code == 2
     assert "--force" in refused.err
-    assert "of seed 0 with a long tail." in deepchest(*arguments, "--long-tail").err
-    assert deepchest("prepare", "--demo", "--images", 70, "--size", 32, "--force").code == 0
+    assert "of seed 0 with a long tail." in deepchest(*DEMO, "--long-tail").err
+    assert deepchest(*more, "--force").code == 0
 
 
 def test_demo_never_replaces_what_it_did_not_make(deepchest, tmp_path, monkeypatch):
@@ -73,10 +78,6 @@ def test_demo_never_replaces_what_it_did_not_make(deepchest, tmp_path, monkeypat
     precious.write_text("mine")
     assert deepchest("prepare", "--demo", "--images", 60, "--force").code == 2
     assert precious.read_text() == "mine"
-
-
-TWO_SITES = ("prepare", "--demo", "--sites", 2, "--images", 60, "--size", 32)
-FOLDERS = ("data/demo", "data/demo-shards", "data/demo-site-2", "data/demo-site-2-shards")
 
 
 def files_in(folder):
@@ -90,8 +91,8 @@ def test_two_sites_are_made_and_prepared_at_once(deepchest, tmp_path, monkeypatc
     assert "Site 1" in outcome.out and "Site 2" in outcome.out
     assert "Made 60 synthetic radiographs of site 2 in data/demo-site-2." in outcome.err
     assert "data/demo-site-2-shards: 32 px, split file by patient" in outcome.out
-    alone = deepchest("prepare", "--demo", "--images", 60, "--size", 32,
-                      "--source", "alone", "--data", "alone-shards")  # fmt: skip
+    places = ("--source", "alone", "--data", "alone-shards")
+    alone = deepchest(*DEMO[:2], *DEMO[4:], *places)  # in worker processes
     assert alone.code == 0, alone.err
     for one, other in (("alone", FOLDERS[0]), ("alone-shards", FOLDERS[1])):
         mine, theirs = (files_in(tmp_path / folder) for folder in (one, other))

@@ -4,6 +4,8 @@ import builtins
 import json
 import re
 import warnings
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +62,20 @@ def settled(network, classifier, name):
 
 
 def densenet(name):
-    torch.manual_seed(0)
-    network = xrv.DenseNet(num_classes=len(xrv.model_urls[name]["labels"]))
-    return settled(network, network.classifier, name)
+    return deepcopy(_made(name))
 
 
 def resnet():
+    return deepcopy(_made(RESNET))
+
+
+@lru_cache
+def _made(name):
+    """Return a network that is not to be changed: settling one takes longer than a copy."""
     torch.manual_seed(0)
+    if name != RESNET:
+        network = xrv.DenseNet(num_classes=len(xrv.model_urls[name]["labels"]))
+        return settled(network, network.classifier, name)
     network = torchvision.models.resnet50(num_classes=len(xrv.model_urls[RESNET]["labels"]))
     network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
     return settled(network, network.fc, RESNET)

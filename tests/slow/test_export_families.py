@@ -4,22 +4,13 @@ import pytest
 from PIL import Image
 from prediction_models import chest_like
 from small_families import SMALL, check_export, check_family
+from timm_folders import SMALL as SMALL_OF_TIMM
+from timm_folders import write_folder
 
 from deepchest_cli import load_model
 from deepchest_cli.prediction.export import export_model
 from deepchest_cli.prediction.heatmaps import HeatMaps
 
-TIMM = {  # the smallest of each kind: pixels
-    "convnextv2_atto": 64,
-    "vit_tiny_patch16_224": 64,
-    "swin_tiny_patch4_window7_224": 64,
-    "eva02_tiny_patch14_224": 56,
-    "efficientnetv2_rw_t": 64,
-    "mobilenetv4_conv_small": 64,
-    "coatnet_nano_rw_224": 64,
-    "vit_small_patch14_reg4_dinov2": 56,
-    "vit_small_patch16_dinov3": 64,
-}
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 VIT = {"hidden_size": 32, "image_size": 112, "patch_size": 14, **LAYERS}
 TRANSFORMERS = {  # configurations of small networks
@@ -36,10 +27,11 @@ def test_every_family_agrees_as_onnx(tmp_path, backbone):
     check_family(backbone, tmp_path)
 
 
-@pytest.mark.parametrize("name", TIMM)
+@pytest.mark.parametrize("name", SMALL_OF_TIMM)
 def test_networks_of_timm_leave_the_package(tmp_path, name):
     pytest.importorskip("timm")
-    check_all(tmp_path, f"timm/{name}", TIMM[name], settled=False)
+    backbone = write_folder(tmp_path / "hub", name)
+    check_all(tmp_path, backbone, 2 * SMALL_OF_TIMM[name][1], settled=False)
 
 
 @pytest.mark.parametrize("pool", ["auto", "mean"])

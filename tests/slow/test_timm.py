@@ -1,4 +1,4 @@
-"""Eight kinds of timm's networks, made small, from training to export."""
+"""Kinds of timm's networks, made small, from training to export."""
 
 import json
 import shutil

@@ -7,6 +7,7 @@ import pytest
 import torch
 import two_processes
 from launching import launcher, wait_for_epochs, workers_of
+from own_backbones import write
 from two_processes import ENVIRONMENT, FEW, TORCHRUN, assert_same_training, train_all
 
 from deepchest_cli.commands.train import end_with_launcher
@@ -42,26 +43,36 @@ def test_one_process_alone_needs_no_others():
     assert alone.broadcast("run") == "run"
 
 
-@pytest.fixture
-def launch(shards, tmp_path):
-    with launcher(shards, tmp_path) as start:
-        yield start
-
-
 needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc on this system")
 
 
+@pytest.fixture(scope="module")
+def killed(shards, tmp_path_factory):
+    """A run of one's own backbone, one of whose processes was killed, and what it said."""
+    folder = tmp_path_factory.mktemp("killed")
+    write(folder / "mine.py")
+    with launcher(shards, folder, "mine.py:build") as launch:
+        process = launch("--epochs", 10_000, "--patience", 0, "--out", folder / "run")
+        wait_for_epochs(folder / "run", 1, process)
+        os.kill(workers_of(process)[1], signal.SIGKILL)
+        error = process.communicate(timeout=120)[1]
+    return folder / "run", process.returncode, error
+
+
 @needs_proc
-def test_the_death_of_one_process_is_said_and_leaves_a_state_to_go_on_from(launch, tmp_path):
-    run = tmp_path / "run"
-    process = launch("--epochs", 10_000, "--patience", 0, "--out", run)
-    wait_for_epochs(run, 1, process)
-    os.kill(workers_of(process)[1], signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert "Another process of this run has ended" in err
-    assert f"deepchest train --resume {run}" in err
+def test_the_death_of_one_process_is_said_and_leaves_a_state_to_go_on_from(killed):
+    run, code, error = killed
+    assert code != 0
+    assert "Another process of this run has ended" in error
+    assert f"deepchest train --resume {run}" in error
     assert read_checkpoint(run / "last.pt")["training"]["train_state"]["epoch"] >= 1
+
+
+@needs_proc
+def test_two_processes_run_code_of_ones_own(killed):
+    """Both have trained an epoch with it, or there would be no best epoch."""
+    architecture = read_checkpoint(killed[0] / "best.pt")["architecture"]
+    assert architecture["backbone"] == "mine.py:build"
 
 
 def test_a_process_ends_with_its_launcher(monkeypatch):

@@ -20,7 +20,8 @@ from deepchest_cli.weighting import EqualWeighter
 
 @pytest.fixture
 def config(shards, tmp_path):
-    return TrainConfig(data=(str(shards),), out=tmp_path / "run", **QUICK, weights="none", ema=0.9)
+    settings = {**QUICK, "backbone": "mobilenet_v2", "weights": "none"}  # with layers and blocks
+    return TrainConfig(data=(str(shards),), out=tmp_path / "run", **settings, ema=0.9)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ def make(shards):
 
 @pytest.fixture
 def config(shards, tmp_path):
-    return TrainConfig(data=(str(shards),), out=tmp_path / "run", **QUICK, weights="none")
+    settings = {**QUICK, "backbone": "mobilenet_v2", "weights": "none"}  # with layers and blocks
+    return TrainConfig(data=(str(shards),), out=tmp_path / "run", **settings)
 
 
 def state_of(components):
