@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from deepchest_cli.comparison.running.jobs import parse_arms
-from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.evaluation.bootstrap import resample_patients, resampled
 from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions
@@ -210,7 +210,7 @@ def show(name: str, patients: int, seeds: int, found: dict[str, float]) -> None:
 def twins(folder: Path) -> None:
     """Print how many comparisons of three seeds each find a difference between the twins."""
     config = tomllib.loads((folder / "config.toml").read_text())
-    dataset = open_dataset(Path(config["data"]))
+    dataset = open_datasets(config["data"])
     arms = parse_arms(config["weighters"])
     rows = dataset.rows("test")
     draws = resample_patients(dataset.columns["patient_id"][rows], 1000, 0)

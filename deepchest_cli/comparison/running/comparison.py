@@ -155,7 +155,8 @@ def _check(
     if config.folds is not None:
         _refuse_shared_images(dataset)
     jobs = arm_jobs(config, arms[:1], Path(), {})
-    for job in jobs:  # each seed has other folds
+    alone = single_task_jobs(config, dataset.findings, Path(), {}) if config.single_task else []
+    for job in [*jobs, *alone]:  # each seed has other folds
         _check_splits(job, dataset)
     view = jobs[0].view(dataset)
     on_device = replace(jobs[0].config, device=config.device_list[0])
@@ -197,9 +198,10 @@ def _check_splits(job: Job, dataset: RadiographDataset) -> None:
     view = job.view(dataset)
     seed = job.config.seed
     where = "" if job.fold is None else f"Seed {seed}, fold {job.fold_number} of {job.fold[1]}: "
+    where = where if job.finding is None else f"{job.name}: "
     tested = view.member[view.rows("test")]
     for number, member in enumerate(view.members):
-        if number in tested:
+        if number in tested or not member.findings:
             continue
         if job.fold is not None:
             raise UsageError(
