@@ -293,3 +293,4 @@ def test_folders_of_one_name_are_told_apart_by_those_above():
     assert folder_names(["/x/a", "/x/b/"]) == ["a", "b"]
     assert folder_names(["/x/one/224", "/x/two/224"]) == ["one/224", "two/224"]
     assert folder_names(["/x/p/q", "/y/p/q", "/y/z"]) == ["x/p/q", "y/p/q", "/y/z"]
+    assert folder_names(["/x/all", "/x/b"]) == ["x/all", "x/b"]

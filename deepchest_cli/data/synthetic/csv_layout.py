@@ -41,14 +41,35 @@ def write_table(
 def _rows(
     population: Population, shown: Sequence[Shown], columns: Columns
 ) -> Iterator[Sequence[object]]:
-    person = ("Path", "Patient ID", "Sex", "Age", "Projection", "Split")
+    person = ("Path", "Patient ID", "Sex", "Age", "Projection", "Split", "Study ID")
     yield (*person, NO_FINDING, *columns, _DEVICES)
-    for spec, one in zip(population.radiographs, shown, strict=True):
+    studies = study_names(population.radiographs)
+    for spec, one, study in zip(population.radiographs, shown, studies, strict=True):
         split = "test" if spec.patient in population.test_patients else "validation"
         path = f"images/{file_name(spec)}"
-        about = (path, f"P{spec.patient}", _SEXES[spec.sex], spec.age, spec.view, split)
+        about = (path, f"P{spec.patient}", _SEXES[spec.sex], spec.age, spec.view, split, study)
         healthy = "" if spec.lesions else "1"
         yield (*about, healthy, *_cells(spec, columns), int(one.has_device))
+
+
+def study_names(radiographs: Sequence[RadiographSpec]) -> list[str]:
+    """Return the examination of each image: two that follow each other and show the same are one.
+
+    Images are in the order of patients and visits; the same are age and findings.
+    """
+    names: list[str] = []
+    for number, spec in enumerate(radiographs):
+        before = radiographs[number - 1] if number else None
+        second = number > 1 and names[-1] == names[-2]
+        if before is not None and not second and _shown_together(before) == _shown_together(spec):
+            names.append(names[-1])
+        else:
+            names.append(f"S{spec.patient}-{spec.follow_up + 1}")
+    return names
+
+
+def _shown_together(spec: RadiographSpec) -> tuple[int, int, set[str]]:
+    return spec.patient, spec.age, {lesion.finding for lesion in spec.lesions}
 
 
 def _cells(spec: RadiographSpec, columns: Columns) -> Iterator[str]:

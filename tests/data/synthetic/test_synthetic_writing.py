@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from deepchest_cli.data.findings import FINDINGS, NO_FINDING
 from deepchest_cli.data.synthetic import MINIMUM_IMAGES, SITES, TABLE, write_demo
+from deepchest_cli.data.synthetic.csv_layout import study_names
 from deepchest_cli.data.synthetic.population import plan_population
 from deepchest_cli.data.synthetic.rendering import render_radiograph
 
@@ -116,7 +118,7 @@ def test_boxes_lie_in_the_frame_and_belong_to_test_labels(demo: Path) -> None:
 def test_the_second_site_writes_one_table_of_its_own_names(second: Path) -> None:
     assert sorted(path.name for path in second.iterdir()) == ["images", TABLE]
     header, *rows = _table(second / TABLE)
-    assert header[6:] == ["No Finding", *SITES[1].columns, "Support Devices"]
+    assert header[7:] == ["No Finding", *SITES[1].columns, "Support Devices"]
     assert {"Pleural Effusion", "Hiatal Hernia", "Lung Lesion"} < set(header)
     assert not {"Infiltration", "Mass", "Nodule"} & set(header)
     names = sorted(path.name for path in (second / "images").iterdir())
@@ -124,6 +126,18 @@ def test_the_second_site_writes_one_table_of_its_own_names(second: Path) -> None
     assert {row[5] for row in rows} == {"validation", "test"}
     halves = [{row[1] for row in rows if row[5] == name} for name in ("validation", "test")]
     assert not halves[0] & halves[1]
+
+
+def test_some_studies_of_the_second_site_have_two_images_of_the_same_findings() -> None:
+    radiographs = plan_population(600, seed=7, site=SITES[1]).radiographs
+    studies: dict[str, list[tuple[int, int, frozenset[str]]]] = {}
+    for name, spec in zip(study_names(radiographs), radiographs, strict=True):
+        findings = frozenset(lesion.finding for lesion in spec.lesions)
+        studies.setdefault(name, []).append((spec.patient, spec.age, findings))
+    assert all(len(set(images)) == 1 for images in studies.values())
+    counts = Counter(map(len, studies.values()))
+    assert counts.keys() == {1, 2}
+    assert 20 < counts[2] < 100
 
 
 def test_cells_of_the_second_site_say_what_is_drawn_or_nothing(second: Path) -> None:

@@ -1,46 +1,22 @@
-"""Images of two data sets on disk, stored at 32 and 48 px."""
+"""Data sets on disk that are opened together, or read at another size than they are stored at."""
 
 import json
 import shutil
 
 import numpy as np
 import pytest
-import torch
 from site_data import prepare_site, write_site
 
 from deepchest_cli.data.augmentation import shrink
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.merging import open_datasets
-from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import UsageError
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     root = tmp_path_factory.mktemp("hospital")
     return prepare_site(write_site(root / "source", patients=20), root / "site", size=48)
-
-
-def test_larger_images_shrink_to_the_smallest_stored_size(shards, site):
-    one, other = open_dataset(shards), open_dataset(site)
-    merged = open_datasets([str(site), str(shards)])
-    assert (merged.size, merged.is_of_one_size) == (32, False)
-    rows = np.array([39, 41, 0, 40, 119])
-    found = merged.gather(rows)
-    assert found.shape == (5, 32, 32)
-    assert np.array_equal(found[[0, 2]], shrink(other.gather(np.array([39, 0])), 32))
-    assert np.array_equal(found[[1, 3, 4]], one.gather(np.array([1, 0, 79])))
-
-
-@pytest.mark.parametrize("place", ["none", "host", "device"])
-def test_images_of_both_sizes_are_the_same_wherever_they_are_kept(shards, site, place):
-    merged = open_datasets([str(shards), str(site)])
-    kept = merged.rows("train")
-    rows = kept[[0, -1, 3, -2, 0]]
-    found = ImageReader(merged, CPU, place, kept).read(rows)
-    assert np.array_equal(found, merged.gather(rows))
 
 
 def test_a_single_data_set_is_read_smaller_too(site):
