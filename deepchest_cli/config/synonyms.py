@@ -11,6 +11,9 @@ MIN_SIMILARITY = 0.61  # difflib's ratio; below it a suggestion would be a guess
 
 # a flag may have a value with it, or what else has the same effect
 FLAGS: Mapping[str, str] = {
+    # before the flags: what other programs call their input is predict's own
+    "IMAGE (no flag)": "image images img input inputs input-dir input-path i file files path "
+    "source src folder image-path image-dir data data-dir",
     "--learning-rate": "lr lr0 base-lr init-lr initial-lr max-lr blr lr-rate learn-rate eta",
     "--batch-size": "b bs batch bsz train-batch-size eval-batch-size val-batch-size mini-batch "
     "minibatch-size per-device-train-batch-size per-device-eval-batch-size imgs-per-batch",
@@ -136,8 +139,6 @@ FLAGS: Mapping[str, str] = {
     "--heatmap": "heatmaps cam gradcam saliency attribution explain visualize overlay",
     "--finding": "findings class classes label labels target disease pathology",
     "--null": "0 print0 null-data zero-terminated",
-    "IMAGE (no flag)": "image images img input inputs input-dir input-path i file files path "
-    "source src folder image-path image-dir data data-dir",
 }
 
 VALUES: Mapping[str, str] = {

@@ -15,9 +15,9 @@ def check(line):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train --data A --data B", "--data is given twice: 'A' and 'B'"),
-        ("train --data=A --data B", "--data is given twice: 'A' and 'B'"),
-        ("train --data A --epochs 3 --data=B", "--data is given twice: 'A' and 'B'"),
+        ("train --weights A --weights B", "--weights is given twice: 'A' and 'B'"),
+        ("train --weights=A --weights B", "--weights is given twice: 'A' and 'B'"),
+        ("train --weights A --epochs 3 --weights=B", "--weights is given twice: 'A' and 'B'"),
         ("train --epochs 1 --epochs 1 --epochs 2", "--epochs is given twice: '1' and '2'"),
         ("train --seed 1 --seed 01", "--seed is given twice: '1' and '01'"),
         ("train --config a.toml --config b.toml", "--config is given twice"),
@@ -44,7 +44,8 @@ def test_flags_that_contradict_each_other_are_refused(line, message):
     [
         "",
         "--version",
-        "train --data A --data A",
+        "train --weights A --weights A",
+        "train --data A --data B",
         "train --compile --compile --quiet --quiet",
         "train --weighter-option a=1 --weighter-option b=2 --loss-option gamma=1 --loss-option x=2",
         "evaluate --model a --model b --fail-under auroc=0.7 --fail-under f1=0.2",
@@ -187,7 +188,7 @@ def test_a_flag_before_the_command_is_told_its_place():
 
 def test_the_program_refuses_before_it_begins(deepchest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    outcome = deepchest("train", "--data", "A", "--data", "B")
+    outcome = deepchest("train", "--weights", "A", "--weights", "B")
     assert (outcome.code, outcome.out) == (2, "")
-    assert "--data is given twice: 'A' and 'B'" in outcome.err
+    assert "--weights is given twice: 'A' and 'B'" in outcome.err
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,8 @@ def test_a_run_leaves_what_it_knows_of_its_images(trained, shards):
     assert reference.training_images == len(dataset.rows("train"))
     assert reference.validation_images == len(dataset.rows("validation"))
     assert np.isfinite(reference.threshold)
-    assert len(loaded.training_images["names"]) == len(dataset.rows("train"))
+    (images,) = loaded.training_images  # of each data set
+    assert len(images["names"]) == len(dataset.rows("train"))
 
 
 def test_images_of_training_and_validation_are_recognized(trained, shards):

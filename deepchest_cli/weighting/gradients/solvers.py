@@ -8,7 +8,8 @@ With g_i the gradients, G the products of all pairs of them, and |v| the length 
     fair weights:             the w > 0 with G w = w^(-1 / alpha)
 The first two are the least |F y - b| over y >= 0, with F^T F the cosines between the gradients, so
 that a short gradient is treated as carefully as a long one. The active-set method of Lawson and
-Hanson (1974) is exact to the rounding of double precision.
+Hanson (1974) is exact to the rounding of double precision; scipy's needs to be finished where
+gradients are orthogonal, as those of tasks are that no radiograph shares.
 """
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 
 VANISHING = 1e-7  # of lengths: what gradients in single precision leave where they cancel
 DEPENDENT = 1e-7  # of the largest eigenvalue: the rest is rounding in single precision
+EXACT = 1e-8  # of |b|: the largest slope that is left of |F y - b|
 FAIR_ITERATIONS = 200
 FAIR_TOLERANCE = 1e-8  # relative, of both sides of the equation
 
@@ -35,7 +37,7 @@ def shortest_average(gramian: Tensor) -> Tensor:
     shares = lengths.min() / lengths
     target = np.zeros(len(lengths) + 1)
     target[-1] = 1.0
-    found = nnls(np.vstack([factor, shares]), target)[0] / lengths
+    found = _least(np.vstack([factor, shares]), target) / lengths
     return torch.from_numpy(found / found.sum())
 
 
@@ -46,9 +48,43 @@ def projected(gramian: Tensor, sums: Tensor) -> Tensor:
     """
     lengths, factor = _factor(gramian)
     given = sums.numpy() * lengths
-    moves = np.stack([nnls(factor, -factor @ row)[0] for row in given])
+    moves = np.stack([_least(factor, -factor @ row) for row in given])
     found = torch.from_numpy((given + moves) / lengths)
     return found.masked_fill(vanishes(gramian, found)[:, None], 0.0)
+
+
+def _least(factor: Array, target: Array) -> Array:
+    """Return the y >= 0 (m,) for which |F y - b| is least."""
+    found: Array = nnls(factor, target)[0]
+    slope, tolerance = factor.T @ (target - factor @ found), EXACT * np.linalg.norm(target)
+    chosen = found > 0
+    if np.abs(slope[chosen]).max(initial=slope.max()) <= tolerance:
+        return found
+    # nnls of scipy 1.17 may end elsewhere: the method goes on from there
+    for _ in range(3 * len(found)):
+        found = _least_of_chosen(factor, target, found, chosen)
+        slope = np.where(chosen, 0, factor.T @ (target - factor @ found))
+        if slope.max() <= tolerance:
+            break
+        chosen[slope.argmax()] = True
+    return found
+
+
+def _least_of_chosen(
+    factor: Array, target: Array, start: Array, chosen: NDArray[np.bool_]
+) -> Array:
+    """Return the same where only `chosen` (m,) may be above zero; those at zero leave it."""
+    found = start
+    while True:
+        fitted = np.zeros_like(found)
+        fitted[chosen] = np.linalg.lstsq(factor[:, chosen], target)[0]
+        below = chosen & (fitted <= 0)
+        if not below.any():
+            return fitted
+        share = (found[below] / (found[below] - fitted[below])).min()
+        found = found + share * (fitted - found)
+        chosen &= ~below | (found > np.finfo(float).eps * found.max())
+        found[~chosen] = 0
 
 
 def vanishes(gramian: Tensor, weights: Tensor) -> Tensor:
