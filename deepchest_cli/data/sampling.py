@@ -82,7 +82,7 @@ def choose_sampling(
         return Sampling((_group(dataset, rows, len(rows), class_balanced),))
     own = [rows[dataset.member[rows] == number] for number in range(len(dataset.members))]
     images = np.array([len(some) for some in own])  # none where a single finding is not labeled
-    shares = (images > 0).astype(np.float64) if factors == BALANCED else images * factors
+    shares = (images > 0).astype(np.float64) if isinstance(factors, str) else images * factors
     counts = _whole_numbers(shares, len(rows))
     for member, some, count in zip(dataset.members, own, counts, strict=True):
         if len(some) and not count:
