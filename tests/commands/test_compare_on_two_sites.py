@@ -148,7 +148,8 @@ def test_a_single_task_model_trains_on_the_data_sets_that_label_its_finding(
     rows = np.load(alone / "test.npz")["rows"]
     assert set(dataset.member[rows]) == {1}
     found = results["weighters"]["deepchest"]["delta_m"]["findings"]
-    assert found["Fracture"] is not None and found["Effusion"] is not None
+    assert found["Fracture"] is not None
+    assert found["Effusion"] is not None
 
 
 def test_folds_test_every_radiograph_of_each_data_set_once(deepchest, sites, tmp_path):
@@ -164,11 +165,11 @@ def test_parallel_runs_on_several_data_sets_give_the_same_results(
 ):
     outcome = run(
         deepchest, sites, tmp_path / "c", "--devices", "cpu,cpu", "--tasks", "finding-by-source",
-        "--source-sampling", "balanced", "--epochs", "2", "--patience", "0", arms=ARMS,
+        "--source-sampling", "balanced", "--epochs", "2", "--patience", "0",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     ours, theirs = results_in(tmp_path / "c"), results_in(folder)
-    for label in ARMS.split(","):
+    for label in ("equal", "deepchest"):
         for name, one in ours["weighters"][label]["data_sets"].items():
             of_three = theirs["weighters"][label]["data_sets"][name]["metrics"]["macro_auroc"]
             assert one["metrics"]["macro_auroc"]["by_seed"] == of_three["by_seed"][:1]

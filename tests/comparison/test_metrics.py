@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -158,6 +159,12 @@ def test_delta_m_as_worked_by_hand():
     assert found["median"] == pytest.approx(18.75)
     assert found["worst_finding"] == {"finding": "a", "percent": pytest.approx(-12.5)}
     assert found["chance_corrected"] == pytest.approx(100 * (-1 / 3 + 3) / 2)
+
+
+def test_delta_m_leaves_out_a_finding_whose_single_task_model_has_an_auroc_of_0():
+    found = delta_m(of_aurocs([0.0, 0.9]), of_aurocs([0.0, 0.6]), ("a", "b"))
+    assert found["mean"] == pytest.approx(50)
+    assert math.isnan(found["findings"]["a"])
 
 
 def test_mean_ranks_share_ties_and_leave_undefined_findings_out():

@@ -315,7 +315,8 @@ def delta_m(scores: Scores, single_task: Scores, findings: Sequence[str]) -> dic
     seeds. `chance_corrected` takes AUROC - 0.5 in the denominator, over findings with B > 0.5.
     """
     values, base = (one.values["auroc"].mean(axis=0) for one in (scores, single_task))
-    percent = 100 * (values - base) / base
+    undefined = np.full(len(base), np.nan)  # an AUROC of 0, as of few images, has no relative one
+    percent = np.divide(100 * (values - base), base, out=undefined, where=base > 0)
     defined = np.flatnonzero(np.isfinite(percent))
     if not len(defined):
         return {
