@@ -160,8 +160,8 @@ def open_data_again(config: Config, folder: Path) -> RadiographDataset:
         command = "train" if isinstance(config, TrainConfig) else "compare-weighters"
         raise UsageError(
             f"The data of {folder} are not found: {error.message}",
-            "If they lie elsewhere now, name them: "
-            f"deepchest {command} --resume {quote(str(folder))} --data FOLDER",
+            f"If they lie elsewhere now, name them: deepchest {command} "
+            f"--resume {quote(str(folder))}{' --data FOLDER' * len(config.data)}",
         ) from error
     recorded: list[dict[str, Any]] = []
     if (folder / LAST).is_file():
