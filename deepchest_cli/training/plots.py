@@ -42,7 +42,7 @@ def draw_run(folder: Path) -> list[Path]:
     sources, weights = read_sources(folder / METRICS), read_columns(folder / WEIGHTS)
     figures: dict[str, Callable[[], Figure]] = {}
     if sources:
-        figures[METRICS_PLOT] = lambda: metrics_figure(sources[ALL])
+        figures[METRICS_PLOT] = lambda: metrics_figure(sources[ALL], len(sources) > 1)
     if len(sources) > 1:
         figures[SOURCES_PLOT] = lambda: sources_figure(sources)
     if weights:
@@ -77,8 +77,11 @@ def read_sources(path: Path) -> dict[str, Columns]:
     }
 
 
-def metrics_figure(columns: Columns) -> "Figure":
-    """Return the macro loss beside the AUROC of every finding, with the best epoch marked."""
+def metrics_figure(columns: Columns, several: bool = False) -> "Figure":
+    """Return the macro loss beside the AUROC of every finding, with the best epoch marked.
+
+    several: data sets, whose images are together here, while the best epoch is that of their mean.
+    """
     epochs = columns["epoch"]
     losses = [
         Line("training", columns["training_loss"], COLORS[0]),
@@ -89,8 +92,9 @@ def metrics_figure(columns: Columns) -> "Figure":
     scores = [*colored(findings), Line("mean", columns[AUROC], "black", bold=True)]
     figure = new_chart_figure(len(scores))
     middle = 0.42 * WIDTH
+    title = f"Validation AUROC{' of all images together' if several else ''}"
     left = draw_chart(figure, (0, middle), "Loss, mean over findings", epochs, losses)
-    right = draw_chart(figure, (middle, WIDTH), "Validation AUROC", epochs, scores)
+    right = draw_chart(figure, (middle, WIDTH), title, epochs, scores)
     _mark_best((left, right), columns)
     return figure
 

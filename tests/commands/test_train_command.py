@@ -306,6 +306,11 @@ def test_a_run_on_two_data_sets_says_what_they_are_and_how_well_each_does(
     assert set(document["data_sets"][1]["finding_auroc"]) == {
         *("Effusion", "Mass", "Nodule", "Fracture")
     }
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(text.replace(str(site), "lost"))
+    lost = deepchest("train", "--resume", run)
+    assert lost.code == 2
+    assert f"--resume {run} --data FOLDER --data FOLDER" in lost.err
 
 
 def test_images_in_both_data_sets_are_warned_of_once(deepchest, shards, nih_folder, tmp_path):

@@ -144,6 +144,9 @@ def test_several_data_sets_have_a_plot_of_their_own(tmp_path):
     size, ink = size_and_ink_of(folder / "sources.png")
     assert size == (WIDTH, HEIGHT)
     assert 0.005 < ink < 0.2
+    for several, ending in ((True, " of all images together"), (False, "")):
+        figure = metrics_figure(read_columns(folder / "metrics.csv"), several)
+        assert figure.axes[1].get_title(loc="left") == f"Validation AUROC{ending}"
 
 
 def test_each_data_set_stands_beside_their_mean_and_all_images(tmp_path):
