@@ -18,7 +18,7 @@ from deepchest_cli.files import to_json
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
-CHUNK = 512  # images that are resized at a time
+CHUNK = 128  # images that are resized at a time
 VALIDATION_FRACTION = 0.1  # of a fold's training patients, where the data have no such split
 
 

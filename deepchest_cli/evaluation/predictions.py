@@ -145,7 +145,7 @@ def _columns_of(findings: tuple[str, ...], dataset: RadiographDataset) -> list[i
     missing = [name for name in findings if name not in dataset.findings]
     if missing:
         raise UsageError(
-            f"{dataset.folder} has no labels for {', '.join(missing)}, which the model predicts.",
+            f"{dataset.folders} has no labels for {', '.join(missing)}, which the model predicts.",
             "Use data prepared with the findings that the model was trained on.",
         )
     return [dataset.findings.index(name) for name in findings]

@@ -16,7 +16,7 @@ from deepchest_cli.data.augmentation import PAPER, Augmentation
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.reader import ImageReader, resolve_place
-from deepchest_cli.data.sampling import Sampling, choose_sampling
+from deepchest_cli.data.sampling import Sampling
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import BackboneSpec
 from deepchest_cli.model.backbones.own_function import HASH, run_backbone
@@ -29,13 +29,14 @@ from deepchest_cli.training import checks
 from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.freezing import Frozen, frozen_part, refuse_unfit_freezing
-from deepchest_cli.training.losses import LabelLoss, build_loss, label_counts
+from deepchest_cli.training.losses import LabelLoss, build_loss
 from deepchest_cli.training.optimization import build_ema, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
 from deepchest_cli.training.probe_heads import ProbeHeads
 from deepchest_cli.training.recomputation import recompute_blocks
-from deepchest_cli.training.tasks import Tasks, choose_tasks
-from deepchest_cli.weighting import Context, Weighter, build_weighter
+from deepchest_cli.training.tasks import Tasks
+from deepchest_cli.training.training_data import choose_training_data
+from deepchest_cli.weighting import Weighter, build_weighter
 from deepchest_cli.weighting.own import code_of, full_name, own_weighter
 
 
@@ -126,20 +127,11 @@ def build_components(
     checks.refuse_unfit_batch(config, distributed)
     refuse_unfit_freezing(config)
     _configure_torch(config, device)
-    dataset = dataset or open_datasets(config.data)
+    data = choose_training_data(config, dataset or open_datasets(config.data), device)
+    dataset, tasks = data.dataset, data.tasks
     options = parse_assignments(config.weighter_option, "--weighter-option")
-    rows = {split: dataset.rows(split) for split in ("train", "validation")}
-    checks.refuse_unfit_splits(dataset, rows, config)
-    sampling = choose_sampling(
-        dataset, rows["train"], config.source_sampling, config.sampling == "balanced"
-    )
-    tasks = choose_tasks(config, dataset, device)
-    labels, draws = tasks.labels(dataset), sampling.expected_draws(rows["train"])
-    counts = label_counts(labels[0][rows["train"]], labels[1][rows["train"]], draws)
-    prevalence = torch.from_numpy(counts[0]) / torch.from_numpy(sum(counts))
-    context = Context(config.seed, prevalence, config.epochs)
     weighter = build_weighter(
-        config.weighter, tasks.names, options, context, config.weighter_sha256
+        config.weighter, tasks.names, options, data.context(config), config.weighter_sha256
     )
     config = _with_code(config)
     checks.refuse_broken_weighter(config, tasks.names, options)
@@ -160,16 +152,15 @@ def build_components(
         weighter.to(device)
     ema_model = build_ema(classifier, config.ema)
     recompute_blocks(classifier.trunk, config)  # not those of the copy, which is never trained
-    all_rows = np.concatenate(list(rows.values()))
-    place = resolve_place(config.cache, len(all_rows), dataset.size, device)
+    place = resolve_place(config.cache, len(data.rows), dataset.size, device)
     return TrainingComponents(
         config=config,
         distributed=distributed,
         dataset=dataset,
-        reader=ImageReader(dataset, device, place, all_rows, labels),
-        training_rows=rows["train"],
-        validation_rows=rows["validation"],
-        sampling=sampling,
+        reader=ImageReader(dataset, device, place, data.rows, data.labels),
+        training_rows=data.training_rows,
+        validation_rows=data.validation_rows,
+        sampling=data.sampling,
         tasks=tasks,
         device=device,
         precision=choice.precision,
@@ -178,25 +169,12 @@ def build_components(
         classifier=classifier,
         frozen=frozen,
         ema_model=ema_model,
-        label_loss=build_loss(
-            config, *_counts_of_findings(dataset, rows["train"], draws, tasks), device
-        ),
+        label_loss=build_loss(config, *data.counts_of_findings, device),
         weighter=weighter,
         optimizer=build_optimizer(classifier, weighter, config),
         scaler=torch.amp.GradScaler(device.type, enabled=choice.precision == "fp16"),
         warnings=(*dataset.warnings, *filter(None, [chosen.warning])),
     )
-
-
-def _counts_of_findings(
-    dataset: RadiographDataset, rows: NDArray[np.int64], draws: NDArray[np.float64], tasks: Tasks
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return positives and negatives (K,) of each task's finding, in all data sets.
-
-    Tasks are for weighting: what a label's loss is does not depend on them.
-    """
-    counts = label_counts(dataset.labels[rows], dataset.known[rows], draws)
-    return counts[0][tasks.finding], counts[1][tasks.finding]
 
 
 def _configure_torch(config: TrainConfig, device: torch.device) -> None:
