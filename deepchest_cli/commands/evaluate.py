@@ -38,6 +38,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
     gates = [gate for text in config.fail_under for gate in parse_gates(text)]
     refuse_clashes(config)
     config = _with_data(config, terminal)
+    _refuse_clashes(config)  # what the model was trained on may be several data sets
     inputs = _gather(config, terminal)
     documents = []
     for one, its_config in zip(inputs, each_data_set(config), strict=True):
@@ -88,12 +89,28 @@ def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
     """Return the configuration with the model and the data that are meant."""
     if config.predictions is not None:
         return config
-    data = config.data
+    data, model = config.data, config.model or (str(DEFAULT_MODEL),)
     if not data:
-        data, note = find_data((str(DEFAULT_DATA),))
+        data, note = _data_of_training(Path(model[0])) or find_data((str(DEFAULT_DATA),))
         if note:
             terminal.note(note)
-    return replace(config, data=data, model=config.model or (str(DEFAULT_MODEL),))
+    return replace(config, data=data, model=model)
+
+
+def _data_of_training(model: Path) -> tuple[tuple[str, ...], str] | None:
+    """Return the folders that a model was trained on and a note; None unless all are there."""
+    from deepchest_cli.data.shards import MANIFEST
+    from deepchest_cli.model.checkpoint import find_checkpoint, read_checkpoint
+    from deepchest_cli.model.checkpoint_format import is_published
+
+    if is_published(model):
+        return None
+    data_sets = read_checkpoint(find_checkpoint(model))["origin"].get("data_sets", [])
+    folders = tuple(str(one["data"]) for one in data_sets if one["data"])
+    if not folders or not all((Path(folder) / MANIFEST).is_file() for folder in folders):
+        return None
+    note = f"Scored is what {model} was trained on: {', '.join(folders)}."
+    return folders, "" if folders == (str(DEFAULT_DATA),) else note
 
 
 def _gather(config: EvaluateConfig, terminal: Terminal) -> list["EvaluationInput"]:

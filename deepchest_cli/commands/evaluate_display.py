@@ -82,9 +82,7 @@ def _render_several(document: Document, terminal: Terminal) -> None:
         for line in filter(None, lines):
             terminal.line(line)
         terminal.line("")
-    note = document["data_sets"][0]["validation_fit"]["note"]
-    terminal.line(f"Thresholds and calibration, the same on all data sets: {note}")
-    for line in external.result(found):
+    for line in (*external.fits(document), *external.result(found)):
         terminal.line(line)
 
 
@@ -133,7 +131,7 @@ def _summary(document: Document) -> Iterator[str]:
 
 
 def _operating_point(document: Document) -> Iterator[str]:
-    from deepchest_cli.evaluation.output.statements import without_operating_point
+    from deepchest_cli.evaluation.output.statements import images_of_fit, without_operating_point
 
     points = document["operating_points"]
     if not points["findings"]:
@@ -146,20 +144,10 @@ def _operating_point(document: Document) -> Iterator[str]:
         found = [e[name]["value"] for e in entries if not math.isnan(e[name]["value"])]
         rates.append(f"{title} {number(sum(found) / len(found) if found else None)}")
     if entries:
-        images = _images_of_fit(document)
+        images = images_of_fit(document)
         yield f"Thresholds ({rule}) chosen on {images}; means over findings: {', '.join(rates)}"
         yield points["intervals_note"]
     yield from filter(None, [without_operating_point(document)])
-
-
-def _images_of_fit(document: Document) -> str:
-    from deepchest_cli.evaluation.output.statements import units
-    from deepchest_cli.model.site import Site
-
-    site = document["validation_fit"]["site"]
-    if site:
-        return Site.from_plain(site).images_named(document["findings"])
-    return "validation" if document["unit"] == "image" else f"validation {units(document)}"
 
 
 def _calibration(document: Document) -> Iterator[str]:

@@ -74,6 +74,8 @@ def build_document(inputs: EvaluationInput, extras: EvaluationOptions) -> dict[s
             "patients": None if fit is None else fit.patients,
             "caution": None if fit is None else fit.caution,
             "site": None if fit is None or fit.site is None else fit.site.to_plain(),
+            "data_sets": [] if fit is None else list(fit.data_sets),
+            "carried_over": [] if fit is None else list(fit.carried_over),
         },
         "operating_points": operating_point_results(table, fit, resampling),
         "calibration": calibration_results(table, fit, resampling),

@@ -1,7 +1,9 @@
-"""External validation: the same model on several data sets, and what it loses beside the first.
+"""The same model on several data sets, and what it loses beside the first.
 
-The first data set is the reference, as a rule the test split of the model's own data. Thresholds
-and calibration are the model's own on all of them. A drop is the AUROC of the reference minus that
+It is an external validation where the model was not trained on all of them. The first data set is
+the reference, as a rule the test split of the model's own data. Thresholds and calibration are the
+model's own: on a data set of training those of its validation split, on others those of all
+validation splits (`model_fits`). A drop is the AUROC of the reference minus that
 of another data set; its interval combines those of both, which are independent where they share no
 patient (Newcombe 1998, Statistics in Medicine 17; Zou and Donner 2008, Statistics in Medicine 27).
 Macro means are over the findings that are defined on all data sets: over other findings a mean is
@@ -44,6 +46,7 @@ def external_validation(inputs: Sequence[EvaluationInput], documents: list[Docum
                 key: document[key]
                 for key in ("data", "split", "unit", "units", "images", "patients")
             },
+            "is_training_data_set": document["overlap"]["is_training_data_set"],
             "shares_images": one.shares_images,
             "macro_auroc": _shared_macro(one, document, shared),
             "own_macro_auroc": {

@@ -23,6 +23,7 @@ from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.evaluation.compatibility import (
     UNPUBLISHED,
+    DataSet,
     is_training_data_set,
     split_changes,
 )
@@ -44,7 +45,7 @@ MASKS = (
 # of predictions in a file
 UNCHECKED: dict[str, Any] = {
     "pixel_hashes_compared": None, "is_training_data_set": False, "patients_compared": False,
-    **dict.fromkeys(MASKS, 0), "split_changes": [],
+    **dict.fromkeys(MASKS, 0), "split_changes": [], "compared_by_name": [],
 }  # fmt: skip
 ALLOW = "With --allow-overlap they are scored all the same, and the results say so."
 
@@ -63,11 +64,13 @@ class Overlap:
     same_name_only: Mask  # as a training image, but other pixels and perhaps another patient
     # settings in which the splits differ; without `patients_compared` trained patients may be there
     split_changes: tuple[str, ...] = ()
+    compared_by_name: tuple[str, ...] = ()  # data sets of training that are stored at another size
 
     def to_plain(self) -> dict[str, Any]:
         """Return counts instead of masks."""
         counts = {name: int(getattr(self, name).sum()) for name in MASKS}
-        return {**vars(self), **counts, "split_changes": list(self.split_changes)}
+        names = {n: list(getattr(self, n)) for n in ("split_changes", "compared_by_name")}
+        return {**vars(self), **counts, **names}
 
 
 def training_images_of(dataset: RadiographDataset, number: int = 0) -> TrainingImages:
@@ -136,7 +139,7 @@ def _overlap_with(
     origin = model.data_sets[number]
     own, published = is_training_data_set(origin, dataset), "published" in model.origin
     changes = () if own else tuple(split_changes(origin, dataset, split, published))
-    none = dict.fromkeys(MASKS, np.zeros(len(rows), dtype=bool))
+    none: dict[str, Any] = dict.fromkeys(MASKS, np.zeros(len(rows), dtype=bool))
     images = images_of_model(model, number, dataset)
     if images is None:
         return Overlap(False, own, False, **none, split_changes=changes)
@@ -167,7 +170,12 @@ def _overlap_with(
         shared_patients=others,
         same_name_only=name & ~same & ~others,
         split_changes=changes,
+        compared_by_name=() if _stored_alike(origin, dataset) else (str(origin["name"]),),
     )
+
+
+def _stored_alike(origin: DataSet, dataset: RadiographDataset) -> bool:
+    return bool(origin["settings"].get("size", dataset.size) == dataset.size)
 
 
 def _with_training_name(images: TrainingImages, dataset: RadiographDataset) -> Mask:
@@ -227,6 +235,7 @@ def union_of(overlaps: list[Overlap]) -> Overlap:
         patients_compared=all(compared) if compared else None,
         **masks,
         split_changes=tuple(dict.fromkeys(c for one in overlaps for c in one.split_changes)),
+        compared_by_name=tuple(dict.fromkeys(n for one in overlaps for n in one.compared_by_name)),
     )
 
 
@@ -312,7 +321,13 @@ def no_overlap_note(counts: Counts) -> str:
         False: "; whether they share patients is not known: the sources number them differently",
         None: ", and they are of another source",
     }[counts["patients_compared"]]
+    others = ""
+    if resized := " and ".join(counts["compared_by_name"]):
+        others = (
+            f" Images of {resized} are stored at another size, and were compared by name and "
+            "patient instead."
+        )
     return (
         "By pixel hash, none of the scored images is a training or validation image of the model"
-        f"{patients}."
+        f"{patients}.{others}"
     )

@@ -16,6 +16,8 @@ from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation import plan_preparation
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.checkpoint import load_model as load_checkpoint
+from deepchest_cli.prediction.image_prediction import calibration_of
+from deepchest_cli.prediction.model_metadata import ModelMetadata
 from deepchest_cli.prediction.torch_network import metadata_of
 
 UNREADABLE = {
@@ -306,3 +308,51 @@ def test_a_stream_begins_before_its_files_end(model, paths):
     stream = model.stream(endless())
     assert next(stream).path == str(paths[0])
     stream.close()
+
+
+def several(fit, **changes):
+    """Return the fit of a model of two data sets, the second with other thresholds."""
+    moved = {
+        name: {**one, "operating_points": {k: v / 2 for k, v in one["operating_points"].items()}}
+        for name, one in fit["findings"].items()
+    }
+    other = {**fit, "findings": moved, "images": 50, "carried_over": ["Hernia"], **changes}
+    return {**fit, "data_sets": {"a": {**fit, "images": 100}, "b": other}}
+
+
+def test_operating_points_are_those_of_the_named_data_set(tmp_path):
+    loaded = load_checkpoint(make_model(tmp_path / "m"), torch.device("cpu"))
+    metadata = replace(
+        metadata_of(loaded),
+        validation_fit=several(loaded.validation_fit),
+        data_sets=("a", "b"),
+    )
+    again = ModelMetadata.from_json(metadata.to_json(), {}, "model.onnx")
+    for one in (metadata, again):
+        pooled, first, second = (
+            calibration_of(one, "youden", data_set) for data_set in (None, "a", "b")
+        )
+        assert pooled.source == "youden on 150 validation images of a and b, kept in the model"
+        assert first.source == "youden on 100 validation images of a, kept in the model"
+        assert second.source == (
+            "youden on 50 validation images of b (Hernia: of all data sets), kept in the model"
+        )
+        assert first.thresholds[0] == pooled.thresholds[0] > second.thresholds[0]
+        with pytest.raises(UsageError, match="Unknown data set of training") as error:
+            calibration_of(one, "youden", "c")
+        assert "Known: a, b." in error.value.hint
+        assert len(one.training_images) == 1
+
+
+def test_the_data_set_of_a_model_of_one_is_named_too(tmp_path):
+    metadata = metadata_of(load_checkpoint(make_model(tmp_path / "m"), torch.device("cpu")))
+    plain, named = (calibration_of(metadata, "youden", name) for name in (None, "shards"))
+    assert (plain.thresholds[0], "150 validation images of shards" in named.source) == (
+        named.thresholds[0],
+        True,
+    )
+    site = {**metadata.validation_fit, "site": {"name": "there"}}
+    with pytest.raises(UsageError, match="has the operating points of there"):
+        calibration_of(replace(metadata, validation_fit=site), "youden", "shards")
+    with pytest.raises(UsageError, match="does not say what its data sets"):
+        calibration_of(replace(metadata, data_sets=()), "youden", "shards")

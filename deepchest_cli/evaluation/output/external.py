@@ -50,9 +50,11 @@ def external_page(document: Document, figure: bytes) -> str:
         "evaluation/output/external.html",
         document=document,
         found=found,
-        first=document["data_sets"][0],
         figure=figure,
         say=statements,
+        title=title(found),
+        minus=minus(found),
+        fits=fits(document),
         summary=result(found),
         aurocs=auroc_table(found, 3),
         drops=drop_table(found, 3),
@@ -62,6 +64,32 @@ def external_page(document: Document, figure: bytes) -> str:
     )
 
 
+def is_external(found: Document) -> bool:
+    """Whether any of the data sets is none that the model was trained on."""
+    return not all(one["is_training_data_set"] for one in found["data_sets"])
+
+
+def title(found: Document) -> str:
+    """Return what the scores on several data sets are."""
+    return "External validation" if is_external(found) else "Evaluation by data set of training"
+
+
+def minus(found: Document) -> str:
+    """Return what a difference to the first data set is called."""
+    name = found["reference"]
+    return f"Drop from {name}" if is_external(found) else f"{name} minus"
+
+
+def fits(document: Document) -> list[str]:
+    """Return where thresholds and calibration come from, once where it is the same on all."""
+    notes = [one["validation_fit"]["note"] for one in document["data_sets"]]
+    if len(set(notes)) == 1:
+        return [f"Thresholds and calibration, the same on all data sets: {notes[0]}"]
+    names = [one["name"] for one in document["external_validation"]["data_sets"]]
+    pairs = zip(names, notes, strict=True)
+    return [f"Thresholds and calibration on {name}: {note}" for name, note in pairs]
+
+
 def result(found: Document) -> list[str]:
     """Return what the model loses on each data set beside the first, a sentence each."""
     over = count_of(len(found["shared_findings"]), "finding")
@@ -69,8 +97,12 @@ def result(found: Document) -> list[str]:
     if not found["shared_findings"]:
         return ["No finding has a defined AUROC on all data sets: there is no macro mean over all."]
     start = f"Macro AUROC over the {over} of all data sets: {_value(first)} on {first['name']}"
+    signed, called = False, "a drop of"
+    if not is_external(found):
+        signed, called = True, f"{minus(found)} it"
     drops = [
-        f"{_value(one)} on {one['name']}, a drop of {with_interval(one['drop']['macro_auroc'])}"
+        f"{_value(one)} on {one['name']}, {called} "
+        f"{with_interval(one['drop']['macro_auroc'], sign=signed)}"
         for one in others
     ]
     return ["; ".join([start, *drops]) + "."]
@@ -96,13 +128,13 @@ def auroc_table(found: Document, digits: int) -> Table:
 
 
 def drop_table(found: Document, digits: int) -> Table:
-    """Return the drops of AUROC from the first data set, a column for each other."""
+    """Return the AUROC of the first data set minus that of each other, a column each."""
     others = found["data_sets"][1:]
     by_finding = {n: [one["drop"]["findings"].get(n) for one in others] for n in found["findings"]}
     by_finding[f"Macro, {len(found['shared_findings'])} shared"] = [
         one["drop"]["macro_auroc"] for one in others
     ]
-    columns = [f"Drop from {found['reference']}", *(one["name"] for one in others)]
+    columns = [minus(found), *(one["name"] for one in others)]
     return columns, [
         [name, *("–" if d is None else with_interval(d, digits, sign=True) for d in drops)]
         for name, drops in by_finding.items()

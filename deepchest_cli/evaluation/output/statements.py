@@ -11,6 +11,7 @@ from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.references import OFFICIAL
 from deepchest_cli.evaluation.subgroups import MIN_PATIENTS
 from deepchest_cli.evaluation.units import IMAGE, PATIENT, PLURAL, counted_units
+from deepchest_cli.model.site import Site, of_data_sets
 from deepchest_cli.reporting.numbers import number, with_interval
 
 Document = Mapping[str, Any]
@@ -173,6 +174,16 @@ def metadata_baseline(document: Document) -> str:
         return f"{text}."
     over = count_of(found["scored_findings"], "finding")
     return f"{text}; the model minus it: {with_interval(gain, sign=True)} over the same {over}."
+
+
+def images_of_fit(document: Document) -> str:
+    """Return the images that chose thresholds and calibration, in words."""
+    fit, findings = document["validation_fit"], document["findings"]
+    if fit["site"]:
+        return Site.from_plain(fit["site"]).images_named(findings)
+    carried = [name for name in fit["carried_over"] if name in findings]
+    chosen_on = "validation" if document["unit"] == IMAGE else f"validation {units(document)}"
+    return f"{chosen_on}{of_data_sets(fit['data_sets'], carried)}"
 
 
 def calibration_method(document: Document) -> str:

@@ -6,9 +6,11 @@ from deepchest_cli.evaluation.output.external import (
     carried_table,
     drop_table,
     external_page,
+    fits,
     forest_figure,
     result,
     short_carried_table,
+    title,
 )
 from deepchest_cli.reporting.plots import render_figures
 
@@ -24,7 +26,8 @@ def one_set(name, values, drop):
     point = {"threshold": 0.25, "sensitivity": found(0.8), "specificity": found(0.7)}
     return {
         "name": name, "data": name, "split": "test", "images": 1200, "patients": 900,
-        "shares_images": name == "b", "macro_auroc": found(0.7),
+        "is_training_data_set": name != "b", "shares_images": name == "b",
+        "macro_auroc": found(0.7),
         "own_macro_auroc": {**found(0.7), "scored_findings": len(values)},
         "findings": {
             finding: {
@@ -57,7 +60,9 @@ def test_a_column_for_each_data_set(external):
     assert rows[0] == ["Mass", "0.75 (0.65 to 0.85)", "0.70 (0.60 to 0.80)"]
     assert rows[2] == ["Hernia", "0.90 (0.80 to 1.00)", "not scored"]
     assert [row[0] for row in rows[3:]] == ["Macro, 1 shared", "Macro, all own"]
-    assert drop_table(external, 2)[1] == [
+    columns, drops = drop_table(external, 2)
+    assert columns == [f"Drop from {HOSTILE}", "b"]
+    assert drops == [
         ["Mass", "+0.05 (-0.05 to +0.15)"], ["Edema", "–"],
         ["Macro, 1 shared", "+0.05 (-0.05 to +0.15)"],
     ]  # fmt: skip
@@ -79,6 +84,25 @@ def test_the_result_in_one_sentence(external):
     )
     nothing = {**external, "shared_findings": []}
     assert "no macro mean over all" in result(nothing)[0]
+
+
+def test_data_sets_of_training_are_no_external_validation(external):
+    assert title(external) == "External validation"
+    own = [{**one, "is_training_data_set": True} for one in external["data_sets"]]
+    external = {**external, "reference": "a", "data_sets": own}
+    assert title(external) == "Evaluation by data set of training"
+    assert drop_table(external, 2)[0] == ["a minus", "b"]
+    assert result(external)[0].endswith(" on b, a minus it +0.050 (-0.050 to +0.150).")
+
+
+def test_thresholds_of_each_data_set_are_said_where_they_differ(external):
+    external["data_sets"][0]["name"] = "a"
+    notes = [{"validation_fit": {"note": note}} for note in ("Of a.", "Of b.")]
+    document = {"external_validation": external, "data_sets": notes}
+    start = "Thresholds and calibration"
+    assert fits(document) == [f"{start} on a: Of a.", f"{start} on b: Of b."]
+    alike = {**document, "data_sets": notes[:1] * 2}
+    assert fits(alike) == [f"{start}, the same on all data sets: Of a."]
 
 
 def test_the_page_escapes_names_and_says_what_is_missing(external):
