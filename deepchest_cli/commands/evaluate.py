@@ -38,7 +38,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
     gates = [gate for text in config.fail_under for gate in parse_gates(text)]
     refuse_clashes(config)
     config = _with_data(config, terminal)
-    _refuse_clashes(config)  # what the model was trained on may be several data sets
+    refuse_clashes(config)  # what the model was trained on may be several data sets
     inputs = _gather(config, terminal)
     documents = []
     for one, its_config in zip(inputs, each_data_set(config), strict=True):
