@@ -694,14 +694,28 @@ def test_published_means_do_not_stand_beside_fewer_findings(deepchest, files):
     assert json.loads(outcome.out)["references"]["rows"] == []
 
 
-def test_data_that_are_not_there_are_looked_for_where_the_model_was_trained(
+def test_without_data_those_of_training_are_scored(
     deepchest, shards, trained, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    outcome = deepchest("evaluate", "--model", trained)
+    outcome = deepchest("evaluate", "--model", trained, "--no-store", *QUICK, MAPLESS, "--json")
+    assert outcome.code == 0, outcome.err
+    assert f"Scored is what {trained} was trained on: {shards}." in outcome.err
+    assert json.loads(outcome.out)["data"] == str(shards)
+
+
+def test_data_that_are_not_there_are_looked_for_where_the_model_was_trained(
+    deepchest, trained, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    content = torch.load(trained / "best.pt", weights_only=True)
+    first = {**content["origin"]["data_sets"][0], "data": "a"}
+    content["origin"]["data_sets"] = [first, {**first, "data": "b"}]
+    torch.save(content, tmp_path / "moved.pt")
+    outcome = deepchest("evaluate", "--model", tmp_path / "moved.pt")
     assert outcome.code == 2
     assert f"(the working directory is {tmp_path})" in outcome.err
-    assert f"The model was trained on {shards}: --data {shards}" in outcome.err
+    assert "The model was trained on a, b: --data a --data b" in outcome.err
 
 
 def test_warnings_stand_in_every_output(deepchest, files, tmp_path, without_plots):

@@ -53,7 +53,6 @@ def external_page(document: Document, figure: bytes) -> str:
         figure=figure,
         say=statements,
         title=title(found),
-        minus=minus(found),
         fits=fits(document),
         summary=result(found),
         aurocs=auroc_table(found, 3),
