@@ -49,6 +49,7 @@ def external_page(document: Document, figure: bytes) -> str:
     return render(
         "evaluation/output/external.html",
         document=document,
+        first=document["data_sets"][0],
         found=found,
         figure=figure,
         say=statements,
