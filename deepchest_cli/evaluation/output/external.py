@@ -97,14 +97,11 @@ def result(found: Document) -> list[str]:
     if not found["shared_findings"]:
         return ["No finding has a defined AUROC on all data sets: there is no macro mean over all."]
     start = f"Macro AUROC over the {over} of all data sets: {_value(first)} on {first['name']}"
-    signed, called = False, "a drop of"
-    if not is_external(found):
-        signed, called = True, f"{minus(found)} it"
-    drops = [
-        f"{_value(one)} on {one['name']}, {called} "
-        f"{with_interval(one['drop']['macro_auroc'], sign=signed)}"
-        for one in others
-    ]
+    external, drops = is_external(found), []
+    for one in others:
+        called = "a drop of" if external else f"{minus(found)} {one['name']}:"
+        drop = with_interval(one["drop"]["macro_auroc"], sign=not external)
+        drops.append(f"{_value(one)} on {one['name']}, {called} {drop}")
     return ["; ".join([start, *drops]) + "."]
 
 

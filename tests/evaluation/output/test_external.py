@@ -92,7 +92,7 @@ def test_data_sets_of_training_are_no_external_validation(external):
     external = {**external, "reference": "a", "data_sets": own}
     assert title(external) == "Evaluation by data set of training"
     assert drop_table(external, 2)[0] == ["a minus", "b"]
-    assert result(external)[0].endswith(" on b, a minus it +0.050 (-0.050 to +0.150).")
+    assert result(external)[0].endswith(" on b, a minus b: +0.050 (-0.050 to +0.150).")
 
 
 def test_thresholds_of_each_data_set_are_said_where_they_differ(external):
