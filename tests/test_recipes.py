@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests_support import untimed
+from tests_support import QUICK, untimed
 
 from deepchest_cli.config import RECIPES, TrainConfig, find_recipe, read_toml, to_toml
 from deepchest_cli.errors import UsageError
@@ -125,7 +125,7 @@ def test_a_runs_configuration_given_back_repeats_the_run_elsewhere(
 def test_a_run_goes_on_without_the_weights_that_it_began_with(deepchest, tmp_path, shards, trained):
     weights, run = tmp_path / "w.pt", tmp_path / "run"
     weights.write_bytes((trained / "best.pt").read_bytes())
-    begun = ["--backbone", "mobilenet_v2", "--weights", weights, "--max-steps", 1]
+    begun = ["--backbone", QUICK["backbone"], "--weights", weights, "--max-steps", 1]
     assert deepchest("train", "--data", shards, "--out", run, *begun).code == 0
     weights.unlink()
     assert deepchest("train", "--resume", run).code == 0

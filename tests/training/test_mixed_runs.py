@@ -267,7 +267,7 @@ def test_data_that_become_unreadable_leave_a_state_to_go_on_from(
     resume(config)
     for table in ("metrics.csv", "weights.csv"):
         ours, theirs = (
-            [list(row.values()) for row in untimed(run / table)]
+            [[v.removeprefix("moved-") for v in row.values()] for row in untimed(run / table)]
             for run in (config.out, undisturbed)
         )
         assert ours == theirs
@@ -278,8 +278,7 @@ def test_data_that_become_unreadable_leave_a_state_to_go_on_from(
 def test_data_that_become_unreadable_before_validation_do_too(config, undisturbed, tmp_path):
     config = copied(config, tmp_path / "copies")
     config = replace(config, source_sampling=("moved-site=2",))
-    steps, mended = len(rows_of(undisturbed / "metrics.csv")), []
-    assert steps == 2
+    mended = []
     last = build_components(config).steps_per_epoch
     with pytest.raises(UnreadableShardError) as error:
         fit(config, At(last, lambda: mended.extend(remove(Path(config.data[1])))))
@@ -316,7 +315,8 @@ def test_data_that_are_kept_in_memory_may_go_until_the_end(config, tmp_path):
     with pytest.raises(UnreadableShardError) as error:
         fit(config, At(1, lambda: mended.extend(remove(Path(config.data[1])))))
     assert str(mended[0]) in error.value.message
-    assert len(rows_of(config.out / "metrics.csv")) == 2
+    epochs = [row["epoch"] for row in rows_of(config.out / "metrics.csv")]
+    assert epochs == ["1"] * 3 + ["2"] * 3  # of both data sets together, and of each
     mended[1]()
     resume(config)
     assert read_checkpoint(config.out / BEST)["reference"] is not None
