@@ -88,8 +88,15 @@ def _origin(checkpoint: dict[str, Any]) -> str:
     if "published" in origin:
         return f"{origin['published']}{thresholds}"
     return (
-        f"{architecture['backbone']} with {origin['weighter']}, epoch {origin['epoch']}{thresholds}"
+        f"{architecture['backbone']} with {origin['weighter']}, epoch {origin['epoch']}"
+        f"{_data_sets(origin)}{thresholds}"
     )
+
+
+def _data_sets(origin: dict[str, Any]) -> str:
+    """Return the names of several data sets of training; empty for a single one."""
+    names = [one["name"] for one in origin.get("data_sets", ())]
+    return f", trained on {' and '.join(names)}" if len(names) > 1 else ""
 
 
 def _render(report: dict[str, Any], terminal: Terminal) -> None:

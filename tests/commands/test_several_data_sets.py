@@ -95,3 +95,19 @@ def test_a_data_set_is_known_by_its_content_and_not_by_its_folder(
     document = document_of(outcome, "evaluate")
     assert document["overlap"]["is_training_data_set"]
     assert "validation of one" in document["validation_fit"]["note"]
+
+
+def test_data_of_training_that_are_gone_are_named(deepchest, sites, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    away = sites[1].rename(sites[1].with_name("away"))
+    try:
+        outcome = deepchest("evaluate", "--model", model)
+    finally:
+        away.rename(sites[1])
+    assert outcome.code == 2
+    assert f"{sites[1]}, which {model} was trained on, is not there." in outcome.err
+
+
+def test_doctor_names_the_data_sets_of_a_model(deepchest, model):
+    found = json.loads(deepchest("doctor", "--model", model, "--json").out)
+    assert "trained on one and two" in found["checks"]["model"]["found"]
