@@ -46,7 +46,7 @@ def test_a_comparison_killed_repeatedly_ends_as_an_undisturbed_one(deepchest, sh
     again = compare(copy, out, "--json")
     assert again.code == 0
     assert f"{out} has finished: nothing is left to train." in again.err
-    assert json.loads(again.out)["data"]["folder"] == str(copy)
+    assert json.loads(again.out)["data"]["data_sets"][0]["folder"] == str(copy)
 
 
 @pytest.mark.usefixtures("signals_arrive")
