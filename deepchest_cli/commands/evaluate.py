@@ -92,30 +92,29 @@ def _with_data(config: EvaluateConfig, terminal: Terminal) -> EvaluateConfig:
     data, model = config.data, config.model or (str(DEFAULT_MODEL),)
     if not data:
         data, note = _data_of_training(Path(model[0]))
-        if not data:
-            data, replaced = find_data((str(DEFAULT_DATA),))
-            note = f"{note} {replaced}".strip()
         if note:
             terminal.note(note)
     return replace(config, data=data, model=model)
 
 
 def _data_of_training(model: Path) -> tuple[tuple[str, ...], str]:
-    """Return the folders that a model was trained on, none unless all are there, and a note."""
+    """Return the folders that a model was trained on, else the default one, and a note."""
     from deepchest_cli.data.shards import MANIFEST
     from deepchest_cli.model.checkpoint import find_checkpoint, read_checkpoint
     from deepchest_cli.model.checkpoint_format import is_published
 
+    default, note = find_data((str(DEFAULT_DATA),))
     if is_published(model):
-        return (), ""
+        return default, note
     data_sets = read_checkpoint(find_checkpoint(model))["origin"].get("data_sets", [])
     folders = tuple(str(one["data"]) for one in data_sets if one["data"])
-    gone = [folder for folder in folders if not (Path(folder) / MANIFEST).is_file()]
-    if gone:
-        verb = "is" if len(gone) == 1 else "are"
-        return (), f"{', '.join(gone)}, which {model} was trained on, {verb} not there."
-    note = f"Scored is what {model} was trained on: {', '.join(folders)}."
-    return folders, "" if folders == (str(DEFAULT_DATA),) else note
+    if not folders or folders == (str(DEFAULT_DATA),):
+        return default, note
+    named = ", ".join(folders)
+    if all((Path(folder) / MANIFEST).is_file() for folder in folders):
+        return folders, f"The data that {model} was trained on are scored: {named}."
+    instead = f"{default[0]} is scored instead of what {model} was trained on, not found: {named}."
+    return default, instead if (Path(default[0]) / MANIFEST).is_file() else note
 
 
 def _gather(config: EvaluateConfig, terminal: Terminal) -> list["EvaluationInput"]:

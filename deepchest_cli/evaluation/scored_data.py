@@ -40,8 +40,9 @@ def open_scored(
 ) -> ScoredData:
     """Return what is scored of a data set; raises `UsageError` for whatever does not fit."""
     dataset = _open_data(folder, models[0])
-    own = all(trained_on(model, dataset) for model in models)
-    split = "test" if own and split == "all" else split
+    trained = [trained_on(model, dataset) is not None for model in models]
+    own = all(trained)
+    split = "test" if any(trained) and split == "all" else split
     scored, matched = as_scored(models, dataset)
     rows = dataset.rows(split)
     if not len(rows):

@@ -700,7 +700,7 @@ def test_without_data_those_of_training_are_scored(
     monkeypatch.chdir(tmp_path)
     outcome = deepchest("evaluate", "--model", trained, "--no-store", *QUICK, MAPLESS, "--json")
     assert outcome.code == 0, outcome.err
-    assert f"Scored is what {trained} was trained on: {shards}." in outcome.err
+    assert f"The data that {trained} was trained on are scored: {shards}." in outcome.err
     assert json.loads(outcome.out)["data"] == str(shards)
 
 
@@ -716,6 +716,39 @@ def test_data_that_are_not_there_are_looked_for_where_the_model_was_trained(
     assert outcome.code == 2
     assert f"(the working directory is {tmp_path})" in outcome.err
     assert "The model was trained on a, b: --data a --data b" in outcome.err
+
+
+def test_the_default_data_in_place_of_those_of_training_are_named(
+    deepchest, trained, shards, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    content = torch.load(trained / "best.pt", weights_only=True)
+    content["origin"]["data_sets"] = [{**content["origin"]["data_sets"][0], "data": "a"}]
+    torch.save(content, tmp_path / "moved.pt")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "shards").symlink_to(shards)
+    outcome = deepchest("evaluate", "--model", "moved.pt", "--no-store", *QUICK, MAPLESS)
+    assert outcome.code == 0, outcome.err
+    said = "data/shards is scored instead of what moved.pt was trained on, not found: a."
+    assert said in outcome.err
+
+
+def test_all_images_are_not_scored_where_one_of_several_models_was_trained_on_them(
+    deepchest, run, shards, tmp_path
+):
+    content = torch.load(run / "best.pt", weights_only=True)
+    first = content["origin"]["data_sets"][0]
+    content["origin"]["data_sets"] = [{**first, "sha256": "0" * 64}]
+    content["training_images"] = None
+    torch.save(content, tmp_path / "other.pt")
+    words = ("--data", shards, "--split", "all", *QUICK, MAPLESS, "--json", "--allow-overlap")
+    for models in ((run, tmp_path / "other.pt"), (tmp_path / "other.pt", run)):
+        flags = [word for model in models for word in ("--model", model)]
+        outcome = deepchest("evaluate", *flags, *words)
+        assert outcome.code == 0, outcome.err
+        document = json.loads(outcome.out)
+        assert document["split"] == "test"
+        assert document["overlap"]["training_images"] == 0
 
 
 def test_warnings_stand_in_every_output(deepchest, files, tmp_path, without_plots):

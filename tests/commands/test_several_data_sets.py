@@ -105,7 +105,7 @@ def test_data_of_training_that_are_gone_are_named(deepchest, sites, model, tmp_p
     finally:
         away.rename(sites[1])
     assert outcome.code == 2
-    assert f"{sites[1]}, which {model} was trained on, is not there." in outcome.err
+    assert f"The model was trained on {sites[0]}, {sites[1]}: --data" in outcome.err
 
 
 def test_doctor_names_the_data_sets_of_a_model(deepchest, model):
