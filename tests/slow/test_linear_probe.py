@@ -23,7 +23,7 @@ def test_the_auroc_of_real_radiographs_is_scikit_learns(real_data, tmp_path):
     prepare, source = PrepareConfig(workers=2), real_data / "nih-224"
     run_preparation(plan_preparation(prepare, source), prepare, tmp_path / "s", lambda *_: None)
     config = TrainConfig(
-        data=tmp_path / "s",
+        data=(str(tmp_path / "s"),),
         out=tmp_path / "run",
         linear_probe=True,
         backbone="mobilenet_v2",
