@@ -60,7 +60,7 @@ def variants(data: Path) -> dict[str, TrainConfig]:
     for name in ("deepchest", "upgrad", "famo, micro-batches", "gradnorm", "pcgrad, parameters"):
         found[f"{name}, two data sets"] = replace(
             found[name],
-            data=(str(data), str(data.with_name("site"))),  # of other radiographs, at another size
+            data=(str(data), str(data.parent / "site")),  # of other radiographs, at another size
             tasks="finding-by-source",
             source_sampling=("site=2",),
         )
