@@ -99,7 +99,7 @@ class ImageReader:
         return images
 
     def _empty(self, images: int, size: int) -> Tensor:
-        # pinned memory, so that nobody waits here for what the device is computing
+        # copied from pinned memory without waiting for what the device is computing
         pinned = self.device.type == "cuda"
         return torch.empty((images, size, size), dtype=torch.uint8, pin_memory=pinned)
 

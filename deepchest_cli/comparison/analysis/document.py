@@ -86,11 +86,7 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         },
         "outlying_runs": _describe_outlying(scores, outliers, config.seed_numbers),
         "single_task": None if single_task is None else _metrics(single_task, metrics),
-        "single_task_unfinished": [
-            {"run": job.name, "status": record.status, "error": record.error}
-            for job, record in comparison.single_task
-            if record.status != "finished"
-        ],
+        "single_task_unfinished": _unfinished(comparison.single_task),
         "claims": claims(
             Evidence(
                 arms=comparison.arms,
@@ -107,6 +103,14 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         ),
         "costs": costs,
     }
+
+
+def _unfinished(runs: Runs) -> list[dict[str, Any]]:
+    return [
+        {"run": job.name, "status": record.status, "error": record.error}
+        for job, record in runs
+        if record.status != "finished"
+    ]
 
 
 def _differences(
