@@ -66,19 +66,19 @@ def test_data_that_become_unreadable_end_all_and_the_run_goes_on_exactly(
     site, gone = tmp_path / "site", tmp_path / "gone"
     shutil.copytree(site_shards, site)
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
-    options = ["--data", site, "--epochs", 12, "--patience", 0, "--out"]
+    options = ["--data", site, "--epochs", 6, "--patience", 0, "--out"]
     with launcher(shards, tmp_path) as launch:
         process = launch(*options, run)
         wait_for_epochs(run, 1, process)
         site.rename(gone)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
         assert process.returncode != 0
         assert f"Shard {site}" in err
         assert "can no longer be read" in err
         assert f"deepchest train --resume {run}" in err
         gone.rename(site)
         for rest in (launch("--data", site, "--resume", run), launch(*options, undisturbed)):
-            assert rest.communicate(timeout=120)[0].count("12 epochs") == 1
+            assert rest.communicate(timeout=300)[0].count("6 epochs") == 1
             assert rest.returncode == 0
     for table in ("metrics.csv", "weights.csv"):
         assert untimed(run / table) == untimed(undisturbed / table)
