@@ -15,6 +15,7 @@ from deepchest_cli.config.flags import (
     OwnBackbones,
     Seed,
     Split,
+    ViewWeights,
 )
 
 Layout = Literal[
@@ -167,13 +168,7 @@ class EvaluateConfig:
         Literal["image", "study", "patient"],
         Flag("What is scored: images, or the means over those of a study or patient."),
     ] = "image"
-    view_weight: Annotated[
-        tuple[str, ...],
-        Flag(
-            "Weight of a view in these means, such as lateral=0.5; may be repeated. [1]",
-            metavar="VIEW=WEIGHT",
-        ),
-    ] = ()
+    view_weight: ViewWeights = ()
     allow_overlap: Annotated[
         bool,
         Flag("Also score images and patients that the model was trained on; the results say so."),
@@ -301,13 +296,7 @@ class PredictConfig:
             panel="Studies",
         ),
     ] = "image"
-    view_weight: Annotated[
-        tuple[str, ...],
-        Flag(
-            "Weight of a view in these means, such as lateral=0.5; may be repeated. [1]",
-            metavar="VIEW=WEIGHT",
-        ),
-    ] = ()
+    view_weight: ViewWeights = ()
     embeddings: Annotated[
         Path | None,
         Flag(

@@ -53,6 +53,13 @@ Seed = Annotated[
     int, Flag("Seed of everything that is drawn at random.", minimum=0, maximum=2**32 - 1)
 ]
 Model = Annotated[Path, Flag("Run folder, checkpoint file or xrv/NAME.")]
+ViewWeights = Annotated[
+    tuple[str, ...],
+    Flag(
+        "Weight of a view in these means, such as lateral=0.5; may be repeated. [1]",
+        metavar="VIEW=WEIGHT",
+    ),
+]
 OwnBackbones = Annotated[
     tuple[str, ...],
     Flag(

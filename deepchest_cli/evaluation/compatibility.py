@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.config.flags import NONE
 from deepchest_cli.data.dataset import Member, RadiographDataset
+from deepchest_cli.data.merging_checks import ASPECTS
 from deepchest_cli.data.source_relations import Source, is_synthetic, same_patients
 from deepchest_cli.data.sources.base import FRONTAL
 from deepchest_cli.data.sources.nih_metadata import SPLIT_LISTS
@@ -19,7 +20,6 @@ from deepchest_cli.model.checkpoint import LoadedModel
 SPLIT_SETTINGS = ("split_scheme", "validation_fraction", "test_fraction", "seed")
 UNPUBLISHED = "unpublished"  # instead of such settings, of a model of others
 KINDS = {True: "synthetic", False: "real"}
-ASPECTS = {"pad": "padded to a square", "squash": "squashed to a square"}
 
 DataSet = dict[str, Any]  # one of `LoadedModel.data_sets`
 

@@ -1,5 +1,6 @@
 """The results document of a comparison: design, data, runs, metrics, tests, claims and costs."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -52,14 +53,13 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         table.patient_id, config.bootstrap_replicates, RESAMPLING_SEED, member
     )
     scores = {label: score(seeds, resampling, member) for label, seeds in tables.items()}
-    single_task = None
-    if all_finished(comparison.single_task):
-        single_task = score(_tables(comparison, comparison.single_task), resampling, member)
+    runs, single_task = comparison.single_task, None
+    if all_finished(runs):
+        single_task = score(_tables(comparison, runs), resampling, member)
     rarest = rarest_tertile(_training_positives(comparison))
     metrics = summary_metrics(rarest)
     outliers = outlying_runs(scores, config.margin)
     by_arm, by_data_set = _differences(scores, outliers, metrics, config.margin)
-    of_each = {label: one.of_each for label, one in scores.items()}
     by_finding = _finding_differences(scores, findings, config.margin)
     ranks = mean_ranks(scores)
     return {
@@ -79,14 +79,14 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
                         "metrics": _metrics(one, metrics),
                         "differences": by_data_set.get((arm.label, number)),
                     }
-                    for number, one in enumerate(of_each.get(arm.label, ()))
+                    for number, one in enumerate(_of_each(scores.get(arm.label)))
                 },
             }
             for arm in comparison.arms
         },
         "outlying_runs": _describe_outlying(scores, outliers, config.seed_numbers),
         "single_task": None if single_task is None else _metrics(single_task, metrics),
-        "single_task_unfinished": _unfinished(comparison.single_task),
+        "single_task_unfinished": _unfinished(runs),
         "claims": claims(
             Evidence(
                 arms=comparison.arms,
@@ -103,6 +103,11 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         ),
         "costs": costs,
     }
+
+
+def _of_each(scores: Scores | None) -> Sequence[Scores]:
+    """Return the scores on each data set; none of an arm that has not finished."""
+    return () if scores is None else scores.of_each
 
 
 def _unfinished(runs: Runs) -> list[dict[str, Any]]:
