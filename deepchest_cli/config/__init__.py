@@ -5,13 +5,13 @@ from the command line, over a TOML file, over a recipe, over the defaults of the
 """
 
 from deepchest_cli.config.commands import DoctorConfig as DoctorConfig
-from deepchest_cli.config.commands import EvaluateConfig as EvaluateConfig
 from deepchest_cli.config.commands import ExportConfig as ExportConfig
 from deepchest_cli.config.commands import PredictConfig as PredictConfig
 from deepchest_cli.config.commands import PrepareConfig as PrepareConfig
 from deepchest_cli.config.commands import RecalibrateConfig as RecalibrateConfig
 from deepchest_cli.config.commands import WeightersConfig as WeightersConfig
 from deepchest_cli.config.comparison import CompareConfig as CompareConfig
+from deepchest_cli.config.evaluation import EvaluateConfig as EvaluateConfig
 from deepchest_cli.config.files import RECIPES as RECIPES
 from deepchest_cli.config.files import find_recipe as find_recipe
 from deepchest_cli.config.files import read_toml as read_toml
