@@ -469,10 +469,11 @@ def _grouped(lists: Any, with_indices: bool = False) -> Any:
 
 def _patches(device: SimulatedDevice) -> Iterator[tuple[Any, str, Any]]:
     """Yield what torch says of its devices, with a simulated one in it."""
-    save, fork_rng = torch.save, torch.random.fork_rng
+    save, fork_rng, generator = torch.save, torch.random.fork_rng, torch.Generator
     nothing, free = lambda *args, **kwargs: None, lambda *args: device.free_memory
     used = lambda *args: device.total_memory - device.free_memory  # noqa: E731
     yield torch, "save", lambda content, file, **more: save(_plain(content), file, **more)
+    yield torch, "Generator", lambda device="cpu": generator()
     yield torch, "autocast", _Autocast
     yield torch.amp, "autocast", _Autocast
     # wrappers cannot be made of tensors of the inference mode
