@@ -66,10 +66,11 @@ def synchronize(device: torch.device) -> None:
 def free_memory() -> None:
     """Give back what nothing refers to any more: the caller drops its own references first."""
     gc.collect()  # models and optimizers are in cycles of references
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()
+    with suppress(RuntimeError):  # a device that has failed has none to give
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
 
 
 def reset_peak_memory(device: torch.device) -> None:
