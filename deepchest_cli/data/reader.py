@@ -146,10 +146,11 @@ def resolve_place(name: Cache, needed: int, device: torch.device) -> Place:
     if name == "device":
         free = free_bytes(device)
         if free is not None and needed > free:
+            others = " nvidia-smi lists the processes that use the GPU."
             raise UsageError(
                 f"--cache device: {size_of(needed)} are needed, and {device} has {size_of(free)} "
                 "free.",
-                f"{ELSEWHERE} Other processes may use it as well: nvidia-smi lists them.",
+                ELSEWHERE + (others if device.type == "cuda" else ""),
             )
     if name != "auto":
         return name

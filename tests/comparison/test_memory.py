@@ -4,10 +4,12 @@ import gc
 import weakref
 
 import pytest
+from simulated_device import simulated
 
 from deepchest_cli.commands.compare_weighters import compare_weighters
 from deepchest_cli.comparison.running import comparison, costs, run
 from deepchest_cli.config import CompareConfig
+from deepchest_cli.data import reader
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.classifier import Classifier
@@ -90,3 +92,85 @@ def test_images_that_do_not_fit_are_refused_before_there_is_a_folder(shards, tmp
     with pytest.raises(UsageError, match="--cache device: .* are needed, and cpu has 1.0 KB free"):
         compare(shards, tmp_path / "c", weighters="dwa", cache="device")
     assert not (tmp_path / "c").exists()
+
+
+@pytest.fixture
+def gpu():
+    """A simulated GPU; a process asks it once how much is free."""
+    reader._room.cache_clear()
+    with simulated("cuda") as device:
+        yield device
+    reader._room.cache_clear()
+
+
+@pytest.fixture
+def places(monkeypatch):
+    """Where each reader keeps images."""
+    found = []
+    begin = ImageReader.__init__
+
+    def record(self, *given, **named):
+        begin(self, *given, **named)
+        found.append(self.place)
+
+    monkeypatch.setattr(ImageReader, "__init__", record)
+    return found
+
+
+def test_runs_keep_their_images_in_one_place_whatever_the_gpu_says_later(
+    shards, tmp_path, monkeypatch, gpu, places, no_rendering
+):
+    fit = Trainer.fit
+
+    def leave_memory_behind(self):
+        gpu.free_memory = 1000
+        return fit(self)
+
+    monkeypatch.setattr(Trainer, "fit", leave_memory_behind)
+    compare(shards, tmp_path / "c", weighters="dwa", device="cuda")
+    # planning, then two runs, each with its predictions of the test split, and the costs
+    assert places[0] == places[-1] == "none"
+    assert [place for place in places if place != "none"] == ["device"] * 2
+
+
+def test_a_comparison_on_a_full_gpu_keeps_images_in_their_files(
+    shards, tmp_path, gpu, places, no_rendering
+):
+    gpu.free_memory = 100_000  # the images need 65 KB, which is more than half of it
+    compare(shards, tmp_path / "c", weighters="dwa", device="cuda")
+    assert set(places) == {"none"}
+
+
+def test_device_on_a_full_gpu_is_refused_before_there_is_a_folder(shards, tmp_path, gpu):
+    gpu.free_memory = 30_000
+    with pytest.raises(UsageError) as error:
+        compare(shards, tmp_path / "c", weighters="dwa", device="cuda", cache="device")
+    assert "are needed, and cuda:0 has 30 KB free" in error.value.message
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_memory_that_ends_while_images_are_uploaded_leaves_no_run(
+    deepchest, shards, tmp_path, monkeypatch, kind
+):
+    words = {"cuda": "CUDA out of memory.", "mps": "MPS backend out of memory"}[kind]
+    monkeypatch.setattr(reader, "CHUNK", 7)
+    with simulated(kind) as device:
+        upload = ImageReader._from_files
+
+        def fill(self, rows):
+            device.fail(RuntimeError(words), after=2)
+            try:
+                return upload(self, rows)
+            finally:
+                device.repair()
+
+        monkeypatch.setattr(ImageReader, "_from_files", fill)
+        outcome = deepchest(
+            "train", "--data", shards, "--device", kind, "--cache", "device", "--out",
+            tmp_path / "run", "--backbone", "small_cnn", "--batch-size", 16, "--weights", "none",
+        )  # fmt: skip
+    assert outcome.code == 2
+    assert "do not fit on" in outcome.err
+    assert "--cache host, or --cache none" in outcome.err
+    assert not (tmp_path / "run").exists()
