@@ -1,6 +1,5 @@
 """`deepchest train`: a new run or a resumed one, in one process or in several."""
 
-import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
