@@ -1,6 +1,5 @@
 """One run of a comparison: its training, its record, and its predictions of the test split."""
 
-import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from deepchest_cli.files import atomic_write, write_json
 from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.components import TrainingComponents, build_components
+from deepchest_cli.training.device import free_memory
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_directory import fill_run
@@ -124,6 +124,7 @@ def train_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRe
     if before is not None:
         return before
     record = _train(job, dataset, observer)
+    free_memory()  # all that refers to its model is gone
     job.folder.mkdir(parents=True, exist_ok=True)  # missing where the run could not even begin
     write_json(job.folder / RECORD, asdict(record))
     if record.is_final:
@@ -145,8 +146,6 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
     except (DeepChestError, RuntimeError) as error:  # a lack of memory is a RuntimeError
         status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
         return replace(record, status=status, error=str(error), **_progress_of(trainer))
-    finally:
-        free_memory()
     return replace(
         record,
         **_progress_of(trainer),
@@ -177,13 +176,6 @@ def _progress_of(trainer: Trainer | None) -> dict[str, Any]:
         "epochs": position.epoch,
         "steps": position.step,
     }
-
-
-def free_memory() -> None:
-    """Free what a finished run has allocated, for the next one."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def predict_test_split(
