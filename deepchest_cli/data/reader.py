@@ -11,6 +11,7 @@ from torch import Tensor
 from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import count_of, size_of
+from deepchest_cli.device_errors import is_out_of_memory
 from deepchest_cli.errors import UsageError
 
 Labels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -175,9 +176,3 @@ def free_bytes(device: torch.device) -> int | None:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     return None
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether torch's error is a lack of memory, in the words of CUDA, Metal or a CPU."""
-    words = ("out of memory", "allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(one in str(error) for one in words)
