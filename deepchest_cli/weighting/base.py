@@ -35,8 +35,7 @@ class TaskLosses:
 
     def weighted_by(self, weights: Tensor) -> Tensor:
         """Return the sum of the present tasks' losses times their weights (T,)."""
-        terms = to_like(weights, self.values) * self.values
-        return torch.where(self.present, terms, torch.zeros_like(terms)).sum()
+        return torch.where(self.present, to_like(weights, self.values), 0.0) @ self.values
 
     def detached_like(self, other: Tensor) -> "TaskLosses":
         """Return the losses without gradient in another tensor's precision on its device."""
