@@ -42,6 +42,7 @@ class ImageReader:
         self.device = device
         # small, and then at hand without another upload
         label, known = labels or (dataset.labels, dataset.known)
+        self.known_on_host = known
         self.labels = torch.from_numpy(label).to(device, torch.float32)  # (N, K)
         self.known = torch.from_numpy(known).to(device, torch.bool)  # (N, K)
         self.place = place
@@ -78,6 +79,10 @@ class ImageReader:
         if self.device.type == "cuda":
             numbers = numbers.pin_memory()
         return numbers.to(self.device, non_blocking=True)
+
+    def present(self, rows: NDArray[np.int64]) -> tuple[int, ...]:
+        """Return the numbers of the tasks with a known label in `rows` (B,)."""
+        return tuple(np.flatnonzero(self.known_on_host[rows].any(axis=0)).tolist())
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the images of `rows` (B,) as uint8 (B, S, S) on the device."""
