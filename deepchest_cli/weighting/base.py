@@ -35,8 +35,7 @@ class TaskLosses:
 
     def weighted_by(self, weights: Tensor) -> Tensor:
         """Return the sum of the present tasks' losses times their weights (T,)."""
-        terms = to_like(weights, self.values) * self.values
-        return torch.where(self.present, terms, torch.zeros_like(terms)).sum()
+        return torch.where(self.present, to_like(weights, self.values), 0.0) @ self.values
 
     def detached_like(self, other: Tensor) -> "TaskLosses":
         """Return the losses without gradient in another tensor's precision on its device."""
@@ -197,14 +196,20 @@ def move_weighter(weighter: Weighter, device: torch.device) -> None:
 
 
 def to_like(values: Tensor, other: Tensor) -> Tensor:
-    """Return values in another tensor's precision on its device; either may be Metal's."""
+    """Return values in another tensor's precision on its device; either may be Metal's.
+
+    Only what leaves a device waits for it, and what goes to Metal that is learned or no vector.
+    """
     # in these orders: Metal has no double precision
     if other.device.type == "cpu":
         return values.cpu().to(other.dtype)
-    # what lies on the CPU is copied to CUDA before the call returns, and the host waits for no
-    # more; Metal would read it later, when it may have been freed (PyTorch issue 189690)
-    is_cuda = other.device.type == "cuda"
-    return values.to(other.dtype).to(other.device, non_blocking=is_cuda)
+    values = values.to(other.dtype)
+    # what lies on the CPU is copied to CUDA before the call returns; Metal would read it later,
+    # when it may have been freed (PyTorch issue 189690), and so it gets numbers as arguments
+    from_cpu = values.device.type == "cpu" and not values.requires_grad
+    if other.device.type == "mps" and from_cpu and values.ndim == 1:
+        return torch.stack([other.new_full((), value) for value in values.tolist()])
+    return values.to(other.device, non_blocking=other.device.type == "cuda")
 
 
 def check_option(
