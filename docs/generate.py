@@ -40,6 +40,9 @@ what all tasks share. A task without a known label in a batch does not count in 
   with `--gradient-level parameters` once more, to leave out backward passes of absent tasks.
   `graddrop` waits once too, to draw only for finite gradients; `excess-mtl` and `gradnorm` do not
   wait, but `gradnorm` for absent tasks where it computes gradients beside their norms.
+- Weighters of the kind *loss* never wait for a GPU in a step. `deepchest` waits once in an update
+  by a signal that is measured on logits; it and `dtp` wait once at an epoch's end, for their notes.
+- On Metal, which has no double precision, weights are in single precision.
 - Memory is what a weighter needs beyond equal weighting.
 - `FILE.py:CLASS` is [a weighter of your own](comparing.md#a-weighter-of-your-own).
 """

@@ -163,8 +163,9 @@ def test_the_end_of_an_epoch_with_a_measured_signal(signal, gpu):
 
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_a_signal_is_measured_where_it_lies_or_on_the_cpu(signal, gpu):
+    there = tables(0, gpu.device)
     with gpu.counting():
-        found = measure(signal, *tables(0, gpu.device))
+        found = measure(signal, *there)
     expected = measure(signal, *tables(0, CPU))
     assert found.dtype == torch.float64
     assert found.cpu().tolist() == pytest.approx(expected.tolist(), rel=1e-12, nan_ok=True)
