@@ -103,7 +103,11 @@ def _batches_counted_at_once(layers: list[nn.BatchNorm2d]) -> Iterator[None]:
 
     A GPU is bound by the launches of operations at small batches; ResNet-50 counts 53 times.
     """
-    counting = [(layer, layer.num_batches_tracked) for layer in layers if layer.training]
+    counting = [
+        (layer, batches)
+        for layer in layers
+        if layer.training and (batches := layer.num_batches_tracked) is not None
+    ]
     for layer, _ in counting:
         layer.num_batches_tracked = None
     try:
