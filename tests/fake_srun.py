@@ -54,13 +54,12 @@ def main() -> int:
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     cpus = {"SLURM_CPUS_PER_TASK": options.cpus_per_task} if options.cpus_per_task else {}
-    tasks = [
-        subprocess.Popen(
-            options.command,
-            env={**os.environ, **task_variables(rank, options.ntasks, options.nodes), **cpus},
-        )
-        for rank in range(options.ntasks)
-    ]
+    step = os.getpid()  # so that tests beside each other have ports of their own
+    tasks = []
+    for rank in range(options.ntasks):
+        variables = task_variables(rank, options.ntasks, options.nodes, step)
+        environment = {**os.environ, **variables, **cpus}
+        tasks.append(subprocess.Popen(options.command, env=environment))
 
     def forward(number: int, _: object) -> None:
         for task in tasks:
