@@ -3,18 +3,20 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import write_nih_folder
 from jsonschema import Draft202012Validator
+from simulated_device import simulated
 
 FOLDER = Path(__file__).parent / "benchmarks"
 SMALL = (
     *("--backbone", "small_cnn", "--size", "32", "--batches", "4", "--compiled", "0"),
     *("--rounds", "2", "--steps", "2", "--images", "8", "--epoch-images", "8"),
     *("--weighters", "equal,deepchest,upgrad", "--device", "cpu", "--quiet"),
-)
+)  # of which later ones replace earlier ones
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def test_all_sections_and_the_page(run, tmp_path, capsys):
     layouts = parts_of(document, "validation")["batch 4"]["figures"]["rates"]
     assert layouts["channels last"]["reference"] == "contiguous"
     epoch = parts_of(document, "epoch")["batch 4"]["figures"]
-    assert (epoch["training_images"], epoch["validation_images"]) == (8, 128)
+    assert (epoch["training_images"], epoch["validation_images"]) == (8, 8)
     costs = parts_of(document, "weighters")
     assert list(costs["by features"]["figures"]["costs"]) == ["equal", "deepchest", "upgrad"]
     assert list(costs["by parameters"]["figures"]["costs"]) == ["equal", "upgrad"]
@@ -196,6 +198,63 @@ def test_no_room_for_the_images_is_a_reason(run, monkeypatch, capsys):
     monkeypatch.setattr(gpu_plan.shutil, "disk_usage", lambda path: usage._replace(free=10))
     assert run("--sections", "epoch", out="other") == (1, None)
     assert "--scratch" in capsys.readouterr().err
+
+
+@pytest.fixture
+def simulated_gpu(monkeypatch):
+    """A simulated GPU, and what its driver says of it."""
+    with simulated("cuda") as device:
+        properties = SimpleNamespace(
+            name="simulated", total_memory=device.total_memory, major=9, minor=0,
+            multi_processor_count=132,
+        )  # fmt: skip
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+        monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92400)
+        yield device
+
+
+@pytest.mark.usefixtures("no_rendering")
+def test_all_sections_on_a_simulated_gpu(gpu, simulated_gpu, tmp_path):
+    options = [*SMALL, "--device", "cuda", "--out", str(tmp_path / "out")]
+    assert gpu.main(options) == 0
+    document = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert document["machine"]["device"] == "cuda:0"
+    assert document["machine"]["device_memory"] == simulated_gpu.total_memory
+    parts = {
+        f"{name}, {part}": entry["status"]
+        for name, section in document["sections"].items()
+        for part, entry in section["parts"].items()
+    }
+    assert {part for part, status in parts.items() if status == "skipped"} == {
+        "two-gpus, run", "nih, run",
+    }  # fmt: skip
+    assert set(parts.values()) == {"measured", "skipped"}, document["sections"]
+    rates = parts_of(document, "steps")["batch 4"]["figures"]["rates"]
+    assert list(rates) == ["fp32, eager", "bf16, eager", "fp16, eager"]
+    assert all(rate["peak_memory"] is not None for rate in rates.values()), rates
+    epochs = parts_of(document, "epoch")
+    assert [part["figures"]["place"] for part in epochs.values()] == ["device", "none"]
+
+
+@pytest.mark.usefixtures("no_rendering")
+def test_a_gpu_that_breaks_loses_its_part_only(gpu, simulated_gpu, monkeypatch, tmp_path):
+    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    section = gpu.SECTIONS["validation"]
+
+    def breaks(plan, progress, batch):
+        simulated_gpu.fail(error, after=40)
+        try:
+            return section.measure(plan, progress, batch)
+        finally:
+            simulated_gpu.repair()  # as in the next part's own process
+
+    options = [*SMALL, "--device", "cuda", "--out", str(tmp_path / "out")]
+    monkeypatch.setitem(gpu.SECTIONS, "validation", replace(section, measure=breaks))
+    assert gpu.main([*options, "--sections", "validation,weighters"]) == 0
+    document = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    part = parts_of(document, "validation")["batch 4"]
+    assert part["status"] == "failed" and "illegal memory access" in part["reason"]
+    assert parts_of(document, "weighters")["by features"]["status"] == "measured"
 
 
 @pytest.mark.usefixtures("no_rendering")

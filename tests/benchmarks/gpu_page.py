@@ -36,7 +36,7 @@ Document = Mapping[str, Any]
 def write_page(document: Document, path: Path) -> None:
     """Write the page of a document."""
     draw = {}
-    if any(goal["value"] is not None for goal in document["goals"]):
+    if _shares(document):
         draw["goals"] = lambda: goals_figure(document)
     if figures_of(document, "weighters"):
         draw["weighters"] = lambda: weighters_figure(document)
@@ -94,10 +94,15 @@ def _costs_by_level(document: Document) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _shares(document: Document) -> list[dict[str, Any]]:
+    """Return the goals for the share of the bare step that were measured."""
+    goals = [goal for goal in document["goals"] if goal["target"] == f"at least {SHARE}"]
+    return [goal for goal in goals if goal["value"] is not None]
+
+
 def goals_figure(document: Document) -> "Figure":
     """Return the ratios that were held against the goal for the share of the bare step."""
-    goals = [goal for goal in document["goals"] if goal["target"] == f"at least {SHARE}"]
-    goals = [goal for goal in goals if goal["value"] is not None]
+    goals = _shares(document)
     figure = new_figure(7.5, 1.0 + 0.32 * len(goals))
     axes = figure.add_subplot()
     axes.axvline(SHARE, color="black", linewidth=0.8)

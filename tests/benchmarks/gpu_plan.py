@@ -19,6 +19,7 @@ Figures = dict[str, Any]  # a part's, in plain values
 
 OF_PLACE = ("scratch", "out", "nih")  # settings that change no figure
 SMALL, LARGE, RUNS = "small", "nih-size", "runs"  # folders in the scratch folder
+FEWEST = 8  # images, of which noise labels some with every finding
 SHARDS_OVERHEAD = 1.05  # labels, names and checkpoints beside the pixels
 
 
@@ -43,10 +44,18 @@ class Plan:
     rounds: int = 5
     steps: int = 10  # of a round, back to back
     images: int = 5120  # training images of the small data set, which are an epoch
-    validation: int = 1280
     epoch_images: int = 86_524  # NIH's official training images
-    epoch_validation: int = 25_596  # as many as its official test images
     weighters: tuple[str, ...] = tuple(WEIGHTERS)
+
+    @property
+    def validation(self) -> int:
+        """Validation images of the small data set."""
+        return max(self.images // 4, FEWEST)
+
+    @property
+    def epoch_validation(self) -> int:
+        """Those of the large one, in proportion to it as NIH's official test images."""
+        return max(round(25_596 / 86_524 * self.epoch_images), FEWEST)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -108,11 +117,11 @@ class Plan:
 
 
 # of a Metal device: a tenth of NIH
-SMALLER: dict[str, Any] = {"images": 1280, "epoch_images": 8_652, "epoch_validation": 2_560}
+SMALLER: dict[str, Any] = {"images": 1280, "epoch_images": 8_652}
 # of a CPU: everything runs through in minutes, and the figures say nothing about a GPU
 SCALED_DOWN: dict[str, Any] = {
     "scaled_down": True, "backbone": "resnet18", "size": 64, "batches": (8, 16, 32),
     "compiled": (8,), "precisions": ("fp32", "bf16"), "rounds": 3, "steps": 2, "images": 128,
-    "validation": 128, "epoch_images": 512, "epoch_validation": 128,
+    "epoch_images": 512,
     "weighters": ("equal", "deepchest", "famo", "upgrad"),
 }  # fmt: skip
