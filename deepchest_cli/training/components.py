@@ -1,5 +1,6 @@
 """From a configuration to everything that a training run works with."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli.config import RUN_CONFIG, TrainConfig, parse_assignments
 from deepchest_cli.config.flags import is_own_backbone
@@ -30,7 +30,7 @@ from deepchest_cli.training.device import reset_peak_memory, resolve_device
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.freezing import Frozen, frozen_part, refuse_unfit_freezing
 from deepchest_cli.training.losses import LabelLoss, build_loss
-from deepchest_cli.training.optimization import build_ema, build_optimizer
+from deepchest_cli.training.optimization import MovingAverage, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
 from deepchest_cli.training.probe_heads import ProbeHeads
 from deepchest_cli.training.recomputation import recompute_blocks
@@ -59,7 +59,7 @@ class TrainingComponents:
     augmentation: Augmentation | None
     classifier: Classifier
     frozen: Frozen
-    ema_model: AveragedModel | None  # exponential moving average of the classifier's weights
+    ema_model: MovingAverage | None  # exponential moving average of the classifier's weights
     label_loss: LabelLoss
     weighter: Weighter
     optimizer: Optimizer
@@ -82,6 +82,12 @@ class TrainingComponents:
     def micro_batch_size(self) -> int:
         """Radiographs that this process's device computes at a time."""
         return micro_batch_size(self.config, self.distributed)
+
+    @property
+    def validation_batches(self) -> int:
+        """Micro-batches of the validation split that a process predicts, at most."""
+        rows = math.ceil(len(self.validation_rows) / self.distributed.world_size)
+        return math.ceil(rows / self.micro_batch_size)
 
     @property
     def network(self) -> nn.Module:
@@ -150,7 +156,7 @@ def build_components(
     # the choice is recorded, so that another machine computes the same
     config = replace(config, precision=choice.precision, augment=config.augment or "standard")
     move_weighter(weighter, device)
-    ema_model = build_ema(classifier, config.ema)
+    ema_model = MovingAverage(classifier, config.ema) if config.ema else None
     recompute_blocks(classifier.trunk, config)  # not those of the copy, which is never trained
     return TrainingComponents(
         config=config,
