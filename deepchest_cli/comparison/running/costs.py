@@ -37,7 +37,7 @@ from deepchest_cli.training.device import (
 )
 from deepchest_cli.training.freezing import frozen_part
 from deepchest_cli.training.losses import cross_entropy
-from deepchest_cli.training.optimization import build_ema, build_optimizer
+from deepchest_cli.training.optimization import MovingAverage, build_optimizer
 from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.tasks import Tasks
@@ -83,7 +83,7 @@ def prepare_cost(
     known = torch.ones_like(labels, dtype=torch.bool)
     frozen = frozen_part(config, classifier.trunk)
     frozen.begin_epoch(classifier, 1)
-    ema_model = build_ema(classifier, config.ema)
+    ema_model = MovingAverage(classifier, config.ema) if config.ema else None
     recompute_blocks(classifier.trunk, config)
     components = replace(
         components,
