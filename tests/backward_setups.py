@@ -75,7 +75,8 @@ def batch_of(tasks: int = len(TASKS), device: torch.device = CPU) -> Batch:
     known = torch.rand(BATCH, tasks, generator=chance) < 0.8
     known[0], known[:, 1] = False, False
     images = torch.zeros(BATCH, 1, 1, dtype=torch.uint8)
-    return Batch(images.to(device), labels.to(device), known.to(device))
+    present = tuple(np.flatnonzero(known.any(dim=0).numpy()).tolist())
+    return Batch(images.to(device), labels.to(device), known.to(device), present)
 
 
 def maker(data: Any) -> MakeComponents:

@@ -48,10 +48,6 @@ class ComparisonDisplay:
         """Print what the configuration could not have."""
         self.terminal.warning(text)
 
-    def on_predicted(self, done: int, total: int) -> None:
-        """Move the bar while the test split is predicted."""
-        self.move(done, total)
-
 
 def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:
     """Print the ranking, the data sets, the claims, the summary and the path of the report."""
@@ -156,6 +152,7 @@ def cost_rows(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
             label,
             f"{cost['ratio']:.3f}",
             f"{cost['ratio_low']:.3f} to {cost['ratio_high']:.3f}",
+            f"{cost['synchronized_ratio']:.3f}",
             f"{cost['images_per_second']:.0f}",
             gigabytes(cost["peak_memory"]),
             f"{cost['state_bytes']:,} B",

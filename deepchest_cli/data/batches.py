@@ -25,6 +25,7 @@ class Batch:
     images: Tensor  # (B / processes, S, S), uint8; of a linear probe features (B, D)
     labels: Tensor  # of tasks (B, K), float32; of a linear probe with R heads (B, R, K)
     known: Tensor  # (B, K), bool; likewise
+    present: tuple[int, ...]  # the tasks with a known label, for which no device is waited for
 
 
 def batches(
@@ -44,7 +45,8 @@ def batches(
         share = len(chosen) // ranks
         mine = chosen if ranks == 1 else chosen[number * share : (number + 1) * share]
         index = reader.index(chosen)
-        yield Batch(reader.read(mine), reader.labels[index], reader.known[index])
+        images, labels, known = reader.read(mine), reader.labels[index], reader.known[index]
+        yield Batch(images, labels, known, reader.present(chosen))
 
 
 def prefetch(items: Iterator[Item]) -> Iterator[Item]:

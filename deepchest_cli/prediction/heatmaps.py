@@ -93,7 +93,7 @@ class HeatMaps:
         chosen = found.grad_cam
         if found.cam is not None:  # of a rare finding all places may lower the score
             chosen = (found.cam - found.cam.mean(dim=(1, 2), keepdim=True)).relu()
-        within = [self._over_image(one, image) for one in chosen.double().cpu().numpy()]
+        within = [self._over_image(one, image) for one in chosen.cpu().double().numpy()]
         cells = f"{' by '.join(map(str, self.layer.cells))} cells"
         cells += ", too coarse to locate a finding" if self.caution else ""
         return within, f"{GRAD_CAM if found.cam is None else CAM} ({cells})"

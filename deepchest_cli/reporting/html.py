@@ -22,17 +22,18 @@ FILTERS = (
 
 def render(template: str, **content: Any) -> str:
     """Return a page; `template` is a path in the package."""
-    return _environment().get_template(template).render(content)
+    return template_environment().get_template(template).render(content)
 
 
 def render_markdown(template: str, **content: Any) -> str:
     """Return a Markdown document; signs that Markdown or HTML would read are escaped."""
-    environment = _environment().overlay(autoescape=False, finalize=_escaped_markdown)
+    environment = template_environment().overlay(autoescape=False, finalize=_escaped_markdown)
     return environment.get_template(template).render(content)
 
 
 @cache
-def _environment() -> "Environment":
+def template_environment() -> "Environment":
+    """Return what templates are read with; one of its own a caller makes by `from_string`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -1,5 +1,7 @@
 """What a finished run stores in its best checkpoint: statistics by which images are atypical."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +18,36 @@ from deepchest_cli.training.components import TrainingComponents
 
 MAX_IMAGES = 1024  # of either split: a small fraction of an epoch
 
+Check = Callable[[], None]
+
+
+def statistics_batches(components: TrainingComponents) -> int:
+    """Return how many batches the statistics of a run take at most."""
+    splits = (components.training_rows, components.validation_rows)
+    return sum(math.ceil(len(_subset(rows)) / components.micro_batch_size) for rows in splits)
+
 
 def store_training_statistics(
-    components: TrainingComponents, folder: Path, run: dict[str, Any]
+    components: TrainingComponents, folder: Path, run: dict[str, Any], check: Check
 ) -> None:
     """Write statistics and hashes of the training images into a run's best checkpoint.
 
-    run: how the run ended, as `store_reference` takes it. Nothing is done where the checkpoint has
-    them already, or is not there.
+    run: how the run ended, as `store_reference` takes it; `check` is called after each batch and
+    may raise. Nothing is done where the checkpoint has them already, or is not there.
     """
     if not (folder / BEST).is_file():
         return
     model = load_model(folder / BEST, components.device)
     if model.reference is None:
-        reference = reference_statistics(components, model.classifier)
+        reference = reference_statistics(components, model.classifier, check)
         dataset = components.dataset
         images = [training_images_of(dataset, n).to_plain() for n in range(len(dataset.members))]
         store_reference(model, reference.to_plain(), images, run)
 
 
-def reference_statistics(components: TrainingComponents, classifier: Classifier) -> Reference:
+def reference_statistics(
+    components: TrainingComponents, classifier: Classifier, check: Check = lambda: None
+) -> Reference:
     """Return statistics of a model's features and of its images, without augmentation."""
     dataset = components.dataset
     training = _subset(components.training_rows)
@@ -46,8 +58,8 @@ def reference_statistics(components: TrainingComponents, classifier: Classifier)
         correlation_of(thumbnail(image), mean_image) for image in dataset.gather(validation)
     ]
     return fit_reference(
-        _features(components, classifier, training),
-        _features(components, classifier, validation),
+        _features(components, classifier, training, check),
+        _features(components, classifier, validation, check),
         mean_image,
         np.asarray(correlations),
     )
@@ -61,15 +73,16 @@ def _subset(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _features(
-    components: TrainingComponents, classifier: Classifier, rows: NDArray[np.int64]
+    components: TrainingComponents, classifier: Classifier, rows: NDArray[np.int64], check: Check
 ) -> NDArray[np.float32]:
     """Return features (N, D) of rows."""
     size, device, read = components.micro_batch_size, components.device, components.reader.read
     if components.heads is not None:  # the reader has the trunk's
         with torch.inference_mode():
             return np.asarray(classifier.classify(read(rows))[0].cpu())
-    features = [
-        outputs_of(classifier, read(rows[at : at + size]), size, device)[0]
-        for at in range(0, len(rows), size)
-    ]
-    return np.concatenate([batch.float().cpu().numpy() for batch in features])
+    features = []
+    for first in range(0, len(rows), size):
+        batch = outputs_of(classifier, read(rows[first : first + size]), size, device)[0]
+        features.append(batch.float().cpu().numpy())
+        check()
+    return np.concatenate(features)

@@ -133,6 +133,7 @@ class TaskGradients:
     losses: TaskLosses
     by_logits: Tensor  # (B, T), column by column each task's own
     for_head: Tensor  # (B, T), the same times the weight of the task's own parameters
+    present: tuple[int, ...]  # numbers of the tasks that are present
     micro_batches: list[Tensor]
     outputs: Iterator[Outputs]  # of each micro-batch
 
@@ -160,7 +161,8 @@ class TaskBackward(BackwardStrategy):
             logits, batch.labels, batch.known, self.components.label_loss
         )
         for_head = by_logits * to_like(self.weighter.head_weights, by_logits)
-        gradients = TaskGradients(losses, by_logits, for_head, micro_batches, outputs)
+        present = batch.present
+        gradients = TaskGradients(losses, by_logits, for_head, present, micro_batches, outputs)
         return StepResult(losses, logits, self.combine(gradients))
 
     @abstractmethod

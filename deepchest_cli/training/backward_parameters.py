@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deepchest_cli.data.batches import Batch
 from deepchest_cli.training.backward import StepResult, TaskBackward, TaskGradients
 from deepchest_cli.training.components import TrainingComponents
-from deepchest_cli.weighting import GradientWeighter, TaskLosses
+from deepchest_cli.weighting import GradientWeighter
 
 Some = TypeVar("Some", bound=Tensor)
 
@@ -26,7 +26,7 @@ class ParameterBackward(TaskBackward):
         shared, all_features = self.components.classifier.shared_parameters, []
         jacobian = self.zeros(shared)
         rows = self.split(gradients.by_logits, gradients.micro_batches)
-        tasks = present_tasks(gradients.losses)
+        tasks = gradients.present
         for (features, _), by_logits in zip(gradients.outputs, rows, strict=True):
             self.accumulate(jacobian, features, by_logits, shared, tasks, keep_graph=False)
             all_features.append(features.detach().float())
@@ -67,7 +67,10 @@ class ParameterBackward(TaskBackward):
         tasks: Sequence[int],
         keep_graph: bool,
     ) -> None:
-        """Add the (scaled) gradients of a micro-batch's tasks by the parameters to (T, K)."""
+        """Add the (scaled) gradients of a micro-batch's tasks by the parameters to (T, K).
+
+        tasks: those that are present; an absent task takes no backward pass.
+        """
         starts = self.scaled(self.by_features(by_logits)).to(features.dtype)  # (T, b, D)
         for task in tasks:
             keep = keep_graph or task != tasks[-1]
@@ -102,15 +105,14 @@ class GivenWeightsBackward(ParameterBackward):
 
     def combine(self, gradients: TaskGradients) -> Tensor | None:
         """Leave the gradients in the parameters; return the weights (T,) that were used."""
-        weights, jacobian = self.weighter.weights, None
+        weights, jacobian, tasks = self.weighter.weights, None, gradients.present
         tables = (gradients.by_logits, gradients.for_head)
         rows = (self.split(table, gradients.micro_batches) for table in tables)
         for (features, logits), by_logits, for_head in zip(gradients.outputs, *rows, strict=True):
             if self._norms_suffice(gradients):
                 jacobian = self._with_norms(features, by_logits)
             else:
-                if jacobian is None:
-                    jacobian, tasks = self.zeros(self.parameters), present_tasks(gradients.losses)
+                jacobian = self.zeros(self.parameters) if jacobian is None else jacobian
                 self.accumulate(
                     jacobian, features, by_logits, self.parameters, tasks, keep_graph=True
                 )
@@ -197,14 +199,6 @@ class LayerGradientNorms:
             inputs.float(), layer.kernel_size, layer.dilation, layer.padding, layer.stride
         )
         return _rows(patches, channels_first=True).to(inputs.dtype)
-
-
-def present_tasks(losses: TaskLosses) -> list[int]:
-    """Return the numbers of the present tasks, on which a device is waited for.
-
-    An absent task takes no backward pass, which costs far more than the wait.
-    """
-    return [task for task, is_in in enumerate(losses.present.tolist()) if is_in]
 
 
 def _products(rows: Tensor) -> Tensor:

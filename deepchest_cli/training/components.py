@@ -1,5 +1,6 @@
 """From a configuration to everything that a training run works with."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,14 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli.config import RUN_CONFIG, TrainConfig, parse_assignments
 from deepchest_cli.config.flags import is_own_backbone
 from deepchest_cli.data.augmentation import PAPER, Augmentation
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
-from deepchest_cli.data.reader import ImageReader, resolve_place
+from deepchest_cli.data.reader import ImageReader, open_reader
 from deepchest_cli.data.sampling import Sampling
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import BackboneSpec
@@ -26,11 +26,11 @@ from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.model.pretrained import WeightsChoice, choose_weights
 from deepchest_cli.training import checks
-from deepchest_cli.training.device import resolve_device
+from deepchest_cli.training.device import reset_peak_memory, resolve_device
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.freezing import Frozen, frozen_part, refuse_unfit_freezing
 from deepchest_cli.training.losses import LabelLoss, build_loss
-from deepchest_cli.training.optimization import build_ema, build_optimizer
+from deepchest_cli.training.optimization import MovingAverage, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
 from deepchest_cli.training.probe_heads import ProbeHeads
 from deepchest_cli.training.recomputation import recompute_blocks
@@ -59,7 +59,7 @@ class TrainingComponents:
     augmentation: Augmentation | None
     classifier: Classifier
     frozen: Frozen
-    ema_model: AveragedModel | None  # exponential moving average of the classifier's weights
+    ema_model: MovingAverage | None  # exponential moving average of the classifier's weights
     label_loss: LabelLoss
     weighter: Weighter
     optimizer: Optimizer
@@ -82,6 +82,12 @@ class TrainingComponents:
     def micro_batch_size(self) -> int:
         """Radiographs that this process's device computes at a time."""
         return micro_batch_size(self.config, self.distributed)
+
+    @property
+    def validation_batches(self) -> int:
+        """Micro-batches of the validation split that a process predicts, at most."""
+        rows = math.ceil(len(self.validation_rows) / self.distributed.world_size)
+        return math.ceil(rows / self.micro_batch_size)
 
     @property
     def network(self) -> nn.Module:
@@ -150,14 +156,13 @@ def build_components(
     # the choice is recorded, so that another machine computes the same
     config = replace(config, precision=choice.precision, augment=config.augment or "standard")
     move_weighter(weighter, device)
-    ema_model = build_ema(classifier, config.ema)
+    ema_model = MovingAverage(classifier, config.ema) if config.ema else None
     recompute_blocks(classifier.trunk, config)  # not those of the copy, which is never trained
-    place = resolve_place(config.cache, len(data.rows), dataset.size, device)
     return TrainingComponents(
         config=config,
         distributed=distributed,
         dataset=dataset,
-        reader=ImageReader(dataset, device, place, data.rows, data.labels),
+        reader=open_reader(config.cache, dataset, device, data.rows, data.labels),
         training_rows=data.training_rows,
         validation_rows=data.validation_rows,
         sampling=data.sampling,
@@ -179,6 +184,7 @@ def build_components(
 
 def _configure_torch(config: TrainConfig, device: torch.device) -> None:
     """Set the state of torch that holds for the whole process."""
+    reset_peak_memory(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # for code that names no device
     torch.manual_seed(config.seed)

@@ -4,7 +4,7 @@ Logits, predictions and requests to stop go through here; the gradients go throu
 DistributedDataParallel.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -70,9 +70,14 @@ class DistributedContext:
         """Return the rows of all processes, of which each may have another number."""
         if self.world_size == 1:
             return local
-        pieces: list[Any] = [None] * self.world_size
-        dist.all_gather_object(pieces, local, group=self.cpu_group)
-        return np.concatenate(pieces)
+        return np.concatenate(self.all_gather_object(local))
+
+    def all_gather_object(self, value: Item) -> list[Item]:
+        """Return the values of all processes in the order of their ranks."""
+        values: list[Any] = [value] * self.world_size
+        if self.world_size > 1:
+            dist.all_gather_object(values, value, group=self.cpu_group)
+        return values
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum of the processes' tensors of one shape, in place."""
@@ -80,13 +85,18 @@ class DistributedContext:
             dist.all_reduce(tensor)
         return tensor
 
-    def maximum(self, number: int) -> int:
-        """Return the largest of the processes' numbers."""
+    def start_maximum(self, number: int) -> Callable[[], int]:
+        """Begin to exchange a number; return what waits for the largest of the processes'."""
         if self.world_size == 1:
-            return number
+            return lambda: number
         shared = torch.tensor(number)
-        dist.all_reduce(shared, dist.ReduceOp.MAX, group=self.cpu_group)
-        return int(shared)
+        work = dist.all_reduce(shared, dist.ReduceOp.MAX, group=self.cpu_group, async_op=True)
+
+        def largest() -> int:
+            work.wait()
+            return int(shared)
+
+        return largest
 
     def broadcast(self, value: Item) -> Item:
         """Return the main process's value."""
@@ -104,7 +114,7 @@ class DistributedContext:
 
     def barrier(self) -> None:
         """Wait until every process has come this far."""
-        self.maximum(0)
+        self.start_maximum(0)()
 
 
 @contextmanager

@@ -1,22 +1,23 @@
 """The training loop, to be read from top to bottom."""
 
 import gc
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
 
-from deepchest_cli.data.batches import Batch, batches, prefetch
+from deepchest_cli.data.batches import batches, prefetch
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UnreadableShardError
-from deepchest_cli.evaluation.predictions import Predictions, predict_rows
+from deepchest_cli.evaluation.predictions import predict_rows
 from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.model.weights import fingerprint
 from deepchest_cli.own_code import failure_of_own
-from deepchest_cli.training.atypicality import store_training_statistics
+from deepchest_cli.training.agreement import FAILED, Agreement, StoppedError
+from deepchest_cli.training.atypicality import statistics_batches, store_training_statistics
 from deepchest_cli.training.backward import StepResult
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.device import peak_memory
@@ -30,8 +31,6 @@ from deepchest_cli.training.summary import TrainingSummary, summarize
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, restore
 from deepchest_cli.training.validation import Validation, validate
 from deepchest_cli.weighting import Performance
-
-UNREADABLE = 1  # exit code for data that can no longer be read, below those for signals
 
 
 class Trainer:
@@ -48,6 +47,7 @@ class Trainer:
         self._reset_epoch()
         self.writer = RunWriter(components, folder)
         self.training_step = TrainingStep(components)
+        self.agreement = Agreement(components.distributed, StopRequest(), components.device)
 
     def _reset_epoch(self) -> None:
         tasks, device = self.components.tasks, self.components.device
@@ -81,50 +81,73 @@ class Trainer:
 
         Raises `InterruptedRunError` after a signal to any process, with the state saved,
         `UnreadableShardError` when a file of the data is gone, likewise, `DivergedError` when a
-        loss is not finite, and `DeepChestError` when memory runs out, a process is lost or a
-        weighter of one's own fails.
+        loss is not finite, and `DeepChestError` when memory runs out, a process fails or is lost,
+        or a weighter of one's own fails.
         """
-        distributed = self.components.distributed
-        lock = locked(self.folder) if distributed.is_main else nullcontext()
-        try:
-            with lock, stop_on_signal() as stop:
-                return self._fit(stop)
-        except UnreadableShardError as error:
-            resume = resume_command(self.folder, self.components.config)
-            hint = f"{error.hint} Then resume with: {resume}"
-            raise UnreadableShardError(error.message, hint) from error
-        except DeepChestError:
-            raise
-        except (Exception, SystemExit) as error:  # a weighter of one's own may raise either
-            config, explained = self.components.config, None
-            if isinstance(error, RuntimeError):
-                explained = explain(error, self.folder, distributed.world_size, config)
-            explained = explained or failure_of_own(error)
-            if explained is None:
-                raise
-            raise explained from error
+        with stop_on_signal() as stop, ExitStack() as held:
+            self.agreement.stop = stop
+            try:
+                with self.agreement.together(heed=False):
+                    if self.components.distributed.is_main:
+                        held.enter_context(locked(self.folder))
+                        sweep_locked(self.folder, OWN)
+                return self._fit()
+            except StoppedError as stopped:
+                if stopped.code == FAILED:
+                    failure = stopped.failure and self._explained(stopped.failure)
+                    self.agreement.raise_failure(failure)
+                raise InterruptedRunError(
+                    f"Interrupted {self._saved}",
+                    f"Resume with: {resume_command(self.folder, self.components.config)}",
+                    stopped.code,
+                ) from None
+            except (Exception, SystemExit) as error:  # code of one's own may raise either
+                explained = self._explained(error)
+                raise explained from explained.__cause__
 
-    def _fit(self, stop: StopRequest) -> TrainingSummary:
+    def _explained(self, error: BaseException) -> BaseException:
+        """Return the error to show for one that has ended the run."""
+        config = self.components.config
+        explained: DeepChestError | None = None
+        if isinstance(error, UnreadableShardError):
+            hint = f"{error.hint} Then resume with: {resume_command(self.folder, config)}"
+            explained = UnreadableShardError(f"{error.message} This was {self._saved}", hint)
+        elif isinstance(error, DeepChestError):
+            return error
+        elif isinstance(error, RuntimeError):
+            explained = explain(error, self.folder, self.components.distributed.world_size, config)
+        explained = explained or failure_of_own(error)
+        if explained is None:
+            return error
+        explained.__cause__ = error
+        return explained
+
+    @property
+    def _saved(self) -> str:
+        return f"after step {self.state.step}; the state is saved."
+
+    def _fit(self) -> TrainingSummary:
         components, state = self.components, self.state
-        if components.distributed.is_main:
-            sweep_locked(self.folder, OWN)
         if state.step == 0:
-            state.initial_weights = fingerprint(components.classifier.state_dict())
-            self.writer.save_last(state, self.epoch_metrics)
+            with self.agreement.together():
+                state.initial_weights = fingerprint(components.classifier.state_dict())
+                self.writer.save_last(state, self.epoch_metrics)
         while not self.is_finished:
             first, clock = state.step, Clock()
-            self._train_epoch(stop, clock)
+            self._train_epoch(clock)
             self._end_epoch((state.step - first) * components.config.batch_size, clock)
         summary = summarize(components, state, self.folder)
-        if components.distributed.is_main:
-            run = {name: getattr(summary, name) for name in ("epochs", "steps", "stopped_early")}
-            if summary.learning_rate is not None:
-                run["learning_rate"] = summary.learning_rate
-            store_training_statistics(components, self.folder, run)
-        components.distributed.barrier()
+        with self.agreement.together(statistics_batches(components)) as check:
+            if components.distributed.is_main:
+                run = {
+                    name: getattr(summary, name) for name in ("epochs", "steps", "stopped_early")
+                }
+                if summary.learning_rate is not None:
+                    run["learning_rate"] = summary.learning_rate
+                store_training_statistics(components, self.folder, run, check)
         return summary
 
-    def _train_epoch(self, stop: StopRequest, clock: Clock) -> None:
+    def _train_epoch(self, clock: Clock) -> None:
         components, state = self.components, self.state
         size, distributed = components.config.batch_size, components.distributed
         order = components.sampling.order(components.config.seed, state.epoch)
@@ -134,32 +157,21 @@ class Trainer:
         if components.frozen.begin_epoch(components.network, state.epoch + 1):
             self._renew_step()
         coming = clock.time_waits(prefetch(epoch_batches))
-        while (batch := self._next_batch(coming, stop)) is not None:
-            result = self.training_step(batch, state.step)
-            plain = result.losses if components.label_loss is cross_entropy else None
-            labels = batch.labels, batch.known
-            self.epoch_metrics.add(result.logits, *labels, result.weights, plain)
-            state.end_step(order[state.epoch_step * size :][:size])
-            self.finite_losses.add(result.losses.values, state.epoch + 1, state.epoch_step)
-            for observer in self.observers:
-                observer.on_step(self._step_report(result))
-
-    def _next_batch(self, coming: Iterator[Batch], stop: StopRequest) -> Batch | None:
-        """Return the next batch of an epoch; None: there is none.
-
-        Where any process has received a signal or can no longer read the data, all of them save
-        the state and stop.
-        """
-        batch, failure = None, None
         try:
-            batch = next(coming, None)
-        except UnreadableShardError as error:
-            failure = error
-        own = stop.exit_code or (UNREADABLE if failure else 0)
-        code = self.components.distributed.maximum(own)
-        if code:
-            self._save_and_stop(code, failure)
-        return batch
+            for batch in self.agreement.batches(coming):
+                result = self.training_step(batch, state.step)
+                plain = result.losses if components.label_loss is cross_entropy else None
+                labels = batch.labels, batch.known
+                self.epoch_metrics.add(result.logits, *labels, result.weights, plain)
+                state.end_step(order[state.epoch_step * size :][:size])
+                self.finite_losses.add(result.losses.values, state.epoch + 1, state.epoch_step)
+                for observer in self.observers:
+                    observer.on_step(self._step_report(result))
+        except StoppedError:
+            with self.agreement.together(heed=False):
+                self.finite_losses.check(state.epoch + 1)
+                self.writer.save_last(state, self.epoch_metrics)
+            raise
 
     def _renew_step(self) -> None:
         """Begin to train other parameters: torch chooses those that it averages at the start."""
@@ -186,10 +198,22 @@ class Trainer:
     def _end_epoch(self, images: int, clock: Clock) -> None:
         """Validate, update the weighter, and save: the best first, the state last."""
         components, state = self.components, self.state
-        self.finite_losses.check(state.epoch + 1)
-        self.writer.save_last(state, self.epoch_metrics)  # in case the validation is killed
-        seconds, weights = clock.seconds, self.epoch_metrics.mean_weights()
-        validations = self._validate()
+        components.distributed.broadcast_buffers(components.evaluated_model)
+        with self.agreement.together(components.validation_batches) as check:
+            self.finite_losses.check(state.epoch + 1)  # waits for what the clock has to measure
+            seconds = clock.seconds
+            # in case that the validation is killed, fails or is interrupted
+            with self.writer.saving_last(state, self.epoch_metrics):
+                predicted = self._predict_validation(check)
+        with self.agreement.together():
+            self._finish_epoch(self._validate(predicted), images, seconds, clock.waited)
+
+    def _finish_epoch(
+        self, validations: list[Validation], images: int, seconds: float, waited: float
+    ) -> None:
+        """Do the rest; `images` were trained in `seconds`, of which `waited` were for data."""
+        components, state = self.components, self.state
+        weights = self.epoch_metrics.mean_weights()
         for note in components.weighter.end_epoch(self._performance(validations)):
             state.notes.append(note)
             for observer in self.observers:
@@ -217,7 +241,7 @@ class Trainer:
             best=state.best_epoch == state.epoch,
             seconds=seconds,
             images_per_second=images / seconds,
-            data_wait_fraction=clock.waited / seconds,
+            data_wait_fraction=waited / seconds,
             peak_memory=peak_memory(components.device),
             peak_learning_rate=learning_rate,
         )
@@ -228,10 +252,18 @@ class Trainer:
                 observer.on_warning(warning)
             observer.on_epoch(report)
 
-    def _validate(self) -> list[Validation]:
+    def _predict_validation(self, check: Callable[..., None]) -> Any:
+        """Return this process's predictions, a piece of the validation split's."""
+        components = self.components
+        rank, size = components.distributed.rank, components.micro_batch_size
+        rows = np.array_split(components.validation_rows, components.distributed.world_size)[rank]
+        return predict_rows(components.evaluated_model, components.reader, rows, size, check)
+
+    def _validate(self, predicted: Any) -> list[Validation]:
         """Return the evaluated model's metrics; of a linear probe, those of each head."""
         components = self.components
-        return [validate(components.dataset, components.tasks, self._predict_validation())]
+        predictions = predicted.joined(components.distributed.all_gather_rows)
+        return [validate(components.dataset, components.tasks, predictions)]
 
     def _performance(self, validations: list[Validation]) -> Performance:
         """Return what the weighter receives."""
@@ -240,30 +272,3 @@ class Trainer:
     def _best_head(self, validations: list[Validation]) -> tuple[int, float | None]:
         """Return which head stands for the epoch, and of a linear probe its learning rate."""
         return 0, None
-
-    def _predict_validation(self) -> Predictions:
-        """Predict the validation split; each process computes a piece, all get the whole."""
-        components, distributed = self.components, self.components.distributed
-        model = components.evaluated_model
-        distributed.broadcast_buffers(model)
-        pieces = np.array_split(components.validation_rows, distributed.world_size)
-        local, size = pieces[distributed.rank], components.micro_batch_size
-        predictions = predict_rows(model, components.reader, local, size)
-        return predictions.joined(distributed.all_gather_rows)
-
-    def _save_and_stop(self, code: int, failure: UnreadableShardError | None) -> NoReturn:
-        """Save the state and raise; `failure` is this process's own."""
-        self.finite_losses.check(self.state.epoch + 1)
-        self.writer.save_last(self.state, self.epoch_metrics)
-        # the launcher ends the others as soon as one has ended
-        self.components.distributed.barrier()
-        saved = f"after step {self.state.step}; the state is saved."
-        if code == UNREADABLE:
-            message = failure.message if failure else "Another process cannot read the data."
-            hint = failure.hint if failure else "Its own error stands above or below."
-            raise UnreadableShardError(f"{message} This was {saved}", hint)
-        raise InterruptedRunError(
-            f"Interrupted {saved}",
-            f"Resume with: {resume_command(self.folder, self.components.config)}",
-            code,
-        )

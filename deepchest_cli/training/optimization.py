@@ -2,13 +2,13 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import UsageError
@@ -109,21 +109,53 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate * group["lr_scale"]
 
 
-def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
-    """Return the exponential moving average of a model's weights; None for a decay of 0.
+class MovingAverage:
+    """The exponential moving average of a model's weights; buffers are those of the latest step.
 
     The decay of update t is min(decay, (1 + t) / (10 + t)), so that the random initial weights soon
-    lose their influence; buffers are those of the latest step.
+    lose their influence. The count of updates is a plain number: nothing waits for a device.
     """
-    if not decay:
-        return None
 
-    def update(averages: list[Tensor], latest: list[Tensor], updates: Tensor) -> None:
-        # on the CPU; `updates` is a copy that would wait for a GPU
-        count = int(ema_model.n_averaged)
-        step = 1 - min(decay, (1 + count) / (10 + count))
-        torch._foreach_lerp_(averages, latest, step)
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module = deepcopy(model)
+        self.decay = decay
+        self.updates = 0
+        # of one kind each, which one kernel takes together
+        self.parameters = _by_kind(self.module.parameters(), model.parameters())
+        self.buffers = _by_kind(self.module.buffers(), model.buffers())
 
-    # torch types the lists as a union with tuples
-    ema_model = AveragedModel(model, multi_avg_fn=update)  # type: ignore[arg-type]
-    return ema_model
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the model's weights and buffers as they are now; the first time, copy them."""
+        step = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for averages, latest in self.parameters:
+            if self.updates:
+                torch._foreach_lerp_(averages, latest, step)
+            else:
+                torch._foreach_copy_(averages, latest)
+        for copies, latest in self.buffers:
+            torch._foreach_copy_(copies, latest)
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return weights, buffers and count, in the form of torch's `AveragedModel`."""
+        values = self.module.state_dict(prefix="module.")
+        return {"n_averaged": torch.tensor(self.updates), **values}
+
+    def load_state_dict(self, values: dict[str, Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+        weights = {name.removeprefix("module."): value for name, value in values.items()}
+        self.updates = int(weights.pop("n_averaged"))
+        self.module.load_state_dict(weights)
+
+
+def _by_kind(
+    copies: Iterable[Tensor], originals: Iterable[Tensor]
+) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Return tensors in pairs of lists, each of one data type."""
+    kinds: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for copy, original in zip(copies, originals, strict=True):
+        ours, theirs = kinds.setdefault(copy.dtype, ([], []))
+        ours.append(copy)
+        theirs.append(original)
+    return list(kinds.values())

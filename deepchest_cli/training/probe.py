@@ -6,6 +6,7 @@ reported by its best head, which the classifier then has.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,9 +71,8 @@ def build_probe(
         for group in parameter_groups(head, own, config)  # type: ignore[arg-type]
     ]
     rows = len(components.training_rows) + len(components.validation_rows)
-    # as bytes: rows of features are no squares
-    values = np.dtype(np.float32).itemsize * len(heads.mean)
-    place = resolve_place(config.cache, rows * values, 1, components.device)
+    needed = rows * len(heads.mean) * np.dtype(np.float32).itemsize
+    place = resolve_place(config.cache, needed, components.device)
     return replace(
         components,
         config=config,
@@ -102,9 +102,9 @@ class ProbeTrainer(Trainer):
         self.heads = components.heads
         self.features = features
 
-    def _fit(self, stop: StopRequest) -> TrainingSummary:
-        self.load_features(stop)
-        summary = super()._fit(stop)
+    def _fit(self) -> TrainingSummary:
+        self.load_features(self.agreement.stop)
+        summary = super()._fit()
         rates, best = self.heads.rates, summary.learning_rate
         if best in (rates[0], rates[-1]):  # a better one may lie beyond
             factor, end = (0.1, "lowest") if best == rates[0] else (10, "highest")
@@ -159,14 +159,20 @@ class ProbeTrainer(Trainer):
         weights = None if result.weights is None else result.weights[number]
         return super()._step_report(replace(result, losses=losses, weights=weights))
 
-    def _validate(self) -> list[Validation]:
-        """Return the metrics of each head.
+    @torch.inference_mode()
+    def _predict_validation(self, check: Callable[..., None]) -> NDArray[np.float32]:
+        """Return the logits (V, R, T) of the validation split."""
+        self.heads.eval()
+        features = self.components.reader.read(self.components.validation_rows)
+        return np.asarray(self.heads(features)[1].cpu())
+
+    def _validate(self, predicted: NDArray[np.float32]) -> list[Validation]:
+        """Return the metrics of each head, by its logits.
 
         Raises `DivergedError` where no head has finite logits.
         """
         components = self.components
         dataset, rows = components.dataset, components.validation_rows
-        logits = self._validation_logits()
         patients = dataset.columns["patient_id"][rows]
         validations = [
             validate(
@@ -174,7 +180,7 @@ class ProbeTrainer(Trainer):
                 components.tasks,
                 Predictions(
                     dataset.findings,
-                    _probabilities(logits[:, number]),
+                    _probabilities(predicted[:, number]),
                     dataset.labels[rows],
                     dataset.known[rows],
                     patients,
@@ -198,13 +204,6 @@ class ProbeTrainer(Trainer):
                 for number, own in enumerate(validations)
             )
         )
-
-    @torch.inference_mode()
-    def _validation_logits(self) -> NDArray[np.float32]:
-        """Return the logits (V, R, T) of the validation split."""
-        self.heads.eval()
-        features = self.components.reader.read(self.components.validation_rows)
-        return np.asarray(self.heads(features)[1].cpu())
 
     def _best_head(self, validations: list[Validation]) -> tuple[int, float | None]:
         """Return the best head and its learning rate, and let the model have it."""

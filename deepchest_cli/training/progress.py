@@ -24,6 +24,11 @@ class StepReport:
     losses: Tensor  # of tasks (K,), of this batch
     weights: Tensor | None  # (K,)
 
+    @property
+    def share_done(self) -> float:
+        """The share of the run's planned steps that is done."""
+        return 1 - self.remaining / max(self.steps * self.epochs, 1)
+
 
 @dataclass(frozen=True)
 class EpochReport:
@@ -41,7 +46,7 @@ class EpochReport:
     seconds: float
     images_per_second: float
     data_wait_fraction: float  # of the time, spent waiting for batches
-    peak_memory: int | None  # bytes, since the process began
+    peak_memory: int | None  # bytes, since the run began or was resumed
     # validation metrics (T,) of each data set by name, where there are several
     sources: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     peak_learning_rate: float | None = None  # of the head that is reported, in a linear probe

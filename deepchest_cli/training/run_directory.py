@@ -2,6 +2,9 @@
 
 import platform
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -216,6 +219,16 @@ class RunWriter:
             training = snapshot(state, epoch_metrics, self.components)
             origin = self._origin(state)
             save_checkpoint(self.folder / LAST, self.components.classifier, origin, training)
+
+    @contextmanager
+    def saving_last(self, state: TrainState, epoch_metrics: EpochMetrics) -> Iterator[None]:
+        """Write the same in a thread beside the block, which must change nothing of it."""
+        with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as thread:
+            writing = thread.submit(self.save_last, state, epoch_metrics)
+            try:
+                yield
+            finally:
+                writing.result()  # or raise, whatever else has happened: nothing is saved
 
     def _origin(self, state: TrainState) -> dict[str, Any]:
         """Return where a model comes from, in values that a checkpoint can hold."""

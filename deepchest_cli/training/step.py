@@ -65,7 +65,7 @@ class TrainingStep:
         components.scaler.step(components.optimizer)  # calls optimizer.step()
         components.scaler.update()
         if components.ema_model is not None:
-            components.ema_model.update_parameters(components.classifier)
+            components.ema_model.update()
 
     def _recompute(self, micro_batches: list[Tensor], batch: Batch, step: int) -> TaskLosses:
         """Return the losses of the same batch after the update, computed as before it."""

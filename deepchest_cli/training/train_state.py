@@ -15,6 +15,7 @@ from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.progress import EpochReport, mean
 from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.weighting import TaskLosses
+from deepchest_cli.weighting.base import to_like
 
 SOURCE, ALL = "source", "all"  # a column of metrics.csv, and its value for all data sets together
 
@@ -142,9 +143,8 @@ class EpochMetrics:
         self.sums["known"] += losses.known
         if weights is not None:
             self.weight_count += 1
-            own = weights.to(self.weights.dtype).to(self.weights.device, non_blocking=True)
             # a running mean: constant weights stay the same to the last digit
-            self.weights.lerp_(own, 1 / self.weight_count)
+            self.weights.lerp_(to_like(weights, self.weights), 1 / self.weight_count)
 
     def mean_weights(self) -> Tensor | None:
         """Return the mean of the steps' weights (K,); None where there were none."""

@@ -118,7 +118,7 @@ class DeepChestWeighter(WeightedSumWeighter):
     new weights hold from the step after the one that completes the number.
 
     An update waits for a GPU once where its signal is measured on logits, and not at all where it
-    is given; on Metal once more, to copy its result. So does the end of an epoch, for its notes.
+    is given. The end of an epoch waits once more, for its notes.
     """
 
     undefined: Tensor

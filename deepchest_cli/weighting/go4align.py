@@ -11,7 +11,8 @@ gradient. For equal losses and shares all weights are 1.
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deepchest_cli.weighting.base import (
     MIN_LOSS,
@@ -42,7 +43,7 @@ class Go4AlignWeighter(PerStepWeighter):
         count = len(self.tasks)
         rule = f"from 1 to the number of tasks, {count}"
         check_option("go4align", "groups", groups, 1 <= groups <= count, rule)
-        self.eta, self.groups = eta, groups
+        self.eta, self.best_groups = eta, BestGroups(count, groups)
         # log p: it does not underflow, however long the training
         start = torch.full((count,), -math.log(count), dtype=torch.float64)
         self.register_buffer("log_shares", start)
@@ -54,7 +55,7 @@ class Go4AlignWeighter(PerStepWeighter):
         values = own.values.clamp(min=MIN_LOSS)
         total = torch.where(own.present, values, 0.0).sum()
         separate = total / values * own.softmax(self.log_shares)
-        weights = group_means(separate, own.present, self.groups)
+        weights = self.best_groups(separate, own.present)
         return losses.weighted_by(self.record(to_like(weights, losses.values)))
 
     def _update_shares(self, values: Tensor, present: Tensor) -> None:
@@ -67,44 +68,63 @@ class Go4AlignWeighter(PerStepWeighter):
         self.log_shares.copy_(torch.where(present, moved + (before - after), self.log_shares))
 
 
-def group_means(values: Tensor, present: Tensor, groups: int) -> Tensor:
-    """Return the mean (T,) of each number's group, in the best K-means of those present (T,).
-
-    groups: at most so many, as fewer may be present. Absent numbers are in none; their mean is 0.
+class BestGroups(nn.Module):
+    """The best K-means of T numbers, computed where they are: nothing waits for the host.
 
     The groups of least squared deviation are runs of the sorted numbers, so that trying all last
-    runs finds them (Fisher 1958, "On Grouping for Maximum Homogeneity", JASA 53). All is computed
-    where the numbers are, without a value that the host has to know.
+    runs finds them (Fisher 1958, "On Grouping for Maximum Homogeneity", JASA 53).
     """
-    ordered, order = values.masked_fill(~present, math.inf).sort()
-    upper = torch.ones(len(values), len(values), dtype=values.dtype, device=values.device).triu()
-    means, deviations = _of_runs(ordered.masked_fill(ordered == math.inf, 0.0), upper)
-    # of so many groups the last one's begin (T,), for each number that may be the last of all
-    best, begins = deviations[0], [torch.zeros_like(order)]
-    for _ in range(1, groups):
-        before = torch.nn.functional.pad(best[:-1], (1, 0))
-        best, begin = (before[:, None] + deviations).min(dim=0)
-        begins.append(begin)
-    last = (present.sum(dim=0, keepdim=True) - 1).clamp(min=0)
-    starts, end = [], last
-    for begin in reversed(begins):
-        starts.append(begin.gather(0, end))
-        end = (starts[-1] - 1).clamp(min=0)
-    places, each = torch.arange(len(values), device=values.device), torch.stack(starts)  # (K, 1)
-    first = torch.where(each <= places, each, 0).amax(dim=0)
-    final = torch.where(each <= places, last + 1, each).amin(dim=0) - 1
-    found = torch.zeros_like(values).scatter(0, order, means[first, final])
-    return torch.where(present, found, 0.0)
 
+    places: Tensor
+    upper: Tensor  # (T, T), 1 where a run's end is not before its begin
+    counts: Tensor  # (T, T), how many numbers a run has
+    ratios: Tensor  # (T, T - 1), n - 1 over n of runs that end at the second number or later
+    outside: Tensor  # (T, T), where there is no run
 
-def _of_runs(ordered: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and squared deviation from it of the numbers from each to each later one.
+    def __init__(self, count: int, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+        upper = torch.ones(count, count, dtype=torch.float64).triu()
+        counts = (upper @ upper).clamp(min=1)
+        ratios = (counts[:, 1:] - 1) / counts[:, 1:]
+        constants = {"upper": upper, "counts": counts, "ratios": ratios, "outside": upper == 0}
+        for name, value in {**constants, "places": torch.arange(count)}.items():
+            self.register_buffer(name, value, persistent=False)
 
-    ordered: (T,). upper: (T, T), 1 where a run's end is not before its begin, else 0. Where it is
-    0 the deviation is infinite. By Welford's recurrence, whose terms do not cancel.
-    """
-    counts = upper @ upper
-    means = (upper * ordered) @ upper / counts.clamp(min=1)
-    steps = (ordered[1:] - means[:, :-1]).square() * counts[:, :-1] / counts[:, 1:].clamp(min=1)
-    deviations = steps @ upper[1:]
-    return means, deviations.masked_fill(upper == 0, math.inf)
+    def forward(self, values: Tensor, present: Tensor) -> Tensor:
+        """Return the mean (T,) of each number's group; absent ones are in none, and have 0."""
+        ordered, order = values.masked_fill(~present, math.inf).sort()
+        means, deviations = self._of_runs(ordered.masked_fill(ordered == math.inf, 0.0))
+        starts, last = self._starts(deviations, present.sum(dim=0, keepdim=True) - 1)
+        begins_before = starts <= self.places
+        first = torch.where(begins_before, starts, 0).amax(dim=0)
+        final = torch.where(begins_before, last, starts - 1).amin(dim=0)
+        found = torch.zeros_like(values).scatter(0, order, means[first, final])
+        return found.masked_fill(~present, 0.0)
+
+    def _of_runs(self, ordered: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and squared deviation (T, T) of the numbers from each to each later one.
+
+        By Welford's recurrence, whose terms do not cancel; infinite where there is no run.
+        """
+        means = (self.upper * ordered) @ self.upper / self.counts
+        terms = (ordered[1:] - means[:, :-1]).square() * self.ratios
+        return means, (terms @ self.upper[1:]).masked_fill(self.outside, math.inf)
+
+    def _starts(self, deviations: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the groups (K, 1) of the numbers up to the last one (1,) begin, and this.
+
+        Where fewer are as good, some begin at 0.
+        """
+        # of the best groups of the numbers up to each: the deviation, and where the last one begins
+        best, begins = deviations[0], []
+        for _ in range(1, self.groups):
+            before = F.pad(best[:-1], (1, 0))
+            best, begin = (before[:, None] + deviations).min(dim=0)
+            begins.append(begin)
+        last = last.clamp(min=0)
+        starts, end = [torch.zeros_like(last)], last
+        for begin in reversed(begins):
+            starts.append(begin.gather(0, end))
+            end = (starts[-1] - 1).clamp(min=0)
+        return torch.stack(starts), last

@@ -1,5 +1,7 @@
 """Adam over a weighter's own values, which the optimizer of the model must not update."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -31,8 +33,13 @@ class InnerAdam(nn.Module):
         steps = self.steps + 1
         mean = self.mean.lerp(gradient, 1 - MEAN)
         square = SQUARE * self.square + (1 - SQUARE) * gradient**2
-        length = (square / (1 - SQUARE**steps)).sqrt() + EPSILON
-        moved = values - self.learning_rate / (1 - MEAN**steps) * mean / length
+        length = (square / _since_start(SQUARE, steps)).sqrt() + EPSILON
+        moved = values - self.learning_rate * mean / _since_start(MEAN, steps) / length
         pairs = ((self.steps, steps), (self.mean, mean), (self.square, square), (values, moved))
         for old, new in pairs:
             old.copy_(new if valid is None else torch.where(valid, new, old))
+
+
+def _since_start(kept: float, steps: Tensor) -> Tensor:
+    """Return 1 - kept^steps, by which a moment is too small at first, without cancellation."""
+    return -torch.expm1(steps * math.log(kept))

@@ -10,14 +10,36 @@ import torch
 Measure = Callable[[], float]  # one round; returns a rate: higher is better
 
 
+def in_turn(
+    candidates: Mapping[str, Measure],
+    rounds: int,
+    on_failure: Callable[[str, Exception], None] | None = None,
+    on_round: Callable[[int], None] = lambda number: None,
+) -> dict[str, list[float]]:
+    """Return each candidate's rates by round, after a round that warms up.
+
+    on_failure: receives the error of a candidate, which is then left out; None: it is raised.
+    """
+    left, rates = dict(candidates), {name: list[float]() for name in candidates}
+    for number in range(rounds + 1):
+        for name, measure in list(left.items()):
+            try:
+                rate = measure()
+            except Exception as error:
+                if on_failure is None:
+                    raise
+                del left[name], rates[name], measure
+                on_failure(name, error)
+                continue
+            if number:
+                rates[name].append(rate)
+        on_round(number)
+    return rates
+
+
 def compare(candidates: Mapping[str, Measure], rounds: int, unit: str = "images/s") -> None:
     """Print each candidate's rate, and how many times as fast the first one is."""
-    rates: dict[str, list[float]] = {name: [] for name in candidates}
-    for measure in candidates.values():
-        measure()  # warm up
-    for _ in range(rounds):
-        for name, measure in candidates.items():
-            rates[name].append(measure())
+    rates = in_turn(candidates, rounds)
     first = next(iter(rates.values()))
     for name, found in rates.items():
         ratios = [one / other for one, other in zip(first, found, strict=True)]
@@ -34,7 +56,7 @@ def _spread(values: list[float], form: str) -> str:
 def conditions(**more: object) -> None:
     """Print what the figures depend on."""
     stated = {
-        "processor": _processor(),
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -43,7 +65,7 @@ def conditions(**more: object) -> None:
     print("; ".join(f"{key.replace('_', ' ')} {value}" for key, value in stated.items()))
 
 
-def _processor() -> str:
+def processor() -> str:
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text().splitlines():

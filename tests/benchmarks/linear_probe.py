@@ -32,7 +32,7 @@ class WholeEpoch:
     def __call__(self) -> float:
         """Return the epochs an hour."""
         trainer, clock = self.trainer, Clock()
-        trainer._train_epoch(StopRequest(), clock)
+        trainer._train_epoch(clock)
         trainer._end_epoch(1, clock)
         synchronize(trainer.components.device)
         return 3600 / clock.seconds

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,25 +87,38 @@ def _write(source: Path, originals: list[Path], images: int) -> None:
     (source / "Data_Entry_2017_v2020.csv").write_text("\n".join(rows) + "\n")
 
 
-def random_shards(folder: Path, images: int, size: int, seed: int) -> None:
-    """Write a prepared data set of noise, 512 images a shard, each of a patient of its own."""
+def random_shards(
+    folder: Path,
+    images: int,
+    size: int,
+    seed: int,
+    validation: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Write a prepared data set of noise, 512 images a shard, each of a patient of its own.
+
+    The last `validation` images are the validation split, all others the training split.
+    """
     folder.mkdir()
     random, entries = np.random.default_rng(seed), []
     for number, first in enumerate(range(0, images, 512)):
+        progress(first)
         count = min(512, images - first)
-        names = np.array([f"{seed}-{row}.png" for row in range(first, first + count)])
+        rows = np.arange(first, first + count)
+        names = np.array([f"{seed}-{row}.png" for row in rows])
         labels = random.integers(0, 2, (count, len(FINDINGS))).astype(np.uint8)
         empty, unknown = np.full(count, ""), np.full(count, -1)
         content = ShardContent(
-            images=random.integers(0, 256, (count, size, size)).astype(np.uint8),
+            images=random.integers(0, 256, (count, size, size), dtype=np.uint8),
             labels=labels,
             known=np.ones_like(labels),
             pixel_hash=np.char.zfill(names, 32).astype("S32"),
             file_bytes=np.zeros(count, np.int64),
             columns={
                 "image_index": names, "study": names, "source": np.full(count, "csv"),
-                "sex": empty, "view": empty, "split": np.full(count, "train"),
-                "patient_id": np.arange(first, first + count), "age": unknown,
+                "sex": empty, "view": empty,
+                "split": np.where(rows < images - validation, "train", "validation"),
+                "patient_id": rows, "age": unknown,
                 "follow_up": unknown, "original_width": unknown, "original_height": unknown,
             },
             box_row=np.zeros(0, np.int32),

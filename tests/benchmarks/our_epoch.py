@@ -11,7 +11,6 @@ from interleaved import conditions
 from material import Material, material
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.interruption import StopRequest
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.device import synchronize
 from deepchest_cli.training.loop import Trainer
@@ -27,7 +26,7 @@ class OurEpoch:
 
     def __call__(self) -> float:
         clock = Clock()
-        self.trainer._train_epoch(StopRequest(), clock)
+        self.trainer._train_epoch(clock)
         synchronize(self.trainer.components.device)
         seconds = clock.seconds
         self.trainer.state.epoch_step = 0

@@ -39,7 +39,8 @@ def test_one_process_alone_needs_no_others():
     rows = torch.rand(3, 2)
     assert alone.is_main
     assert alone.all_gather(rows) is rows
-    assert alone.maximum(7) == 7
+    assert alone.start_maximum(7)() == 7
+    assert alone.all_gather_object("run") == ["run"]
     assert alone.broadcast("run") == "run"
 
 

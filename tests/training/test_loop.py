@@ -1,9 +1,11 @@
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from killing import assert_equal_runs
 from site_data import prepare_site, write_site
 from tests_support import QUICK, rows_of, untimed
 
@@ -12,8 +14,10 @@ from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
 from deepchest_cli.files import locked
 from deepchest_cli.interruption import SIGNALS
+from deepchest_cli.model import classifier
 from deepchest_cli.model.checkpoint import load_model, read_checkpoint
 from deepchest_cli.model.checkpoint_format import BEST, LAST
+from deepchest_cli.training import atypicality
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.resume import open_data_again
@@ -352,3 +356,125 @@ def test_looking_again_after_a_step_moves_nothing_but_the_losses(config, recorde
     assert found["still"]
     assert found["losses"].isfinite().all()
     assert components.classifier.training
+
+
+def call_before(model, act):
+    """Call `act` before each batch that a model predicts; it is never called in training."""
+    batches = []
+
+    def hook(*_):
+        batches.append(len(batches) + 1)
+        act(batches[-1])
+
+    model.register_forward_pre_hook(hook)
+    return batches
+
+
+@pytest.mark.usefixtures("signals_arrive")
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_signal_in_validation_ends_within_a_batch_and_the_run_goes_on_exactly(
+    small, recorder, tmp_path, epoch
+):
+    # of the EMA model, so that the hook sees validation alone; four batches of it
+    small = replace(small, ema=0.5, batch_size=4)
+    undisturbed = replace(small, out=tmp_path / "undisturbed")
+    fit(undisturbed, recorder)
+    components = build_components(small)
+    count = components.validation_batches
+    assert count >= 3
+    number = (epoch - 1) * count + 2
+    seen = call_before(
+        components.evaluated_model,
+        lambda batch: batch == number and signal.raise_signal(signal.SIGTERM),
+    )
+    with pytest.raises(InterruptedRunError, match="the state is saved") as error:
+        Trainer(components, create_run(small), recorder).fit()
+    assert error.value.exit_code == 143
+    assert len(seen) == number
+    state = read_checkpoint(small.out / LAST)["training"]["train_state"]
+    assert (state["epoch"], state["step"]) == (epoch - 1, epoch * components.steps_per_epoch)
+    resume(small, recorder)
+    assert_equal_runs(small.out, undisturbed.out)
+
+
+@pytest.mark.usefixtures("signals_arrive")
+def test_a_signal_in_the_statistics_ends_within_a_batch_and_the_run_goes_on_exactly(
+    small, recorder, tmp_path, monkeypatch
+):
+    small, calls = replace(small, batch_size=8), []
+    undisturbed = replace(small, out=tmp_path / "undisturbed")
+    fit(undisturbed, recorder)
+
+    def outputs_of(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return classifier.outputs_of(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atypicality, "outputs_of", outputs_of)
+        with pytest.raises(InterruptedRunError, match="the state is saved") as error:
+            fit(small, recorder)
+    assert error.value.exit_code == 130
+    assert len(calls) == 3
+    assert read_checkpoint(small.out / BEST).get("reference") is None
+    resume(small, recorder)
+    assert_equal_runs(small.out, undisturbed.out)
+
+
+def test_the_state_is_written_beside_the_validation(small, recorder):
+    """The validation here waits for the write, and the write for the validation."""
+    components = build_components(replace(small, ema=0.5, max_steps=3))
+    trainer = Trainer(components, create_run(small), recorder)
+    began, ended, together = threading.Event(), threading.Event(), []
+    save = trainer.writer.save_last
+
+    def save_last(state, epoch_metrics):
+        if state.epoch_step == state.step == 3:
+            began.set()
+            together.append(ended.wait(60))
+        save(state, epoch_metrics)
+
+    trainer.writer.save_last = save_last
+    call_before(components.evaluated_model, lambda _: (began.wait(60), ended.set()))
+    trainer.fit()
+    assert together == [True]
+
+
+def test_a_full_disk_beside_the_validation_ends_the_run(small, recorder):
+    trainer = Trainer(build_components(small), create_run(small), recorder)
+    save = trainer.writer.save_last
+
+    def save_last(state, epoch_metrics):
+        if state.step:
+            raise OSError(28, "No space left on device", "last.pt")
+        save(state, epoch_metrics)
+
+    trainer.writer.save_last = save_last
+    with pytest.raises(OSError, match="No space left"):
+        trainer.fit()
+    assert read_checkpoint(small.out / LAST)["training"]["train_state"]["step"] == 0
+    resume(small, recorder)
+
+
+def test_checkpoints_and_validation_are_no_part_of_the_rate(small, recorder, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("deepchest_cli.training.progress.time.perf_counter", lambda: now[0])
+    components = build_components(replace(small, ema=0.5))
+
+    def lasting(seconds, call):
+        def timed(*arguments):
+            now[0] += seconds
+            return call(*arguments)
+
+        return timed
+
+    trainer = Trainer(components, create_run(small), recorder)
+    trainer.writer.save_last = lasting(1000, trainer.writer.save_last)
+    trainer.training_step = lasting(2, trainer.training_step)
+    call_before(components.evaluated_model, lasting(1000, lambda _: None))
+    trainer.fit()
+    steps = components.steps_per_epoch
+    for report in recorder.epochs:
+        assert report.seconds == 2 * steps
+        assert report.images_per_second == small.batch_size / 2

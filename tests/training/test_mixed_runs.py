@@ -16,6 +16,7 @@ from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import InterruptedRunError, UnreadableShardError, UsageError
 from deepchest_cli.model.checkpoint import load_model, read_checkpoint
 from deepchest_cli.model.checkpoint_format import BEST, LAST
+from deepchest_cli.training.agreement import FAILED
 from deepchest_cli.training.atypicality import reference_statistics
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.distributed import DistributedContext
@@ -293,17 +294,22 @@ def test_data_that_become_unreadable_before_validation_do_too(config, undisturbe
 
 
 def test_a_process_stops_where_another_cannot_read_the_data(config, undisturbed, monkeypatch):
-    """All save at the same step; only the process that failed knows the file."""
+    """All save at the same step, and all say what the one that failed says."""
     trainer = Trainer(build_components(config), create_run(config))
 
-    def maximum(self, number):
-        return max(number, int(trainer.state.step == 4))
+    def start_maximum(self, number):
+        return lambda: max(number, FAILED * (trainer.state.step == 4 and number == 0))
+
+    def all_gather_object(self, value):
+        return [value, UnreadableShardError("Shard 7 is gone.", "Put it back.")]
 
     with monkeypatch.context() as patch:
-        patch.setattr(DistributedContext, "maximum", maximum)
-        with pytest.raises(UnreadableShardError, match="Another process cannot read") as error:
+        patch.setattr(DistributedContext, "all_gather_object", all_gather_object)
+        patch.setattr(DistributedContext, "start_maximum", start_maximum)
+        with pytest.raises(UnreadableShardError) as error:
             trainer.fit()
-    assert "This was after step 4; the state is saved." in error.value.message
+    assert error.value.message == "Process 1 of 2 has failed: Shard 7 is gone."
+    assert error.value.hint == "Put it back."
     resume(config)
     assert_equal_runs(config.out, undisturbed)
 

@@ -2,13 +2,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from killing import differences
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.training.optimization import (
-    build_ema,
+    MovingAverage,
     build_optimizer,
     learning_rate,
     set_learning_rate,
@@ -177,11 +179,11 @@ def test_vectors_and_learned_weights_do_not_decay(name):
 
 def test_the_average_follows_its_recurrence():
     model = nn.Linear(1, 1, bias=False)
-    average = build_ema(model, decay=0.5)
+    average = MovingAverage(model, decay=0.5)
     seen, expected = [1.0, 2.0, 4.0, -3.0], 1.0
     for count, value in enumerate(seen):
         model.weight.data.fill_(value)
-        average.update_parameters(model)
+        average.update()
         if count:
             decay = min(0.5, (1 + count) / (10 + count))
             expected = decay * expected + (1 - decay) * value
@@ -190,12 +192,41 @@ def test_the_average_follows_its_recurrence():
 
 def test_the_average_has_the_latest_batch_norm_statistics():
     model = nn.BatchNorm1d(1)
-    average = build_ema(model, 0.9)
+    average = MovingAverage(model, 0.9)
     for value in (1.0, 5.0):
         model.running_mean.fill_(value)
-        average.update_parameters(model)
+        model.num_batches_tracked.fill_(int(value))
+        average.update()
     assert average.module.running_mean.item() == 5
+    assert average.module.num_batches_tracked.item() == 5
 
 
-def test_no_decay_no_average():
-    assert build_ema(nn.Linear(1, 1), 0.0) is None
+def torchs_average(model, decay):
+    """The same average by torch's own class, which wrote the checkpoints of earlier runs."""
+
+    def update(averages, latest, updates):
+        count = int(updates)
+        torch._foreach_lerp_(averages, latest, 1 - min(decay, (1 + count) / (10 + count)))
+
+    return AveragedModel(model, multi_avg_fn=update)
+
+
+def test_the_average_is_torchs_to_the_last_bit_and_goes_on_from_its_checkpoint():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Linear(4, 2).double())
+    theirs, ours = torchs_average(model, 0.8), MovingAverage(model, 0.8)
+
+    def train(*averages):
+        for _ in range(20):
+            for value in (*model.parameters(), *model.buffers()):
+                value.data.copy_(value + (torch.randn(value.shape) if value.ndim else 1))
+            for average in averages:
+                average()
+
+    train(lambda: theirs.update_parameters(model), ours.update)
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    assert differences(dict(theirs.state_dict()), ours.state_dict()) == []
+    resumed = MovingAverage(model, 0.8)
+    resumed.load_state_dict(theirs.state_dict())
+    train(lambda: theirs.update_parameters(model), resumed.update)
+    assert differences(dict(theirs.state_dict()), resumed.state_dict()) == []

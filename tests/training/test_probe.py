@@ -386,7 +386,7 @@ def test_at_convergence_it_is_scikit_learns_logistic_regression(many, tmp_path, 
 def test_a_best_rate_at_the_end_of_those_tried_is_said(config, features, monkeypatch, number, said):
     trainer = trainer_of(config, features, listener := Listener())
     best = SimpleNamespace(learning_rate=trainer.heads.rates[number])
-    monkeypatch.setattr(Trainer, "_fit", lambda self, stop: best)
+    monkeypatch.setattr(Trainer, "_fit", lambda self: best)
     trainer.fit()
     warned = [note for note in listener.notes if "best learning rate" in note]
     assert len(warned) == (said is not None)

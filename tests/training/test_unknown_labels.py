@@ -109,7 +109,9 @@ def with_unknown(batch, places):
     known = torch.zeros(total, *batch.known.shape[1:], dtype=torch.bool)
     for whole, some in ((images, batch.images), (labels, batch.labels), (known, batch.known)):
         whole[own] = some
-    return Batch(images, labels, known)
+    return Batch(
+        images, labels, known, tuple(np.flatnonzero(known.flatten(0, -2).any(dim=0)).tolist())
+    )
 
 
 def assert_same_steps(make, places):

@@ -8,7 +8,7 @@ import torch
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import TaskLosses
-from deepchest_cli.weighting.go4align import Go4AlignWeighter, group_means
+from deepchest_cli.weighting.go4align import BestGroups, Go4AlignWeighter
 
 TASKS = ["a", "b", "c", "d"]
 TRACE = [
@@ -25,9 +25,10 @@ def losses_of(values, known=None, dtype=torch.float64):
 
 
 def grouped(values, groups):
-    """What `group_means` returns of numbers that are all present, as a list."""
+    """The means of the groups of numbers that are all present, as a list."""
     numbers = torch.tensor(values, dtype=torch.float64)
-    return group_means(numbers, torch.ones_like(numbers, dtype=torch.bool), groups).tolist()
+    present = torch.ones_like(numbers, dtype=torch.bool)
+    return BestGroups(len(values), groups)(numbers, present).tolist()
 
 
 def all_partitions(values, groups):

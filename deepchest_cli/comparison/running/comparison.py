@@ -1,6 +1,6 @@
 """A comparison from its configuration to trained runs with predictions of the test split."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from deepchest_cli.comparison.running.devices import refuse_unfit_devices
 from deepchest_cli.comparison.running.folder import locked_folder, write_configuration
 from deepchest_cli.comparison.running.jobs import (
     Arm,
@@ -21,14 +22,13 @@ from deepchest_cli.comparison.running.jobs import (
 from deepchest_cli.comparison.running.run import (
     RunRecord,
     final_record,
-    free_memory,
-    predict_test_split,
     retrain_hint,
 )
 from deepchest_cli.comparison.running.runner import ComparisonObserver, train_all
 from deepchest_cli.config import CompareConfig, parse_assignments
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
+from deepchest_cli.data.reader import bytes_of, resolve_place
 from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
@@ -38,7 +38,7 @@ from deepchest_cli.training.checks import (
     refuse_unfit_weighter,
 )
 from deepchest_cli.training.components import build_components
-from deepchest_cli.training.device import resolve_device
+from deepchest_cli.training.device import free_memory
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
 from deepchest_cli.training.tasks import choose_tasks
 from deepchest_cli.weighting import Context, build_weighter
@@ -91,10 +91,9 @@ def all_finished(runs: Runs) -> bool:
 def train_comparison(
     config: CompareConfig,
     observer: ComparisonObserver,
-    progress: Callable[[int, int], None],
     rates_file: Path | None = None,
 ) -> Iterator[TrainedComparison]:
-    """Train the missing runs, then let each finished run predict the test split once.
+    """Train the missing runs, each of which predicts the test split once it has finished.
 
     config: of a comparison to resume, as `extended_config` returns it. rates_file: a file of
     measured rates by which `auto` precision is chosen. The folder is locked until the context
@@ -119,7 +118,9 @@ def train_comparison(
         arm_runs = [run for run in runs if run[0].finding is None]
         comparison = TrainedComparison(
             folder=folder,
-            config=config,
+            config=config
+            if devices == config.device_list
+            else replace(config, devices=",".join(devices)),
             dataset=dataset,
             arms=arms,
             runs=arm_runs,
@@ -130,8 +131,6 @@ def train_comparison(
             newly_trained=len(missing),
         )
         _require_a_finished_arm(comparison)
-        finished = [job for job, record in runs if record.status == "finished"]
-        predict_test_split(finished, dataset, resolve_device(devices[0]), progress)
         yield comparison
 
 
@@ -150,24 +149,43 @@ def _check(
         )
     arms, resumed = parse_arms(config.weighters), folder_to_resume(config)
     dataset = open_data_again(config, resumed) if resumed else open_datasets(config.data)
-    for device in config.device_list:
-        resolve_device(device)
+    refuse_unfit_devices(config, resumed)
     if config.folds is not None:
         _refuse_shared_images(dataset)
     jobs = arm_jobs(config, arms[:1], Path(), {})
     alone = single_task_jobs(config, dataset.findings, Path(), {}) if config.single_task else []
     for job in [*jobs, *alone]:  # each seed has other folds
         _check_splits(job, dataset)
-    view = jobs[0].view(dataset)
-    on_device = replace(jobs[0].config, device=config.device_list[0])
-    components = build_components(on_device, dataset=view, rates_file=rates_file)
+    config = _planned(config, arms, jobs[0], dataset, observer, rates_file)
+    free_memory()  # all that refers to the model is gone
+    return config, dataset, arms
+
+
+def _planned(
+    config: CompareConfig,
+    arms: tuple[Arm, ...],
+    first: Job,
+    dataset: RadiographDataset,
+    observer: ComparisonObserver,
+    rates_file: Path | None,
+) -> CompareConfig:
+    """Return the configuration with the common precision and weights, tried on the first run.
+
+    Its model is built, and no image is read.
+    """
+    view = first.view(dataset)
+    # images that are uploaded here would only be uploaded again
+    tried = replace(first.config, device=config.device_list[0], cache="none")
+    components = build_components(tried, dataset=view, rates_file=rates_file)
+    rows = len(components.training_rows) + len(components.validation_rows)
+    resolve_place(config.cache, bytes_of(rows, view.size), components.device)
     if components.config.backbone_sha256 is not None:  # of one's own, in the place where it is now
         config = replace(
             config,
             backbone=components.config.backbone,
             backbone_sha256=components.config.backbone_sha256,
         )
-    if resumed is None:  # a resumed comparison keeps both in its configuration
+    if folder_to_resume(config) is None:  # a resumed comparison keeps both in its configuration
         common = components.config
         config = replace(
             config,
@@ -177,7 +195,7 @@ def _check(
         )
     for warning in components.warnings:
         observer.on_warning(warning)
-    tasks = choose_tasks(on_device, view, torch.device("cpu"))
+    tasks = choose_tasks(tried, view, torch.device("cpu"))
     labels, known = tasks.labels(view)
     prevalence = torch.from_numpy((labels * known).sum(axis=0) / known.sum(axis=0).clip(1))
     for arm in arms:
@@ -189,9 +207,7 @@ def _check(
         )
         refuse_broken_weighter(train, tasks.names, options)
         refuse_unfit_weighter(train, weighter, components.classifier)
-    del components
-    free_memory()
-    return config, dataset, arms
+    return config
 
 
 def _check_splits(job: Job, dataset: RadiographDataset) -> None:

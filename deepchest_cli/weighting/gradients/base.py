@@ -64,12 +64,15 @@ def gramian_of(jacobian: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
 def _total(products: Tensor, rest: Tensor) -> Tensor:
     """Return the sum (T, T) of blocks' products (n, T, T) and of those of the rows (T, r)."""
     rest = rest.double()
-    return products.sum(dim=0, dtype=torch.float64) + rest @ rest.T
+    total = rest @ rest.T
+    return total + products.sum(dim=0, dtype=torch.float64) if len(products) else total
 
 
 def _on_cpu(first: Tensor, *more: Tensor) -> list[Tensor]:
-    """Return tensors of one device on the CPU, all in the precision of the first, in one copy."""
-    tensors = (first, *more)
+    """Return tensors of one device on the CPU; one copy, in the precision of the first."""
+    tensors = [first, *more]
+    if first.device.type == "cpu":
+        return tensors
     packed = torch.cat([tensor.flatten().to(first.dtype) for tensor in tensors]).cpu()
     parts = torch.split(packed, [tensor.numel() for tensor in tensors])
     return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
