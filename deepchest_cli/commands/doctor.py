@@ -126,7 +126,7 @@ def _describe_launcher(launcher: dict[str, Any]) -> str:
         return f"{launcher['error']} {launcher['hint']}"
     return (
         f"{launcher['name']}, process {launcher['rank']} of {launcher['processes']}, "
-        f"process {launcher['local_rank']} on node {launcher['node']}"
+        f"local rank {launcher['local_rank']} on node {launcher['node']}"
     )
 
 
