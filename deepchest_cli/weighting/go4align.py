@@ -12,7 +12,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from deepchest_cli.weighting.base import (
     MIN_LOSS,
@@ -76,6 +75,7 @@ class BestGroups(nn.Module):
     """
 
     places: Tensor
+    none: Tensor  # (1,), the deviation of no number
     upper: Tensor  # (T, T), 1 where a run's end is not before its begin
     counts: Tensor  # (T, T), how many numbers a run has
     ratios: Tensor  # (T, T - 1), n - 1 over n of runs that end at the second number or later
@@ -88,19 +88,23 @@ class BestGroups(nn.Module):
         counts = (upper @ upper).clamp(min=1)
         ratios = (counts[:, 1:] - 1) / counts[:, 1:]
         constants = {"upper": upper, "counts": counts, "ratios": ratios, "outside": upper == 0}
-        for name, value in {**constants, "places": torch.arange(count)}.items():
+        for name, value in {
+            **constants,
+            "places": torch.arange(count),
+            "none": upper.new_zeros(1),
+        }.items():
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, values: Tensor, present: Tensor) -> Tensor:
         """Return the mean (T,) of each number's group; absent ones are in none, and have 0."""
-        ordered, order = values.masked_fill(~present, math.inf).sort()
-        means, deviations = self._of_runs(ordered.masked_fill(ordered == math.inf, 0.0))
+        ordered, order = torch.where(present, values, math.inf).sort()
+        means, deviations = self._of_runs(ordered.nan_to_num(nan=math.nan, posinf=0.0))
         starts, last = self._starts(deviations, present.sum(dim=0, keepdim=True) - 1)
         begins_before = starts <= self.places
         first = torch.where(begins_before, starts, 0).amax(dim=0)
         final = torch.where(begins_before, last, starts - 1).amin(dim=0)
-        found = torch.zeros_like(values).scatter(0, order, means[first, final])
-        return found.masked_fill(~present, 0.0)
+        found = torch.empty_like(values).scatter_(0, order, means[first, final])
+        return torch.where(present, found, 0.0)
 
     def _of_runs(self, ordered: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and squared deviation (T, T) of the numbers from each to each later one.
@@ -119,7 +123,7 @@ class BestGroups(nn.Module):
         # of the best groups of the numbers up to each: the deviation, and where the last one begins
         best, begins = deviations[0], []
         for _ in range(1, self.groups):
-            before = F.pad(best[:-1], (1, 0))
+            before = torch.cat([self.none, best[:-1]])
             best, begin = (before[:, None] + deviations).min(dim=0)
             begins.append(begin)
         last = last.clamp(min=0)
