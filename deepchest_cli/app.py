@@ -34,6 +34,7 @@ from deepchest_cli.config import (
     TrainConfig,
     WeightersConfig,
 )
+from deepchest_cli.device_errors import explain_device, first_line, is_out_of_memory
 from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
 from deepchest_cli.files import allow_open_files
 from deepchest_cli.interruption import InterruptionError, end_on_signal
@@ -109,11 +110,11 @@ def _run() -> None:
 
 def _explain(error: BaseException) -> DeepChestError | None:
     """Return the error to show for one that is not ours; None where its traceback says it best."""
-    text = str(error)
-    # torch's own class for GPUs, which is not imported here, and its words for the CPU
-    out_of_memory = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in text
-    if isinstance(error, RuntimeError) and out_of_memory:
-        return DeepChestError(text.splitlines()[0], "Lower --batch-size or --image-size.")
+    if is_out_of_memory(error):
+        said = first_line(error) or "Out of memory"
+        return DeepChestError(f"{said}.", "Lower --batch-size or --image-size.")
+    if explained := explain_device(error):
+        return explained
     if own := failure_of_own(error):
         return own
     if isinstance(error, OSError):

@@ -53,6 +53,10 @@ class DivergedError(DeepChestError):
     """Losses or logits are not finite any more: this training cannot go on."""
 
 
+class LostDeviceError(DeepChestError):
+    """A device has failed; other work on it would fail too."""
+
+
 class InterruptedRunError(DeepChestError):
     """A signal ended the work after it had been saved."""
 

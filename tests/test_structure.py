@@ -19,7 +19,8 @@ ALLOWED = {
     "comparison": {"training", "evaluation", "model", "weighting", "reporting", "data"},
 }
 SHARED = {
-    "config", "errors", "files", "extras", "interruption", "own_code", "schemas", "deepchest_cli"
+    "config", "device_errors", "errors", "files", "extras", "interruption", "own_code", "schemas",
+    "deepchest_cli",
 }  # fmt: skip
 
 

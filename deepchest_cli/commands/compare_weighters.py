@@ -75,9 +75,7 @@ def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any],
     terminal.note(_plan(config))
     with terminal.progress("Training") as move:
         display = ComparisonDisplay(terminal, move)
-        with train_comparison(
-            config, display, display.on_predicted, training_rates_file()
-        ) as comparison:
+        with train_comparison(config, display, training_rates_file()) as comparison:
             if not comparison.newly_trained:
                 terminal.note(f"{comparison.folder} has finished: nothing is left to train.")
             return _analyze(comparison, terminal), comparison.folder

@@ -48,10 +48,6 @@ class ComparisonDisplay:
         """Print what the configuration could not have."""
         self.terminal.warning(text)
 
-    def on_predicted(self, done: int, total: int) -> None:
-        """Move the bar while the test split is predicted."""
-        self.move(done, total)
-
 
 def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:
     """Print the ranking, the data sets, the claims, the summary and the path of the report."""

@@ -4,8 +4,13 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
+from typing import Any
 
+from deepchest_cli.errors import DeepChestError
 from deepchest_cli.interruption import BATCH_SIGNALS
 
 # a fresh interpreter: forking a process that has run threads can deadlock
@@ -43,3 +48,73 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+class KilledWorkerError(Exception):
+    """A worker process has been ended from outside; the text says by what."""
+
+
+class Worker:
+    """A process that works on one task at a time and can be killed without harm to others."""
+
+    def __init__(self, work: Callable[..., Any], *context: Any) -> None:
+        """work: a function of a module, called as `work(task, *context)`."""
+        self.connection, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_serve, args=(theirs, work, *context))
+        self.process.start()
+        theirs.close()  # so that the end of the process ends the connection
+
+    def submit(self, task: Any) -> None:
+        """Begin a task; `connection` has something to read once it has ended."""
+        try:
+            self.connection.send(task)
+        except OSError as error:
+            raise self._killed() from error
+
+    def result(self) -> Any:
+        """Return what the task returned, or raise what it raised.
+
+        Raises `KilledWorkerError` where the process has been killed.
+        """
+        try:
+            value, failure = self.connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._killed() from error
+        if failure is not None:
+            raise failure
+        return value
+
+    def _killed(self) -> KilledWorkerError:
+        self.process.join()
+        code = self.process.exitcode or 0
+        return KilledWorkerError(signal.Signals(-code).name if code < 0 else f"exit code {code}")
+
+    def kill(self) -> None:
+        """End the process at once, whatever it is doing."""
+        self.process.kill()
+        self.connection.close()
+
+    def end(self, busy: bool) -> None:
+        """Let the process end; one that has been asked to (SIGTERM) may first save its work."""
+        if busy:
+            wait([self.connection, self.process.sentinel])
+        self.connection.close()
+        self.process.join()
+
+
+def _serve(connection: Connection, work: Callable[..., Any], *context: Any) -> None:
+    """Work on the tasks that come, until the connection is closed."""
+    begin_worker()
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        answer: tuple[Any, BaseException | None]
+        try:
+            answer = work(task, *context), None
+        except BaseException as error:
+            if not isinstance(error, DeepChestError):
+                error.add_note(traceback.format_exc())  # it does not travel with the error
+            answer = None, error
+        connection.send(answer)

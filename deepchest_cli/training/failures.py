@@ -1,12 +1,14 @@
 """Failures in the middle of a run: losses that are not finite, and torch's errors explained."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from deepchest_cli.config import TrainConfig
+from deepchest_cli.device_errors import explain_device, first_line, is_out_of_memory
 from deepchest_cli.errors import DeepChestError, DivergedError
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.distributed import is_lost_peer
@@ -54,10 +56,10 @@ def explain(
     error: RuntimeError, folder: Path, processes: int, config: TrainConfig
 ) -> DeepChestError | None:
     """Return the error to show for one of torch's; None where torch's own says it best."""
-    first_line = str(error).strip().partition("\n")[0]
+    said = first_line(error)
     command = resume_command(folder, config)
     resume = f"The run's {LAST} is kept; resume with: {command}"
-    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+    if is_out_of_memory(error):
         by_parameters = config.gradient_level == "parameters"
         lower = "a lower --batch-size or --image-size"
         lower += ", or with --gradient-level features" if by_parameters else ""
@@ -65,19 +67,32 @@ def explain(
         way = f"{resume} --grad-accum-steps 2{checkpoint} (or start a new run with {lower})."
         if config.linear_probe:  # the trunk's batch is at most as large
             way = f"Start a new run with {lower}; features that are complete are kept."
-        return DeepChestError(f"Out of memory: {first_line}", way)
+        return DeepChestError(f"Out of memory: {said}{_free_memory(said)}.", way)
+    if explained := explain_device(error):
+        explained.hint = f"{explained.hint} {resume}."
+        return explained
     if processes > 1 and is_lost_peer(error):
         return DeepChestError(
-            f"Another process of this run has ended ({first_line}).", f"{resume} as before."
+            f"Another process of this run has ended ({said}).", f"{resume} as before."
         )
     if type(error).__name__ in COMPILING:
         return DeepChestError(
-            f"The model could not be compiled: {first_line}",
+            f"The model could not be compiled: {said}.",
             "Leave --compile out; it needs a C++ compiler on CPUs and Triton on GPUs.",
         )
     if "deterministic implementation" in str(error):
         return DeepChestError(
-            f"The backbone cannot be trained with --deterministic here: {first_line}",
+            f"The backbone cannot be trained with --deterministic here: {said}.",
             "Leave --deterministic out, or choose another --backbone.",
         )
     return None
+
+
+def _free_memory(said: str) -> str:
+    """Return how much memory of a GPU is free in words, where an error has not said it."""
+    if "free" in said or not (torch.cuda.is_available() and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
+        return ""
+    with suppress(RuntimeError):  # a device that is full may not even answer this
+        free, total = torch.cuda.mem_get_info()
+        return f" ({free / 1e9:.1f} of {total / 1e9:.1f} GB of the GPU are free)"
+    return ""

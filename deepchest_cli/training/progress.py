@@ -24,6 +24,11 @@ class StepReport:
     losses: Tensor  # of tasks (K,), of this batch
     weights: Tensor | None  # (K,)
 
+    @property
+    def share_done(self) -> float:
+        """The share of the run's planned steps that is done."""
+        return 1 - self.remaining / max(self.steps * self.epochs, 1)
+
 
 @dataclass(frozen=True)
 class EpochReport:

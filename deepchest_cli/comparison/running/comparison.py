@@ -1,6 +1,6 @@
 """A comparison from its configuration to trained runs with predictions of the test split."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from deepchest_cli.comparison.running.devices import refuse_unfit_devices
 from deepchest_cli.comparison.running.folder import locked_folder, write_configuration
 from deepchest_cli.comparison.running.jobs import (
     Arm,
@@ -22,7 +23,6 @@ from deepchest_cli.comparison.running.run import (
     RunRecord,
     final_record,
     free_memory,
-    predict_test_split,
     retrain_hint,
 )
 from deepchest_cli.comparison.running.runner import ComparisonObserver, train_all
@@ -38,7 +38,6 @@ from deepchest_cli.training.checks import (
     refuse_unfit_weighter,
 )
 from deepchest_cli.training.components import build_components
-from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
 from deepchest_cli.training.tasks import choose_tasks
 from deepchest_cli.weighting import Context, build_weighter
@@ -91,10 +90,9 @@ def all_finished(runs: Runs) -> bool:
 def train_comparison(
     config: CompareConfig,
     observer: ComparisonObserver,
-    progress: Callable[[int, int], None],
     rates_file: Path | None = None,
 ) -> Iterator[TrainedComparison]:
-    """Train the missing runs, then let each finished run predict the test split once.
+    """Train the missing runs, each of which predicts the test split once it has finished.
 
     config: of a comparison to resume, as `extended_config` returns it. rates_file: a file of
     measured rates by which `auto` precision is chosen. The folder is locked until the context
@@ -119,7 +117,9 @@ def train_comparison(
         arm_runs = [run for run in runs if run[0].finding is None]
         comparison = TrainedComparison(
             folder=folder,
-            config=config,
+            config=config
+            if devices == config.device_list
+            else replace(config, devices=",".join(devices)),
             dataset=dataset,
             arms=arms,
             runs=arm_runs,
@@ -130,8 +130,6 @@ def train_comparison(
             newly_trained=len(missing),
         )
         _require_a_finished_arm(comparison)
-        finished = [job for job, record in runs if record.status == "finished"]
-        predict_test_split(finished, dataset, resolve_device(devices[0]), progress)
         yield comparison
 
 
@@ -150,8 +148,7 @@ def _check(
         )
     arms, resumed = parse_arms(config.weighters), folder_to_resume(config)
     dataset = open_data_again(config, resumed) if resumed else open_datasets(config.data)
-    for device in config.device_list:
-        resolve_device(device)
+    refuse_unfit_devices(config, resumed)
     if config.folds is not None:
         _refuse_shared_images(dataset)
     jobs = arm_jobs(config, arms[:1], Path(), {})

@@ -45,6 +45,8 @@ def extended_config(config: CompareConfig) -> CompareConfig:
         return _with_hashes(config)
     config = refuse_changes(config, folder, MAY_CHANGE)
     before = saved_config(folder, CompareConfig)
+    if config.devices == before.devices and config.device != before.device:
+        config = replace(config, devices=None)  # a --device that is given now, for what was saved
     seeds = max(before.seeds, config.seeds)
     weighters = merge_weighters(_named_again(before, config, folder), config.weighters)
     return _with_hashes(replace(config, seeds=seeds, weighters=weighters))

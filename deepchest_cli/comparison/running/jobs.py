@@ -148,6 +148,11 @@ class Job:
     folder: Path
     fold: tuple[int, int] | None = None  # index from 0, and number of folds
     finding: str | None = None
+    scored: bool = True  # whether it predicts the test split
+
+    def on(self, device: str) -> "Job":
+        """Return the same run on a device."""
+        return replace(self, config=replace(self.config, device=device))
 
     @property
     def settings(self) -> str:
@@ -221,10 +226,11 @@ def arm_jobs(
 
 def tuning_jobs(config: CompareConfig, arms: Sequence[Arm], folder: Path) -> list[Job]:
     """Return the runs that choose each arm's learning rate: the first seed, without folds."""
+    rates = [factor * config.learning_rate for factor in LEARNING_RATE_FACTORS]
     return [
-        _arm_job(config, arm, config.first_seed, folder, None, factor * config.learning_rate)
+        replace(_arm_job(config, arm, config.first_seed, folder, None, rate), scored=False)
         for arm in arms
-        for factor in LEARNING_RATE_FACTORS
+        for rate in rates
     ]
 
 

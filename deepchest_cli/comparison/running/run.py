@@ -2,7 +2,8 @@
 
 import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import permutations
 from pathlib import Path
@@ -13,20 +14,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deepchest_cli.comparison.running.failures import concerns_all_runs, describe_failure
 from deepchest_cli.comparison.running.jobs import Job
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
-from deepchest_cli.errors import DeepChestError, DivergedError, InterruptedRunError, UsageError
+from deepchest_cli.errors import (
+    DeepChestError,
+    InterruptedRunError,
+    LostDeviceError,
+    UsageError,
+)
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
 from deepchest_cli.files import atomic_write, write_json
+from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.components import TrainingComponents, build_components
+from deepchest_cli.training.device import resolve_device
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_directory import fill_run
 
 RECORD, PREDICTIONS = "run.json", "test.npz"
+INTERRUPTED = "Interrupted; the state is saved."
 Status = Literal["finished", "diverged", "failed"]
 
 
@@ -49,6 +59,8 @@ class RunRecord:
     initial_weights_sha256: str = ""  # SHA-256
     batches_sha256: tuple[str, ...] = ()  # SHA-256 of all rows up to the end of each epoch
     notes: tuple[str, ...] = ()  # of the weighter
+    earlier_errors: tuple[str, ...] = ()  # of attempts that failed, for lack of memory for instance
+    traceback: str | None = None  # of an error that nobody has foreseen
 
     @property
     def is_final(self) -> bool:
@@ -68,8 +80,8 @@ def read_record(folder: Path) -> RunRecord | None:
         return None
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        batches, notes = tuple(values.pop("batches_sha256")), tuple(values.pop("notes"))
-        record = RunRecord(**values, batches_sha256=batches, notes=notes)
+        lists = ("batches_sha256", "notes", "earlier_errors")
+        record = RunRecord(**values | {n: tuple(values[n]) for n in lists if n in values})
         if record.status not in get_args(Status):
             raise ValueError(f"status {record.status!r}")
         float(record.best_score or 0)
@@ -114,25 +126,45 @@ def _order_of(sha256: str, dataset: RadiographDataset) -> list[Path]:
     return []
 
 
-def train_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
-    """Train one run to its end and write its record; a divergence is a result as well.
+def complete_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
+    """Train one run to its end, write its record, and predict the test split with its best epoch.
 
-    Returns the record of a run that has ended before. Raises `InterruptedRunError` with the state
-    saved.
+    What was done before is kept. A divergence and a failure are results as well. Raises
+    `InterruptedRunError` with the state saved, and `LostDeviceError` where the device has failed.
     """
-    before = final_record(job, dataset)
-    if before is not None:
-        return before
-    record = _train(job, dataset, observer)
-    job.folder.mkdir(parents=True, exist_ok=True)  # missing where the run could not even begin
-    write_json(job.folder / RECORD, asdict(record))
-    if record.is_final:
-        (job.folder / LAST).unlink(missing_ok=True)  # three times the model's size, and not needed
+    record = final_record(job, dataset)
+    if record is None:
+        record, lost = _train(job, dataset, observer)
+        free_memory()  # of model and reader, which are gone only now
+        job.folder.mkdir(parents=True, exist_ok=True)  # missing where the run could not even begin
+        write_json(job.folder / RECORD, asdict(record))
+        if lost is not None:
+            raise lost
+        if record.is_final:
+            # three times the model's size, and not needed
+            (job.folder / LAST).unlink(missing_ok=True)
+    if record.is_final and not is_complete(job, record):
+        record = _with_predictions(record, job, dataset)
+        free_memory()
     return record
 
 
-def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
-    record = RunRecord("finished", dataset.sha256, job.config.learning_rate, job.settings)
+def is_complete(job: Job, record: RunRecord | None) -> bool:
+    """Whether nothing is left to train or to predict."""
+    if record is None or not record.is_final:
+        return False
+    is_scored = job.scored and record.status == "finished"
+    return not is_scored or (job.folder / PREDICTIONS).is_file()
+
+
+def _train(
+    job: Job, dataset: RadiographDataset, observer: Observer
+) -> tuple[RunRecord, LostDeviceError | None]:
+    """Return how the training ended, and the error where its device has failed."""
+    before = read_record(job.folder)
+    earlier = () if before is None else (*before.earlier_errors, str(before.error))
+    rate = job.config.learning_rate
+    record = RunRecord("finished", dataset.sha256, rate, job.settings, earlier_errors=earlier)
     trainer = None
     try:
         resumed = (job.folder / LAST).is_file()
@@ -140,14 +172,10 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
         record = replace(record, device=components.device.type, precision=components.precision)
         trainer = _resume_or_begin(components, job.folder, observer)
         summary = trainer.fit()
-    except (InterruptedRunError, UsageError):
-        raise
-    except (DeepChestError, RuntimeError) as error:  # a lack of memory is a RuntimeError
-        status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
-        return replace(record, status=status, error=str(error), **_progress_of(trainer))
-    finally:
-        free_memory()
-    return replace(
+    except Exception as error:
+        record, lost = _with_failure(record, error, job)
+        return replace(record, **_progress_of(trainer)), lost
+    ended = replace(
         record,
         **_progress_of(trainer),
         best_epoch=summary.best_epoch,
@@ -155,6 +183,19 @@ def _train(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecor
         criterion=summary.criterion,
         notes=tuple(trainer.state.notes),
     )
+    return ended, None
+
+
+def _with_failure(
+    record: RunRecord, error: Exception, job: Job
+) -> tuple[RunRecord, LostDeviceError | None]:
+    """Return the record of a run that an error has ended; raise it where it concerns all runs."""
+    if concerns_all_runs(error):
+        raise error
+    failure = describe_failure(error, job.config.device)
+    status: Status = "diverged" if failure.diverged else "failed"
+    failed = replace(record, status=status, error=failure.error, traceback=failure.traceback)
+    return failed, failure.lost
 
 
 def _resume_or_begin(components: TrainingComponents, folder: Path, observer: Observer) -> Trainer:
@@ -182,29 +223,43 @@ def _progress_of(trainer: Trainer | None) -> dict[str, Any]:
 def free_memory() -> None:
     """Free what a finished run has allocated, for the next one."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    with suppress(RuntimeError):  # a device that has failed has none to give
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
-def predict_test_split(
-    jobs: Sequence[Job],
-    dataset: RadiographDataset,
-    device: torch.device,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Predict the test split of each run with its best epoch, unless that was done before."""
-    missing = [job for job in jobs if not (job.folder / PREDICTIONS).is_file()]
-    for number, job in enumerate(missing):
-        view = job.view(dataset)
-        rows = view.rows("test")
+def _with_predictions(record: RunRecord, job: Job, dataset: RadiographDataset) -> RunRecord:
+    """Predict the test split with the best epoch; where that fails, return how.
+
+    The record that is written stays, so that only the predictions are made anew on --resume.
+    """
+    try:
+        _predict_test_split(job, dataset)
+    except Exception as error:
+        failed, lost = _with_failure(record, error, job)
+        if lost is not None:
+            raise lost from error
+        return failed
+    return record
+
+
+def _predict_test_split(job: Job, dataset: RadiographDataset) -> None:
+    view, device = job.view(dataset), resolve_device(job.config.device)
+    rows, size = view.rows("test"), job.config.batch_size
+    try:
+        model = load_model(job.folder, device).classifier
+    except DeepChestError as error:
+        raise UsageError(error.message, retrain_hint(job.folder)) from error
+    with stop_on_signal() as stop:
         try:
-            model = load_model(job.folder, device).classifier
-        except DeepChestError as error:
-            raise DeepChestError(error.message, retrain_hint(job.folder)) from error
-        predictions = predict_rows(model, ImageReader(view, device), rows, job.config.batch_size)
-        with atomic_write(job.folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
-            np.savez(file, rows=rows, probabilities=predictions.probabilities)
-        progress(number + 1, len(missing))
+            heed = stop.heeded(lambda *_: None)
+            predictions = predict_rows(model, ImageReader(view, device), rows, size, heed)
+        except KeyboardInterrupt:
+            if stop.exit_code is None:
+                raise
+            raise InterruptedRunError(INTERRUPTED, "", stop.exit_code) from None
+    with atomic_write(job.folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
+        np.savez(file, rows=rows, probabilities=predictions.probabilities)
 
 
 def tested_rows(dataset: RadiographDataset, folds: int | None) -> NDArray[np.int64]:
