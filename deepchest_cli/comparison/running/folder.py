@@ -7,7 +7,8 @@ from pathlib import Path
 
 from deepchest_cli.comparison.running.jobs import Arm, merge_weighters, parse_arms
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
-from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
+from deepchest_cli.device_errors import explain_device
+from deepchest_cli.errors import ExitCode, InterruptedRunError, LostDeviceError, UsageError
 from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
@@ -124,6 +125,12 @@ def locked_folder(config: CompareConfig) -> Iterator[Path]:
             raise InterruptedRunError(
                 error.message, _resume_hint(folder), error.exit_code
             ) from error
+        except (LostDeviceError, RuntimeError) as error:
+            lost = error if isinstance(error, LostDeviceError) else explain_device(error)
+            if lost is None:
+                raise
+            hint = f"{_resume_hint(folder)}, with another --device or fewer --devices."
+            raise LostDeviceError(lost.message, f"What has finished is kept. {hint}") from error
         except (KeyboardInterrupt, InterruptionError) as error:  # outside of a training step
             message = "Interrupted; what has finished is kept."
             code = getattr(error, "exit_code", ExitCode.INTERRUPTED)

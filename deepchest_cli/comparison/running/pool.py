@@ -18,7 +18,6 @@ from deepchest_cli.errors import LostDeviceError
 from deepchest_cli.training.progress import Observer, StepReport
 
 POLL_SECONDS = 0.2  # between two checks for a signal
-RESUME = "All that has finished is kept. Continue with --resume"
 
 
 @dataclass(eq=False)
@@ -106,10 +105,7 @@ class Pool:
         if again:
             self.waiting.insert(0, job)
         if self.waiting and not self.slots:
-            raise LostDeviceError(
-                f"{job.name}: {error.message} No other device is left.",
-                f"{RESUME}, on other --devices.",
-            )
+            raise LostDeviceError(f"{job.name}: {error.message} No other device is left.")
         fate = (
             "The run goes on on another one"
             if again

@@ -7,7 +7,7 @@ from typing import Protocol
 from deepchest_cli.comparison.running.devices import refuse_other_kind
 from deepchest_cli.comparison.running.failures import computes
 from deepchest_cli.comparison.running.jobs import Job
-from deepchest_cli.comparison.running.pool import RESUME, Pool
+from deepchest_cli.comparison.running.pool import Pool
 from deepchest_cli.comparison.running.run import (
     INTERRUPTED,
     RunRecord,
@@ -107,15 +107,13 @@ def _in_sequence(
             try:
                 record = complete_job(job.on(device), dataset, progress)
             except LostDeviceError as error:
-                raise LostDeviceError(
-                    f"{job.name}: {error.message}", f"{RESUME}, on another --device."
-                ) from error
+                raise LostDeviceError(f"{job.name}: {error.message}") from error
             yield job, record
             _raise_if_stopped(stop)  # the signal may have come after the run had saved everything
             if record.status == "failed" and not computes(device):
                 raise DeepChestError(
                     f"{job.name} has stopped {device}, which this process can no longer use.",
-                    f"{RESUME}. That run is then the last to be tried.",
+                    "What has finished is kept. Continue with --resume, which tries that run last.",
                 )
 
 
