@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import LostDeviceError, UsageError
 from deepchest_cli.training.checks import (
     refuse_unfit_batch,
     refuse_unfit_device,
@@ -77,6 +77,7 @@ def test_what_a_device_cannot_do_is_refused(four):
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 99 bytes"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB).\nmore"),
     ],
 )
 def test_out_of_memory_says_what_to_lower_and_what_is_kept(tmp_path, error):
@@ -90,6 +91,15 @@ def test_out_of_memory_says_what_to_lower_and_what_is_kept(tmp_path, error):
         "with --gradient-level features"
         in explain(error, tmp_path, 1, replace(CONFIG, gradient_level="parameters")).hint
     )
+
+
+def test_a_failed_device_is_no_traceback_and_the_run_can_go_on_elsewhere(tmp_path):
+    broken = torch.AcceleratorError("CUDA error: unspecified launch failure\nmore")
+    shown = explain(broken, tmp_path, 1, CONFIG)
+    assert isinstance(shown, LostDeviceError)
+    assert shown.message == "The device has failed: CUDA error: unspecified launch failure."
+    assert "Choose another --device" in shown.hint
+    assert f"last.pt is kept; resume with: deepchest train --resume {tmp_path}" in shown.hint
 
 
 def test_errors_of_other_kinds_stay_what_they_are(tmp_path):

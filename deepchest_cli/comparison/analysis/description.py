@@ -134,6 +134,7 @@ def describe_runs(comparison: TrainedComparison, arm: Arm) -> dict[str, Any]:
                 "fold": job.fold_number,
                 "status": record.status,
                 "error": record.error,
+                "earlier_errors": list(record.earlier_errors),
                 "epochs": record.epochs,
                 "best_epoch": record.best_epoch,
                 "validation_score": record.best_score,

@@ -106,18 +106,15 @@ class Pool:
             self.waiting.insert(0, job)
         if self.waiting and not self.slots:
             raise LostDeviceError(f"{job.name}: {error.message} No other device is left.")
-        fate = (
-            "The run goes on on another one"
-            if again
-            else "It is the second one in this run, which is recorded as failed"
-        )
-        self.warn(f"{job.name}: {error.message} {slot.device} is not used any more. {fate}.")
-        written = read_record(job.folder)
-        return (
-            None
-            if again or written is None
-            else replace(written, status="failed", error=error.message)
-        )
+        ended = f"{job.name}: {error.message} {slot.device} is not used any more"
+        if again:
+            self.warn(f"{ended}, and the run goes on on another device.")
+            return None
+        self.warn(f"{ended}. It is the second device in this run, which counts as failed.")
+        written = read_record(job.folder)  # by the process that has raised the error
+        if written is None:
+            raise error
+        return replace(written, status="failed", error=error.message)
 
     def close(self) -> None:
         """Let the current runs save their state, and end all processes."""
