@@ -23,6 +23,7 @@ from deepchest_cli.commands import (
 )
 from deepchest_cli.commands.arguments import check_arguments
 from deepchest_cli.commands.binding import bind
+from deepchest_cli.commands.launchers import in_one_process
 from deepchest_cli.config import (
     CompareConfig,
     DoctorConfig,
@@ -62,8 +63,10 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any, Terminal], None]]] = {
     "doctor": (DoctorConfig, doctor.doctor),
 }
 CONFIGURATIONS = {name: config for name, (config, _) in COMMANDS.items()}
+# train joins the other processes of its launcher; the others only read and print
+IN_ANY_PROCESS = ("train", "weighters", "doctor")
 for name, (config, run) in COMMANDS.items():
-    bind(application, name, config, run)
+    bind(application, name, config, run if name in IN_ANY_PROCESS else in_one_process(name, run))
 
 
 def _show_version(wanted: bool) -> None:

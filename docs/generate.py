@@ -36,6 +36,10 @@ what all tasks share. A task without a known label in a batch does not count in 
 - Weighters of the kind *gradient* take gradients at the last shared features, or with
   `--gradient-level parameters` at all shared parameters: then a step takes T backward passes, and
   each of the T gradients is as large as the model.
+- Their solvers run on the CPU: a step waits for a GPU once, for the products of the gradients, and
+  with `--gradient-level parameters` once more, to leave out backward passes of absent tasks.
+  `graddrop` waits once too, to draw only for finite gradients; `excess-mtl` and `gradnorm` do not
+  wait, but `gradnorm` for absent tasks where it computes gradients beside their norms.
 - Memory is what a weighter needs beyond equal weighting.
 - `FILE.py:CLASS` is [a weighter of your own](comparing.md#a-weighter-of-your-own).
 """

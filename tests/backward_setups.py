@@ -19,7 +19,7 @@ from deepchest_cli.training.forward import DROPOUT, seed_of
 from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.step import choose_backward
 from deepchest_cli.training.tasks import Tasks
-from deepchest_cli.weighting import GradientWeighter, TaskLosses, Weighter
+from deepchest_cli.weighting import GradientWeighter, TaskLosses, Weighter, move_weighter
 
 # every family of the reference, and others whose last layers differ; the smallest members
 BACKBONES = {
@@ -47,6 +47,7 @@ TASK_SETS = {
     ),
 }
 BATCH = 6
+CPU = torch.device("cpu")
 Gradients = dict[str, Tensor]
 MakeComponents = Callable[..., TrainingComponents]
 
@@ -67,13 +68,14 @@ class GivenWeighter(GradientWeighter):
         return self.given.to(jacobian) @ jacobian
 
 
-def batch_of(tasks: int = len(TASKS)) -> Batch:
+def batch_of(tasks: int = len(TASKS), device: torch.device = CPU) -> Batch:
     """Return labels of which some are unknown; of the second task all, of the first image too."""
     chance = torch.Generator().manual_seed(3)
     labels = (torch.rand(BATCH, tasks, generator=chance) < 0.4).float()
     known = torch.rand(BATCH, tasks, generator=chance) < 0.8
     known[0], known[:, 1] = False, False
-    return Batch(torch.zeros(BATCH, 1, 1, dtype=torch.uint8), labels, known)
+    images = torch.zeros(BATCH, 1, 1, dtype=torch.uint8)
+    return Batch(images.to(device), labels.to(device), known.to(device))
 
 
 def maker(data: Any) -> MakeComponents:
@@ -97,13 +99,14 @@ def maker(data: Any) -> MakeComponents:
         classifier = Classifier(Architecture(backbone, head, findings, size, size)).train()
         # away from heads of hardly any weight
         torch.nn.init.normal_(classifier.task_layer.weight, std=0.1)
+        move_weighter(weighter, built.device)
         changed = replace(built.config, **changes)
         precision = changed.precision
         return replace(
             built,
             config=changed,
             precision=precision,
-            classifier=classifier,
+            classifier=classifier.to(built.device),
             weighter=weighter,
             tasks=tasks,
         )
@@ -114,7 +117,8 @@ def maker(data: Any) -> MakeComponents:
 def radiographs_for(components: TrainingComponents) -> Tensor:
     """Return the same network input of a batch whenever it is asked for."""
     size = components.classifier.architecture.image_size
-    return torch.randn(BATCH, 1, size, size, generator=torch.Generator().manual_seed(1))
+    made = torch.randn(BATCH, 1, size, size, generator=torch.Generator().manual_seed(1))
+    return made.to(components.device)
 
 
 def gradients(
@@ -123,7 +127,7 @@ def gradients(
     """Back-propagate a batch, and return the gradient of every parameter by name."""
     components.classifier.zero_grad()
     chunks = list(radiographs_for(components).chunk(micro_batches))
-    batch = batch_of(len(components.tasks.names))
+    batch = batch_of(len(components.tasks.names), components.device)
     result = choose_backward(components)(chunks, batch, 0)
     named = components.classifier.named_parameters()
     return result, {name: p.grad.clone() for name, p in named if p.grad is not None}

@@ -19,6 +19,12 @@ from tests_support import QUICK, blank_figures
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.interruption import BATCH_SIGNALS
 
+# whoever tests within a job of a cluster is one process nevertheless, and so is what tests start
+LAUNCHERS = ("SLURM_", "OMPI_", "MV2_", "PMI_", "TORCHELASTIC_", "MASTER_")
+for variable in [*os.environ]:
+    if variable.startswith(LAUNCHERS) or variable in {"RANK", "WORLD_SIZE", "LOCAL_RANK"}:
+        del os.environ[variable]
+
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"

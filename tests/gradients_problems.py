@@ -1,6 +1,8 @@
 """Small problems: task gradients by name, and what the properties of all methods are tried on."""
 
 import torch
+from simulated_device import SimulatedTensor
+from torch.utils._pytree import tree_map_only
 
 from deepchest_cli.weighting import WEIGHTERS, Context, build_weighter
 from deepchest_cli.weighting.composite import INCOMPATIBLE
@@ -13,6 +15,16 @@ KINDS = ("independent", "alike", "opposed", "dependent")
 GRADIENT = [name for name, info in WEIGHTERS.items() if info.kind == "gradient"]
 NAMES = [*GRADIENT, *(f"deepchest+{name}" for name in GRADIENT if name not in INCOMPATIBLE)]
 LOSSES = list(PLAIN)
+# how often a step waits for a device: once for the products of the gradients, which a solver on the
+# CPU gets, or for whether they are finite, before which nothing is drawn; never where all that is
+# computed is computed on the device
+WAITS = {
+    **dict.fromkeys(("upgrad", "dualproj", "mgda", "cagrad", "pcgrad", "gradvac"), 1),
+    **dict.fromkeys(("nash-mtl", "fairgrad", "imtl-g", "aligned-mtl", "config"), 1),
+    "graddrop": 1,
+    "excess-mtl": 0,
+    "gradnorm": 0,
+}
 
 
 def build(name, tasks=TASKS, seed=0, **options):
@@ -22,6 +34,16 @@ def build(name, tasks=TASKS, seed=0, **options):
 
 def rows(*lists, dtype=torch.float32):
     return torch.tensor(lists, dtype=dtype)
+
+
+def waits_of(name):
+    """Return how often a step of a weighter waits for a device, by itself."""
+    return WAITS[name.removeprefix("deepchest+")]
+
+
+def values_of(content):
+    """Return a structure with what lies on a simulated device as copies on the CPU."""
+    return tree_map_only(SimulatedTensor, lambda tensor: tensor.inner.detach().clone(), content)
 
 
 def direction_of(name, jacobian, known=None, **options):

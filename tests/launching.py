@@ -1,10 +1,10 @@
-"""`deepchest train` in two processes, started by torchrun."""
+"""`deepchest train` in two processes, started by torchrun or another launcher."""
 
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,14 +18,14 @@ Process = subprocess.Popen[str]
 
 @contextmanager
 def launcher(
-    data: Path, folder: Path, backbone: str = "small_cnn"
+    data: Path, folder: Path, backbone: str = "small_cnn", command: Sequence[object] = TORCHRUN
 ) -> Iterator[Callable[..., Process]]:
     """Yield a function that starts a run in two processes; all are ended with the block."""
     started: list[Process] = []
 
     def start(*arguments: object) -> Process:
         process = subprocess.Popen(
-            [*TORCHRUN, *TRAIN, "--backbone", backbone, "--data", data, *map(str, arguments)],
+            [*map(str, (*command, *TRAIN, "--backbone", backbone, "--data", data, *arguments))],
             env=ENVIRONMENT,
             cwd=folder,
             stdout=subprocess.PIPE,

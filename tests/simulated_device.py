@@ -398,11 +398,12 @@ _METHODS: dict[str, Callable[..., Any]] = {
 
 
 class _Autocast(torch.autocast):
-    """Automatic mixed precision of what is computed on the CPU."""
+    """Automatic mixed precision on the CPU, with bf16 for fp16, in which CPUs take minutes."""
 
-    def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
-        is_simulated = device_type == _active[-1].kind
-        super().__init__("cpu" if is_simulated else device_type, *args, **kwargs)
+    def __init__(self, device_type: str, dtype: Any = None, *args: Any, **kwargs: Any) -> None:
+        if device_type == _active[-1].kind:
+            device_type, dtype = "cpu", None if dtype is None else torch.bfloat16
+        super().__init__(device_type, dtype, *args, **kwargs)
 
 
 def _apply(module: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
@@ -446,15 +447,39 @@ def _plain(content: Any) -> Any:
     )
 
 
+def _enter_no_grad(mode: Any) -> None:
+    mode.no_grad = torch.no_grad()
+    mode.no_grad.__enter__()
+
+
+_group = torch._C._group_tensors_by_device_and_dtype
+
+
+def _grouped(lists: Any, with_indices: bool = False) -> Any:
+    """Return tensors by the device that they say they are on, and by their precision.
+
+    Those of one device only, as all are that are trained here.
+    """
+    groups = _group(lists, with_indices)
+    return {
+        (next(_device_of(x) for x in found[0] if x is not None), dtype): (found, indices)
+        for (_, dtype), (found, indices) in groups.items()
+    }
+
+
 def _patches(device: SimulatedDevice) -> Iterator[tuple[Any, str, Any]]:
     """Yield what torch says of its devices, with a simulated one in it."""
-    save, fork_rng = torch.save, torch.random.fork_rng
+    save, fork_rng, generator = torch.save, torch.random.fork_rng, torch.Generator
     nothing, free = lambda *args, **kwargs: None, lambda *args: device.free_memory
     used = lambda *args: device.total_memory - device.free_memory  # noqa: E731
     yield torch, "save", lambda content, file, **more: save(_plain(content), file, **more)
+    yield torch, "Generator", lambda device="cpu": generator()
     yield torch, "autocast", _Autocast
     yield torch.amp, "autocast", _Autocast
-    yield torch, "inference_mode", torch.no_grad  # whose tensors no wrapper can share
+    # wrappers cannot be made of tensors of the inference mode
+    yield torch.inference_mode, "__enter__", _enter_no_grad
+    yield torch.inference_mode, "__exit__", lambda mode, *error: mode.no_grad.__exit__(*error)
+    yield torch._C, "_group_tensors_by_device_and_dtype", _grouped
     yield torch.random, "fork_rng", lambda devices=None, **more: fork_rng([], **more)
     yield nn.Module, "_apply", _apply
     yield threading.Thread, "run", _in_every_thread(_Mode)

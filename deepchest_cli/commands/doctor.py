@@ -1,13 +1,16 @@
 """`deepchest doctor`: what this machine has, what is missing and how to fix it."""
 
+import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deepchest_cli.commands.launchers import find_launch
 from deepchest_cli.commands.user_cache import features_folder, training_rates_file
 from deepchest_cli.config import DoctorConfig, PrepareConfig, TrainConfig, find_data
 from deepchest_cli.data.text import count_of, size_of
-from deepchest_cli.errors import DeepChestError
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.terminal import Terminal
 
 
@@ -26,6 +29,8 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
         **describe_environment(),
         "device": str(device),
         **_precision(device),
+        "launcher": _launcher(),
+        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "features": _features(),
         "checks": {
             "source": _check(lambda: str(find_metadata(config.source))),
@@ -38,6 +43,23 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
         terminal.document(report)
     else:
         _render(report, terminal)
+
+
+def _launcher() -> dict[str, Any] | None:
+    """Return what a launcher of several processes said; None where this process is alone."""
+    try:
+        launch = find_launch(os.environ)
+    except UsageError as error:
+        return {"error": error.message, "hint": error.hint}
+    if launch is None:
+        return None
+    return {
+        "name": launch.launcher,
+        "rank": launch.rank,
+        "processes": launch.world_size,
+        "local_rank": launch.local_rank,
+        "node": platform.node(),
+    }
 
 
 def _precision(device: Any) -> dict[str, Any]:
@@ -99,12 +121,26 @@ def _data_sets(origin: dict[str, Any]) -> str:
     return f", trained on {' and '.join(names)}" if len(names) > 1 else ""
 
 
+def _describe_launcher(launcher: dict[str, Any]) -> str:
+    if "error" in launcher:
+        return f"{launcher['error']} {launcher['hint']}"
+    return (
+        f"{launcher['name']}, process {launcher['rank']} of {launcher['processes']}, "
+        f"process {launcher['local_rank']} on node {launcher['node']}"
+    )
+
+
 def _render(report: dict[str, Any], terminal: Terminal) -> None:
     terminal.line(f"deepchest {report['deepchest']}, Python {report['python']}")
     for name, version in report["packages"].items():
         terminal.line(f"  {name} {version or 'is missing'}")
     gpus = ", ".join(report["gpus"]) or "none"
     terminal.line(f"GPUs: {gpus}; --device auto is {report['device']} in {report['precision']}")
+    visible = report["cuda_visible_devices"]
+    if visible is not None:
+        terminal.line(f"  CUDA_VISIBLE_DEVICES is {visible!r}: no other GPU is used")
+    if report["launcher"] is not None:
+        terminal.line(f"launcher: {_describe_launcher(report['launcher'])}")
     for rates in report["rates"]:
         terminal.line(
             f"  {rates['network']}: {rates['fp32']:.3g} images/s in fp32, {rates['bf16']:.3g} in "

@@ -1,20 +1,17 @@
 """`deepchest train`: a new run or a resumed one, in one process or in several."""
 
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepchest_cli.commands.processes import distributed_processes, ignore_launcher_signals
 from deepchest_cli.commands.train_notes import describe_run, render_summary
 from deepchest_cli.commands.user_cache import features_folder, training_rates_file
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
-from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
-from deepchest_cli.interruption import BATCH_SIGNALS
+from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     from deepchest_cli.training.progress import Observer
     from deepchest_cli.training.summary import TrainingSummary
 
-POLL_SECONDS = 0.5  # between two checks whether the launcher is alive
 # flags that may change when a run is resumed: they change where and how it is computed, and its
 # results only by rounding and by the micro-batches of batch norm
 FREE_ON_RESUME = frozenset(
@@ -49,6 +45,8 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     deepchest train --epochs 30 --resume auto --out runs/mine
 
     torchrun --nproc-per-node 4 -m deepchest_cli train
+
+    srun --ntasks 4 --gpus-per-task 1 deepchest train
     """
     from deepchest_cli.weighting.registry import read_weighter
 
@@ -58,7 +56,7 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     if config.deterministic:
         # cuBLAS reads this when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with distributed_processes(config.device) as distributed:
+    with distributed_processes(config.device, terminal) as distributed:
         if not distributed.is_main:
             terminal = Terminal(quiet=True)
         summary = _run(config, distributed, terminal)
@@ -111,6 +109,7 @@ def _run(
                 summary = trainer.fit()
         except InterruptedRunError:
             _plot(distributed, folder, terminal)
+            distributed.barrier()  # srun may kill all processes as soon as one has ended
             raise
         _plot(distributed, folder, terminal)
         return summary
@@ -178,59 +177,3 @@ def _observers(
                 yield [display, log]
         else:
             yield [display]
-
-
-@contextmanager
-def distributed_processes(device: str) -> Iterator["DistributedContext"]:
-    """Join the other processes where torchrun has started several; errors name the process."""
-    from torch.distributed import is_torchelastic_launched
-
-    from deepchest_cli.training.device import resolve_device
-    from deepchest_cli.training.distributed import is_lost_peer, process_group
-
-    variables = os.environ if is_torchelastic_launched() else {}
-    rank, world_size, local_rank = (
-        int(variables.get(name, default))
-        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    )
-    if world_size > 1:
-        threading.Thread(target=end_with_launcher, args=(os.getppid(),), daemon=True).start()
-    kind = resolve_device(device, local_rank).type
-    try:
-        with process_group(rank, world_size, local_rank, kind) as distributed:
-            yield distributed
-    except DeepChestError as error:
-        if rank:
-            error.message = f"Process {rank} of {world_size}: {error.message}"
-        raise
-    except RuntimeError as error:
-        if world_size == 1 or not is_lost_peer(error):
-            raise
-        raise DeepChestError(
-            f"Process {rank} of {world_size}: another process has ended before the training began.",
-            "Its own error stands above or below.",
-        ) from error
-
-
-def end_with_launcher(launcher: int) -> None:
-    """Ask this process to save and end once its launcher has ended: nothing else would end it.
-
-    A launcher passes on some signals, and is ended by others (SIGUSR1, unless it is configured).
-    """
-    while os.getppid() == launcher:
-        time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextmanager
-def ignore_launcher_signals(distributed: "DistributedContext") -> Iterator[None]:
-    """Ignore signals after the block, so that this process can write its last messages.
-
-    A launcher ends all processes as soon as one has ended.
-    """
-    try:
-        yield
-    finally:
-        if distributed.world_size > 1:
-            for number in (signal.SIGTERM, *BATCH_SIGNALS):
-                signal.signal(number, signal.SIG_IGN)

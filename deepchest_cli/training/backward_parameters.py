@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deepchest_cli.data.batches import Batch
 from deepchest_cli.training.backward import StepResult, TaskBackward, TaskGradients
 from deepchest_cli.training.components import TrainingComponents
-from deepchest_cli.weighting import GradientWeighter
+from deepchest_cli.weighting import GradientWeighter, TaskLosses
 
 Some = TypeVar("Some", bound=Tensor)
 
@@ -26,9 +26,9 @@ class ParameterBackward(TaskBackward):
         shared, all_features = self.components.classifier.shared_parameters, []
         jacobian = self.zeros(shared)
         rows = self.split(gradients.by_logits, gradients.micro_batches)
-        present = gradients.losses.present
+        tasks = present_tasks(gradients.losses)
         for (features, _), by_logits in zip(gradients.outputs, rows, strict=True):
-            self.accumulate(jacobian, features, by_logits, shared, present, keep_graph=False)
+            self.accumulate(jacobian, features, by_logits, shared, tasks, keep_graph=False)
             all_features.append(features.detach().float())
         combined = self.weighter(gradients.losses, self.reduced(jacobian))
         for parameter, values in _split_like(self.scaled(combined), shared):
@@ -54,8 +54,9 @@ class ParameterBackward(TaskBackward):
     def reduced(self, jacobian: Tensor) -> Tensor:
         """Return the sum (T, K) over the processes, without the loss scale of fp16."""
         total = self.components.distributed.all_reduce(jacobian)
-        scaler = self.components.scaler
-        return total / scaler.get_scale() if scaler.is_enabled() else total
+        if not self.components.scaler.is_enabled():
+            return total
+        return total / self.scaled(total.new_ones(()))  # on the device, which nothing waits for
 
     def accumulate(
         self,
@@ -63,15 +64,11 @@ class ParameterBackward(TaskBackward):
         features: Tensor,
         by_logits: Tensor,
         parameters: Sequence[Tensor],
-        present: Tensor,
+        tasks: Sequence[int],
         keep_graph: bool,
     ) -> None:
-        """Add the (scaled) gradients of a micro-batch's tasks by the parameters to (T, K).
-
-        An absent task takes no backward pass.
-        """
+        """Add the (scaled) gradients of a micro-batch's tasks by the parameters to (T, K)."""
         starts = self.scaled(self.by_features(by_logits)).to(features.dtype)  # (T, b, D)
-        tasks = present.nonzero().flatten().tolist()
         for task in tasks:
             keep = keep_graph or task != tasks[-1]
             computed = torch.autograd.grad(
@@ -106,16 +103,16 @@ class GivenWeightsBackward(ParameterBackward):
     def combine(self, gradients: TaskGradients) -> Tensor | None:
         """Leave the gradients in the parameters; return the weights (T,) that were used."""
         weights, jacobian = self.weighter.weights, None
-        present = gradients.losses.present
         tables = (gradients.by_logits, gradients.for_head)
         rows = (self.split(table, gradients.micro_batches) for table in tables)
         for (features, logits), by_logits, for_head in zip(gradients.outputs, *rows, strict=True):
             if self._norms_suffice(gradients):
                 jacobian = self._with_norms(features, by_logits)
             else:
-                jacobian = self.zeros(self.parameters) if jacobian is None else jacobian
+                if jacobian is None:
+                    jacobian, tasks = self.zeros(self.parameters), present_tasks(gradients.losses)
                 self.accumulate(
-                    jacobian, features, by_logits, self.parameters, present, keep_graph=True
+                    jacobian, features, by_logits, self.parameters, tasks, keep_graph=True
                 )
             self.backward(logits, self.scaled(for_head))
         assert jacobian is not None
@@ -200,6 +197,14 @@ class LayerGradientNorms:
             inputs.float(), layer.kernel_size, layer.dilation, layer.padding, layer.stride
         )
         return _rows(patches, channels_first=True).to(inputs.dtype)
+
+
+def present_tasks(losses: TaskLosses) -> list[int]:
+    """Return the numbers of the present tasks, on which a device is waited for.
+
+    An absent task takes no backward pass, which costs far more than the wait.
+    """
+    return [task for task, is_in in enumerate(losses.present.tolist()) if is_in]
 
 
 def _products(rows: Tensor) -> Tensor:

@@ -95,7 +95,8 @@ def refuse_unfit_probe(config: TrainConfig, distributed: DistributedContext) -> 
             )
     if distributed.world_size > 1:
         raise UsageError(
-            "A linear probe trains in one process.", "Start it without torchrun: deepchest train"
+            "A linear probe trains in one process.",
+            "Start it without torchrun, or with srun --ntasks 1 deepchest train ...",
         )
 
 

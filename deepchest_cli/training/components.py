@@ -37,6 +37,7 @@ from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.training.training_data import choose_training_data
 from deepchest_cli.weighting import Weighter, build_weighter
+from deepchest_cli.weighting.base import move_weighter
 from deepchest_cli.weighting.own import code_of, full_name, own_weighter
 
 
@@ -148,8 +149,7 @@ def build_components(
     choice = _choose_precision(config, distributed, device, classifier, rates_file)
     # the choice is recorded, so that another machine computes the same
     config = replace(config, precision=choice.precision, augment=config.augment or "standard")
-    if device.type != "mps":  # Metal has no double precision, which the weights are kept in
-        weighter.to(device)
+    move_weighter(weighter, device)
     ema_model = build_ema(classifier, config.ema)
     recompute_blocks(classifier.trunk, config)  # not those of the copy, which is never trained
     place = resolve_place(config.cache, len(data.rows), dataset.size, device)

@@ -46,7 +46,7 @@ def _refuse_absent_gpu(name: str, index: int) -> None:
     if index >= count:
         raise UsageError(
             f"--device {name}: this machine has {count_of(count, 'CUDA device')}.",
-            "They count from cuda:0.",
+            "They count from cuda:0, among those of CUDA_VISIBLE_DEVICES where it is set.",
         )
 
 

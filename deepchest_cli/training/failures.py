@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,34 +21,39 @@ COMPILING = ("BackendCompilerFailed", "InductorError", "InvalidCxxCompiler")
 
 
 class FiniteLossCheck:
-    """Remembers the first step with a loss that is not finite, without a synchronization a step."""
+    """Finds the first step with a loss that is not finite, without a synchronization a step."""
 
     def __init__(self, findings: Sequence[str], device: torch.device) -> None:
         self.findings = findings
         self.every = 1 if device.type == "cpu" else CHECK_EVERY
-        self.first_step = torch.full((), -1, dtype=torch.int64, device=device)  # of the epoch
-        self.not_finite = torch.zeros(len(findings), dtype=torch.bool, device=device)
+        self.unchecked: list[Tensor] = []  # losses of the latest steps
+        self.step = 0  # the latest of them
 
     def add(self, losses: Tensor, epoch: int, step: int) -> None:
         """Add the losses (T,) of a step, both counted from 1; check them now and then.
 
         Of several heads (R, T), one that is finite is enough.
         """
-        not_finite = ~torch.isfinite(losses).reshape(-1, len(self.findings)).any(dim=0)
-        is_first = not_finite.any() & (self.first_step < 0)
-        self.first_step = torch.where(is_first, step, self.first_step)
-        self.not_finite = torch.where(is_first, not_finite, self.not_finite)
+        self.unchecked.append(losses)
+        self.step = step
         if step % self.every == 0:
             self.check(epoch)
 
     def check(self, epoch: int) -> None:
         """Raise `DivergedError` with findings and batch if there was a loss that is not finite."""
-        if int(self.first_step) < 0:
+        if not self.unchecked:
             return
-        names = [name for name, bad in zip(self.findings, self.not_finite, strict=True) if bad]
+        losses = torch.stack(self.unchecked).cpu().numpy()
+        self.unchecked.clear()
+        finite = np.isfinite(losses).reshape(len(losses), -1, len(self.findings)).any(axis=1)
+        bad_steps = np.flatnonzero(~finite.all(axis=1))
+        if not len(bad_steps):
+            return
+        first = bad_steps[0]
+        names = [name for name, good in zip(self.findings, finite[first], strict=True) if not good]
         raise DivergedError(
-            f"The loss of {', '.join(names)} is not finite in batch {int(self.first_step)} of "
-            f"epoch {epoch}.",
+            f"The loss of {', '.join(names)} is not finite in batch "
+            f"{self.step - len(losses) + 1 + first} of epoch {epoch}.",
             "Start a new run with a lower --learning-rate, or with --clip-grad-norm 1.",
         )
 

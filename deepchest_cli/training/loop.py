@@ -21,6 +21,7 @@ from deepchest_cli.training.backward import StepResult
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.device import peak_memory
 from deepchest_cli.training.failures import FiniteLossCheck, explain
+from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.progress import Clock, EpochReport, Observer, StepReport
 from deepchest_cli.training.resume import load_state
 from deepchest_cli.training.run_directory import OWN, RunWriter, resume_command
@@ -135,7 +136,9 @@ class Trainer:
         coming = clock.time_waits(prefetch(epoch_batches))
         while (batch := self._next_batch(coming, stop)) is not None:
             result = self.training_step(batch, state.step)
-            self.epoch_metrics.add(result.logits, batch.labels, batch.known, result.weights)
+            plain = result.losses if components.label_loss is cross_entropy else None
+            labels = batch.labels, batch.known
+            self.epoch_metrics.add(result.logits, *labels, result.weights, plain)
             state.end_step(order[state.epoch_step * size :][:size])
             self.finite_losses.add(result.losses.values, state.epoch + 1, state.epoch_step)
             for observer in self.observers:

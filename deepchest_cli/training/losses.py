@@ -97,10 +97,10 @@ def task_losses(
     micro-batches then add up to those of the batch.
     """
     # masked before the loss: zero times a gradient that is not finite would not be zero
-    each = label_loss(logits.float().masked_fill(~known, 0), labels)
+    each = label_loss(torch.where(known, logits.float(), 0.0), labels)
     counts = known.sum(dim=0) if known_counts is None else known_counts
-    total = torch.where(known, each, torch.zeros_like(each)).sum(dim=0)
-    return TaskLosses(total / counts.clamp(min=1), counts)
+    shares = known / counts.clamp(min=1)  # (B, T), mask and division of the mean in one
+    return TaskLosses((each * shares).sum(dim=0), counts)
 
 
 LOSSES: Mapping[str, Callable[..., LabelLoss]] = {"focal": FocalLoss, "asymmetric": AsymmetricLoss}

@@ -47,14 +47,15 @@ class TrainingStep:
             return batch.images
         architecture = components.classifier.architecture
         gray = to_gray(batch.images, architecture.image_size)
-        if components.augmentation is not None:
-            # drawn for the whole batch, however many processes share it
-            seed = seed_of(AUGMENTATION, components.config.seed, step)
-            draws = draw(len(batch.labels), torch.Generator().manual_seed(seed))
-            first = components.distributed.rank * len(batch.images)
-            local = draws[:, first : first + len(batch.images)]
-            gray = augment(gray, components.augmentation, local)
-        return normalize(gray, architecture.normalization)
+        normalization = architecture.normalization
+        if components.augmentation is None:
+            return normalize(gray, normalization)
+        # drawn for the whole batch, however many processes share it
+        seed = seed_of(AUGMENTATION, components.config.seed, step)
+        draws = draw(len(batch.labels), torch.Generator().manual_seed(seed))
+        first = components.distributed.rank * len(batch.images)
+        local = draws[:, first : first + len(batch.images)]
+        return augment(gray, components.augmentation, local, normalization)
 
     def _update(self) -> None:
         components, max_norm = self.components, self.components.config.clip_grad_norm

@@ -14,6 +14,7 @@ from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.progress import EpochReport, mean
 from deepchest_cli.training.tasks import Tasks
+from deepchest_cli.weighting import TaskLosses
 
 SOURCE, ALL = "source", "all"  # a column of metrics.csv, and its value for all data sets together
 
@@ -113,31 +114,41 @@ class EpochMetrics:
 
     def __init__(self, shape: Sequence[int], device: torch.device) -> None:
         # not float64: Metal has none; counts stay exact up to 2**24 images
-        zeros = torch.zeros(*shape, device=device)
-        self.sums = {"loss": zeros.clone(), "correct": zeros.clone(), "known": zeros.clone()}
+        self.sums = {
+            name: torch.zeros(*shape, device=device) for name in ("loss", "correct", "known")
+        }
         # weights are kept in double precision where the device has it
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.sums |= {"weights": zeros.to(dtype), "weight_count": zeros.to(dtype)}
+        self.weights = torch.zeros(*shape, dtype=dtype, device=device)  # their running mean
+        self.weight_count = 0  # steps with weights
 
-    def add(self, logits: Tensor, labels: Tensor, known: Tensor, weights: Tensor | None) -> None:
+    def add(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        known: Tensor,
+        weights: Tensor | None,
+        losses: TaskLosses | None = None,
+    ) -> None:
         """Add a batch (B, K) and the weights (K,) of its step, None where a method has none.
 
-        The loss is the cross-entropy, as in validation.
+        The loss is the cross-entropy, as in validation; `losses` are the batch's own where they
+        are known, so that they need not be computed twice.
         """
-        losses = task_losses(logits, labels, known)
-        correct = ((logits > 0) == (labels > 0)) & known
-        self.sums["loss"] += losses.values * losses.known
+        losses = losses or task_losses(logits, labels, known)
+        correct = ((logits > 0) == labels) & known
+        self.sums["loss"].addcmul_(losses.values, losses.known)
         self.sums["correct"] += correct.sum(dim=0)
         self.sums["known"] += losses.known
         if weights is not None:
-            mean, count = self.sums["weights"], self.sums["weight_count"]
-            count += 1
+            self.weight_count += 1
+            own = weights.to(self.weights.dtype).to(self.weights.device, non_blocking=True)
             # a running mean: constant weights stay the same to the last digit
-            mean += (weights.to(mean.dtype).to(mean.device) - mean) / count
+            self.weights.lerp_(own, 1 / self.weight_count)
 
     def mean_weights(self) -> Tensor | None:
         """Return the mean of the steps' weights (K,); None where there were none."""
-        return self.sums["weights"].cpu().double() if self.sums["weight_count"].any() else None
+        return self.weights.cpu().double() if self.weight_count else None
 
     def performance(self) -> dict[str, Tensor]:
         """Return the epoch's `loss` and `accuracy` (K,) in double precision; NaN: nothing known."""
@@ -151,10 +162,17 @@ class EpochMetrics:
         sums = {name: pool(value.cpu().double()) for name, value in self.sums.items()}
         return {"loss": sums["loss"] / sums["known"], "accuracy": sums["correct"] / sums["known"]}
 
-    def load_state_dict(self, sums: dict[str, Tensor]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums for a checkpoint."""
+        return {**self.sums, "weights": self.weights, "weight_count": self.weight_count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the sums of a checkpoint."""
-        for name, value in sums.items():
-            self.sums[name].copy_(value)
+        for name, total in self.sums.items():
+            total.copy_(state[name])
+        self.weights.copy_(state["weights"])
+        # up to version 0.24 a tensor with the same number for each task
+        self.weight_count = int(torch.as_tensor(state["weight_count"]).max())
 
 
 def snapshot(
@@ -167,7 +185,7 @@ def snapshot(
     ema_model, heads = components.ema_model, components.heads
     return {
         "train_state": asdict(state),
-        "epoch_metrics": dict(epoch_metrics.sums),
+        "epoch_metrics": epoch_metrics.state_dict(),
         "optimizer": components.optimizer.state_dict(),
         "scaler": components.scaler.state_dict(),
         "ema_model": None if ema_model is None else ema_model.state_dict(),

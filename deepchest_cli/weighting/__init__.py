@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deepchest_cli.weighting.base import TaskLosses as TaskLosses
     from deepchest_cli.weighting.base import WeightedSumWeighter as WeightedSumWeighter
     from deepchest_cli.weighting.base import Weighter as Weighter
+    from deepchest_cli.weighting.base import move_weighter as move_weighter
     from deepchest_cli.weighting.composite import CompositeWeighter as CompositeWeighter
     from deepchest_cli.weighting.gradients.base import GradientWeighter as GradientWeighter
     from deepchest_cli.weighting.gradients.base import backward as backward
@@ -29,6 +30,7 @@ _MODULES = {
     **dict.fromkeys(("Context", "Performance", "PrivateGenerator", "TaskLosses"), "base"),
     **dict.fromkeys(("LossWeighter", "PerStepWeighter", "WeightedSumWeighter", "Weighter"), "base"),
     "CompositeWeighter": "composite",
+    "move_weighter": "base",
     **dict.fromkeys(("GradientWeighter", "backward"), "gradients.base"),
     "measure": "signals",
 }

@@ -35,14 +35,11 @@ class TaskLosses:
 
     def weighted_by(self, weights: Tensor) -> Tensor:
         """Return the sum of the present tasks' losses times their weights (T,)."""
-        terms = to_like(weights, self.values) * self.values
-        return torch.where(self.present, terms, torch.zeros_like(terms)).sum()
+        return torch.where(self.present, to_like(weights, self.values), 0.0) @ self.values
 
     def detached_like(self, other: Tensor) -> "TaskLosses":
         """Return the losses without gradient in another tensor's precision on its device."""
-        # the device first: Metal has no double precision
-        values = self.values.detach().to(other.device).to(other.dtype)
-        return TaskLosses(values, self.known.to(other.device))
+        return TaskLosses(to_like(self.values.detach(), other), self.known.to(other.device))
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,8 @@ class LossWeighter(Weighter):
 class WeightedSumWeighter(LossWeighter):
     """A loss weighter that stores its weights: the objective is the sum of w_i L_i.
 
-    The weights are in double precision, so that a trace equals one computed by hand.
+    The weights are in double precision, so that a trace equals one computed by hand (in single
+    precision on Metal).
     """
 
     additive = True
@@ -187,9 +185,31 @@ def safe_log(losses: TaskLosses) -> Tensor:
     return losses.values.clamp(min=MIN_LOSS).log()
 
 
+def move_weighter(weighter: Weighter, device: torch.device) -> None:
+    """Move a weighter to a device, in single precision on Metal, which has no double.
+
+    A weighter's state can be loaded whatever device and precision it was saved from.
+    """
+    if device.type == "mps":
+        weighter.float()
+    weighter.to(device)
+
+
 def to_like(values: Tensor, other: Tensor) -> Tensor:
-    """Return values in another tensor's precision on its device, which may have no doubles."""
-    return values.to(other.dtype).to(other.device)  # in this order: Metal has no double precision
+    """Return values in another tensor's precision on its device; either may be Metal's.
+
+    Only what leaves a device waits for it, and what goes to Metal that is learned or no vector.
+    """
+    # in these orders: Metal has no double precision
+    if other.device.type == "cpu":
+        return values.cpu().to(other.dtype)
+    values = values.to(other.dtype)
+    # what lies on the CPU is copied to CUDA before the call returns; Metal would read it later,
+    # when it may have been freed (PyTorch issue 189690), and so it gets numbers as arguments
+    from_cpu = values.device.type == "cpu" and not values.requires_grad
+    if other.device.type == "mps" and from_cpu and values.ndim == 1:
+        return torch.stack([other.new_full((), value) for value in values.tolist()])
+    return values.to(other.device, non_blocking=other.device.type == "cuda")
 
 
 def check_option(

@@ -152,7 +152,7 @@ GRADIENT_WEIGHTERS = (
         "the mean gradient, projected onto what harms no task",
         "Lopez-Paz and Ranzato 2017, NeurIPS"),
     _gradient("excess-mtl", "ExcessWeighter", "the more a task could still improve, the higher",
-        "He et al. 2024, ICML", memory="eight times T gradients", options={"step": 0.01}),
+        "He et al. 2024, ICML", memory="four times T gradients", options={"step": 0.01}),
 )
 # fmt: on
 WEIGHTERS: dict[str, WeighterInfo] = {

@@ -45,7 +45,11 @@ class _Composite(Weighter):
     def weights(self) -> Tensor | None:
         """The derivative of the objective by each task's loss (T,): w_i times X's."""
         others = self.other.weights
-        return None if others is None else self.deepchest.weights.to(others.device) * others
+        return None if others is None else self._product(others)
+
+    def _product(self, others: Tensor) -> Tensor:
+        own = self.deepchest.weights  # in double precision where they can be
+        return others * (own if own.device == others.device else to_like(own, others))
 
     def _factors(self, losses: TaskLosses) -> Tensor:
         return to_like(self.deepchest.weights, losses.values)
@@ -93,5 +97,4 @@ class CompositeGradientWeighter(_Composite, GradientWeighter):
     @property
     def head_weights(self) -> Tensor:
         """DeepChest's weights (T,) times the other method's head weights."""
-        others = self.other.head_weights
-        return self.deepchest.weights.to(others.device) * others
+        return self._product(self.other.head_weights)

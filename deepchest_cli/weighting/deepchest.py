@@ -23,6 +23,7 @@ from deepchest_cli.weighting.base import (
     Tasks,
     WeightedSumWeighter,
     check_option,
+    to_like,
 )
 from deepchest_cli.weighting.initial_weights import initial_weights
 from deepchest_cli.weighting.signals import SignalSource
@@ -53,32 +54,34 @@ class Rule:
             value = getattr(self, name)
             check_option("deepchest", name, value, 0 <= value < end, f"from 0 to below {end:g}")
 
-    def updated(self, weights: Tensor, signal: Tensor, more_is_worse: bool = False) -> Tensor:
-        """Return the weights (T,) after one update by a signal (T,).
+    def directions(self, signal: Tensor, more_is_worse: bool = False) -> Tensor:
+        """Return 1 for the tasks (T,) to be raised, -1 for those to be lowered, else 0.
 
-        A task whose signal is NaN keeps its weight, and does not count in the threshold; without a
-        single defined signal nothing changes.
+        signal: (T,) in double precision on the CPU. A task whose signal is NaN does not count in
+        the threshold; its direction is NaN.
         """
-        defined = signal[~torch.isnan(signal)].tolist()
-        if not defined:
-            return weights.clone()
-        worse, better = self._compare(signal, defined, more_is_worse)
+        worse, better = self._compare(signal, signal[~signal.isnan()].tolist(), more_is_worse)
+        return (worse.double() - better.double()).masked_fill(signal.isnan(), math.nan)
+
+    def updated(self, weights: Tensor, directions: Tensor) -> Tensor:
+        """Return the weights (T,) after one update; where all directions are NaN as they are."""
         raised = (weights * self.raise_factor).clamp(max=self.cap)
         lowered = torch.maximum(weights / self.decay, weights.clamp(max=self.floor))
-        updated = torch.where(worse, raised, torch.where(better, lowered, weights))
+        updated = torch.where(directions > 0, raised, torch.where(directions < 0, lowered, weights))
         if self.renormalize:
-            return updated * (len(weights) / math.fsum(updated.tolist()))
+            scaled = updated * (len(weights) / updated.sum())
+            return torch.where(directions.isnan().all(), weights, scaled)
         return updated
 
     def _compare(
         self, signal: Tensor, defined: list[float], more_is_worse: bool
     ) -> tuple[Tensor, Tensor]:
-        """Return which tasks (T,) are raised and which are lowered; NaN is neither."""
+        """Return which tasks (T,) are worse than the threshold and which better; NaN is neither."""
         if self.threshold == "mean":
             # compared as T a_i < sum a_j, correctly rounded: equal accuracies are never below
             scaled, theta = signal * len(defined), math.fsum(defined)
         else:
-            scaled, theta = signal, median(defined)
+            scaled, theta = signal, median(defined) if defined else math.nan
         low, high = theta * (1 - self.dead_band), theta * (1 + self.dead_band)
         if more_is_worse:
             return scaled > high, scaled <= low
@@ -113,6 +116,9 @@ class DeepChestWeighter(WeightedSumWeighter):
     The metrics of the training loop are used where it gives them (`performance.training["auroc"]`);
     any other training signal is measured on the logits that `observe` received. With `every` the
     new weights hold from the step after the one that completes the number.
+
+    An update waits for a GPU once where its signal is measured on logits, and not at all where it
+    is given; on Metal once more, to copy its result. So does the end of an epoch, for its notes.
     """
 
     undefined: Tensor
@@ -164,7 +170,8 @@ class DeepChestWeighter(WeightedSumWeighter):
     def _update(self, signal: Tensor | None) -> None:
         if signal is None:
             return
-        values = signal.to(self.task_weights)
-        updated = self.rule.updated(self.task_weights, values, self.source.more_is_worse)
-        self.task_weights.copy_(updated)
-        self.undefined |= torch.isnan(values)
+        # a signal that was measured on a GPU is waited for here
+        directions = self.rule.directions(signal.cpu(), self.source.more_is_worse)
+        directions = to_like(directions, self.task_weights)
+        self.task_weights.copy_(self.rule.updated(self.task_weights, directions))
+        self.undefined |= directions.isnan()

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.base import Performance, Tasks, WeightedSumWeighter, check_option
+from deepchest_cli.weighting.base import (
+    Performance,
+    Tasks,
+    WeightedSumWeighter,
+    check_option,
+    to_like,
+)
 
 METRICS = ("accuracy", "balanced-accuracy", "f1", "auroc", "average-precision")
 MARGIN = 1e-6  # an average keeps this distance from 0 and 1: weights are finite and above 0
@@ -52,7 +58,7 @@ class DynamicTaskPriority(WeightedSumWeighter):
 
         Raises `UsageError` when the metric is not among those of the epoch.
         """
-        values = self._values(performance).to(self.averages)
+        values = to_like(self._values(performance), self.averages)
         mixed = self.smoothing * values + (1 - self.smoothing) * self.averages
         averages = torch.where(self.averages.isnan(), values, mixed)
         undefined = values.isnan()

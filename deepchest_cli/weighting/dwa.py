@@ -12,7 +12,13 @@ import math
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.base import Performance, Tasks, WeightedSumWeighter, check_option
+from deepchest_cli.weighting.base import (
+    Performance,
+    Tasks,
+    WeightedSumWeighter,
+    check_option,
+    to_like,
+)
 
 
 class DynamicWeightAverage(WeightedSumWeighter):
@@ -33,7 +39,8 @@ class DynamicWeightAverage(WeightedSumWeighter):
 
     def end_epoch(self, performance: Performance) -> list[str]:
         """Update the weights from the mean training losses; an undefined ratio is 1."""
-        current = performance.training["loss"].to(self.latest)
+        means = performance.training["loss"]
+        current = to_like(means, self.latest)
         ratios = current / self.latest
         ratios = torch.where(ratios.isfinite(), ratios, 1.0)
         # exactly 1 where all ratios are the same, as in the first two epochs
@@ -42,5 +49,5 @@ class DynamicWeightAverage(WeightedSumWeighter):
         self.latest.copy_(current)
         return [
             f"No known label of {task} in this epoch: its loss counts as unchanged in the next two."
-            for task in self.named(current.isnan())
+            for task in self.named(means.isnan())
         ]

@@ -9,12 +9,18 @@ gradient. For equal losses and shares all weights are 1.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, Tasks, check_option
+from deepchest_cli.weighting.base import (
+    MIN_LOSS,
+    PerStepWeighter,
+    TaskLosses,
+    Tasks,
+    check_option,
+    to_like,
+)
 
 
 class Go4AlignWeighter(PerStepWeighter):
@@ -25,7 +31,7 @@ class Go4AlignWeighter(PerStepWeighter):
         weights are the same, with as many as tasks each has its own.
 
     An absent task keeps its share. A loss below 1e-8 counts as 1e-8 in weights. The groups are
-    found exactly, without random starts, on the CPU: every step waits for a GPU.
+    found exactly, without random starts.
     """
 
     log_shares: Tensor
@@ -46,11 +52,10 @@ class Go4AlignWeighter(PerStepWeighter):
         own = losses.detached_like(self.log_shares)
         self._update_shares(own.values, own.present)
         values = own.values.clamp(min=MIN_LOSS)
-        total = values[own.present].sum()
-        separate = (total / values * own.softmax(self.log_shares))[own.present]
-        weights = torch.zeros_like(losses.values)
-        weights[losses.present] = weights.new_tensor(group_means(separate.tolist(), self.groups))
-        return losses.weighted_by(self.record(weights))
+        total = torch.where(own.present, values, 0.0).sum()
+        separate = total / values * own.softmax(self.log_shares)
+        weights = group_means(separate, own.present, self.groups)
+        return losses.weighted_by(self.record(to_like(weights, losses.values)))
 
     def _update_shares(self, values: Tensor, present: Tensor) -> None:
         """Multiply the present tasks' shares by exp(-eta L); their sum stays as it is."""
@@ -62,47 +67,44 @@ class Go4AlignWeighter(PerStepWeighter):
         self.log_shares.copy_(torch.where(present, moved + (before - after), self.log_shares))
 
 
-def group_means(values: Sequence[float], groups: int) -> list[float]:
-    """Return the mean of each number's group, in the best K-means of the numbers.
+def group_means(values: Tensor, present: Tensor, groups: int) -> Tensor:
+    """Return the mean (T,) of each number's group, in the best K-means of those present (T,).
 
-    groups: at most so many, as there may be fewer numbers. The groups of least squared deviation
-    are runs of the sorted numbers, so that trying all last runs finds them.
+    groups: at most so many, as fewer may be present. Absent numbers are in none; their mean is 0.
+
+    The groups of least squared deviation are runs of the sorted numbers, so that trying all last
+    runs finds them (Fisher 1958, "On Grouping for Maximum Homogeneity", JASA 53). All is computed
+    where the numbers are, without a value that the host has to know.
     """
-    if groups >= len(values):
-        return list(values)
-    order = sorted(range(len(values)), key=values.__getitem__)
-    ordered = [values[i] for i in order]
-    deviations = _deviations(ordered)
-    # for the first n numbers: the least deviation, and where each group begins
-    best: list[tuple[float, list[int]]] = [(0.0, []), *((math.inf, []) for _ in ordered)]
-    for _ in range(groups):
-        best = [
-            best[0],
-            *(
-                min(
-                    (best[first][0] + deviations[first][end - 1 - first], [*best[first][1], first])
-                    for first in range(end)
-                )
-                for end in range(1, len(ordered) + 1)
-            ),
-        ]
-    means = [0.0] * len(values)
-    begins = best[-1][1]
-    for first, end in zip(begins, [*begins[1:], len(ordered)], strict=True):
-        for i in order[first:end]:
-            means[i] = math.fsum(ordered[first:end]) / (end - first)
-    return means
+    ordered, order = values.masked_fill(~present, math.inf).sort()
+    upper = torch.ones(len(values), len(values), dtype=values.dtype, device=values.device).triu()
+    means, deviations = _of_runs(ordered.masked_fill(ordered == math.inf, 0.0), upper)
+    # of so many groups the last one's begin (T,), for each number that may be the last of all
+    best, begins = deviations[0], [torch.zeros_like(order)]
+    for _ in range(1, groups):
+        before = torch.nn.functional.pad(best[:-1], (1, 0))
+        best, begin = (before[:, None] + deviations).min(dim=0)
+        begins.append(begin)
+    last = (present.sum(dim=0, keepdim=True) - 1).clamp(min=0)
+    starts, end = [], last
+    for begin in reversed(begins):
+        starts.append(begin.gather(0, end))
+        end = (starts[-1] - 1).clamp(min=0)
+    places, each = torch.arange(len(values), device=values.device), torch.stack(starts)  # (K, 1)
+    first = torch.where(each <= places, each, 0).amax(dim=0)
+    final = torch.where(each <= places, last + 1, each).amin(dim=0) - 1
+    found = torch.zeros_like(values).scatter(0, order, means[first, final])
+    return torch.where(present, found, 0.0)
 
 
-def _deviations(ordered: Sequence[float]) -> list[list[float]]:
-    """Return the squared deviation from their mean of the numbers from each to each later one."""
-    rows = []
-    for first in range(len(ordered)):
-        mean, deviation, row = 0.0, 0.0, []
-        for count, value in enumerate(ordered[first:], start=1):
-            step = value - mean
-            mean += step / count
-            deviation += step * (value - mean)
-            row.append(deviation)
-        rows.append(row)
-    return rows
+def _of_runs(ordered: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and squared deviation from it of the numbers from each to each later one.
+
+    ordered: (T,). upper: (T, T), 1 where a run's end is not before its begin, else 0. Where it is
+    0 the deviation is infinite. By Welford's recurrence, whose terms do not cancel.
+    """
+    counts = upper @ upper
+    means = (upper * ordered) @ upper / counts.clamp(min=1)
+    steps = (ordered[1:] - means[:, :-1]).square() * counts[:, :-1] / counts[:, 1:].clamp(min=1)
+    deviations = steps @ upper[1:]
+    return means, deviations.masked_fill(upper == 0, math.inf)

@@ -9,7 +9,7 @@ L_i / 2 with the sign of s_i turned (see `uncertainty`, form classification).
 import torch
 from torch import Tensor, nn
 
-from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, Tasks
+from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, Tasks, to_like
 
 
 class ImpartialLossWeighter(PerStepWeighter):
@@ -25,7 +25,7 @@ class ImpartialLossWeighter(PerStepWeighter):
         self.log_weights = nn.Parameter(torch.zeros(len(self.tasks), dtype=torch.float32))
 
     def forward(self, losses: TaskLosses) -> Tensor:
-        scales = self.log_weights.to(losses.values)  # also where the losses are on Metal
+        scales = to_like(self.log_weights, losses.values)
         weights = scales.exp()
         self.record(weights * (losses.present & (losses.values >= MIN_LOSS)))
         terms = weights * losses.values.clamp(min=MIN_LOSS) - scales

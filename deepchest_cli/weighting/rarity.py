@@ -26,6 +26,7 @@ from deepchest_cli.weighting.base import (
     Tasks,
     WeightedSumWeighter,
     check_option,
+    to_like,
 )
 
 RAMPS = ("always", "late", "early")
@@ -101,7 +102,7 @@ class RarityWeighter(WeightedSumWeighter):
         values = RARITY_SIGNALS[self.signal](performance, self.previous)
         self.previous = performance.validation.get("loss")
         if values is not None:
-            step = self._step(values.double().cpu(), performance)
+            step = self._step(values.cpu().double(), performance)
             self.feedback = self.memory * self.feedback + self.rate * step
         self._update_weights()
         return []
@@ -119,7 +120,8 @@ class RarityWeighter(WeightedSumWeighter):
     def _update_weights(self) -> None:
         bound = math.log(self.limit)
         logarithms = (self._ramped() * self.prior + self.feedback).clamp(-bound, bound)
-        self.task_weights.copy_(len(self.tasks) * torch.softmax(logarithms, dim=0))
+        weights = len(self.tasks) * torch.softmax(logarithms, dim=0)
+        self.task_weights.copy_(to_like(weights, self.task_weights))
 
     def _ramped(self) -> float:
         done = self.epoch / self.epochs
@@ -146,11 +148,11 @@ def _gap(now: Performance, previous: Tensor | None) -> Tensor:
 
 def _trend(now: Performance, previous: Tensor | None) -> Tensor | None:
     losses = now.validation["loss"]
-    return None if previous is None else _log(losses) - _log(previous.to(losses))
+    return None if previous is None else _log(losses) - _log(to_like(previous, losses))
 
 
 def _log(losses: Tensor) -> Tensor:
-    return losses.double().clamp(min=MIN_LOSS).log()
+    return losses.cpu().double().clamp(min=MIN_LOSS).log()
 
 
 # more is worse in all of them; None where there is nothing to compare with yet
@@ -176,7 +178,7 @@ def standard_errors(signal: str, values: Tensor, now: Performance) -> Tensor:
         )
     positives: Tensor
     negatives: Tensor
-    positives, negatives = now.validation_counts.double().cpu().clamp(min=1)
+    positives, negatives = now.validation_counts.cpu().double().clamp(min=1)
     if signal != "auroc":
         scale = values.abs() if signal == "normalized-cross-entropy" else torch.ones_like(values)
         return scale * positives.rsqrt()

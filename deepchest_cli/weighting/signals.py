@@ -1,5 +1,6 @@
 """Signals of how well each task does: measured from logits, or taken from an epoch's metrics."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.base import MIN_LOSS, Performance, check_option
+from deepchest_cli.weighting.base import MIN_LOSS, Performance, check_option, to_like
 
 TREND = "loss-trend"
 SPLITS = ("train", "validation")
@@ -25,68 +26,88 @@ def measure(signal: str, logits: Tensor, labels: Tensor, known: Tensor) -> Tenso
     """
     if signal not in SIGNALS:
         raise unknown_name("signal", signal, SIGNALS)
-    if logits.device.type == "mps":  # Metal has no double precision
-        logits, labels, known = logits.cpu(), labels.cpu(), known.cpu()
-    values = [
-        SIGNALS[signal](scores[mask], positive[mask])
-        for scores, positive, mask in zip(
-            logits.detach().double().T, (labels > 0).T, known.bool().T, strict=True
-        )
-    ]
-    return torch.stack(values)
+    positive, known = labels > 0, known.bool()
+    logits = logits.detach()
+    if logits.device.type == "mps":  # which has no double precision; one copy is one wait
+        logits = torch.stack([logits.float(), positive.float(), known.float()]).cpu()
+        logits, positive, known = logits[0], logits[1] > 0, logits[2] > 0
+    return SIGNALS[signal](logits.T, (positive & known).T, (known & ~positive).T)
 
 
-def _accuracy(logits: Tensor, positive: Tensor) -> Tensor:
-    return ((logits > 0) == positive).double().mean()
+def _accuracy(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    right = torch.where(logits > 0, positive, negative)
+    return right.sum(dim=1).double() / (positive | negative).sum(dim=1)
 
 
-def _balanced_accuracy(logits: Tensor, positive: Tensor) -> Tensor:
+def _balanced_accuracy(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """The mean of sensitivity and specificity; needs both classes."""
-    sensitivity = (logits[positive] > 0).double().mean()
-    specificity = (logits[~positive] <= 0).double().mean()
+    sensitivity = ((logits > 0) & positive).sum(dim=1).double() / positive.sum(dim=1)
+    specificity = ((logits <= 0) & negative).sum(dim=1).double() / negative.sum(dim=1)
     return (sensitivity + specificity) / 2
 
 
-def _f1(logits: Tensor, positive: Tensor) -> Tensor:
+def _f1(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """2 TP / (predicted + actual positives); needs a positive."""
-    predicted, actual = logits > 0, positive.sum()
-    score = 2 * (predicted & positive).sum() / (predicted.sum() + actual).double()
+    predicted, actual = (logits > 0) & (positive | negative), positive.sum(dim=1)
+    score = 2 * (predicted & positive).sum(dim=1) / (predicted.sum(dim=1) + actual).double()
     return torch.where(actual > 0, score, torch.nan)
 
 
-def _auroc(logits: Tensor, positive: Tensor) -> Tensor:
+def _ranked(logits: Tensor, positive: Tensor, negative: Tensor) -> list[Tensor]:
+    """Return the known labels (T, N) in rising order of logits, and what lies below each.
+
+    Positive, negative, the number of positives with a lower logit, that of negatives.
+    """
+    known = positive | negative
+    ranked, order = logits.contiguous().masked_fill(~known, math.inf).sort(dim=1)
+    is_tied = F.pad(ranked[:, 1:] == ranked[:, :-1], (1, 0))
+    places = torch.arange(ranked.shape[1], device=ranked.device)
+    first = places.masked_fill(is_tied, 0).cummax(dim=1).values  # of each run of ties
+    labels = [positive.gather(1, order), negative.gather(1, order)]
+    below = [(chosen.cumsum(dim=1) - chosen.long()).gather(1, first) for chosen in labels]
+    return [*labels, *below]
+
+
+def _auroc(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """The probability that a positive scores above a negative, ties counting half; needs both."""
-    negatives, positives = logits[~positive].sort().values, logits[positive]
-    below = torch.searchsorted(negatives, positives)
-    tied_or_below = torch.searchsorted(negatives, positives, right=True)
-    return (below + tied_or_below).double().mean() / (2 * len(negatives))
+    positive, negative, positives_below, negatives_below = _ranked(logits, positive, negative)
+    count = positive.sum(dim=1, keepdim=True)
+    above = torch.where(positive, negatives_below, 0).sum(dim=1)
+    above_or_tied = torch.where(negative, count - positives_below, 0).sum(dim=1)
+    return (above + above_or_tied).double() / (2 * count[:, 0] * negative.sum(dim=1))
 
 
-def _average_precision(logits: Tensor, positive: Tensor) -> Tensor:
+def _average_precision(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """The precision at the score of each positive, averaged; needs a positive."""
-    positives = logits[positive].sort().values
-    true_positives = len(positives) - torch.searchsorted(positives, positives)
-    predicted = len(logits) - torch.searchsorted(logits.sort().values, positives)
-    return (true_positives.double() / predicted).mean()
+    positive, negative, positives_below, negatives_below = _ranked(logits, positive, negative)
+    count = positive.sum(dim=1, keepdim=True)
+    true = (count - positives_below).double()
+    false = negative.sum(dim=1, keepdim=True) - negatives_below
+    return torch.where(positive, true / (true + false), 0.0).sum(dim=1) / count[:, 0]
 
 
-def _loss(logits: Tensor, positive: Tensor) -> Tensor:
+def _loss(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """The mean binary cross-entropy in nats."""
-    return F.binary_cross_entropy_with_logits(logits, positive.double())
+    losses = F.binary_cross_entropy_with_logits(
+        logits.double(), positive.double(), reduction="none"
+    )
+    known = positive | negative
+    return torch.where(known, losses, 0.0).sum(dim=1) / known.sum(dim=1)
 
 
-def _normalized_cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:
+def _normalized_cross_entropy(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """The loss divided by H(p) = -p ln p - (1 - p) ln(1 - p), p the prevalence; needs both.
 
     H(p) is the loss of the best constant prediction: at 1 a model has learned nothing but p.
     """
-    p = positive.double().mean()
-    entropy = torch.special.entr(torch.stack([p, 1 - p])).sum()
-    return torch.where(entropy > 0, _loss(logits, positive) / entropy, torch.nan)
+    p = positive.sum(dim=1).double() / (positive | negative).sum(dim=1)
+    entropy = torch.special.entr(p) + torch.special.entr(1 - p)
+    return torch.where(entropy > 0, _loss(logits, positive, negative) / entropy, torch.nan)
 
 
-# of a task's known logits and labels (n,); without any all are NaN, as empty means are
-SIGNALS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+# of tables (T, N): logits, and which are of known positives and negatives; without any NaN, which
+# is 0 / 0. No choice of entries by a mask: the host would wait for a GPU to know their number.
+SIGNALS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "accuracy": _accuracy,
     "balanced-accuracy": _balanced_accuracy,
     "f1": _f1,
@@ -149,7 +170,7 @@ class SignalSource(nn.Module):
         key = self.metric.replace("-", "_")
         given = performance.training if self.split == "train" else performance.validation
         if key in given:
-            return given[key].detach().double().cpu()
+            return given[key].detach().cpu().double()
         if self.collects:
             return self._measured()
         raise UsageError(
@@ -169,7 +190,7 @@ class SignalSource(nn.Module):
 
     def _trend(self, losses: Tensor) -> Tensor | None:
         complete = len(self.past) == self.past.maxlen
-        trend = losses / self.past[0].to(losses).clamp(min=MIN_LOSS) if complete else None
+        trend = losses / to_like(self.past[0], losses).clamp(min=MIN_LOSS) if complete else None
         self.past.append(losses.clone())
         return trend
 

@@ -67,8 +67,8 @@ class SmoothTchebycheff(PerStepWeighter):
         self.epoch += 1
         if self.epoch != self.warmup_epochs:
             return []
-        means = performance.training["loss"].to(self.nadir)
-        self.nadir.copy_(means.clamp(min=MIN_LOSS).nan_to_num(nan=1.0))
+        means = performance.training["loss"]
+        self.nadir.copy_(to_like(means.clamp(min=MIN_LOSS).nan_to_num(nan=1.0), self.nadir))
         return [
             f"No known label of {task} in the last warm-up epoch: its nadir stays 1."
             for task in self.named(means.isnan())

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from deepchest_cli.errors import unknown_name
-from deepchest_cli.weighting.base import MIN_LOSS, PerStepWeighter, TaskLosses, Tasks, check_option
+from deepchest_cli.weighting.base import (
+    MIN_LOSS,
+    PerStepWeighter,
+    TaskLosses,
+    Tasks,
+    check_option,
+    to_like,
+)
 
 # form: factor of s_i in the exponent, factor of s_i beside it
 FORMS = {"classification": (1.0, 0.5), "authors": (2.0, 1.0)}
@@ -43,7 +50,7 @@ class UncertaintyWeighter(PerStepWeighter):
 
     def forward(self, losses: TaskLosses) -> Tensor:
         exponent, regularizer = FORMS[self.form]
-        scales = self.log_scales.to(losses.values)  # also where the losses are on Metal
+        scales = to_like(self.log_scales, losses.values)
         weights = torch.exp(-exponent * scales)
         self.record(weights * (losses.present & (losses.values >= MIN_LOSS)))
         terms = weights * losses.values.clamp(min=MIN_LOSS) + regularizer * scales

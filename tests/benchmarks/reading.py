@@ -27,7 +27,6 @@ from deepchest_cli.data.augmentation import (
     Normalization,
     augment,
     draw,
-    normalize,
     to_gray,
 )
 from deepchest_cli.data.batches import batches, prefetch
@@ -85,9 +84,7 @@ def ours(dataset: RadiographDataset, size: int = SIZE) -> Iterator[torch.Tensor]
     for epoch in itertools.count():
         for batch in prefetch(batches(reader, sampling.order(0, epoch), BATCH)):
             gray = to_gray(batch.images, size)
-            yield normalize(
-                augment(gray, Augmentation(), draw(len(gray), generator)), Normalization()
-            )
+            yield augment(gray, Augmentation(), draw(len(gray), generator), Normalization())
 
 
 def loaded(dataset: Dataset) -> Iterator[object]:

@@ -7,6 +7,7 @@ from deepchest_cli.data.augmentation import (
     PAPER,
     Augmentation,
     Normalization,
+    _centers,
     _grid,
     augment,
     draw,
@@ -112,7 +113,10 @@ def test_one_affine_map_is_the_crop_of_the_rotated_radiograph():
 def test_the_grid_is_that_of_torch():
     affine = torch.randn(5, 2, 3, generator=generator())
     expected = torch.nn.functional.affine_grid(affine, [5, 1, 17, 17], align_corners=False)
-    assert torch.allclose(_grid(affine, 17), expected, atol=1e-5)
+    slopes, offset = affine[:, :, :2], affine[:, :, 2:]
+    maps = torch.stack([slopes, torch.cat([torch.zeros_like(offset), offset], dim=2)], dim=2)
+    centers = torch.from_numpy(_centers(17)).float()
+    assert torch.allclose(_grid(maps, centers), expected, atol=1e-5)
 
 
 def test_the_authors_augmentation_flips_and_keeps_the_exposure(gray):
@@ -141,3 +145,13 @@ def test_normalization():
     gray = torch.full((2, 1, 4, 4), 0.75)
     standard = normalize(gray, Normalization(0.5, 0.25))
     assert torch.equal(standard, torch.ones(2, 1, 4, 4))
+
+
+def test_augmentation_normalizes_as_normalize_does(gray):
+    draws, scale = draw(8, generator()), Normalization(0.485, 0.229)
+    for augmentation in (Augmentation(), PAPER):
+        at_once = augment(gray, augmentation, draws, scale)
+        assert torch.allclose(
+            at_once, normalize(augment(gray, augmentation, draws), scale), atol=1e-5
+        )
+        assert at_once.is_contiguous(memory_format=torch.channels_last)

@@ -37,6 +37,7 @@ from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.weighting import Context, Weighter, build_weighter
+from deepchest_cli.weighting.base import move_weighter
 from deepchest_cli.weighting.own import COMPOSITE
 from deepchest_cli.weighting.registry import find_weighter
 
@@ -99,8 +100,7 @@ def candidates(
     for name, config in configs.items():
         options = parse_assignments(config.weighter_option, f"--weighters {name}:")
         weighter = build_weighter(config.weighter, tasks, options, context, config.weighter_sha256)
-        if components.device.type != "mps":
-            weighter.to(components.device)
+        move_weighter(weighter, components.device)
         optimizer = build_optimizer(components.classifier, weighter, components.config)
         optimizer.state.update(moments)
         level = replace(components.config, gradient_level=config.gradient_level)

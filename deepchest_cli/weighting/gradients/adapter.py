@@ -1,7 +1,6 @@
 """The only module that uses torchjd: numbers in, numbers out, and no state.
 
-The state dicts of torchjd's objects are incomplete (GradVac's cannot be loaded, Excess-MTL's lacks
-a count), so a method's state is passed in and returned.
+The state dict of torchjd's GradVac cannot be loaded, so its state is passed in and returned.
 Gramians (m, m) are in double precision on the CPU, with a trace of one: several of torchjd's
 thresholds are absolute, and gradients of features are smaller than these.
 """
@@ -61,32 +60,3 @@ def gradvac(gramian: Tensor, targets: Tensor, beta: float) -> tuple[Tensor, Tens
     weighting._phi_t, weighting._state_key = targets.clone(), (len(targets), targets.dtype)
     weights: Tensor = weighting(gramian)
     return weights, weighting._phi_t
-
-
-def graddrop(gradients: Tensor, leak: float) -> Tensor:
-    """Return the direction (K,) for gradients (m, K); draws from the device's state."""
-    kept = gradients.new_full((len(gradients),), leak)
-    direction: Tensor = _aggregation().GradDrop(leak=kept)(gradients)
-    return direction
-
-
-def excess_risk(gradients: Tensor) -> Tensor:
-    """Return each task's excess risk (m,) at its first step, for gradients (m, K)."""
-    weighting = _aggregation().ExcessMTLWeighting()
-    weighting(gradients)
-    risk: Tensor = weighting._initial_w
-    return risk
-
-
-def excess_mtl(
-    gradients: Tensor, weights: Tensor, squares: Tensor, first: Tensor, step: float
-) -> Tensor:
-    """Return the next weights (m,), of sum one; adds to the sums of `squares` (m, K) in place.
-
-    first (m,): each task's excess risk at its first step.
-    """
-    weighting = _aggregation().ExcessMTLWeighting(robust_step_size=step)
-    weighting._weights, weighting._sq_grad_sum, weighting._initial_w = weights, squares, first
-    weighting._state_key = (*gradients.shape, gradients.dtype, gradients.device)
-    found: Tensor = weighting(gradients)
-    return found

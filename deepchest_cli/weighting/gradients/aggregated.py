@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.data.text import count_of
-from deepchest_cli.weighting.base import Context, Performance, PrivateGenerator, TaskLosses, Tasks
+from deepchest_cli.weighting.base import (
+    Context,
+    Performance,
+    PrivateGenerator,
+    TaskLosses,
+    Tasks,
+    to_like,
+)
 from deepchest_cli.weighting.gradients.adapter import require
 from deepchest_cli.weighting.gradients.base import (
     GradientWeighter,
@@ -42,51 +49,25 @@ class AggregatedWeighter(GradientWeighter):
         """The weights (T,) of the tasks' gradients in the direction, as last used."""
         return None if self.last_weights is None else self.last_weights.clone()
 
-    @abstractmethod
-    def combine(self, gradients: Tensor, gramian: Tensor, active: Tensor) -> Tensor:
-        """Return the direction (K,), and record the weights where the method has any.
-
-        gradients (T, K), gramian (T, T): their products in double precision, on the CPU.
-        active (T,): which tasks count.
-        """
-
-    def forward(self, losses: TaskLosses, jacobian: Tensor) -> Tensor:
-        """Return the direction (K,) for the gradients (T, K) of all tasks."""
-        gradients = jacobian.detach()
-        gramian = gramian_of(gradients)
-        if not gramian.isfinite().all():
-            return gradients.sum(dim=0)  # half precision skips such a step, or the run diverged
-        active = active_tasks(losses, gramian.diagonal().sqrt())
-        with self._private_random_state(gradients.device):
-            return self.combine(gradients, gramian, active)
-
-    def weighted(self, gradients: Tensor) -> Tensor:
-        """Return the sum (K,) of the gradients (T, K) times the last weights."""
-        assert self.last_weights is not None
+    def weighted(self, weights: Tensor, gradients: Tensor) -> Tensor:
+        """Return the sum (K,) of the gradients (T, K) times weights (T,), which are recorded."""
+        self.last_weights = to_like(weights, self.equal_weights)  # on the device, for the record
         return sum_of(self.last_weights, gradients)
 
-    @contextmanager
-    def _private_random_state(self, device: torch.device) -> Iterator[None]:
-        """Let a method draw from torch's global generators without changing their states."""
-        seed = int(torch.randint(2**62, (), generator=self.private.generator))
-        on_gpu = device.type == "cuda"
-        with torch.random.fork_rng([device] if on_gpu else []):
-            torch.default_generator.manual_seed(seed)
-            if not on_gpu:
-                yield
-                return
-            with torch.cuda.device(device):  # which need not be the current one
-                torch.cuda.manual_seed(seed)
-                yield
+    def draw_seed(self) -> int:
+        """Return the seed of what a step draws."""
+        return int(torch.randint(2**62, (), generator=self.private.generator))
 
 
 class SolvedWeighter(AggregatedWeighter):
     """A method whose direction is the sum of w_i g_i, with weights that a solver finds.
 
-    Where the solver fails, the active tasks have equal weights; `end_epoch` reports how often.
+    Solvers run on the CPU in double precision, so that each step waits for a device once: for the
+    products of all pairs of gradients. Where the solver fails, the active tasks have equal weights;
+    `end_epoch` reports how often.
     """
 
-    saved = ("failures",)
+    saved: ClassVar[tuple[str, ...]] = ("failures",)
     equal_sum_to_one: ClassVar[bool] = True  # whether equal weights are 1 / m, else 1
 
     def __init__(self, tasks: Tasks, context: Context = Context()) -> None:
@@ -98,14 +79,29 @@ class SolvedWeighter(AggregatedWeighter):
         """Return the weights (m,) of the active tasks.
 
         gramian (m, m): the products of their gradients, divided by `scale`: its trace is one.
-        active (T,): which tasks these are.
+        active (T,): which tasks these are. All lie on the CPU.
         """
 
-    def combine(self, gradients: Tensor, gramian: Tensor, active: Tensor) -> Tensor:
-        self.last_weights = torch.zeros(len(self.tasks), dtype=torch.float64)
-        if active.any():
-            self.last_weights[active] = self._solve_or_equal(gramian[active][:, active], active)
-        return self.weighted(gradients)
+    def forward(self, losses: TaskLosses, jacobian: Tensor) -> Tensor:
+        """Return the direction (K,) for the gradients (T, K) of all tasks."""
+        gradients = jacobian.detach()
+        gramian, present = gramian_of(gradients, losses.present)
+        if not gramian.isfinite().all():
+            return gradients.sum(dim=0)  # half precision skips such a step, or the run diverged
+        active = active_tasks(present, gramian.diagonal().sqrt())
+        weights = torch.zeros(len(self.tasks), dtype=torch.float64)
+        with self._private_random_state():
+            if active.any():
+                weights[active] = self._solve_or_equal(gramian[active][:, active], active)
+        return self.weighted(weights, gradients)
+
+    @contextmanager
+    def _private_random_state(self) -> Iterator[None]:
+        """Let a solver draw from torch's global generator of the CPU without changing its state."""
+        seed = self.draw_seed()
+        with torch.random.fork_rng([]):
+            torch.default_generator.manual_seed(seed)
+            yield
 
     def _solve_or_equal(self, gramian: Tensor, active: Tensor) -> Tensor:
         scale, size = float(gramian.trace()), len(gramian)

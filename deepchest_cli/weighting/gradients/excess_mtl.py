@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting.base import Context, Tasks, check_option, to_like
-from deepchest_cli.weighting.gradients import adapter
+from deepchest_cli.weighting.base import Context, TaskLosses, Tasks, check_option, to_like
 from deepchest_cli.weighting.gradients.aggregated import AggregatedWeighter
+from deepchest_cli.weighting.gradients.base import active_tasks
+
+EPSILON = 1e-7  # below the root and in the ratio, as in the authors' code
 
 
 class ExcessWeighter(AggregatedWeighter):
@@ -31,49 +33,55 @@ class ExcessWeighter(AggregatedWeighter):
     """
 
     name = "excess-mtl"
-    uses_torchjd = True
-    saved = ("squares", "first", "shares", "unit")
+    saved = ("squares",)
+    shares: Tensor
+    first: Tensor
+    unit: Tensor
 
     def __init__(self, tasks: Tasks, step: float = 0.01, context: Context = Context()) -> None:
         super().__init__(tasks, context)
         check_option("excess-mtl", "step", step, 0 < step < math.inf, "above 0")
         self.step = step
-        count = len(self.tasks)
-        self.shares = torch.full((count,), 1 / count, dtype=torch.float64)
-        self.first = torch.full((count,), math.nan, dtype=torch.float64)  # e_i(0)
+        self.register_buffer("shares", self.equal_weights / len(self.tasks))
+        self.register_buffer("first", self.equal_weights * math.nan)  # e_i(0)
+        self.register_buffer("unit", self.equal_weights[0] * math.nan)
         self.squares: Tensor | None = None  # S (T, K)
-        self.unit = 0.0
 
-    def combine(self, gradients: Tensor, gramian: Tensor, active: Tensor) -> Tensor:
-        if self.squares is None and not active.any():
-            self.last_weights = torch.zeros_like(self.shares)
-            return self.weighted(gradients)
+    def forward(self, losses: TaskLosses, jacobian: Tensor) -> Tensor:
+        """Return the direction (K,) for the gradients (T, K) of all tasks."""
+        gradients = jacobian.detach()
+        norms = to_like(torch.linalg.vector_norm(gradients, dim=1), self.shares)
+        finite = norms.isfinite().all()  # nothing waits to know it
+        active = active_tasks(losses.present.to(norms.device), norms) & finite
+        length = norms.norm() / gradients.numel() ** 0.5
+        unit = torch.where(length > 0, length, 1.0)
+        self.unit.copy_(torch.where(self.unit.isnan() & active.any(), unit, self.unit))
+        self._update_shares(self._add_squares(gradients, active), active)
+        weights = torch.where(active, self.shares, 0.0)
+        # half precision skips such a step, or the run diverged
+        return self.weighted(torch.where(finite, weights, 1.0), gradients)
+
+    def _add_squares(self, gradients: Tensor, active: Tensor) -> Tensor:
+        """Add the active tasks' squares to their sums; return the excess risks (T,)."""
         if self.squares is None:
             self.squares = torch.zeros_like(gradients)
-            self.unit = float(gramian.trace() / gradients.numel()) ** 0.5 or 1.0
         if self.squares.shape != gradients.shape:
             raise UsageError(
                 f"excess-mtl needs gradients of the same size at every step. Found "
                 f"{gradients.shape[1]} numbers after {self.squares.shape[1]}.",
                 "Leave incomplete batches out, or give it gradients of parameters.",
             )
-        self.squares = self.squares.to(gradients.device)
-        if active.any():
-            self._update_shares(gradients, self.squares, active)
-        self.last_weights = torch.where(active, self.shares, 0.0)
-        return self.weighted(gradients)
+        self.squares = self.squares.to(gradients.device)  # from a checkpoint
+        squares = (gradients / to_like(self.unit, gradients)).square_().to(self.squares.dtype)
+        squares.masked_fill_(~active.to(squares.device)[:, None], 0.0)
+        self.squares += squares
+        return (self.squares + EPSILON).rsqrt_().mul_(squares).sum(dim=1)
 
-    def _update_shares(self, gradients: Tensor, sums: Tensor, active: Tensor) -> None:
-        """Update the shares of the active tasks, which keep their sum."""
-        mask = active.to(gradients.device)
-        rows, squares = gradients[mask] / self.unit, sums[mask]
-        first, shares = self.first[active], self.shares[active]
-        is_new = first.isnan()
-        if is_new.any():
-            new_risks = adapter.excess_risk(rows[is_new.to(rows.device)])
-            first[is_new] = new_risks.cpu().to(first.dtype)
-        weights, risks = to_like(shares / shares.sum(), rows), to_like(first, rows)
-        found = adapter.excess_mtl(rows, weights, squares, risks, self.step)
-        sums[mask] = squares
-        self.first[active] = first
-        self.shares[active] = found.cpu().to(shares.dtype) * shares.sum()
+    def _update_shares(self, found: Tensor, active: Tensor) -> None:
+        """Update the shares of the active tasks, which keep their sum, by the risks (T,)."""
+        risks = to_like(found, self.shares)
+        self.first.copy_(torch.where(active & self.first.isnan(), risks, self.first))
+        scores = self.shares.log() + self.step * risks / (self.first + EPSILON)
+        total = torch.where(active, self.shares, 0.0).sum()
+        moved = torch.softmax(scores.masked_fill(~active, -math.inf), dim=0) * total
+        self.shares.copy_(torch.where(active, moved, self.shares))

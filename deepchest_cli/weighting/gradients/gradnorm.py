@@ -61,27 +61,30 @@ class GradNormWeighter(GradientWeighter):
         """Return the gradient (K,) of the objective, then update the weights for the next step."""
         gradients = jacobian.detach()
         direction = to_like(self.task_weights, gradients) @ gradients
-        norms = torch.linalg.vector_norm(gradients, dim=1).cpu().double()
-        if norms.isfinite().all():
-            self._update(losses, norms, active_tasks(losses, norms))
+        norms = to_like(torch.linalg.vector_norm(gradients, dim=1), self.task_weights)
+        self._update(losses.detached_like(self.task_weights), norms)
         return direction
 
-    def _update(self, losses: TaskLosses, norms: Tensor, active: Tensor) -> None:
-        device = self.task_weights.device
-        norms, active = norms.to(device), active.to(device)
-        values = losses.detached_like(self.task_weights).values.clamp(min=MIN_LOSS)
-        is_new = active & self.first.isnan()
-        self.first.copy_(torch.where(is_new, values, self.first))
-        if active.any():
-            gradient = self._gradient(values, norms, active)
-            self.adam.descend(self.task_weights, torch.where(active, gradient, 0.0))
-            self.task_weights.clamp_(min=MIN_WEIGHT)
-            self.task_weights.mul_(len(self.tasks) / self.task_weights.sum())
+    def _update(self, losses: TaskLosses, norms: Tensor) -> None:
+        """Move the weights, unless a norm (T,) is not finite; nothing waits to know that."""
+        active = active_tasks(losses.present, norms) & norms.isfinite().all()
+        values = losses.values.clamp(min=MIN_LOSS)
+        self.first.copy_(torch.where(active & self.first.isnan(), values, self.first))
+        gradient, valid = self._gradient(values, norms, active), active.any()
+        self.adam.descend(self.task_weights, torch.where(active, gradient, 0.0), valid)
+        moved = self.task_weights.clamp(min=MIN_WEIGHT)
+        moved *= len(self.tasks) / moved.sum()
+        self.task_weights.copy_(torch.where(valid, moved, self.task_weights))
 
     def _gradient(self, values: Tensor, norms: Tensor, active: Tensor) -> Tensor:
         """Return the gradient (T,) of L_grad by the weights; for absent tasks anything."""
         scaled = self.task_weights * norms  # G
         rates = values / self.first
-        rates = rates / rates[active].mean()  # r
-        targets = scaled[active].mean() * rates**self.alpha
+        rates = rates / _mean(rates, active)  # r
+        targets = _mean(scaled, active) * rates**self.alpha
         return norms * torch.sign(scaled - targets)
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    """Return the mean of those values (T,) that a mask (T,) chooses."""
+    return torch.where(chosen, values, 0.0).sum() / chosen.sum()

@@ -29,19 +29,18 @@ class GradVacWeighter(SolvedWeighter):
     name = "gradvac"
     uses_torchjd = True
     equal_sum_to_one = False
-    expected: Tensor
+    saved = ("failures", "expected")
 
     def __init__(self, tasks: Tasks, beta: float = 0.5, context: Context = Context()) -> None:
         super().__init__(tasks, context)
         check_option("gradvac", "beta", beta, 0 <= beta <= 1, "from 0 to 1")
         self.beta = beta
         size = len(self.tasks)
-        self.register_buffer("expected", torch.zeros(size, size, dtype=torch.float64))
+        self.expected = torch.zeros(size, size, dtype=torch.float64)
 
     def solve(self, gramian: Tensor, scale: float, active: Tensor) -> Tensor:
-        expected = self.expected.cpu()
-        pairs = active[:, None] & active
-        size = len(gramian)
-        weights, following = adapter.gradvac(gramian, expected[pairs].view(size, size), self.beta)
-        self.expected.copy_(expected.masked_scatter(pairs, following))
+        pairs, size = active[:, None] & active, len(gramian)
+        expected = self.expected[pairs].view(size, size)
+        weights, following = adapter.gradvac(gramian, expected, self.beta)
+        self.expected[pairs] = following.flatten()
         return weights
