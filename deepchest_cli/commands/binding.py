@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import MISSING, fields
@@ -62,6 +63,9 @@ def bind(
             if isinstance(value, float) and not math.isfinite(value):  # bounds let NaN pass
                 raise UsageError(f"{flag_of(key)} should be a finite number. Found {value}.")
         terminal = Terminal(**presentation)
+        if values.get("deterministic"):
+            # cuBLAS reads this when it starts; worker processes inherit it
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         hashes = _recorded(values, context.meta.get("deepchest.values", {}).get("config", {}))
         with nullcontext() if debug else terminal.library_warnings():
             run(config_type(**values, **hashes), terminal)

@@ -122,9 +122,13 @@ def _show_costs(config: CompareConfig, terminal: Terminal) -> None:
         terminal.line("" if i else "Cost of a step, relative to equal weighting")
         terminal.line(f"{table['backbone']}, {count_of(table['findings'], 'finding')}")
         columns = [
-            "weighter", "step time", "95 % interval", "images/s", "peak memory", "state", "passes",
+            "weighter", "step time", "95 % interval", "synchronized", "images/s", "peak memory",
+            "state", "passes",
         ]  # fmt: skip
         terminal.table(table_of(columns, cost_rows(table["costs"])))
+    terminal.line(
+        "Step time: of steps back to back, as in training. Synchronized: of single steps."
+    )
 
 
 def _check_cost_flags(config: CompareConfig) -> None:

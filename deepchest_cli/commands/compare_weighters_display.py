@@ -152,6 +152,7 @@ def cost_rows(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
             label,
             f"{cost['ratio']:.3f}",
             f"{cost['ratio_low']:.3f} to {cost['ratio_high']:.3f}",
+            f"{cost['synchronized_ratio']:.3f}",
             f"{cost['images_per_second']:.0f}",
             gigabytes(cost["peak_memory"]),
             f"{cost['state_bytes']:,} B",

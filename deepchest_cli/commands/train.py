@@ -1,6 +1,5 @@
 """`deepchest train`: a new run or a resumed one, in one process or in several."""
 
-import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -53,9 +52,6 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
     if config.resume is None:  # a misspelled name is answered before torch is imported
         options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
         read_weighter(config.weighter, options)
-    if config.deterministic:
-        # cuBLAS reads this when it starts
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with distributed_processes(config.device, terminal) as distributed:
         if not distributed.is_main:
             terminal = Terminal(quiet=True)

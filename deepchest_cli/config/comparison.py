@@ -83,7 +83,7 @@ class CompareConfig(RunConfig):
     ] = False
     cost_rounds: Annotated[
         int,
-        Flag("Interleaved rounds of timed steps, one step of each weighter in a round.", minimum=2),
+        Flag("Interleaved rounds, in each of which steps of every weighter are timed.", minimum=2),
     ] = 10
     cost_tasks: Annotated[
         str | None, Flag("With --cost-only: numbers of findings to measure, such as 2,14,56.")

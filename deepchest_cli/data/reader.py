@@ -1,5 +1,6 @@
 """Where the images of a run are read from: their files, main memory or the device itself."""
 
+import functools
 from typing import Literal
 
 import numpy as np
@@ -9,12 +10,15 @@ from torch import Tensor
 
 from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.data.text import count_of
-from deepchest_cli.errors import UsageError
+from deepchest_cli.data.text import count_of, size_of
+from deepchest_cli.device_errors import is_out_of_memory
+from deepchest_cli.errors import MemoryShortageError
 
 Labels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Place = Literal["device", "host", "none"]
+Cache = Literal["auto", "device", "host", "none"]
 CHUNK = 128  # images that are read at a time, where all are kept
+ELSEWHERE = "Use --cache host, or --cache none."
 SHARE = 0.5  # of a GPU's free memory that `auto` lets images take; the model needs the rest
 
 
@@ -52,15 +56,19 @@ class ImageReader:
         """Return all images that are kept, where they are kept."""
         size = self.dataset.size
         device = self.device if self.place == "device" else torch.device("cpu")
+        free = free_bytes(device)
         try:
             kept = torch.empty((len(rows), size, size), dtype=torch.uint8, device=device)
             for first in range(0, len(rows), CHUNK):
                 kept[first : first + CHUNK] = self._read_files(rows[first : first + CHUNK])
-        except torch.OutOfMemoryError as error:
-            raise UsageError(
-                f"--cache device: {count_of(len(rows), 'image')} of {size} px do not fit on "
-                f"{self.device}.",
-                "Use --cache host, or --cache none.",
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            images = f"{count_of(len(rows), 'image')} of {size} px"
+            needed = size_of(bytes_of(len(rows), size))
+            had = "" if free is None else f", which had {size_of(free)} free"
+            raise MemoryShortageError(
+                f"--cache {self.place}: {images} ({needed}) do not fit on {device}{had}.", ELSEWHERE
             ) from error
         return kept
 
@@ -104,13 +112,67 @@ class ImageReader:
         return torch.empty((images, size, size), dtype=torch.uint8, pin_memory=pinned)
 
 
-def resolve_place(
-    name: Literal["auto", "device", "host", "none"], images: int, size: int, device: torch.device
-) -> Place:
-    """Return where `images` of `size` pixels should be kept; `auto`: on a GPU when they fit."""
+def open_reader(
+    cache: Cache,
+    dataset: RadiographDataset,
+    device: torch.device,
+    rows: NDArray[np.int64],
+    labels: Labels | None = None,
+) -> ImageReader:
+    """Return a reader that keeps the images of `rows` where `cache` says.
+
+    With `auto` they stay in their files where the device's memory is taken by others after all.
+    Raises `MemoryShortageError` for images that do not fit where they were wanted.
+    """
+    place = resolve_place(cache, bytes_of(len(rows), dataset.size), device)
+    try:
+        return ImageReader(dataset, device, place, rows, labels)
+    except MemoryShortageError:
+        if cache != "auto":
+            raise
+    torch.cuda.empty_cache()  # of what was read before the rest did not fit
+    return ImageReader(dataset, device, "none", rows, labels)
+
+
+def bytes_of(images: int, size: int) -> int:
+    """Return the bytes of stored images of `size` pixels a side."""
+    return images * size * size
+
+
+def resolve_place(name: Cache, needed: int, device: torch.device) -> Place:
+    """Return where `needed` bytes should be kept; `auto`: on a GPU when they fit.
+
+    Raises `MemoryShortageError` for `device` where it has less than that free.
+    """
+    if name == "device":
+        free = free_bytes(device)
+        if free is not None and needed > free:
+            others = " nvidia-smi lists the processes that use the GPU."
+            raise MemoryShortageError(
+                f"--cache device: {size_of(needed)} are needed, and {device} has {size_of(free)} "
+                "free.",
+                ELSEWHERE + (others if device.type == "cuda" else ""),
+            )
     if name != "auto":
         return name
-    if device.type != "cuda":
-        return "none"
-    free, _ = torch.cuda.mem_get_info(device)
-    return "device" if images * size * size <= SHARE * free else "none"
+    return "device" if device.type == "cuda" and needed <= _room(device) else "none"
+
+
+@functools.cache  # runs that follow one another are to be alike, whatever has changed on the device
+def _room(device: torch.device) -> float:
+    """Return the bytes that `auto` lets images take of a GPU, by what was free at first."""
+    return SHARE * (free_bytes(device) or 0)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return how many bytes of a device this process can still take; None: it does not say.
+
+    What torch keeps of tensors that are gone is free: it gives that to new ones.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + kept)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return None

@@ -15,7 +15,7 @@ from deepchest_cli.config.flags import is_own_backbone
 from deepchest_cli.data.augmentation import PAPER, Augmentation
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
-from deepchest_cli.data.reader import ImageReader, resolve_place
+from deepchest_cli.data.reader import ImageReader, open_reader
 from deepchest_cli.data.sampling import Sampling
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.backbones.base import BackboneSpec
@@ -26,7 +26,7 @@ from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.model.pretrained import WeightsChoice, choose_weights
 from deepchest_cli.training import checks
-from deepchest_cli.training.device import resolve_device
+from deepchest_cli.training.device import reset_peak_memory, resolve_device
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.freezing import Frozen, frozen_part, refuse_unfit_freezing
 from deepchest_cli.training.losses import LabelLoss, build_loss
@@ -152,12 +152,11 @@ def build_components(
     move_weighter(weighter, device)
     ema_model = build_ema(classifier, config.ema)
     recompute_blocks(classifier.trunk, config)  # not those of the copy, which is never trained
-    place = resolve_place(config.cache, len(data.rows), dataset.size, device)
     return TrainingComponents(
         config=config,
         distributed=distributed,
         dataset=dataset,
-        reader=ImageReader(dataset, device, place, data.rows, data.labels),
+        reader=open_reader(config.cache, dataset, device, data.rows, data.labels),
         training_rows=data.training_rows,
         validation_rows=data.validation_rows,
         sampling=data.sampling,
@@ -179,6 +178,7 @@ def build_components(
 
 def _configure_torch(config: TrainConfig, device: torch.device) -> None:
     """Set the state of torch that holds for the whole process."""
+    reset_peak_memory(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # for code that names no device
     torch.manual_seed(config.seed)

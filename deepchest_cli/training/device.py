@@ -1,12 +1,17 @@
 """Devices: by their names, and the memory that a run takes of them."""
 
+import gc
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
 from deepchest_cli.config import refuse_unknown_device
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
+
+PROCESS = Path("/proc/self")  # on Linux
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
@@ -58,13 +63,42 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def peak_memory(device: torch.device) -> int | None:
-    """Return the peak of this process's memory in bytes: on a GPU of its tensors, else of all.
+def free_memory() -> None:
+    """Give back what nothing refers to any more: the caller drops its own references first."""
+    gc.collect()  # models and optimizers are in cycles of references
+    with suppress(RuntimeError):  # a device that has failed has none to give
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
 
-    None where the system does not say.
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` count from here on, as far as the system allows."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+    elif (PROCESS / "clear_refs").exists():
+        with suppress(OSError):  # some containers forbid it: the peak is then the process's
+            (PROCESS / "clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the peak of memory in bytes since it was reset; None where the system does not say.
+
+    On CUDA that of tensors. On Metal what the driver has given to this process, which keeps memory
+    until its cache is emptied. On a CPU that of the whole process, libraries included; only Linux
+    can reset it.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    if (PROCESS / "status").exists():
+        lines = (PROCESS / "status").read_text().splitlines()
+        peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+        return peaks[0] * 1024 if peaks else None
     try:
         import resource
     except ImportError:

@@ -70,9 +70,8 @@ def build_probe(
         for group in parameter_groups(head, own, config)  # type: ignore[arg-type]
     ]
     rows = len(components.training_rows) + len(components.validation_rows)
-    # as bytes: rows of features are no squares
-    values = np.dtype(np.float32).itemsize * len(heads.mean)
-    place = resolve_place(config.cache, rows * values, 1, components.device)
+    needed = rows * len(heads.mean) * np.dtype(np.float32).itemsize
+    place = resolve_place(config.cache, needed, components.device)
     return replace(
         components,
         config=config,

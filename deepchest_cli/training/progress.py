@@ -46,7 +46,7 @@ class EpochReport:
     seconds: float
     images_per_second: float
     data_wait_fraction: float  # of the time, spent waiting for batches
-    peak_memory: int | None  # bytes, since the process began
+    peak_memory: int | None  # bytes, since the run began or was resumed
     # validation metrics (T,) of each data set by name, where there are several
     sources: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     peak_learning_rate: float | None = None  # of the head that is reported, in a linear probe

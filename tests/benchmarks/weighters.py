@@ -88,6 +88,7 @@ def written(found: Ratio) -> str:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gradient-level", default="features", choices=("features", "parameters"))
     parser.add_argument("--tasks", type=int, help="findings of the model [those of the data]")
+    parser.add_argument("--back-to-back", type=int, help="steps between two waits [5; 1 on a CPU]")
     parser.add_argument("--only", help="weighters, with commas between them [all]")
 
 
@@ -97,7 +98,7 @@ def main() -> None:
         setup = epoch.trainer.components
         setup, batch = prepare_cost(setup.config, setup.dataset, options.tasks)
         found = candidates(setup, configs(setup, chosen(options), options.gradient_level))
-        measure(found, batch, options.rounds)
+        measure(found, batch, options.rounds, options.back_to_back)
         report(found, batch, options)
 
 
@@ -109,13 +110,14 @@ def report(found: dict[str, Candidate], batch: Batch, options: argparse.Namespac
         f"A step of equal: {1000 * step:.0f} ms, median of {options.rounds} rounds; {tasks} "
         f"findings, {parameters / 1e6:.1f} million parameters, by {options.gradient_level}"
     )
-    print("| weighter | own work a step | share of a step | step against equal | peak |")
-    print("|---|---|---|---|---|")
+    print("| weighter | own work a step | share of a step | step against equal | alone | peak |")
+    print("|---|---|---|---|---|---|")
     for name, candidate in found.items():
         own = own_work(candidate, batch)
         print(
             f"| `{name}` | {1e6 * own:,.0f} µs | {own / step:.2%} "
             f"| {written(ratio(candidate.seconds, equal.seconds))} "
+            f"| {written(ratio(candidate.synchronized_seconds, equal.synchronized_seconds))} "
             f"| {max(candidate.peak_memory_by_round, default=0) / 1e9:.2f} GB |"
         )
 

@@ -1,10 +1,14 @@
 """Command lines that are refused before anything is done."""
 
+import os
+from concurrent.futures import ProcessPoolExecutor
+
 import pytest
 
 from deepchest_cli.app import CONFIGURATIONS
 from deepchest_cli.commands.arguments import check_arguments
 from deepchest_cli.config import renamed
+from deepchest_cli.data.workers import CONTEXT
 from deepchest_cli.errors import UsageError
 
 
@@ -192,3 +196,38 @@ def test_the_program_refuses_before_it_begins(deepchest, tmp_path, monkeypatch):
     assert (outcome.code, outcome.out) == (2, "")
     assert "--weights is given twice: 'A' and 'B'" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@pytest.fixture
+def without_cublas(monkeypatch):
+    monkeypatch.setenv(CUBLAS, "")  # so that what a command sets is taken back
+    monkeypatch.delenv(CUBLAS)
+
+
+@pytest.mark.parametrize(
+    "command", [("train", "--weighter", "x"), ("compare-weighters", "--weighters", "x")]
+)
+def test_deterministic_is_told_to_cublas_before_anything_starts(
+    deepchest, without_cublas, command, tmp_path
+):
+    assert deepchest(*command).code == 2  # x is no weighter: nothing is begun
+    assert CUBLAS not in os.environ
+    assert deepchest(*command, "--deterministic").code == 2
+    assert os.environ[CUBLAS] == ":4096:8"
+    with ProcessPoolExecutor(1, CONTEXT) as pool:  # as the runs of several devices
+        assert pool.submit(os.getenv, CUBLAS).result() == ":4096:8"
+
+
+def test_a_deterministic_run_stays_so_when_it_is_resumed(deepchest, without_cublas, tmp_path):
+    (tmp_path / "config.toml").write_text('deterministic = true\nweighter = "equal"\n')
+    assert deepchest("train", "--resume", tmp_path, "--quiet").code != 0  # nothing else is there
+    assert os.environ[CUBLAS] == ":4096:8"
+
+
+def test_the_value_of_the_user_for_cublas_stays(deepchest, monkeypatch):
+    monkeypatch.setenv(CUBLAS, ":16:8")
+    assert deepchest("train", "--weighter", "x", "--deterministic").code == 2
+    assert os.environ[CUBLAS] == ":16:8"

@@ -591,9 +591,24 @@ def test_costs_alone(deepchest, shards):
     tables = valid(json.loads(outcome.out), "compare-weighters")["tables"]
     assert [table["findings"] for table in tables] == [2, 5]
     assert tables[0]["costs"]["equal"]["ratio"] == 1
-    assert {len(cost["step_seconds_by_round"]) for t in tables for cost in t["costs"].values()} == {
-        2
-    }
+    for cost in (cost for table in tables for cost in table["costs"].values()):
+        assert len(cost["step_seconds_by_round"]) == 2
+        assert cost["steps_back_to_back"] == 1  # a CPU has finished a step when it returns
+        assert cost["synchronized_ratio"] == cost["ratio"]
+
+
+def test_costs_of_a_version_that_had_one_time_a_step_are_measured_anew(folder, shards, tmp_path):
+    out = shutil.copytree(folder, tmp_path / "c")
+    kept = json.loads((out / "costs.json").read_text())
+    device, rounds, _, *labels = kept["measured"]
+    kept["measured"] = [device, rounds, *labels]
+    for cost in kept["costs"].values():
+        for key in [key for key in cost if key.startswith("synchronized") or "back" in key]:
+            del cost[key]
+    (out / "costs.json").write_text(json.dumps(kept))
+    config = extended_config(config_of(shards, resume=out))
+    compare_weighters(config, Terminal(quiet=True))
+    assert results_in(out)["costs"]["equal"]["synchronized_ratio"] == 1
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ def claim_row(subject, tested=True):
 def cost(ratio):
     return {
         "ratio": ratio, "ratio_low": ratio - 0.25, "ratio_high": ratio + 0.25,
+        "synchronized_ratio": ratio + 1, "synchronized_ratio_low": ratio,
+        "synchronized_ratio_high": ratio + 2,
         "images_per_second": 1234.5, "peak_memory": None if ratio > 1 else 1_500_000_000,
         "state_bytes": 1120, "passes": "1 forward, 1 backward",
     }  # fmt: skip
@@ -169,8 +171,9 @@ def test_claims_costs_runs_and_design_are_shown(results):
     assert "not measured" in details
     assert 'class="does-not-hold"' in page
     costs = rows_below(page, "Computational cost")
-    assert costs[1][1:5] == ["1.000 (0.750 to 1.250)", "1234", "1.50 GB", "1,120 B"]
-    assert costs[2][3] == "–"
+    times = ["1.000 (0.750 to 1.250)", "2.000 (1.000 to 3.000)"]
+    assert costs[1][1:6] == [*times, "1234", "1.50 GB", "1,120 B"]
+    assert costs[2][4] == "–"
     runs = rows_below(page, "Runs")
     assert runs[1] == ["equal", "0", "–", "finished", "4 of 9", "0.7500", ""]
     failed = next(row for row in runs if row[0] == "diverging")

@@ -1,11 +1,25 @@
+import gc
+import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 from tests_support import QUICK
 
-from deepchest_cli.comparison.running.costs import candidates, measure, prepare_cost, ratio
+from deepchest_cli.comparison.running import costs
+from deepchest_cli.comparison.running.costs import (
+    BACK_TO_BACK,
+    Candidate,
+    candidates,
+    measure,
+    prepare_cost,
+    ratio,
+    steps_back_to_back,
+)
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.model.classifier import Classifier
 
 
 def test_a_ratio_turned_round_is_the_inverse():
@@ -31,3 +45,91 @@ def test_weighters_share_the_memory_of_one_run(shards):
     assert moments[0]["exp_avg"].abs().sum() > 0
     assert all(other["exp_avg"] is moments[0]["exp_avg"] for other in moments)
     assert all(len(candidate.seconds) == 2 for candidate in found.values())
+    assert all(
+        candidate.seconds == candidate.synchronized_seconds for candidate in found.values()
+    )  # a CPU has finished a step when it returns
+
+
+class AsynchronousDevice:
+    """A step keeps the process busy for `host` seconds, then the device for `device` seconds."""
+
+    def __init__(self, monkeypatch, kind="cuda"):
+        self.now = self.busy_until = 0.0
+        self.steps: list[str] = []  # in the order in which they were taken, "wait" between them
+        self.kind = torch.device(kind)
+        monkeypatch.setattr(costs.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(costs, "synchronize", lambda device: self.wait())
+        monkeypatch.setattr(costs, "reset_peak_memory", lambda device: self.steps.append("reset"))
+        monkeypatch.setattr(costs, "peak_memory", lambda device: len(self.steps))
+
+    def wait(self):
+        self.now = max(self.now, self.busy_until)
+        self.steps.append("wait")
+
+    def candidate(self, name, host, device):
+        def step(batch, number):
+            self.now += host
+            self.busy_until = max(self.now, self.busy_until) + device
+            self.steps.append(name)
+
+        frozen = SimpleNamespace(begin_epoch=lambda classifier, epoch: None)
+        step.components = SimpleNamespace(frozen=frozen, classifier=None, device=self.kind)
+        return Candidate(step, None)
+
+
+def test_steps_back_to_back_take_the_time_of_the_device_or_of_the_process(monkeypatch):
+    gpu = AsynchronousDevice(monkeypatch)
+    measured = {
+        "large": gpu.candidate("large", host=1, device=4),
+        "small": gpu.candidate("small", host=2, device=1),
+    }
+    batch = SimpleNamespace(labels=SimpleNamespace(device=gpu.kind))
+    measure(measured, batch, rounds=3, steps=5)
+    large, small = measured.values()
+    assert large.synchronized_seconds == [5.0] * 3
+    assert large.seconds == [(1 + 5 * 4) / 5] * 3  # the process is ahead of the device
+    assert small.synchronized_seconds == [3.0] * 3
+    assert small.seconds == [(5 * 2 + 1) / 5] * 3  # the device waits for the process
+
+
+def test_weighters_take_their_steps_in_turn(monkeypatch):
+    gpu = AsynchronousDevice(monkeypatch)
+    measured = {name: gpu.candidate(name, 1, 1) for name in "ab"}
+    batch = SimpleNamespace(labels=SimpleNamespace(device=gpu.kind))
+    measure(measured, batch, rounds=2, steps=2)
+    words = [word for word in gpu.steps if word != "wait"]
+    a, b = (["reset", *name * 4] for name in "ab")  # one to settle, one alone, two back to back
+    assert words == ["a", "b", *a, *b, *b, *a]
+    assert all(len(candidate.peak_memory_by_round) == 2 for candidate in measured.values())
+
+
+def test_steps_are_timed_back_to_back_wherever_they_need_a_wait():
+    assert steps_back_to_back(torch.device("cpu")) == 1
+    assert {steps_back_to_back(torch.device(kind)) for kind in ("cuda", "mps")} == {BACK_TO_BACK}
+
+
+@pytest.mark.parametrize("cache", ["host", "device"])
+def test_the_data_are_not_read_for_one_batch(shards, cache):
+    config = TrainConfig(data=(str(shards),), weighter="equal", cache=cache, **QUICK)
+    setup, batch = prepare_cost(config, open_dataset(shards))
+    assert setup.reader.kept is None
+    assert len(batch.images) == config.batch_size
+
+
+def test_another_number_of_findings_leaves_nothing_of_the_model_of_the_data(shards, monkeypatch):
+    """Not in memory, and not in the moving average, which has the findings' layer as well."""
+    config = TrainConfig(data=(str(shards),), weighter="equal", ema=0.9, **QUICK)
+    built = []
+    begin = Classifier.__init__
+
+    def record(self, *given, **named):
+        built.append(weakref.ref(self))
+        begin(self, *given, **named)
+
+    monkeypatch.setattr(Classifier, "__init__", record)
+    setup, batch = prepare_cost(config, open_dataset(shards), tasks=3)
+    gc.collect()
+    assert [reference() for reference in built] == [None, setup.classifier]
+    found = candidates(setup, {"equal": config})
+    measure(found, batch, rounds=2)
+    assert len(found["equal"].seconds) == 2

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from deepchest_cli.data import reader as reader_module
 from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.batches import batches, prefetch
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.merging import open_datasets
-from deepchest_cli.data.reader import ImageReader, resolve_place
+from deepchest_cli.data.reader import ImageReader, free_bytes, open_reader, resolve_place
 from deepchest_cli.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -34,7 +35,9 @@ def test_images_that_do_not_fit_on_the_device_say_where_else(dataset, monkeypatc
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(torch, "empty", full)
-    with pytest.raises(UsageError, match="80 images of 32 px do not fit on cpu") as error:
+    with pytest.raises(
+        UsageError, match=r"80 images of 32 px \(82 KB\) do not fit on cpu"
+    ) as error:
         ImageReader(dataset, CPU, "device")
     assert "--cache host" in error.value.hint
 
@@ -98,13 +101,106 @@ def test_images_are_kept_a_few_at_a_time(mixed, place, monkeypatch):
     assert np.array_equal(reader.read(np.arange(260)), mixed.gather(np.arange(260)))
 
 
-def test_auto_keeps_images_on_a_gpu_when_they_fit(monkeypatch):
-    gpu = torch.device("cuda", 0)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000_000, 20_000_000))
-    assert resolve_place("auto", 100, 200, gpu) == "device"  # 4 MB
-    assert resolve_place("auto", 200, 200, gpu) == "none"  # 8 MB would leave too little
-    assert resolve_place("host", 100, 200, gpu) == "host"
-    assert resolve_place("auto", 1, 28, CPU) == "none"
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that says what is free, and how much of the rest torch has reserved and uses."""
+    memory = {"free": 10_000_000, "reserved": 0, "allocated": 0}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (memory["free"], 20_000_000))
+    for name in ("reserved", "allocated"):
+        monkeypatch.setattr(torch.cuda, f"memory_{name}", lambda device, name=name: memory[name])
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: memory.update(emptied=True))
+    reader_module._room.cache_clear()
+    yield memory
+    reader_module._room.cache_clear()
+
+
+GPU = torch.device("cuda", 0)
+
+
+def test_auto_keeps_images_on_a_gpu_when_they_fit(gpu):
+    assert resolve_place("auto", 4_000_000, GPU) == "device"
+    assert resolve_place("auto", 8_000_000, GPU) == "none"  # it would leave too little
+    assert resolve_place("host", 4_000_000, GPU) == "host"
+    assert resolve_place("auto", 1, CPU) == "none"
+
+
+def test_auto_decides_alike_whatever_happens_on_the_gpu_meanwhile(gpu):
+    assert resolve_place("auto", 4_000_000, GPU) == "device"
+    gpu["free"] = 1_000_000
+    assert resolve_place("auto", 4_000_000, GPU) == "device"
+    assert resolve_place("auto", 8_000_000, GPU) == "none"
+
+
+def test_what_torch_keeps_of_tensors_that_are_gone_is_free(gpu):
+    gpu.update(free=2_000_000, reserved=9_000_000, allocated=1_000_000)
+    assert free_bytes(GPU) == 10_000_000
+    assert resolve_place("auto", 4_000_000, GPU) == "device"
+    assert resolve_place("device", 10_000_000, GPU) == "device"
+    assert free_bytes(CPU) is None
+
+
+def test_a_gpu_that_another_process_fills(gpu):
+    gpu.update(free=3_000_000)
+    assert resolve_place("auto", 4_000_000, GPU) == "none"
+    with pytest.raises(UsageError) as error:
+        resolve_place("device", 4_000_000, GPU)
+    assert error.value.message == "--cache device: 4.0 MB are needed, and cuda:0 has 3.0 MB free."
+    assert "--cache host, or --cache none" in error.value.hint
+
+
+def test_metal_counts_what_it_recommends(monkeypatch):
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 9_000_000)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 6_000_000)
+    metal = torch.device("mps")
+    with pytest.raises(UsageError, match="4.0 MB are needed, and mps has 3.0 MB free"):
+        resolve_place("device", 4_000_000, metal)
+    assert resolve_place("auto", 1, metal) == "none"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+        ),
+    ],
+)
+def test_auto_leaves_images_in_their_files_where_memory_ends_in_the_middle(
+    dataset, gpu, monkeypatch, error
+):
+    """Another process takes the memory after auto has seen it free."""
+    monkeypatch.setattr(reader_module, "resolve_place", lambda *given: "device")
+    read, calls = ImageReader._read_files, []
+
+    def fill(self, rows):
+        calls.append(len(rows))
+        if self.place == "device" and len(calls) > 1:
+            raise error
+        return read(self, rows)
+
+    monkeypatch.setattr(reader_module, "CHUNK", 7)
+    monkeypatch.setattr(ImageReader, "_read_files", fill)
+    rows = dataset.rows("train")
+    reader = open_reader("auto", dataset, CPU, rows)
+    assert (reader.place, reader.kept) == ("none", None)
+    assert calls == [7, 7]
+    assert gpu["emptied"]
+    assert np.array_equal(reader.read(rows[:3]), dataset.gather(rows[:3]))
+    with pytest.raises(
+        UsageError, match=r"--cache device: \d+ images of 32 px \(.* KB\) do not fit"
+    ):
+        open_reader("device", dataset, CPU, rows)
+
+
+def test_another_error_of_the_device_is_not_one_of_memory(dataset, monkeypatch):
+    def broken(self, rows):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(ImageReader, "_read_files", broken)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        open_reader("device", dataset, CPU, dataset.rows("train"))
 
 
 def test_processes_share_the_images_of_a_batch_and_all_see_its_labels(dataset):

@@ -1,8 +1,19 @@
+import os
+
+import numpy as np
 import pytest
 import torch
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.training.device import resolve_device
+from deepchest_cli.training.device import (
+    PROCESS,
+    free_memory,
+    peak_memory,
+    reset_peak_memory,
+    resolve_device,
+)
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -31,3 +42,44 @@ def test_a_gpu_that_is_not_there(monkeypatch):
 def test_unknown_names(name):
     with pytest.raises(UsageError, match="Unknown device"):
         resolve_device(name)
+
+
+@pytest.mark.skipif(
+    not os.access(PROCESS / "clear_refs", os.W_OK), reason="only Linux can reset the peak"
+)
+def test_the_peak_of_a_process_begins_anew():
+    block = np.ones(200_000_000, dtype=np.uint8)
+    with_block = peak_memory(CPU)
+    del block
+    assert peak_memory(CPU) > with_block - 50_000_000  # the kernel counts in pages by thread
+    reset_peak_memory(CPU)
+    assert peak_memory(CPU) < with_block - 150_000_000
+
+
+def test_the_peak_of_a_process_without_proc(monkeypatch, tmp_path):
+    monkeypatch.setattr("deepchest_cli.training.device.PROCESS", tmp_path)
+    reset_peak_memory(CPU)
+    assert peak_memory(CPU) > 10_000_000
+
+
+def test_the_peak_on_metal_is_what_its_driver_keeps(monkeypatch):
+    given = {"bytes": 9}
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: given.update(bytes=2))
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: given["bytes"])
+    assert peak_memory(torch.device("mps")) == 9
+    reset_peak_memory(torch.device("mps"))
+    assert peak_memory(torch.device("mps")) == 2
+    given["bytes"] = 5
+    free_memory()
+    assert given["bytes"] == 2
+
+
+def test_the_peak_on_cuda_is_that_of_its_tensors(monkeypatch):
+    gpu, peaks = torch.device("cuda", 1), {}
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peaks.clear())
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks.get(device, 1))
+    peaks[gpu] = 7
+    assert peak_memory(gpu) == 7
+    reset_peak_memory(gpu)
+    assert peak_memory(gpu) == 1

@@ -117,13 +117,14 @@ def _speed(evidence: Evidence) -> Outcome | None:
         return None
     own, measured = np.log(costs[DEEPCHEST]["step_seconds_by_round"]), []
     for label in rivals:
+        # of steps back to back, which training pays
         slower = np.log(costs[label]["step_seconds_by_round"]) - own
         # rounds take the place of seeds, and there are no patients
         one = difference(slower, np.zeros((len(slower), 2)))
         measured.append(Measured(label, one, evidence.cost_excluded))
     reading = judge("3 times as fast", measured, CLAIMED_SPEEDUP, ratios=True, unit="round")
     times = ", ".join(f"{r.subject} {r.estimate:.2f}{r.within(2)}" for r in reading.rows)
-    result = f"A step takes this many times as long as one of deepchest: {times}."
+    result = f"Back to back, a step takes this many times as long as one of deepchest: {times}."
     return Outcome(reading.verdict, f"{reading.not_measured} {result}".strip(), [reading])
 
 

@@ -145,7 +145,10 @@ def _tables(results: dict[str, Any]) -> dict[str, str]:
             for row in reading["rows"]
         ],
         "costs.csv": [
-            {"weighter": label, **_without(cost, "step_seconds_by_round", "peak_memory_by_round")}
+            {
+                "weighter": label,
+                **{key: value for key, value in cost.items() if not key.endswith("_by_round")},
+            }
             for label, cost in results["costs"].items()
         ],
     }

@@ -22,13 +22,13 @@ from deepchest_cli.comparison.running.jobs import (
 from deepchest_cli.comparison.running.run import (
     RunRecord,
     final_record,
-    free_memory,
     retrain_hint,
 )
 from deepchest_cli.comparison.running.runner import ComparisonObserver, train_all
 from deepchest_cli.config import CompareConfig, parse_assignments
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
+from deepchest_cli.data.reader import bytes_of, resolve_place
 from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
@@ -38,6 +38,7 @@ from deepchest_cli.training.checks import (
     refuse_unfit_weighter,
 )
 from deepchest_cli.training.components import build_components
+from deepchest_cli.training.device import free_memory
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
 from deepchest_cli.training.tasks import choose_tasks
 from deepchest_cli.weighting import Context, build_weighter
@@ -155,16 +156,36 @@ def _check(
     alone = single_task_jobs(config, dataset.findings, Path(), {}) if config.single_task else []
     for job in [*jobs, *alone]:  # each seed has other folds
         _check_splits(job, dataset)
-    view = jobs[0].view(dataset)
-    on_device = replace(jobs[0].config, device=config.device_list[0])
-    components = build_components(on_device, dataset=view, rates_file=rates_file)
+    config = _planned(config, arms, jobs[0], dataset, observer, rates_file)
+    free_memory()  # all that refers to the model is gone
+    return config, dataset, arms
+
+
+def _planned(
+    config: CompareConfig,
+    arms: tuple[Arm, ...],
+    first: Job,
+    dataset: RadiographDataset,
+    observer: ComparisonObserver,
+    rates_file: Path | None,
+) -> CompareConfig:
+    """Return the configuration with the common precision and weights, tried on the first run.
+
+    Its model is built, and no image is read.
+    """
+    view = first.view(dataset)
+    # images that are uploaded here would only be uploaded again
+    tried = replace(first.config, device=config.device_list[0], cache="none")
+    components = build_components(tried, dataset=view, rates_file=rates_file)
+    rows = len(components.training_rows) + len(components.validation_rows)
+    resolve_place(config.cache, bytes_of(rows, view.size), components.device)
     if components.config.backbone_sha256 is not None:  # of one's own, in the place where it is now
         config = replace(
             config,
             backbone=components.config.backbone,
             backbone_sha256=components.config.backbone_sha256,
         )
-    if resumed is None:  # a resumed comparison keeps both in its configuration
+    if folder_to_resume(config) is None:  # a resumed comparison keeps both in its configuration
         common = components.config
         config = replace(
             config,
@@ -174,7 +195,7 @@ def _check(
         )
     for warning in components.warnings:
         observer.on_warning(warning)
-    tasks = choose_tasks(on_device, view, torch.device("cpu"))
+    tasks = choose_tasks(tried, view, torch.device("cpu"))
     labels, known = tasks.labels(view)
     prevalence = torch.from_numpy((labels * known).sum(axis=0) / known.sum(axis=0).clip(1))
     for arm in arms:
@@ -186,9 +207,7 @@ def _check(
         )
         refuse_broken_weighter(train, tasks.names, options)
         refuse_unfit_weighter(train, weighter, components.classifier)
-    del components
-    free_memory()
-    return config, dataset, arms
+    return config
 
 
 def _check_splits(job: Job, dataset: RadiographDataset) -> None:

@@ -1,6 +1,8 @@
 """The cost of a step of each weighter, measured apart from the training.
 
-Steps are timed in turn on one model, so that noise affects all alike.
+Steps are timed in turn on one model, so that noise affects all alike: several back to back, as
+training takes them, and one with a wait for the device before and after it. A GPU computes while
+the process prepares what follows, so that a step is shorter in a row of steps than alone.
 """
 
 import copy
@@ -11,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ import torch
 
 from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import BASELINE, Arm, train_config
-from deepchest_cli.comparison.running.run import free_memory
 from deepchest_cli.config import CompareConfig, TrainConfig, parse_assignments
 from deepchest_cli.config.flags import NONE
 from deepchest_cli.data.batches import Batch, batches
@@ -29,10 +29,15 @@ from deepchest_cli.evaluation.statistics import half_width
 from deepchest_cli.files import write_json
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.components import TrainingComponents, build_components
-from deepchest_cli.training.device import synchronize
+from deepchest_cli.training.device import (
+    free_memory,
+    peak_memory,
+    reset_peak_memory,
+    synchronize,
+)
 from deepchest_cli.training.freezing import frozen_part
 from deepchest_cli.training.losses import cross_entropy
-from deepchest_cli.training.optimization import build_optimizer
+from deepchest_cli.training.optimization import build_ema, build_optimizer
 from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.tasks import Tasks
@@ -43,7 +48,7 @@ from deepchest_cli.weighting.registry import find_weighter
 
 COSTS = "costs.json"
 PREVALENCE = 0.1  # of synthetic labels
-PROCESS = Path("/proc/self")  # on Linux
+BACK_TO_BACK = 5  # steps between two waits for the device
 
 Costs = dict[str, dict[str, Any]]  # by the arm's label
 Progress = Callable[[int, int], None]
@@ -55,7 +60,8 @@ class Candidate:
 
     step: TrainingStep
     unused: Weighter  # a copy from before its first step
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # a step of several back to back
+    synchronized_seconds: list[float] = field(default_factory=list)  # a step between two waits
     peak_memory_by_round: list[int] = field(default_factory=list)  # bytes; empty if unavailable
 
 
@@ -64,7 +70,7 @@ def prepare_cost(
 ) -> tuple[TrainingComponents, Batch]:
     """Return a model and one batch; with `tasks`, that many findings have synthetic labels."""
     # the values of the weights do not matter to the time of a step
-    drawn = replace(config, weights=NONE, weights_sha256=None)
+    drawn = replace(config, weights=NONE, weights_sha256=None, cache="none")  # one batch is read
     components = build_components(drawn, dataset=dataset)
     batch = next(batches(components.reader, components.training_rows, config.batch_size))
     if tasks is None:
@@ -75,13 +81,16 @@ def prepare_cost(
     classifier.to(components.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = (torch.rand(config.batch_size, tasks) < PREVALENCE).float().to(components.device)
     known = torch.ones_like(labels, dtype=torch.bool)
-    recompute_blocks(classifier.trunk, config)
     frozen = frozen_part(config, classifier.trunk)
     frozen.begin_epoch(classifier, 1)
+    ema_model = build_ema(classifier, config.ema)
+    recompute_blocks(classifier.trunk, config)
     components = replace(
         components,
         classifier=classifier,
         frozen=frozen,
+        ema_model=ema_model,
+        optimizer=build_optimizer(classifier, components.weighter, config),
         label_loss=cross_entropy,
         tasks=Tasks(names, np.arange(tasks)),
     )
@@ -109,63 +118,60 @@ def candidates(
     return measured
 
 
-def measure(measured: dict[str, Candidate], batch: Batch, rounds: int) -> None:
-    """Time a step of every candidate in each round, in rotated order, after a round of warm-up.
+def measure(
+    measured: dict[str, Candidate], batch: Batch, rounds: int, steps: int | None = None
+) -> None:
+    """Time steps of every candidate in each round, in rotated order, after a step of warm-up.
 
-    A candidate that fails in the warm-up is removed from `measured`; the first one's error is
-    raised.
+    steps: back to back; None: as many as suit the device. A candidate that fails in the warm-up is
+    removed from `measured`; the first one's error is raised.
     """
+    steps = steps or steps_back_to_back(batch.labels.device)
     for name, candidate in list(measured.items()):
         try:
-            _take_step(candidate, batch, 0)
+            _seconds_a_step(candidate, batch, 0)
         except (DeepChestError, RuntimeError):  # a lack of memory is a RuntimeError
             if name == next(iter(measured)):
                 raise
             del measured[name]
     order = list(measured.values())
-    for candidate in order:
-        candidate.seconds.clear()
-        candidate.peak_memory_by_round.clear()
-    for number in range(1, rounds + 1):
+    for number in range(rounds):
         turn = number % len(order)
         for candidate in order[turn:] + order[:turn]:
-            _take_step(candidate, batch, number)
+            _take_turn(candidate, batch, number, steps)
 
 
-def _take_step(candidate: Candidate, batch: Batch, number: int) -> None:
-    components = candidate.step.components
-    components.frozen.begin_epoch(components.classifier, 1)
-    device = batch.labels.device
-    _reset_step_peak(device)
-    started = time.perf_counter()
-    candidate.step(batch, number)
-    synchronize(device)
-    candidate.seconds.append(time.perf_counter() - started)
-    peak = _step_peak(device)
+def steps_back_to_back(device: torch.device) -> int:
+    """Return how many steps are timed between two waits; a CPU has finished a step at its end."""
+    return 1 if device.type == "cpu" else BACK_TO_BACK
+
+
+def _take_turn(candidate: Candidate, batch: Batch, number: int, steps: int) -> None:
+    """Time the steps of round `number`."""
+    device, first = batch.labels.device, 1 + number * (steps + 1)
+    reset_peak_memory(device)
+    if device.type != "cpu":  # memory of the size that another candidate has not needed
+        _seconds_a_step(candidate, batch, first)
+    alone = together = _seconds_a_step(candidate, batch, first)
+    if steps > 1:
+        together = _seconds_a_step(candidate, batch, first + 1, steps)
+    candidate.synchronized_seconds.append(alone)
+    candidate.seconds.append(together)
+    peak = peak_memory(device)
     if peak is not None:
         candidate.peak_memory_by_round.append(peak)
 
 
-def _reset_step_peak(device: torch.device) -> None:
-    """Let `_step_peak` count from here on."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif (PROCESS / "clear_refs").exists():
-        with suppress(OSError):  # some containers forbid it: the peak then counts from the start
-            (PROCESS / "clear_refs").write_text("5")
-
-
-def _step_peak(device: torch.device) -> int | None:
-    """Return the peak memory in bytes since then: on a GPU of its tensors, else of the process.
-
-    None where the system does not say.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if not (PROCESS / "status").exists():
-        return None
-    lines = (PROCESS / "status").read_text().splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+def _seconds_a_step(candidate: Candidate, batch: Batch, first: int, steps: int = 1) -> float:
+    """Return the seconds of a step, of `steps` that are taken without a wait between them."""
+    components, device = candidate.step.components, batch.labels.device
+    components.frozen.begin_epoch(components.classifier, 1)
+    synchronize(device)
+    started = time.perf_counter()
+    for number in range(first, first + steps):
+        candidate.step(batch, number)
+    synchronize(device)
+    return (time.perf_counter() - started) / steps
 
 
 @dataclass(frozen=True)
@@ -186,25 +192,31 @@ def ratio(seconds: Sequence[float], others: Sequence[float]) -> Ratio:
 
 def cost_of(candidate: Candidate, baseline: Candidate, passes: str) -> dict[str, Any]:
     """Return a weighter's measurements in plain values."""
-    times = ratio(candidate.seconds, baseline.seconds)
-    median = statistics.median(candidate.seconds)
+    components = candidate.step.components
+    step = _times("", candidate.seconds, baseline.seconds)
     return {
-        "step_seconds": median,
-        "images_per_second": candidate.step.components.config.batch_size / median,
-        "ratio": times.estimate,
-        "ratio_low": times.low,
-        "ratio_high": times.high,
-        "step_seconds_by_round": list(candidate.seconds),
+        **step,
+        "images_per_second": components.config.batch_size / step["step_seconds"],
+        **_times("synchronized_", candidate.synchronized_seconds, baseline.synchronized_seconds),
+        "steps_back_to_back": steps_back_to_back(components.device),
         "peak_memory": max(candidate.peak_memory_by_round, default=None),
         "peak_memory_by_round": list(candidate.peak_memory_by_round),
-        "device": candidate.step.components.device.type,
+        "device": components.device.type,
         "passes": passes,
-        "state_bytes": _state_bytes(candidate.step.components.weighter),
+        "state_bytes": _bytes(components.weighter.state_dict()),
     }
 
 
-def _state_bytes(weighter: Weighter) -> int:
-    return sum(_bytes(value) for value in weighter.state_dict().values())
+def _times(prefix: str, seconds: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
+    """Return the times of a step by round, their median and their ratio to the baseline's."""
+    times = ratio(seconds, others)
+    return {
+        f"{prefix}step_seconds": statistics.median(seconds),
+        f"{prefix}ratio": times.estimate,
+        f"{prefix}ratio_low": times.low,
+        f"{prefix}ratio_high": times.high,
+        f"{prefix}step_seconds_by_round": list(seconds),
+    }
 
 
 def _bytes(value: Any) -> int:
@@ -258,7 +270,8 @@ def load_or_measure_costs(comparison: TrainedComparison) -> Costs:
     if BASELINE not in {arm.label for arm in arms}:
         return {}
     path = comparison.folder / COSTS
-    wanted = [config.device_list[0], config.cost_rounds, *(arm.label for arm in arms)]
+    labels = [arm.label for arm in arms]
+    wanted = [config.device_list[0], config.cost_rounds, BACK_TO_BACK, *labels]
     with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged: measured anew
         kept = json.loads(path.read_text(encoding="utf-8"))
         costs: Costs = kept["costs"]

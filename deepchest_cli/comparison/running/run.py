@@ -1,9 +1,7 @@
 """One run of a comparison: its training, its record, and its predictions of the test split."""
 
-import gc
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import permutations
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any, Literal, get_args
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from deepchest_cli.comparison.running.failures import concerns_all_runs, describe_failure
@@ -30,7 +27,7 @@ from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.components import TrainingComponents, build_components
-from deepchest_cli.training.device import resolve_device
+from deepchest_cli.training.device import free_memory, resolve_device
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_directory import fill_run
@@ -218,14 +215,6 @@ def _progress_of(trainer: Trainer | None) -> dict[str, Any]:
         "epochs": position.epoch,
         "steps": position.step,
     }
-
-
-def free_memory() -> None:
-    """Free what a finished run has allocated, for the next one."""
-    gc.collect()
-    with suppress(RuntimeError):  # a device that has failed has none to give
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def _with_predictions(record: RunRecord, job: Job, dataset: RadiographDataset) -> RunRecord:
