@@ -125,7 +125,7 @@ def test_images_that_another_process_leaves_no_room_for_fail_one_run(shards, tmp
         with train_comparison(config, Fills(device, None, math.inf)) as comparison:
             records = [record for _, record in comparison.runs]
     assert [record.status for record in records] == ["finished", "failed", "finished"]
-    assert "has 1000 B free" in records[1].error
+    assert "has 1.0 KB free" in records[1].error
     assert "Free memory on cuda:0" in records[1].error
 
 
