@@ -43,6 +43,10 @@ class UsageError(DeepChestError):
     exit_code = ExitCode.WRONG_USE
 
 
+class MemoryShortageError(UsageError):
+    """What the configuration wants to keep does not fit into the memory that is free now."""
+
+
 class GateError(DeepChestError):
     """A quality gate was not met."""
 

@@ -12,7 +12,7 @@ from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import count_of, size_of
 from deepchest_cli.device_errors import is_out_of_memory
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import MemoryShortageError
 
 Labels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Place = Literal["device", "host", "none"]
@@ -68,7 +68,7 @@ class ImageReader:
             images = f"{count_of(len(rows), 'image')} of {size} px"
             needed = size_of(bytes_of(len(rows), size))
             had = "" if free is None else f", which had {size_of(free)} free"
-            raise UsageError(
+            raise MemoryShortageError(
                 f"--cache {self.place}: {images} ({needed}) do not fit on {device}{had}.", ELSEWHERE
             ) from error
         return kept
@@ -127,12 +127,12 @@ def open_reader(
     """Return a reader that keeps the images of `rows` where `cache` says.
 
     With `auto` they stay in their files where the device's memory is taken by others after all.
-    Raises `UsageError` for images that do not fit where they were wanted.
+    Raises `MemoryShortageError` for images that do not fit where they were wanted.
     """
     place = resolve_place(cache, bytes_of(len(rows), dataset.size), device)
     try:
         return ImageReader(dataset, device, place, rows, labels)
-    except UsageError:
+    except MemoryShortageError:
         if cache != "auto":
             raise
     torch.cuda.empty_cache()  # of what was read before the rest did not fit
@@ -147,13 +147,13 @@ def bytes_of(images: int, size: int) -> int:
 def resolve_place(name: Cache, needed: int, device: torch.device) -> Place:
     """Return where `needed` bytes should be kept; `auto`: on a GPU when they fit.
 
-    Raises `UsageError` for `device` where it has less than that free.
+    Raises `MemoryShortageError` for `device` where it has less than that free.
     """
     if name == "device":
         free = free_bytes(device)
         if free is not None and needed > free:
             others = " nvidia-smi lists the processes that use the GPU."
-            raise UsageError(
+            raise MemoryShortageError(
                 f"--cache device: {size_of(needed)} are needed, and {device} has {size_of(free)} "
                 "free.",
                 ELSEWHERE + (others if device.type == "cuda" else ""),

@@ -112,6 +112,23 @@ def test_a_lack_of_memory_in_one_run_leaves_the_others_and_is_tried_again(shards
     assert observer.ended[0][1].earlier_errors == (records["dwa"].error,)
 
 
+def test_images_that_another_process_leaves_no_room_for_fail_one_run(shards, tmp_path):
+    class Fills(Breaks):
+        def on_run(self, job, record, done, total):
+            super().on_run(job, record, done, total)
+            self.device.free_memory = 1000 if done == 1 else self.device.total_memory
+
+    with simulated("cuda") as device:
+        config = config_of(
+            shards, weighters="dwa,rlw", out=tmp_path / "c", device="cuda:0", cache="device"
+        )
+        with train_comparison(config, Fills(device, None, math.inf)) as comparison:
+            records = [record for _, record in comparison.runs]
+    assert [record.status for record in records] == ["finished", "failed", "finished"]
+    assert "has 1.0 KB free" in records[1].error
+    assert "Free memory on cuda:0" in records[1].error
+
+
 def test_a_fault_in_one_weighter_is_that_of_its_run(deepchest, shards, tmp_path, monkeypatch):
     mine, forward = write(tmp_path / "mine.py", LATE), DynamicWeightAverage.forward
 

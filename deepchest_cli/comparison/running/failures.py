@@ -12,6 +12,7 @@ from deepchest_cli.errors import (
     DivergedError,
     InterruptedRunError,
     LostDeviceError,
+    MemoryShortageError,
     UsageError,
 )
 from deepchest_cli.own_code import describe, failure_of_own
@@ -36,15 +37,15 @@ class Failure:
 
 def concerns_all_runs(error: Exception) -> bool:
     """Whether a comparison ends with an error: interrupted, or not the run's own fault."""
-    if isinstance(error, UsageError):  # images that do not fit on the device are one
-        return not is_out_of_memory(error.__cause__)
-    return isinstance(error, InterruptedRunError)
+    if isinstance(error, MemoryShortageError):  # another process may have taken it
+        return False
+    return isinstance(error, UsageError | InterruptedRunError)
 
 
 def describe_failure(error: Exception, device: str) -> Failure:
     """Return what an error means for the run that it came from, on a device by its name."""
     cause = error.__cause__ or error  # torch's, where the trainer has explained it
-    if is_out_of_memory(error) or is_out_of_memory(cause):
+    if isinstance(error, MemoryShortageError) or any(map(is_out_of_memory, (error, cause))):
         text = getattr(error, "message", f"Out of memory: {first_line(error)}.")
         return Failure(f"{text} {MORE_MEMORY.format(device=device)}")
     explained, unforeseen = explain_device(cause), None
