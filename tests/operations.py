@@ -16,7 +16,6 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deepchest_cli.interruption import StopRequest
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.forward import DTYPES
 from deepchest_cli.training.loop import Trainer
@@ -103,7 +102,7 @@ def whole_step(components: TrainingComponents, folder: Path) -> Operations:
     trainer = Trainer(components, folder, latest)
     # batches are made in a thread otherwise, whose operations no counter of this one sees
     with mock.patch("deepchest_cli.training.loop.prefetch", iter), latest.counter:
-        trainer._train_epoch(StopRequest(), Clock())
+        trainer._train_epoch(Clock())
     return latest.operations
 
 

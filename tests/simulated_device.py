@@ -36,6 +36,10 @@ NO_DOUBLE = (
     "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. "
     "Please use float32 instead."
 )
+UNSAFE = (
+    "Metal uses the host's memory after a call that does not wait has returned, when it may have "
+    "been freed (PyTorch issue 189690)."
+)
 DOUBLES = (torch.float64, torch.complex128)
 
 
@@ -49,13 +53,13 @@ class SimulatedDevice:
         self.waits: Counter[tuple[str, str]] = Counter()  # by kind and place
         self.launches: Counter[str] = Counter()  # by operation
         self.uploaded = 0  # bytes that went from the host to a device
-        self.is_counting = False
+        self.is_counting, self._thread = False, 0
         self._failure: tuple[BaseException, int] | None = None
 
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count waits, launches and uploaded bytes within the block only."""
-        self.is_counting = True
+        self.is_counting, self._thread = True, threading.get_ident()
         try:
             yield
         finally:
@@ -76,8 +80,8 @@ class SimulatedDevice:
         self._failure = None
 
     def wait(self, kind: str) -> None:
-        """Note that the host waits."""
-        if self.is_counting:
+        """Note that the host waits: the thread that counts, whom those that read ahead serve."""
+        if self.is_counting and threading.get_ident() == self._thread:
             self.waits[kind, _place()] += 1
 
     def operate(self, operation: Any) -> None:
@@ -217,6 +221,8 @@ def _note_copy(args: Any, kwargs: Mapping[str, Any], device: SimulatedDevice) ->
     blocking = not (kwargs.get("non_blocking") or (len(args) > 2 and args[2]))
     if blocking:
         device.wait("copy to the device" if isinstance(to, SimulatedTensor) else "copy to the host")
+    elif device.kind == "mps":
+        raise RuntimeError(UNSAFE)
 
 
 class _ToDevice(torch.autograd.Function):
@@ -334,6 +340,8 @@ def _to_device(values: Tensor, number: int, non_blocking: bool) -> Tensor:
     device.upload(values)
     if not non_blocking:
         device.wait("copy to the device")
+    elif device.kind == "mps":
+        raise RuntimeError(UNSAFE)
     if values.requires_grad and torch.is_grad_enabled():
         return _ToDevice.apply(values, number)
     return SimulatedTensor(values.detach().clone(memory_format=torch.preserve_format), number)
@@ -363,9 +371,11 @@ def _new_tensor(tensor: Tensor, data: Any, **kwargs: Any) -> Tensor:
     return SimulatedTensor(made, tensor.number)
 
 
-def _array(tensor: Tensor, *args: Any) -> Any:
+def _array(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
     return (
-        _numpy(tensor) if isinstance(tensor, SimulatedTensor) else Tensor.__array__(tensor, *args)
+        _numpy(tensor)
+        if isinstance(tensor, SimulatedTensor)
+        else Tensor.__array__(tensor, *args, **kwargs)
     )
 
 

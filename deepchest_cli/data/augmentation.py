@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepchest_cli.data.transfer import to_device
+
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.float64]
 DRAWS = 8  # random numbers an image
@@ -85,7 +87,7 @@ def augment(
     numbers = [*_affine(drawn, augmentation), *_exposure(drawn, augmentation, normalization)]
     # in one copy: on a GPU the launch of every operation takes its time, and copies are some
     packed = np.concatenate([np.stack(numbers, axis=1).ravel(), _centers(size)])
-    on_device = torch.from_numpy(packed.astype(np.float32)).to(gray.device, non_blocking=True)
+    on_device = to_device(torch.from_numpy(packed.astype(np.float32)), gray.device)
     by_image, centers = on_device[:-size].view(images, len(numbers)), on_device[-size:]
     grid = _grid(by_image[:, :8].view(images, 2, 2, 2), centers)
     moved = F.grid_sample(gray, grid, padding_mode="zeros", align_corners=False)

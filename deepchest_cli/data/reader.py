@@ -11,6 +11,7 @@ from torch import Tensor
 from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import count_of, size_of
+from deepchest_cli.data.transfer import to_device
 from deepchest_cli.device_errors import is_out_of_memory
 from deepchest_cli.errors import MemoryShortageError
 
@@ -78,7 +79,7 @@ class ImageReader:
         numbers = torch.from_numpy(rows)
         if self.device.type == "cuda":
             numbers = numbers.pin_memory()
-        return numbers.to(self.device, non_blocking=True)
+        return to_device(numbers, self.device)
 
     def present(self, rows: NDArray[np.int64]) -> tuple[int, ...]:
         """Return the numbers of the tasks with a known label in `rows` (B,)."""
@@ -92,7 +93,7 @@ class ImageReader:
             return self._read_files(rows)
         images = self._empty(len(rows), self.dataset.size)
         np.take(self.kept.numpy(), self.position[rows], axis=0, out=images.numpy())
-        return images.to(self.device, non_blocking=True)
+        return to_device(images, self.device)
 
     def _read_files(self, rows: NDArray[np.int64]) -> Tensor:
         """Return images from their files; the device brings those of other sizes to one."""
@@ -100,12 +101,12 @@ class ImageReader:
         if dataset.is_of_one_size:
             images = self._empty(len(rows), size)
             dataset.copy_stored(rows, images.numpy())
-            return images.to(self.device, non_blocking=True)
+            return to_device(images, self.device)
         images = torch.empty((len(rows), size, size), dtype=torch.uint8, device=self.device)
         for stored_size, places in dataset.stored_sizes(rows):
             stored = self._empty(len(places), stored_size)
             dataset.copy_stored(rows[places], stored.numpy())
-            uploaded = stored.to(self.device, non_blocking=True)
+            uploaded = to_device(stored, self.device)
             if stored_size != size:
                 uploaded = to_bytes(to_gray(uploaded, size))
             images.index_copy_(0, self.index(places), uploaded)

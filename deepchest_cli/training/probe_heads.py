@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader, Labels, Place
+from deepchest_cli.data.transfer import to_device
 from deepchest_cli.model.heads import BranchLinear
 from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses
 
@@ -146,4 +147,4 @@ class FeatureReader(ImageReader):
         found = self.kept.index_select(0, places)
         if self.device.type == "cuda":
             found = found.pin_memory()
-        return found.to(self.device, non_blocking=True)
+        return to_device(found, self.device)

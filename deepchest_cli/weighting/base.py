@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from deepchest_cli.data.transfer import to_device
 from deepchest_cli.errors import UsageError
 
 Tasks = Sequence[str]  # their names
@@ -204,12 +205,11 @@ def to_like(values: Tensor, other: Tensor) -> Tensor:
     if other.device.type == "cpu":
         return values.cpu().to(other.dtype)
     values = values.to(other.dtype)
-    # what lies on the CPU is copied to CUDA before the call returns; Metal would read it later,
-    # when it may have been freed (PyTorch issue 189690), and so it gets numbers as arguments
+    # Metal would wait for a copy, and so it gets numbers as arguments
     from_cpu = values.device.type == "cpu" and not values.requires_grad
     if other.device.type == "mps" and from_cpu and values.ndim == 1:
         return torch.stack([other.new_full((), value) for value in values.tolist()])
-    return values.to(other.device, non_blocking=other.device.type == "cuda")
+    return to_device(values, other.device)
 
 
 def check_option(

@@ -34,7 +34,8 @@ def difference(estimate, half=0.0625, verdict="inconclusive", p=0.5):
 
 def run(seed, status="finished", error=None):
     return {
-        "seed": seed, "fold": None, "status": status, "error": error, "epochs": 9, "best_epoch": 4,
+        "seed": seed, "fold": None, "status": status, "error": error, "earlier_errors": [],
+        "epochs": 9, "best_epoch": 4,
         "validation_score": math.nan if error else 0.75,
     }  # fmt: skip
 

@@ -29,7 +29,6 @@ SETTINGS = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "learning_ra
 GRADIENT = {name for name, info in WEIGHTERS.items() if info.kind == "gradient"}
 # how often the host waits in a step for the gradients' products, which a solver on it needs
 SOLVER = 1
-PRESENT = 1  # at the parameters, for the tasks that are present: others need no backward pass
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,13 @@ def train(device: SimulatedDevice, shards: Path, tmp_path: Path) -> Any:
         folder = create_run(components.config)
         trainer = CountingTrainer(components, folder, *observers)
         trainer.device = device
+        device.clear()
         trainer.fit()
-        outcome = Outcome(trainer, device.waits, trainer.state.step)
+        waits, steps = Counter(device.waits), trainer.state.step
+        if device.kind == "mps":  # which waits for copies, here of what augmentation has drawn
+            copies = [key for key in waits if key[1].startswith("data/transfer.py")]
+            assert sum(waits.pop(key) for key in copies) <= steps
+        outcome = Outcome(trainer, waits, steps)
         again = build_components(replace(components.config, resume=folder), resumed=True)
         resumed = Trainer(again, folder)
         resumed.resume()
@@ -98,11 +102,8 @@ def composites() -> list[str]:
 
 
 def allowed_waits(weighter: str, steps: int) -> int:
-    """Return how often the host may wait in some steps, of which weights are updated in none."""
-    below = weighter.removeprefix("deepchest+")
-    if below == "rlw":  # Metal waits for what was drawn on the CPU for many steps ahead
-        return 1
-    return SOLVER * steps if below in GRADIENT else 0
+    """Return how often the host may wait in some steps in which no weights are updated."""
+    return SOLVER * steps if weighter.removeprefix("deepchest+") in GRADIENT else 0
 
 
 @pytest.mark.parametrize("weighter", [*WEIGHTERS, *composites()])
@@ -114,7 +115,7 @@ def test_every_weighter_trains(weighter: str, train: Any) -> None:
 @pytest.mark.parametrize("weighter", sorted(GRADIENT))
 def test_every_gradient_weighter_trains_at_the_parameters(weighter: str, train: Any) -> None:
     outcome = train(weighter, gradient_level="parameters", max_steps=4)
-    assert outcome.waits.total() <= allowed_waits(weighter, 4) + 4 * PRESENT, outcome.waits
+    assert outcome.waits.total() <= allowed_waits(weighter, 4), outcome.waits
 
 
 VARIANTS = {
@@ -158,7 +159,7 @@ def test_fp16_waits_for_no_more_than_its_loss_scale(train: Any) -> None:
         gradient_level="parameters",
         out=outcome.trainer.folder.parent / "b",
     )
-    assert gradients.waits.total() <= (SOLVER + PRESENT) * gradients.steps
+    assert gradients.waits.total() <= SOLVER * gradients.steps
 
 
 @pytest.mark.parametrize(
