@@ -72,6 +72,14 @@ def test_a_job_that_breaks_two_devices_has_failed_and_the_others_go_on(run_all):
     assert "counts as failed" in warnings[1]
 
 
+def test_a_device_of_several_processes_is_one_device(run_all):
+    records, left, warnings = run_all(["breaks one", "b"], ["one", "one", "two"])
+    assert {record.status for record in records.values()} == {"finished"}
+    assert records["breaks one"].device == "two"
+    assert "two" in left
+    assert not any("counts as failed" in text for text in warnings)
+
+
 def test_without_a_device_the_rest_has_to_wait(run_all):
     with pytest.raises(LostDeviceError, match="No other device is left"):
         run_all(["breaks all", "b", "c", "d"], ["one", "two"])

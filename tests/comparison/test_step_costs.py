@@ -103,6 +103,31 @@ def test_weighters_take_their_steps_in_turn(monkeypatch):
     assert all(len(candidate.peak_memory_by_round) == 2 for candidate in measured.values())
 
 
+def failing(error):
+    def step(batch, number):
+        raise error
+
+    return Candidate(step, None)
+
+
+def test_what_cannot_take_a_step_is_left_out_whatever_it_raises(monkeypatch):
+    gpu = AsynchronousDevice(monkeypatch)
+    batch = SimpleNamespace(labels=SimpleNamespace(device=gpu.kind))
+    measured = {"a": gpu.candidate("a", 1, 1), "b": failing(TypeError("no doubles"))}
+    monkeypatch.setattr(costs, "_seconds_a_step", lambda one, batch, *rest: one.step(batch, 0) or 1)
+    measure(measured, batch, rounds=1)
+    assert list(measured) == ["a"]
+
+
+def test_a_device_that_fails_ends_the_measurement(monkeypatch):
+    gpu = AsynchronousDevice(monkeypatch)
+    batch = SimpleNamespace(labels=SimpleNamespace(device=gpu.kind))
+    error = torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered")
+    monkeypatch.setattr(costs, "_seconds_a_step", lambda one, batch, *rest: one.step(batch, 0) or 1)
+    with pytest.raises(torch.AcceleratorError):
+        measure({"a": gpu.candidate("a", 1, 1), "b": failing(error)}, batch, rounds=1)
+
+
 def test_steps_are_timed_back_to_back_wherever_they_need_a_wait():
     assert steps_back_to_back(torch.device("cpu")) == 1
     assert {steps_back_to_back(torch.device(kind)) for kind in ("cuda", "mps")} == {BACK_TO_BACK}

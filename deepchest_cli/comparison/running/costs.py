@@ -24,7 +24,8 @@ from deepchest_cli.config import CompareConfig, TrainConfig, parse_assignments
 from deepchest_cli.config.flags import NONE
 from deepchest_cli.data.batches import Batch, batches
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.device_errors import explain_device
+from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.statistics import half_width
 from deepchest_cli.files import write_json
 from deepchest_cli.model.classifier import Classifier
@@ -124,14 +125,14 @@ def measure(
     """Time steps of every candidate in each round, in rotated order, after a step of warm-up.
 
     steps: back to back; None: as many as suit the device. A candidate that fails in the warm-up is
-    removed from `measured`; the first one's error is raised.
+    removed from `measured`; the first one's error is raised, and that of a device that has failed.
     """
     steps = steps or steps_back_to_back(batch.labels.device)
     for name, candidate in list(measured.items()):
         try:
             _seconds_a_step(candidate, batch, 0)
-        except (DeepChestError, RuntimeError):  # a lack of memory is a RuntimeError
-            if name == next(iter(measured)):
+        except Exception as error:  # of a weighter of one's own anything
+            if name == next(iter(measured)) or explain_device(error) is not None:
                 raise
             del measured[name]
     order = list(measured.values())

@@ -48,7 +48,7 @@ class Pool:
         self.waiting, self.folders, self.devices, self.warn = list(jobs), folders, devices, warn
         self.processes = len(devices)
         self.slots = [Slot(device) for device in devices]
-        self.tried: set[Path] = set()  # folders of jobs that have lost a device
+        self.lost: dict[Path, set[str]] = {}  # the devices that a job has lost, by its folder
 
     @property
     def has_work(self) -> bool:
@@ -95,13 +95,14 @@ class Pool:
 
     def _retire(self, slot: Slot, job: Job, error: LostDeviceError) -> RunRecord | None:
         """Go on without a device; return the record of a job that has now lost two."""
-        again = job.folder not in self.tried
+        lost = self.lost.setdefault(job.folder, set())
+        lost.add(slot.device)
+        again = len(lost) == 1  # several processes may share a device
         if slot.worker is not None:
             slot.worker.kill()
         slot.worker = None
         self.slots.remove(slot)
         self.devices.remove(slot.device)
-        self.tried.add(job.folder)
         if again:
             self.waiting.insert(0, job)
         if self.waiting and not self.slots:
