@@ -14,6 +14,7 @@ from deepchest_cli.comparison.output import writing
 from deepchest_cli.comparison.running.comparison import train_comparison
 from deepchest_cli.comparison.running.folder import extended_config
 from deepchest_cli.config import CompareConfig
+from deepchest_cli.device_errors import first_line
 from deepchest_cli.errors import LostDeviceError
 from deepchest_cli.weighting.dwa import DynamicWeightAverage
 
@@ -230,3 +231,29 @@ def test_devices_of_two_kinds_are_refused(deepchest, shards, tmp_path):
         )  # fmt: skip
     assert outcome.code == 2
     assert "--devices cuda:0,cpu are of several kinds" in outcome.err
+
+
+@pytest.mark.parametrize("error", [ECC, FULL], ids=["broken", "full"])
+def test_costs_that_cannot_be_measured_leave_the_results(
+    deepchest, finished, tmp_path, monkeypatch, error
+):
+    def fail(*_):
+        raise error
+
+    copy = shutil.copytree(finished, tmp_path / "c")
+    monkeypatch.setattr("deepchest_cli.comparison.running.costs.measure", fail)
+    with simulated("cuda"):
+        outcome = deepchest("compare-weighters", "--resume", copy)
+        assert outcome.code == 0, outcome.err
+        assert f"was not measured ({first_line(error)})" in " ".join(outcome.err.split())
+        assert "--resume tries it again" in " ".join(outcome.err.split())
+        results = valid(json.loads((copy / "results.json").read_text()), "compare-weighters")
+        assert results["costs"] == {}
+        assert results["weighters"]["dwa"]["differences"]
+        assert not (copy / "costs.json").exists()
+        monkeypatch.undo()
+        monkeypatch.setattr(
+            writing, "_draw", lambda folder, figures: dict.fromkeys(figures, b"<svg/>")
+        )
+        assert deepchest("compare-weighters", "--resume", copy).code == 0
+    assert list(json.loads((copy / "results.json").read_text())["costs"]) == ["equal", "dwa"]
