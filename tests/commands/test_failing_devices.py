@@ -156,6 +156,26 @@ def test_a_fault_in_one_weighter_is_that_of_its_run(deepchest, shards, tmp_path,
     assert record["traceback"].startswith("Traceback")
 
 
+def test_a_full_disk_says_what_to_do_and_gives_no_advice_on_learning_rates(
+    deepchest, shards, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(28, "No space left on device", "last.pt")
+
+    monkeypatch.setattr("deepchest_cli.training.loop.RunWriter.save_last", full)
+    outcome = deepchest(
+        "compare-weighters", "--data", shards, "--out", tmp_path / "c", "--backbone", "small_cnn",
+        "--batch-size", 16, "--epochs", 1, "--seeds", 1, "--weighters", "dwa", "--cost-rounds", 2,
+    )  # fmt: skip
+    said = " ".join(outcome.err.split())
+    assert outcome.code == 1
+    assert "dwa, seed 0 failed: No space left on device: last.pt. Free space and continue" in said
+    assert "--resume tries those that have failed again." in said
+    assert "--learning-rate" not in said
+    record = json.loads((tmp_path / "c/runs/dwa/seed-0/run.json").read_text())
+    assert record["traceback"] is None
+
+
 @pytest.fixture(scope="module")
 def finished(shards, tmp_path_factory):
     """A finished comparison; not to be changed."""
@@ -241,6 +261,8 @@ def test_costs_that_cannot_be_measured_leave_the_results(
         raise error
 
     copy = shutil.copytree(finished, tmp_path / "c")
+    drawn = []
+    monkeypatch.setattr(writing, "_draw", lambda folder, figures: drawn.append(list(figures)) or {})
     monkeypatch.setattr("deepchest_cli.comparison.running.costs.measure", fail)
     with simulated("cuda"):
         outcome = deepchest("compare-weighters", "--resume", copy)
@@ -249,6 +271,7 @@ def test_costs_that_cannot_be_measured_leave_the_results(
         assert "--resume tries it again" in " ".join(outcome.err.split())
         results = valid(json.loads((copy / "results.json").read_text()), "compare-weighters")
         assert results["costs"] == {}
+        assert drawn == [["differences", "findings", "weights"]]
         assert results["weighters"]["dwa"]["differences"]
         assert not (copy / "costs.json").exists()
         monkeypatch.undo()
