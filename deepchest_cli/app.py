@@ -1,6 +1,5 @@
 """The Typer application and `main`: exit codes, signals and the rendering of errors."""
 
-import errno
 import io
 import signal
 import sys
@@ -37,12 +36,10 @@ from deepchest_cli.config import (
 )
 from deepchest_cli.device_errors import explain_device, first_line, is_out_of_memory
 from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
-from deepchest_cli.files import allow_open_files
+from deepchest_cli.files import allow_open_files, is_full
 from deepchest_cli.interruption import InterruptionError, end_on_signal
 from deepchest_cli.own_code import failure_of_own
 from deepchest_cli.terminal import Terminal, render_error
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 application = typer.Typer(
     name="deepchest",
@@ -121,7 +118,7 @@ def _explain(error: BaseException) -> DeepChestError | None:
     if own := failure_of_own(error):
         return own
     if isinstance(error, OSError):
-        hint = "Free space, or choose another folder." if error.errno in FULL else ""
+        hint = "Free space, or choose another folder." if is_full(error) else ""
         return DeepChestError(f"{error.strerror or error}: {error.filename or 'a file'}.", hint)
     return None
 

@@ -100,9 +100,15 @@ def _analyze(comparison: "TrainedComparison", terminal: Terminal) -> dict[str, A
     from deepchest_cli.comparison.analysis.document import build_results
     from deepchest_cli.comparison.output.writing import write_comparison
     from deepchest_cli.comparison.running.costs import load_or_measure_costs
+    from deepchest_cli.device_errors import first_line
 
     terminal.detail("Measuring costs")
-    costs = load_or_measure_costs(comparison)
+    try:
+        costs = load_or_measure_costs(comparison)
+    except (Exception, SystemExit) as error:  # the runs have finished, and may have taken days
+        said = first_line(error) or type(error).__name__
+        terminal.warning(f"The cost of a step was not measured ({said}); --resume tries it again.")
+        costs = {}
     terminal.detail("Computing intervals and tests")
     return write_comparison(comparison, build_results(comparison, costs))
 

@@ -108,7 +108,7 @@ def _serve(connection: Connection, work: Callable[..., Any], *context: Any) -> N
     while True:
         try:
             task = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # OSError where the last answer was not read
             return
         answer: tuple[Any, BaseException | None]
         try:

@@ -71,9 +71,10 @@ class Trainer:
         try:
             self.state = restore(training, self.epoch_metrics, self.components)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
             raise DeepChestError(
-                f"The training state in {self.folder / LAST} is damaged: {error!r}.",
-                "Start a new run.",
+                f"The training state in {self.folder / LAST} is damaged: {said}.",
+                "Start a new run, or resume with the version of deepchest that began this one.",
             ) from error
 
     def fit(self) -> TrainingSummary:

@@ -14,6 +14,7 @@ from deepchest_cli.comparison.output import writing
 from deepchest_cli.comparison.running.comparison import train_comparison
 from deepchest_cli.comparison.running.folder import extended_config
 from deepchest_cli.config import CompareConfig
+from deepchest_cli.device_errors import first_line
 from deepchest_cli.errors import LostDeviceError
 from deepchest_cli.weighting.dwa import DynamicWeightAverage
 
@@ -155,6 +156,26 @@ def test_a_fault_in_one_weighter_is_that_of_its_run(deepchest, shards, tmp_path,
     assert record["traceback"].startswith("Traceback")
 
 
+def test_a_full_disk_says_what_to_do_and_gives_no_advice_on_learning_rates(
+    deepchest, shards, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(28, "No space left on device", "last.pt")
+
+    monkeypatch.setattr("deepchest_cli.training.loop.RunWriter.save_last", full)
+    outcome = deepchest(
+        "compare-weighters", "--data", shards, "--out", tmp_path / "c", "--backbone", "small_cnn",
+        "--batch-size", 16, "--epochs", 1, "--seeds", 1, "--weighters", "dwa", "--cost-rounds", 2,
+    )  # fmt: skip
+    said = " ".join(outcome.err.split())
+    assert outcome.code == 1
+    assert "dwa, seed 0 failed: No space left on device: last.pt. Free space and continue" in said
+    assert "--resume tries those that have failed again." in said
+    assert "--learning-rate" not in said
+    record = json.loads((tmp_path / "c/runs/dwa/seed-0/run.json").read_text())
+    assert record["traceback"] is None
+
+
 @pytest.fixture(scope="module")
 def finished(shards, tmp_path_factory):
     """A finished comparison; not to be changed."""
@@ -230,3 +251,32 @@ def test_devices_of_two_kinds_are_refused(deepchest, shards, tmp_path):
         )  # fmt: skip
     assert outcome.code == 2
     assert "--devices cuda:0,cpu are of several kinds" in outcome.err
+
+
+@pytest.mark.parametrize("error", [ECC, FULL], ids=["broken", "full"])
+def test_costs_that_cannot_be_measured_leave_the_results(
+    deepchest, finished, tmp_path, monkeypatch, error
+):
+    def fail(*_):
+        raise error
+
+    copy = shutil.copytree(finished, tmp_path / "c")
+    drawn = []
+    monkeypatch.setattr(writing, "_draw", lambda folder, figures: drawn.append(list(figures)) or {})
+    monkeypatch.setattr("deepchest_cli.comparison.running.costs.measure", fail)
+    with simulated("cuda"):
+        outcome = deepchest("compare-weighters", "--resume", copy)
+        assert outcome.code == 0, outcome.err
+        assert f"was not measured ({first_line(error)})" in " ".join(outcome.err.split())
+        assert "--resume tries it again" in " ".join(outcome.err.split())
+        results = valid(json.loads((copy / "results.json").read_text()), "compare-weighters")
+        assert results["costs"] == {}
+        assert drawn == [["differences", "findings", "weights"]]
+        assert results["weighters"]["dwa"]["differences"]
+        assert not (copy / "costs.json").exists()
+        monkeypatch.undo()
+        monkeypatch.setattr(
+            writing, "_draw", lambda folder, figures: dict.fromkeys(figures, b"<svg/>")
+        )
+        assert deepchest("compare-weighters", "--resume", copy).code == 0
+    assert list(json.loads((copy / "results.json").read_text())["costs"]) == ["equal", "dwa"]

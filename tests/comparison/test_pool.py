@@ -11,7 +11,7 @@ from deepchest_cli.comparison.running import pool
 from deepchest_cli.comparison.running.jobs import Arm, Job
 from deepchest_cli.comparison.running.run import RECORD, RunRecord
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.data.workers import KilledWorkerError
+from deepchest_cli.data.workers import KilledWorkerError, Worker
 from deepchest_cli.errors import LostDeviceError
 from deepchest_cli.files import write_json
 
@@ -78,6 +78,20 @@ def test_a_device_of_several_processes_is_one_device(run_all):
     assert records["breaks one"].device == "two"
     assert "two" in left
     assert not any("counts as failed" in text for text in warnings)
+    assert warnings[0] == (
+        "breaks one, seed 0: one has failed: ECC. one is used by one process less, and the run "
+        "goes on in another process."
+    )
+
+
+def test_an_answer_that_nobody_reads_ends_its_process_without_a_word(tmp_path, capfd):
+    job = Job(Arm("a", "a"), TrainConfig(), tmp_path)
+    worker = Worker(work, "one", (), 1, pool.CONTEXT.RawValue("d"))
+    worker.submit(job)
+    worker.end(busy=True)
+    assert (tmp_path / RECORD).is_file()
+    assert worker.process.exitcode == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_without_a_device_the_rest_has_to_wait(run_all):

@@ -119,6 +119,24 @@ def test_what_cannot_take_a_step_is_left_out_whatever_it_raises(monkeypatch):
     assert list(measured) == ["a"]
 
 
+def test_what_fails_in_a_later_round_is_left_out_too(monkeypatch):
+    gpu = AsynchronousDevice(monkeypatch)
+    batch = SimpleNamespace(labels=SimpleNamespace(device=gpu.kind))
+    measured = {name: gpu.candidate(name, 1, 1) for name in "abc"}
+    step, full = measured["b"].step, torch.OutOfMemoryError("CUDA out of memory.")
+
+    def third_fails(*given):
+        if gpu.steps.count("b") == 2:
+            raise full
+        step(*given)
+
+    third_fails.components = step.components
+    measured["b"] = replace(measured["b"], step=third_fails)
+    measure(measured, batch, rounds=3, steps=2)
+    assert list(measured) == ["a", "c"]
+    assert [len(one.seconds) for one in measured.values()] == [3, 3]
+
+
 def test_a_device_that_fails_ends_the_measurement(monkeypatch):
     gpu = AsynchronousDevice(monkeypatch)
     batch = SimpleNamespace(labels=SimpleNamespace(device=gpu.kind))

@@ -153,6 +153,18 @@ def test_a_state_that_lacks_a_key_is_said_to_be_damaged(trained, shards, tmp_pat
         trainer.resume()
 
 
+def test_a_state_of_another_version_is_described_in_a_line(trained, shards, tmp_path):
+    def edit(content):
+        content["training"]["weighter"] = {"unknown": torch.zeros(2)}
+
+    run = edited_state(trained, tmp_path, edit)
+    trainer = Trainer(build_components(TrainConfig(data=(str(shards),), **QUICK)), run)
+    with pytest.raises(DeepChestError, match='Unexpected key.*"unknown"') as info:
+        trainer.resume()
+    assert "\n" not in info.value.message and "\\" not in info.value.message
+    assert "version of deepchest that began this one" in info.value.hint
+
+
 def test_a_state_that_is_cut_short_is_said_to_be_damaged(trained, shards, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     (run / LAST).write_bytes((run / LAST).read_bytes()[:1000])

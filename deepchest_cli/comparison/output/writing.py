@@ -62,6 +62,7 @@ def _figures(results: dict[str, Any], traces: Traces) -> dict[str, Draw]:
     if compared(results):
         figures["differences"] = lambda: forest_figure(results)
         figures["findings"] = lambda: findings_figure(results)
+    if compared(results) and results["costs"]:
         figures["cost"] = lambda: cost_figure(results)
     if traces:
         figures["weights"] = lambda: weights_figure(traces)

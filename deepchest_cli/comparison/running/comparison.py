@@ -270,11 +270,13 @@ def _best_learning_rates(runs: Runs) -> dict[str, float]:
 def _require_a_finished_arm(comparison: TrainedComparison) -> None:
     if comparison.finished_arms:
         return
-    error = next(record.error for _, record in comparison.runs if record.status != "finished")
+    first = next(record for _, record in comparison.runs if record.status != "finished")
+    way = "a lower --learning-rate or --clip-grad-norm 1 may help"
+    if not first.is_final:
+        way = "--resume tries those that have failed again"
     raise DeepChestError(
-        f"No weighter has finished all its runs. The first error: {error}",
-        f"The runs are in {comparison.folder}; a lower --learning-rate or --clip-grad-norm 1 may "
-        "help.",
+        f"No weighter has finished all its runs. The first error: {first.error}",
+        f"The runs are in {comparison.folder}; {way}.",
     )
 
 

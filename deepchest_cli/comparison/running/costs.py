@@ -124,22 +124,23 @@ def measure(
 ) -> None:
     """Time steps of every candidate in each round, in rotated order, after a step of warm-up.
 
-    steps: back to back; None: as many as suit the device. A candidate that fails in the warm-up is
-    removed from `measured`; the first one's error is raised, and that of a device that has failed.
+    steps: back to back; None: as many as suit the device. A candidate that fails is removed from
+    `measured`; the first one's error is raised, and that of a device that has failed.
     """
     steps = steps or steps_back_to_back(batch.labels.device)
-    for name, candidate in list(measured.items()):
-        try:
-            _seconds_a_step(candidate, batch, 0)
-        except Exception as error:  # of a weighter of one's own anything
-            if name == next(iter(measured)) or explain_device(error) is not None:
-                raise
-            del measured[name]
-    order = list(measured.values())
-    for number in range(rounds):
-        turn = number % len(order)
-        for candidate in order[turn:] + order[:turn]:
-            _take_turn(candidate, batch, number, steps)
+    names = list(measured)
+    for number in range(-1, rounds):  # -1: the warm-up
+        turn = max(number, 0) % len(names)
+        for name in names[turn:] + names[:turn]:
+            try:
+                if number < 0:
+                    _seconds_a_step(measured[name], batch, 0)
+                elif name in measured:
+                    _take_turn(measured[name], batch, number, steps)
+            except (Exception, SystemExit) as error:  # of a weighter of one's own anything
+                if name == names[0] or explain_device(error) is not None:
+                    raise
+                del measured[name]
 
 
 def steps_back_to_back(device: torch.device) -> int:

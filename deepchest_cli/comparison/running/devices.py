@@ -24,7 +24,7 @@ def refuse_unfit_devices(config: CompareConfig, resumed: Path | None) -> None:
         message = absent[0].message.replace("--device", flag, 1)
         if resumed is None:
             raise UsageError(message, absent[0].hint)
-        others = f"{flag} {','.join(there)}" if there else "--device and the name of one"
+        others = f"{flag} {','.join(there)}" if there else "--device NAME"
         raise UsageError(
             f"{message} {resumed} began with it.",
             f"Resume on what is there, of the same kind: --resume {resumed} {others}",

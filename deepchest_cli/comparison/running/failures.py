@@ -15,6 +15,7 @@ from deepchest_cli.errors import (
     MemoryShortageError,
     UsageError,
 )
+from deepchest_cli.files import is_full
 from deepchest_cli.own_code import describe, failure_of_own
 from deepchest_cli.training.device import resolve_device
 
@@ -23,6 +24,7 @@ MORE_MEMORY = (
     "Free memory on {device} (on GPUs, nvidia-smi lists what uses it) and continue with --resume, "
     "which tries this run again; or begin a new comparison with a lower --batch-size."
 )
+MORE_SPACE = "Free space and continue with --resume, which tries this run again."
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def describe_failure(error: Exception, device: str) -> Failure:
     if explained is None and isinstance(error, DeepChestError):
         explained = error
     explained = explained or failure_of_own(error)
+    if explained is None and isinstance(error, OSError) and is_full(error):
+        return Failure(f"{error.strerror}: {error.filename or 'a file'}. {MORE_SPACE}")
     if explained is None:
         explained = DeepChestError(f"{describe(error, _last_file(error))}.")
         unforeseen = "".join(traceback.format_exception(error))

@@ -107,9 +107,12 @@ class Pool:
             self.waiting.insert(0, job)
         if self.waiting and not self.slots:
             raise LostDeviceError(f"{job.name}: {error.message} No other device is left.")
-        ended = f"{job.name}: {error.message} {slot.device} is not used any more"
+        shared = any(other.device == slot.device for other in self.slots)
+        use = "is used by one process less" if shared else "is not used any more"
+        ended = f"{job.name}: {error.message} {slot.device} {use}"
         if again:
-            self.warn(f"{ended}, and the run goes on on another device.")
+            where = "in another process" if shared else "on another device"
+            self.warn(f"{ended}, and the run goes on {where}.")
             return None
         self.warn(f"{ended}. It is the second device in this run, which counts as failed.")
         written = read_record(job.folder)  # by the process that has raised the error
