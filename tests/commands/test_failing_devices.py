@@ -239,8 +239,10 @@ def test_a_device_that_is_no_longer_there_is_named_with_what_to_pass(
     shutil.rmtree(copy / "runs/dwa")
     refused = deepchest("compare-weighters", "--resume", copy, "--device", "cpu")
     assert refused.code == 2
-    assert "dwa, seed 0 would be computed on cpu, and equal, seed 0, which" in refused.err
+    assert "dwa, seed 0 would be computed on cpu, and equal, seed 0 of" in refused.err
     assert not (copy / "runs/dwa").exists()
+    seeds = deepchest("compare-weighters", "--resume", copy, "--seeds", 2, "--device", "cpu")
+    assert seeds.code == 2  # a weighter that is added later could be computed nowhere
 
 
 def test_devices_of_two_kinds_are_refused(deepchest, shards, tmp_path):

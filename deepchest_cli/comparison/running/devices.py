@@ -39,17 +39,20 @@ def refuse_unfit_devices(config: CompareConfig, resumed: Path | None) -> None:
 def refuse_other_kind(
     jobs: Sequence[Job], finals: Mapping[Path, RunRecord | None], devices: Sequence[str]
 ) -> None:
-    """Raise `UsageError` where a run would be compared with one of another kind of device."""
+    """Raise `UsageError` where runs are missing and others were computed on another kind of device.
+
+    Also those of other seeds: a weighter that is added later needs runs of all seeds.
+    """
     kind = resolve_device(devices[0]).type
-    for job in jobs:
-        if finals[job.folder] is not None or job.finding is not None:
-            continue
-        for other in jobs:
-            same = (other.config.seed, other.fold) == (job.config.seed, job.fold)
-            final = finals[other.folder]
-            if same and final is not None and final.device not in ("", kind):
-                raise UsageError(
-                    f"{job.name} would be computed on {kind}, and {other.name}, which it is "
-                    f"compared with, was computed on {final.device}.",
-                    f"Resume with --device {final.device}, or begin a new comparison.",
-                )
+    compared = [job for job in jobs if job.finding is None]
+    missing = next((job for job in compared if finals[job.folder] is None), None)
+    if missing is None:
+        return
+    for other in compared:
+        final = finals[other.folder]
+        if final is not None and final.device not in ("", kind):
+            raise UsageError(
+                f"{missing.name} would be computed on {kind}, and {other.name} of the same "
+                f"comparison was computed on {final.device}.",
+                f"Resume with --device {final.device}, or begin a new comparison.",
+            )
