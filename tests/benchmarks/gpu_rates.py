@@ -173,8 +173,10 @@ def steps(plan: Plan, progress: Progress, batch: int) -> Figures:
 def share(plan: Plan, progress: Progress, batch: int) -> Figures:
     """Measure epochs of the training loop and single steps of it over the bare step."""
     data, build, reference = plan.small_data(progress), {}, {}
+    # once: a CPU measures which is faster, and could choose another one the second time
+    precision = build_components(plan.training(data, batch, cache="none")).precision
     for mode in _modes(plan, batch):
-        config = plan.training(data, batch, compile=mode == COMPILED)
+        config = plan.training(data, batch, compile=mode == COMPILED, precision=precision)
         folder, number = plan.new_run(), plan.images // batch
         build[f"{EPOCH}, {mode}"] = partial(OurEpoch, config, folder)
         build[f"{STEP}, {mode}"] = partial(OurSteps, config, number)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def epoch(plan: Plan, progress: Progress, batch: int, cache: str) -> Figures:
     config = plan.training(plan.large_data(progress), batch, cache=cache, epochs=1, patience=0)
     steps = BARE_STEPS if not plan.scaled_down else plan.steps
     bare = BareStep(plan.training(Path(config.data[0]), batch, cache="none"), steps)
+    # a CPU measures which is faster, and could choose another one the second time
+    config = replace(config, precision=bare.setup.precision)
     progress("the bare step")
     bare()  # chooses kernels
     before = bare()
