@@ -39,7 +39,7 @@ def failing(error: Exception, after: int = 0) -> Callable[..., NoReturn]:
 
 def in_weighter(trainer: Trainer, _: list[int]) -> None:
     if trainer.components.distributed.rank == 1:
-        trainer.components.weighter.end_epoch = failing(ValueError("no mean of nothing"))
+        trainer.components.weighter.end_epoch = failing(ValueError("the mean of an empty list"))
 
 
 def out_of_memory_in_validation(trainer: Trainer, _: list[int]) -> None:

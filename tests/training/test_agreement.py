@@ -37,7 +37,7 @@ def test_a_run_that_was_stopped_anywhere_goes_on_exactly(runs, name, delay):
 @pytest.mark.parametrize(
     ("name", "failed", "said"),
     [
-        ("in_weighter", 1, "no mean of nothing"),
+        ("in_weighter", 1, "the mean of an empty list"),
         ("out_of_memory_in_validation", 1, "Out of memory: Tried to allocate 20 MiB."),
         ("full_disk_after_epoch", 0, "No space left on device"),
         ("full_disk_in_validation", 0, "No space left on device"),
