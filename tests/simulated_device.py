@@ -31,7 +31,7 @@ WAITING = frozenset(
 )  # fmt: skip
 INDEXING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
 # operations that launch nothing: they allocate, or give the same memory another form
-FREE = ("aten::_unsafe_view", "aten::_reshape_alias", "aten::_has_compatible_shallow_copy_type")
+FREE = ("aten::_unsafe_view", "aten::_reshape_alias")
 NO_DOUBLE = (
     "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. "
     "Please use float32 instead."

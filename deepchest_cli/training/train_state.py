@@ -171,7 +171,7 @@ class EpochMetrics:
         for name, total in self.sums.items():
             total.copy_(state[name])
         self.weights.copy_(state["weights"])
-        # up to version 0.24 a tensor with the same number for each task
+        # in older checkpoints a tensor with the same number for each task
         self.weight_count = int(torch.as_tensor(state["weight_count"]).max())
 
 

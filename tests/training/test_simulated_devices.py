@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from gradients_problems import WAITS
 from simulated_device import SimulatedDevice, simulated
 from tests_support import weighter_options
 
@@ -26,9 +27,6 @@ from deepchest_cli.weighting.registry import build_weighter
 
 KINDS = ("cuda", "mps")
 SETTINGS = {"backbone": "small_cnn", "batch_size": 16, "epochs": 2, "learning_rate": 1e-3}
-GRADIENT = {name for name, info in WEIGHTERS.items() if info.kind == "gradient"}
-# how often the host waits in a step for the gradients' products, which a solver on it needs
-SOLVER = 1
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def composites() -> list[str]:
 
 def allowed_waits(weighter: str, steps: int) -> int:
     """Return how often the host may wait in some steps in which no weights are updated."""
-    return SOLVER * steps if weighter.removeprefix("deepchest+") in GRADIENT else 0
+    return WAITS.get(weighter.removeprefix("deepchest+"), 0) * steps
 
 
 @pytest.mark.parametrize("weighter", [*WEIGHTERS, *composites()])
@@ -112,7 +110,7 @@ def test_every_weighter_trains(weighter: str, train: Any) -> None:
     assert outcome.waits.total() <= allowed_waits(weighter, 5), outcome.waits
 
 
-@pytest.mark.parametrize("weighter", sorted(GRADIENT))
+@pytest.mark.parametrize("weighter", sorted(WAITS))
 def test_every_gradient_weighter_trains_at_the_parameters(weighter: str, train: Any) -> None:
     outcome = train(weighter, gradient_level="parameters", max_steps=4)
     assert outcome.waits.total() <= allowed_waits(weighter, 4), outcome.waits
@@ -159,7 +157,7 @@ def test_fp16_waits_for_no_more_than_its_loss_scale(train: Any) -> None:
         gradient_level="parameters",
         out=outcome.trainer.folder.parent / "b",
     )
-    assert gradients.waits.total() <= SOLVER * gradients.steps
+    assert gradients.waits.total() <= WAITS["mgda"] * gradients.steps
 
 
 @pytest.mark.parametrize(
