@@ -1,8 +1,6 @@
 """Small problems: task gradients by name, and what the properties of all methods are tried on."""
 
 import torch
-from simulated_device import SimulatedTensor
-from torch.utils._pytree import tree_map_only
 
 from deepchest_cli.weighting import WEIGHTERS, Context, build_weighter
 from deepchest_cli.weighting.composite import INCOMPATIBLE
@@ -39,11 +37,6 @@ def rows(*lists, dtype=torch.float32):
 def waits_of(name):
     """Return how often a step of a weighter waits for a device, by itself."""
     return WAITS[name.removeprefix("deepchest+")]
-
-
-def values_of(content):
-    """Return a structure with what lies on a simulated device as copies on the CPU."""
-    return tree_map_only(SimulatedTensor, lambda tensor: tensor.inner.detach().clone(), content)
 
 
 def direction_of(name, jacobian, known=None, **options):

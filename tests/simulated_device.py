@@ -450,8 +450,8 @@ def _in_every_thread(mode: Callable[[], _Mode]) -> Callable[[threading.Thread], 
     return run_with_mode
 
 
-def _plain(content: Any) -> Any:
-    """Return copies of simulated tensors' values in their places."""
+def values_of(content: Any) -> Any:
+    """Return a structure with what lies on a simulated device as copies on the CPU."""
     return tree_map(
         lambda x: _inner(x).detach().clone() if isinstance(x, SimulatedTensor) else x, content
     )
@@ -482,7 +482,7 @@ def _patches(device: SimulatedDevice) -> Iterator[tuple[Any, str, Any]]:
     save, fork_rng, generator = torch.save, torch.random.fork_rng, torch.Generator
     nothing, free = lambda *args, **kwargs: None, lambda *args: device.free_memory
     used = lambda *args: device.total_memory - device.free_memory  # noqa: E731
-    yield torch, "save", lambda content, file, **more: save(_plain(content), file, **more)
+    yield torch, "save", lambda content, file, **more: save(values_of(content), file, **more)
     yield torch, "Generator", lambda device="cpu": generator()
     yield torch, "autocast", _Autocast
     yield torch.amp, "autocast", _Autocast

@@ -11,7 +11,7 @@ from torch import Tensor
 from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import count_of, size_of
-from deepchest_cli.data.transfer import to_device
+from deepchest_cli.data.transfer import empty_caches, to_device
 from deepchest_cli.device_errors import is_out_of_memory
 from deepchest_cli.errors import MemoryShortageError
 
@@ -136,7 +136,7 @@ def open_reader(
     except MemoryShortageError:
         if cache != "auto":
             raise
-    torch.cuda.empty_cache()  # of what was read before the rest did not fit
+    empty_caches()  # of what was read before the rest did not fit
     return ImageReader(dataset, device, "none", rows, labels)
 
 

@@ -1,4 +1,6 @@
-"""Copies from the host's memory to a device, by which nothing waits where that is safe."""
+"""Copies from the host's memory to a device, and the memory that torch keeps there."""
+
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -12,3 +14,12 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     have been freed (PyTorch issue 189690), and so is waited for.
     """
     return values.to(device, non_blocking=device.type == "cuda")
+
+
+def empty_caches() -> None:
+    """Let other processes and torch's next tensors have what torch keeps of freed memory."""
+    with suppress(RuntimeError):  # a device that has failed has none to give
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()

@@ -9,6 +9,7 @@ import torch
 
 from deepchest_cli.config import refuse_unknown_device
 from deepchest_cli.data.text import count_of
+from deepchest_cli.data.transfer import empty_caches
 from deepchest_cli.errors import UsageError
 
 PROCESS = Path("/proc/self")  # on Linux
@@ -66,11 +67,7 @@ def synchronize(device: torch.device) -> None:
 def free_memory() -> None:
     """Give back what nothing refers to any more: the caller drops its own references first."""
     gc.collect()  # models and optimizers are in cycles of references
-    with suppress(RuntimeError):  # a device that has failed has none to give
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if torch.backends.mps.is_available():
-            torch.mps.empty_cache()
+    empty_caches()
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -108,6 +108,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (memory["free"], 20_000_000))
     for name in ("reserved", "allocated"):
         monkeypatch.setattr(torch.cuda, f"memory_{name}", lambda device, name=name: memory[name])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: memory.update(emptied=True))
     reader_module._room.cache_clear()
     yield memory

@@ -14,8 +14,8 @@ from backward_setups import (
     same,
     scaler_for,
 )
-from gradients_problems import NAMES, values_of, waits_of
-from simulated_device import simulated
+from gradients_problems import NAMES, waits_of
+from simulated_device import simulated, values_of
 
 from deepchest_cli.training.step import choose_backward
 from deepchest_cli.weighting import build_weighter

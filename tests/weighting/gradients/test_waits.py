@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from gradients_problems import LOSSES, NAMES, TASKS, build, conflicting, values_of, waits_of
-from simulated_device import simulated
+from gradients_problems import LOSSES, NAMES, TASKS, build, conflicting, waits_of
+from simulated_device import simulated, values_of
 
 from deepchest_cli.weighting import TaskLosses, move_weighter
 
