@@ -140,11 +140,15 @@ def _lives(process: int) -> bool:
     return True
 
 
+class LockedFolderError(UsageError):
+    """Another process has locked a folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep a folder for this process alone; the system lets go of it even when we are killed.
 
-    Raises `UsageError` when another process has locked it. Where the system or the file system has
+    Raises `LockedFolderError` when another process has locked it. Where the system or the file system has
     no POSIX locks nothing is locked.
     """
     try:
@@ -157,7 +161,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(
+            raise LockedFolderError(
                 f"Another deepchest process is working in {folder}.", "Wait until it has ended."
             ) from error
         except OSError as error:

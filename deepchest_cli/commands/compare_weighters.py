@@ -9,6 +9,12 @@ from deepchest_cli.commands.compare_weighters_display import (
     cost_rows,
     render_results,
 )
+from deepchest_cli.commands.compare_weighters_jobs import (
+    check_job_flags,
+    complete_job,
+    plan_jobs,
+    read_jobs,
+)
 from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, find_data, flag_of, parse_assignment
 from deepchest_cli.data.text import count_of
@@ -31,20 +37,37 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
 
     deepchest compare-weighters --seeds 5 --resume auto --out comparisons/mine
 
+    deepchest compare-weighters --plan --out comparisons/mine
+
+    deepchest compare-weighters --resume comparisons/mine --job 1
+
     deepchest compare-weighters --cost-only --cost-tasks 2,14,56 --cost-backbones resnet18,resnet50
     """
     _check_weighters(config)
     from deepchest_cli.training.resume import folder_to_resume, resolve_auto
 
     _check_cost_flags(config)
+    check_job_flags(config)
     if config.cost_only:
         _show_costs(_with_data(config, terminal), terminal)
         return
     config = resolve_auto(config)
     if folder_to_resume(config) is None:
         config = _with_data(config, terminal)
-    config = _extended(config)
-    results, folder = _compare(config, terminal)
+    extended = _extended(config)
+    if config.plan:
+        terminal.note(primary_test(extended))
+        plan_jobs(extended, terminal)
+    elif config.job is not None:
+        complete_job(extended, config.job, terminal)
+    elif not config.report:
+        _show(*_compare(extended, terminal), extended, terminal)
+    elif (comparison := read_jobs(extended, terminal)) is not None:
+        _show(_analyze(comparison, terminal), comparison.folder, extended, terminal)
+
+
+def _show(results: dict[str, Any], folder: Path, config: CompareConfig, terminal: Terminal) -> None:
+    """Print the results, and check the gates."""
     if terminal.json:
         terminal.document(results)
     else:
@@ -72,7 +95,7 @@ def _with_data(config: CompareConfig, terminal: Terminal) -> CompareConfig:
 def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any], Path]:
     from deepchest_cli.comparison.running.comparison import train_comparison
 
-    terminal.note(_plan(config))
+    terminal.note(primary_test(config))
     with terminal.progress("Training") as move:
         display = ComparisonDisplay(terminal, move)
         with train_comparison(config, display, training_rates_file()) as comparison:
@@ -81,7 +104,7 @@ def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any],
             return _analyze(comparison, terminal), comparison.folder
 
 
-def _plan(config: CompareConfig) -> str:
+def primary_test(config: CompareConfig) -> str:
     """Return what decides, said before anything is trained."""
     from deepchest_cli.comparison.running.jobs import parse_arms
 

@@ -11,7 +11,7 @@ from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.jobs import Job
-    from deepchest_cli.comparison.running.run import RunRecord
+    from deepchest_cli.comparison.running.records import RunRecord
 
 BAR_STEPS = 100  # of the progress bar, for each run
 WIDTH = 79  # of paragraphs, in characters
@@ -20,7 +20,9 @@ WIDTH = 79  # of paragraphs, in characters
 class ComparisonDisplay:
     """The observer of a comparison for `deepchest compare-weighters`."""
 
-    def __init__(self, terminal: Terminal, move: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, terminal: Terminal, move: Callable[[int, int], None] = lambda done, total: None
+    ) -> None:
         self.terminal = terminal
         self.move = move
 

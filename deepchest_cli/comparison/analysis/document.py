@@ -31,8 +31,9 @@ from deepchest_cli.comparison.analysis.metrics import (
     summary_metrics,
 )
 from deepchest_cli.comparison.analysis.scores import Scores, score
-from deepchest_cli.comparison.running.comparison import Runs, TrainedComparison, all_finished
+from deepchest_cli.comparison.running.comparison import TrainedComparison, all_finished
 from deepchest_cli.comparison.running.costs import Costs
+from deepchest_cli.comparison.running.job_list import Runs
 from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.comparison.running.run import merge_predictions, tested_rows
 from deepchest_cli.evaluation.bootstrap import resample_patients

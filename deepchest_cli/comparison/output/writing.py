@@ -20,7 +20,7 @@ from deepchest_cli.comparison.output.plots import (
 )
 from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import Job
-from deepchest_cli.comparison.running.run import retrain_hint
+from deepchest_cli.comparison.running.records import retrain_hint
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError

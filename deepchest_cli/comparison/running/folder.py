@@ -29,7 +29,7 @@ MAY_CHANGE = frozenset(
     {
         "resume", "recipe", "out", "data", "weighters", "weighter_sha256", "seeds", "single_task",
         "bootstrap_replicates", "fail_if_inferior", "margin", "device", "devices", "cache",
-        "cost_only", "cost_rounds", "cost_tasks", "cost_backbones",
+        "cost_only", "cost_rounds", "cost_tasks", "cost_backbones", "plan", "job", "report", "dask",
     }
 )  # fmt: skip
 
@@ -119,22 +119,28 @@ def locked_folder(config: CompareConfig) -> Iterator[Path]:
         sweep_locked(folder, OWN)
         if resumed is None:
             write_configuration(config, folder)
-        try:
+        with going_on(folder):
             yield folder
-        except InterruptedRunError as error:
-            raise InterruptedRunError(
-                error.message, _resume_hint(folder), error.exit_code
-            ) from error
-        except (LostDeviceError, RuntimeError) as error:
-            lost = error if isinstance(error, LostDeviceError) else explain_device(error)
-            if lost is None:
-                raise
-            hint = f"{_resume_hint(folder)}, with another --device or fewer --devices."
-            raise LostDeviceError(lost.message, f"What has finished is kept. {hint}") from error
-        except (KeyboardInterrupt, InterruptionError) as error:  # outside of a training step
-            message = "Interrupted; what has finished is kept."
-            code = getattr(error, "exit_code", ExitCode.INTERRUPTED)
-            raise InterruptedRunError(message, _resume_hint(folder), code) from error
+
+
+@contextmanager
+def going_on(folder: Path, flags: str = "") -> Iterator[None]:
+    """Let what interrupts the block name the command that goes on; flags: at its end."""
+    try:
+        yield
+    except InterruptedRunError as error:
+        hint = f"{_resume_hint(folder)}{flags}"
+        raise InterruptedRunError(error.message, hint, error.exit_code) from error
+    except (LostDeviceError, RuntimeError) as error:
+        lost = error if isinstance(error, LostDeviceError) else explain_device(error)
+        if lost is None:
+            raise
+        hint = f"{_resume_hint(folder)}{flags}, with another --device or fewer --devices."
+        raise LostDeviceError(lost.message, f"What has finished is kept. {hint}") from error
+    except (KeyboardInterrupt, InterruptionError) as error:  # outside of a training step
+        message = "Interrupted; what has finished is kept."
+        code = getattr(error, "exit_code", ExitCode.INTERRUPTED)
+        raise InterruptedRunError(message, f"{_resume_hint(folder)}{flags}", code) from error
 
 
 def _resume_hint(folder: Path) -> str:
@@ -145,7 +151,8 @@ def _resume_hint(folder: Path) -> str:
 
 def write_configuration(config: CompareConfig, folder: Path) -> None:
     """Write the configuration and the environment."""
-    fill_run(folder, replace(config, fail_if_inferior=()))
+    once = replace(config, fail_if_inferior=(), plan=False, job=None, report=False, dask=None)
+    fill_run(folder, once)
 
 
 def _create(config: CompareConfig) -> Path:
