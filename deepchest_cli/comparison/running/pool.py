@@ -13,7 +13,7 @@ from deepchest_cli.comparison.running.jobs import Job
 from deepchest_cli.comparison.running.run import RunRecord, complete_job, read_record
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
-from deepchest_cli.data.workers import CONTEXT, Worker, start_tracker
+from deepchest_cli.engines.child import CONTEXT, Worker, start_tracker
 from deepchest_cli.errors import LostDeviceError
 from deepchest_cli.training.progress import Observer, StepReport
 

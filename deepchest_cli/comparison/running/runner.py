@@ -17,7 +17,7 @@ from deepchest_cli.comparison.running.run import (
     read_record,
 )
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.data.workers import KilledWorkerError
+from deepchest_cli.engines.child import KilledWorkerError
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, LostDeviceError
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 from deepchest_cli.model.checkpoint_format import LAST
