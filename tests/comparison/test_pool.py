@@ -11,7 +11,7 @@ from deepchest_cli.comparison.running import pool
 from deepchest_cli.comparison.running.jobs import Arm, Job
 from deepchest_cli.comparison.running.run import RECORD, RunRecord
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.data.workers import KilledWorkerError, Worker
+from deepchest_cli.engines.child import KilledWorkerError, Worker
 from deepchest_cli.errors import LostDeviceError
 from deepchest_cli.files import write_json
 

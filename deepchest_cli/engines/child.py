@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import Any
@@ -59,6 +61,7 @@ class Worker:
 
     def __init__(self, work: Callable[..., Any], *context: Any) -> None:
         """work: a function of a module, called as `work(task, *context)`."""
+        self.has_ended = False  # after the last result
         self.connection, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(target=_serve, args=(theirs, work, *context))
         self.process.start()
@@ -74,10 +77,12 @@ class Worker:
     def result(self) -> Any:
         """Return what the task returned, or raise what it raised.
 
-        Raises `KilledWorkerError` where the process has been killed.
+        Raises `KilledWorkerError` where the process has been killed. After an error, and after a
+        result with a true attribute `ends_process`, the process ends (`has_ended`): another one
+        finds memory and device as at the start.
         """
         try:
-            value, failure = self.connection.recv()
+            value, failure, self.has_ended = self.connection.recv()
         except (EOFError, OSError) as error:
             raise self._killed() from error
         if failure is not None:
@@ -110,11 +115,27 @@ def _serve(connection: Connection, work: Callable[..., Any], *context: Any) -> N
             task = connection.recv()
         except (EOFError, OSError):  # OSError where the last answer was not read
             return
-        answer: tuple[Any, BaseException | None]
+        answer: tuple[Any, BaseException | None, bool]
         try:
-            answer = work(task, *context), None
+            value = work(task, *context)
+            answer = value, None, bool(getattr(value, "ends_process", False))
         except BaseException as error:
-            if not isinstance(error, DeepChestError):
-                error.add_note(traceback.format_exc())  # it does not travel with the error
-            answer = None, error
-        connection.send(answer)
+            answer = None, _portable(error), True
+        with suppress(OSError):  # nobody is there any more
+            connection.send(answer)
+        if answer[-1]:
+            return
+
+
+def _portable(error: BaseException) -> BaseException:
+    """Return an error with its traceback, which does not travel with it.
+
+    Where pickle cannot bring it over, another one says what it says.
+    """
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError("".join(traceback.format_exception(error)))
+    if not isinstance(error, DeepChestError):
+        error.add_note("".join(traceback.format_exception(error)))
+    return error
