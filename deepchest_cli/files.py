@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import platform
 import re
 import resource
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from typing import Any
 
 from deepchest_cli.errors import UsageError
 
-TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp(\..+)?")
+# of what name, machine (version 0.1 wrote none) and process write
+TEMPORARY = re.compile(r"\.(.+)\.(?:([A-Za-z0-9-]+)-)?(\d+)\.tmp(\..+)?")
 PARQUET = ".parquet"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has none
 
@@ -39,13 +41,36 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def _name_of_machine() -> str:
+    """Return a name of where this process has its number: a machine, or a container on one.
+
+    It is 32 characters of the host name, at whose end those of pods differ, and the process
+    numbers' own number, which tells containers apart that have the name of their machine.
+    """
+    host = re.sub(r"[^A-Za-z0-9]+", "-", platform.node().partition(".")[0])[-32:].strip("-")
+    with suppress(OSError):  # only Linux has one
+        host += f"-{Path('/proc/self/ns/pid').stat().st_ino}"
+    return host or "localhost"
+
+
+MACHINE = _name_of_machine()
+
+
+def temporary_path(path: Path, machine: str = "", process: int | None = None) -> Path:
+    """Return where a process, this one by default, writes what is to become the file `path`.
+
+    No process of another machine that shares the file system writes there.
+    """
+    return path.with_name(f".{path.name}.{machine or MACHINE}-{process or os.getpid()}.tmp")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block succeeds.
 
     An error of writing, for want of space for instance, says which file it is about.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -97,11 +122,12 @@ def refuse_unwritable(path: Path, flag: str, formats: Sequence[str], force: bool
 def sweep(folder: Path, names: Iterable[str] | None = None) -> None:
     """Remove what killed processes have left half-written in a folder: of any file, or of `names`.
 
-    What a process writes that lives on this machine stays.
+    What a process writes that lives stays, and so does all from other machines: whether a process
+    lives there cannot be told from here.
     """
     wanted = None if names is None else set(names)
-    for path, name, process in _half_written(folder.glob(".*.tmp*")):
-        if (wanted is None or name in wanted) and not _lives(process):
+    for path, name, is_dead in _half_written(folder.glob(".*.tmp*")):
+        if (wanted is None or name in wanted) and is_dead:
             path.unlink(missing_ok=True)
 
 
@@ -109,20 +135,27 @@ def sweep_locked(folder: Path, own: Iterable[str]) -> None:
     """Do the same in a folder that is locked, and in all below it.
 
     own: names of files that only the process that locked the folder writes; what is left of those
-    goes at once, even where another process has the number of the writer by now.
+    goes at once, even where another process has the number of the writer by now, and from whatever
+    machine it is: a batch system starts a killed run again on another one. If the first process
+    still lives there, which no lock tells between machines, its write fails where it would take its
+    place, and it ends with that error; a file of the one that took over is never replaced by it.
     """
     ours = set(own)
-    for path, name, process in _half_written(folder.rglob(".*.tmp*")):
-        if name in ours or not _lives(process):
+    for path, name, is_dead in _half_written(folder.rglob(".*.tmp*")):
+        if name in ours or is_dead:
             path.unlink(missing_ok=True)
 
 
-def _half_written(paths: Iterable[Path]) -> Iterator[tuple[Path, str, int]]:
-    """Yield temporary paths with the name of the file that they were to become, and the writer."""
+def _half_written(paths: Iterable[Path]) -> Iterator[tuple[Path, str, bool]]:
+    """Yield temporary paths, the name of the file each was to become, whether its writer is dead.
+
+    Only writers on this machine are known to be dead.
+    """
     for path in paths:
         found = TEMPORARY.fullmatch(path.name)
         if found:
-            yield path, found[1], int(found[2])
+            name, machine, process = found[1], found[2] or MACHINE, int(found[3])
+            yield path, name, machine == MACHINE and not _lives(process)
 
 
 def _lives(process: int) -> bool:
@@ -145,21 +178,24 @@ class LockedFolderError(UsageError):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder for this process alone; the system lets go of it even when we are killed.
+def locked(folder: Path, shared: bool = False) -> Iterator[None]:
+    """Keep a folder for this process; the system lets go of it even when we are killed.
 
-    Raises `LockedFolderError` when another process has locked it. Where the system or the file system has
-    no POSIX locks nothing is locked.
+    shared: with others that share it too, and without one that has it alone. Raises
+    `LockedFolderError` when another process has locked it. Where the system or the file system has no POSIX locks
+    nothing is locked, and between machines nothing relies on locks: network file systems have none
+    of folders.
     """
     try:
         import fcntl
     except ImportError:
         yield
         return
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LockedFolderError(
                 f"Another deepchest process is working in {folder}.", "Wait until it has ended."

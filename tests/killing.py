@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests_support import MEASURED, untimed
 
-from deepchest_cli.files import to_json
+from deepchest_cli.files import temporary_path, to_json
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.model.checkpoint_format import BEST, LAST
 
@@ -33,7 +33,7 @@ def killed_at(write: int) -> Iterator[None]:
     def kill(self: Path, target: Path) -> Path:
         left[0] -= 1
         if left[0] == 0:
-            self.rename(self.with_name(f".{Path(target).name}.{DEAD}.tmp"))
+            self.rename(temporary_path(Path(target), process=DEAD))
             raise KilledError
         return replace(self, target)
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from deepchest_cli import files
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import (
+    MACHINE,
     OPEN_FILES,
+    TEMPORARY,
     allow_open_files,
     atomic_write,
     locked,
@@ -16,6 +19,7 @@ from deepchest_cli.files import (
     sha256_of,
     sweep,
     sweep_locked,
+    temporary_path,
     to_csv,
     to_json,
     write_json,
@@ -73,6 +77,18 @@ def test_an_error_within_a_held_folder_is_its_own_and_lets_go(tmp_path):
         pass
 
 
+def test_a_folder_is_shared_or_locked_by_one(tmp_path):
+    for first, second in ((True, False), (False, True)):
+        with (
+            locked(tmp_path, shared=first),
+            pytest.raises(UsageError, match="Another deepchest"),
+            locked(tmp_path, shared=second),
+        ):
+            pass
+    with locked(tmp_path, shared=True), locked(tmp_path, shared=True):
+        pass
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_holds_nothing(tmp_path, monkeypatch, number):
     def refuse(descriptor, how):
@@ -88,48 +104,73 @@ DEAD = 2**22 + 1  # no process has this number
 
 @pytest.fixture
 def left_behind(tmp_path):
-    """Half-written files of a dead process, of one that lives, and of this one's number."""
+    """Half-written files of a dead process, of one that lives, of this one's number, of others."""
     (tmp_path / "below").mkdir()
-    names = [
-        f".{name}.{process}.tmp"
-        for name in ("a.csv", "b.pt", "below/a.csv")
-        for process in (DEAD, os.getppid(), os.getpid())
-    ]
-    names = [name.replace(".below/", "below/.") for name in names]
-    for name in (*names, f".b.pt.{DEAD}.tmp.onnx", ".a.csv.tmp", "a.csv"):
+    for name in ("a.csv", "b.pt", "below/a.csv"):
+        for process in (DEAD, os.getppid(), os.getpid()):
+            temporary_path(tmp_path / name, process=process).touch()
+        temporary_path(tmp_path / name, "node-7-40", DEAD).touch()
+    for name in (f".b.pt.{MACHINE}-{DEAD}.tmp.onnx", f".b.pt.{DEAD}.tmp", ".a.csv.tmp", "a.csv"):
         (tmp_path / name).touch()
 
     def remaining():
         found = (str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-        return {name.replace(str(os.getppid()), "LIVES") for name in found}
+        names = (name.replace(f"{MACHINE}-", "HERE-") for name in found)
+        return {name.replace(f"-{os.getppid()}.", "-LIVES.") for name in names}
 
     return remaining
 
 
 ALWAYS = {".a.csv.tmp", "a.csv"}  # who knows whose that is
+OF_OTHERS = {".b.pt.HERE-LIVES.tmp", f".b.pt.node-7-40-{DEAD}.tmp"}  # who may be writing it
 
 
 def test_what_the_dead_left_of_a_file_goes(tmp_path, left_behind):
     before = left_behind()
     sweep(tmp_path, ["b.pt"])
-    gone = {f".b.pt.{DEAD}.tmp", f".b.pt.{DEAD}.tmp.onnx", f".b.pt.{os.getpid()}.tmp"}
+    numbers = (f"HERE-{DEAD}", f"HERE-{os.getpid()}", DEAD)  # version 0.1 names no machine
+    gone = {f".b.pt.{number}.tmp" for number in numbers} | {f".b.pt.HERE-{DEAD}.tmp.onnx"}
     assert left_behind() == before - gone
     sweep(tmp_path)
-    assert {name for name in left_behind() if "below" not in name} == ALWAYS | {
-        ".a.csv.LIVES.tmp",
-        ".b.pt.LIVES.tmp",
+    assert {name for name in left_behind() if "below" not in name} == ALWAYS | OF_OTHERS | {
+        ".a.csv.HERE-LIVES.tmp",
+        f".a.csv.node-7-40-{DEAD}.tmp",
     }
 
 
 def test_in_a_held_folder_only_what_others_may_be_writing_stays(tmp_path, left_behind):
     sweep_locked(tmp_path, ["a.csv"])
-    assert left_behind() == ALWAYS | {".b.pt.LIVES.tmp"}
+    assert left_behind() == ALWAYS | OF_OTHERS
 
 
 def test_a_text_takes_with_it_what_was_left_of_it(tmp_path, left_behind):
     write_text(tmp_path / "a.csv", "whole")
-    assert f".a.csv.{DEAD}.tmp" not in left_behind()
-    assert f".b.pt.{DEAD}.tmp" in left_behind()
+    assert f".a.csv.HERE-{DEAD}.tmp" not in left_behind()
+    assert f".a.csv.node-7-40-{DEAD}.tmp" in left_behind()
+    assert f".b.pt.HERE-{DEAD}.tmp" in left_behind()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("node7.cluster.example.org", "node7"),
+        ("Räume 3", "R-ume-3"),
+        ("prepare-" + "x" * 60 + "-7fk2p", "x" * 26 + "-7fk2p"),
+        ("", ""),
+    ],
+)
+def test_the_name_of_a_machine_is_short_and_fits_into_a_file_name(monkeypatch, host, expected):
+    monkeypatch.setattr("platform.node", lambda: host)
+    name = files._name_of_machine()
+    assert name.startswith(expected) and len(name) <= 48
+    path = temporary_path(Path("best.pt"), name, 12)
+    assert TEMPORARY.fullmatch(path.name).groups() == ("best.pt", name, "12", None)
+
+
+def test_names_hold_machine_and_process_apart(tmp_path):
+    with atomic_write(tmp_path / "a") as temporary:
+        assert temporary.name == f".a.{MACHINE}-{os.getpid()}.tmp"
+        temporary.touch()
 
 
 def test_json_has_null_for_what_is_no_number():

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from deepchest_cli.engines.session import Session
 
 Report = Callable[[float], None]  # receives the share of a task that is done, in 0 to 1
 Work = Callable[[Any, str | None, Report], Any]
@@ -39,6 +42,7 @@ class Engine(ABC):
     """Completes tasks somewhere. Used as a context manager, by one `drive` at a time."""
 
     slots: int | None  # how many tasks it takes at a time; None: all, it has a queue of its own
+    session: "Session | None" = None  # in the folder that all processes see
     survives_interruption = False  # whether a task that was interrupted elsewhere is begun again
 
     def __init__(self) -> None:

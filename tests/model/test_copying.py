@@ -3,6 +3,7 @@ import os
 import pytest
 
 from deepchest_cli.errors import UsageError
+from deepchest_cli.files import temporary_path
 from deepchest_cli.model.copying import copy_target
 
 
@@ -54,7 +55,7 @@ def test_what_is_there_is_replaced_by_force_alone(model, tmp_path, out):
 
 def test_an_empty_folder_and_what_a_killed_process_left_are_nothing(model, tmp_path):
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / f".best.pt.{2**22 + 1}.tmp").touch()
+    temporary_path(tmp_path / "site" / "best.pt", process=2**22 + 1).touch()
     assert copy_target(model, tmp_path / "site", False) == tmp_path / "site" / "best.pt"
 
 
