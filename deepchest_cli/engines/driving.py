@@ -73,6 +73,7 @@ class _Driver:
         warn: Callable[[str], None],
     ) -> None:
         self.waiting, self.engine, self.session, self.warn = waiting, engine, session, warn
+        self.several = engine.slots != 1
         self.begun: set[Task] = set()
         self.futures: dict[Future[Any], Task] = {}
         self.histories = {task.key: _History() for task in waiting}
@@ -127,7 +128,8 @@ class _Driver:
         if again:
             self.waiting.appendleft(task)
         if self.waiting and self.engine.slots == 0:
-            raise LostDeviceError(f"{task.name}: {error.message} No other device is left.")
+            left = " No other device is left." if self.several else ""
+            raise LostDeviceError(f"{task.name}: {error.message}{left}")
         ended = f"{task.name}: {error.message} {gone.use}"
         if again:
             self.warn(f"{ended}, and the run goes on {gone.where}.")

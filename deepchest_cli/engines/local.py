@@ -71,6 +71,7 @@ class DevicePool(Engine):
     """
 
     slots: int
+    session: Session
 
     def __init__(self, devices: list[str], session: Session) -> None:
         super().__init__()

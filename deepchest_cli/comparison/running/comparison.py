@@ -67,11 +67,7 @@ class TrainedComparison:
     def finished_arms(self) -> list[Arm]:
         """The arms whose runs have all finished."""
         waiting = {job.arm for job in self.missing if job.finding is None}
-        return [
-            arm
-            for arm in self.arms
-            if arm not in waiting and all_finished(self.runs_of(arm))
-        ]
+        return [arm for arm in self.arms if arm not in waiting and all_finished(self.runs_of(arm))]
 
 
 def all_finished(runs: Runs) -> bool:
@@ -168,7 +164,7 @@ def complete_numbered_job(
     job = _numbered(jobs, number, dataset)
     device = with_devices(replace(config, plan=False), jobs.folder)[0].device_list[0]
     with going_on(jobs.folder, f" --job {number}"), locked(jobs.folder, shared=True):
-        (record,) = train_all([job], dataset, device, InProcess(device), observer)
+        ((_, record),) = train_all([job], dataset, device, InProcess(device), observer)
     return job, record
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from deepchest_cli.comparison.running.attempts import attempts_at
 from deepchest_cli.comparison.running.devices import refuse_other_kind
 from deepchest_cli.comparison.running.failures import computes, concerns_all_runs
+from deepchest_cli.comparison.running.job_list import Runs
 from deepchest_cli.comparison.running.jobs import Job
 from deepchest_cli.comparison.running.records import (
     RECORD,
@@ -78,8 +79,8 @@ def train_all(
     device: str,
     engine: Engine,
     observer: ComparisonObserver,
-) -> list[RunRecord]:
-    """Train and score what is missing, and return all records in the order of the jobs.
+) -> Runs:
+    """Train and score what is missing, and return all runs in the order of the jobs.
 
     device: of the kind that computes. Raises `InterruptedRunError` with the state of current runs
     saved, and `LostDeviceError` where no device is left.
@@ -87,14 +88,16 @@ def train_all(
     records = {job.folder: final_record(job, dataset) for job in jobs}
     missing = [job for job in jobs if not is_complete(job, records[job.folder])]
     # what has failed before comes last: it may stop this process, or its device, again
-    missing.sort(key=lambda job: latest_record(job.folder) is not None)
+    missing.sort(key=_has_failed)
     refuse_other_kind(jobs, records, device)
     progress = _Progress(observer, len(jobs) - len(missing), len(jobs))
     tasks = {
         Task(f"run-{number}", job.name, *_work_of(job, dataset, engine, progress)): job
         for number, job in enumerate(missing)
     }
-    with closing(drive(list(tasks), engine, engine.session, progress.move, observer.on_warning)) as outcomes:
+    with closing(
+        drive(list(tasks), engine, engine.session, progress.move, observer.on_warning)
+    ) as outcomes:
         for task, outcome in outcomes:
             job = tasks[task]
             record = _record_of(job, dataset, outcome)
@@ -103,7 +106,12 @@ def train_all(
             observer.on_run(job, record, progress.done, len(jobs))
             if record.status == "failed" and isinstance(engine, InProcess):
                 _require_device(job, device)
-    return [record for job in jobs if (record := records[job.folder]) is not None]
+    return [(job, ended) for job in jobs if (ended := records[job.folder]) is not None]
+
+
+def _has_failed(job: Job) -> bool:
+    record = latest_record(job.folder)
+    return record is not None and not record.is_final
 
 
 def _record_of(job: Job, dataset: RadiographDataset, outcome: Any) -> RunRecord:
@@ -112,15 +120,17 @@ def _record_of(job: Job, dataset: RadiographDataset, outcome: Any) -> RunRecord:
         return outcome
     if not isinstance(outcome, DeepChestError) or concerns_all_runs(outcome):
         raise outcome
-    record = latest_record(job.folder)  # by the process that has raised the error
-    if record is None and isinstance(outcome, LostDeviceError):
+    written = latest_record(job.folder)
+    if written is not None:  # by the process that has raised the error
+        return replace(written, status="failed", error=outcome.message)
+    if isinstance(outcome, LostDeviceError):
         raise outcome
-    if record is None:  # it was killed, again and again
-        record = RunRecord("failed", dataset.sha256, job.config.learning_rate, job.settings)
-        record = replace(record, error=f"{outcome.message} {outcome.hint}")
-        for attempt in attempts_at(job.folder)[-1:]:
-            write_json(attempt / RECORD, asdict(record))
-    return replace(record, status="failed", error=record.error or outcome.message)
+    # it was killed, again and again
+    record = RunRecord("failed", dataset.sha256, job.config.learning_rate, job.settings)
+    record = replace(record, error=f"{outcome.message} {outcome.hint}")
+    for attempt in attempts_at(job.folder)[-1:]:
+        write_json(attempt / RECORD, asdict(record))
+    return record
 
 
 def _require_device(job: Job, device: str) -> None:

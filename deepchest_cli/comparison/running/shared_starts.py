@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepchest_cli.comparison.running.job_list import Runs
-from deepchest_cli.comparison.running.records import retrain_hint
+from deepchest_cli.comparison.running.jobs import Job
+from deepchest_cli.comparison.running.records import RunRecord, retrain_hint
 from deepchest_cli.errors import DeepChestError
 
 
