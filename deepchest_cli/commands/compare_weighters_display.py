@@ -33,14 +33,11 @@ class ComparisonDisplay:
     def on_run(self, job: "Job", record: "RunRecord", done: int, total: int) -> None:
         """Print a run's line."""
         self.move(BAR_STEPS * done, BAR_STEPS * total)
+        line = f"run {done}/{total}  {job.name}{ending(record)}"
         if record.status == "finished":
-            ending = (
-                f"{record.criterion} {number(record.best_score, 4)} in epoch {record.best_epoch} "
-                f"of {record.epochs}"
-            )
-            self.terminal.note(f"run {done}/{total}  {job.name}: {ending}")
+            self.terminal.note(line)
         else:
-            self.terminal.warning(f"run {done}/{total}  {job.name} {record.status}: {record.error}")
+            self.terminal.warning(line)
 
     def on_note(self, text: str) -> None:
         """Print a weighter's note in verbose mode."""
@@ -49,6 +46,14 @@ class ComparisonDisplay:
     def on_warning(self, text: str) -> None:
         """Print what the configuration could not have."""
         self.terminal.warning(text)
+
+
+def ending(record: "RunRecord") -> str:
+    """Return how a run has ended, to stand after its name."""
+    if record.status != "finished":
+        return f" {record.status}: {record.error}"
+    score = f"{record.criterion} {number(record.best_score, 4)}"
+    return f": {score} in epoch {record.best_epoch} of {record.epochs}"
 
 
 def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:

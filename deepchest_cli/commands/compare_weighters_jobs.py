@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from deepchest_cli.commands.compare_weighters_display import ComparisonDisplay
+from deepchest_cli.commands.compare_weighters_display import ComparisonDisplay, ending
 from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, flag_of
 from deepchest_cli.data.text import count_of
@@ -11,6 +11,8 @@ from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.comparison import TrainedComparison
+    from deepchest_cli.comparison.running.jobs import Job
+    from deepchest_cli.comparison.running.records import RunRecord
 
 
 def check_job_flags(config: CompareConfig) -> None:
@@ -76,8 +78,7 @@ def complete_job(config: CompareConfig, number: int, terminal: Terminal) -> None
     from deepchest_cli.comparison.running.comparison import complete_numbered_job
 
     with terminal.progress("Training") as move:
-        display = ComparisonDisplay(terminal, move)
-        job, record = complete_numbered_job(config, number, display)
+        job, record = complete_numbered_job(config, number, _JobDisplay(terminal, move))
     if terminal.json:
         terminal.document(
             {
@@ -89,9 +90,16 @@ def complete_job(config: CompareConfig, number: int, terminal: Terminal) -> None
             }
         )
     else:
-        terminal.line(f"Job {number}, {job.name}: {record.status}, in {job.folder}")
+        terminal.line(f"Job {number}, {job.name}{ending(record)}")
     if record.status == "failed":
         raise DeepChestError(f"Job {number}, {job.name}, has failed: {record.error}")
+
+
+class _JobDisplay(ComparisonDisplay):
+    """The observer of a single run, whose end is the command's result."""
+
+    def on_run(self, job: "Job", record: "RunRecord", done: int, total: int) -> None:
+        """Print nothing."""
 
 
 def read_jobs(config: CompareConfig, terminal: Terminal) -> "TrainedComparison | None":

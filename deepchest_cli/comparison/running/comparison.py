@@ -10,6 +10,8 @@ from deepchest_cli.comparison.running.devices import with_devices
 from deepchest_cli.comparison.running.folder import (
     going_on,
     locked_folder,
+    refuse_other_environment,
+    refuse_other_plan,
     write_configuration,
 )
 from deepchest_cli.comparison.running.job_list import JobList, Runs, best_learning_rates
@@ -19,6 +21,7 @@ from deepchest_cli.comparison.running.records import (
     final_record,
     is_complete,
     latest_record,
+    refuse_other_data,
 )
 from deepchest_cli.comparison.running.runner import (
     ComparisonObserver,
@@ -161,6 +164,7 @@ def complete_numbered_job(
     before others have finished; else what `complete_job` raises.
     """
     jobs, dataset = begun_jobs(config)
+    refuse_other_environment(jobs.folder)
     job = _numbered(jobs, number, dataset)
     device = with_devices(replace(config, plan=False), jobs.folder)[0].device_list[0]
     with going_on(jobs.folder, f" --job {number}"), locked(jobs.folder, shared=True):
@@ -193,12 +197,16 @@ def _numbered(jobs: JobList, number: int, dataset: RadiographDataset) -> Job:
 def begun_jobs(config: CompareConfig) -> tuple[JobList, RadiographDataset]:
     """Return the jobs and the data of a comparison that was begun.
 
-    Raises `UsageError` where the data are others than those that it began with.
+    Raises `UsageError` for other data than those that it began with, and for flags that would add
+    runs.
     """
     folder = folder_to_resume(config)
     if folder is None:
         raise UsageError("--job and --report need the folder of a plan.", "Add --resume FOLDER.")
+    refuse_other_plan(config, folder)
     dataset = open_data_again(config, folder)
+    if config.data_sha256:
+        refuse_other_data(config.data_sha256, dataset, f"{folder} was planned")
     return JobList(config, parse_arms(config.weighters), dataset.findings, folder), dataset
 
 

@@ -1,9 +1,11 @@
 """The folder of a comparison: created, locked, resumed, and extended by weighters and seeds."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from deepchest_cli.comparison.running.jobs import Arm, merge_weighters, parse_arms
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
@@ -13,7 +15,9 @@ from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
 from deepchest_cli.training.run_directory import (
+    ENVIRONMENT,
     OWN,
+    describe_environment,
     fill_run,
     make_named,
     make_unique,
@@ -141,6 +145,48 @@ def going_on(folder: Path, flags: str = "") -> Iterator[None]:
         message = "Interrupted; what has finished is kept."
         code = getattr(error, "exit_code", ExitCode.INTERRUPTED)
         raise InterruptedRunError(message, f"{_resume_hint(folder)}{flags}", code) from error
+
+
+def refuse_other_plan(config: CompareConfig, folder: Path) -> None:
+    """Raise `UsageError` where flags would add to the runs that a folder's plan has."""
+    saved = saved_config(folder, CompareConfig)
+    labels = [arm.label for arm in parse_arms(config.weighters)]
+    changed = {
+        "--weighters": labels != [arm.label for arm in parse_arms(saved.weighters)],
+        "--seeds": config.seeds != saved.seeds,
+        "--single-task": config.single_task != saved.single_task,
+    }
+    for flag, is_changed in changed.items():
+        if is_changed:
+            raise UsageError(
+                f"{flag} would change the plan in {folder}.",
+                f"Leave it out, or plan the additional runs first: --plan --resume {folder}",
+            )
+
+
+def refuse_other_environment(folder: Path) -> None:
+    """Raise `UsageError` for another version than the one that a comparison was planned with.
+
+    Runs that are compared are computed alike.
+    """
+    try:
+        planned = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        before = _versions(planned)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # lost or damaged: it says nothing
+    here = _versions(describe_environment())
+    if before != here:
+        raise UsageError(
+            f"{folder} was planned with {before}, and this is {here}.",
+            "Start the job in the environment of the plan (the same on every machine), or plan it "
+            f"again in this one: --plan --resume {folder}",
+        )
+
+
+def _versions(environment: Mapping[str, Any]) -> str:
+    python = environment["python"].rpartition(".")[0]  # builds of one version may differ
+    torch = environment["packages"]["torch"].partition("+")[0]
+    return f"deepchest {environment['deepchest']}, Python {python} and torch {torch}"
 
 
 def _resume_hint(folder: Path) -> str:

@@ -1,14 +1,12 @@
 """One run of a comparison: its training, its record, and its predictions of the test split."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from deepchest_cli.comparison.running.attempts import (
@@ -43,7 +41,7 @@ from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.components import TrainingComponents, build_components
-from deepchest_cli.training.device import free_memory, resolve_device
+from deepchest_cli.training.device import cpu_threads, free_memory, resolve_device
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_directory import METRICS, fill_run
@@ -88,7 +86,7 @@ def _complete_attempt(
     try:
         record = final_record(job, dataset)
         if record is None:
-            with _threads(job.threads):
+            with cpu_threads(job.threads):
                 record, lost = _train(job, dataset, observer)
             free_memory()  # of model and reader, which are gone only now
             write_json(job.folder / RECORD, asdict(record))
@@ -110,21 +108,10 @@ def _complete_attempt(
 def _scored(record: RunRecord, job: Job, dataset: RadiographDataset) -> RunRecord:
     """Return the record of a run with the predictions made that are missing."""
     if not is_complete(job, record):
-        with _threads(job.threads):
+        with cpu_threads(job.threads):
             record = _with_predictions(record, job, dataset)
         free_memory()
     return record
-
-
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Compute with a number of threads of the CPU: sums in another order end in other bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _train(
