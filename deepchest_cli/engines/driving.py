@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,9 +133,11 @@ class _Driver:
             raise LostDeviceError(f"{task.name}: {error.message}{left}")
         ended = f"{task.name}: {error.message} {gone.use}"
         if again:
-            self.warn(f"{ended}, and the run goes on {gone.where}.")
+            self.warn(f"{ended}, and the job goes on {gone.where}.")
             return _AGAIN
-        self.warn(f"{ended}. It is the second device in this run, which counts as failed.")
+        self.warn(
+            f"{ended}. It is the second device that fails in this job, which counts as failed."
+        )
         return error
 
     def _killed(self, task: Task, error: Exception, share: float) -> Any:
@@ -145,12 +148,12 @@ class _Driver:
         limit = getattr(error, "limit", MAX_KILLS)
         if history.kills < limit:
             self.waiting.appendleft(task)
-            self.warn(f"{task.name}: its process was killed ({error}); the run goes on in another.")
+            self.warn(f"{task.name}: its process was killed ({error}); the job goes on in another.")
             return _AGAIN
         return DeepChestError(
             f"{task.name} was killed {history.kills} times without getting further ({error}), "
             "perhaps for lack of memory.",
-            "Give it more memory: run fewer tasks at a time on a machine, or choose smaller ones.",
+            "Give it more memory: run fewer jobs at a time on a machine, or choose smaller ones.",
         )
 
     def stop(self) -> None:
@@ -159,5 +162,6 @@ class _Driver:
             if self.session is not None:
                 self.session.stop()
             self.engine.stop()
-            while wait(self.futures, POLL_SECONDS).not_done:
-                self.engine.attend()
+            with suppress(DeepChestError):  # the engine itself has gone; the tasks end all the same
+                while wait(self.futures, POLL_SECONDS).not_done:
+                    self.engine.attend()

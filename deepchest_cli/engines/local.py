@@ -95,10 +95,10 @@ class DevicePool(Engine):
             with self._begins:
                 if self._stopped:
                     raise KilledWorkerError("before it began")
-                if slot.worker is None:
-                    slot.worker = Worker(run_attended, self.session.folder, self.session.token)
+                if slot.worker is None or not slot.worker.is_alive:
+                    slot.worker = Worker(run_attended)
                 worker = slot.worker
-                worker.submit((task.work, task.argument, slot.device, task.key))
+                worker.submit(self.session.call(task, slot.device))
             return worker.result()
         except KilledWorkerError:
             slot.worker = None

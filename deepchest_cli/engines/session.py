@@ -11,14 +11,15 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepchest_cli.engines.base import Report, Task, Work
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import atomic_write
-from deepchest_cli.interruption import stop_on_signal
 
 FOLDER, TOKEN = ".engine", "session"
 LOOK_SECONDS = 0.5  # between two looks at the token
@@ -34,6 +35,10 @@ class Session:
         self._shares: dict[str, float] = {}
         self._stopped = False
 
+    def call(self, task: Task, device: str | None) -> "Call":
+        """Return a task as one of this session's."""
+        return Call(task.work, task.argument, device, self.folder, self.token, task.key)
+
     def share(self, key: str) -> float:
         """Return what a task has last reported, in 0 to 1."""
         with suppress(OSError, ValueError):  # no report yet, or one that is being replaced
@@ -43,12 +48,12 @@ class Session:
     def stop(self) -> None:
         """Ask all tasks to save their state and to end; works on a full disk, too."""
         self._stopped = True
-        if _token_in(self.folder) == self.token:
+        if token_in(self.folder) == self.token:
             (self.folder / FOLDER / TOKEN).unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise `DeepChestError` where another driver has taken the folder over."""
-        found = None if self._stopped else _token_in(self.folder)
+        found = None if self._stopped else token_in(self.folder)
         if found not in (None, self.token):
             raise DeepChestError(
                 f"Another deepchest process has begun to hand out the work in {self.folder}.",
@@ -68,13 +73,13 @@ def open_session(folder: Path) -> Iterator[Session]:
     try:
         yield session
     finally:
-        ours = _token_in(session.folder) in (None, session.token)
+        ours = token_in(session.folder) in (None, session.token)
         session.stop()
         if ours:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _token_in(folder: Path) -> str | None:
+def token_in(folder: Path) -> str | None:
     """Return the token of a folder's session; None where there is none."""
     try:
         return (folder / FOLDER / TOKEN).read_text("ascii")
@@ -87,21 +92,21 @@ def _share_file(folder: Path, key: str) -> Path:
 
 
 @contextmanager
-def attended(folder: Path, token: str, key: str) -> Iterator[Callable[[float], None]]:
+def attended(folder: Path, token: str, key: str) -> Iterator[Report]:
     """Attend to a task, which runs within the block in the main thread of its process.
 
     Yields the function that takes the share that is done. When the session has ended, SIGTERM is
-    sent to this process, once, so that the task saves its state as under a batch system.
+    sent to this process, once, so that the task saves its state as under a batch system; it must
+    be handled around the block, as `engines.child` does.
     """
-    with stop_on_signal():  # at every moment of the block, also where the task does not handle it
-        attendant = _Attendant(folder, token, key)
-        thread = threading.Thread(target=attendant.run, daemon=True)
-        thread.start()
-        try:
-            yield attendant.report
-        finally:
-            attendant.ended.set()
-            thread.join()
+    attendant = _Attendant(folder, token, key)
+    thread = threading.Thread(target=attendant.run, daemon=True)
+    thread.start()
+    try:
+        yield attendant.report
+    finally:
+        attendant.ended.set()
+        thread.join()
 
 
 class _Attendant:
@@ -148,11 +153,19 @@ class _Attendant:
             self.written = share
 
 
-def run_attended(call: tuple[Any, Any, str | None, str], folder: Path, token: str) -> Any:
-    """Run a task in the main thread of this process, which is another one than the driver's.
+@dataclass(frozen=True)
+class Call:
+    """A task as it travels to the process that runs it."""
 
-    call: the task's work, its argument, the device and its key.
-    """
-    work, argument, device, key = call
-    with attended(folder, token, key) as report:
-        return work(argument, device, report)
+    work: Work
+    argument: Any
+    device: str | None
+    folder: Path  # of the session
+    token: str
+    key: str
+
+
+def run_attended(call: Call) -> Any:
+    """Run a task in the main thread of this process, which is another one than the driver's."""
+    with attended(call.folder, call.token, call.key) as report:
+        return call.work(call.argument, call.device, report)
