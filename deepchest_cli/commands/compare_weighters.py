@@ -178,6 +178,24 @@ def _extended(config: CompareConfig) -> CompareConfig:
     return config
 
 
+def check_interim_gates(document: dict[str, Any], config: CompareConfig) -> None:
+    """Raise `GateError` for each weighter of --fail-if-inferior: an interim report tests none."""
+    from deepchest_cli.comparison.running.jobs import BASELINE
+
+    missing = document["progress"]["missing"]
+    missed = [
+        f"{label} was not tested: {count_of(missing, 'run is', 'runs are')} missing"
+        for label in config.fail_if_inferior
+        if label != BASELINE
+    ]
+    _refuse(missed)
+
+
+def _refuse(missed: list[str]) -> None:
+    if missed:
+        raise GateError(f"The quality gate was not met (macro AUROC): {'; '.join(missed)}.")
+
+
 def check_gates(results: dict[str, Any], config: CompareConfig) -> None:
     """Raise `GateError` unless each weighter of --fail-if-inferior is shown to be non-inferior.
 
@@ -203,5 +221,4 @@ def check_gates(results: dict[str, Any], config: CompareConfig) -> None:
                 f"{label} {row['estimate']:+.4f} relative to equal, at worst {low} "
                 f"(95 % interval), allowed {bound}"
             )
-    if missed:
-        raise GateError(f"The quality gate was not met (macro AUROC): {'; '.join(missed)}.")
+    _refuse(missed)

@@ -1,8 +1,8 @@
 """A comparison from its configuration to trained runs with predictions of the test split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +71,30 @@ class TrainedComparison:
     learning_rates: dict[str, float]  # by the arm's label
     shared_starts: list[SharedStart]
     newly_trained: int  # number of runs that were not already final before
+    # those of the plan that are not in `runs`, `single_task` or `tuning`; while tuning runs are
+    # missing these alone, since the learning rates of the others are not known
+    missing: tuple[Job, ...] = ()
+    numbers: Mapping[Path, int] = field(default_factory=dict)  # of jobs by their folders, from 1
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no run is missing; those that have failed are not."""
+        return not self.missing
 
     def runs_of(self, arm: Arm) -> Runs:
         """Return an arm's runs, seed by seed and fold by fold."""
         return [(job, record) for job, record in self.runs if job.arm == arm]
 
+    def missing_of(self, arm: Arm) -> list[Job]:
+        """Return an arm's missing runs."""
+        return [job for job in self.missing if job.arm == arm and job.finding is None]
+
     @property
     def finished_arms(self) -> list[Arm]:
-        """The arms whose runs have all finished."""
-        return [arm for arm in self.arms if all_finished(self.runs_of(arm))]
+        """The arms whose planned runs have all finished."""
+        return [
+            arm for arm in self.arms if not self.missing_of(arm) and all_finished(self.runs_of(arm))
+        ]
 
 
 def all_finished(runs: Runs) -> bool:
