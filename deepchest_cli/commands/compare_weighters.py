@@ -14,6 +14,7 @@ from deepchest_cli.commands.compare_weighters_jobs import (
     complete_job,
     plan_jobs,
     read_jobs,
+    report_interim,
 )
 from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, find_data, flag_of, parse_assignment
@@ -60,10 +61,19 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
         plan_jobs(extended, terminal)
     elif config.job is not None:
         complete_job(extended, config.job, terminal)
-    elif not config.report:
+    elif config.report:
+        _report(extended, terminal)
+    else:
         _show(*_compare(extended, terminal), extended, terminal)
-    elif (comparison := read_jobs(extended, terminal)) is not None:
-        _show(_analyze(comparison, terminal), comparison.folder, extended, terminal)
+
+
+def _report(config: CompareConfig, terminal: Terminal) -> None:
+    """Evaluate what is there of a comparison, and check the gates."""
+    comparison = read_jobs(config)
+    if comparison.is_complete:
+        _show(_analyze(comparison, terminal), comparison.folder, config, terminal)
+    else:
+        check_interim_gates(report_interim(comparison, terminal), config)
 
 
 def _show(results: dict[str, Any], folder: Path, config: CompareConfig, terminal: Terminal) -> None:
@@ -201,6 +211,24 @@ def _extended(config: CompareConfig) -> CompareConfig:
     return config
 
 
+def check_interim_gates(document: dict[str, Any], config: CompareConfig) -> None:
+    """Raise `GateError` for each weighter of --fail-if-inferior: an interim report tests none."""
+    from deepchest_cli.comparison.running.jobs import BASELINE
+
+    missing = document["progress"]["missing"]
+    missed = [
+        f"{label} was not tested: {count_of(missing, 'run is', 'runs are')} missing"
+        for label in config.fail_if_inferior
+        if label != BASELINE
+    ]
+    _refuse(missed)
+
+
+def _refuse(missed: list[str]) -> None:
+    if missed:
+        raise GateError(f"The quality gate was not met (macro AUROC): {'; '.join(missed)}.")
+
+
 def check_gates(results: dict[str, Any], config: CompareConfig) -> None:
     """Raise `GateError` unless each weighter of --fail-if-inferior is shown to be non-inferior.
 
@@ -226,5 +254,4 @@ def check_gates(results: dict[str, Any], config: CompareConfig) -> None:
                 f"{label} {row['estimate']:+.4f} relative to equal, at worst {low} "
                 f"(95 % interval), allowed {bound}"
             )
-    if missed:
-        raise GateError(f"The quality gate was not met (macro AUROC): {'; '.join(missed)}.")
+    _refuse(missed)

@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import count_of, few, ranges
 from deepchest_cli.reporting.numbers import gigabytes, interval, number, p_value, signed
 from deepchest_cli.terminal import Terminal, table_of
 
@@ -78,6 +78,46 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
     for sentence in results["summary"]:
         terminal.line(sentence)
     terminal.line(f"Report: {folder / 'report.html'}")
+
+
+def render_interim(
+    document: Mapping[str, Any], folder: Path, terminal: Terminal, hints: str = ""
+) -> None:
+    """Print an interim report: progress, missing and failed runs, and `hints` on how to go on."""
+    from deepchest_cli.comparison.analysis.summary import shortened
+
+    seeds, rows = len(document["design"]["seeds"]), []
+    for label, entry in document["weighters"].items():
+        progress, found = entry["progress"], (entry["metrics"] or {}).get("macro_auroc", {})
+        runs = f"{progress['finished']} of {progress['planned']}"
+        complete = f"{len(entry['complete_seeds'])} of {seeds}"
+        means = [number(found.get(key), 4) for key in ("mean", "sd")]
+        rows.append([shortened(label), runs, complete, *means])
+    terminal.table(table_of(["weighter", "runs", "seeds", "macro AUROC", "SD"], rows))
+    terminal.line("Seeds: those of which all runs have finished; mean and SD are over these.")
+    terminal.line("")
+    for sentence in document["summary"]:
+        terminal.line(_wrapped(sentence))
+    terminal.line(_wrapped(f"Missing: {_missing(document)}."))
+    errors = [f"{one['run']} {one['status']}: {one['error']}" for one in document["errors"]]
+    if errors:
+        terminal.line(few(map(_wrapped, errors), "\n"))
+    if hints:
+        terminal.line(hints)
+    terminal.line(f"Interim report: {folder / 'interim.html'}")
+
+
+def _missing(document: Mapping[str, Any]) -> str:
+    """Return which runs are missing, by the numbers of their jobs where they have some."""
+    numbers = [row["job"] for row in document["missing"]]
+    if None in numbers:
+        return few((row["run"] for row in document["missing"]), "; ")
+    return f"{'job' if len(numbers) == 1 else 'jobs'} {ranges(numbers)}"
+
+
+def _wrapped(text: str) -> str:
+    """Return a paragraph that fits into a terminal."""
+    return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _render_data_sets(results: dict[str, Any], terminal: Terminal) -> None:

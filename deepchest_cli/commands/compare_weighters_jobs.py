@@ -1,8 +1,12 @@
 """`deepchest compare-weighters` by numbered jobs: --plan, --job and --report."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.commands.compare_weighters_display import ComparisonDisplay, ending
+from deepchest_cli.commands.compare_weighters_display import (
+    ComparisonDisplay,
+    ending,
+    render_interim,
+)
 from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, flag_of
 from deepchest_cli.data.text import count_of
@@ -102,12 +106,28 @@ class _JobDisplay(ComparisonDisplay):
         """Print nothing."""
 
 
-def read_jobs(config: CompareConfig, terminal: Terminal) -> "TrainedComparison | None":
-    """Return a comparison whose jobs have all ended; for any other show an interim report."""
+def read_jobs(config: CompareConfig) -> "TrainedComparison":
+    """Return what is there of a comparison."""
     from deepchest_cli.comparison.running.comparison import read_comparison, require_a_finished_arm
 
     comparison = read_comparison(config)
     if comparison.is_complete:
         require_a_finished_arm(comparison)
-        return comparison
-    return None
+    return comparison
+
+
+def report_interim(comparison: "TrainedComparison", terminal: Terminal) -> dict[str, Any]:
+    """Write and show the report of a comparison of which runs are missing; return its document."""
+    from deepchest_cli.comparison.analysis.interim import build_interim
+    from deepchest_cli.comparison.output.writing import write_interim
+    from deepchest_cli.training.run_directory import resume_command
+
+    document = build_interim(comparison)
+    write_interim(comparison, document)
+    if terminal.json:
+        terminal.document(document)
+    else:
+        command = resume_command(comparison.folder, comparison.config)
+        hints = f"Each of them: {command} --job N"
+        render_interim(document, comparison.folder, terminal, hints)
+    return document

@@ -58,6 +58,7 @@ class DaskCluster(Engine):
     """
 
     slots = None
+    session: Session
     survives_interruption = True
 
     def __init__(

@@ -53,24 +53,31 @@ class TrainedComparison:
     learning_rates: dict[str, float]  # by the arm's label
     shared_starts: list[SharedStart]
     newly_trained: int  # number of runs that were not already final before
-    missing: tuple[Job, ...] = ()  # runs that have neither finished nor failed
-    numbers: Mapping[Path, int] = field(default_factory=dict)  # of all jobs, by their folders
+    # those of the plan that are not in `runs`, `single_task` or `tuning`; while tuning runs are
+    # missing these alone, since the learning rates of the others are not known
+    missing: tuple[Job, ...] = ()
+    numbers: Mapping[Path, int] = field(default_factory=dict)  # of jobs by their folders, from 1
     engine: Engine | None = None  # of a cluster that is still there
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no run is missing; those that have failed are not."""
+        return not self.missing
 
     def runs_of(self, arm: Arm) -> Runs:
         """Return an arm's runs, seed by seed and fold by fold."""
         return [(job, record) for job, record in self.runs if job.arm == arm]
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every run has ended."""
-        return not self.missing
+    def missing_of(self, arm: Arm) -> list[Job]:
+        """Return an arm's missing runs."""
+        return [job for job in self.missing if job.arm == arm and job.finding is None]
 
     @property
     def finished_arms(self) -> list[Arm]:
-        """The arms whose runs have all finished."""
-        waiting = {job.arm for job in self.missing if job.finding is None}
-        return [arm for arm in self.arms if arm not in waiting and all_finished(self.runs_of(arm))]
+        """The arms whose planned runs have all finished."""
+        return [
+            arm for arm in self.arms if not self.missing_of(arm) and all_finished(self.runs_of(arm))
+        ]
 
 
 def all_finished(runs: Runs) -> bool:
@@ -95,7 +102,7 @@ def train_comparison(
     devices, device = config.device_list, config.device_list[0]
     with locked_folder(config) as folder:
         jobs = JobList(config, arms, dataset.findings, folder)
-        with open_engine(config, devices, dataset, folder) as engine:
+        with open_engine(config, devices, dataset, folder, observer) as engine:
             tuning = train_all(jobs.tuning, dataset, device, engine, observer)
             rates = best_learning_rates(tuning)
             compared = jobs.compared(rates)

@@ -199,6 +199,8 @@ class Job:
         names.append(f"seed {self.config.seed}")
         if self.fold is not None:
             names.append(f"fold {self.fold[0] + 1} of {self.fold[1]}")
+        if not self.scored:  # of those that choose a learning rate
+            names.append(f"learning rate {self.config.learning_rate:.3g}")
         return ", ".join(names)
 
     @property

@@ -51,7 +51,11 @@ class ComparisonObserver(Protocol):
 
 @contextmanager
 def open_engine(
-    config: CompareConfig, devices: list[str], dataset: RadiographDataset, folder: Path
+    config: CompareConfig,
+    devices: list[str],
+    dataset: RadiographDataset,
+    folder: Path,
+    observer: ComparisonObserver,
 ) -> Iterator[Engine]:
     """Yield what completes the runs: this process, one for each device, or a cluster of Dask.
 
@@ -68,8 +72,9 @@ def open_engine(
         from deepchest_cli.engines.dask_cluster import DaskCluster
 
         manifests = [member.folder.absolute() / MANIFEST for member in dataset.members]
-        needed = {path: sha256_of(path) for path in manifests}
-        with DaskCluster(config.dask, session, needed) as cluster:
+        files = [(path, sha256_of(path)) for path in manifests]
+        say = observer.on_warning, observer.on_note
+        with DaskCluster(config.dask, session, files, *say) as cluster:
             yield cluster
 
 
