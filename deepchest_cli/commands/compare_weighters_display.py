@@ -63,9 +63,7 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
         "simultaneous 95 % interval", "p (Holm)", "verdict", "macro AP", "worst finding",
         "rarest tertile", "mean rank", "step time",
     ]  # fmt: skip
-    data_sets = results["data"]["data_sets"]
-    if len(data_sets) > 1:
-        terminal.line(f"Mean over {count_of(len(data_sets), 'data set')}")
+    _name_mean(results, terminal)
     terminal.table(table_of(columns, _ranking(results), left="lrrrrrl"))
     _render_data_sets(results, terminal)
     terminal.line("")
@@ -73,11 +71,18 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
     for claim in results["claims"]:
         terminal.line(f"{claim['name']}: {claim['verdict']}")
         for text in (f'"{claim["quote"]}"', claim["result"]):
-            terminal.line(_paragraph(text))
+            terminal.line(_paragraph(text, "  "))
     terminal.line("")
     for sentence in results["summary"]:
         terminal.line(sentence)
     terminal.line(f"Report: {folder / 'report.html'}")
+
+
+def _name_mean(document: Mapping[str, Any], terminal: Terminal) -> None:
+    """Print that metrics are means, where they are of several data sets."""
+    data_sets = len(document["data"]["data_sets"])
+    if data_sets > 1:
+        terminal.line(f"Mean over {count_of(data_sets, 'data set')}")
 
 
 def render_interim(
@@ -93,15 +98,16 @@ def render_interim(
         complete = f"{len(entry['complete_seeds'])} of {seeds}"
         means = [number(found.get(key), 4) for key in ("mean", "sd")]
         rows.append([shortened(label), runs, complete, *means])
+    _name_mean(document, terminal)
     terminal.table(table_of(["weighter", "runs", "seeds", "macro AUROC", "SD"], rows))
     terminal.line("Seeds: those of which all runs have finished; mean and SD are over these.")
     terminal.line("")
     for sentence in document["summary"]:
-        terminal.line(_wrapped(sentence))
-    terminal.line(_wrapped(f"Missing: {_missing(document)}."))
+        terminal.line(_paragraph(sentence))
+    terminal.line(_paragraph(f"Missing: {_missing(document)}."))
     errors = [f"{one['run']} {one['status']}: {one['error']}" for one in document["errors"]]
     if errors:
-        terminal.line(few(map(_wrapped, errors), "\n"))
+        terminal.line(few(map(_paragraph, errors), "\n"))
     if hints:
         terminal.line(hints)
     terminal.line(f"Interim report: {folder / 'interim.html'}")
@@ -113,11 +119,6 @@ def _missing(document: Mapping[str, Any]) -> str:
     if None in numbers:
         return few((row["run"] for row in document["missing"]), "; ")
     return f"{'job' if len(numbers) == 1 else 'jobs'} {ranges(numbers)}"
-
-
-def _wrapped(text: str) -> str:
-    """Return a paragraph that fits into a terminal."""
-    return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _render_data_sets(results: dict[str, Any], terminal: Terminal) -> None:
@@ -156,9 +157,12 @@ def _difference_cells(entry: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _paragraph(text: str) -> str:
-    """Return indented lines, no number apart from its percent sign."""
-    lines = fill(text.replace(" %", "\0%"), WIDTH, initial_indent="  ", subsequent_indent="  ")
+def _paragraph(text: str, indent: str = "") -> str:
+    """Return lines that fit a terminal, no number apart from its percent sign, no path cut."""
+    lines = fill(
+        text.replace(" %", "\0%"), WIDTH, initial_indent=indent, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
     return lines.replace("\0%", " %")
 
 

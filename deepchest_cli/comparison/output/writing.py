@@ -57,18 +57,18 @@ def write_comparison(comparison: TrainedComparison, results: dict[str, Any]) -> 
     environment = (folder / ENVIRONMENT).read_text(encoding="utf-8")
     write_text(folder / REPORT, report_page(results, vectors, environment))
     write_json(folder / RESULTS, versioned(results))
-    for name in (INTERIM_REPORT, INTERIM):  # results.json has what interim.json says of looks
+    for name in (INTERIM_REPORT, INTERIM):  # results.json has its interim analyses
         (folder / name).unlink(missing_ok=True)
     return results
 
 
 def write_interim(comparison: TrainedComparison, document: dict[str, Any]) -> None:
-    """Write an interim report, interim.json last."""
+    """Write an interim report; interim.json first, which records that metrics were seen."""
     folder = comparison.folder
+    write_json(folder / INTERIM, versioned(document))
     environment = (folder / ENVIRONMENT).read_text(encoding="utf-8")
     content = _shared_content(document, environment)
     write_text(folder / INTERIM_REPORT, render("comparison/output/interim.html", **content))
-    write_json(folder / INTERIM, versioned(document))
 
 
 def _figures(results: dict[str, Any], traces: Traces) -> dict[str, Draw]:
