@@ -4,13 +4,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepchest_cli.commands.prepare_display import render_check, render_estimate, render_prepared
-from deepchest_cli.config import DEFAULT_DATA, DEMO_DATA, DEMO_SOURCE, NIH_SOURCE, PrepareConfig
+from deepchest_cli.commands.prepare_display import (
+    render_check,
+    render_estimate,
+    render_job,
+    render_planned,
+    render_prepared,
+)
+from deepchest_cli.config import (
+    DEFAULT_DATA,
+    DEMO_DATA,
+    DEMO_SOURCE,
+    NIH_SOURCE,
+    PrepareConfig,
+    command_line,
+)
 from deepchest_cli.errors import ExitCode, InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.data.demo import Demo
+    from deepchest_cli.data.preparation import Plan
     from deepchest_cli.interruption import StopRequest
 
 
@@ -27,6 +41,8 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
     deepchest prepare --labels-csv labels.csv --source images --patient-column patient
 
     deepchest prepare --demo --sites 2
+
+    deepchest prepare --source /shared/nih --data /shared/shards --plan --jobs 8
     """
     folder = config.data or (DEMO_DATA if config.demo else DEFAULT_DATA)
     _refuse_contradictions(config)
@@ -47,12 +63,18 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
 
 
 def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "StopRequest") -> None:
-    from deepchest_cli.data.preparation import plan_preparation, run_preparation
+    from deepchest_cli.data.preparation import complete_job, plan_preparation, run_preparation
 
     results = []
     for site in _sites(config, folder):
         if site.demo is not None:
             _draw(site.demo, site.source, config.workers, terminal, stop)
+        if config.job is not None:
+            with terminal.progress(f"Job {config.job}") as progress:
+                heeded = stop.heeded(progress)
+                done = complete_job(config, site.source, folder, config.job, heeded)
+            render_job(done, terminal)
+            return
         plan = plan_preparation(site.config, site.source)
         terminal.note(f"{site.source}: {plan.source.title}; images: {plan.images.describe()}.")
         for note in plan.notes:
@@ -64,10 +86,27 @@ def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "Sto
 
             render_estimate(plan, estimate(plan, config, folder), terminal)
             return
+        if config.plan:
+            _plan_jobs(plan, config, folder, terminal, stop)
+            return
         with terminal.progress("Converting") as progress:
             heeded = stop.heeded(progress)
             results.append(run_preparation(plan, site.config, site.data, heeded, terminal.warning))
     render_prepared(results, terminal)
+
+
+def _plan_jobs(
+    plan: "Plan", config: PrepareConfig, data: Path, terminal: Terminal, stop: "StopRequest"
+) -> None:
+    from deepchest_cli.data.preparation import plan_jobs
+
+    reads = not plan.streamed.is_certain
+    if reads:
+        terminal.note("Planning reads the archives once, to learn which images they hold.")
+    with terminal.progress("Reading archives" if reads else "Planning") as progress:
+        planned = plan_jobs(plan, config, data, stop.heeded(progress), terminal.warning)
+    command = command_line("prepare", replace(config, plan=False, jobs=None, force=False))
+    render_planned(planned, command, terminal)
 
 
 @dataclass(frozen=True)
@@ -112,6 +151,7 @@ def _of_site_2(folder: Path) -> Path:
 
 
 def _refuse_contradictions(config: PrepareConfig) -> None:
+    _refuse_jobs_of_other_work(config)
     if config.check and (config.dry_run or config.demo):
         raise UsageError(
             "--check looks at shards that are there; it goes with neither --dry-run nor --demo."
@@ -127,6 +167,31 @@ def _refuse_contradictions(config: PrepareConfig) -> None:
         raise UsageError("--sites says how many synthetic hospitals to make.", "Add --demo.")
     if config.long_tail:
         raise UsageError("--long-tail is about synthetic findings.", "Add --demo.")
+
+
+def _refuse_jobs_of_other_work(config: PrepareConfig) -> None:
+    """Raise `UsageError` where jobs are planned or completed of what has none."""
+    if config.jobs is not None and not config.plan:
+        raise UsageError("--jobs says how many jobs to plan.", "Add --plan.")
+    if config.job is not None and config.plan:
+        raise UsageError("--plan and --job exclude each other.", "Plan first, once.")
+    if config.job is not None and config.force:
+        raise UsageError(
+            "--force replaces a whole data set, and a job is a piece of one.",
+            "Give it to --plan, and leave it out with --job.",
+        )
+    flag = "--plan" if config.plan else "--job"
+    if not config.plan and config.job is None:
+        return
+    for other, value in (("--check", config.check), ("--dry-run", config.dry_run)):
+        if value:
+            raise UsageError(f"{flag} and {other} exclude each other.")
+    if config.demo:
+        raise UsageError(
+            f"{flag} and --demo exclude each other.",
+            f"Draw the radiographs first (deepchest prepare --demo), then plan jobs of --source "
+            f"{DEMO_SOURCE} with another --data.",
+        )
 
 
 def _check(config: PrepareConfig, folder: Path, terminal: Terminal) -> None:

@@ -8,7 +8,7 @@ from deepchest_cli.errors import DeepChestError
 from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
-    from deepchest_cli.data.preparation import Plan, Preparation
+    from deepchest_cli.data.preparation import CompletedJob, Plan, PlannedJobs, Preparation
     from deepchest_cli.data.preparation.checking import Checked
     from deepchest_cli.data.preparation.estimate import Estimate
 
@@ -105,6 +105,53 @@ def render_estimate(plan: "Plan", found: "Estimate", terminal: Terminal) -> None
         f"{size_of(found.free)} are free."
     )
     terminal.line("Nothing was written.")
+
+
+def render_planned(planned: "PlannedJobs", command: str, terminal: Terminal) -> None:
+    """Show how many jobs were planned, and the commands of a job and of the end."""
+    if terminal.json:
+        from dataclasses import asdict
+
+        terminal.document({"plan": {**asdict(planned), "command": command}})
+        return
+    if not planned.jobs:
+        terminal.line("Nothing to plan: the data are prepared already.")
+        return
+    if planned.unchanged:
+        terminal.note("Planned before: nothing was changed.")
+    jobs = count_of(planned.jobs, "job")
+    each = count_of(-(-planned.images // planned.jobs), "image")
+    terminal.line(f"{jobs} of about {each}:")
+    for folder, shards in planned.shards.items():
+        terminal.line(f"  {folder}: {count_of(shards, 'shard')}")
+    numbers = f"for N from 1 to {planned.jobs}" if planned.jobs > 1 else "for N = 1"
+    terminal.line(f"Run, {numbers}, in any order, on machines that share these folders:")
+    terminal.line(f"  {command} --job N")
+    terminal.line("and then, once:")
+    terminal.line(f"  {command}")
+
+
+def render_job(done: "CompletedJob", terminal: Terminal) -> None:
+    """Show what a job has converted."""
+    if terminal.json:
+        from dataclasses import asdict
+
+        terminal.document({"job": asdict(done)})
+        return
+    if not done.jobs:
+        terminal.line("Nothing to do: the data are prepared already.")
+        return
+    title = f"Job {done.job} of {done.jobs}"
+    if done.unchanged:
+        terminal.line(f"{title} was complete already.")
+        return
+    terminal.line(
+        f"{title} is complete: {count_of(done.images, 'image')} in "
+        f"{count_of(done.shards, 'shard')}."
+    )
+    if done.unreadable:
+        number = count_of(done.unreadable, "image", "images")
+        terminal.warning(f"{number} of them could not be read; prepare without --job lists them.")
 
 
 def render_check(results: "Sequence[Checked]", terminal: Terminal) -> None:

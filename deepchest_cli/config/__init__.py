@@ -25,6 +25,7 @@ from deepchest_cli.config.flags import NIH_SOURCE as NIH_SOURCE
 from deepchest_cli.config.flags import RUN_CONFIG as RUN_CONFIG
 from deepchest_cli.config.flags import Flag as Flag
 from deepchest_cli.config.flags import choices_of as choices_of
+from deepchest_cli.config.flags import command_line as command_line
 from deepchest_cli.config.flags import find_data as find_data
 from deepchest_cli.config.flags import flag_of as flag_of
 from deepchest_cli.config.flags import flags_of as flags_of

@@ -137,6 +137,24 @@ class PrepareConfig:
     workers: Annotated[int | None, Flag("Decoding threads. [one per core]", minimum=1)] = None
     seed: Seed = 0
     force: Annotated[bool, Flag("Replace data prepared with other settings.")] = False
+    plan: Annotated[
+        bool,
+        Flag(
+            "Divide the work into numbered jobs; convert nothing yet. Archives are read once.",
+            panel="Several machines",
+        ),
+    ] = False
+    jobs: Annotated[
+        int | None, Flag("How many jobs to plan. [one for 8,192 images]", minimum=1)
+    ] = None
+    job: Annotated[
+        int | None,
+        Flag(
+            "Convert the images of one planned job; without it, the same command does what is "
+            "missing and publishes.",
+            metavar="NUMBER",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from deepchest_cli.errors import UsageError, unknown_name
@@ -101,6 +102,20 @@ def code_in(values: Mapping[str, Any]) -> dict[str, str]:
 def flag_of(field: str) -> str:
     """Return how a field is written on the command line."""
     return f"--{field.replace('_', '-')}"
+
+
+def command_line(command: str, config: Any) -> str:
+    """Return a command with the flags of a configuration that are no defaults, a value each."""
+    words = ["deepchest", command]
+    for field, kind, _ in flags_of(type(config)):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        if kind is bool:
+            words.append(flag_of(field.name))
+        else:
+            words += [flag_of(field.name), quote(str(value))]
+    return " ".join(words)
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:

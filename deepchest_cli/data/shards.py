@@ -22,6 +22,7 @@ READABLE_VERSIONS = (2, FORMAT_VERSION)  # version 0.1 of the program wrote 2
 MANIFEST = "manifest.json"
 # written while a preparation is under way, and never read as a data set
 PROGRESS = "preparation.json"
+PLAN = "preparation-plan.json"  # of jobs, each of which has a file of its own for its progress
 
 SHARD_KEYS = {"file", "sha256", "bytes", "images", "near_constant"}  # of a shard's manifest entry
 
@@ -136,7 +137,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 f"{folder} holds {len(sizes)} data sets.",
                 f"Name one: {' or '.join(f'--data {size}' for size in sizes)}",
             )
-        begun = (folder / PROGRESS).is_file()
+        begun = any((folder / name).is_file() for name in (PROGRESS, PLAN))
         lost = not folder.is_absolute() and not folder.exists()
         raise UsageError(
             f"{folder} is not a prepared data set: it has no {MANIFEST}"

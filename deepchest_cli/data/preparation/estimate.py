@@ -12,10 +12,10 @@ import numpy as np
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation.decoding import Payload, decode_payload
+from deepchest_cli.data.preparation.folder import recorded_in
 from deepchest_cli.data.preparation.planning import Plan
-from deepchest_cli.data.shards import MANIFEST, PROGRESS, load_json
 from deepchest_cli.data.splits import SPLITS
-from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.errors import DeepChestError
 
 SAMPLE = 24  # images that are decoded to learn how long one takes
 METADATA_BYTES = 300  # of an image in a shard, besides its pixels
@@ -83,16 +83,8 @@ def _sample(plan: Plan) -> Iterator[Payload]:
 
 def images_done(folder: Path, plan: Plan, size: int) -> int:
     """Return how many images stand in shards that an earlier run of the same recorded."""
-    identity = plan.identity(size)
-    for path in (folder / MANIFEST, folder / PROGRESS):
-        if path.is_file():
-            try:
-                found = load_json(path)
-            except UsageError:
-                return 0  # damaged: it will be said, or replaced
-            if {key: found.get(key) for key in identity} == identity:
-                return sum(entry["images"] for entry in found["shards"])
-    return 0
+    found = recorded_in(folder, plan.identity(size))
+    return 0 if found is None else sum(entry["images"] for entry in found["shards"])
 
 
 def existing(path: Path) -> Path:

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepchest_cli.data.preparation.decoding import Decoded
-from deepchest_cli.data.preparation.folder import save_progress
+from deepchest_cli.data.preparation.folder import Entries
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.preparation.resuming import Kept, cut_shards
 from deepchest_cli.data.radiograph import placement
@@ -26,11 +27,11 @@ class Scratch:
     """A file without a name, which ends with this process however that ends.
 
     Images that come in the order of their rows need room for a shard or two; the room of a
-    finished shard is used again. Errors of writing, of a full disk for instance, are raised.
+    finished shard is used again. Errors of writing, of a full disk for instance, name the folder.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.size = size
+        self.folder, self.size = folder, size
         self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it lives as long as we do
         self._places: dict[int, int] = {}  # row to where its image lies in the file
         self._free: list[int] = []
@@ -44,9 +45,13 @@ class Scratch:
             self._places[row] = self._used
             self._used += self.size**2
         place, view = self._places[row], memoryview(pixels.tobytes())
-        while view:
-            written = os.pwrite(self.file.fileno(), view, place)
-            view, place = view[written:], place + written
+        try:
+            while view:
+                written = os.pwrite(self.file.fileno(), view, place)
+                view, place = view[written:], place + written
+        except OSError as error:
+            where = f"{self.folder} (scratch file)"
+            raise OSError(error.errno, error.strerror or str(error), where) from error
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the images of some rows (len(rows), S, S) and give their room back."""
@@ -126,10 +131,23 @@ class StoredBoxes:
 
 
 class Filling:
-    """The shards of one size, with those that stay from an earlier run; N rows in the table."""
+    """The shards of one size, with those that stay from an earlier run; N rows in the table.
 
-    def __init__(self, plan: Plan, size: int, folder: Path, kept: Kept) -> None:
+    scratch: folder for the file of images whose shards are not complete yet.
+    save: records the shards that are done.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        size: int,
+        folder: Path,
+        kept: Kept,
+        scratch: Path,
+        save: Callable[[Entries], None],
+    ) -> None:
         self.plan, self.size, self.folder, self.done = plan, size, folder, kept.entries
+        self.save = save
         self.most = plan.rows_per_shard(size)
         self.is_certain = plan.streamed.is_certain  # whether all candidates are there
         self.candidates = kept.candidates
@@ -142,7 +160,7 @@ class Filling:
         self.shape = np.zeros((count, 2), dtype=np.int32)  # width and height of the file
         self.study: dict[int, str] = {}  # row to what its file says
         self.boxes = StoredBoxes(plan, size)
-        self.scratch = Scratch(folder, size)
+        self.scratch = Scratch(scratch, size)
         self._shards = list(kept.shards.items())
         self._number = np.full(count, -1)  # (N,), of a row's shard in that list; -1: not known yet
         self._waiting = [len(rows) for _, rows in self._shards]
@@ -223,7 +241,7 @@ class Filling:
             "excluded": [{"image": names[row], "reason": self.unreadable[row]} for row in lost],
             "near_constant": [names[row] for row in kept.tolist() if row in self.near_constant],
         }
-        save_progress(self.folder, self.plan.identity(self.size), self.done)
+        self.save(self.done)
 
     def _name_studies(self, table: pd.DataFrame, kept: NDArray[np.int64]) -> None:
         """Put in the studies that files name; one is of one patient, where none is known."""

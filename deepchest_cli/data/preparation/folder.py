@@ -3,7 +3,8 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deepchest_cli.data.shards import (
     FORMAT,
     FORMAT_VERSION,
     MANIFEST,
+    PLAN,
     PROGRESS,
     READABLE_VERSIONS,
     load_json,
@@ -23,11 +25,13 @@ from deepchest_cli.data.shards import (
 from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.data.text import SHOWN, few
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import sha256_of, write_json, write_text
+from deepchest_cli.files import sha256_of, sweep, write_json, write_text
 
 EXCLUDED = "excluded.csv"
 EXCLUDED_COLUMNS = ("image", "reason")
 SHEET = "contact-sheet.png"
+JOB_FILES = "preparation-job-*.json"  # the progress of each job
+OWN_FILES = ("shard-*.h5", MANIFEST, PROGRESS, PLAN, JOB_FILES, SHEET, EXCLUDED)
 Entries = dict[str, dict[str, Any]]  # a shard's file name to its entry in the manifest
 
 
@@ -69,33 +73,78 @@ def read_excluded(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str] |
 
 def enter(folder: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:
     """Accept an empty folder or one with the same preparation; return what it has recorded."""
-    for name in ("shard-*.h5", MANIFEST, PROGRESS, SHEET, EXCLUDED):
-        for left_behind in folder.glob(f".{name}.*.tmp"):  # by a process that was killed
-            left_behind.unlink()
-    for name in (MANIFEST, PROGRESS):
+    sweep(folder)
+    for name in (MANIFEST, PROGRESS, PLAN):
         path = folder / name
         if not path.is_file():
             continue
         found = _load(path, force)
-        if {key: found.get(key) for key in identity} == identity:
-            return found
+        if is_same(found, identity):
+            return found if name == MANIFEST else _with_jobs(folder, found, identity)
         if not force:
             _refuse_older_format(folder, found)
             raise UsageError(
-                f"{folder} holds data prepared from {_difference(found, identity)}.",
+                f"{folder} holds data prepared from {difference(found, identity)}.",
                 "Choose another folder with --data, or replace it with --force.",
             )
-        for written in (MANIFEST, PROGRESS, SHEET, EXCLUDED):  # the manifest first
+        (folder / MANIFEST).unlink(missing_ok=True)  # first
+        remove_progress(folder)
+        for written in (SHEET, EXCLUDED):
             (folder / written).unlink(missing_ok=True)
         clear_shards(folder, {})
         return None
-    strangers = [path.name for path in folder.iterdir()]
+    left_behind = set(_half_written(folder))
+    strangers = [path.name for path in folder.iterdir() if path not in left_behind]
     if strangers and not force:
         raise UsageError(
             f"{folder} exists and holds other files ({few(sorted(strangers))}).",
             "Choose an empty folder with --data.",
         )
     return None
+
+
+def is_same(found: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    """Whether a document is of the preparation of that source with those settings."""
+    return {key: found.get(key) for key in identity} == identity
+
+
+def recorded_in(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what an earlier preparation of the same has recorded; None where there is nothing."""
+    for name in (MANIFEST, PROGRESS):
+        if (folder / name).is_file():
+            try:
+                found = load_json(folder / name)
+            except UsageError:
+                return None  # damaged: it will be said, or replaced
+            if is_same(found, identity):
+                return found if name == MANIFEST else _with_jobs(folder, found, identity)
+    return None
+
+
+def _with_jobs(folder: Path, found: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
+    """Add the shards that jobs have recorded."""
+    entries = {entry["file"]: entry for entry in found["shards"]}
+    for path in sorted(folder.glob(JOB_FILES)):
+        with suppress(UsageError, FileNotFoundError):  # damaged: its shards are made again
+            job = load_json(path)
+            if is_same(job, identity):
+                entries |= {entry["file"]: entry for entry in job["shards"]}
+    return {**found, "shards": list(entries.values())}
+
+
+def remove_progress(folder: Path) -> None:
+    """Remove what a preparation that is published, or replaced, has no use for.
+
+    With it goes what processes of other machines have half-written. One that still lives is a job
+    that somebody else has finished: it finds that its plan is gone.
+    """
+    for path in (folder / PLAN, *folder.glob(JOB_FILES), folder / PROGRESS, *_half_written(folder)):
+        path.unlink(missing_ok=True)
+
+
+def _half_written(folder: Path) -> Iterator[Path]:
+    for name in OWN_FILES:
+        yield from folder.glob(f".{name}.*.tmp")
 
 
 def _load(path: Path, force: bool) -> dict[str, Any]:
@@ -118,7 +167,7 @@ def _refuse_older_format(folder: Path, found: dict[str, Any]) -> None:
         )
 
 
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Say which settings differ, in the words of the flags."""
     for section in ("settings", "source"):
         before, now = found.get(section, {}), wanted[section]
@@ -145,9 +194,9 @@ def archives_of(plan: Plan) -> dict[str, int]:
     return {images.name_of(stream): stream.path.stat().st_size for stream in images.streams}
 
 
-def save_progress(folder: Path, identity: dict[str, Any], done: Entries) -> None:
+def save_progress(path: Path, identity: dict[str, Any], done: Entries) -> None:
     """Record which shards are done, so that an interrupted preparation continues."""
-    write_json(folder / PROGRESS, {**identity, "shards": [done[name] for name in sorted(done)]})
+    write_json(path, {**identity, "shards": [done[name] for name in sorted(done)]})
 
 
 def build_manifest(

@@ -40,6 +40,7 @@ class Streamed:
     is_certain: bool = False  # whether they do
     reasons: dict[int, str] = field(default_factory=dict)  # why other rows have no image
     damaged: list[str] = field(default_factory=list)  # archives
+    archives: dict[int, str] = field(default_factory=dict)  # that rows lie in; empty: not known
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from deepchest_cli.data.preparation.folder import (
     build_manifest,
     clear_shards,
     count_splits,
+    remove_progress,
     save_progress,
     summarize,
 )
@@ -102,12 +103,7 @@ def publish(
     folder = filling.folder
     excluded = filling.excluded()
     if not filling.done:
-        raise DeepChestError(
-            f"None of the images could be found and read ({_reasons(excluded)}); nothing is "
-            "published.",
-            "Check --source: the image files lie in it, in folders below, or in zip, tar or tar.gz "
-            "archives, under the names that the table has.",
-        )
+        raise no_images(excluded)
     stored = stored_columns(folder, filling.done)
     duplicates = find_duplicates(stored)
     try:
@@ -115,7 +111,7 @@ def publish(
         if not config.allow_duplicates:
             refuse_leaks(duplicates)
     except DeepChestError:
-        save_progress(folder, plan.identity(filling.size), filling.done)
+        save_progress(folder / PROGRESS, plan.identity(filling.size), filling.done)
         (folder / MANIFEST).unlink(missing_ok=True)
         raise
     summary = summarize(folder, excluded)
@@ -128,7 +124,7 @@ def publish(
     if manifest != published or not (folder / MANIFEST).exists():
         clear_shards(folder, filling.done)
         write_json(folder / MANIFEST, manifest)
-    (folder / PROGRESS).unlink(missing_ok=True)
+    remove_progress(folder)
     _say_remarks(manifest, say)
     for remark in doubtful_studies(plan.source, stored):
         say(remark)
@@ -157,11 +153,16 @@ def _refuse_losses(
         more = f"\n  and {len(excluded) - len(names):,} more" if len(excluded) > len(names) else ""
         number = count_of(len(excluded), "image is", "images are")
         raise DeepChestError(
-            f"{number} missing or unreadable ({_reasons(excluded)}); "
+            f"{number} missing or unreadable ({reasons_of(excluded)}); "
             f"nothing is published:\n{first}{more}",
             f"Restore them (all are listed in {folder / EXCLUDED}) and run the same command again "
             "(what is done is kept), or go on without them: --allow-missing",
         )
+    refuse_damaged(plan)
+
+
+def refuse_damaged(plan: Plan) -> None:
+    """Raise `DeepChestError` where archives are damaged."""
     if plan.streamed.damaged:
         raise DeepChestError(
             f"{few(plan.streamed.damaged)}: damaged, so that nothing in it can be relied on; "
@@ -170,6 +171,17 @@ def _refuse_losses(
         )
 
 
-def _reasons(excluded: dict[str, str]) -> str:
+def no_images(excluded: dict[str, str]) -> DeepChestError:
+    """Return the error where none is left; excluded: image to reason."""
+    return DeepChestError(
+        f"None of the images could be found and read ({reasons_of(excluded)}); nothing is "
+        "published.",
+        "Check --source: the image files lie in it, in folders below, or in zip, tar or tar.gz "
+        "archives, under the names that the table has.",
+    )
+
+
+def reasons_of(excluded: dict[str, str]) -> str:
+    """Return the most frequent reasons with their numbers."""
     counted = Counter(excluded.values())
     return few(f"{number:,} × {reason}" for reason, number in counted.most_common())

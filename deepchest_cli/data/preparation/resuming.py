@@ -1,6 +1,6 @@
 """How rows are cut into shards, and which shards of an earlier run stay."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,11 +108,31 @@ def keep_shards(folder: Path, plan: Plan, recorded: dict[str, Any] | None, most:
         sound = kept  # the others go, and with them images that are nowhere else
 
 
-def _sound_shards(folder: Path, plan: Plan, recorded: dict[str, Any] | None) -> dict[str, _Sound]:
+def keep_planned(folder: Path, plan: Plan, recorded: dict[str, Any] | None, shards: Shards) -> Kept:
+    """Do the same for shards that are fixed, whatever else is there now."""
+    there = np.zeros(len(plan.table), dtype=bool)
+    for rows in shards.values():
+        there[rows] = True
+    sound = _sound_shards(folder, plan, recorded, shards)
+    kept = {
+        name: found.entry
+        for name, found in sound.items()
+        if np.array_equal(found.rows, shards[name])
+    }
+    return Kept(there, shards, kept)
+
+
+def _sound_shards(
+    folder: Path,
+    plan: Plan,
+    recorded: dict[str, Any] | None,
+    among: Collection[str] | None = None,
+) -> dict[str, _Sound]:
     if recorded is None:
         return {}
     row_of = {name: row for row, name in enumerate(plan.table["image_index"])}
-    files = {folder / entry["file"]: entry for entry in recorded["shards"]}
+    entries = [e for e in recorded["shards"] if among is None or e["file"] in among]
+    files = {folder / entry["file"]: entry for entry in entries}
     found = {path.name: _sound(path, files[path], plan, row_of) for path in files if path.is_file()}
     return {name: sound for name, sound in found.items() if sound is not None}
 

@@ -7,9 +7,10 @@ processes would, without copies between them.
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,95 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.images import REFUSED, Stream, twice
-from deepchest_cli.data.preparation.decoding import Decoded, Payload, decode_payload
+from deepchest_cli.data.preparation.decoding import Decoded, decode_payload
 from deepchest_cli.data.preparation.estimate import METADATA_BYTES, existing, images_done
 from deepchest_cli.data.preparation.filling import Filling
 from deepchest_cli.data.preparation.folder import enter, save_progress
+from deepchest_cli.data.preparation.job_plan import find_plan, remaining_jobs, settle_by_plan
 from deepchest_cli.data.preparation.planning import Plan, Say
 from deepchest_cli.data.preparation.publishing import Preparation, publish
 from deepchest_cli.data.preparation.resuming import keep_shards, settle_archives
-from deepchest_cli.data.shards import MANIFEST, PROGRESS
-from deepchest_cli.data.text import count_of, few, size_of
-from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.data.preparation.supplying import Progress, supply
+from deepchest_cli.data.shards import MANIFEST, PLAN, PROGRESS
+from deepchest_cli.data.text import few, size_of
+from deepchest_cli.errors import UsageError
 from deepchest_cli.files import locked
 
-Progress = Callable[[int, int], None]
 PREFETCH = 8  # images for each worker that are read and not yet taken up
-
-
-def supply(plan: Plan, wanted: NDArray[np.bool_], say: Say) -> Iterator[tuple[int, Payload]]:
-    """Yield wanted rows (N,) with what to decode; for a row that has nothing, the plan says why."""
-    waiting = set()
-    for row in np.flatnonzero(wanted).tolist():
-        place = plan.place(row)
-        if place is None:
-            waiting.add(row)
-        else:
-            yield row, place
-    if waiting:
-        yield from _Streaming(plan, waiting, say).run()
-
-
-class _Streaming:
-    """Reads archives, each opened once, in the order of their names."""
-
-    def __init__(self, plan: Plan, waiting: set[int], say: Say) -> None:
-        self.plan, self.waiting, self.say = plan, waiting, say
-        self.row_of = {source: row for row, source in enumerate(plan.source_rows.tolist())}
-        self.seen: dict[int, str] = {}  # row of the source to the archive that has it
-        self.refused: set[int] = set()
-        self.surplus: list[str] = []
-        self.damaged: list[str] = []
-
-    def run(self) -> Iterator[tuple[int, Payload]]:
-        """Yield the rows that wait with the bytes that archives have of them."""
-        for stream in self.plan.images.streams:
-            try:
-                yield from self._read(stream)
-            except UsageError:
-                raise
-            except DeepChestError as error:
-                self.damaged.append(self.plan.images.name_of(stream))
-                self.say(error.message)
-        if self.surplus:
-            number = count_of(len(self.surplus), "image has", "images have")
-            self.say(f"{number} no row in the table: {few(self.surplus)}.")
-        self.plan.streamed.damaged = self.damaged
-        for row in self.waiting:
-            self._give_up(row)
-
-    def _read(self, stream: Stream) -> Iterator[tuple[int, Payload]]:
-        title, repeated = self.plan.images.name_of(stream), None
-        for name, payload, accepted in stream.walk(self._is_wanted):
-            found = self.plan.images.matcher.find(name)
-            if found is None:
-                self.surplus.append(name)
-                continue
-            source, _ = found
-            if not accepted:
-                self.refused.add(source)
-            elif source in self.seen:
-                repeated = repeated or twice(name, self.seen[source], title)
-            else:
-                self.seen[source] = title
-                if payload is not None:
-                    row = self.row_of[source]
-                    self.waiting.discard(row)
-                    yield row, payload
-        if repeated is not None:  # and the archive is whole: damaged ones may repeat anything
-            raise repeated
-
-    def _is_wanted(self, name: str) -> bool:
-        found = self.plan.images.matcher.find(name)
-        return found is not None and self.row_of.get(found[0]) in self.waiting
-
-    def _give_up(self, row: int) -> None:
-        """Say why no archive has the image of a row, where it is not merely missing."""
-        if int(self.plan.source_rows[row]) in self.refused:
-            self.plan.streamed.reasons[row] = REFUSED
-        elif self.damaged:
-            self.plan.streamed.reasons[row] = f"not found, and {', '.join(self.damaged)} is damaged"
 
 
 def run_preparation(
@@ -117,8 +44,8 @@ def run_preparation(
     or unreadable and that is not allowed, or if images of two splits have the same pixels.
     """
     with ExitStack() as stack:
-        _refuse_mixture(plan, data)
-        _refuse_full_disk(plan, config, data)
+        refuse_mixture(plan, data)
+        refuse_full_disk(plan, config, data, int(plan.candidates().sum()), with_scratch=True)
         fillings, published = [], []
         for size in plan.sizes:
             folder = plan.folder(data, size)
@@ -128,7 +55,8 @@ def run_preparation(
             stack.enter_context(filling.scratch.file)
             fillings.append(filling)
             published.append(manifest)
-        _convert(plan, fillings, config.workers, progress, say)
+        _say_remaining(plan, data, say)
+        convert(plan, fillings, config.workers, progress, say)
         for filling in fillings:
             filling.conclude()
         pairs = zip(fillings, published, strict=True)
@@ -143,31 +71,49 @@ def _begin(
     recorded = enter(folder, identity, config.force)
     published = recorded if (folder / MANIFEST).is_file() else None
     settle_archives(plan, folder, published)
+    planned = None if published else find_plan(folder)
+    if planned is not None and not plan.streamed.is_certain:
+        settle_by_plan(plan, planned)
     kept = keep_shards(folder, plan, recorded, plan.rows_per_shard(size))
-    filling = Filling(plan, size, folder, kept)
+    save = partial(save_progress, folder / PROGRESS, identity)
+    # beside the shards: archives in disorder may fill much of all shards before one is complete
+    filling = Filling(plan, size, folder, kept, scratch=folder, save=save)
     if filling.pending.any() or published is None:
         (folder / MANIFEST).unlink(missing_ok=True)
-        save_progress(folder, identity, filling.done)
+        save(filling.done)
     return filling, published
 
 
-def _refuse_mixture(plan: Plan, data: Path) -> None:
-    """A folder is a data set or holds some, not both."""
-    if len(plan.sizes) > 1 and ((data / MANIFEST).is_file() or (data / PROGRESS).is_file()):
+def _say_remaining(plan: Plan, data: Path, say: Say) -> None:
+    remaining = remaining_jobs(plan, data)
+    if remaining:
+        numbers = few(remaining)
+        say(
+            f"Not complete of the planned jobs: {numbers}. What they lack is converted here, also "
+            "where they still run."
+        )
+
+
+def refuse_mixture(plan: Plan, data: Path) -> None:
+    """Raise `UsageError` for several sizes in a data set: a folder is one or holds some."""
+    is_one = any((data / name).is_file() for name in (MANIFEST, PROGRESS, PLAN))
+    if len(plan.sizes) > 1 and is_one:
         raise UsageError(
             f"{data} is a data set itself; those of several sizes go into folders below.",
             "Choose another folder with --data.",
         )
 
 
-def _refuse_full_disk(plan: Plan, config: PrepareConfig, data: Path) -> None:
+def refuse_full_disk(
+    plan: Plan, config: PrepareConfig, data: Path, images: int, with_scratch: bool
+) -> None:
     """Say so before hours of work, and before anything is replaced."""
-    needed, candidates = 0, int(plan.candidates().sum())
+    needed = 0
     for size in plan.sizes:
         folder = plan.folder(data, size)
-        left = max(candidates - images_done(folder, plan, size), 0)
-        scratch = min(left, 2 * plan.rows_per_shard(size))
-        needed += left * (size**2 + METADATA_BYTES) + scratch * size**2
+        left = max(images - images_done(folder, plan, size), 0)
+        needed += left * (size**2 + METADATA_BYTES)
+        needed += scratch_bytes(plan, size, left) if with_scratch else 0
         if config.force:  # what will be replaced makes room
             needed -= sum(path.stat().st_size for path in folder.glob("shard-*.h5"))
     free = shutil.disk_usage(existing(data)).free
@@ -178,13 +124,19 @@ def _refuse_full_disk(plan: Plan, config: PrepareConfig, data: Path) -> None:
         )
 
 
-def _convert(
+def scratch_bytes(plan: Plan, size: int, images: int) -> int:
+    """Return what the scratch file of some images takes that come nearly in order."""
+    return min(images, 2 * plan.rows_per_shard(size)) * size**2
+
+
+def convert(
     plan: Plan, fillings: list[Filling], workers: int | None, progress: Progress, say: Say
 ) -> None:
-    wanted = np.logical_or.reduce([filling.pending for filling in fillings])
+    """Decode, in threads, what the shards of all sizes wait for."""
+    wanted = _any_of(filling.pending for filling in fillings)
     if not wanted.any():
         return
-    total = int(np.logical_or.reduce([filling.candidates for filling in fillings]).sum())
+    total = int(_any_of(filling.candidates for filling in fillings).sum())
     done = total - int(wanted.sum())
     count = workers or os.cpu_count() or 1
     pending: deque[tuple[int, Future[Decoded]]] = deque()
@@ -202,6 +154,10 @@ def _convert(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _any_of(rows: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    return np.asarray(np.logical_or.reduce(list(rows)), dtype=bool)
 
 
 def _settle(pending: deque[tuple[int, Future[Decoded]]], fillings: list[Filling], done: int) -> int:
