@@ -152,14 +152,18 @@ def test_runs_that_diverged_or_failed_are_named_with_their_errors(copy):
     for number, (status, error) in ends.items():
         job, record = comparison.runs[number - 1]
         comparison.runs[number - 1] = job, replace(record, status=status, error=error)
-    document, page = written(comparison)
+    tuning = tuning_jobs(comparison.config, comparison.arms, copy)[:1]
+    tried = replace(comparison.runs[0][1], status="diverged", error="the loss is inf")
+    document, page = written(replace(comparison, tuning=[(tuning[0], tried)]))
     assert document["summary"][0] == (
         "6 of 9 runs have finished, 1 diverged, 1 failed, 1 is missing."
     )
     assert document["errors"] == [
+        {"run": tuning[0].name, "status": "diverged", "error": "the loss is inf"},
         {"run": "uncertainty, seed 0", "status": "diverged", "error": f"the loss is NaN {HOSTILE}"},
         {"run": "equal, seed 1", "status": "failed", "error": "Out of memory."},
     ]
+    assert document["progress"]["planned"] == 9
     assert document["weighters"]["equal"]["complete_seeds"] == [0, 2]
     assert document["weighters"]["uncertainty"]["complete_seeds"] == [1, 2]
     assert "<h2>Diverged and failed runs</h2>" in page
@@ -204,7 +208,7 @@ def tuned_in_part(copy):
     record = comparison.runs[0][1]
     return replace(
         comparison, runs=[], tuning=[(job, record) for job in jobs[:2]], missing=tuple(jobs[2:]),
-        learning_rates={}, shared_starts=[], numbers={},
+        shared_starts=[], numbers={},
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from deepchest_cli import __version__
@@ -45,8 +45,9 @@ def build_interim(comparison: TrainedComparison) -> dict[str, Any]:
     """
     rarest = rarest_tertile(training_positives(comparison))
     metrics = summary_metrics(rarest)
-    # until all learning rates are chosen, the runs that are compared cannot begin
     is_tuning = any(not job.scored for job in comparison.missing)
+    if is_tuning:  # until all rates are chosen, the runs that are compared cannot begin
+        comparison = replace(comparison, learning_rates={})
     arm_runs = comparison.tuning if is_tuning else comparison.runs
     runs = [*arm_runs, *comparison.single_task]
     progress = _progress(runs, comparison.missing)
@@ -65,7 +66,7 @@ def build_interim(comparison: TrainedComparison) -> dict[str, Any]:
             }
             for job in comparison.missing
         ],
-        "errors": unfinished(runs),
+        "errors": unfinished([*comparison.tuning, *comparison.runs, *comparison.single_task]),
         "data": describe_data(comparison),
         "design": describe_design(comparison, metrics, rarest),
         "shared_starts": [asdict(start) for start in comparison.shared_starts],
