@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from deepchest_cli.engines.base import Engine, Retirement, Task
-from deepchest_cli.engines.child import KilledWorkerError
+from deepchest_cli.engines.child import KilledWorkerError, LostWorkerError
 from deepchest_cli.engines.dask_connection import Connection
 from deepchest_cli.engines.dask_worker import be_wanted, complete_task, problem_of, versions
 from deepchest_cli.engines.session import Session
@@ -24,12 +24,6 @@ REPEAT_SECONDS = 300.0  # between two times that it is said
 STEADY_SECONDS = 10.0  # that a number of workers must last to be said
 MOST_WANTED = 1000  # tasks that an adaptive cluster is told of
 REST_SECONDS = 10.0  # without tasks for a worker that interrupted one: it is perhaps about to end
-
-
-class LostWorkerError(KilledWorkerError):
-    """A worker has gone away, which says little about the task that it was working on."""
-
-    limit = 12  # of such losses of a task that gets no further
 
 
 @dataclass(eq=False)
@@ -134,6 +128,9 @@ class DaskCluster(Engine):
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
             self._look(now)
+        for machine in self._machines.values():
+            if machine.fits is None and machine.check.done():
+                machine.fits = self._judge(machine)
         self._place()
 
     def _look(self, now: float) -> None:
@@ -146,9 +143,6 @@ class DaskCluster(Engine):
             self._lose(self._machines.pop(address))
         for address in there.keys() - self._machines.keys():
             self._machines[address] = self._meet(address, there[address])
-        for machine in self._machines.values():
-            if machine.fits is None and machine.check.done():
-                machine.fits = self._judge(machine)
         if not self._stopped:
             self._say(now)
             self._want(len(self._queue))

@@ -59,8 +59,9 @@ class Connection:
             except (OSError, ValueError, ImportError, KeyError) as error:
                 raise UsageError(
                     f"--dask {self.address}: no Dask scheduler answers there: {_reason(error)}.",
-                    "Start one (dask scheduler, or a cluster of dask-jobqueue), compare the address "
-                    "with what it says when it starts, and see that no firewall is in between.",
+                    "Start one (dask scheduler, or a cluster of dask-jobqueue), compare the "
+                    "address with what it says when it starts, and see that no firewall is in "
+                    "between.",
                 ) from error
             self._open = opened.pop_all()
         return self
