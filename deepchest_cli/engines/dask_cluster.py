@@ -140,20 +140,16 @@ class DaskCluster(Engine):
             if about["status"] in ("running", "paused")
         }
         for address in self._machines.keys() - there.keys():
-            self._lose(self._machines.pop(address))
+            machine = self._machines.pop(address)
+            _give_up(machine, f"{machine.label} has gone away")
+        for machine in self._machines.values():
+            if machine.placed is not None and machine.placed[1].cancelled():
+                _give_up(machine, "the connection to the scheduler was lost meanwhile")
         for address in there.keys() - self._machines.keys():
             self._machines[address] = self._meet(address, there[address])
         if not self._stopped:
             self._say(now)
             self._want(len(self._queue))
-
-    def _lose(self, machine: _Machine) -> None:
-        """Give up the task of a worker that has gone away."""
-        if machine.placed is not None:
-            future, theirs = machine.placed
-            with suppress(InvalidStateError):  # it has just ended
-                future.set_exception(LostWorkerError(f"{machine.label} has gone away"))
-            theirs.cancel()
 
     def _executor(self, **where: Any) -> Any:
         return self.connection.client.get_executor(pure=False, **where)
@@ -244,10 +240,9 @@ class DaskCluster(Engine):
 
 def _pass_on(machine: _Machine, future: Future[Any], theirs: Future[Any]) -> None:
     """Pass on how a task has ended; called in a thread of Dask's."""
+    if theirs.cancelled():  # by `_give_up`, or with the connection: see `_look`
+        return
     with suppress(InvalidStateError):  # given up meanwhile, since its worker had gone
-        if theirs.cancelled():
-            future.set_exception(LostWorkerError("the scheduler has lost it"))
-            return
         error = theirs.exception()
         if isinstance(error, InterruptedRunError):
             machine.rests_until = time.monotonic() + REST_SECONDS
@@ -257,3 +252,12 @@ def _pass_on(machine: _Machine, future: Future[Any], theirs: Future[Any]) -> Non
             future.set_result(theirs.result())
         else:
             future.set_exception(error)
+
+
+def _give_up(machine: _Machine, why: str) -> None:
+    """Give up the task of a worker that has gone away."""
+    if machine.placed is not None:
+        future, theirs = machine.placed
+        with suppress(InvalidStateError):  # it has just ended
+            future.set_exception(LostWorkerError(why))
+        theirs.cancel()
