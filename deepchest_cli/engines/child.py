@@ -18,6 +18,7 @@ from deepchest_cli.interruption import BATCH_SIGNALS, stop_on_signal
 
 # a fresh interpreter: forking a process that has run threads can deadlock
 CONTEXT: SpawnContext = multiprocessing.get_context("spawn")
+REAP_SECONDS = 5.0  # for the end of a killed process, which a device's driver may delay
 
 
 def start_tracker() -> None:
@@ -60,6 +61,14 @@ def _end_with_parent(grace: float) -> None:
 class KilledWorkerError(Exception):
     """A worker process has been ended from outside; the text says by what."""
 
+    limit = 3  # kills of a task that gets no further, until it is given up
+
+
+class LostWorkerError(KilledWorkerError):
+    """A machine has gone away, which says little about the task that it was working on."""
+
+    limit = 12
+
 
 class Worker:
     """A process that works on one task at a time and can be killed without harm to others."""
@@ -84,6 +93,13 @@ class Worker:
         except OSError as error:
             raise self._killed() from error
 
+    def has_result(self, seconds: float) -> bool:
+        """Wait for the end of the task, or of the process, for so long at most."""
+        try:
+            return self.connection.poll(seconds)
+        except OSError:
+            return True
+
     def result(self) -> Any:
         """Return what the task returned, or raise what it raised.
 
@@ -102,12 +118,14 @@ class Worker:
     def _killed(self) -> KilledWorkerError:
         self.process.join()
         code = self.process.exitcode or 0
-        return KilledWorkerError(signal.Signals(-code).name if code < 0 else f"exit code {code}")
+        by = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return KilledWorkerError(f"its process was killed ({by})")
 
     def kill(self) -> None:
         """End the process at once, whatever it is doing."""
         self.process.kill()
         self.connection.close()
+        self.process.join(REAP_SECONDS)
 
     def end(self, busy: bool) -> None:
         """Let the process end; one that has been asked to (SIGTERM) may first save its work."""

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from deepchest_cli.engines.base import Engine, Retirement, Task
-from deepchest_cli.engines.child import KilledWorkerError
+from deepchest_cli.engines.child import KilledWorkerError, LostWorkerError
 from deepchest_cli.engines.dask_connection import Connection
 from deepchest_cli.engines.dask_worker import be_wanted, complete_task, problem_of, versions
 from deepchest_cli.engines.session import Session
@@ -24,12 +24,6 @@ REPEAT_SECONDS = 300.0  # between two times that it is said
 STEADY_SECONDS = 10.0  # that a number of workers must last to be said
 MOST_WANTED = 1000  # tasks that an adaptive cluster is told of
 REST_SECONDS = 10.0  # without tasks for a worker that interrupted one: it is perhaps about to end
-
-
-class LostWorkerError(KilledWorkerError):
-    """A worker has gone away, which says little about the task that it was working on."""
-
-    limit = 12  # of such losses of a task that gets no further
 
 
 @dataclass(eq=False)
@@ -135,6 +129,9 @@ class DaskCluster(Engine):
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
             self._look(now)
+        for machine in self._machines.values():
+            if machine.fits is None and machine.check.done():
+                machine.fits = self._judge(machine)
         self._place()
 
     def _look(self, now: float) -> None:
@@ -144,23 +141,16 @@ class DaskCluster(Engine):
             if about["status"] in ("running", "paused")
         }
         for address in self._machines.keys() - there.keys():
-            self._lose(self._machines.pop(address))
+            machine = self._machines.pop(address)
+            _give_up(machine, f"{machine.label} has gone away")
+        for machine in self._machines.values():
+            if machine.placed is not None and machine.placed[1].cancelled():
+                _give_up(machine, "the connection to the scheduler was lost meanwhile")
         for address in there.keys() - self._machines.keys():
             self._machines[address] = self._meet(address, there[address])
-        for machine in self._machines.values():
-            if machine.fits is None and machine.check.done():
-                machine.fits = self._judge(machine)
         if not self._stopped:
             self._say(now)
             self._want(len(self._queue))
-
-    def _lose(self, machine: _Machine) -> None:
-        """Give up the task of a worker that has gone away."""
-        if machine.placed is not None:
-            future, theirs = machine.placed
-            with suppress(InvalidStateError):  # it has just ended
-                future.set_exception(LostWorkerError(f"{machine.label} has gone away"))
-            theirs.cancel()
 
     def _executor(self, **where: Any) -> Any:
         return self.connection.client.get_executor(pure=False, **where)
@@ -251,10 +241,9 @@ class DaskCluster(Engine):
 
 def _pass_on(machine: _Machine, future: Future[Any], theirs: Future[Any]) -> None:
     """Pass on how a task has ended; called in a thread of Dask's."""
+    if theirs.cancelled():  # by `_give_up`, or with the connection: see `_look`
+        return
     with suppress(InvalidStateError):  # given up meanwhile, since its worker had gone
-        if theirs.cancelled():
-            future.set_exception(LostWorkerError("the scheduler has lost it"))
-            return
         error = theirs.exception()
         if isinstance(error, InterruptedRunError):
             machine.rests_until = time.monotonic() + REST_SECONDS
@@ -264,3 +253,12 @@ def _pass_on(machine: _Machine, future: Future[Any], theirs: Future[Any]) -> Non
             future.set_result(theirs.result())
         else:
             future.set_exception(error)
+
+
+def _give_up(machine: _Machine, why: str) -> None:
+    """Give up the task of a worker that has gone away."""
+    if machine.placed is not None:
+        future, theirs = machine.placed
+        with suppress(InvalidStateError):  # it has just ended
+            future.set_exception(LostWorkerError(why))
+        theirs.cancel()

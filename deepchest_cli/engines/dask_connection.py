@@ -1,7 +1,9 @@
 """Connecting to a Dask scheduler, or starting one here, without the noise of its logs."""
 
+import json
 import logging
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -48,22 +50,38 @@ class Connection:
         with ExitStack() as opened:
             opened.enter_context(_silence())
             if self.processes is None:
-                given = {"scheduler_file": self.address} if Path(self.address).is_file() else {}
-                target: Any = None if given else self.address
+                target = self._reachable()
             else:
-                target, given = opened.enter_context(_local_cluster(self.processes)), {}
-            try:
-                self.client = opened.enter_context(
-                    Client(target, timeout=CONNECT_SECONDS, set_as_default=False, **given)
-                )
-            except (OSError, ValueError, ImportError, KeyError) as error:
-                raise UsageError(
-                    f"--dask {self.address}: no Dask scheduler answers there: {_reason(error)}.",
-                    "Start one (dask scheduler, or a cluster of dask-jobqueue), compare the address "
-                    "with what it says when it starts, and see that no firewall is in between.",
-                ) from error
+                target = opened.enter_context(_local_cluster(self.processes))
+            client = Client(target, timeout=CONNECT_SECONDS, set_as_default=False)
+            self.client = opened.enter_context(client)
             self._open = opened.pop_all()
         return self
+
+    def _reachable(self) -> str:
+        """Return the address of the scheduler, which has answered there."""
+        import asyncio
+
+        from distributed.comm import connect
+        from distributed.security import Security
+
+        async def visit(address: str) -> None:
+            keys = Security().get_connection_args("client")  # as Dask's configuration names them
+            comm = await connect(address, timeout=CONNECT_SECONDS, **keys)
+            await comm.close()
+
+        path, address = Path(self.address), self.address
+        try:
+            if path.is_file():
+                address = str(json.loads(path.read_text("utf-8"))["address"])
+            asyncio.run(visit(address))  # a client that cannot connect is not easily got rid of
+        except (OSError, ValueError, TypeError, LookupError, ImportError) as error:
+            raise UsageError(
+                f"--dask {self.address}: no Dask scheduler answers there: {_reason(error)}.",
+                "Start one (dask scheduler, or a cluster of dask-jobqueue), compare the address "
+                "with what it says when it starts, and see that no firewall is in between.",
+            ) from error
+        return address
 
     def __exit__(self, *raised: Any) -> None:
         self._open.__exit__(*raised)
@@ -75,14 +93,15 @@ class Connection:
         """
         from distributed.utils import sync
 
-        client = self.client
+        client, error = self.client, None
+        while client.status == "connecting":  # again, after a disturbance; Dask waits as long
+            time.sleep(0.1)
         try:
             if client.status == "running":
                 answer = sync(
                     client.loop, client.scheduler.identity, callback_timeout=ANSWER_SECONDS
                 )
                 return dict(answer["workers"])
-            error: Exception | None = None
         except (OSError, TimeoutError) as raised:
             error = raised
         raise DeepChestError(

@@ -23,6 +23,7 @@ from deepchest_cli.engines.session import FOLDER, Call, run_attended, token_in
 from deepchest_cli.files import is_full, sha256_of
 
 SIGHT_SECONDS = 15.0  # until a network file system must show what another machine has written
+LOOK_SECONDS = 0.5  # between two looks whether the worker is being closed
 GRACE_SECONDS = 30.0  # for a task to save its state when its worker has gone
 TRIAL = bytes(1 << 16)  # what is written to see whether a folder can be written to
 
@@ -102,13 +103,18 @@ class _Keeper:
         # Python waits for its children when it ends
         Finalize(None, self._end, exitpriority=10)
 
-    def complete(self, call: Call) -> Any:
+    def complete(self, call: Call, worker: Any) -> Any:
         with self.lock:
             if self.child is None or not self.child.is_alive:
                 self.child = _new_child()
             child = self.child
             try:
                 child.submit(call)
+                asked = False
+                while not child.has_result(LOOK_SECONDS):
+                    if not asked and worker.status.name not in ("running", "paused"):
+                        child.process.terminate()  # a worker that closes leaves a few seconds
+                        asked = True
                 return child.result()
             finally:
                 if not child.is_alive:
@@ -135,7 +141,9 @@ _keeper = _Keeper()
 
 def complete_task(call: Call) -> Any:
     """Complete a task in this worker's child process; its errors are raised here."""
-    return _keeper.complete(call)
+    from distributed import get_worker
+
+    return _keeper.complete(call, get_worker())
 
 
 def be_wanted() -> None:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deepchest_cli.engines.base import Engine, Task
-from deepchest_cli.engines.child import KilledWorkerError
+from deepchest_cli.engines.child import KilledWorkerError, LostWorkerError
 from deepchest_cli.engines.session import Session
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, LostDeviceError
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 
 INTERRUPTED = "Interrupted; the state is saved."
 POLL_SECONDS = 0.2  # between two looks at signals and progress
-MAX_KILLS = 3  # of a task that gets no further
 
 _AGAIN = object()  # instead of an outcome: the task waits again
 
@@ -110,12 +109,13 @@ class _Driver:
                 outcome = self._lost(task, error)
             except KilledWorkerError as error:
                 _raise_if_stopped(stop)  # a signal to all processes at once
-                outcome = self._killed(task, error, share)
-            except InterruptedRunError as error:
+                outcome = self._killed(task, str(error), share, error.limit)
+            except InterruptedRunError:
                 _raise_if_stopped(stop)
                 if not self.engine.survives_interruption:
                     raise
-                outcome = self._killed(task, error, share)
+                how = "a signal has interrupted it on its worker"
+                outcome = self._killed(task, how, share, LostWorkerError.limit)
             except Exception as error:
                 outcome = error
             if outcome is not _AGAIN:
@@ -140,20 +140,19 @@ class _Driver:
         )
         return error
 
-    def _killed(self, task: Task, error: Exception, share: float) -> Any:
+    def _killed(self, task: Task, how: str, share: float, limit: int) -> Any:
         """Begin a task again, unless it is killed again and again at the same place."""
         history = self.histories[task.key]
         history.kills = 1 if share > history.share else history.kills + 1
         history.share = max(share, history.share)
-        limit = getattr(error, "limit", MAX_KILLS)
         if history.kills < limit:
             self.waiting.appendleft(task)
-            self.warn(f"{task.name}: its process was killed ({error}); the job goes on in another.")
+            self.warn(f"{task.name}: {how}; the job goes on in another process.")
             return _AGAIN
         return DeepChestError(
-            f"{task.name} was killed {history.kills} times without getting further ({error}), "
-            "perhaps for lack of memory.",
-            "Give it more memory: run fewer jobs at a time on a machine, or choose smaller ones.",
+            f"{task.name} was killed {history.kills} times without getting further, perhaps for "
+            f"lack of memory: {how}.",
+            "Give it more memory: run fewer jobs at a time on a machine, or make them smaller.",
         )
 
     def stop(self) -> None:
