@@ -21,7 +21,8 @@ from deepchest_cli.errors import UsageError
 # of what name, machine (version 0.1 wrote none) and process write
 TEMPORARY = re.compile(r"\.(.+)\.(?:([A-Za-z0-9-]+)-)?(\d+)\.tmp(\..+)?")
 PARQUET = ".parquet"
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has none
+# of a file system that has none; NFS locks what is open for writing, and no folder is
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
 
 
 OPEN_FILES = 65536  # as many mapped shards as several large data sets have at a time
@@ -173,14 +174,18 @@ def _lives(process: int) -> bool:
     return True
 
 
+class LockedFolderError(UsageError):
+    """Another process has locked a folder."""
+
+
 @contextmanager
 def locked(folder: Path, shared: bool = False) -> Iterator[None]:
     """Keep a folder for this process; the system lets go of it even when we are killed.
 
-    shared: with others that share it too, and without one that has it alone. Raises `UsageError`
-    when another process has locked it. Where the system or the file system has no POSIX locks
-    nothing is locked, and between machines nothing relies on locks: network file systems have none
-    of folders.
+    shared: with others that share it too, and without one that has it alone. Raises
+    `LockedFolderError` when another process has locked it. Where the system or the file system has
+    no POSIX locks nothing is locked, and between machines nothing relies on locks: network file
+    systems have none of folders.
     """
     try:
         import fcntl
@@ -193,7 +198,7 @@ def locked(folder: Path, shared: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(
+            raise LockedFolderError(
                 f"Another deepchest process is working in {folder}.", "Wait until it has ended."
             ) from error
         except OSError as error:

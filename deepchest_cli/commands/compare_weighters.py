@@ -9,6 +9,13 @@ from deepchest_cli.commands.compare_weighters_display import (
     cost_rows,
     render_results,
 )
+from deepchest_cli.commands.compare_weighters_jobs import (
+    check_job_flags,
+    complete_job,
+    plan_jobs,
+    read_jobs,
+    report_interim,
+)
 from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, find_data, flag_of, parse_assignment
 from deepchest_cli.data.text import count_of
@@ -31,20 +38,46 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
 
     deepchest compare-weighters --seeds 5 --resume auto --out comparisons/mine
 
+    deepchest compare-weighters --plan --out comparisons/mine
+
+    deepchest compare-weighters --resume comparisons/mine --job 1
+
     deepchest compare-weighters --cost-only --cost-tasks 2,14,56 --cost-backbones resnet18,resnet50
     """
     _check_weighters(config)
     from deepchest_cli.training.resume import folder_to_resume, resolve_auto
 
     _check_cost_flags(config)
+    check_job_flags(config)
     if config.cost_only:
         _show_costs(_with_data(config, terminal), terminal)
         return
     config = resolve_auto(config)
     if folder_to_resume(config) is None:
         config = _with_data(config, terminal)
-    config = _extended(config)
-    results, folder = _compare(config, terminal)
+    extended = _extended(config)
+    if config.plan:
+        terminal.note(primary_test(extended))
+        plan_jobs(extended, terminal)
+    elif config.job is not None:
+        complete_job(extended, config.job, terminal)
+    elif config.report:
+        _report(extended, terminal)
+    else:
+        _show(*_compare(extended, terminal), extended, terminal)
+
+
+def _report(config: CompareConfig, terminal: Terminal) -> None:
+    """Evaluate what is there of a comparison, and check the gates."""
+    comparison = read_jobs(config)
+    if comparison.is_complete:
+        _show(_analyze(comparison, terminal), comparison.folder, config, terminal)
+    else:
+        check_interim_gates(report_interim(comparison, terminal), config)
+
+
+def _show(results: dict[str, Any], folder: Path, config: CompareConfig, terminal: Terminal) -> None:
+    """Print the results, and check the gates."""
     if terminal.json:
         terminal.document(results)
     else:
@@ -72,7 +105,7 @@ def _with_data(config: CompareConfig, terminal: Terminal) -> CompareConfig:
 def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any], Path]:
     from deepchest_cli.comparison.running.comparison import train_comparison
 
-    terminal.note(_plan(config))
+    terminal.note(primary_test(config))
     with terminal.progress("Training") as move:
         display = ComparisonDisplay(terminal, move)
         with train_comparison(config, display, training_rates_file()) as comparison:
@@ -81,7 +114,7 @@ def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any],
             return _analyze(comparison, terminal), comparison.folder
 
 
-def _plan(config: CompareConfig) -> str:
+def primary_test(config: CompareConfig) -> str:
     """Return what decides, said before anything is trained."""
     from deepchest_cli.comparison.running.jobs import parse_arms
 
@@ -178,6 +211,24 @@ def _extended(config: CompareConfig) -> CompareConfig:
     return config
 
 
+def check_interim_gates(document: dict[str, Any], config: CompareConfig) -> None:
+    """Raise `GateError` for each weighter of --fail-if-inferior: an interim report tests none."""
+    from deepchest_cli.comparison.running.jobs import BASELINE
+
+    missing = document["progress"]["missing"]
+    missed = [
+        f"{label} was not tested: {count_of(missing, 'run is', 'runs are')} missing"
+        for label in config.fail_if_inferior
+        if label != BASELINE
+    ]
+    _refuse(missed)
+
+
+def _refuse(missed: list[str]) -> None:
+    if missed:
+        raise GateError(f"The quality gate was not met (macro AUROC): {'; '.join(missed)}.")
+
+
 def check_gates(results: dict[str, Any], config: CompareConfig) -> None:
     """Raise `GateError` unless each weighter of --fail-if-inferior is shown to be non-inferior.
 
@@ -203,5 +254,4 @@ def check_gates(results: dict[str, Any], config: CompareConfig) -> None:
                 f"{label} {row['estimate']:+.4f} relative to equal, at worst {low} "
                 f"(95 % interval), allowed {bound}"
             )
-    if missed:
-        raise GateError(f"The quality gate was not met (macro AUROC): {'; '.join(missed)}.")
+    _refuse(missed)

@@ -5,13 +5,13 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import count_of, few, ranges
 from deepchest_cli.reporting.numbers import gigabytes, interval, number, p_value, signed
 from deepchest_cli.terminal import Terminal, table_of
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.jobs import Job
-    from deepchest_cli.comparison.running.run import RunRecord
+    from deepchest_cli.comparison.running.records import RunRecord
 
 BAR_STEPS = 100  # of the progress bar, for each run
 WIDTH = 79  # of paragraphs, in characters
@@ -20,7 +20,9 @@ WIDTH = 79  # of paragraphs, in characters
 class ComparisonDisplay:
     """The observer of a comparison for `deepchest compare-weighters`."""
 
-    def __init__(self, terminal: Terminal, move: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, terminal: Terminal, move: Callable[[int, int], None] = lambda done, total: None
+    ) -> None:
         self.terminal = terminal
         self.move = move
 
@@ -31,14 +33,11 @@ class ComparisonDisplay:
     def on_run(self, job: "Job", record: "RunRecord", done: int, total: int) -> None:
         """Print a run's line."""
         self.move(BAR_STEPS * done, BAR_STEPS * total)
+        line = f"run {done}/{total}  {job.name}{ending(record)}"
         if record.status == "finished":
-            ending = (
-                f"{record.criterion} {number(record.best_score, 4)} in epoch {record.best_epoch} "
-                f"of {record.epochs}"
-            )
-            self.terminal.note(f"run {done}/{total}  {job.name}: {ending}")
+            self.terminal.note(line)
         else:
-            self.terminal.warning(f"run {done}/{total}  {job.name} {record.status}: {record.error}")
+            self.terminal.warning(line)
 
     def on_note(self, text: str) -> None:
         """Print a weighter's note in verbose mode."""
@@ -49,6 +48,14 @@ class ComparisonDisplay:
         self.terminal.warning(text)
 
 
+def ending(record: "RunRecord") -> str:
+    """Return how a run has ended, to stand after its name."""
+    if record.status != "finished":
+        return f" {record.status}: {record.error}"
+    score = f"{record.criterion} {number(record.best_score, 4)}"
+    return f": {score} in epoch {record.best_epoch} of {record.epochs}"
+
+
 def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:
     """Print the ranking, the data sets, the claims, the summary and the path of the report."""
     columns = [
@@ -56,9 +63,7 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
         "simultaneous 95 % interval", "p (Holm)", "verdict", "macro AP", "worst finding",
         "rarest tertile", "mean rank", "step time",
     ]  # fmt: skip
-    data_sets = results["data"]["data_sets"]
-    if len(data_sets) > 1:
-        terminal.line(f"Mean over {count_of(len(data_sets), 'data set')}")
+    _name_mean(results, terminal)
     terminal.table(table_of(columns, _ranking(results), left="lrrrrrl"))
     _render_data_sets(results, terminal)
     terminal.line("")
@@ -66,11 +71,54 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
     for claim in results["claims"]:
         terminal.line(f"{claim['name']}: {claim['verdict']}")
         for text in (f'"{claim["quote"]}"', claim["result"]):
-            terminal.line(_paragraph(text))
+            terminal.line(_paragraph(text, "  "))
     terminal.line("")
     for sentence in results["summary"]:
         terminal.line(sentence)
     terminal.line(f"Report: {folder / 'report.html'}")
+
+
+def _name_mean(document: Mapping[str, Any], terminal: Terminal) -> None:
+    """Print that metrics are means, where they are of several data sets."""
+    data_sets = len(document["data"]["data_sets"])
+    if data_sets > 1:
+        terminal.line(f"Mean over {count_of(data_sets, 'data set')}")
+
+
+def render_interim(
+    document: Mapping[str, Any], folder: Path, terminal: Terminal, hints: str = ""
+) -> None:
+    """Print an interim report: progress, missing and failed runs, and `hints` on how to go on."""
+    from deepchest_cli.comparison.analysis.summary import shortened
+
+    seeds, rows = len(document["design"]["seeds"]), []
+    for label, entry in document["weighters"].items():
+        progress, found = entry["progress"], (entry["metrics"] or {}).get("macro_auroc", {})
+        runs = f"{progress['finished']} of {progress['planned']}"
+        complete = f"{len(entry['complete_seeds'])} of {seeds}"
+        means = [number(found.get(key), 4) for key in ("mean", "sd")]
+        rows.append([shortened(label), runs, complete, *means])
+    _name_mean(document, terminal)
+    terminal.table(table_of(["weighter", "runs", "seeds", "macro AUROC", "SD"], rows))
+    terminal.line("Seeds: those of which all runs have finished; mean and SD are over these.")
+    terminal.line("")
+    for sentence in document["summary"]:
+        terminal.line(_paragraph(sentence))
+    terminal.line(_paragraph(f"Missing: {_missing(document)}."))
+    errors = [f"{one['run']} {one['status']}: {one['error']}" for one in document["errors"]]
+    if errors:
+        terminal.line(few(map(_paragraph, errors), "\n"))
+    if hints:
+        terminal.line(hints)
+    terminal.line(f"Interim report: {folder / 'interim.html'}")
+
+
+def _missing(document: Mapping[str, Any]) -> str:
+    """Return which runs are missing, by the numbers of their jobs where they have some."""
+    numbers = [row["job"] for row in document["missing"]]
+    if None in numbers:
+        return few((row["run"] for row in document["missing"]), "; ")
+    return f"{'job' if len(numbers) == 1 else 'jobs'} {ranges(numbers)}"
 
 
 def _render_data_sets(results: dict[str, Any], terminal: Terminal) -> None:
@@ -109,9 +157,12 @@ def _difference_cells(entry: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _paragraph(text: str) -> str:
-    """Return indented lines, no number apart from its percent sign."""
-    lines = fill(text.replace(" %", "\0%"), WIDTH, initial_indent="  ", subsequent_indent="  ")
+def _paragraph(text: str, indent: str = "") -> str:
+    """Return lines that fit a terminal, no number apart from its percent sign, no path cut."""
+    lines = fill(
+        text.replace(" %", "\0%"), WIDTH, initial_indent=indent, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
     return lines.replace("\0%", " %")
 
 

@@ -23,6 +23,7 @@ class CompareConfig(RunConfig):
     weighter_sha256: tuple[
         str, ...
     ] = ()  # recorded: FILE.py:CLASS=SHA-256 of weighters of one's own
+    data_sha256: str = ""  # recorded: of all data sets
     seeds: Annotated[int, Flag("Number of seeds; a test takes three or more.", minimum=1)] = 3
     first_seed: Annotated[int, Flag("The first seed.", minimum=0, maximum=2**31)] = 0
     out: Annotated[
@@ -62,6 +63,14 @@ class CompareConfig(RunConfig):
         str | None,
         Flag("Devices for parallel runs, separated by commas, such as cuda:0,cuda:1. [--device]"),
     ] = None
+    threads: Annotated[
+        int | None,
+        Flag(
+            "CPU threads of each run, the same wherever it is computed. [the cores over the runs "
+            "at a time]",
+            minimum=1,
+        ),
+    ] = None
     fail_if_inferior: Annotated[
         tuple[str, ...],
         Flag(
@@ -78,6 +87,29 @@ class CompareConfig(RunConfig):
             minimum=0,
         ),
     ] = 0.005
+    plan: Annotated[
+        bool,
+        Flag(
+            "Only write the folder, and say how many jobs there are.",
+            panel="Several machines",
+        ),
+    ] = False
+    job: Annotated[
+        int | None,
+        Flag("With --resume: complete this job of the plan, counted from 1.", minimum=1),
+    ] = None
+    report: Annotated[
+        bool,
+        Flag("With --resume: evaluate what is there; an interim report where runs are missing."),
+    ] = False
+    dask: Annotated[
+        str | None,
+        Flag(
+            "Dask scheduler that the runs are handed to, such as tcp://HOST:8786; local:4 starts "
+            "four processes here.",
+            metavar="ADDRESS",
+        ),
+    ] = None
     cost_only: Annotated[
         bool, Flag("Measure the cost of a training step, without training.", panel="Cost")
     ] = False
@@ -96,6 +128,11 @@ class CompareConfig(RunConfig):
     def device_list(self) -> list[str]:
         """The devices that runs are spread over."""
         return self.devices.replace(" ", "").split(",") if self.devices else [self.device]
+
+    @property
+    def computes_elsewhere(self) -> bool:
+        """Whether other machines than this one may compute the runs."""
+        return self.plan or (self.dask is not None and not self.dask.startswith("local:"))
 
     @property
     def seed_numbers(self) -> range:

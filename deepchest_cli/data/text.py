@@ -21,6 +21,18 @@ def count_of(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or _plural(one)}"
 
 
+def ranges(numbers: Iterable[int]) -> str:
+    """Return whole numbers in ascending order, three or more in a row as a range: 3, 5, 8 to 12."""
+    rows: list[list[int]] = []
+    for number in sorted(numbers):
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    parts = [[f"{r[0]} to {r[-1]}"] if len(r) > 2 else list(map(str, r)) for r in rows]
+    return ", ".join(text for part in parts for text in part)
+
+
 def by_reason(reasons: Iterable[tuple[str, str]]) -> str:
     """Return names with their reasons, each reason once: `too few: Edema (3), Mass (7); ...`.
 

@@ -39,8 +39,16 @@ class Trainer:
     With several processes each has a trainer; only the main process writes into the folder.
     """
 
-    def __init__(self, components: TrainingComponents, folder: Path, *observers: Observer) -> None:
+    def __init__(
+        self,
+        components: TrainingComponents,
+        folder: Path,
+        *observers: Observer,
+        is_locked: bool = False,
+    ) -> None:
+        """is_locked: whether the caller keeps the folder for this run."""
         self.components = components
+        self.is_locked = is_locked
         self.folder = folder
         self.observers = observers
         self.state = TrainState()
@@ -90,7 +98,8 @@ class Trainer:
             try:
                 with self.agreement.together(heed=False):
                     if self.components.distributed.is_main:
-                        held.enter_context(locked(self.folder))
+                        if not self.is_locked:
+                            held.enter_context(locked(self.folder))
                         sweep_locked(self.folder, OWN)
                 return self._fit()
             except StoppedError as stopped:

@@ -146,6 +146,8 @@ def _with_resolved_values(saved: Config, config: Config) -> Config:
         or LATEST in Path(config.weights).parts,
         "weights_sha256": True,  # recorded; no flag sets it
     }
+    if isinstance(config, CompareConfig):
+        same |= {"threads": config.threads is None, "data_sha256": True}
     return replace(config, **{key: getattr(saved, key) for key, is_same in same.items() if is_same})
 
 

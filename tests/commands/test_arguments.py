@@ -8,7 +8,7 @@ import pytest
 from deepchest_cli.app import CONFIGURATIONS
 from deepchest_cli.commands.arguments import check_arguments
 from deepchest_cli.config import renamed
-from deepchest_cli.data.workers import CONTEXT
+from deepchest_cli.engines.child import CONTEXT
 from deepchest_cli.errors import UsageError
 
 

@@ -14,9 +14,10 @@ from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.compare_weighters import check_gates, compare_weighters
 from deepchest_cli.comparison.output import writing
-from deepchest_cli.comparison.running import comparison
-from deepchest_cli.comparison.running.comparison import train_comparison, verify_shared_starts
+from deepchest_cli.comparison.running import checks
+from deepchest_cli.comparison.running.comparison import train_comparison
 from deepchest_cli.comparison.running.folder import extended_config, locked_folder
+from deepchest_cli.comparison.running.shared_starts import verify_shared_starts
 from deepchest_cli.config import CompareConfig, PrepareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.merging import open_datasets
@@ -168,11 +169,14 @@ def test_resume_trains_only_new_runs(folder, deepchest, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "c")
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("run.json")}
     # of a process that was killed when a run's record was there and its state not yet removed
-    (next(iter(before)).parent / "last.pt").touch()
+    place = copy / "runs/deepchest/seed-1"
+    attempt = place.rename(f"{place}.attempt-3")
+    (attempt / "last.pt").touch()
     outcome = deepchest("compare-weighters", "--resume", copy, "--weighters", "dwa", "--seeds", 1)
     assert outcome.code == 0
     assert "run 15/15  dwa, seed 2" in outcome.err
     assert "equal, seed" not in outcome.err
+    assert not attempt.exists()
     after = {path: path.stat().st_mtime_ns for path in copy.rglob("run.json")}
     assert before.items() <= after.items()
     assert len(after) == 15
@@ -368,7 +372,7 @@ def test_more_folds_than_patients_are_refused_at_the_start(deepchest, shards, tm
         return dataset
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "open_datasets", few_patients)
+        patch.setattr(checks, "open_datasets", few_patients)
         outcome = run(deepchest, shards, tmp_path / "c", "--folds", 5, "--batch-size", 2)
     assert outcome.code == 2
     assert "Seed 0, fold 5 of 5: " in outcome.err and "fewer patients than folds" in outcome.err
@@ -563,7 +567,7 @@ def test_a_run_that_cannot_begin_is_reported_and_the_others_go_on(
     results = results_in(tmp_path / "c")
     assert results["weighters"]["dwa"]["status"] == "failed"
     error = results["weighters"]["dwa"]["runs"][0]["error"]
-    assert error.startswith("Out of memory: out of memory. Free memory on auto")
+    assert error.startswith("Out of memory: out of memory. Free memory on cpu")
     assert "continue with --resume" in error
     assert list(results["costs"]) == ["equal", "rlw"]
 

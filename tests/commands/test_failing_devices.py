@@ -83,7 +83,7 @@ def test_a_device_that_breaks_ends_a_comparison_that_can_be_resumed(shards, tmp_
             "dwa, seed 0: cuda:0 has failed: CUDA error: uncorrectable ECC error encountered."
         )
         assert f"deepchest compare-weighters --resume {out}" in info.value.hint
-        assert (out / "runs/dwa/seed-0/last.pt").is_file()
+        assert (out / "runs/dwa/seed-0.attempt-1/last.pt").is_file()
         assert len(list(out.rglob("test.npz"))) == 1
         device.repair()
         again = extended_config(config_of(shards, weighters="dwa", resume=out, device="cuda:0"))
@@ -152,7 +152,7 @@ def test_a_fault_in_one_weighter_is_that_of_its_run(deepchest, shards, tmp_path,
     for text in (outcome.err, found["dwa"]["error"]):
         assert "backward.py, line" in text
         assert "TypeError: Cannot convert a MPS Tensor to float64 dtype" in text
-    record = json.loads((tmp_path / "c/runs/dwa/seed-0/run.json").read_text())
+    record = json.loads((tmp_path / "c/runs/dwa/seed-0.attempt-1/run.json").read_text())
     assert record["traceback"].startswith("Traceback")
 
 
@@ -172,7 +172,7 @@ def test_a_full_disk_says_what_to_do_and_gives_no_advice_on_learning_rates(
     assert "dwa, seed 0 failed: No space left on device: last.pt. Free space and continue" in said
     assert "--resume tries those that have failed again." in said
     assert "--learning-rate" not in said
-    record = json.loads((tmp_path / "c/runs/dwa/seed-0/run.json").read_text())
+    record = json.loads((tmp_path / "c/runs/dwa/seed-0.attempt-1/run.json").read_text())
     assert record["traceback"] is None
 
 

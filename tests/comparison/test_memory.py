@@ -7,7 +7,7 @@ import pytest
 from simulated_device import simulated
 
 from deepchest_cli.commands.compare_weighters import compare_weighters
-from deepchest_cli.comparison.running import comparison, costs, run
+from deepchest_cli.comparison.running import checks, costs, run
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data import reader
 from deepchest_cli.data.reader import ImageReader
@@ -45,7 +45,7 @@ def built(monkeypatch):
 def alive(monkeypatch, built):
     """How many models and readers are alive each time that memory is freed."""
     counts = []
-    for module in (comparison, costs, run):
+    for module in (checks, costs, run):
 
         def free(free=module.free_memory):
             free()

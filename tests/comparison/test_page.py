@@ -129,7 +129,8 @@ def results():
         "design": {
             "baseline": "equal", "margin": 0.005,
             "weighters": list(weighters), "seeds": [0, 1, 2], "folds": None,
-            "interim_analyses": [{}], "metrics": NAMES, "rarest_tertile": ["Mass"], "tuning": [],
+            "interim_analyses": [{"missing_runs": 0}], "metrics": NAMES,
+            "rarest_tertile": ["Mass"], "tuning": [],
             "learning_rates": {"equal": 0.00025}, "settings": {"backbone": HOSTILE},
         },
     }  # fmt: skip
@@ -185,7 +186,7 @@ def test_claims_costs_runs_and_design_are_shown(results):
 
 
 def test_folds_tuning_and_unfinished_single_task_models_are_said(results):
-    results["design"] |= {"folds": 5, "tuning": [{}], "interim_analyses": [{}, {}]}
+    results["design"] |= {"folds": 5, "tuning": [{}], "interim_analyses": [{"missing_runs": 0}] * 2}
     results["single_task_unfinished"] = [{"run": "single-Mass", "status": "failed"}]
     page = " ".join(report_page(results, {}, "").split())
     assert "5 folds by patient" in page

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from deepchest_cli.comparison.running.jobs import arm_jobs, parse_arms, single_task_jobs
-from deepchest_cli.comparison.running.run import (
+from deepchest_cli.comparison.running.records import (
     PREDICTIONS,
     RECORD,
     RunRecord,
     final_record,
-    merge_predictions,
 )
+from deepchest_cli.comparison.running.run import merge_predictions
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import UsageError

@@ -1,6 +1,6 @@
 import pytest
 
-from deepchest_cli.data.text import by_reason, count_of
+from deepchest_cli.data.text import by_reason, count_of, ranges
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,11 @@ def test_a_phrase_agrees_with_its_number():
 def test_a_reason_is_said_once_with_what_is_each_names_own():
     found = by_reason([("Mass", "too few (3)"), ("Edema", "equal"), ("Hernia", "too few (7)")])
     assert found == "too few: Mass (3), Hernia (7); equal: Edema"
+
+
+def test_numbers_in_a_row_are_ranges():
+    assert ranges([10, 3, 5, 9, 8, 12, 11]) == "3, 5, 8 to 12"
+    assert ranges([1, 2]) == "1, 2"
+    assert ranges([1, 2, 3, 5, 6]) == "1 to 3, 5, 6"
+    assert ranges([7]) == "7"
+    assert ranges([]) == ""

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.comparison.analysis.metrics import MACRO_AUROC, SummaryMetric
-from deepchest_cli.comparison.running.comparison import TrainedComparison
+from deepchest_cli.comparison.running.comparison import TrainedComparison, all_finished
 from deepchest_cli.comparison.running.jobs import BASELINE, Arm
 from deepchest_cli.comparison.running.run import tested_rows
 from deepchest_cli.config import RunConfig
 from deepchest_cli.evaluation.statistics import LEVEL, MIN_PATIENTS, MIN_SEEDS, POWER
 from deepchest_cli.training.run_directory import repeatable
 
-RESULTS = "results.json"
+RESULTS, INTERIM = "results.json", "interim.json"
 
 
 def describe_data(comparison: TrainedComparison) -> dict[str, Any]:
@@ -101,22 +101,39 @@ def describe_design(
 
 
 def _interim_analyses(comparison: TrainedComparison) -> list[dict[str, Any]]:
-    """Return what was compared each time that results were computed in this folder.
+    """Return what was compared each time that metrics were computed in this folder.
 
-    Seeds, weighters or a margin that change after results were seen inflate the rate of false
-    positives.
+    Seeds, weighters or a margin that change after metrics were seen inflate the rate of false
+    positives, whether differences were shown or only the means of an interim report.
     """
     current = {
         "weighters": [arm.label for arm in comparison.arms],
         "seeds": list(comparison.config.seed_numbers),
         "margin": comparison.config.margin,
     }
+    # the longer one is the later one: results follow an interim report, and it follows results
+    before = max((_analyses_in(comparison.folder / n) for n in (RESULTS, INTERIM)), key=len)
+    nothing_to_see = not any(complete_seeds(comparison, arm) for arm in comparison.arms)
+    if nothing_to_see or (before and current.items() <= before[-1].items()):
+        return before
+    return [*before, {**current, "missing_runs": len(comparison.missing)}]
+
+
+def _analyses_in(path: Path) -> list[dict[str, Any]]:
+    """Return the interim analyses of a document; none where it is missing or damaged."""
     try:
-        text = (comparison.folder / RESULTS).read_text(encoding="utf-8")
-        before: list[dict[str, Any]] = json.loads(text)["design"]["interim_analyses"]
-    except (OSError, ValueError, KeyError, TypeError):  # missing, or damaged and written anew
-        return [current]
-    return before if current in before[-1:] else [*before, current]
+        looks = json.loads(path.read_text(encoding="utf-8"))["design"]["interim_analyses"]
+        return [{**look, "missing_runs": look.get("missing_runs", 0)} for look in looks]
+    except (OSError, ValueError, KeyError, TypeError):  # it is written anew
+        return []
+
+
+def complete_seeds(comparison: TrainedComparison, arm: Arm) -> list[int]:
+    """Return the seeds of which all of an arm's runs have finished, one for each fold."""
+    lacking = {job.config.seed for job in comparison.missing_of(arm)}
+    seeds = [seed for seed in comparison.config.seed_numbers if seed not in lacking]
+    runs = comparison.runs_of(arm)
+    return [s for s in seeds if all_finished([run for run in runs if run[0].config.seed == s])]
 
 
 def describe_runs(comparison: TrainedComparison, arm: Arm) -> dict[str, Any]:

@@ -31,8 +31,9 @@ from deepchest_cli.comparison.analysis.metrics import (
     summary_metrics,
 )
 from deepchest_cli.comparison.analysis.scores import Scores, score
-from deepchest_cli.comparison.running.comparison import Runs, TrainedComparison, all_finished
+from deepchest_cli.comparison.running.comparison import TrainedComparison, all_finished
 from deepchest_cli.comparison.running.costs import Costs
+from deepchest_cli.comparison.running.job_list import Runs
 from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.comparison.running.run import merge_predictions, tested_rows
 from deepchest_cli.evaluation.bootstrap import resample_patients
@@ -45,7 +46,8 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
     """Return the results in plain values; the same runs give the same ones, except for `costs`."""
     findings, config = comparison.dataset.findings, comparison.config
     tables = {
-        arm.label: _tables(comparison, comparison.runs_of(arm)) for arm in comparison.finished_arms
+        arm.label: seed_predictions(comparison, comparison.runs_of(arm), config.seed_numbers)
+        for arm in comparison.finished_arms
     }
     table = next(iter(tables.values()))[0]
     member = comparison.dataset.member[tested_rows(comparison.dataset, config.folds)]
@@ -55,8 +57,9 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
     scores = {label: score(seeds, resampling, member) for label, seeds in tables.items()}
     runs, single_task = comparison.single_task, None
     if all_finished(runs):
-        single_task = score(_tables(comparison, runs), resampling, member)
-    rarest = rarest_tertile(_training_positives(comparison))
+        of_seeds = seed_predictions(comparison, runs, config.seed_numbers)
+        single_task = score(of_seeds, resampling, member)
+    rarest = rarest_tertile(training_positives(comparison))
     metrics = summary_metrics(rarest)
     outliers = outlying_runs(scores, config.margin)
     by_arm, by_data_set = _differences(scores, outliers, metrics, config.margin)
@@ -86,7 +89,7 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         },
         "outlying_runs": _describe_outlying(scores, outliers, config.seed_numbers),
         "single_task": None if single_task is None else _metrics(single_task, metrics),
-        "single_task_unfinished": _unfinished(runs),
+        "single_task_unfinished": unfinished(runs),
         "claims": claims(
             Evidence(
                 arms=comparison.arms,
@@ -110,7 +113,8 @@ def _of_each(scores: Scores | None) -> Sequence[Scores]:
     return () if scores is None else scores.of_each
 
 
-def _unfinished(runs: Runs) -> list[dict[str, Any]]:
+def unfinished(runs: Runs) -> list[dict[str, Any]]:
+    """Return the runs that have diverged or failed, with their errors."""
     return [
         {"run": job.name, "status": record.status, "error": record.error}
         for job, record in runs
@@ -166,15 +170,17 @@ def _describe_outlying(
     return rows
 
 
-def _tables(comparison: TrainedComparison, runs: Runs) -> list[Predictions]:
+def seed_predictions(
+    comparison: TrainedComparison, runs: Runs, seeds: Sequence[int]
+) -> list[Predictions]:
     """Return the predictions of each seed, with all folds and findings in one table."""
     return [
         merge_predictions([job for job, _ in runs if job.config.seed == seed], comparison.dataset)
-        for seed in comparison.config.seed_numbers
+        for seed in seeds
     ]
 
 
-def _training_positives(comparison: TrainedComparison) -> NDArray[np.int64]:
+def training_positives(comparison: TrainedComparison) -> NDArray[np.int64]:
     """Return the number of training images with each finding (T,); under folds, of all images."""
     dataset, folds = comparison.dataset, comparison.config.folds
     rows = dataset.rows("train") if folds is None else np.arange(len(dataset.labels))

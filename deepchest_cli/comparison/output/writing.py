@@ -1,4 +1,4 @@
-"""What a comparison leaves in its folder: results.json, tables, plots and the report."""
+"""What a comparison leaves in its folder: results, tables, plots, the report, or an interim one."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.description import RESULTS
+from deepchest_cli.comparison.analysis.description import INTERIM, RESULTS
 from deepchest_cli.comparison.analysis.summary import shortened, summarize
 from deepchest_cli.comparison.output.plots import (
     Results,
@@ -20,7 +20,7 @@ from deepchest_cli.comparison.output.plots import (
 )
 from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import Job
-from deepchest_cli.comparison.running.run import retrain_hint
+from deepchest_cli.comparison.running.records import retrain_hint
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
@@ -31,7 +31,7 @@ from deepchest_cli.schemas import versioned
 from deepchest_cli.training.plots import read_columns
 from deepchest_cli.training.run_directory import ENVIRONMENT, WEIGHTS
 
-REPORT = "report.html"
+REPORT, INTERIM_REPORT = "report.html", "interim.html"
 # the first is tested in the ranking
 RANKED = (
     "macro_auroc",
@@ -43,7 +43,10 @@ RANKED = (
 
 
 def write_comparison(comparison: TrainedComparison, results: dict[str, Any]) -> dict[str, Any]:
-    """Write all files, results.json last; returns the results with their summary."""
+    """Write all files, results.json last, and remove an interim report.
+
+    Returns the results with their summary.
+    """
     folder = comparison.folder
     results = {**results, "summary": summarize(results)}
     traces = _weight_traces(comparison)
@@ -54,7 +57,18 @@ def write_comparison(comparison: TrainedComparison, results: dict[str, Any]) -> 
     environment = (folder / ENVIRONMENT).read_text(encoding="utf-8")
     write_text(folder / REPORT, report_page(results, vectors, environment))
     write_json(folder / RESULTS, versioned(results))
+    for name in (INTERIM_REPORT, INTERIM):  # results.json has its interim analyses
+        (folder / name).unlink(missing_ok=True)
     return results
+
+
+def write_interim(comparison: TrainedComparison, document: dict[str, Any]) -> None:
+    """Write an interim report; interim.json first, which records that metrics were seen."""
+    folder = comparison.folder
+    write_json(folder / INTERIM, versioned(document))
+    environment = (folder / ENVIRONMENT).read_text(encoding="utf-8")
+    content = _shared_content(document, environment)
+    write_text(folder / INTERIM_REPORT, render("comparison/output/interim.html", **content))
 
 
 def _figures(results: dict[str, Any], traces: Traces) -> dict[str, Draw]:
@@ -183,17 +197,24 @@ def report_page(results: Results, figures: Mapping[str, bytes], environment: str
     """Return the page; `figures` are SVG by their names."""
     return render(
         "comparison/output/page.html",
-        results=results,
-        data=results["data"],
-        design=results["design"],
         figures=figures,
-        caution=_caution(results["data"]),
-        ranked=RANKED,
         entries=_best_first(results["weighters"]),
-        shortened=shortened,
-        settings=json.dumps(results["design"]["settings"], indent=1),
-        environment=environment,
+        **_shared_content(results, environment),
     )
+
+
+def _shared_content(results: Results, environment: str) -> dict[str, Any]:
+    """Return what the report and the interim report show alike."""
+    return {
+        "results": results,
+        "data": results["data"],
+        "design": results["design"],
+        "caution": _caution(results["data"]),
+        "ranked": RANKED,
+        "shortened": shortened,
+        "settings": json.dumps(results["design"]["settings"], indent=1),
+        "environment": environment,
+    }
 
 
 def _best_first(weighters: Results) -> dict[str, Any]:

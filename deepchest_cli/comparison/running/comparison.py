@@ -1,60 +1,42 @@
 """A comparison from its configuration to trained runs with predictions of the test split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from deepchest_cli.comparison.running.devices import refuse_unfit_devices
-from deepchest_cli.comparison.running.folder import locked_folder, write_configuration
-from deepchest_cli.comparison.running.jobs import (
-    Arm,
-    Job,
-    arm_jobs,
-    parse_arms,
-    single_task_jobs,
-    train_config,
-    tuning_jobs,
+from deepchest_cli.comparison.running.checks import check_comparison
+from deepchest_cli.comparison.running.devices import with_devices
+from deepchest_cli.comparison.running.folder import (
+    going_on,
+    locked_folder,
+    refuse_other_environment,
+    refuse_other_plan,
+    write_configuration,
 )
-from deepchest_cli.comparison.running.run import (
+from deepchest_cli.comparison.running.job_list import JobList, Runs, best_learning_rates
+from deepchest_cli.comparison.running.jobs import Arm, Job, parse_arms
+from deepchest_cli.comparison.running.records import (
     RunRecord,
     final_record,
-    retrain_hint,
+    is_complete,
+    latest_record,
+    refuse_other_data,
 )
-from deepchest_cli.comparison.running.runner import ComparisonObserver, train_all
-from deepchest_cli.config import CompareConfig, parse_assignments
+from deepchest_cli.comparison.running.runner import (
+    ComparisonObserver,
+    open_engine,
+    train_all,
+)
+from deepchest_cli.comparison.running.shared_starts import SharedStart, verify_shared_starts
+from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.data.merging import open_datasets
-from deepchest_cli.data.reader import bytes_of, resolve_place
-from deepchest_cli.data.splits import SPLITS
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import count_of, few
+from deepchest_cli.engines.base import Engine
+from deepchest_cli.engines.local import InProcess
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.training.checks import (
-    refuse_broken_weighter,
-    refuse_unfit_splits,
-    refuse_unfit_weighter,
-)
-from deepchest_cli.training.components import build_components
-from deepchest_cli.training.device import free_memory
+from deepchest_cli.files import locked
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
-from deepchest_cli.training.tasks import choose_tasks
-from deepchest_cli.weighting import Context, build_weighter
-
-Runs = list[tuple[Job, RunRecord]]
-
-
-@dataclass(frozen=True)
-class SharedStart:
-    """The initial weights and the batches that all runs of a seed, and of a fold, have shared."""
-
-    seed: int
-    fold: int | None  # counted from 1
-    initial_weights_sha256: str
-    batches_sha256: tuple[str, ...]  # of all rows up to each epoch's end, of the longest run
-    runs: int
 
 
 @dataclass(frozen=True)
@@ -71,15 +53,31 @@ class TrainedComparison:
     learning_rates: dict[str, float]  # by the arm's label
     shared_starts: list[SharedStart]
     newly_trained: int  # number of runs that were not already final before
+    # those of the plan that are not in `runs`, `single_task` or `tuning`; while tuning runs are
+    # missing these alone, since the learning rates of the others are not known
+    missing: tuple[Job, ...] = ()
+    numbers: Mapping[Path, int] = field(default_factory=dict)  # of jobs by their folders, from 1
+    engine: Engine | None = None  # of a cluster that is still there
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no run is missing; those that have failed are not."""
+        return not self.missing
 
     def runs_of(self, arm: Arm) -> Runs:
         """Return an arm's runs, seed by seed and fold by fold."""
         return [(job, record) for job, record in self.runs if job.arm == arm]
 
+    def missing_of(self, arm: Arm) -> list[Job]:
+        """Return an arm's missing runs."""
+        return [job for job in self.missing if job.arm == arm and job.finding is None]
+
     @property
     def finished_arms(self) -> list[Arm]:
-        """The arms whose runs have all finished."""
-        return [arm for arm in self.arms if all_finished(self.runs_of(arm))]
+        """The arms whose planned runs have all finished."""
+        return [
+            arm for arm in self.arms if not self.missing_of(arm) and all_finished(self.runs_of(arm))
+        ]
 
 
 def all_finished(runs: Runs) -> bool:
@@ -100,174 +98,151 @@ def train_comparison(
     ends. Raises `UsageError` before anything is trained, `InterruptedRunError` with all state
     saved, and `DeepChestError` where no weighter has finished all its runs.
     """
-    config, dataset, arms = _check(config, observer, rates_file)
-    devices = config.device_list
+    config, dataset, arms = check_comparison(config, observer, rates_file)
+    devices, device = config.device_list, config.device_list[0]
     with locked_folder(config) as folder:
-        tuning: Runs = []
-        if config.tune_learning_rate:
-            jobs = tuning_jobs(config, arms, folder)
-            tuning = list(zip(jobs, train_all(jobs, dataset, devices, observer), strict=True))
-        tuned = _best_learning_rates(tuning)
-        jobs = arm_jobs(config, arms, folder, tuned)
-        if config.single_task:
-            jobs += single_task_jobs(config, dataset.findings, folder, tuned)
-        # raises for other data before anything is written
-        missing = [job for job in jobs if final_record(job, dataset) is None]
+        jobs = JobList(config, arms, dataset.findings, folder)
+        with open_engine(config, devices, dataset, folder, observer) as engine:
+            tuning = train_all(jobs.tuning, dataset, device, engine, observer)
+            rates = best_learning_rates(tuning)
+            compared = jobs.compared(rates)
+            # raises for other settings before anything is written
+            newly_trained = sum(final_record(job, dataset) is None for job in compared)
+            write_configuration(config, folder)
+            runs = train_all(compared, dataset, device, engine, observer)
+            left = config if devices == config.device_list else _on(config, devices)
+            comparison = _comparison(replace(jobs, config=left), dataset, tuning, runs)
+            comparison = replace(comparison, newly_trained=newly_trained, engine=engine)
+            require_a_finished_arm(comparison)
+            yield comparison
+
+
+def _on(config: CompareConfig, devices: list[str]) -> CompareConfig:
+    """Return the configuration with the devices that are left."""
+    return replace(config, devices=",".join(devices))
+
+
+def plan_comparison(
+    config: CompareConfig, observer: ComparisonObserver, rates_file: Path | None = None
+) -> JobList:
+    """Check a comparison and write its folder without a run; return its jobs.
+
+    Raises `UsageError` as `train_comparison` does.
+    """
+    config, dataset, arms = check_comparison(config, observer, rates_file)
+    with locked_folder(config) as folder:
         write_configuration(config, folder)
-        runs = list(zip(jobs, train_all(jobs, dataset, devices, observer), strict=True))
-        arm_runs = [run for run in runs if run[0].finding is None]
-        comparison = TrainedComparison(
-            folder=folder,
-            config=config
-            if devices == config.device_list
-            else replace(config, devices=",".join(devices)),
-            dataset=dataset,
-            arms=arms,
-            runs=arm_runs,
-            single_task=[run for run in runs if run[0].finding is not None],
-            tuning=tuning,
-            learning_rates={arm.label: tuned.get(arm.label, config.learning_rate) for arm in arms},
-            shared_starts=verify_shared_starts(arm_runs),
-            newly_trained=len(missing),
-        )
-        _require_a_finished_arm(comparison)
-        yield comparison
+        return JobList(config, arms, dataset.findings, folder)
 
 
-def _check(
-    config: CompareConfig, observer: ComparisonObserver, rates_file: Path | None
-) -> tuple[CompareConfig, RadiographDataset, tuple[Arm, ...]]:
-    """Return the configuration with the common precision and weights, the data and the arms.
+def read_comparison(config: CompareConfig) -> TrainedComparison:
+    """Return what is there of a comparison that was begun, whoever trains it.
 
-    Raises `UsageError` for whatever would fail only after hours.
+    config: as `extended_config` returns it.
     """
-    if config.folds is not None and config.tune_learning_rate:
-        raise UsageError(
-            "--tune-learning-rate does not go with --folds: it would choose by patients whom other "
-            "folds test on.",
-            "Tune on a data set of its own, and give the rate with --learning-rate.",
-        )
-    arms, resumed = parse_arms(config.weighters), folder_to_resume(config)
-    dataset = open_data_again(config, resumed) if resumed else open_datasets(config.data)
-    refuse_unfit_devices(config, resumed)
-    if config.folds is not None:
-        _refuse_shared_images(dataset)
-    jobs = arm_jobs(config, arms[:1], Path(), {})
-    alone = single_task_jobs(config, dataset.findings, Path(), {}) if config.single_task else []
-    for job in [*jobs, *alone]:  # each seed has other folds
-        _check_splits(job, dataset)
-    config = _planned(config, arms, jobs[0], dataset, observer, rates_file)
-    free_memory()  # all that refers to the model is gone
-    return config, dataset, arms
+    jobs, dataset = begun_jobs(config)
+    tuning, waiting = _there(jobs.tuning, dataset)
+    runs: Runs = []
+    if not waiting:
+        runs, waiting = _there(jobs.compared(best_learning_rates(tuning)), dataset)
+    return replace(_comparison(jobs, dataset, tuning, runs), missing=tuple(waiting))
 
 
-def _planned(
-    config: CompareConfig,
-    arms: tuple[Arm, ...],
-    first: Job,
-    dataset: RadiographDataset,
-    observer: ComparisonObserver,
-    rates_file: Path | None,
-) -> CompareConfig:
-    """Return the configuration with the common precision and weights, tried on the first run.
+def _there(jobs: list[Job], dataset: RadiographDataset) -> tuple[Runs, list[Job]]:
+    """Return the runs that have ended, also in a failure, and the jobs that have not."""
+    runs: Runs = []
+    waiting = []
+    for job in jobs:
+        record = final_record(job, dataset) or latest_record(job.folder)
+        if record is None or (record.is_final and not is_complete(job, record)):
+            waiting.append(job)
+        else:
+            runs.append((job, record))
+    return runs, waiting
 
-    Its model is built, and no image is read.
+
+def complete_numbered_job(
+    config: CompareConfig, number: int, observer: ComparisonObserver
+) -> tuple[Job, RunRecord]:
+    """Complete job `number` of a comparison that was planned; return it with its record.
+
+    Does nothing where it has finished. Raises `UsageError` for a number that the plan does not
+    have, on other data or another kind of device, and for a job whose learning rate is not known
+    before others have finished; else what `complete_job` raises.
     """
-    view = first.view(dataset)
-    # images that are uploaded here would only be uploaded again
-    tried = replace(first.config, device=config.device_list[0], cache="none")
-    components = build_components(tried, dataset=view, rates_file=rates_file)
-    rows = len(components.training_rows) + len(components.validation_rows)
-    resolve_place(config.cache, bytes_of(rows, view.size), components.device)
-    if components.config.backbone_sha256 is not None:  # of one's own, in the place where it is now
-        config = replace(
-            config,
-            backbone=components.config.backbone,
-            backbone_sha256=components.config.backbone_sha256,
-        )
-    if folder_to_resume(config) is None:  # a resumed comparison keeps both in its configuration
-        common = components.config
-        config = replace(
-            config,
-            precision=components.precision,
-            weights=common.weights,
-            weights_sha256=common.weights_sha256,
-        )
-    for warning in components.warnings:
-        observer.on_warning(warning)
-    tasks = choose_tasks(tried, view, torch.device("cpu"))
-    labels, known = tasks.labels(view)
-    prevalence = torch.from_numpy((labels * known).sum(axis=0) / known.sum(axis=0).clip(1))
-    for arm in arms:
-        options = parse_assignments(arm.options, f"--weighters {arm.label}:")
-        context = Context(0, prevalence, config.epochs)
-        train = train_config(config, arm, 0)
-        weighter = build_weighter(
-            arm.weighter, tasks.names, options, context, train.weighter_sha256
-        )
-        refuse_broken_weighter(train, tasks.names, options)
-        refuse_unfit_weighter(train, weighter, components.classifier)
-    return config
+    jobs, dataset = begun_jobs(config)
+    refuse_other_environment(jobs.folder)
+    job = _numbered(jobs, number, dataset)
+    device = with_devices(replace(config, plan=False), jobs.folder)[0].device_list[0]
+    with going_on(jobs.folder, f" --job {number}"), locked(jobs.folder, shared=True):
+        ((_, record),) = train_all([job], dataset, device, InProcess(device), observer)
+    return job, record
 
 
-def _check_splits(job: Job, dataset: RadiographDataset) -> None:
-    view = job.view(dataset)
-    seed = job.config.seed
-    where = "" if job.fold is None else f"Seed {seed}, fold {job.fold_number} of {job.fold[1]}: "
-    where = where if job.finding is None else f"{job.name}: "
-    tested = view.member[view.rows("test")]
-    for number, member in enumerate(view.members):
-        if number in tested or not member.findings:
-            continue
-        if job.fold is not None:
-            raise UsageError(
-                f"{where}{member.folder} has fewer patients than folds.", "Use fewer --folds."
-            )
+def _numbered(jobs: JobList, number: int, dataset: RadiographDataset) -> Job:
+    count, tuning = len(jobs), jobs.tuning
+    if number > count:
         raise UsageError(
-            f"{member.folder} has no test split to compare on.",
-            "Prepare the data with one, or use --folds.",
+            f"--job {number}: {jobs.folder} has {count_of(count, 'job')}.",
+            f"Give --job 1 to {count}.",
         )
-    try:
-        refuse_unfit_splits(view, {split: view.rows(split) for split in SPLITS}, job.config)
-    except UsageError as error:
-        raise UsageError(f"{where}{error.message}", error.hint) from error
-
-
-def _refuse_shared_images(dataset: RadiographDataset) -> None:
-    """Raise `UsageError` where images of several data sets would come into different folds."""
-    _, place = np.unique(dataset.pixel_hash, return_inverse=True)
-    order = np.lexsort((dataset.member, place))
-    order = order[dataset.columns["split"][order] != ""]
-    one, other = order[:-1], order[1:]
-    patients = dataset.columns["patient_id"]
-    shared = (place[one] == place[other]) & (dataset.member[one] != dataset.member[other])
-    shared &= patients[one] != patients[other]
-    if shared.any():
-        rows = one[shared][0], other[shared][0]
-        folders = " and ".join(str(dataset.members[dataset.member[row]].folder) for row in rows)
-        names = " and ".join(str(dataset.columns["image_index"][row]) for row in rows)
+    if number <= len(tuning):
+        return tuning[number - 1]
+    runs, waiting = _there(tuning, dataset)
+    failed = [job for job, record in runs if not record.is_final]
+    if unfinished := [*waiting, *failed]:
+        numbers = [n for n, job in enumerate(tuning, 1) if job in unfinished]
         raise UsageError(
-            f"--folds would train on images that are tested in another data set: "
-            f"{count_of(int(shared.sum()), 'image is', 'images are')} (by pixel hash) in two of "
-            f"them, of different patients; the first in {folders} ({names}).",
-            "Take these images out of one of them, or compare without --folds.",
+            f"--job {number} needs the learning rates that jobs 1 to {len(tuning)} choose; "
+            f"{count_of(len(numbers), 'of them has', 'of them have')} not finished: "
+            f"{few(map(str, numbers))}.",
+            "Complete these first.",
         )
+    return jobs.compared(best_learning_rates(runs))[number - 1 - len(tuning)]
 
 
-def _best_learning_rates(runs: Runs) -> dict[str, float]:
-    """Return the rate with the best validation score by the arm's label; of equals the lowest.
+def begun_jobs(config: CompareConfig) -> tuple[JobList, RadiographDataset]:
+    """Return the jobs and the data of a comparison that was begun.
 
-    An arm that diverged at every rate gets the lowest.
+    Raises `UsageError` for other data than those that it began with, and for flags that would add
+    runs.
     """
-    best: dict[str, tuple[float, float]] = {}
-    for job, record in runs:
-        score = record.best_score if record.status == "finished" else None
-        candidate = (float("-inf") if score is None else score, -job.config.learning_rate)
-        best[job.arm.label] = max(best.get(job.arm.label, candidate), candidate)
-    return {label: -rate for label, (_, rate) in best.items()}
+    folder = folder_to_resume(config)
+    if folder is None:
+        raise UsageError("--job and --report need the folder of a plan.", "Add --resume FOLDER.")
+    refuse_other_plan(config, folder)
+    dataset = open_data_again(config, folder)
+    if config.data_sha256:
+        refuse_other_data(config.data_sha256, dataset, f"{folder} was planned")
+    return JobList(config, parse_arms(config.weighters), dataset.findings, folder), dataset
 
 
-def _require_a_finished_arm(comparison: TrainedComparison) -> None:
+def _comparison(
+    jobs: JobList, dataset: RadiographDataset, tuning: Runs, runs: Runs
+) -> TrainedComparison:
+    """Return a comparison of the runs that have ended."""
+    rates = best_learning_rates(tuning)
+    arm_runs = [run for run in runs if run[0].finding is None]
+    everything = [*jobs.tuning, *jobs.compared(rates)]
+    return TrainedComparison(
+        folder=jobs.folder,
+        config=jobs.config,
+        dataset=dataset,
+        arms=jobs.arms,
+        runs=arm_runs,
+        single_task=[run for run in runs if run[0].finding is not None],
+        tuning=tuning,
+        learning_rates={
+            arm.label: rates.get(arm.label, jobs.config.learning_rate) for arm in jobs.arms
+        },
+        shared_starts=verify_shared_starts(arm_runs),
+        newly_trained=0,
+        numbers={job.folder: number for number, job in enumerate(everything, 1)},
+    )
+
+
+def require_a_finished_arm(comparison: TrainedComparison) -> None:
+    """Raise `DeepChestError` where no weighter has finished all its runs."""
     if comparison.finished_arms:
         return
     first = next(record for _, record in comparison.runs if record.status != "finished")
@@ -277,41 +252,4 @@ def _require_a_finished_arm(comparison: TrainedComparison) -> None:
     raise DeepChestError(
         f"No weighter has finished all its runs. The first error: {first.error}",
         f"The runs are in {comparison.folder}; {way}.",
-    )
-
-
-def verify_shared_starts(runs: Sequence[tuple[Job, RunRecord]]) -> list[SharedStart]:
-    """Return the start that the runs of each seed and fold share.
-
-    Raises `DeepChestError` where a run had other initial weights or other batches than the rest,
-    or was computed in another precision or on another kind of device.
-    """
-    groups: dict[tuple[int, int | None], Runs] = {}
-    for job, record in runs:
-        if record.initial_weights_sha256:  # empty where the run could not begin
-            groups.setdefault((job.config.seed, job.fold_number), []).append((job, record))
-    return [_shared_start(seed, fold, group) for (seed, fold), group in groups.items()]
-
-
-def _shared_start(seed: int, fold: int | None, group: Runs) -> SharedStart:
-    longest = max((record for _, record in group), key=lambda record: len(record.batches_sha256))
-    first_job, first = group[0]
-    for job, record in group:
-        epochs = len(record.batches_sha256)  # a run may have stopped early
-        expected = longest.initial_weights_sha256, longest.batches_sha256[:epochs]
-        if (record.initial_weights_sha256, record.batches_sha256) != expected:
-            raise DeepChestError(
-                f"{job.name} began with other weights or saw other batches than the runs that it "
-                "is compared with.",
-                retrain_hint(job.folder),
-            )
-        if (record.device, record.precision) != (first.device, first.precision):
-            raise DeepChestError(
-                f"{job.name} was computed on {record.device} in {record.precision}, and "
-                f"{first_job.name}, which it is compared with, on {first.device} in "
-                f"{first.precision}.",
-                "Give one --device and one --precision to all runs, in a new comparison.",
-            )
-    return SharedStart(
-        seed, fold, longest.initial_weights_sha256, longest.batches_sha256, len(group)
     )

@@ -24,13 +24,17 @@ from deepchest_cli.config import CompareConfig, TrainConfig, parse_assignments
 from deepchest_cli.config.flags import NONE
 from deepchest_cli.data.batches import Batch, batches
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.device_errors import explain_device
+from deepchest_cli.engines.base import Report, Task
+from deepchest_cli.engines.driving import drive
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.statistics import half_width
 from deepchest_cli.files import write_json
 from deepchest_cli.model.classifier import Classifier
 from deepchest_cli.training.components import TrainingComponents, build_components
 from deepchest_cli.training.device import (
+    cpu_threads,
     free_memory,
     peak_memory,
     reset_peak_memory,
@@ -242,7 +246,8 @@ def measure_costs(
     configs = {arm.label: replace(train_config(config, arm, 0), device=device) for arm in arms}
     components, batch = prepare_cost(configs[arms[0].label], dataset, tasks)
     measured = candidates(components, configs)
-    measure(measured, batch, config.cost_rounds)
+    with cpu_threads(config.threads):
+        measure(measured, batch, config.cost_rounds)
     baseline, tasks = measured[arms[0].label], batch.labels.shape[1]
     costs = {
         arm.label: cost_of(measured[arm.label], baseline, _passes_of(arm, config, tasks))
@@ -268,7 +273,7 @@ def load_or_measure_costs(comparison: TrainedComparison) -> Costs:
     Where nothing was trained this time, costs of another device count: those where it was trained.
     Without the baseline among them there are no costs, since all are relative to it.
     """
-    config, dataset, arms = comparison.config, comparison.dataset, comparison.finished_arms
+    config, arms = comparison.config, comparison.finished_arms
     if BASELINE not in {arm.label for arm in arms}:
         return {}
     path = comparison.folder / COSTS
@@ -280,11 +285,35 @@ def load_or_measure_costs(comparison: TrainedComparison) -> Costs:
         device, *same = kept["measured"]
         if same == wanted[1:] and (device == wanted[0] or not comparison.newly_trained):
             return costs
-    folds = config.folds
-    view = dataset if folds is None else dataset.folded(0, folds, config.first_seed)
-    costs = measure_costs(config, arms, view)
+    costs = _measured(comparison)
     write_json(path, {"measured": wanted, "costs": costs})
     return costs
+
+
+def _measured(comparison: TrainedComparison) -> Costs:
+    """Measure in this process, or on one worker of a cluster, which does nothing else then."""
+    config, arms, engine = comparison.config, comparison.finished_arms, comparison.engine
+    if config.dask is None or engine is None:
+        return measure_costs(config, arms, _view(comparison.dataset, config))
+    folders = tuple(str(member.folder.absolute()) for member in comparison.dataset.members)
+    argument = replace(config, dask=None, data=folders), tuple(arms)
+    task = Task("costs", "The cost of a step", _measure_elsewhere, argument)
+    ((_, outcome),) = drive([task], engine, engine.session, lambda _: None, lambda _: None)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    costs: Costs = outcome
+    return costs
+
+
+def _measure_elsewhere(
+    argument: tuple[CompareConfig, tuple[Arm, ...]], device: str | None, report: Report
+) -> Costs:
+    config, arms = argument
+    return measure_costs(config, arms, _view(open_datasets(config.data), config))
+
+
+def _view(dataset: RadiographDataset, config: CompareConfig) -> RadiographDataset:
+    return dataset if config.folds is None else dataset.folded(0, config.folds, config.first_seed)
 
 
 def cost_tables(

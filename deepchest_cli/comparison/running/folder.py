@@ -1,9 +1,11 @@
 """The folder of a comparison: created, locked, resumed, and extended by weighters and seeds."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from deepchest_cli.comparison.running.jobs import Arm, merge_weighters, parse_arms
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
@@ -13,7 +15,9 @@ from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
 from deepchest_cli.training.run_directory import (
+    ENVIRONMENT,
     OWN,
+    describe_environment,
     fill_run,
     make_named,
     make_unique,
@@ -29,7 +33,7 @@ MAY_CHANGE = frozenset(
     {
         "resume", "recipe", "out", "data", "weighters", "weighter_sha256", "seeds", "single_task",
         "bootstrap_replicates", "fail_if_inferior", "margin", "device", "devices", "cache",
-        "cost_only", "cost_rounds", "cost_tasks", "cost_backbones",
+        "cost_only", "cost_rounds", "cost_tasks", "cost_backbones", "plan", "job", "report", "dask",
     }
 )  # fmt: skip
 
@@ -119,22 +123,70 @@ def locked_folder(config: CompareConfig) -> Iterator[Path]:
         sweep_locked(folder, OWN)
         if resumed is None:
             write_configuration(config, folder)
-        try:
+        with going_on(folder):
             yield folder
-        except InterruptedRunError as error:
-            raise InterruptedRunError(
-                error.message, _resume_hint(folder), error.exit_code
-            ) from error
-        except (LostDeviceError, RuntimeError) as error:
-            lost = error if isinstance(error, LostDeviceError) else explain_device(error)
-            if lost is None:
-                raise
-            hint = f"{_resume_hint(folder)}, with another --device or fewer --devices."
-            raise LostDeviceError(lost.message, f"What has finished is kept. {hint}") from error
-        except (KeyboardInterrupt, InterruptionError) as error:  # outside of a training step
-            message = "Interrupted; what has finished is kept."
-            code = getattr(error, "exit_code", ExitCode.INTERRUPTED)
-            raise InterruptedRunError(message, _resume_hint(folder), code) from error
+
+
+@contextmanager
+def going_on(folder: Path, flags: str = "") -> Iterator[None]:
+    """Let what interrupts the block name the command that goes on; flags: at its end."""
+    try:
+        yield
+    except InterruptedRunError as error:
+        hint = f"{_resume_hint(folder)}{flags}"
+        raise InterruptedRunError(error.message, hint, error.exit_code) from error
+    except (LostDeviceError, RuntimeError) as error:
+        lost = error if isinstance(error, LostDeviceError) else explain_device(error)
+        if lost is None:
+            raise
+        hint = f"{_resume_hint(folder)}{flags}, with another --device or fewer --devices."
+        raise LostDeviceError(lost.message, f"What has finished is kept. {hint}") from error
+    except (KeyboardInterrupt, InterruptionError) as error:  # outside of a training step
+        message = "Interrupted; what has finished is kept."
+        code = getattr(error, "exit_code", ExitCode.INTERRUPTED)
+        raise InterruptedRunError(message, f"{_resume_hint(folder)}{flags}", code) from error
+
+
+def refuse_other_plan(config: CompareConfig, folder: Path) -> None:
+    """Raise `UsageError` where flags would add to the runs that a folder's plan has."""
+    saved = saved_config(folder, CompareConfig)
+    labels = [arm.label for arm in parse_arms(config.weighters)]
+    changed = {
+        "--weighters": labels != [arm.label for arm in parse_arms(saved.weighters)],
+        "--seeds": config.seeds != saved.seeds,
+        "--single-task": config.single_task != saved.single_task,
+    }
+    for flag, is_changed in changed.items():
+        if is_changed:
+            raise UsageError(
+                f"{flag} would change the plan in {folder}.",
+                f"Leave it out, or plan the additional runs first: --plan --resume {folder}",
+            )
+
+
+def refuse_other_environment(folder: Path) -> None:
+    """Raise `UsageError` for another version than the one that a comparison was planned with.
+
+    Runs that are compared are computed alike.
+    """
+    try:
+        planned = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        before = _versions(planned)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # lost or damaged: it says nothing
+    here = _versions(describe_environment())
+    if before != here:
+        raise UsageError(
+            f"{folder} was planned with {before}, and this is {here}.",
+            "Start the job in the environment of the plan (the same on every machine), or plan it "
+            f"again in this one: --plan --resume {folder}",
+        )
+
+
+def _versions(environment: Mapping[str, Any]) -> str:
+    python = environment["python"].rpartition(".")[0]  # builds of one version may differ
+    torch = environment["packages"]["torch"].partition("+")[0]
+    return f"deepchest {environment['deepchest']}, Python {python} and torch {torch}"
 
 
 def _resume_hint(folder: Path) -> str:
@@ -145,7 +197,8 @@ def _resume_hint(folder: Path) -> str:
 
 def write_configuration(config: CompareConfig, folder: Path) -> None:
     """Write the configuration and the environment."""
-    fill_run(folder, replace(config, fail_if_inferior=()))
+    once = replace(config, fail_if_inferior=(), plan=False, job=None, report=False, dask=None)
+    fill_run(folder, once)
 
 
 def _create(config: CompareConfig) -> Path:

@@ -149,10 +149,21 @@ class Job:
     fold: tuple[int, int] | None = None  # index from 0, and number of folds
     finding: str | None = None
     scored: bool = True  # whether it predicts the test split
+    threads: int | None = None  # of the CPU; None: as many as torch takes
 
-    def on(self, device: str) -> "Job":
-        """Return the same run on a device."""
+    def on(self, device: str | None) -> "Job":
+        """Return the same run on a device; None: on the one that it is configured for."""
+        if device is None:
+            return self
         return replace(self, config=replace(self.config, device=device))
+
+    def absolute(self) -> "Job":
+        """Return the same run for a process with another working folder."""
+        weights = Path(self.config.weights).expanduser()
+        config = self.config
+        if weights.is_file():
+            config = replace(config, weights=str(weights.absolute()))
+        return replace(self, folder=self.folder.absolute(), config=config)
 
     @property
     def settings(self) -> str:
@@ -188,6 +199,8 @@ class Job:
         names.append(f"seed {self.config.seed}")
         if self.fold is not None:
             names.append(f"fold {self.fold[0] + 1} of {self.fold[1]}")
+        if not self.scored:  # of those that choose a learning rate
+            names.append(f"learning rate {self.config.learning_rate:.3g}")
         return ", ".join(names)
 
     @property

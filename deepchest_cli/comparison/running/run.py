@@ -1,18 +1,32 @@
 """One run of a comparison: its training, its record, and its predictions of the test split."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import permutations
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.comparison.running.attempts import (
+    attempt_at,
+    finish,
+    reopen,
+    taken_over,
+)
 from deepchest_cli.comparison.running.failures import concerns_all_runs, describe_failure
 from deepchest_cli.comparison.running.jobs import Job
+from deepchest_cli.comparison.running.records import (
+    PREDICTIONS,
+    RECORD,
+    RunRecord,
+    Status,
+    final_record,
+    is_complete,
+    read_record,
+    retrain_hint,
+)
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import (
@@ -27,131 +41,77 @@ from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.training.components import TrainingComponents, build_components
-from deepchest_cli.training.device import free_memory, resolve_device
+from deepchest_cli.training.device import cpu_threads, free_memory, resolve_device
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
-from deepchest_cli.training.run_directory import fill_run
+from deepchest_cli.training.run_directory import METRICS, fill_run
 
-RECORD, PREDICTIONS = "run.json", "test.npz"
 INTERRUPTED = "Interrupted; the state is saved."
-Status = Literal["finished", "diverged", "failed"]
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """How a run of a comparison ended."""
-
-    status: Status
-    data_sha256: str
-    learning_rate: float
-    settings: str  # SHA-256, see Job.settings
-    device: str = ""  # cpu, cuda or mps; empty where the run could not begin
-    precision: str = ""
-    error: str | None = None
-    epochs: int = 0
-    steps: int = 0
-    best_epoch: int = 0
-    best_score: float | None = None  # on the validation split, by `criterion`
-    criterion: str = ""
-    initial_weights_sha256: str = ""  # SHA-256
-    batches_sha256: tuple[str, ...] = ()  # SHA-256 of all rows up to the end of each epoch
-    notes: tuple[str, ...] = ()  # of the weighter
-    earlier_errors: tuple[str, ...] = ()  # of attempts that failed, for lack of memory for instance
-    traceback: str | None = None  # of an error that nobody has foreseen
-
-    @property
-    def is_final(self) -> bool:
-        """Whether training again would end alike, unlike after a lack of memory or disk space."""
-        return self.status != "failed"
-
-
-def retrain_hint(folder: Path) -> str:
-    """Return how to repair a run whose files are lost or damaged."""
-    return f"Remove the folder {folder} and continue with --resume: it is then trained again."
-
-
-def read_record(folder: Path) -> RunRecord | None:
-    """Return how the run in a folder ended; None if it has not."""
-    path = folder / RECORD
-    if not path.is_file():
-        return None
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        lists = ("batches_sha256", "notes", "earlier_errors")
-        record = RunRecord(**values | {n: tuple(values[n]) for n in lists if n in values})
-        if record.status not in get_args(Status):
-            raise ValueError(f"status {record.status!r}")
-        float(record.best_score or 0)
-        return record
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DeepChestError(f"{path} is damaged: {error!r}.", retrain_hint(folder)) from error
-
-
-def final_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
-    """Return the record of a run that needs no more training; None if it does.
-
-    Raises `UsageError` where the run was trained on other data or with other settings.
-    """
-    record = read_record(job.folder)
-    if record is None:
-        return None
-    if record.settings != job.settings:
-        raise UsageError(
-            f"{job.folder} was trained with other settings, other files of options or another "
-            "partition into folds than this comparison has now.",
-            "Restore them, or begin a new comparison.",
-        )
-    if record.data_sha256 != dataset.sha256:
-        before = _order_of(record.data_sha256, dataset)
-        if before:
-            raise UsageError(
-                f"The data sets are in another order than when {job.folder} was trained.",
-                f"Name them as before: {' '.join(f'--data {folder}' for folder in before)}",
-            )
-        raise UsageError(
-            f"The data in {dataset.folders} have changed since {job.folder} was trained.",
-            "Prepare them with the same settings again, or begin a new comparison.",
-        )
-    return record if record.is_final else None
-
-
-def _order_of(sha256: str, dataset: RadiographDataset) -> list[Path]:
-    """Return the folders in the order in which their data have a hash; none if they never do."""
-    for members in permutations(dataset.members):
-        if replace(dataset, members=members).sha256 == sha256:
-            return [member.folder for member in members]
-    return []
-
-
-def complete_job(job: Job, dataset: RadiographDataset, observer: Observer) -> RunRecord:
+def complete_job(
+    job: Job, dataset: RadiographDataset, observer: Observer, cut_off: bool = False
+) -> RunRecord:
     """Train one run to its end, write its record, and predict the test split with its best epoch.
 
-    What was done before is kept. A divergence and a failure are results as well. Raises
-    `InterruptedRunError` with the state saved, and `LostDeviceError` where the device has failed.
+    What was done before is kept, by whatever process. A divergence and a failure are results as
+    well. cut_off: take over from a process that works on the run. Raises `InterruptedRunError` with
+    the state saved, `LostDeviceError` where the device has failed, and `TakenOverError`.
     """
     record = final_record(job, dataset)
     if record is None:
-        record, lost = _train(job, dataset, observer)
-        free_memory()  # of model and reader, which are gone only now
-        job.folder.mkdir(parents=True, exist_ok=True)  # missing where the run could not even begin
-        write_json(job.folder / RECORD, asdict(record))
-        if lost is not None:
-            raise lost
+        _reopen(job.folder)
+        with attempt_at(job.folder, cut_off) as folder:
+            if folder is not None:
+                return _complete_attempt(replace(job, folder=folder), job.folder, dataset, observer)
+        record = final_record(job, dataset)  # of a process that was quicker
+        if record is None:
+            raise taken_over(job.folder)
+    return _scored(record, job, dataset)
+
+
+def _reopen(place: Path) -> None:
+    """Go on with a run that stands unfinished in its place, as earlier versions left them."""
+    if not place.is_dir():
+        return
+    if (place / METRICS).exists() and not (place / LAST).exists() and read_record(place) is None:
+        raise UsageError(f"{place} has lost its {RECORD}.", retrain_hint(place))
+    reopen(place)
+
+
+def _complete_attempt(
+    job: Job, place: Path, dataset: RadiographDataset, observer: Observer
+) -> RunRecord:
+    """Complete the run in the folder of an attempt, and let it take its place if it is final."""
+    try:
+        record = final_record(job, dataset)
+        if record is None:
+            with cpu_threads(job.threads):
+                record, lost = _train(job, dataset, observer)
+            free_memory()  # of model and reader, which are gone only now
+            write_json(job.folder / RECORD, asdict(record))
+            if lost is not None:
+                raise lost
         if record.is_final:
             # three times the model's size, and not needed
             (job.folder / LAST).unlink(missing_ok=True)
-    if record.is_final and not is_complete(job, record):
-        record = _with_predictions(record, job, dataset)
-        free_memory()
+            record = _scored(record, job, dataset)
+    except Exception as error:
+        if not job.folder.is_dir():
+            raise taken_over(job.folder) from error
+        raise
+    if record.is_final:
+        finish(job.folder, place)
     return record
 
 
-def is_complete(job: Job, record: RunRecord | None) -> bool:
-    """Whether nothing is left to train or to predict."""
-    if record is None or not record.is_final:
-        return False
-    is_scored = job.scored and record.status == "finished"
-    return not is_scored or (job.folder / PREDICTIONS).is_file()
+def _scored(record: RunRecord, job: Job, dataset: RadiographDataset) -> RunRecord:
+    """Return the record of a run with the predictions made that are missing."""
+    if not is_complete(job, record):
+        with cpu_threads(job.threads):
+            record = _with_predictions(record, job, dataset)
+        free_memory()
+    return record
 
 
 def _train(
@@ -197,7 +157,7 @@ def _with_failure(
 
 def _resume_or_begin(components: TrainingComponents, folder: Path, observer: Observer) -> Trainer:
     fill_run(folder, components.config)
-    trainer = Trainer(components, folder, observer)
+    trainer = Trainer(components, folder, observer, is_locked=True)
     try:
         trainer.resume()
     except DeepChestError as error:  # the last checkpoint is lost, damaged or of another run

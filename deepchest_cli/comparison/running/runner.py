@@ -1,29 +1,36 @@
-"""Training of all runs of a comparison: in sequence, or in parallel on several devices."""
+"""Training of all runs of a comparison, by whatever engine."""
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
 
+from deepchest_cli.comparison.running.attempts import attempts_at
 from deepchest_cli.comparison.running.devices import refuse_other_kind
-from deepchest_cli.comparison.running.failures import computes
+from deepchest_cli.comparison.running.failures import computes, concerns_all_runs
+from deepchest_cli.comparison.running.job_list import Runs
 from deepchest_cli.comparison.running.jobs import Job
-from deepchest_cli.comparison.running.pool import Pool
-from deepchest_cli.comparison.running.run import (
-    INTERRUPTED,
+from deepchest_cli.comparison.running.records import (
+    RECORD,
     RunRecord,
-    complete_job,
     final_record,
     is_complete,
-    read_record,
+    latest_record,
 )
+from deepchest_cli.comparison.running.run import complete_job
+from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.data.workers import KilledWorkerError
-from deepchest_cli.errors import DeepChestError, InterruptedRunError, LostDeviceError
-from deepchest_cli.interruption import StopRequest, stop_on_signal
-from deepchest_cli.model.checkpoint_format import LAST
+from deepchest_cli.data.merging import open_datasets
+from deepchest_cli.data.shards import MANIFEST
+from deepchest_cli.engines.base import Engine, Report, Task
+from deepchest_cli.engines.driving import drive
+from deepchest_cli.engines.local import DevicePool, InProcess
+from deepchest_cli.engines.session import open_session
+from deepchest_cli.errors import DeepChestError, LostDeviceError
+from deepchest_cli.files import sha256_of, write_json
 from deepchest_cli.training.progress import Observer, StepReport
-
-Results = Generator[tuple[Job, RunRecord], None, None]
 
 
 class ComparisonObserver(Protocol):
@@ -42,50 +49,108 @@ class ComparisonObserver(Protocol):
         """Receive a warning for the user."""
 
 
+@contextmanager
+def open_engine(
+    config: CompareConfig,
+    devices: list[str],
+    dataset: RadiographDataset,
+    folder: Path,
+    observer: ComparisonObserver,
+) -> Iterator[Engine]:
+    """Yield what completes the runs: this process, one for each device, or a cluster of Dask.
+
+    devices: those that fail are removed.
+    """
+    if config.dask is None and len(devices) == 1:
+        yield InProcess(devices[0])
+        return
+    with open_session(folder) as session:
+        if config.dask is None:
+            with DevicePool(devices, session) as pool:
+                yield pool
+            return
+        from deepchest_cli.engines.dask_cluster import DaskCluster
+
+        manifests = [member.folder.absolute() / MANIFEST for member in dataset.members]
+        files = [(path, sha256_of(path)) for path in manifests]
+        say = observer.on_warning, observer.on_note
+        with DaskCluster(config.dask, session, files, *say) as cluster:
+            yield cluster
+
+
 def train_all(
     jobs: Sequence[Job],
     dataset: RadiographDataset,
-    devices: list[str],
+    device: str,
+    engine: Engine,
     observer: ComparisonObserver,
-) -> list[RunRecord]:
-    """Train and score what is missing, and return all records in the order of the jobs.
+) -> Runs:
+    """Train and score what is missing, and return all runs in the order of the jobs.
 
-    A single device is used from this process; of several, those that fail are removed from
-    `devices`. Raises `InterruptedRunError` with the state of current runs saved, and
-    `LostDeviceError` where no device is left.
+    device: of the kind that computes. Raises `InterruptedRunError` with the state of current runs
+    saved, and `LostDeviceError` where no device is left.
     """
     records = {job.folder: final_record(job, dataset) for job in jobs}
     missing = [job for job in jobs if not is_complete(job, records[job.folder])]
     # what has failed before comes last: it may stop this process, or its device, again
-    missing.sort(key=lambda job: _has_failed(job, records[job.folder]))
-    refuse_other_kind(jobs, records, devices)
-    for job in jobs:
-        if records[job.folder] is not None:  # there if killed between the record and this removal
-            (job.folder / LAST).unlink(missing_ok=True)
-    count = len(jobs) - len(missing)
-    train = _in_sequence if len(devices) == 1 else _in_parallel
-    progress = _RunProgress(observer, count, len(jobs))
-    with closing(train(missing, dataset, devices, progress)) as results:
-        for job, ended in results:
-            records[job.folder] = ended
-            count += 1
-            progress.done = count
-            observer.on_run(job, ended, count, len(jobs))
-    return [record for job in jobs if (record := records[job.folder]) is not None]
+    missing.sort(key=_has_failed)
+    refuse_other_kind(jobs, records, device)
+    progress = _Progress(observer, len(jobs) - len(missing), len(jobs))
+    tasks = {
+        Task(f"run-{number}", job.name, *_work_of(job, dataset, engine, progress)): job
+        for number, job in enumerate(missing)
+    }
+    with closing(
+        drive(list(tasks), engine, engine.session, progress.move, observer.on_warning)
+    ) as outcomes:
+        for task, outcome in outcomes:
+            job = tasks[task]
+            record = _record_of(job, dataset, outcome)
+            records[job.folder] = record
+            progress.done += 1
+            observer.on_run(job, record, progress.done, len(jobs))
+            if record.status == "failed" and isinstance(engine, InProcess):
+                _require_device(job, device)
+    return [(job, ended) for job in jobs if (ended := records[job.folder]) is not None]
 
 
-def _has_failed(job: Job, final: RunRecord | None) -> bool:
-    return final is None and read_record(job.folder) is not None
+def _has_failed(job: Job) -> bool:
+    record = latest_record(job.folder)
+    return record is not None and not record.is_final
 
 
-class _RunProgress(Observer):
-    """The observer of single runs, which reports them as progress of the comparison."""
+def _record_of(job: Job, dataset: RadiographDataset, outcome: Any) -> RunRecord:
+    """Return the record of a task that has ended; raise what concerns all runs."""
+    if isinstance(outcome, RunRecord):
+        return outcome
+    if not isinstance(outcome, DeepChestError) or concerns_all_runs(outcome):
+        raise outcome
+    written = latest_record(job.folder)
+    if written is not None:  # by the process that has raised the error
+        return replace(written, status="failed", error=outcome.message)
+    if isinstance(outcome, LostDeviceError):
+        raise outcome
+    # it was killed, again and again
+    record = RunRecord("failed", dataset.sha256, job.config.learning_rate, job.settings)
+    record = replace(record, error=f"{outcome.message} {outcome.hint}")
+    for attempt in attempts_at(job.folder)[-1:]:
+        write_json(attempt / RECORD, asdict(record))
+    return record
+
+
+def _require_device(job: Job, device: str) -> None:
+    if not computes(device):
+        raise DeepChestError(
+            f"{job.name} has stopped {device}, which this process can no longer use.",
+            "What has finished is kept. Continue with --resume, which tries that run last.",
+        )
+
+
+class _Progress(Observer):
+    """The progress of single runs as that of the comparison."""
 
     def __init__(self, observer: ComparisonObserver, done: int, total: int) -> None:
         self.observer, self.done, self.total = observer, done, total
-
-    def on_step(self, report: StepReport) -> None:
-        self.move(report.share_done)
 
     def move(self, share: float) -> None:
         """Receive the share of the current runs that is done, in runs."""
@@ -98,46 +163,47 @@ class _RunProgress(Observer):
         self.observer.on_note(text)
 
 
-def _in_sequence(
-    jobs: Sequence[Job], dataset: RadiographDataset, devices: list[str], progress: _RunProgress
-) -> Results:
-    (device,) = devices
-    with stop_on_signal() as stop:
-        for job in jobs:
-            try:
-                record = complete_job(job.on(device), dataset, progress)
-            except LostDeviceError as error:
-                raise LostDeviceError(f"{job.name}: {error.message}") from error
-            yield job, record
-            _raise_if_stopped(stop)  # the signal may have come after the run had saved everything
-            if record.status == "failed" and not computes(device):
-                raise DeepChestError(
-                    f"{job.name} has stopped {device}, which this process can no longer use.",
-                    "What has finished is kept. Continue with --resume, which tries that run last.",
-                )
+class _Reports(Observer):
+    """Tells an engine how much of a run is done, and another observer the rest."""
+
+    def __init__(self, report: Report, notes: Observer) -> None:
+        self.report, self.notes = report, notes
+
+    def on_step(self, report: StepReport) -> None:
+        self.report(report.share_done)
+
+    def on_note(self, text: str) -> None:
+        self.notes.on_note(text)
+
+    def on_warning(self, text: str) -> None:
+        self.notes.on_warning(text)
 
 
-def _raise_if_stopped(stop: StopRequest) -> None:
-    if stop.exit_code is not None:
-        raise InterruptedRunError(INTERRUPTED, "", stop.exit_code)
+def _work_of(
+    job: Job, dataset: RadiographDataset, engine: Engine, progress: Observer
+) -> tuple[Any, Any]:
+    """Return the function that completes a job where the engine does, and its argument."""
+    if isinstance(engine, InProcess):
+        return _complete_here, (job, dataset, progress)
+    folders = tuple(str(member.folder.absolute()) for member in dataset.members)
+    return _complete_elsewhere, (job.absolute(), folders)
 
 
-def _in_parallel(
-    jobs: Sequence[Job], dataset: RadiographDataset, devices: list[str], progress: _RunProgress
-) -> Results:
-    folders = tuple(str(member.folder) for member in dataset.members)
-    with (
-        stop_on_signal() as stop,
-        closing(Pool(jobs, folders, devices, progress.observer.on_warning)) as pool,
-    ):
-        try:
-            while pool.has_work:
-                yield from pool.advance()
-                progress.move(pool.share_done)
-                _raise_if_stopped(stop)
-        except KilledWorkerError as error:
-            _raise_if_stopped(stop)  # a signal to all processes at once
-            raise DeepChestError(
-                f"A training process was killed ({error}), perhaps for lack of memory.",
-                "Continue with --resume, with fewer --devices or a smaller --batch-size.",
-            ) from error
+def _complete_here(
+    argument: tuple[Job, RadiographDataset, Observer], device: str | None, report: Report
+) -> RunRecord:
+    job, dataset, progress = argument
+    return complete_job(job.on(device), dataset, _Reports(report, progress))
+
+
+def _complete_elsewhere(
+    argument: tuple[Job, tuple[str, ...]], device: str | None, report: Report
+) -> RunRecord:
+    job, folders = argument
+    observer = _Reports(report, Observer())
+    return complete_job(job.on(device), _open_once(folders), observer, cut_off=True)
+
+
+@lru_cache(maxsize=1)
+def _open_once(folders: tuple[str, ...]) -> RadiographDataset:
+    return open_datasets(folders)

@@ -12,7 +12,7 @@ from deepchest_cli.data.synthetic.population import DEFAULT_IMAGES, plan_populat
 from deepchest_cli.data.synthetic.rendering import render_radiograph
 from deepchest_cli.data.synthetic.sites import FIRST
 from deepchest_cli.data.synthetic.specification import RadiographSpec, Shown, Site
-from deepchest_cli.data.workers import CONTEXT, begin_worker, start_tracker
+from deepchest_cli.engines.child import CONTEXT, begin_worker, start_tracker
 
 IMAGE_SIZE = 256
 _BATCH = 16  # images that a process takes at a time

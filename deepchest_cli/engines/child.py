@@ -2,16 +2,19 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import Any
 
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.interruption import BATCH_SIGNALS
+from deepchest_cli.interruption import BATCH_SIGNALS, stop_on_signal
 
 # a fresh interpreter: forking a process that has run threads can deadlock
 CONTEXT: SpawnContext = multiprocessing.get_context("spawn")
@@ -32,21 +35,25 @@ def start_tracker() -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def begin_worker() -> None:
+def begin_worker(grace: float = 0.0) -> None:
     """Set up this worker process: signals are the parent's to handle, and its end is ours.
 
-    What the parent ends it by, SIGTERM, is left.
+    What the parent ends it by, SIGTERM, is left. grace: seconds to save a task's state when the
+    parent has ended.
     """
     for number in (signal.SIGINT, *BATCH_SIGNALS):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(grace,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(grace: float) -> None:
     """A worker whose parent is killed would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        if grace:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(grace)
         os._exit(1)
 
 
@@ -57,12 +64,18 @@ class KilledWorkerError(Exception):
 class Worker:
     """A process that works on one task at a time and can be killed without harm to others."""
 
-    def __init__(self, work: Callable[..., Any], *context: Any) -> None:
-        """work: a function of a module, called as `work(task, *context)`."""
+    def __init__(self, work: Callable[..., Any], *context: Any, grace: float = 0.0) -> None:
+        """work: a function of a module, called as `work(task, *context)`; grace: in seconds."""
+        self.has_ended = False  # after the last result
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_serve, args=(theirs, work, *context))
+        self.process = CONTEXT.Process(target=_serve, args=(theirs, grace, work, *context))
         self.process.start()
         theirs.close()  # so that the end of the process ends the connection
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process can be given a task."""
+        return not self.has_ended and self.process.is_alive()
 
     def submit(self, task: Any) -> None:
         """Begin a task; `connection` has something to read once it has ended."""
@@ -74,10 +87,12 @@ class Worker:
     def result(self) -> Any:
         """Return what the task returned, or raise what it raised.
 
-        Raises `KilledWorkerError` where the process has been killed.
+        Raises `KilledWorkerError` where the process has been killed. After an error, and after a
+        result with a true attribute `ends_process`, the process ends (`has_ended`): another one
+        finds memory and device as at the start.
         """
         try:
-            value, failure = self.connection.recv()
+            value, failure, self.has_ended = self.connection.recv()
         except (EOFError, OSError) as error:
             raise self._killed() from error
         if failure is not None:
@@ -102,19 +117,40 @@ class Worker:
         self.process.join()
 
 
-def _serve(connection: Connection, work: Callable[..., Any], *context: Any) -> None:
-    """Work on the tasks that come, until the connection is closed."""
-    begin_worker()
+def _serve(connection: Connection, grace: float, work: Callable[..., Any], *context: Any) -> None:
+    """Work on the tasks that come, until the connection is closed, or after what ends a process.
+
+    SIGTERM is handled during a task also where this does not: the process ends after it.
+    """
+    begin_worker(grace)
     while True:
         try:
             task = connection.recv()
         except (EOFError, OSError):  # OSError where the last answer was not read
             return
-        answer: tuple[Any, BaseException | None]
+        answer: tuple[Any, BaseException | None, bool]
         try:
-            answer = work(task, *context), None
+            with stop_on_signal() as stop:
+                value = work(task, *context)
+            ends = stop.exit_code is not None or bool(getattr(value, "ends_process", False))
+            answer = value, None, ends
         except BaseException as error:
-            if not isinstance(error, DeepChestError):
-                error.add_note(traceback.format_exc())  # it does not travel with the error
-            answer = None, error
-        connection.send(answer)
+            answer = None, _portable(error), True
+        with suppress(OSError):  # nobody is there any more
+            connection.send(answer)
+        if answer[-1]:
+            return
+
+
+def _portable(error: BaseException) -> BaseException:
+    """Return an error with its traceback, which does not travel with it.
+
+    Where pickle cannot bring it over, another one says what it says.
+    """
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError("".join(traceback.format_exception(error)))
+    if not isinstance(error, DeepChestError):
+        error.add_note("".join(traceback.format_exception(error)))
+    return error

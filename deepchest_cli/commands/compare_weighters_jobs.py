@@ -1,0 +1,133 @@
+"""`deepchest compare-weighters` by numbered jobs: --plan, --job and --report."""
+
+from typing import TYPE_CHECKING, Any
+
+from deepchest_cli.commands.compare_weighters_display import (
+    ComparisonDisplay,
+    ending,
+    render_interim,
+)
+from deepchest_cli.commands.user_cache import training_rates_file
+from deepchest_cli.config import CompareConfig, flag_of
+from deepchest_cli.data.text import count_of
+from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from deepchest_cli.comparison.running.comparison import TrainedComparison
+    from deepchest_cli.comparison.running.jobs import Job
+    from deepchest_cli.comparison.running.records import RunRecord
+
+
+def check_job_flags(config: CompareConfig) -> None:
+    """Raise `UsageError` for flags that do not go together, and for a job without a folder."""
+    ways = {"plan": config.plan, "job": config.job, "report": config.report, "dask": config.dask}
+    given = [flag_of(name) for name, value in ways.items() if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} do not go together.", "Give one of them.")
+    if (config.job or config.report) and config.resume is None:
+        raise UsageError(
+            f"{given[0]} needs the folder of a comparison that was planned.",
+            f"--plan writes one: then {given[0]} goes with --resume FOLDER.",
+        )
+    if given and config.cost_only:
+        raise UsageError(f"{given[0]} does not go with --cost-only.", "Drop one of the two.")
+    if config.dask and config.devices:
+        raise UsageError(
+            "--devices are those of this machine; --dask hands the runs to workers.",
+            "Name the kind of the workers' devices by --device.",
+        )
+
+
+def plan_jobs(config: CompareConfig, terminal: Terminal) -> None:
+    """Write the folder of a comparison, and say which jobs it has."""
+    from deepchest_cli.comparison.running.comparison import plan_comparison
+    from deepchest_cli.training.run_directory import resume_command
+
+    jobs = plan_comparison(config, ComparisonDisplay(terminal), training_rates_file())
+    count, tuning, config = len(jobs), len(jobs.tuning), jobs.config
+    command = resume_command(jobs.folder, config)
+    if terminal.json:
+        terminal.document(
+            {
+                "folder": str(jobs.folder),
+                "jobs": count,
+                "tuning_jobs": tuning,
+                "device": config.device_list[0],
+                "precision": config.precision,
+                "threads": config.threads,
+                "job_command": f"{command} --job N",
+                "report_command": f"{command} --report",
+            }
+        )
+        return
+    threads = count_of(config.threads or 1, "thread")
+    terminal.line(
+        f"{count_of(count, 'job')} in {jobs.folder}, on {config.device_list[0]} in "
+        f"{config.precision} with {threads}."
+    )
+    if tuning:
+        terminal.line(
+            f"Jobs 1 to {tuning} choose learning rates; {tuning + 1} to {count} follow when all of "
+            "these have finished."
+        )
+    terminal.line(f"Each, in any order and number at a time, N from 1 to {count}:")
+    terminal.line(f"  {command} --job N")
+    terminal.line("Then the results, or an interim report before all have finished:")
+    terminal.line(f"  {command} --report")
+
+
+def complete_job(config: CompareConfig, number: int, terminal: Terminal) -> None:
+    """Complete a job of a comparison, and say how its run ended."""
+    from deepchest_cli.comparison.running.comparison import complete_numbered_job
+
+    with terminal.progress("Training") as move:
+        job, record = complete_numbered_job(config, number, _JobDisplay(terminal, move))
+    if terminal.json:
+        terminal.document(
+            {
+                "job": number,
+                "name": job.name,
+                "folder": str(job.folder),
+                "status": record.status,
+                "error": record.error,
+            }
+        )
+    else:
+        terminal.line(f"Job {number}, {job.name}{ending(record)}")
+    if record.status == "failed":
+        raise DeepChestError(f"Job {number}, {job.name}, has failed: {record.error}")
+
+
+class _JobDisplay(ComparisonDisplay):
+    """The observer of a single run, whose end is the command's result."""
+
+    def on_run(self, job: "Job", record: "RunRecord", done: int, total: int) -> None:
+        """Print nothing."""
+
+
+def read_jobs(config: CompareConfig) -> "TrainedComparison":
+    """Return what is there of a comparison."""
+    from deepchest_cli.comparison.running.comparison import read_comparison, require_a_finished_arm
+
+    comparison = read_comparison(config)
+    if comparison.is_complete:
+        require_a_finished_arm(comparison)
+    return comparison
+
+
+def report_interim(comparison: "TrainedComparison", terminal: Terminal) -> dict[str, Any]:
+    """Write and show the report of a comparison of which runs are missing; return its document."""
+    from deepchest_cli.comparison.analysis.interim import build_interim
+    from deepchest_cli.comparison.output.writing import write_interim
+    from deepchest_cli.training.run_directory import resume_command
+
+    document = build_interim(comparison)
+    write_interim(comparison, document)
+    if terminal.json:
+        terminal.document(document)
+    else:
+        command = resume_command(comparison.folder, comparison.config)
+        hints = f"Each of them: {command} --job N"
+        render_interim(document, comparison.folder, terminal, hints)
+    return document

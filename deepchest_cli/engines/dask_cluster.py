@@ -1,0 +1,266 @@
+"""A Dask cluster as an engine, however it was started: https://distributed.dask.org."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from deepchest_cli.engines.base import Engine, Retirement, Task
+from deepchest_cli.engines.child import KilledWorkerError
+from deepchest_cli.engines.dask_connection import Connection
+from deepchest_cli.engines.dask_worker import be_wanted, complete_task, problem_of, versions
+from deepchest_cli.engines.session import Session
+from deepchest_cli.errors import DeepChestError, InterruptedRunError
+
+LOOK_SECONDS = 1.0  # between two looks at which workers there are
+PATIENCE_SECONDS = 60.0  # without a worker, until that is said
+REPEAT_SECONDS = 300.0  # between two times that it is said
+STEADY_SECONDS = 10.0  # that a number of workers must last to be said
+MOST_WANTED = 1000  # tasks that an adaptive cluster is told of
+REST_SECONDS = 10.0  # without tasks for a worker that interrupted one: it is perhaps about to end
+
+
+class LostWorkerError(KilledWorkerError):
+    """A worker has gone away, which says little about the task that it was working on."""
+
+    limit = 12  # of such losses of a task that gets no further
+
+
+@dataclass(eq=False)
+class _Machine:
+    """A worker of the cluster, from when it is first seen."""
+
+    address: str
+    label: str  # in messages
+    check: Future[Any]
+    fits: bool | None = None  # None: is being checked
+    placed: tuple[Future[Any], Future[Any]] | None = None  # the driver's of a task, and Dask's
+    rests_until: float = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no task is running on it."""
+        return self.placed is None or self.placed[0].done()
+
+
+class DaskCluster(Engine):
+    """Completes tasks on a Dask cluster, one at a time on each worker that passes a check.
+
+    The workers see the folder of the session and read the files. Tasks are placed here and not by
+    Dask, which would not move one that waits for a busy worker to one that comes later, and to
+    which the task of a killed worker is a suspect that may kill others.
+    """
+
+    slots = None
+    session: Session
+    survives_interruption = True
+
+    def __init__(
+        self,
+        address: str,
+        session: Session,
+        files: Sequence[tuple[Path, str]],
+        warn: Callable[[str], None],
+        note: Callable[[str], None],
+    ) -> None:
+        """address: HOST:PORT of a scheduler, its file, or local:N for N processes here.
+
+        files: absolute paths with the SHA-256 that every worker must find. Raises `UsageError` for
+        a wrong address, for a scheduler that does not answer (on entering), and without Dask.
+        """
+        super().__init__()
+        self.session, self.warn, self.note = session, warn, note
+        self.files = [(str(path), sha256) for path, sha256 in files]
+        self.connection = Connection(address)
+        self._machines: dict[str, _Machine] = {}  # by address
+        self._queue: deque[tuple[Task, Future[Any]]] = deque()
+        self._last: dict[str, _Machine] = {}  # where a task was run, by its key
+        self._problems: dict[str, str] = {}  # of workers, with how to mend them
+        self._wanted: list[Future[Any]] = []
+        self._stopped = False
+        self._next_look = 0.0
+        self._fit_at = self._steady_at = self._warn_at = 0.0
+        self._count = self._said = 0  # of workers that fit
+
+    def __enter__(self) -> Self:
+        self.connection.__enter__()
+        self._fit_at = time.monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the cluster; one of processes here is closed."""
+        self.connection.__exit__(kind, error, trace)
+
+    def submit(self, task: Task) -> Future[Any]:
+        """Put a task at the end of the queue; `attend` places it on a worker."""
+        future: Future[Any] = Future()
+        self._queue.append((task, future))
+        self._place()
+        return future
+
+    def share(self, task: Task) -> float:
+        """Return what the task has last reported."""
+        return self.session.share(task.key)
+
+    def retire(self, task: Task) -> Retirement:
+        """Never use the worker of a task again."""
+        machine = self._last[task.key]
+        machine.fits = False
+        self._problems["has lost its device"] = "Restart the worker, or its machine."
+        return Retirement(
+            machine.address, f"{machine.label} is not used any more", "on another worker"
+        )
+
+    def stop(self) -> None:
+        """Drop what waits; what runs sees the end of the session."""
+        self._stopped = True
+        self._want(0)
+        while self._queue:
+            self._queue.popleft()[1].set_exception(KilledWorkerError("before it began"))
+
+    def attend(self) -> None:
+        """Look which workers there are, and place tasks on those that are idle."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            self._look(now)
+        self._place()
+
+    def _look(self, now: float) -> None:
+        there = {
+            address: about
+            for address, about in self.connection.workers().items()
+            if about["status"] in ("running", "paused")
+        }
+        for address in self._machines.keys() - there.keys():
+            self._lose(self._machines.pop(address))
+        for address in there.keys() - self._machines.keys():
+            self._machines[address] = self._meet(address, there[address])
+        for machine in self._machines.values():
+            if machine.fits is None and machine.check.done():
+                machine.fits = self._judge(machine)
+        if not self._stopped:
+            self._say(now)
+            self._want(len(self._queue))
+
+    def _lose(self, machine: _Machine) -> None:
+        """Give up the task of a worker that has gone away."""
+        if machine.placed is not None:
+            future, theirs = machine.placed
+            with suppress(InvalidStateError):  # it has just ended
+                future.set_exception(LostWorkerError(f"{machine.label} has gone away"))
+            theirs.cancel()
+
+    def _executor(self, **where: Any) -> Any:
+        return self.connection.client.get_executor(pure=False, **where)
+
+    def _meet(self, address: str, about: dict[str, Any]) -> _Machine:
+        """Begin to check a worker."""
+        name = str(about.get("name", address))
+        label = f"worker {address}" if name in address else f"worker {address} ({name})"
+        session = str(self.session.folder), self.session.token
+        executor = self._executor(workers=[address], allow_other_workers=False)
+        check = executor.submit(problem_of, versions(), *session, self.files)
+        return _Machine(address, label, check)
+
+    def _judge(self, machine: _Machine) -> bool:
+        """Whether a worker that has been checked can be used; say what is wrong, once for all."""
+        try:
+            found = machine.check.result()
+        except ModuleNotFoundError as error:
+            wanted = " and ".join(" ".join(pair) for pair in versions().items())
+            found = f"has no {error.name}", f"Install {wanted} for all workers."
+        except BaseException as error:  # of unpickling, above all
+            found = (
+                f"does not answer as it should ({type(error).__name__}: {error})",
+                "Install the same versions of deepchest, Python and Dask for all workers and here.",
+            )
+        if found is None:
+            return True
+        problem, hint = found
+        if problem not in self._problems:
+            self._problems[problem] = hint
+            self.warn(f"The {machine.label} {problem}, and is not used. {hint}")
+        return False
+
+    def _say(self, now: float) -> None:
+        """Say how many workers there are, where these are fewer than tasks or none at all."""
+        count = sum(machine.fits is True for machine in self._machines.values())
+        if count != self._count:
+            self._count, self._steady_at = count, now + STEADY_SECONDS
+        tasks = len(self._queue) + sum(not m.is_idle for m in self._machines.values())
+        if count or not tasks:
+            self._fit_at = self._warn_at = now
+            if count < tasks and now >= self._steady_at and count != self._said:
+                self._said = count
+                self.note(f"{count} of {tasks} jobs run at a time: that many workers can be used.")
+        elif now >= max(self._fit_at + PATIENCE_SECONDS, self._warn_at):
+            self._warn_at = now + REPEAT_SECONDS
+            self._say_none(tasks, round(now - self._fit_at))
+
+    def _say_none(self, tasks: int, seconds: int) -> None:
+        fits = [machine.fits for machine in self._machines.values()]
+        if fits and None not in fits:
+            (problem, hint), *_ = self._problems.items()
+            raise DeepChestError(
+                f"None of the {len(fits)} workers of the Dask cluster can be used. One {problem}.",
+                hint,
+            )
+        address = self.connection.client.scheduler.address
+        found = "has had no worker" if not fits else f"has {len(fits)} workers that did not answer"
+        look = (
+            f"See that its jobs run (squeue, kubectl get pods), that workers connect to {address}, "
+            "and that no firewall is in between."
+            if not fits
+            else "See whether they are busy with other work."
+        )
+        self.warn(f"The Dask cluster {found} for {seconds} s; {tasks} jobs wait. {look}")
+
+    def _want(self, number: int) -> None:
+        """Let a cluster that adapts its size know how many tasks wait: as many that never run."""
+        number = min(number, MOST_WANTED)
+        while len(self._wanted) > number:
+            self._wanted.pop().cancel()
+        executor = self._executor(resources={"deepchest-waiting": 1})
+        self._wanted += [executor.submit(be_wanted) for _ in range(number - len(self._wanted))]
+
+    def _place(self) -> None:
+        """Hand tasks to idle workers."""
+        for machine in self._machines.values():
+            ready = machine.fits and machine.is_idle and time.monotonic() >= machine.rests_until
+            if ready and self._queue:
+                self._begin(machine, *self._queue.popleft())
+
+    def _begin(self, machine: _Machine, task: Task, future: Future[Any]) -> None:
+        executor = self._executor(workers=[machine.address], allow_other_workers=False)
+        theirs = executor.submit(complete_task, self.session.call(task, None))
+        machine.placed, self._last[task.key] = (future, theirs), machine
+        theirs.add_done_callback(partial(_pass_on, machine, future))
+
+
+def _pass_on(machine: _Machine, future: Future[Any], theirs: Future[Any]) -> None:
+    """Pass on how a task has ended; called in a thread of Dask's."""
+    with suppress(InvalidStateError):  # given up meanwhile, since its worker had gone
+        if theirs.cancelled():
+            future.set_exception(LostWorkerError("the scheduler has lost it"))
+            return
+        error = theirs.exception()
+        if isinstance(error, InterruptedRunError):
+            machine.rests_until = time.monotonic() + REST_SECONDS
+        if type(error).__name__ == "KilledWorker":  # Dask's own
+            error = LostWorkerError(f"{machine.label} was killed")
+        if error is None:
+            future.set_result(theirs.result())
+        else:
+            future.set_exception(error)

@@ -1,0 +1,167 @@
+"""Handing tasks to an engine, whatever becomes of its processes, devices and machines."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepchest_cli.engines.base import Engine, Task
+from deepchest_cli.engines.child import KilledWorkerError
+from deepchest_cli.engines.session import Session
+from deepchest_cli.errors import DeepChestError, InterruptedRunError, LostDeviceError
+from deepchest_cli.interruption import StopRequest, stop_on_signal
+
+INTERRUPTED = "Interrupted; the state is saved."
+POLL_SECONDS = 0.2  # between two looks at signals and progress
+MAX_KILLS = 3  # of a task that gets no further
+
+_AGAIN = object()  # instead of an outcome: the task waits again
+
+Outcome = tuple[Task, Any]
+
+
+def drive(
+    tasks: Sequence[Task],
+    engine: Engine,
+    session: Session | None,
+    progress: Callable[[float], None],
+    warn: Callable[[str], None],
+) -> Generator[Outcome, None, None]:
+    """Complete tasks, and yield each with its result, or the error that ended it, as they end.
+
+    A task whose process or machine was killed is begun again, and so is, once, one whose device has
+    failed. progress: receives what is done of the tasks that are running, in tasks. Whatever ends
+    the generator, the tasks that run have saved their state then, and the session is over.
+
+    Raises `InterruptedRunError` after a signal, and `LostDeviceError` where no device is left.
+    """
+    with stop_on_signal() as stop:
+        driver = _Driver(deque(tasks), engine, session, warn)
+        engine.moved = lambda: progress(driver.share_done)
+        try:
+            while driver.has_work:
+                driver.begin()
+                yield from driver.ended(stop)
+                progress(driver.share_done)
+                _raise_if_stopped(stop)
+        finally:
+            engine.moved = lambda: None
+            driver.stop()
+
+
+def _raise_if_stopped(stop: StopRequest) -> None:
+    if stop.exit_code is not None:
+        raise InterruptedRunError(INTERRUPTED, "", stop.exit_code)
+
+
+@dataclass
+class _History:
+    """The devices that a task has lost, and its kills since it last got further."""
+
+    lost: set[str] = field(default_factory=set)
+    kills: int = 0
+    share: float = 0.0  # the largest at a kill
+
+
+class _Driver:
+    def __init__(
+        self,
+        waiting: deque[Task],
+        engine: Engine,
+        session: Session | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.waiting, self.engine, self.session, self.warn = waiting, engine, session, warn
+        self.several = engine.slots != 1
+        self.begun: set[Task] = set()
+        self.futures: dict[Future[Any], Task] = {}
+        self.histories = {task.key: _History() for task in waiting}
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.waiting or self.futures)
+
+    @property
+    def share_done(self) -> float:
+        """What is done of the running tasks, in tasks."""
+        return sum(self.engine.share(task) for task in self.begun)
+
+    def begin(self) -> None:
+        """Submit what the engine takes."""
+        while self.waiting and (self.engine.slots is None or len(self.begun) < self.engine.slots):
+            task = self.waiting.popleft()
+            self.begun.add(task)
+            self.futures[self.engine.submit(task)] = task
+
+    def ended(self, stop: StopRequest) -> Iterator[Outcome]:
+        """Wait a moment, and yield what has ended; what was killed waits again."""
+        self.engine.attend()
+        if self.session is not None:
+            self.session.check()
+        for future in wait(self.futures, POLL_SECONDS, FIRST_COMPLETED).done:
+            task = self.futures.pop(future)
+            share = self.engine.share(task)
+            self.begun.remove(task)
+            try:
+                outcome = future.result()
+            except LostDeviceError as error:
+                outcome = self._lost(task, error)
+            except KilledWorkerError as error:
+                _raise_if_stopped(stop)  # a signal to all processes at once
+                outcome = self._killed(task, error, share)
+            except InterruptedRunError as error:
+                _raise_if_stopped(stop)
+                if not self.engine.survives_interruption:
+                    raise
+                outcome = self._killed(task, error, share)
+            except Exception as error:
+                outcome = error
+            if outcome is not _AGAIN:
+                yield task, outcome
+
+    def _lost(self, task: Task, error: LostDeviceError) -> Any:
+        """Begin a task again on another device, unless it is the second one."""
+        gone, history = self.engine.retire(task), self.histories[task.key]
+        history.lost.add(gone.device)
+        again = len(history.lost) == 1  # several processes may share a device
+        if again:
+            self.waiting.appendleft(task)
+        if self.waiting and self.engine.slots == 0:
+            left = " No other device is left." if self.several else ""
+            raise LostDeviceError(f"{task.name}: {error.message}{left}")
+        ended = f"{task.name}: {error.message} {gone.use}"
+        if again:
+            self.warn(f"{ended}, and the job goes on {gone.where}.")
+            return _AGAIN
+        self.warn(
+            f"{ended}. It is the second device that fails in this job, which counts as failed."
+        )
+        return error
+
+    def _killed(self, task: Task, error: Exception, share: float) -> Any:
+        """Begin a task again, unless it is killed again and again at the same place."""
+        history = self.histories[task.key]
+        history.kills = 1 if share > history.share else history.kills + 1
+        history.share = max(share, history.share)
+        limit = getattr(error, "limit", MAX_KILLS)
+        if history.kills < limit:
+            self.waiting.appendleft(task)
+            self.warn(f"{task.name}: its process was killed ({error}); the job goes on in another.")
+            return _AGAIN
+        return DeepChestError(
+            f"{task.name} was killed {history.kills} times without getting further ({error}), "
+            "perhaps for lack of memory.",
+            "Give it more memory: run fewer jobs at a time on a machine, or choose smaller ones.",
+        )
+
+    def stop(self) -> None:
+        """Let the running tasks save their state and end; after this the session is over."""
+        if self.futures:
+            if self.session is not None:
+                self.session.stop()
+            self.engine.stop()
+            with suppress(DeepChestError):  # the engine itself has gone; the tasks end all the same
+                while wait(self.futures, POLL_SECONDS).not_done:
+                    self.engine.attend()

@@ -1,0 +1,83 @@
+"""Work for engines: quick, and failing at will."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepchest_cli.errors import InterruptedRunError, LostDeviceError
+from deepchest_cli.interruption import stop_on_signal
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a task returns."""
+
+    value: Any
+    device: str | None
+    process: int
+    ends_process: bool = False
+
+
+def square(argument, device, report):
+    report(0.5)
+    return Answer(argument**2, device, os.getpid())
+
+
+def fails(argument, device, report):
+    """Fail as a run of a comparison does, with a result that says so."""
+    return Answer("failed", device, os.getpid(), ends_process=True)
+
+
+def raises(argument, device, report):
+    raise ValueError(f"no {argument}")
+
+
+class UnpicklableError(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def raises_what_pickle_cannot_bring(argument, device, report):
+    raise UnpicklableError("one", "two")
+
+
+def breaks(argument, device, report):
+    """Lose the device where it is one of those named."""
+    if device in argument:
+        raise LostDeviceError(f"{device} has failed: ECC.", "hint")
+    return Answer("done", device, os.getpid())
+
+
+def killed(argument, device, report):
+    """Die as many times as `argument` (folder, times) says, the first time at once."""
+    folder, times = argument
+    done = len(list(Path(folder).glob("kill-*")))
+    if done < times:
+        Path(folder, f"kill-{done}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Answer(done, device, os.getpid())
+
+
+def counts(argument, device, report):
+    """Count to a number (folder, number), 0.05 s each, and go on where it was interrupted."""
+    folder, number = argument
+    state = Path(folder, "count")
+    begun = 0
+    with suppress(OSError, ValueError):
+        begun = int(state.read_text())
+    Path(folder, f"process-{os.getpid()}").touch()
+    with stop_on_signal() as stop:
+        for count in range(begun, number):
+            time.sleep(0.05)
+            report((count + 1) / number)
+            temporary = Path(folder, f"count.{os.getpid()}")
+            temporary.write_text(str(count + 1))
+            temporary.rename(state)
+            if stop.exit_code is not None:
+                Path(folder, "saved").write_text(str(count + 1))
+                raise InterruptedRunError("Interrupted.", "", stop.exit_code)
+    return Answer(number, device, os.getpid())
