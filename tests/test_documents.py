@@ -82,6 +82,33 @@ def test_flags_of_documented_commands_exist(line):
         check_arguments(words, CONFIGS)
 
 
+def scripts_of(page: str) -> list[str]:
+    """Return the shell scripts, and other files with commands, that a page shows."""
+    text = (ROOT / page).read_text("utf-8")
+    return re.findall(r"^```(?:bash|yaml)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands_in(script: str) -> list[list[str]]:
+    """Return the words of each `deepchest` in a script, with 1 for what the shell puts in."""
+    plain = re.sub(r'"?\$(\(\(.*?\)\)|\w+)"?|\{\}', "1", script.replace("\\\n", " "))
+    names = "|".join(COMMANDS)
+    found = re.findall(rf"(?<![\w.-])deepchest ((?:{names})\b[^'\"|>\n]*)", plain)
+    return [shlex.split(words) for words in found]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_flags_in_scripts_exist(page):
+    for script in scripts_of(page):
+        for words in commands_in(script):
+            check_arguments(words, CONFIGS)
+
+
+def test_the_script_of_each_batch_system_has_a_command():
+    found = [commands_in(script) for script in scripts_of("docs/scaling.md")]
+    assert len(found) >= 5
+    assert all(found)
+
+
 def test_commands_in_running_text_exist():
     for page in set(PAGES) - GENERATED:
         text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text("utf-8"), flags=re.M | re.S)
