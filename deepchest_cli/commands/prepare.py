@@ -24,7 +24,7 @@ from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.data.demo import Demo
-    from deepchest_cli.data.preparation import Plan
+    from deepchest_cli.data.preparation import Plan, PlannedJobs
     from deepchest_cli.interruption import StopRequest
 
 
@@ -54,7 +54,7 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
     try:
         with stop_on_signal() as stop:
             _prepare(config, folder, terminal, stop)
-    except KeyboardInterrupt as interruption:
+    except (KeyboardInterrupt, InterruptedRunError) as interruption:
         raise InterruptedRunError(
             "Interrupted; finished shards are kept.",
             "Run the same command again to go on.",
@@ -87,8 +87,10 @@ def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "Sto
             render_estimate(plan, estimate(plan, config, folder), terminal)
             return
         if config.plan:
-            _plan_jobs(plan, config, folder, terminal, stop)
+            _show_plan(config, _plan_jobs(plan, config, folder, terminal, stop), terminal)
             return
+        if config.dask is not None:
+            _distribute(plan, config, site.source, folder, terminal, stop)
         with terminal.progress("Converting") as progress:
             heeded = stop.heeded(progress)
             results.append(run_preparation(plan, site.config, site.data, heeded, terminal.warning))
@@ -97,16 +99,37 @@ def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "Sto
 
 def _plan_jobs(
     plan: "Plan", config: PrepareConfig, data: Path, terminal: Terminal, stop: "StopRequest"
-) -> None:
+) -> "PlannedJobs":
     from deepchest_cli.data.preparation import plan_jobs
 
     reads = not plan.streamed.is_certain
     if reads:
         terminal.note("Planning reads the archives once, to learn which images they hold.")
     with terminal.progress("Reading archives" if reads else "Planning") as progress:
-        planned = plan_jobs(plan, config, data, stop.heeded(progress), terminal.warning)
+        return plan_jobs(plan, config, data, stop.heeded(progress), terminal.warning)
+
+
+def _show_plan(config: PrepareConfig, planned: "PlannedJobs", terminal: Terminal) -> None:
     command = command_line("prepare", replace(config, plan=False, jobs=None, force=False))
     render_planned(planned, command, terminal)
+
+
+def _distribute(
+    plan: "Plan",
+    config: PrepareConfig,
+    source: Path,
+    data: Path,
+    terminal: Terminal,
+    stop: "StopRequest",
+) -> None:
+    """Plan jobs and complete them on a Dask cluster."""
+    from deepchest_cli.data.preparation.distributing import distribute_jobs, find_cluster
+
+    find_cluster(config)
+    _plan_jobs(plan, config, data, terminal, stop)
+    with terminal.progress("Converting") as progress:
+        say = terminal.warning, terminal.note
+        distribute_jobs(plan, config, source, data, stop.heeded(progress), *say)
 
 
 @dataclass(frozen=True)
@@ -171,26 +194,26 @@ def _refuse_contradictions(config: PrepareConfig) -> None:
 
 def _refuse_jobs_of_other_work(config: PrepareConfig) -> None:
     """Raise `UsageError` where jobs are planned or completed of what has none."""
-    if config.jobs is not None and not config.plan:
+    ways = {"--plan": config.plan, "--job": config.job is not None, "--dask": config.dask}
+    others = {"--check": config.check, "--dry-run": config.dry_run, "--demo": config.demo}
+    given = [flag for flag, value in ways.items() if value]
+    if config.jobs is not None and not (config.plan or config.dask):
         raise UsageError("--jobs says how many jobs to plan.", "Add --plan.")
-    if config.job is not None and config.plan:
-        raise UsageError("--plan and --job exclude each other.", "Plan first, once.")
+    if not given:
+        return
+    given += [flag for flag, value in others.items() if value]
+    if "--demo" in given:
+        raise UsageError(
+            f"{given[0]} and --demo exclude each other.",
+            "Draw the radiographs first (deepchest prepare --demo), and name them with --source "
+            f"{DEMO_SOURCE} and another --data.",
+        )
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other.", "Give one of them.")
     if config.job is not None and config.force:
         raise UsageError(
             "--force replaces a whole data set, and a job is a piece of one.",
             "Give it to --plan, and leave it out with --job.",
-        )
-    flag = "--plan" if config.plan else "--job"
-    if not config.plan and config.job is None:
-        return
-    for other, value in (("--check", config.check), ("--dry-run", config.dry_run)):
-        if value:
-            raise UsageError(f"{flag} and {other} exclude each other.")
-    if config.demo:
-        raise UsageError(
-            f"{flag} and --demo exclude each other.",
-            f"Draw the radiographs first (deepchest prepare --demo), then plan jobs of --source "
-            f"{DEMO_SOURCE} with another --data.",
         )
 
 

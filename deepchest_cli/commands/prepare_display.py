@@ -112,7 +112,8 @@ def render_planned(planned: "PlannedJobs", command: str, terminal: Terminal) -> 
     if terminal.json:
         from dataclasses import asdict
 
-        terminal.document({"plan": {**asdict(planned), "command": command}})
+        commands = {"job_command": f"{command} --job N", "publish_command": command}
+        terminal.document({"plan": {**asdict(planned), **commands}})
         return
     if not planned.jobs:
         terminal.line("Nothing to plan: the data are prepared already.")

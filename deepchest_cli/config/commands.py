@@ -155,6 +155,14 @@ class PrepareConfig:
             metavar="NUMBER",
         ),
     ] = None
+    dask: Annotated[
+        str | None,
+        Flag(
+            "Dask scheduler whose workers complete the jobs, such as tcp://HOST:8786; local:4 "
+            "starts four processes here.",
+            metavar="ADDRESS",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One image of the source to the pixels of every size that is wanted; run in threads."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,13 @@ class Decoded:
     length: int  # of the source's file, bytes; 0: an array
     reason: str  # empty when it could be read
     study: str = ""  # StudyInstanceUID of a DICOM file
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use; a batch system gives a job some of a machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def decode_payload(payload: Payload, sizes: tuple[int, ...], pad: bool) -> Decoded:

@@ -1,6 +1,5 @@
 """How long a preparation will take and how much room, from a sample of the source's images."""
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.preparation.decoding import Payload, decode_payload
+from deepchest_cli.data.preparation.decoding import Payload, available_cores, decode_payload
 from deepchest_cli.data.preparation.folder import recorded_in
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.splits import SPLITS
@@ -38,7 +37,7 @@ class Estimate:
 
 def estimate(plan: Plan, config: PrepareConfig, data: Path) -> Estimate:
     """Decode a sample of the images and return what all of them would take."""
-    workers = config.workers or os.cpu_count() or 1
+    workers = config.workers or available_cores()
     each = _seconds_per_image(plan)
     candidates = plan.candidates()
     total = int(candidates.sum())

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ from deepchest_cli.data.shards import (
 )
 from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.data.text import SHOWN, few
+from deepchest_cli.engines.session import FOLDER as SESSION
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import sha256_of, sweep, write_json, write_text
 
@@ -138,6 +140,7 @@ def remove_progress(folder: Path) -> None:
     With it goes what processes of other machines have half-written. One that still lives is a job
     that somebody else has finished: it finds that its plan is gone.
     """
+    shutil.rmtree(folder / SESSION, ignore_errors=True)  # of a driver that was killed
     for path in (folder / PLAN, *folder.glob(JOB_FILES), folder / PROGRESS, *_half_written(folder)):
         path.unlink(missing_ok=True)
 

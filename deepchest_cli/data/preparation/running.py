@@ -4,7 +4,6 @@ Pillow, zlib and HDF5 release the interpreter lock while they work, so threads u
 processes would, without copies between them.
 """
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.preparation.decoding import Decoded, decode_payload
+from deepchest_cli.data.preparation.decoding import Decoded, available_cores, decode_payload
 from deepchest_cli.data.preparation.estimate import METADATA_BYTES, existing, images_done
 from deepchest_cli.data.preparation.filling import Filling
 from deepchest_cli.data.preparation.folder import enter, save_progress
@@ -138,7 +137,7 @@ def convert(
         return
     total = int(_any_of(filling.candidates for filling in fillings).sum())
     done = total - int(wanted.sum())
-    count = workers or os.cpu_count() or 1
+    count = workers or available_cores()
     pending: deque[tuple[int, Future[Decoded]]] = deque()
     with ThreadPoolExecutor(count) as pool:
         try:
