@@ -41,6 +41,7 @@ def made(
         "split": np.array(splits or [SPLITS[n % 4] for n in range(count)]),
         **columns,
     }
+    images = chance.integers(0, 256, (count, size, size)).astype(np.uint8)
     return RadiographDataset(
         members=(Member(name, folder, manifest, f"manifest of {name}", findings),),
         member=np.zeros(count, dtype=np.int64),
@@ -50,7 +51,7 @@ def made(
         known=np.ones_like(labels),
         columns=given,
         pixel_hash=np.array([f"{name} {number}".encode() for number in range(count)], dtype="S32"),
-        shards=(Shard(folder / "shard-00000.h5", 0, size, 0, -1),),  # which nothing reads
+        shards=(Shard(folder / "shard-00000.h5", images, 0),),
         starts=np.zeros(1, dtype=np.int64),
         boxes=Boxes(
             np.array([1]), np.array([findings[0]]), np.array([[2, 2, 4, 6]], dtype=np.float32)

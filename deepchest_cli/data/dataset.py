@@ -1,4 +1,4 @@
-"""Prepared data sets, one or several together, read a batch at a time."""
+"""Prepared data sets, one or several together, mapped into memory and read a batch at a time."""
 
 import errno
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.shard_images import Shard, open_shard, read_images
+from deepchest_cli.data.shard_images import ImageCopies, Shard, map_shard
 from deepchest_cli.data.shards import MANIFEST, ShardContent, read_manifest, read_shard
 from deepchest_cli.data.splits import fold_split
 from deepchest_cli.errors import DeepChestError, UsageError
@@ -206,21 +206,22 @@ class RadiographDataset:
 
     @cached_property
     def _shard_sizes(self) -> Numbers:
-        return np.array([shard.size for shard in self.shards])
+        return np.array([shard.images.shape[1] for shard in self.shards])
 
     def stored_sizes(self, rows: Numbers) -> list[tuple[int, Numbers]]:
         """Return the sizes at which images of `rows` (B,) are stored, and which these are."""
         sizes = self._shard_sizes[np.searchsorted(self.starts, rows, side="right") - 1]
         return [(int(size), np.flatnonzero(sizes == size)) for size in np.unique(sizes)]
 
+    @cached_property
+    def _copies(self) -> ImageCopies:
+        return ImageCopies(self.shards)
+
     def copy_stored(self, rows: Numbers, out: Bytes) -> Bytes:
         """Copy the images of `rows` (B,), all stored at one size, into `out` (B, S, S)."""
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.labels):
-            raise IndexError(f"rows from {rows.min()} to {rows.max()} of {len(self.labels)} images")
         shard_of = np.searchsorted(self.starts, rows, side="right") - 1
         places = (rows - self.starts[shard_of]).tolist()
-        shards = [self.shards[number] for number in shard_of.tolist()]
-        read_images(list(zip(shards, places, strict=True)), out)
+        self._copies.copy(shard_of.tolist(), places, out)
         return out
 
 
@@ -288,9 +289,10 @@ def _open_shard(
         raise DeepChestError(f"Shard {path} is missing or cut short.", hint)
     try:
         content = read_shard(path, manifest["source"].get("kind", ""))
-        shard = open_shard(path, entry["bytes"], content.images)
+        start = getattr(content.images, "offset", 0)  # none where there are no images
+        shard = map_shard(path, entry["bytes"], start, content.images.shape)
     except (OSError, KeyError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EMFILE:  # each stays open
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:  # a mapped file stays open
             said = f"Shard {path} cannot be opened: too many files are open in this process."
             raise DeepChestError(said, "Allow more: ulimit -n 65536") from error
         raise DeepChestError(f"Shard {path} is damaged: {error}.", hint) from error

@@ -26,7 +26,7 @@ SHARE = 0.5  # of a GPU's free memory that `auto` lets images take; the model ne
 class ImageReader:
     """Brings images of a data set onto a device, as bytes, and keeps those of `rows` at `place`.
 
-    place: device (a copy in its memory), host (a copy in main memory) or none (the files,
+    place: device (a copy in its memory), host (a copy in main memory) or none (the mapped files,
     which the system keeps in memory as long as there is room).
     """
 

@@ -1,11 +1,12 @@
-"""The images of shards, read from their open files a batch at a time.
+"""The images of shards, mapped into memory and copied a batch at a time.
 
-Files are read and not mapped: a page of a mapped file that is not in memory is waited for alone,
-with as many pages around it as the system guesses, and an error of storage ends the process.
+A mapped page that is not in memory is waited for alone, with as many pages around it as the system
+guesses: storage works on one request at a time, most of it for nothing. Where that happens, all
+images of a batch are asked for before the first of them is copied.
 """
 
-import os
-import weakref
+import mmap
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,104 +17,103 @@ from numpy.typing import NDArray
 from deepchest_cli.errors import UnreadableShardError
 
 Bytes = NDArray[np.uint8]
-NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: read what is in memory and nothing else
-# bytes that are asked for at a time: of more, Linux takes no more than its readahead, which is
-# 128 KiB in whole pages unless it is set otherwise
-ASKED = 64 * 1024
+# bytes that are asked for at a time: of more, Linux takes no more than its readahead
+ASKED = 128 * 1024
 AT_A_TIME = 256  # images that are asked for: all of a batch, not all of a data set
+FEWEST, MOST = 32, 1024  # batches that are asked for until one is tried without
+THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Shard:
-    """The images of a file, which is kept open."""
+    """The images of a file, mapped into memory."""
 
     path: Path
-    length: int  # bytes of the file
-    size: int  # height and width of the images in pixels
-    start: int  # of the first image in the file, in bytes
-    descriptor: int
+    images: Bytes  # (n, S, S)
+    bytes: int  # of the file
+    mapping: mmap.mmap | None = None  # of the whole file; None: nothing is asked for
+    start: int = 0  # of the first image in the file
 
-    def refuse_missing(self) -> None:
-        """Raise `UnreadableShardError` unless the file is still there, as long as it was."""
+    def refuse_cut(self) -> None:
+        """Raise `UnreadableShardError` unless the file is still there, as long as it was.
+
+        The system ends a process that touches mapped memory without a file behind it.
+        """
         try:
             length = self.path.stat().st_size
         except OSError as error:
-            raise self._unreadable(error) from error
-        if length < self.length:
-            raise self._cut(length)
-
-    def read_cached(self, place: int, out: Bytes) -> bool:
-        """Copy an image into `out` (S, S) if the system has it in memory; return whether it has."""
-        if not NOWAIT:
-            return False
-        try:
-            got = os.preadv(self.descriptor, [out.data], self.start + place * out.nbytes, NOWAIT)
-        except OSError:  # it has not, or the file system cannot tell
-            return False
-        return got == out.nbytes
+            raise UnreadableShardError(
+                f"Shard {self.path} can no longer be read: {error.strerror or error}.",
+                "Make it readable again.",
+            ) from error
+        if length < self.bytes:
+            raise UnreadableShardError(
+                f"Shard {self.path} was cut short while it was read: it has {length} bytes, not "
+                f"{self.bytes}.",
+                "Run the same deepchest prepare again; it mends what is damaged.",
+            )
 
     def ask(self, place: int) -> None:
-        """Let the system begin to read an image, where it can be asked to."""
-        if hasattr(os, "posix_fadvise"):
-            image = self.size**2
-            first = self.start + place * image
-            for at in range(first, first + image, ASKED):
-                count = min(ASKED, first + image - at)
-                os.posix_fadvise(self.descriptor, at, count, os.POSIX_FADV_WILLNEED)
-
-    def read(self, place: int, out: Bytes) -> None:
-        """Copy an image into `out` (S, S); wait for it if need be."""
-        first, left = self.start + place * out.nbytes, out.data.cast("B")
-        while left:
-            try:
-                got = os.preadv(self.descriptor, [left], first)
-            except OSError as error:
-                raise self._unreadable(error) from error
-            if not got:
-                raise self._cut(first)
-            first, left = first + got, left[got:]
-
-    def _unreadable(self, error: OSError) -> UnreadableShardError:
-        return UnreadableShardError(
-            f"Shard {self.path} can no longer be read: {error.strerror or error}.",
-            "Make it readable again.",
-        )
-
-    def _cut(self, length: int) -> UnreadableShardError:
-        return UnreadableShardError(
-            f"Shard {self.path} was cut short while it was read: it has {length} bytes, not "
-            f"{self.length}.",
-            "Run the same deepchest prepare again; it mends what is damaged.",
-        )
+        """Let the system begin to read an image that is not in memory."""
+        if self.mapping is None:
+            return
+        image = self.images[place].nbytes
+        first = self.start + place * image
+        end = first + image
+        first -= first % mmap.PAGESIZE
+        for at in range(first, end, ASKED):
+            self.mapping.madvise(mmap.MADV_WILLNEED, at, min(ASKED, end - at))
 
 
-def open_shard(path: Path, length: int, images: Bytes) -> Shard:
-    """Open a file of `length` bytes for as long as the shard lives.
+def map_shard(path: Path, length: int, start: int, shape: tuple[int, int, int]) -> Shard:
+    """Map a file of `length` bytes with images from byte `start` on; raises `OSError`."""
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ)
+    images = np.frombuffer(mapping, np.uint8, int(np.prod(shape)), start).reshape(shape)
+    return Shard(path, images, length, mapping, start)
 
-    images: (n, S, S) as `read_shard` maps them. Raises `OSError`.
+
+class ImageCopies:
+    """Copies images of shards, and knows whether storage has to be asked for them first.
+
+    In memory that would take time for nothing. So a batch is copied as it is, and where pages had
+    to be waited for, the next are asked for, until one that is not shows none; 32 batches at first,
+    then 64, up to 1024.
     """
-    descriptor = os.open(path, os.O_RDONLY)
-    shard = Shard(path, length, images.shape[1], getattr(images, "offset", 0), descriptor)
-    weakref.finalize(shard, os.close, descriptor)
-    return shard
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self.shards = shards
+        self.asked_for = 0  # batches that are still asked for
+        self.interval = FEWEST
+
+    def copy(self, numbers: list[int], places: list[int], out: Bytes) -> None:
+        """Copy images, given by the numbers of their shards and their places there, into `out`.
+
+        Raises `UnreadableShardError` where a file is no longer what was opened.
+        """
+        for number in set(numbers):
+            self.shards[number].refuse_cut()
+        for first in range(0, len(numbers), AT_A_TIME):
+            some = slice(first, first + AT_A_TIME)
+            self._copy_few(numbers[some], places[some], out[some])
+
+    def _copy_few(self, numbers: list[int], places: list[int], out: Bytes) -> None:
+        asks = self.asked_for > 0
+        if asks:
+            self.asked_for -= 1
+            for number, place in zip(numbers, places, strict=True):
+                self.shards[number].ask(place)
+        before = _pages_waited_for()
+        for position, (number, place) in enumerate(zip(numbers, places, strict=True)):
+            out[position] = self.shards[number].images[place]
+        if asks:
+            return
+        if _pages_waited_for() > before:
+            self.asked_for, self.interval = self.interval, min(2 * self.interval, MOST)
+        else:
+            self.interval = FEWEST
 
 
-def read_images(found: Sequence[tuple[Shard, int]], out: Bytes) -> None:
-    """Copy images, each given by its shard and its place there, into `out` (B, S, S).
-
-    Those that are not in memory are asked for before the first of them is waited for, so that
-    storage works on many at a time. Raises `UnreadableShardError`.
-    """
-    for shard in {shard for shard, _ in found}:
-        shard.refuse_missing()
-    for first in range(0, len(found), AT_A_TIME):
-        some = zip(found[first:][:AT_A_TIME], out[first:][:AT_A_TIME], strict=True)
-        missing = [
-            (shard, place, image)
-            for (shard, place), image in some
-            if not shard.read_cached(place, image)
-        ]
-        for shard, place, _ in missing:
-            shard.ask(place)
-        for shard, place, image in missing:
-            shard.read(place, image)
+def _pages_waited_for() -> int:
+    """Return how many times this thread has waited for a page of a file."""
+    return resource.getrusage(THREAD).ru_majflt

@@ -1,6 +1,6 @@
 """The shard format: plain HDF5, one file the unit of work, of continuation and of trust.
 
-Images are contiguous and uncompressed so that a reader copies them instead of decoding them.
+Images are contiguous and uncompressed so that a reader maps the file instead of decoding it.
 """
 
 import io
