@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.data.dataset import Boxes, Member, RadiographDataset, Shard
+from deepchest_cli.data.dataset import Boxes, Member, RadiographDataset
+from deepchest_cli.data.shard_images import Shard
 
 SPLITS = ("train", "train", "validation", "test")  # of the first patients, again and again
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchest_cli.data.shard_images import ImageCopies, Shard, map_shard
 from deepchest_cli.data.shards import MANIFEST, ShardContent, read_manifest, read_shard
 from deepchest_cli.data.splits import fold_split
-from deepchest_cli.errors import DeepChestError, UnreadableShardError, UsageError
+from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import to_json
 
 Bytes = NDArray[np.uint8]
@@ -45,34 +46,6 @@ class Member:
     def size(self) -> int:
         """Height and width in pixels of the stored images."""
         return int(self.manifest["settings"]["size"])
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The images of a file, mapped into memory."""
-
-    path: Path
-    images: Bytes  # (n, S, S)
-    bytes: int  # of the file
-
-    def refuse_cut(self) -> None:
-        """Raise `UnreadableShardError` unless the file is still there, as long as it was.
-
-        The system ends a process that touches mapped memory without a file behind it.
-        """
-        try:
-            length = self.path.stat().st_size
-        except OSError as error:
-            raise UnreadableShardError(
-                f"Shard {self.path} can no longer be read: {error.strerror or error}.",
-                "Make it readable again.",
-            ) from error
-        if length < self.bytes:
-            raise UnreadableShardError(
-                f"Shard {self.path} was cut short while it was read: it has {length} bytes, not "
-                f"{self.bytes}.",
-                "Run the same deepchest prepare again; it mends what is damaged.",
-            )
 
 
 @dataclass(frozen=True)
@@ -240,15 +213,15 @@ class RadiographDataset:
         sizes = self._shard_sizes[np.searchsorted(self.starts, rows, side="right") - 1]
         return [(int(size), np.flatnonzero(sizes == size)) for size in np.unique(sizes)]
 
+    @cached_property
+    def _copies(self) -> ImageCopies:
+        return ImageCopies(self.shards)
+
     def copy_stored(self, rows: Numbers, out: Bytes) -> Bytes:
         """Copy the images of `rows` (B,), all stored at one size, into `out` (B, S, S)."""
         shard_of = np.searchsorted(self.starts, rows, side="right") - 1
         places = (rows - self.starts[shard_of]).tolist()
-        numbers = shard_of.tolist()
-        for number in set(numbers):
-            self.shards[number].refuse_cut()
-        for position, (number, place) in enumerate(zip(numbers, places, strict=True)):
-            out[position] = self.shards[number].images[place]
+        self._copies.copy(shard_of.tolist(), places, out)
         return out
 
 
@@ -262,12 +235,12 @@ def open_dataset(folder: Path) -> RadiographDataset:
 
 def open_manifest(folder: Path, manifest: dict[str, Any]) -> RadiographDataset:
     """Open the shards of a folder that a manifest lists; errors as in `open_dataset`."""
-    opened = [(entry, _open_shard(folder, entry, manifest)) for entry in manifest["shards"]]
-    opened = [(entry, content) for entry, content in opened if len(content.images)]
+    opened = [_open_shard(folder, entry, manifest) for entry in manifest["shards"]]
+    opened = [(shard, content) for shard, content in opened if len(content.labels)]
     contents = [content for _, content in opened]
     if not contents:
         raise UsageError(f"{folder} holds no images.", "Prepare it again: deepchest prepare")
-    lengths = [len(content.images) for content in contents]
+    lengths = [len(content.labels) for content in contents]
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     findings = tuple(manifest["findings"])
     manifest_hash = sha256(to_json(manifest).encode()).hexdigest()
@@ -283,11 +256,7 @@ def open_manifest(folder: Path, manifest: dict[str, Any]) -> RadiographDataset:
             for name in contents[0].columns
         },
         pixel_hash=np.concatenate([content.pixel_hash for content in contents]),
-        # plain views: a memmap's own indexing takes three times as long as the copy
-        shards=tuple(
-            Shard(folder / entry["file"], np.asarray(content.images), entry["bytes"])
-            for entry, content in opened
-        ),
+        shards=tuple(shard for shard, _ in opened),
         starts=starts,
         boxes=Boxes(
             np.concatenate([c.box_row + start for c, start in zip(contents, starts, strict=True)]),
@@ -307,7 +276,10 @@ def _soft(contents: list[ShardContent]) -> NDArray[np.float32] | None:
     return np.concatenate([nan if one.soft is None else one.soft for one, nan in pairs])
 
 
-def _open_shard(folder: Path, entry: dict[str, Any], manifest: dict[str, Any]) -> ShardContent:
+def _open_shard(
+    folder: Path, entry: dict[str, Any], manifest: dict[str, Any]
+) -> tuple[Shard, ShardContent]:
+    """Return a shard, and its content without the images."""
     path = folder / entry["file"]
     hint = "Run the same deepchest prepare again; it mends what is damaged."
     if not entry.get("sha256"):
@@ -317,6 +289,8 @@ def _open_shard(folder: Path, entry: dict[str, Any], manifest: dict[str, Any]) -
         raise DeepChestError(f"Shard {path} is missing or cut short.", hint)
     try:
         content = read_shard(path, manifest["source"].get("kind", ""))
+        start = getattr(content.images, "offset", 0)  # none where there are no images
+        shard = map_shard(path, entry["bytes"], start, content.images.shape)
     except (OSError, KeyError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.EMFILE:  # a mapped file stays open
             said = f"Shard {path} cannot be opened: too many files are open in this process."
@@ -324,4 +298,4 @@ def _open_shard(folder: Path, entry: dict[str, Any], manifest: dict[str, Any]) -
         raise DeepChestError(f"Shard {path} is damaged: {error}.", hint) from error
     if list(content.findings) != manifest["findings"]:
         raise DeepChestError(f"Shard {path} has other findings than {folder / MANIFEST}.", hint)
-    return content
+    return shard, replace(content, images=np.empty((0, 0, 0), np.uint8))  # which unmaps the file

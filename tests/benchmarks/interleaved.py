@@ -43,10 +43,10 @@ def compare(candidates: Mapping[str, Measure], rounds: int, unit: str = "images/
     first = next(iter(rates.values()))
     for name, found in rates.items():
         ratios = [one / other for one, other in zip(first, found, strict=True)]
-        print(f"  {name}: {_spread(found, ',.1f')} {unit}, ratio {_spread(ratios, '.2f')}")
+        print(f"  {name}: {spread(found, ',.1f')} {unit}, ratio {spread(ratios, '.2f')}")
 
 
-def _spread(values: list[float], form: str) -> str:
+def spread(values: list[float], form: str) -> str:
     low, middle, high = (
         format(value, form) for value in (min(values), statistics.median(values), max(values))
     )

@@ -1,0 +1,162 @@
+"""When images are asked for before they are copied, and what the system is then asked."""
+
+import gc
+import mmap
+import os
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepchest_cli.data import shard_images
+from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.data.shard_images import ImageCopies, Shard
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
+
+
+class Storage:
+    """A shard that notes what is done with it; pages are waited for unless asked for."""
+
+    def __init__(self):
+        self.events = []
+        self.in_memory = False
+        self.asked, self.waits = set(), 0
+
+    def refuse_cut(self):
+        self.events.append("look")
+
+    def ask(self, place):
+        self.asked.add(place)
+        self.events.append(f"ask {place}")
+
+    @property
+    def images(self):
+        return self
+
+    def __getitem__(self, place):
+        self.waits += not self.in_memory and place not in self.asked
+        self.events.append(f"copy {place}")
+        return IMAGES[place]
+
+
+@pytest.fixture
+def storage(monkeypatch):
+    storage = Storage()
+    monkeypatch.setattr(shard_images, "_pages_waited_for", lambda: storage.waits)
+    monkeypatch.setattr(shard_images, "FEWEST", 8)
+    return storage
+
+
+def read(copies, *places):
+    """Copy a batch; return whether it was asked for."""
+    storage, out = copies.shards[0], np.empty((len(places), 8, 8), np.uint8)
+    storage.events, storage.asked = [], set()
+    copies.copy([0] * len(places), list(places), out)
+    assert np.array_equal(out, IMAGES[list(places)])
+    return bool(storage.asked)
+
+
+def test_a_batch_is_asked_for_as_a_whole_before_it_is_copied(storage):
+    copies = ImageCopies([storage])
+    assert not read(copies, 3, 9)  # nothing is known of the first
+    assert storage.events == ["look", "copy 3", "copy 9"]
+    assert read(copies, 7, 3, 3)
+    assert storage.events == [
+        "look", "ask 7", "ask 3", "ask 3", "copy 7", "copy 3", "copy 3"
+    ]  # fmt: skip
+
+
+def test_one_batch_in_ever_more_is_tried_without(storage):
+    copies = ImageCopies([storage])
+    asked = "".join("a" if read(copies, 1, 2) else "." for _ in range(8 + 16 + 32 + 4))
+    assert asked == "." + "a" * 8 + "." + "a" * 16 + "." + "a" * 32 + "."
+    copies.interval = 1024
+    copies.asked_for = 0
+    assert not read(copies, 1)
+    assert (copies.asked_for, copies.interval) == (1024, 1024)
+
+
+def test_nothing_is_asked_for_once_all_is_in_memory(storage):
+    copies = ImageCopies([storage])
+    assert [read(copies, 1, 2) for _ in range(10)] == [False, *[True] * 8, False]
+    storage.in_memory = True
+    assert [read(copies, 1, 2) for _ in range(30)] == [True] * 16 + [False] * 14
+    storage.in_memory = False  # others have taken the memory
+    assert [read(copies, 1, 2) for _ in range(10)] == [False, *[True] * 8, False]
+
+
+def test_a_whole_data_set_is_asked_for_a_few_images_at_a_time(storage, monkeypatch):
+    monkeypatch.setattr(shard_images, "AT_A_TIME", 3)
+    read(ImageCopies([storage]), *range(8))
+    events = ["look", "copy 0", "copy 1", "copy 2"]
+    for some in ((3, 4, 5), (6, 7)):
+        events += [*(f"ask {place}" for place in some), *(f"copy {place}" for place in some)]
+    assert storage.events == events
+
+
+@pytest.mark.parametrize("side", [30, 64, 224, 512])
+def test_the_system_is_asked_for_whole_pages_no_more_than_it_takes_at_a_time(side):
+    asked = []
+
+    class Mapping:
+        def madvise(self, advice, start, length):
+            assert advice == mmap.MADV_WILLNEED
+            assert start % mmap.PAGESIZE == 0
+            assert 0 < length <= 128 * 1024
+            asked.append((start, start + length))
+
+    images = np.zeros((5, side, side), np.uint8)
+    shard = Shard(Path("none"), images, 0, Mapping(), 2048)
+    shard.ask(3)
+    first = 2048 + 3 * side * side
+    assert first - mmap.PAGESIZE < asked[0][0] <= first
+    assert asked[-1][1] == first + side * side
+    assert all(one[1] == other[0] for one, other in pairwise(asked))
+    replace(shard, mapping=None).ask(3)  # nothing to ask
+
+
+def test_pages_that_are_waited_for_are_counted(shards, tmp_path):
+    """Files that are not in memory are noticed, and are read the same when asked for."""
+    paths = sorted(shards.iterdir())
+    for path in paths:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    copy = open_dataset(tmp_path)
+    expected = open_dataset(shards).gather(np.arange(80))
+    flags = getattr(os, "RWF_NOWAIT", None)
+    if flags is None:
+        pytest.skip("no way to see what is in memory on this system")
+    with copy.shards[0].path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        start = copy.shards[0].start + 40 * 1024
+        try:
+            if os.preadv(file.fileno(), [bytearray(1)], start, flags):
+                pytest.skip("this file system keeps all in memory")
+        except BlockingIOError:
+            pass
+        except OSError:
+            pytest.skip("this file system cannot tell what is in memory")
+        assert copy._copies.asked_for == 0
+        assert np.array_equal(copy.gather(np.arange(40, 44)), expected[40:44])
+        assert copy._copies.asked_for == shard_images.FEWEST
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert np.array_equal(copy.gather(np.arange(80)), expected)
+    assert copy._copies.asked_for == shard_images.FEWEST - 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc on this system")
+def test_a_shard_takes_one_open_file_as_long_as_its_data_set_lives(shards):
+    def found():
+        links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return sum(str(path.readlink()).startswith(str(shards)) for path in links)
+
+    gc.collect()
+    before = found()
+    dataset = open_dataset(shards)
+    assert found() == before + 1
+    del dataset
+    gc.collect()
+    assert found() == before
