@@ -5,28 +5,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from deepchest_cli.engines.session import Session
-
-Report = Callable[[float], None]  # receives the share of a task that is done, in 0 to 1
-Work = Callable[[Any, str | None, Report], Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A piece of work that depends on no other, and that may be begun again after a kill.
-
-    `work(argument, device, report)` is a function of a module, since it is pickled by reference;
-    `device` is None where the worker chooses. Its result is anything that can be pickled. After a
-    result with a true attribute `ends_process` the process that gave it is not used again.
-    """
-
-    key: str  # differs from those of the other tasks; names a file
-    name: str  # in messages
-    work: Work
-    argument: Any
+from deepchest_cli.engines.session import Session
+from deepchest_cli.engines.task import Task
 
 
 @dataclass(frozen=True)
@@ -42,7 +24,7 @@ class Engine(ABC):
     """Completes tasks somewhere. Used as a context manager, by one `drive` at a time."""
 
     slots: int | None  # how many tasks it takes at a time; None: all, it has a queue of its own
-    session: "Session | None" = None  # in the folder that all processes see
+    session: Session | None = None  # in the folder that all processes see
     survives_interruption = False  # whether a task that was interrupted elsewhere is begun again
 
     def __init__(self) -> None:

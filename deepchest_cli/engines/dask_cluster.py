@@ -11,11 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deepchest_cli.engines.base import Engine, Retirement, Task
+from deepchest_cli.engines.base import Engine, Retirement
 from deepchest_cli.engines.child import KilledWorkerError, LostWorkerError
 from deepchest_cli.engines.dask_connection import Connection
 from deepchest_cli.engines.dask_worker import be_wanted, complete_task, problem_of, versions
 from deepchest_cli.engines.session import Session
+from deepchest_cli.engines.task import Task
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 
 LOOK_SECONDS = 1.0  # between two looks at which workers there are

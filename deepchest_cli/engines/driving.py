@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepchest_cli.engines.base import Engine, Task
+from deepchest_cli.engines.base import Engine
 from deepchest_cli.engines.child import KilledWorkerError, LostWorkerError
 from deepchest_cli.engines.session import Session
+from deepchest_cli.engines.task import Task
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, LostDeviceError
 from deepchest_cli.interruption import StopRequest, stop_on_signal
 

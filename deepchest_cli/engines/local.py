@@ -6,9 +6,10 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
-from deepchest_cli.engines.base import Engine, Retirement, Task
+from deepchest_cli.engines.base import Engine, Retirement
 from deepchest_cli.engines.child import KilledWorkerError, Worker, start_tracker
 from deepchest_cli.engines.session import Session, run_attended
+from deepchest_cli.engines.task import Task
 
 
 class InProcess(Engine):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.engines.base import Report, Task, Work
+from deepchest_cli.engines.task import Report, Task, Work
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import atomic_write
 

@@ -1,6 +1,6 @@
 """Jobs and workers of a comparison that are killed (SIGKILL) at random moments.
 
-As a program it kills as often as is said, 12 runs: python FILE KILLS DATA OUT, tests/ on PYTHONPATH.
+As a program, with tests/ on PYTHONPATH, it kills 12 runs as often as is said: FILE KILLS DATA OUT.
 """
 
 import json

@@ -141,11 +141,18 @@ def read_comparison(config: CompareConfig) -> TrainedComparison:
     config: as `extended_config` returns it.
     """
     jobs, dataset = begun_jobs(config)
-    tuning, waiting = _there(jobs.tuning, dataset)
+    tuning, waiting = _tuned(jobs, dataset)
     runs: Runs = []
     if not waiting:
         runs, waiting = _there(jobs.compared(best_learning_rates(tuning)), dataset)
     return replace(_comparison(jobs, dataset, tuning, runs), missing=tuple(waiting))
+
+
+def _tuned(jobs: JobList, dataset: RadiographDataset) -> tuple[Runs, list[Job]]:
+    """Return the runs that choose learning rates, and the jobs that these still need."""
+    runs, waiting = _there(jobs.tuning, dataset)
+    failed = [job for job, record in runs if not record.is_final]
+    return [run for run in runs if run[0] not in failed], [*waiting, *failed]
 
 
 def _there(jobs: list[Job], dataset: RadiographDataset) -> tuple[Runs, list[Job]]:
@@ -188,10 +195,9 @@ def _numbered(jobs: JobList, number: int, dataset: RadiographDataset) -> Job:
         )
     if number <= len(tuning):
         return tuning[number - 1]
-    runs, waiting = _there(tuning, dataset)
-    failed = [job for job, record in runs if not record.is_final]
-    if unfinished := [*waiting, *failed]:
-        numbers = [n for n, job in enumerate(tuning, 1) if job in unfinished]
+    runs, waiting = _tuned(jobs, dataset)
+    if waiting:
+        numbers = [n for n, job in enumerate(tuning, 1) if job in waiting]
         raise UsageError(
             f"--job {number} needs the learning rates that jobs 1 to {len(tuning)} choose; "
             f"{count_of(len(numbers), 'of them has', 'of them have')} not finished: "

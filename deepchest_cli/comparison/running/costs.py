@@ -26,8 +26,8 @@ from deepchest_cli.data.batches import Batch, batches
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.device_errors import explain_device
-from deepchest_cli.engines.base import Report, Task
 from deepchest_cli.engines.driving import drive
+from deepchest_cli.engines.task import Report, Task
 from deepchest_cli.errors import UsageError
 from deepchest_cli.evaluation.statistics import half_width
 from deepchest_cli.files import write_json

@@ -24,10 +24,11 @@ from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.shards import MANIFEST
-from deepchest_cli.engines.base import Engine, Report, Task
+from deepchest_cli.engines.base import Engine
 from deepchest_cli.engines.driving import drive
 from deepchest_cli.engines.local import DevicePool, InProcess
 from deepchest_cli.engines.session import open_session
+from deepchest_cli.engines.task import Report, Task
 from deepchest_cli.errors import DeepChestError, LostDeviceError
 from deepchest_cli.files import sha256_of, write_json
 from deepchest_cli.training.progress import Observer, StepReport

@@ -13,10 +13,10 @@ from deepchest_cli.data.preparation.jobs import CompletedJob, complete_job
 from deepchest_cli.data.preparation.planning import Plan, Say
 from deepchest_cli.data.preparation.supplying import Progress
 from deepchest_cli.data.shards import PLAN
-from deepchest_cli.engines.base import Task
 from deepchest_cli.engines.dask_connection import Connection, local_processes
 from deepchest_cli.engines.driving import drive
 from deepchest_cli.engines.session import open_session
+from deepchest_cli.engines.task import Task
 from deepchest_cli.errors import ExitCode, InterruptedRunError
 from deepchest_cli.files import locked, sha256_of
 from deepchest_cli.interruption import stop_on_signal
