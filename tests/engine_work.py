@@ -81,3 +81,8 @@ def counts(argument, device, report):
                 Path(folder, "saved").write_text(str(count + 1))
                 raise InterruptedRunError("Interrupted.", "", stop.exit_code)
     return Answer(number, device, os.getpid())
+
+
+def sends_itself_a_signal(argument, device, report):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return argument
