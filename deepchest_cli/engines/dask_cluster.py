@@ -1,5 +1,6 @@
 """A Dask cluster as an engine, however it was started: https://distributed.dask.org."""
 
+import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Self
 from deepchest_cli.engines.base import Engine, Retirement
 from deepchest_cli.engines.child import KilledWorkerError, LostWorkerError
 from deepchest_cli.engines.dask_connection import Connection
-from deepchest_cli.engines.dask_worker import be_wanted, complete_task, problem_of, versions
+from deepchest_cli.engines.dask_worker import complete_task, problem_of, versions
 from deepchest_cli.engines.session import Session
 from deepchest_cli.engines.task import Task
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
@@ -42,6 +43,17 @@ class _Machine:
     def is_idle(self) -> bool:
         """Whether no task is running on it."""
         return self.placed is None or self.placed[0].done()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What is a function's result when it is unpickled."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.function, self.arguments
 
 
 class DaskCluster(Engine):
@@ -156,13 +168,20 @@ class DaskCluster(Engine):
     def _executor(self, **where: Any) -> Any:
         return self.connection.client.get_executor(pure=False, **where)
 
+    def _submit(self, address: str, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Call a function on one worker. The scheduler reads tasks, and needs no deepchest."""
+        executor = self._executor(workers=[address], allow_other_workers=False)
+        future: Future[Any] = executor.submit(
+            pickle.loads, pickle.dumps(_Call(function, arguments))
+        )
+        return future
+
     def _meet(self, address: str, about: dict[str, Any]) -> _Machine:
         """Begin to check a worker."""
         name = str(about.get("name", address))
         label = f"worker {address}" if name in address else f"worker {address} ({name})"
         session = str(self.session.folder), self.session.token
-        executor = self._executor(workers=[address], allow_other_workers=False)
-        check = executor.submit(problem_of, versions(), *session, self.files)
+        check = self._submit(address, problem_of, versions(), *session, self.files)
         return _Machine(address, label, check)
 
     def _judge(self, machine: _Machine) -> bool:
@@ -219,12 +238,15 @@ class DaskCluster(Engine):
         self.warn(f"The Dask cluster {found} for {seconds} s; {tasks} jobs wait. {look}")
 
     def _want(self, number: int) -> None:
-        """Let a cluster that adapts its size know how many tasks wait: as many that never run."""
+        """Let a cluster that adapts its size know how many tasks wait: as many that never run.
+
+        No worker has what they ask for.
+        """
         number = min(number, MOST_WANTED)
         while len(self._wanted) > number:
             self._wanted.pop().cancel()
         executor = self._executor(resources={"deepchest-waiting": 1})
-        self._wanted += [executor.submit(be_wanted) for _ in range(number - len(self._wanted))]
+        self._wanted += [executor.submit(int) for _ in range(number - len(self._wanted))]
 
     def _place(self) -> None:
         """Hand tasks to idle workers."""
@@ -234,8 +256,7 @@ class DaskCluster(Engine):
                 self._begin(machine, *self._queue.popleft())
 
     def _begin(self, machine: _Machine, task: Task, future: Future[Any]) -> None:
-        executor = self._executor(workers=[machine.address], allow_other_workers=False)
-        theirs = executor.submit(complete_task, self.session.call(task, None))
+        theirs = self._submit(machine.address, complete_task, self.session.call(task, None))
         machine.placed, self._last[task.key] = (future, theirs), machine
         theirs.add_done_callback(partial(_pass_on, machine, future))
 

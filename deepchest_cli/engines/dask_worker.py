@@ -146,10 +146,6 @@ def complete_task(call: Call) -> Any:
     return _keeper.complete(call, get_worker())
 
 
-def be_wanted() -> None:
-    """Do nothing, and never run: tasks that wait let an adaptive cluster grow."""
-
-
 def dask_setup(worker: Any) -> None:
     """Leave signals to the process that has started this worker; Dask calls it in a preload."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -17,6 +17,7 @@ from deepchest_cli.engines.dask_cluster import DaskCluster
 from deepchest_cli.engines.driving import drive
 from deepchest_cli.engines.session import FOLDER, TOKEN, open_session
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
+from deepchest_cli.extras import install_hint
 from deepchest_cli.files import sha256_of
 
 distributed = pytest.importorskip("distributed")
@@ -208,19 +209,18 @@ def test_workers_of_another_version_are_not_used(scheduler, tmp_path, monkeypatc
         complete(scheduler, tmp_path, [("a", work.square, 2)])
 
 
-def of_a_later_version(*_):
-    raise AssertionError("workers cannot import it")
+class OfALaterVersion:
+    """What workers cannot import."""
+
+    def __reduce__(self):
+        return __import__, ("deepchest_of_tomorrow",)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_workers_without_deepchest_are_not_used(scheduler, tmp_path, monkeypatch):
-    of_a_later_version.__module__ = "deepchest_of_tomorrow"
-    fake = type(os)("deepchest_of_tomorrow")
-    fake.of_a_later_version = of_a_later_version
-    monkeypatch.setitem(__import__("sys").modules, "deepchest_of_tomorrow", fake)
-    monkeypatch.setattr(dask_cluster, "problem_of", of_a_later_version)
+def test_workers_without_deepchest_are_not_used(scheduler, tmp_path):
     with pytest.raises(DeepChestError, match="has no deepchest_of_tomorrow") as raised:
-        complete(scheduler, tmp_path, [("a", work.square, 2)])
+        files = [(tmp_path, OfALaterVersion())]
+        complete(scheduler, tmp_path, [("a", work.square, 2)], files=files)
     assert "Install deepchest 0." in raised.value.hint
 
 
@@ -255,7 +255,7 @@ def test_a_cluster_without_workers_is_said_and_waited_for(tmp_path):
     said = []
     with (
         dask_connection._silence(),
-        distributed.LocalCluster(0, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=50) as cluster,
     ):
 
         def start():
@@ -278,7 +278,7 @@ def test_a_cluster_without_workers_is_said_and_waited_for(tmp_path):
 def test_an_adaptive_cluster_grows_with_the_tasks(tmp_path):
     with (
         dask_connection._silence(),
-        distributed.LocalCluster(0, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=50) as cluster,
     ):
         cluster.adapt(minimum=0, maximum=2, interval="200 ms", target_duration="1 s")
         folders = [tmp_path / f"{n}" for n in range(4)]
@@ -340,4 +340,4 @@ def test_without_the_extra_the_error_says_how_to_install_it(tmp_path, monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     with pytest.raises(UsageError, match="--dask needs distributed") as raised:
         complete("local:1", tmp_path, [])
-    assert "distributed" in raised.value.hint
+    assert raised.value.hint == install_hint("dask")
