@@ -51,11 +51,14 @@ class Line:
 
     @property
     def commands(self) -> list[list[str]]:
-        """The words of each `deepchest` among what pipes and && separate, without redirections."""
+        """The words of each `deepchest` among what pipes and && separate, without redirections.
+
+        `-m deepchest_cli` of torchrun is one.
+        """
         found = []
         for piece in re.split(r"\||&&", self.text):
             words = shlex.split(piece.partition(">")[0], comments=True)
-            while words and words[0] != "deepchest":
+            while words and words[0] not in {"deepchest", "deepchest_cli"}:
                 words = words[1:]
             if words:
                 found.append(words[1:])

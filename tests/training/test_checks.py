@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,12 +7,15 @@ import pytest
 import torch
 
 from deepchest_cli.config import TrainConfig
+from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import LostDeviceError, UsageError
 from deepchest_cli.training.checks import (
     refuse_unfit_batch,
     refuse_unfit_device,
     refuse_unfit_probe,
     refuse_unfit_splits,
+    refuse_unlike_processes,
+    refuse_unlike_states,
 )
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.failures import CHECK_EVERY, FiniteLossCheck, explain
@@ -136,3 +140,54 @@ def test_the_first_loss_that_is_not_finite_is_named_however_late_the_look():
 def test_what_adapts_a_trunk_is_not_for_a_linear_probe(changes, flag):
     with pytest.raises(UsageError, match=f"{flag} makes no sense with --linear-probe"):
         refuse_unfit_probe(TrainConfig(linear_probe=True, **changes), DistributedContext())
+
+
+class Several(DistributedContext):
+    """The first of several processes, of which the others say what they are told to."""
+
+    def __init__(self, *others):
+        super().__init__()
+        self.others = others
+
+    def all_gather_object(self, value):
+        if isinstance(value, str):  # the name of the machine
+            return ["node-a", *(f"node-{'bcd'[n]}" for n in range(len(self.others)))]
+        return [value, *(other(value) for other in self.others)]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (0, "Process 2 on node-c has other data in "),
+        (1, "Process 2 on node-c has another version of deepchest than process 0 on node-a: 9, "),
+        (2, "Process 2 on node-c has another version of torch than process 0 on node-a: 9, not "),
+        (3, "Process 2 on node-c has other code of its weighter than process 0 on node-a: 9, not "),
+        (4, "Process 2 on node-c has other code of its backbone than process 0 on node-a: 9, not "),
+    ],
+)
+def test_processes_that_differ_are_refused(shards, number, said):
+    def another(value):
+        return [(what, "9" if n == number else own) for n, (what, own) in enumerate(value)]
+
+    dataset, config = open_dataset(shards), TrainConfig()
+    refuse_unlike_processes(config, Several(list, list), dataset)
+    with pytest.raises(UsageError) as error:
+        refuse_unlike_processes(config, Several(list, another), dataset)
+    assert said in error.value.message
+    assert "Give all machines the same" in error.value.hint
+
+
+def test_processes_that_have_not_read_the_same_state_are_refused():
+    refuse_unlike_states(Several(lambda step: step), 40, Path("runs/mine"))
+    with pytest.raises(UsageError) as error:
+        refuse_unlike_states(Several(lambda step: 0), 40, Path("runs/mine"))
+    assert error.value.message == (
+        "Process 1 on node-b finds runs/mine at step 0, process 0 on node-a at step 40."
+    )
+
+
+def test_processes_of_one_machine_are_counted(monkeypatch):
+    monkeypatch.setattr(
+        DistributedContext, "all_gather_object", lambda self, name: [name, "another", name]
+    )
+    assert DistributedContext().on_this_machine() == 2

@@ -1,0 +1,55 @@
+"""Runs on two nodes: two launchers that meet at an address, here on one machine."""
+
+import re
+import shlex
+import socket
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from launching import launcher
+from tests_support import untimed
+
+from deepchest_cli.model.checkpoint import read_checkpoint
+
+OPTIONS = ["--epochs", 20, "--patience", 0]
+PAGE = Path(__file__).parents[1] / "docs/scaling.md"
+
+
+def command(restarts):
+    """Return what starts a node, as the page on scaling has it, with one process of its own."""
+    (line,) = re.findall(r"^torchrun (.*) -m deepchest_cli train", PAGE.read_text("utf-8"), re.M)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    assert "--rdzv-endpoint node01:29400" in line
+    words = shlex.split(line.replace("node01:29400", f"localhost:{port}"))
+    more = ["--nproc-per-node", 1, "--max-restarts", restarts]  # instead of those before
+    return [sys.executable, "-m", "torch.distributed.run", *words, *more]
+
+
+@contextmanager
+def two_nodes(data, folders, restarts=0):
+    """Yield a function that starts a run on two nodes, each in a folder with data of its own."""
+    words = command(restarts)
+    with (
+        launcher(data[0], folders[0], command=words) as first,
+        launcher(data[1], folders[1], command=words) as second,
+    ):
+        yield lambda *given: [launch(*OPTIONS, *given) for launch in (first, second)]
+
+
+def ended(processes):
+    """Return exit codes and what was printed to both streams, of each node."""
+    said = [process.communicate(timeout=250) for process in processes]
+    return [process.returncode for process in processes], said
+
+
+def assert_same_run(one, other):
+    """Tables and checkpoints are the same to the last bit."""
+    for table in ("metrics.csv", "weights.csv"):
+        assert untimed(one / table) == untimed(other / table)
+    ours, theirs = (read_checkpoint(run / "best.pt")["tensors"] for run in (one, other))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
