@@ -113,7 +113,7 @@ def render_planned(planned: "PlannedJobs", command: str, terminal: Terminal) -> 
         from dataclasses import asdict
 
         commands = {"job_command": f"{command} --job N", "publish_command": command}
-        terminal.document({"plan": {**asdict(planned), **commands}})
+        terminal.document({**asdict(planned), **commands})
         return
     if not planned.jobs:
         terminal.line("Nothing to plan: the data are prepared already.")
@@ -137,7 +137,7 @@ def render_job(done: "CompletedJob", terminal: Terminal) -> None:
     if terminal.json:
         from dataclasses import asdict
 
-        terminal.document({"job": asdict(done)})
+        terminal.document(asdict(done))
         return
     if not done.jobs:
         terminal.line("Nothing to do: the data are prepared already.")

@@ -64,6 +64,7 @@ def _run(
     config: TrainConfig, distributed: "DistributedContext", terminal: Terminal
 ) -> "TrainingSummary":
     from deepchest_cli.model.checkpoint_format import LAST
+    from deepchest_cli.training.checks import refuse_unlike_states
     from deepchest_cli.training.components import build_components
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.probe import ProbeTrainer, build_probe
@@ -97,6 +98,7 @@ def _run(
         )
         if dataset is not None:
             trainer.resume()
+            refuse_unlike_states(distributed, trainer.state.step, folder)
             if distributed.is_main:
                 record_data(config.data, folder)
             terminal.note(_resumed_state(trainer))

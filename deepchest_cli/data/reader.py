@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.data.memory import free_memory
 from deepchest_cli.data.text import count_of, size_of
 from deepchest_cli.data.transfer import empty_caches, to_device
 from deepchest_cli.device_errors import is_out_of_memory
@@ -20,6 +21,11 @@ Place = Literal["device", "host", "none"]
 Cache = Literal["auto", "device", "host", "none"]
 CHUNK = 128  # images that are read at a time, where all are kept
 ELSEWHERE = "Use --cache host, or --cache none."
+OTHERS = " nvidia-smi lists the processes that use the GPU."
+IN_FILES = (
+    "Use --cache none: images stay in their files, of which the system keeps in memory what has "
+    "room. A batch system or a container ends a process that takes more than its job may."
+)
 SHARE = 0.5  # of a GPU's free memory that `auto` lets images take; the model needs the rest
 
 
@@ -70,7 +76,8 @@ class ImageReader:
             needed = size_of(bytes_of(len(rows), size))
             had = "" if free is None else f", which had {size_of(free)} free"
             raise MemoryShortageError(
-                f"--cache {self.place}: {images} ({needed}) do not fit on {device}{had}.", ELSEWHERE
+                f"--cache {self.place}: {images} ({needed}) do not fit on {device}{had}.",
+                _elsewhere(device),
             ) from error
         return kept
 
@@ -124,13 +131,15 @@ def open_reader(
     device: torch.device,
     rows: NDArray[np.int64],
     labels: Labels | None = None,
+    processes: int = 1,
 ) -> ImageReader:
     """Return a reader that keeps the images of `rows` where `cache` says.
 
+    processes: how many of a run share this machine, each with images of its own in main memory.
     With `auto` they stay in their files where the device's memory is taken by others after all.
     Raises `MemoryShortageError` for images that do not fit where they were wanted.
     """
-    place = resolve_place(cache, bytes_of(len(rows), dataset.size), device)
+    place = resolve_place(cache, bytes_of(len(rows), dataset.size), device, processes)
     try:
         return ImageReader(dataset, device, place, rows, labels)
     except MemoryShortageError:
@@ -145,23 +154,32 @@ def bytes_of(images: int, size: int) -> int:
     return images * size * size
 
 
-def resolve_place(name: Cache, needed: int, device: torch.device) -> Place:
+def resolve_place(name: Cache, needed: int, device: torch.device, processes: int = 1) -> Place:
     """Return where `needed` bytes should be kept; `auto`: on a GPU when they fit.
 
-    Raises `MemoryShortageError` for `device` where it has less than that free.
+    processes: how many on this machine keep as much each. Raises `MemoryShortageError` for `device`
+    and `host` where less than that is free.
     """
-    if name == "device":
-        free = free_bytes(device)
-        if free is not None and needed > free:
-            others = " nvidia-smi lists the processes that use the GPU."
+    if name in ("device", "host"):
+        where = device if name == "device" else torch.device("cpu")
+        free, copies = free_bytes(where), processes if where.type == "cpu" else 1
+        if free is not None and needed * copies > free:
+            each = f" by each of {copies} processes" if copies > 1 else ""
             raise MemoryShortageError(
-                f"--cache device: {size_of(needed)} are needed, and {device} has {size_of(free)} "
-                "free.",
-                ELSEWHERE + (others if device.type == "cuda" else ""),
+                f"--cache {name}: {size_of(needed)} are needed{each}, and {where} has "
+                f"{size_of(free)} free.",
+                _elsewhere(where),
             )
     if name != "auto":
         return name
     return "device" if device.type == "cuda" and needed <= _room(device) else "none"
+
+
+def _elsewhere(full: torch.device) -> str:
+    """Return what to do where memory does not suffice."""
+    if full.type == "cpu":
+        return IN_FILES
+    return ELSEWHERE + (OTHERS if full.type == "cuda" else "")
 
 
 @functools.cache  # runs that follow one another are to be alike, whatever has changed on the device
@@ -171,9 +189,10 @@ def _room(device: torch.device) -> float:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Return how many bytes of a device this process can still take; None: it does not say.
+    """Return how many bytes of a device this process can still take; None: nothing says it.
 
-    What torch keeps of tensors that are gone is free: it gives that to new ones.
+    What torch keeps of tensors that are gone is free: it gives that to new ones. Of main memory it
+    is what the machine has and what the job or the container is allowed.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -181,4 +200,4 @@ def free_bytes(device: torch.device) -> int | None:
         return int(free + kept)
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    return None
+    return free_memory() if device.type == "cpu" else None

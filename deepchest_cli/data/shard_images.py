@@ -76,9 +76,9 @@ def map_shard(path: Path, length: int, start: int, shape: tuple[int, int, int]) 
 class ImageCopies:
     """Copies images of shards, and knows whether storage has to be asked for them first.
 
-    In memory that would take time for nothing. So a batch is copied as it is, and where pages had
-    to be waited for, the next are asked for, until one that is not shows none; 32 batches at first,
-    then 64, up to 1024.
+    In memory that would take time for nothing. So a batch is begun without, and where its first
+    image had to be waited for, the others are asked for, and so are the next 32 batches as a whole.
+    Then another one is begun without: where it has to be waited for, 64 follow, up to 1024.
     """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
@@ -98,20 +98,29 @@ class ImageCopies:
             self._copy_few(numbers[some], places[some], out[some])
 
     def _copy_few(self, numbers: list[int], places: list[int], out: Bytes) -> None:
-        asks = self.asked_for > 0
-        if asks:
+        wanted = list(zip(numbers, places, out, strict=True))
+        if self.asked_for:
             self.asked_for -= 1
-            for number, place in zip(numbers, places, strict=True):
-                self.shards[number].ask(place)
-        before = _pages_waited_for()
-        for position, (number, place) in enumerate(zip(numbers, places, strict=True)):
-            out[position] = self.shards[number].images[place]
-        if asks:
+            self._ask(numbers, places)
+            self._copy(wanted)
             return
+        before = _pages_waited_for()
+        self._copy(wanted[:1])
+        if _pages_waited_for() > before:
+            self._ask(numbers[1:], places[1:])
+        self._copy(wanted[1:])
         if _pages_waited_for() > before:
             self.asked_for, self.interval = self.interval, min(2 * self.interval, MOST)
         else:
             self.interval = FEWEST
+
+    def _ask(self, numbers: list[int], places: list[int]) -> None:
+        for number, place in zip(numbers, places, strict=True):
+            self.shards[number].ask(place)
+
+    def _copy(self, wanted: Sequence[tuple[int, int, Bytes]]) -> None:
+        for number, place, image in wanted:
+            image[:] = self.shards[number].images[place]
 
 
 def _pages_waited_for() -> int:

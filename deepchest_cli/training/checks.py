@@ -1,7 +1,9 @@
 """What in a configuration does not fit the data, the machine or the number of processes."""
 
+import platform
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from shlex import quote
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from deepchest_cli import __version__
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import count_of
@@ -65,6 +68,44 @@ def refuse_unfit_batch(config: TrainConfig, distributed: DistributedContext) -> 
             f"--grad-accum-steps {config.grad_accum_steps}).",
             f"Use --batch-size {nearest}.",
         )
+
+
+def refuse_unlike_processes(
+    config: TrainConfig, distributed: DistributedContext, dataset: RadiographDataset
+) -> None:
+    """Raise `UsageError` in all processes where one has other data or programs than the first.
+
+    Each machine reads its own files: a copy of the data may be older, or a program newer.
+    """
+    own = {
+        f"other data in {dataset.folders}": dataset.sha256[:12],
+        "another version of deepchest": __version__,
+        "another version of torch": torch.__version__,
+        "other code of its weighter": (config.weighter_sha256 or "none")[:12],
+        "other code of its backbone": (config.backbone_sha256 or "none")[:12],
+    }
+    machines = distributed.all_gather_object(platform.node())
+    several = distributed.all_gather_object(list(own.items()))
+    for rank, found in enumerate(several):
+        for (what, theirs), (_, first) in zip(found, several[0], strict=True):
+            if theirs != first:
+                raise UsageError(
+                    f"Process {rank} on {machines[rank]} has {what} than process 0 on "
+                    f"{machines[0]}: {theirs}, not {first}.",
+                    "Give all machines the same: a folder that all of them see, or new copies.",
+                )
+
+
+def refuse_unlike_states(distributed: DistributedContext, step: int, folder: Path) -> None:
+    """Raise `UsageError` in all processes where one has not read the same state to go on from."""
+    machines = distributed.all_gather_object(platform.node())
+    for rank, theirs in enumerate(steps := distributed.all_gather_object(step)):
+        if theirs != steps[0]:
+            raise UsageError(
+                f"Process {rank} on {machines[rank]} finds {folder} at step {theirs}, process 0 on "
+                f"{machines[0]} at step {steps[0]}.",
+                "Name a folder of a file system that all machines see.",
+            )
 
 
 def refuse_unfit_probe(config: TrainConfig, distributed: DistributedContext) -> None:

@@ -141,6 +141,7 @@ def build_components(
         config.weighter, tasks.names, options, data.context(config), config.weighter_sha256
     )
     config = _with_code(config)
+    checks.refuse_unlike_processes(config, distributed, dataset)
     checks.refuse_broken_weighter(config, tasks.names, options)
     architecture = _architecture(config, dataset, resumed)
     chosen = WeightsChoice(config.weights)  # a resumed run loads all its weights
@@ -162,7 +163,9 @@ def build_components(
         config=config,
         distributed=distributed,
         dataset=dataset,
-        reader=open_reader(config.cache, dataset, device, data.rows, data.labels),
+        reader=open_reader(
+            config.cache, dataset, device, data.rows, data.labels, distributed.on_this_machine()
+        ),
         training_rows=data.training_rows,
         validation_rows=data.validation_rows,
         sampling=data.sampling,
@@ -266,8 +269,8 @@ def _choose_weights(
     chosen = WeightsChoice(config.weights)
     if distributed.is_main:
         chosen = choose_weights(spec, config.weights, config.weights_sha256)
-    name = distributed.broadcast(chosen.name)
-    return chosen if distributed.is_main else choose_weights(spec, name)
+    name, sha256 = distributed.broadcast((chosen.name, chosen.sha256))
+    return chosen if distributed.is_main else choose_weights(spec, name, sha256)
 
 
 def _build_classifier(

@@ -4,6 +4,7 @@ Logits, predictions and requests to stop go through here; the gradients go throu
 DistributedDataParallel.
 """
 
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -84,6 +85,10 @@ class DistributedContext:
         if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def on_this_machine(self) -> int:
+        """Return how many of the processes share this one's machine; all have to ask."""
+        return self.all_gather_object(platform.node()).count(platform.node())
 
     def start_maximum(self, number: int) -> Callable[[], int]:
         """Begin to exchange a number; return what waits for the largest of the processes'."""

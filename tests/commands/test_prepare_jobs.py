@@ -46,11 +46,11 @@ def test_plan_jobs_and_publish(deepchest, flags, tmp_path):
 
 def test_each_gives_one_valid_document(deepchest, flags):
     planned = deepchest(*flags, "--plan", "--json")
-    document = valid(json.loads(planned.out), "prepare")["plan"]
+    document = valid(json.loads(planned.out), "prepare")
     assert document["jobs"] == 1 and document["images"] == 80
     assert document["job_command"].endswith(" --job N")
     done = deepchest(*flags, "--job", 1, "--json")
-    assert valid(json.loads(done.out), "prepare")["job"]["unreadable"] == 0
+    assert valid(json.loads(done.out), "prepare")["unreadable"] == 0
 
 
 def test_a_job_allows_what_cannot_be_read_and_says_so(deepchest, flags, nih_folder):

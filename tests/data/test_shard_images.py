@@ -22,7 +22,7 @@ class Storage:
 
     def __init__(self):
         self.events = []
-        self.in_memory = False
+        self.in_memory, self.cached = False, set()
         self.asked, self.waits = set(), 0
 
     def refuse_cut(self):
@@ -37,7 +37,7 @@ class Storage:
         return self
 
     def __getitem__(self, place):
-        self.waits += not self.in_memory and place not in self.asked
+        self.waits += not self.in_memory and place not in self.asked | self.cached
         self.events.append(f"copy {place}")
         return IMAGES[place]
 
@@ -51,47 +51,58 @@ def storage(monkeypatch):
 
 
 def read(copies, *places):
-    """Copy a batch; return whether it was asked for."""
+    """Copy a batch; return whether it was asked for as a whole."""
     storage, out = copies.shards[0], np.empty((len(places), 8, 8), np.uint8)
     storage.events, storage.asked = [], set()
     copies.copy([0] * len(places), list(places), out)
     assert np.array_equal(out, IMAGES[list(places)])
-    return bool(storage.asked)
+    return storage.asked == set(places)
+
+
+def asked(copies, batches):
+    """Return which of some batches were asked for as a whole, a letter each."""
+    return "".join("a" if read(copies, 1, 2) else "." for _ in range(batches))
 
 
 def test_a_batch_is_asked_for_as_a_whole_before_it_is_copied(storage):
     copies = ImageCopies([storage])
-    assert not read(copies, 3, 9)  # nothing is known of the first
-    assert storage.events == ["look", "copy 3", "copy 9"]
+    assert not read(copies, 3, 9, 5)  # nothing is known before the first is copied
+    assert storage.events == ["look", "copy 3", "ask 9", "ask 5", "copy 9", "copy 5"]
     assert read(copies, 7, 3, 3)
     assert storage.events == [
         "look", "ask 7", "ask 3", "ask 3", "copy 7", "copy 3", "copy 3"
     ]  # fmt: skip
 
 
-def test_one_batch_in_ever_more_is_tried_without(storage):
+def test_one_batch_in_ever_more_is_begun_without(storage):
     copies = ImageCopies([storage])
-    asked = "".join("a" if read(copies, 1, 2) else "." for _ in range(8 + 16 + 32 + 4))
-    assert asked == "." + "a" * 8 + "." + "a" * 16 + "." + "a" * 32 + "."
-    copies.interval = 1024
-    copies.asked_for = 0
-    assert not read(copies, 1)
+    assert asked(copies, 60) == "." + "a" * 8 + "." + "a" * 16 + "." + "a" * 32 + "."
+    copies.interval, copies.asked_for = 1024, 0
+    assert not read(copies, 1, 2)
     assert (copies.asked_for, copies.interval) == (1024, 1024)
 
 
 def test_nothing_is_asked_for_once_all_is_in_memory(storage):
     copies = ImageCopies([storage])
-    assert [read(copies, 1, 2) for _ in range(10)] == [False, *[True] * 8, False]
+    assert asked(copies, 10) == "." + "a" * 8 + "."
     storage.in_memory = True
-    assert [read(copies, 1, 2) for _ in range(30)] == [True] * 16 + [False] * 14
+    assert asked(copies, 30) == "a" * 16 + "." * 14
     storage.in_memory = False  # others have taken the memory
-    assert [read(copies, 1, 2) for _ in range(10)] == [False, *[True] * 8, False]
+    assert asked(copies, 10) == "." + "a" * 8 + "."
+
+
+def test_a_batch_of_which_a_later_image_is_waited_for_is_noticed_too(storage):
+    copies = ImageCopies([storage])
+    storage.cached = {1}
+    assert not read(copies, 1, 2, 3)
+    assert storage.events == ["look", "copy 1", "copy 2", "copy 3"]
+    assert read(copies, 1, 2, 3)
 
 
 def test_a_whole_data_set_is_asked_for_a_few_images_at_a_time(storage, monkeypatch):
     monkeypatch.setattr(shard_images, "AT_A_TIME", 3)
     read(ImageCopies([storage]), *range(8))
-    events = ["look", "copy 0", "copy 1", "copy 2"]
+    events = ["look", "copy 0", "ask 1", "ask 2", "copy 1", "copy 2"]
     for some in ((3, 4, 5), (6, 7)):
         events += [*(f"ask {place}" for place in some), *(f"copy {place}" for place in some)]
     assert storage.events == events

@@ -91,7 +91,8 @@ def _planned(
     tried = replace(first.config, cache="none")
     components = build_components(tried, dataset=view, rates_file=rates_file)
     rows = len(components.training_rows) + len(components.validation_rows)
-    resolve_place(config.cache, bytes_of(rows, view.size), components.device)
+    needed = bytes_of(rows, view.size)
+    resolve_place(config.cache, needed, components.device, _places(config))
     if components.config.backbone_sha256 is not None:  # of one's own, in the place where it is now
         config = replace(
             config,
