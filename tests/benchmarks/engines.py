@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from interleaved import compare, conditions
 
-from deepchest_cli.engines.base import Engine, Report, Task
+from deepchest_cli.engines.base import Engine
 from deepchest_cli.engines.dask_cluster import DaskCluster
 from deepchest_cli.engines.driving import drive
 from deepchest_cli.engines.local import DevicePool, InProcess
 from deepchest_cli.engines.session import Session, open_session
+from deepchest_cli.engines.task import Report, Task
 
 STEPS_REPORTED = 20
 

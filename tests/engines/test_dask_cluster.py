@@ -12,10 +12,10 @@ import engine_work as work
 import pytest
 
 from deepchest_cli.engines import dask_cluster, dask_connection, dask_worker
-from deepchest_cli.engines.base import Task
 from deepchest_cli.engines.dask_cluster import DaskCluster
 from deepchest_cli.engines.driving import drive
 from deepchest_cli.engines.session import FOLDER, TOKEN, open_session
+from deepchest_cli.engines.task import Task
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, UsageError
 from deepchest_cli.extras import install_hint
 from deepchest_cli.files import sha256_of
