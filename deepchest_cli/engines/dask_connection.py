@@ -106,7 +106,8 @@ class Connection:
             error = raised
         raise DeepChestError(
             f"The Dask scheduler at {self.address} has gone away.",
-            "What has finished is kept. Start a cluster again and continue with --resume.",
+            "What has finished is kept. Start a cluster again and continue with --resume; prepare, "
+            "with the same command.",
         ) from error
 
 

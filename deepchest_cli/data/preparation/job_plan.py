@@ -4,13 +4,16 @@ It lies beside the shards of each size and is written once. A job writes shards 
 own, so that jobs on several machines, between which no lock holds, never write the same file.
 """
 
+import platform
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from deepchest_cli import __version__
@@ -58,7 +61,7 @@ def describe_plan(plan: Plan, size: int, jobs: int) -> Document:
         rows_of[streamed.archives[row]].append(row)
     return {
         **plan.identity(size),
-        "written_by": f"deepchest {__version__}",
+        "versions": versions(),
         "jobs": jobs,
         "candidates": ranges_of(np.flatnonzero(plan.candidates()).tolist()),
         "archives": archives_of(plan),
@@ -119,7 +122,7 @@ def plan_command(config: PrepareConfig) -> str:
 def read_plans(plan: Plan, config: PrepareConfig, data: Path) -> dict[int, Document]:
     """Return the plan of each size that is not published yet.
 
-    Raises `UsageError` where there is none, or one of other settings, sources or another program.
+    Raises `UsageError` where there is none, or one of other settings, sources or versions.
     """
     found = {}
     for size in plan.sizes:
@@ -138,17 +141,30 @@ def read_plans(plan: Plan, config: PrepareConfig, data: Path) -> dict[int, Docum
                 "Give each job the flags of the plan, besides --plan and --jobs, and --job N.",
             )
         if not is_published:
-            _refuse_other_program(folder, document)
+            _refuse_other_versions(folder, document)
             found[size] = document
     return found
 
 
-def _refuse_other_program(folder: Path, document: Document) -> None:
-    written_by, ours = document["written_by"], f"deepchest {__version__}"
-    if written_by != ours:
+def versions() -> dict[str, str]:
+    """Return the versions of what decides on the bytes of a shard."""
+    return {
+        "deepchest": __version__,
+        "Python": platform.python_version().rpartition(".")[0],
+        "Pillow": PIL.__version__,
+        "HDF5": h5py.version.hdf5_version,
+    }
+
+
+def _refuse_other_versions(folder: Path, document: Document) -> None:
+    planned, ours = document["versions"], versions()
+    other = [name for name in ours if ours[name] != planned.get(name)]
+    if other:
+        theirs = ", ".join(f"{name} {planned.get(name)}" for name in other)
+        found = ", ".join(f"{name} {ours[name]}" for name in other)
         raise UsageError(
-            f"The jobs in {folder} were planned by {written_by}, and this is {ours}.",
-            "Install one version on all machines.",
+            f"The jobs in {folder} were planned with {theirs}, and this is {found}.",
+            "Install the same versions on all machines: others may write other bytes.",
         )
 
 

@@ -160,10 +160,14 @@ def test_what_is_wrong_is_refused(nih_folder, tmp_path):
         job(nih_folder, out, 1, replace(CONFIG, seed=3))
 
 
-def test_another_version_of_the_program_is_refused(nih_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("deepchest_cli.data.preparation.job_plan", "deepchest"), ("PIL", "Pillow")],
+)
+def test_another_version_is_refused(nih_folder, tmp_path, monkeypatch, module, name):
     plan(nih_folder, tmp_path / "out")
-    monkeypatch.setattr("deepchest_cli.data.preparation.job_plan.__version__", "9.9")
-    with pytest.raises(UsageError, match=r"planned by deepchest .*, and this is deepchest 9\.9"):
+    monkeypatch.setattr(f"{module}.__version__", "9.9")
+    with pytest.raises(UsageError, match=rf"planned with {name} .*, and this is {name} 9\.9\."):
         job(nih_folder, tmp_path / "out", 1)
 
 
