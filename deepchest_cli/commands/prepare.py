@@ -123,9 +123,10 @@ def _distribute(
     stop: "StopRequest",
 ) -> None:
     """Plan jobs and complete them on a Dask cluster."""
-    from deepchest_cli.data.preparation.distributing import distribute_jobs, find_cluster
+    from deepchest_cli.data.preparation.distributing import distribute_jobs
+    from deepchest_cli.engines.dask_connection import refuse_unreachable
 
-    find_cluster(config)
+    refuse_unreachable(str(config.dask))  # before archives are read for an hour
     _plan_jobs(plan, config, data, terminal, stop)
     with terminal.progress("Converting") as progress:
         say = terminal.warning, terminal.note

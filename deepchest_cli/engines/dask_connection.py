@@ -31,6 +31,13 @@ def local_processes(address: str) -> int | None:
     return int(number)
 
 
+def refuse_unreachable(address: str) -> None:
+    """Raise `UsageError` for an address where no scheduler answers, before there is other work."""
+    connection = Connection(address)
+    if connection.processes is None:
+        connection.reach()
+
+
 class Connection:
     """A client of a scheduler; used as a context manager. What Dask logs is not shown."""
 
@@ -50,7 +57,7 @@ class Connection:
         with ExitStack() as opened:
             opened.enter_context(_silence())
             if self.processes is None:
-                target = self._reachable()
+                target = self.reach()
             else:
                 target = opened.enter_context(_local_cluster(self.processes))
             client = Client(target, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -58,8 +65,8 @@ class Connection:
             self._open = opened.pop_all()
         return self
 
-    def _reachable(self) -> str:
-        """Return the address of the scheduler, which has answered there."""
+    def reach(self) -> str:
+        """Return the address of the scheduler, which has answered there; else `UsageError`."""
         import asyncio
 
         from distributed.comm import connect

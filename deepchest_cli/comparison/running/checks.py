@@ -23,6 +23,7 @@ from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.reader import bytes_of, resolve_place
 from deepchest_cli.data.splits import SPLITS
 from deepchest_cli.data.text import count_of
+from deepchest_cli.engines.dask_connection import local_processes, refuse_unreachable
 from deepchest_cli.errors import UsageError
 from deepchest_cli.training.checks import (
     refuse_broken_weighter,
@@ -44,6 +45,8 @@ def check_comparison(
     In common are the precision, the weights, the data, the kind of device and the threads. Raises
     `UsageError` for whatever would fail only after hours.
     """
+    if config.dask is not None:
+        refuse_unreachable(config.dask)
     if config.folds is not None and config.tune_learning_rate:
         raise UsageError(
             "--tune-learning-rate does not go with --folds: it would choose by patients whom other "
@@ -70,8 +73,8 @@ def check_comparison(
 
 def _places(config: CompareConfig) -> int:
     """Return how many runs share this machine at a time."""
-    local = (config.dask or "").partition(":")
-    return int(local[2]) if local[0] == "local" and local[2].isdigit() else len(config.device_list)
+    here = None if config.dask is None else local_processes(config.dask)
+    return here or len(config.device_list)
 
 
 def _planned(

@@ -13,7 +13,7 @@ from deepchest_cli.data.preparation.jobs import CompletedJob, complete_job
 from deepchest_cli.data.preparation.planning import Plan, Say
 from deepchest_cli.data.preparation.supplying import Progress
 from deepchest_cli.data.shards import PLAN
-from deepchest_cli.engines.dask_connection import Connection, local_processes
+from deepchest_cli.engines.dask_connection import local_processes
 from deepchest_cli.engines.driving import drive
 from deepchest_cli.engines.session import open_session
 from deepchest_cli.engines.task import Task
@@ -22,15 +22,6 @@ from deepchest_cli.files import locked, sha256_of
 from deepchest_cli.interruption import stop_on_signal
 
 Argument = tuple[PrepareConfig, Path, Path, int]  # configuration, source, shards, number of the job
-
-
-def find_cluster(config: PrepareConfig) -> None:
-    """Raise `UsageError` where no scheduler answers, before archives are read for an hour."""
-    if config.dask is not None:
-        connection = Connection(config.dask)
-        if connection.processes is None:
-            with connection:
-                pass
 
 
 def distribute_jobs(
