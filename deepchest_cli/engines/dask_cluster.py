@@ -112,6 +112,8 @@ class DaskCluster(Engine):
     def submit(self, task: Task) -> Future[Any]:
         """Put a task at the end of the queue; `attend` places it on a worker."""
         future: Future[Any] = Future()
+        if not self._waiting:
+            self._fit_at = self._warn_at = time.monotonic()  # nobody has looked meanwhile
         self._queue.append((task, future))
         self._place()
         return future
@@ -204,12 +206,17 @@ class DaskCluster(Engine):
             self.warn(f"The {machine.label} {problem}, and is not used. {hint}")
         return False
 
+    @property
+    def _waiting(self) -> int:
+        """The number of tasks that have not ended."""
+        return len(self._queue) + sum(not one.is_idle for one in self._machines.values())
+
     def _say(self, now: float) -> None:
         """Say how many workers there are, where these are fewer than tasks or none at all."""
         count = sum(machine.fits is True for machine in self._machines.values())
         if count != self._count:
             self._count, self._steady_at = count, now + STEADY_SECONDS
-        tasks = len(self._queue) + sum(not m.is_idle for m in self._machines.values())
+        tasks = self._waiting
         if count or not tasks:
             self._fit_at = self._warn_at = now
             if count < tasks and now >= self._steady_at and count != self._said:
@@ -228,7 +235,7 @@ class DaskCluster(Engine):
                 hint,
             )
         address = self.connection.client.scheduler.address
-        found = "has had no worker" if not fits else f"has {len(fits)} workers that did not answer"
+        found = "has had no worker" if not fits else "has workers that have not answered"
         look = (
             f"See that its jobs run (squeue, kubectl get pods), that workers connect to {address}, "
             "and that no firewall is in between."

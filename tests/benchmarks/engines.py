@@ -22,8 +22,6 @@ from deepchest_cli.engines.local import DevicePool, InProcess
 from deepchest_cli.engines.session import Session, open_session
 from deepchest_cli.engines.task import Report, Task
 
-STEPS_REPORTED = 20
-
 
 def train(steps: int, device: str | None, report: Report) -> float:
     """Train a small network on noise; return its loss."""
@@ -41,7 +39,7 @@ def train(steps: int, device: str | None, report: Report) -> float:
         loss.backward()
         optimizer.step()
         report((step + 1) / steps)
-    return float(loss)
+    return loss.item()
 
 
 def rate(engine: Engine, session: Session | None, tasks: int, steps: int) -> float:
@@ -71,7 +69,7 @@ def engines(folder: Path) -> Iterator[dict[str, tuple[Engine, Session | None]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=400, help="of each task")
+    parser.add_argument("--steps", type=int, default=200, help="of each task")
     parser.add_argument("--rounds", type=int, default=3)
     given: Any = parser.parse_args()
     torch.set_num_threads(1)
