@@ -83,6 +83,14 @@ def counts(argument, device, report):
     return Answer(number, device, os.getpid())
 
 
+def hangs(folder, device, report):
+    """Go on, whatever signals say, until there is a file `end`."""
+    Path(folder, "begun").touch()
+    while not Path(folder, "end").exists():
+        time.sleep(0.05)
+    return "ended"
+
+
 def sends_itself_a_signal(argument, device, report):
     os.kill(os.getpid(), signal.SIGTERM)
     return argument

@@ -1,5 +1,6 @@
 """Handing tasks to an engine, whatever becomes of its processes, devices and machines."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -16,6 +17,7 @@ from deepchest_cli.interruption import StopRequest, stop_on_signal
 
 INTERRUPTED = "Interrupted; the state is saved."
 POLL_SECONDS = 0.2  # between two looks at signals and progress
+STOP_SECONDS = 60.0  # for tasks on other machines to save their state
 
 _AGAIN = object()  # instead of an outcome: the task waits again
 
@@ -157,11 +159,18 @@ class _Driver:
         )
 
     def stop(self) -> None:
-        """Let the running tasks save their state and end; after this the session is over."""
+        """Let the running tasks save their state and end; after this the session is over.
+
+        Those on other machines are waited for a minute: more time batch systems seldom leave.
+        """
         if self.futures:
             if self.session is not None:
                 self.session.stop()
             self.engine.stop()
             with suppress(DeepChestError):  # the engine itself has gone; the tasks end all the same
+                deadline = time.monotonic() + STOP_SECONDS
                 while wait(self.futures, POLL_SECONDS).not_done:
                     self.engine.attend()
+                    if self.engine.survives_interruption and time.monotonic() > deadline:
+                        self.warn("Some tasks have not ended yet; what they save counts as well.")
+                        return

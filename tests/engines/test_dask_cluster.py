@@ -11,7 +11,7 @@ from pathlib import Path
 import engine_work as work
 import pytest
 
-from deepchest_cli.engines import dask_cluster, dask_connection, dask_worker
+from deepchest_cli.engines import dask_cluster, dask_connection, dask_worker, driving
 from deepchest_cli.engines.dask_cluster import DaskCluster
 from deepchest_cli.engines.driving import drive
 from deepchest_cli.engines.session import FOLDER, TOKEN, open_session
@@ -156,6 +156,25 @@ def test_a_signal_to_the_driver_lets_the_tasks_save(scheduler, tmp_path):
     assert raised.value.exit_code == 128 + signal.SIGINT
     assert (tmp_path / "saved").read_text() == (tmp_path / "count").read_text()
     assert 0 < max(shares) < 1
+
+
+def test_a_task_that_does_not_end_is_left_alone(scheduler, tmp_path, monkeypatch):
+    monkeypatch.setattr(driving, "STOP_SECONDS", 0.5)
+    said, begun = [], tmp_path / "begun"
+
+    def interrupt():
+        while not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with (
+        pytest.raises(InterruptedRunError),
+        engine(scheduler, tmp_path, said) as (_, drive_on),
+    ):
+        list(drive_on([Task("a", "a", work.hangs, tmp_path)], progress=lambda _: None))
+    assert said == ["Some tasks have not ended yet; what they save counts as well."]
+    (tmp_path / "end").touch()
 
 
 def test_another_driver_takes_the_folder_over(scheduler, tmp_path):
