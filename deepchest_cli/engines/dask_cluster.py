@@ -234,6 +234,12 @@ class DaskCluster(Engine):
                 f"None of the {len(fits)} workers of the Dask cluster can be used. One {problem}.",
                 hint,
             )
+        if self.connection.processes is not None and not fits:
+            raise DeepChestError(
+                f"The processes of --dask {self.connection.address} have ended, and none has begun "
+                f"again for {seconds} s.",
+                "What has finished is kept: continue with --resume; prepare, with the same command.",
+            )
         address = self.connection.client.scheduler.address
         found = "has had no worker" if not fits else "has workers that have not answered"
         look = (

@@ -202,6 +202,14 @@ def impatient(monkeypatch):
 
 
 @pytest.mark.usefixtures("impatient")
+def test_processes_here_that_end_for_good_end_the_work(tmp_path):
+    with engine("local:1", tmp_path, []) as (cluster, drive_on):
+        cluster.connection.client.cluster.scale(0)
+        with pytest.raises(DeepChestError, match="The processes of --dask local:1 have ended"):
+            list(drive_on([Task("a", "a", work.square, 2)], progress=lambda _: None))
+
+
+@pytest.mark.usefixtures("impatient")
 def test_workers_without_the_data_are_not_used(scheduler, tmp_path):
     manifest = tmp_path / "manifest.json"
     manifest.write_text("{}")
