@@ -17,7 +17,7 @@ OPTIONS = ["--epochs", 20, "--patience", 0]
 PAGE = Path(__file__).parents[1] / "docs/scaling.md"
 
 
-def command(restarts):
+def command():
     """Return what starts a node, as the page on scaling has it, with one process of its own."""
     (line,) = re.findall(r"^torchrun (.*) -m deepchest_cli train", PAGE.read_text("utf-8"), re.M)
     with socket.socket() as free:
@@ -25,14 +25,14 @@ def command(restarts):
         port = free.getsockname()[1]
     assert "--rdzv-endpoint node01:29400" in line
     words = shlex.split(line.replace("node01:29400", f"localhost:{port}"))
-    more = ["--nproc-per-node", 1, "--max-restarts", restarts]  # instead of those before
+    more = ["--nproc-per-node", 1, "--max-restarts", 0]  # instead of those before
     return [sys.executable, "-m", "torch.distributed.run", *words, *more]
 
 
 @contextmanager
-def two_nodes(data, folders, restarts=0):
+def two_nodes(data, folders):
     """Yield a function that starts a run on two nodes, each in a folder with data of its own."""
-    words = command(restarts)
+    words = command()
     with (
         launcher(data[0], folders[0], command=words) as first,
         launcher(data[1], folders[1], command=words) as second,
