@@ -94,33 +94,34 @@ class ImageCopies:
         for number in set(numbers):
             self.shards[number].refuse_cut()
         for first in range(0, len(numbers), AT_A_TIME):
-            some = slice(first, first + AT_A_TIME)
-            self._copy_few(numbers[some], places[some], out[some])
+            self._copy_some(
+                numbers, places, out, range(first, min(first + AT_A_TIME, len(numbers)))
+            )
 
-    def _copy_few(self, numbers: list[int], places: list[int], out: Bytes) -> None:
-        wanted = list(zip(numbers, places, out, strict=True))
-        if self.asked_for:
+    def _copy_some(self, numbers: list[int], places: list[int], out: Bytes, some: range) -> None:
+        asks, waited = self.asked_for > 0, _pages_waited_for()
+        if asks:
             self.asked_for -= 1
-            self._ask(numbers, places)
-            self._copy(wanted)
+            self._ask(numbers, places, some)
+        self._copy(numbers, places, out, some[:1])
+        if not asks and _pages_waited_for() > waited:
+            self._ask(numbers, places, some[1:])
+        self._copy(numbers, places, out, some[1:])
+        if asks:
             return
-        before = _pages_waited_for()
-        self._copy(wanted[:1])
-        if _pages_waited_for() > before:
-            self._ask(numbers[1:], places[1:])
-        self._copy(wanted[1:])
-        if _pages_waited_for() > before:
+        if _pages_waited_for() > waited:
             self.asked_for, self.interval = self.interval, min(2 * self.interval, MOST)
         else:
             self.interval = FEWEST
 
-    def _ask(self, numbers: list[int], places: list[int]) -> None:
-        for number, place in zip(numbers, places, strict=True):
-            self.shards[number].ask(place)
+    def _ask(self, numbers: list[int], places: list[int], some: range) -> None:
+        for i in some:
+            self.shards[numbers[i]].ask(places[i])
 
-    def _copy(self, wanted: Sequence[tuple[int, int, Bytes]]) -> None:
-        for number, place, image in wanted:
-            image[:] = self.shards[number].images[place]
+    def _copy(self, numbers: list[int], places: list[int], out: Bytes, some: range) -> None:
+        shards = self.shards
+        for i in some:
+            out[i] = shards[numbers[i]].images[places[i]]
 
 
 def _pages_waited_for() -> int:

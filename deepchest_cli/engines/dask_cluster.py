@@ -238,7 +238,7 @@ class DaskCluster(Engine):
             raise DeepChestError(
                 f"The processes of --dask {self.connection.address} have ended, and none has begun "
                 f"again for {seconds} s.",
-                "What has finished is kept: continue with --resume; prepare, with the same command.",
+                "What has finished is kept: go on with --resume; prepare, with the same command.",
             )
         address = self.connection.client.scheduler.address
         found = "has had no worker" if not fits else "has workers that have not answered"
