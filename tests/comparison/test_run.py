@@ -3,7 +3,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from deepchest_cli.comparison.running import run
+from deepchest_cli.comparison.running import run, runner
 from deepchest_cli.comparison.running.jobs import arm_jobs, parse_arms, single_task_jobs
 from deepchest_cli.comparison.running.records import (
     PREDICTIONS,
@@ -38,6 +38,14 @@ def test_runs_of_one_partition_for_all_seeds_are_not_mixed_with_new_ones(dataset
     write_json(job.folder / RECORD, asdict(before))
     with pytest.raises(UsageError, match="another partition into folds than this comparison"):
         final_record(job, dataset)
+
+
+def test_a_worker_refuses_other_data_than_the_comparison_has(dataset, tmp_path):
+    job = arm_jobs(CONFIG, parse_arms("dwa"), tmp_path, {})[0]
+    folders = tuple(str(member.folder) for member in dataset.members)
+    with pytest.raises(UsageError, match="have changed since the comparison began"):
+        runner._complete_elsewhere((job, folders, "0" * 64), None, lambda share: None)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("single_task", [False, True])

@@ -18,6 +18,7 @@ from deepchest_cli.comparison.running.records import (
     final_record,
     is_complete,
     latest_record,
+    refuse_other_data,
 )
 from deepchest_cli.comparison.running.run import complete_job
 from deepchest_cli.config import CompareConfig
@@ -187,7 +188,7 @@ def _work_of(
     if isinstance(engine, InProcess):
         return _complete_here, (job, dataset, progress)
     folders = tuple(str(member.folder.absolute()) for member in dataset.members)
-    return _complete_elsewhere, (job.absolute(), folders)
+    return _complete_elsewhere, (job.absolute(), folders, dataset.sha256)
 
 
 def _complete_here(
@@ -198,13 +199,15 @@ def _complete_here(
 
 
 def _complete_elsewhere(
-    argument: tuple[Job, tuple[str, ...]], device: str | None, report: Report
+    argument: tuple[Job, tuple[str, ...], str], device: str | None, report: Report
 ) -> RunRecord:
-    job, folders = argument
-    observer = _Reports(report, Observer())
-    return complete_job(job.on(device), _open_once(folders), observer, cut_off=True)
+    job, folders, sha256 = argument
+    dataset = _open_once(folders, sha256)
+    refuse_other_data(sha256, dataset, "the comparison began")
+    return complete_job(job.on(device), dataset, _Reports(report, Observer()), cut_off=True)
 
 
 @lru_cache(maxsize=1)
-def _open_once(folders: tuple[str, ...]) -> RadiographDataset:
+def _open_once(folders: tuple[str, ...], sha256: str) -> RadiographDataset:
+    """Open data for all runs of a process; other data may come to lie in the same folders."""
     return open_datasets(folders)
