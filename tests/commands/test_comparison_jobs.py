@@ -329,6 +329,16 @@ def test_jobs_of_the_second_list_wait_for_the_learning_rates(deepchest, shards, 
     assert record["learning_rate"] == rates["dwa"]
 
 
+def test_a_comparison_without_recorded_threads_is_planned_first(plan, job, deepchest):
+    config = plan / "config.toml"
+    config.write_text(config.read_text().replace("threads = 1\n", ""))
+    outcome = job(1)
+    assert outcome.code == 2
+    assert f"Plan it first: --plan --resume {plan}" in outcome.err
+    assert deepchest("compare-weighters", "--resume", plan, "--plan").code == 0
+    assert saved_config(plan, CompareConfig).threads == torch.get_num_threads()
+
+
 def test_a_run_has_the_threads_of_the_plan_on_any_machine(plan, job, monkeypatch):
     config = plan / "config.toml"
     config.write_text(config.read_text().replace("threads = 1", "threads = 3"))

@@ -53,7 +53,7 @@ class TrainedComparison:
     tuning: Runs
     learning_rates: dict[str, float]  # by the arm's label
     shared_starts: list[SharedStart]
-    newly_trained: int  # number of runs that were not already final before
+    newly_trained: int  # number of runs of which something was left to train or to predict
     # those of the plan that are not in `runs`, `single_task` or `tuning`; while tuning runs are
     # missing these alone, since the learning rates of the others are not known
     missing: tuple[Job, ...] = ()
@@ -108,7 +108,9 @@ def train_comparison(
             rates = best_learning_rates(tuning)
             compared = jobs.compared(rates)
             # raises for other settings before anything is written
-            newly_trained = sum(final_record(job, dataset) is None for job in compared)
+            newly_trained = sum(
+                not is_complete(job, final_record(job, dataset)) for job in compared
+            )
             write_configuration(config, folder)
             runs = train_all(compared, dataset, device, engine, observer)
             left = config if devices == config.device_list else _on(config, devices)
@@ -182,6 +184,12 @@ def complete_numbered_job(
     """
     jobs, dataset = begun_jobs(config)
     refuse_other_environment(jobs.folder)
+    if config.threads is None:
+        raise UsageError(
+            f"{jobs.folder} was begun before jobs had numbers: how many threads compute a run is "
+            "not recorded.",
+            f"Plan it first: --plan --resume {jobs.folder}",
+        )
     listed, job = _numbered(jobs, number, dataset)
     device = with_devices(replace(config, plan=False), jobs.folder)[0].device_list[0]
     records = {one.folder: read_record(one.folder) for one in listed}
