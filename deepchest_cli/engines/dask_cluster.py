@@ -191,7 +191,7 @@ class DaskCluster(Engine):
         try:
             found = machine.check.result()
         except ModuleNotFoundError as error:
-            wanted = " and ".join(" ".join(pair) for pair in versions().items())
+            wanted = ", ".join(" ".join(pair) for pair in versions().items())
             found = f"has no {error.name}", f"Install {wanted} for all workers."
         except BaseException as error:  # of unpickling, above all
             found = (

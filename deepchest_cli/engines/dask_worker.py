@@ -13,6 +13,7 @@ import secrets
 import signal
 import threading
 import time
+from importlib.metadata import version
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,11 @@ TRIAL = bytes(1 << 16)  # what is written to see whether a folder can be written
 
 def versions() -> dict[str, str]:
     """Return what must be the same on all machines."""
-    return {"deepchest": __version__, "Python": platform.python_version().rpartition(".")[0]}
+    return {
+        "deepchest": __version__,
+        "Python": platform.python_version().rpartition(".")[0],
+        "torch": version("torch").partition("+")[0],  # which need not be imported
+    }
 
 
 def problem_of(
@@ -42,11 +47,11 @@ def problem_of(
     with their SHA-256.
     """
     found = versions()
-    for name, version in expected.items():
-        if found.get(name) != version:
+    for name, wanted in expected.items():
+        if found.get(name) != wanted:
             return (
-                f"has {name} {found.get(name)} instead of {version}",
-                "Install the same versions of deepchest and Python for all workers and here.",
+                f"has {name} {found.get(name)} instead of {wanted}",
+                "Install the same deepchest, Python and torch for all workers and here.",
             )
     return _folder_problem(Path(folder), token) or _files_problem(files)
 

@@ -27,7 +27,7 @@ from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.own_code import refuse_other_file
 from deepchest_cli.training.components import TrainingComponents
-from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable, resume_command
+from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable, resume_command, way_of
 from deepchest_cli.weighting.own import COMPOSITE, WEIGHTER
 
 Config = TypeVar("Config", TrainConfig, CompareConfig)
@@ -110,7 +110,7 @@ def _with_code(saved: Config, config: Config, folder: Path) -> Config:
     The files may lie elsewhere now. Raises `UsageError` where one is not named: no code runs
     because a folder says so. The weighters of a comparison are left to it.
     """
-    hint = f"Resume with: {resume_command(folder, saved)}"
+    hint = f"Resume with: {resume_command(folder, saved)}{way_of(config)}"
     given = code_in(vars(config))
     for name, text in code_in(vars(saved)).items():
         if name not in KINDS:
@@ -164,7 +164,7 @@ def open_data_again(config: Config, folder: Path) -> RadiographDataset:
         raise UsageError(
             f"The data of {folder} are not found: {error.message}",
             f"If they lie elsewhere now, name them: deepchest {command} "
-            f"--resume {quote(str(folder))}{' --data FOLDER' * len(config.data)}",
+            f"--resume {quote(str(folder))}{' --data FOLDER' * len(config.data)}{way_of(config)}",
         ) from error
     if not (folder / LAST).is_file():
         return merge_datasets(several)

@@ -81,6 +81,17 @@ def resume_command(folder: Path, config: TrainConfig | CompareConfig) -> str:
     return f"deepchest {command} --resume {quote(str(folder))}{''.join(own)}"
 
 
+def way_of(config: TrainConfig | CompareConfig) -> str:
+    """Return the flag by which a comparison was to go on: as a job, a report, on a cluster."""
+    if isinstance(config, TrainConfig):
+        return ""
+    if config.job is not None:
+        return f" --job {config.job}"
+    if config.dask is not None:
+        return f" --dask {quote(config.dask)}"
+    return " --plan" if config.plan else " --report" if config.report else ""
+
+
 def fill_run(folder: Path, config: Config) -> None:
     """Write environment and configuration into a folder; the latter, written last, marks a run."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """`compare-weighters` by numbered jobs: --plan, --job and --report."""
 
 import json
+import re
 import shutil
 import signal
 
@@ -119,6 +120,20 @@ def test_a_job_without_a_plan_says_how_to_make_one(deepchest, flags):
     assert "--plan writes one" in outcome.err
 
 
+def test_a_hint_goes_on_with_the_job_and_not_with_all_of_them(plan, job, deepchest, tmp_path):
+    config = plan / "config.toml"
+    config.write_text(
+        re.sub("data = .*", f'data = ["{tmp_path}/gone"]', config.read_text(), count=1)
+    )
+    command = f"deepchest compare-weighters --resume {plan} --data FOLDER"
+    assert f"{command} --job 1\n" in job(1).err
+    assert (
+        f"{command} --report\n" in deepchest("compare-weighters", "--resume", plan, "--report").err
+    )
+    whole = deepchest("compare-weighters", "--resume", plan, "--dask", "local:2")
+    assert f"{command} --dask local:2\n" in whole.err
+
+
 def test_a_plan_with_other_data_or_in_another_environment_is_refused(plan, job, other_shards):
     outcome = job(1, "--data", other_shards)
     assert outcome.code == 2
@@ -235,6 +250,22 @@ def test_a_report_before_the_end_is_an_interim_one(plan, job, deepchest):
     assert more.code == 2  # two seeds are too few for an interval
 
 
+def test_a_run_that_was_killed_before_it_took_its_place_is_missing(plan, job, deepchest):
+    assert [job(number).code for number in (1, 2, 3)] == [0, 0, 0]
+    path = plan / "runs/dwa/seed-0/run.json"
+    record = {**json.loads(path.read_text()), "status": "diverged", "error": "The loss is NaN."}
+    path.write_text(json.dumps(record))
+    path.parent.rename(plan / "runs/dwa/seed-0.attempt-1")
+    outcome = deepchest("compare-weighters", "--resume", plan, "--report")
+    assert "Missing: jobs 2, 4." in outcome.out
+    again = job(2)
+    assert again.code == 0
+    assert "The loss is NaN." in again.out
+    assert path.is_file()
+    outcome = deepchest("compare-weighters", "--resume", plan, "--report")
+    assert "Missing: job 4." in outcome.out
+
+
 def test_a_job_of_another_device_than_the_plan_machine_has(deepchest, shards, tmp_path):
     out = tmp_path / "c"
     flags = [f for f in FLAGS if f not in ("--precision", "fp32")]
@@ -254,8 +285,12 @@ def test_a_job_of_another_device_than_the_plan_machine_has(deepchest, shards, tm
         assert deepchest(*job, 1).code == 0
     record = json.loads((out / "runs/equal/seed-0/run.json").read_text())
     assert record["device"] == "cuda"
-    other = deepchest(*job, 2, "--device", "cpu")
-    assert other.code == 0, other.err
+    for number in (2, 4):  # also of another seed than the run that has finished
+        other = deepchest(*job, number, "--device", "cpu")
+        assert other.code == 2
+        assert "of the same comparison was computed on cuda" in " ".join(other.err.split())
+    assert not (out / "runs/dwa").exists()
+    assert deepchest(*job, 1, "--device", "cpu").code == 0  # has finished
 
 
 def test_jobs_of_the_second_list_wait_for_the_learning_rates(deepchest, shards, tmp_path):

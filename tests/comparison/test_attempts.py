@@ -114,6 +114,27 @@ def _once(place, seen):
     return [] if len(seen) == 1 else attempts_at(place)
 
 
+def test_the_lock_of_a_folder_that_was_renamed_meanwhile_is_let_go(place, monkeypatch):
+    before = place.with_name("seed-0.attempt-1")
+    before.mkdir(parents=True)
+    lock = attempts._lock
+
+    def late(folder, *more):
+        lock(folder, *more)
+        if folder == before and before.exists():  # an attempt of another process, which then ends
+            before.rename(place.with_name("seed-0.attempt-2"))
+
+    monkeypatch.setattr(attempts, "_lock", late)
+    with attempt_at(place) as folder:
+        assert folder.name == "seed-0.attempt-3"
+
+
+def test_a_folder_that_another_process_has_made_an_attempt_of_is_left_to_it(place):
+    place.parent.mkdir(parents=True)
+    reopen(place)
+    assert attempts_at(place) == []
+
+
 def test_what_stands_unfinished_in_the_place_of_a_run_is_an_attempt(place):
     place.mkdir(parents=True)
     (place / "last.pt").write_text("of an earlier version")

@@ -3,7 +3,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from deepchest_cli.comparison.running import runner
+from deepchest_cli.comparison.running import run, runner
 from deepchest_cli.comparison.running.jobs import arm_jobs, parse_arms, single_task_jobs
 from deepchest_cli.comparison.running.records import (
     PREDICTIONS,
@@ -16,6 +16,7 @@ from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json
+from deepchest_cli.training.progress import Observer
 
 
 @pytest.fixture
@@ -64,3 +65,15 @@ def test_merged_predictions_know_the_fold_of_each_image(dataset, tmp_path, singl
     np.testing.assert_allclose(merged.probabilities, np.tile(merged.fold[:, None] / 10, (1, 14)))
     patients = [set(merged.patient_id[merged.fold == fold]) for fold in (1, 2, 3)]
     assert all(patients) and len(set.union(*patients)) == sum(map(len, patients))
+
+
+def test_a_run_that_has_finished_by_now_stays_in_its_place(dataset, tmp_path, monkeypatch):
+    job = arm_jobs(CONFIG, parse_arms("dwa"), tmp_path, {})[0]
+    job.folder.mkdir(parents=True)
+    (job.folder / PREDICTIONS).touch()
+    record = RunRecord("finished", dataset.sha256, 1e-3, job.settings)
+    write_json(job.folder / RECORD, asdict(record))
+    looks = iter([None])  # the first one, of a process that was a moment too early
+    monkeypatch.setattr(run, "final_record", lambda *one: next(looks, record))
+    monkeypatch.setattr(run, "reopen", None)
+    assert run.complete_job(job, dataset, Observer()) == record

@@ -229,10 +229,11 @@ def test_workers_without_the_data_are_not_used(scheduler, tmp_path):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_workers_of_another_version_are_not_used(scheduler, tmp_path, monkeypatch):
-    ours = {**dask_worker.versions(), "deepchest": "9.9"}
+@pytest.mark.parametrize("package", ["deepchest", "Python", "torch"])
+def test_workers_of_another_version_are_not_used(scheduler, tmp_path, monkeypatch, package):
+    ours = {**dask_worker.versions(), package: "9.9"}
     monkeypatch.setattr(dask_cluster, "versions", lambda: ours)
-    with pytest.raises(DeepChestError, match=r"has deepchest .* instead of 9\.9"):
+    with pytest.raises(DeepChestError, match=rf"has {package} \d.* instead of 9\.9"):
         complete(scheduler, tmp_path, [("a", work.square, 2)])
 
 

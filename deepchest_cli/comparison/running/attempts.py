@@ -52,6 +52,7 @@ def attempt_at(place: Path, cut_off: bool = False) -> Iterator[Path | None]:
             except OSError as error:
                 if error.errno not in LATE:
                     raise
+                held.close()  # the lock of a folder that has another name by now
         if folder is not None and place.is_dir():
             shutil.rmtree(folder, ignore_errors=True)
             folder = None
@@ -116,4 +117,8 @@ def reopen(place: Path) -> None:
     """Make an attempt of a folder that takes a run's place and is not finished."""
     before = attempts_at(place)
     number = _number(before[-1]) + 1 if before else 1
-    place.rename(place.with_name(f"{place.name}.attempt-{number}"))
+    try:
+        place.rename(place.with_name(f"{place.name}.attempt-{number}"))
+    except OSError as error:  # another process was quicker
+        if error.errno not in LATE:
+            raise

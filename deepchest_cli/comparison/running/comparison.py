@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deepchest_cli.comparison.running.checks import check_comparison
-from deepchest_cli.comparison.running.devices import with_devices
+from deepchest_cli.comparison.running.devices import refuse_other_kind, with_devices
 from deepchest_cli.comparison.running.folder import (
     going_on,
     locked_folder,
@@ -21,6 +21,7 @@ from deepchest_cli.comparison.running.records import (
     final_record,
     is_complete,
     latest_record,
+    read_record,
     refuse_other_data,
 )
 from deepchest_cli.comparison.running.runner import (
@@ -160,8 +161,10 @@ def _there(jobs: list[Job], dataset: RadiographDataset) -> tuple[Runs, list[Job]
     runs: Runs = []
     waiting = []
     for job in jobs:
-        record = final_record(job, dataset) or latest_record(job.folder)
-        if record is None or (record.is_final and not is_complete(job, record)):
+        final = final_record(job, dataset)
+        record = final or latest_record(job.folder)
+        # a result that has not taken the run's place yet is not there
+        if record is None or (record.is_final and not is_complete(job, final)):
             waiting.append(job)
         else:
             runs.append((job, record))
@@ -179,14 +182,17 @@ def complete_numbered_job(
     """
     jobs, dataset = begun_jobs(config)
     refuse_other_environment(jobs.folder)
-    job = _numbered(jobs, number, dataset)
+    listed, job = _numbered(jobs, number, dataset)
     device = with_devices(replace(config, plan=False), jobs.folder)[0].device_list[0]
-    with going_on(jobs.folder, f" --job {number}"), locked(jobs.folder, shared=True):
+    records = {one.folder: read_record(one.folder) for one in listed}
+    refuse_other_kind([job, *(one for one in listed if records[one.folder])], records, device)
+    with going_on(jobs.folder, config), locked(jobs.folder, shared=True):
         ((_, record),) = train_all([job], dataset, device, InProcess(device), observer)
     return job, record
 
 
-def _numbered(jobs: JobList, number: int, dataset: RadiographDataset) -> Job:
+def _numbered(jobs: JobList, number: int, dataset: RadiographDataset) -> tuple[list[Job], Job]:
+    """Return a job by its number, and before it the list, of the two, that it is in."""
     count, tuning = len(jobs), jobs.tuning
     if number > count:
         raise UsageError(
@@ -194,7 +200,7 @@ def _numbered(jobs: JobList, number: int, dataset: RadiographDataset) -> Job:
             f"Give --job 1 to {count}.",
         )
     if number <= len(tuning):
-        return tuning[number - 1]
+        return tuning, tuning[number - 1]
     runs, waiting = _tuned(jobs, dataset)
     if waiting:
         numbers = [n for n, job in enumerate(tuning, 1) if job in waiting]
@@ -204,7 +210,8 @@ def _numbered(jobs: JobList, number: int, dataset: RadiographDataset) -> Job:
             f"{few(map(str, numbers))}.",
             "Complete these first.",
         )
-    return jobs.compared(best_learning_rates(runs))[number - 1 - len(tuning)]
+    compared = jobs.compared(best_learning_rates(runs))
+    return compared, compared[number - 1 - len(tuning)]
 
 
 def begun_jobs(config: CompareConfig) -> tuple[JobList, RadiographDataset]:

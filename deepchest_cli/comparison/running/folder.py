@@ -23,6 +23,7 @@ from deepchest_cli.training.run_directory import (
     make_unique,
     now,
     resume_command,
+    way_of,
 )
 from deepchest_cli.weighting.own import WEIGHTER, code_of
 
@@ -106,7 +107,7 @@ def _named_again(before: CompareConfig, config: CompareConfig, folder: Path) -> 
         raise UsageError(
             f"{folder} compares {', '.join(unnamed)}, code of your own, which runs only where it "
             "is named.",
-            _resume_hint(folder),
+            f"{_resume_hint(folder)}{way_of(config)}",
         )
     return ",".join(texts)
 
@@ -123,13 +124,14 @@ def locked_folder(config: CompareConfig) -> Iterator[Path]:
         sweep_locked(folder, OWN)
         if resumed is None:
             write_configuration(config, folder)
-        with going_on(folder):
+        with going_on(folder, config):
             yield folder
 
 
 @contextmanager
-def going_on(folder: Path, flags: str = "") -> Iterator[None]:
-    """Let what interrupts the block name the command that goes on; flags: at its end."""
+def going_on(folder: Path, config: CompareConfig) -> Iterator[None]:
+    """Let what interrupts the block name the command that goes on."""
+    flags = way_of(config)
     try:
         yield
     except InterruptedRunError as error:

@@ -72,9 +72,10 @@ def complete_job(
 
 def _reopen(place: Path) -> None:
     """Go on with a run that stands unfinished in its place, as earlier versions left them."""
-    if not place.is_dir():
+    record = read_record(place)
+    if not place.is_dir() or (record is not None and record.is_final):  # by now
         return
-    if (place / METRICS).exists() and not (place / LAST).exists() and read_record(place) is None:
+    if (place / METRICS).exists() and not (place / LAST).exists() and record is None:
         raise UsageError(f"{place} has lost its {RECORD}.", retrain_hint(place))
     reopen(place)
 
