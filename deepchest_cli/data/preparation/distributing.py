@@ -65,7 +65,7 @@ def distribute_jobs(
         def move(running: float) -> None:
             progress(min(round(total * (done + running) / len(tasks)), total), total)
 
-        with closing(drive(tasks, engine, session, move, warn)) as outcomes:
+        with closing(drive(tasks, engine, move, warn)) as outcomes:
             for _, outcome in outcomes:
                 if not isinstance(outcome, CompletedJob):
                     raise outcome
