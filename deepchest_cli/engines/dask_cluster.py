@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from deepchest_cli.engines.base import Engine, Retirement
@@ -100,14 +99,9 @@ class DaskCluster(Engine):
         self._fit_at = time.monotonic()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Leave the cluster; one of processes here is closed."""
-        self.connection.__exit__(kind, error, trace)
+        self.connection.__exit__(*raised)
 
     def submit(self, task: Task) -> Future[Any]:
         """Put a task at the end of the queue; `attend` places it on a worker."""

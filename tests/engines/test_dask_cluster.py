@@ -34,7 +34,7 @@ def scheduler():
 def engine(address, folder, said, files=()):
     with open_session(folder) as session:
         with DaskCluster(address, session, files, said.append, said.append) as cluster:
-            yield cluster, partial(drive, engine=cluster, session=session, warn=said.append)
+            yield cluster, partial(drive, engine=cluster, warn=said.append)
         assert threading.active_count() < 20
 
 
