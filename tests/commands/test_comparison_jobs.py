@@ -146,7 +146,13 @@ def test_a_plan_with_other_data_or_in_another_environment_is_refused(plan, job, 
         assert outcome.code == 2
         assert f"{plan} was planned with deepchest" in outcome.err
         assert value.removesuffix(".1") in outcome.err
+        assert f"or plan it again in this one: --plan --resume {plan}" in outcome.err
     assert not (plan / "runs").exists()
+    (plan / "runs/equal/seed-0.attempt-1").mkdir(parents=True)
+    outcome = job(1)
+    assert outcome.code == 2
+    assert "--plan" not in outcome.err  # versions would be mixed
+    assert "or begin a new comparison." in outcome.err
 
 
 @pytest.fixture

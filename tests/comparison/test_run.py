@@ -1,10 +1,16 @@
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from deepchest_cli.comparison.running import run, runner
-from deepchest_cli.comparison.running.jobs import arm_jobs, parse_arms, single_task_jobs
+from deepchest_cli.comparison.running.jobs import (
+    arm_jobs,
+    parse_arms,
+    single_task_jobs,
+    tuning_jobs,
+)
 from deepchest_cli.comparison.running.records import (
     PREDICTIONS,
     RECORD,
@@ -14,6 +20,7 @@ from deepchest_cli.comparison.running.records import (
 from deepchest_cli.comparison.running.run import merge_predictions
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import open_dataset
+from deepchest_cli.engines.local import InProcess
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json
 from deepchest_cli.training.progress import Observer
@@ -77,3 +84,19 @@ def test_a_run_that_has_finished_by_now_stays_in_its_place(dataset, tmp_path, mo
     monkeypatch.setattr(run, "final_record", lambda *one: next(looks, record))
     monkeypatch.setattr(run, "reopen", None)
     assert run.complete_job(job, dataset, Observer()) == record
+
+
+def test_no_run_has_the_key_of_one_that_has_chosen_a_learning_rate(dataset, tmp_path, monkeypatch):
+    """What that one has reported would count as done, and as got further at a kill."""
+    config, arms, keys = replace(CONFIG, folds=None), parse_arms("dwa"), []
+
+    def drive(tasks, *more):
+        keys.extend(task.key for task in tasks)
+        yield from ()
+
+    monkeypatch.setattr(runner, "drive", drive)
+    alone = single_task_jobs(config, dataset.findings, tmp_path, {})
+    compared = [*arm_jobs(config, arms, tmp_path, {}), *alone]
+    for jobs in (tuning_jobs(config, arms, tmp_path), compared):
+        runner.train_all(jobs, dataset, "cpu", InProcess("cpu"), SimpleNamespace(on_warning=None))
+    assert len(set(keys)) == len(keys) == 6 + 2 + 14

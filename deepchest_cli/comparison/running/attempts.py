@@ -109,8 +109,8 @@ def finish(folder: Path, place: Path) -> None:
 def taken_over(folder: Path) -> TakenOverError:
     """Return the error of an attempt whose folder is gone."""
     return TakenOverError(
-        f"Another process has taken over the run of {folder}.",
-        "It goes on with what was saved; look whether one job was started twice.",
+        f"Another process has taken over the run of {folder}, or the folder was removed.",
+        "Look whether one job was started twice. Started again, it goes on with what was saved.",
     )
 
 

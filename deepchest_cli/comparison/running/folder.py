@@ -178,10 +178,12 @@ def refuse_other_environment(folder: Path) -> None:
         return  # lost or damaged: it says nothing
     here = _versions(describe_environment())
     if before != here:
+        again = f"plan it again in this one: --plan --resume {folder}"
+        if any(folder.glob("*/*/*/")):  # there are runs, of which others differ by rounding
+            again = "begin a new comparison."
         raise UsageError(
             f"{folder} was planned with {before}, and this is {here}.",
-            "Start the job in the environment of the plan (the same on every machine), or plan it "
-            f"again in this one: --plan --resume {folder}",
+            f"Start the job in the environment of the plan (the same on every machine), or {again}",
         )
 
 

@@ -99,8 +99,8 @@ def train_all(
     refuse_other_kind(jobs, records, device)
     progress = _Progress(observer, len(jobs) - len(missing), len(jobs))
     tasks = {
-        Task(f"run-{number}", job.name, *_work_of(job, dataset, engine, progress)): job
-        for number, job in enumerate(missing)
+        Task(_key_of(job), job.name, *_work_of(job, dataset, engine, progress)): job
+        for job in missing
     }
     with closing(drive(list(tasks), engine, progress.move, observer.on_warning)) as outcomes:
         for task, outcome in outcomes:
@@ -112,6 +112,11 @@ def train_all(
             if record.status == "failed" and isinstance(engine, InProcess):
                 _require_device(job, device)
     return [(job, ended) for job in jobs if (ended := records[job.folder]) is not None]
+
+
+def _key_of(job: Job) -> str:
+    """Return a key that no run has for which learning rates were chosen before."""
+    return f"{job.folder.parent.name}-{job.folder.name}"
 
 
 def _has_failed(job: Job) -> bool:
