@@ -6,5 +6,5 @@ from deepchest_cli import __version__
 
 
 def program_versions() -> dict[str, str]:
-    """Return the version of this program and that of Python, without the number of its build."""
+    """Return the version of this program and that of Python, without its last number."""
     return {"deepchest": __version__, "Python": platform.python_version().rpartition(".")[0]}

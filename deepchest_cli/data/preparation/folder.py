@@ -142,8 +142,8 @@ def entries_of(document: Mapping[str, Any]) -> Entries:
 def remove_progress(folder: Path) -> None:
     """Remove what a preparation that is published, or replaced, has no use for.
 
-    With it goes what processes of other machines have half-written. One that still lives is a job
-    that somebody else has finished: it finds that its plan is gone.
+    That includes files that processes of other machines have half-written. A job that still runs
+    there has been completed by another process, and ends when it finds no plan.
     """
     shutil.rmtree(folder / SESSION, ignore_errors=True)  # of a driver that was killed
     for path in (folder / PLAN, *folder.glob(JOB_FILES), folder / PROGRESS, *_half_written(folder)):

@@ -92,13 +92,6 @@ def settle_by_plan(plan: Plan, document: Document) -> bool:
     return True
 
 
-def candidates_in(document: Document, count: int) -> NDArray[np.bool_]:
-    """Return which of all rows (count,) have or had an image when the jobs were planned."""
-    there = np.zeros(count, dtype=bool)
-    there[rows_in(document["candidates"])] = True
-    return there
-
-
 def plan_command(config: PrepareConfig) -> str:
     """Return the command that plans the jobs of which `config` is one."""
     return command_line("prepare", replace(config, job=None, plan=True))
@@ -159,11 +152,11 @@ def shards_of_job(plan: Plan, documents: dict[int, Document], number: int) -> di
     The size with the fewest shards decides where jobs begin; a shard belongs to the job in whose
     rows its first one lies.
     """
-    count = len(plan.table)
-    cut = {
-        size: cut_shards(candidates_in(document, count), plan.rows_per_shard(size))
-        for size, document in documents.items()
-    }
+    cut = {}
+    for size, document in documents.items():
+        there = np.zeros(len(plan.table), dtype=bool)
+        there[rows_in(document["candidates"])] = True
+        cut[size] = cut_shards(there, plan.rows_per_shard(size))
     coarsest = list(min(cut.values(), key=len).values())
     jobs = next(iter(documents.values()))["jobs"]
     starts = [coarsest[block[0]][0] for block in np.array_split(np.arange(len(coarsest)), jobs)]
@@ -186,7 +179,7 @@ class JobFile:
         self.path = folder / JOB_FILES.replace("*", f"{number:05d}")
 
     def is_complete(self) -> bool:
-        """Whether the job has ended, by its own word."""
+        """Whether the job has recorded, for this plan, that it has ended."""
         try:
             found = load_json(self.path)
         except (UsageError, FileNotFoundError):  # damaged, or not begun
