@@ -13,7 +13,6 @@ from deepchest_cli.commands.compare_weighters_jobs import (
     check_job_flags,
     complete_job,
     plan_jobs,
-    read_jobs,
     report_interim,
 )
 from deepchest_cli.commands.user_cache import training_rates_file
@@ -69,8 +68,11 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
 
 def _report(config: CompareConfig, terminal: Terminal) -> None:
     """Evaluate what is there of a comparison, and check the gates."""
-    comparison = read_jobs(config)
+    from deepchest_cli.comparison.running.comparison import read_comparison, require_a_finished_arm
+
+    comparison = read_comparison(config)
     if comparison.is_complete:
+        require_a_finished_arm(comparison)
         _show(_analyze(comparison, terminal), comparison.folder, config, terminal)
     else:
         check_interim_gates(report_interim(comparison, terminal), config)

@@ -106,16 +106,6 @@ class _JobDisplay(ComparisonDisplay):
         """Print nothing."""
 
 
-def read_jobs(config: CompareConfig) -> "TrainedComparison":
-    """Return what is there of a comparison."""
-    from deepchest_cli.comparison.running.comparison import read_comparison, require_a_finished_arm
-
-    comparison = read_comparison(config)
-    if comparison.is_complete:
-        require_a_finished_arm(comparison)
-    return comparison
-
-
 def report_interim(comparison: "TrainedComparison", terminal: Terminal) -> dict[str, Any]:
     """Write and show the report of a comparison of which runs are missing; return its document."""
     from deepchest_cli.comparison.analysis.interim import build_interim

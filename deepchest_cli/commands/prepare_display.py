@@ -151,7 +151,7 @@ def render_job(done: "CompletedJob", terminal: Terminal) -> None:
         f"{count_of(done.shards, 'shard')}."
     )
     if done.unreadable:
-        number = count_of(done.unreadable, "image", "images")
+        number = count_of(done.unreadable, "image")
         terminal.warning(f"{number} of them could not be read; prepare without --job lists them.")
 
 

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.data.shard_images import ImageCopies, Shard, map_shard
+from deepchest_cli.data.shard_images import Bytes, ImageCopies, Shard, map_shard
 from deepchest_cli.data.shards import MANIFEST, ShardContent, read_manifest, read_shard
 from deepchest_cli.data.splits import fold_split
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import to_json
 
-Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 CHUNK = 128  # images that are resized at a time
 VALIDATION_FRACTION = 0.1  # of a fold's training patients, where the data have no such split

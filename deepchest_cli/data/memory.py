@@ -32,7 +32,7 @@ VERSIONS = {
 }
 
 
-def free_memory(root: Path = Path("/")) -> int | None:
+def free_main_memory(root: Path = Path("/")) -> int | None:
     """Return the bytes of main memory that are free for this process; None: nothing says it.
 
     What only caches files counts as free. The least of the machine and of all control groups that
@@ -53,7 +53,6 @@ def _of_groups(root: Path) -> Iterator[int]:
     """Yield what each group that holds this process leaves, where it has a limit."""
     for kind, top, group in _groups(root):
         version = VERSIONS[kind]
-        folder = top
         for folder in (group, *group.parents):
             with suppress(OSError, ValueError):
                 yield _left(folder, version)

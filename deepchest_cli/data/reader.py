@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepchest_cli.data.augmentation import to_bytes, to_gray
 from deepchest_cli.data.dataset import RadiographDataset
-from deepchest_cli.data.memory import free_memory
+from deepchest_cli.data.memory import free_main_memory
 from deepchest_cli.data.text import count_of, size_of
 from deepchest_cli.data.transfer import empty_caches, to_device
 from deepchest_cli.device_errors import is_out_of_memory
@@ -200,4 +200,4 @@ def free_bytes(device: torch.device) -> int | None:
         return int(free + kept)
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    return free_memory() if device.type == "cpu" else None
+    return free_main_memory() if device.type == "cpu" else None

@@ -1,8 +1,8 @@
 """The images of shards, mapped into memory and copied a batch at a time.
 
-A mapped page that is not in memory is waited for alone, with as many pages around it as the system
-guesses: storage works on one request at a time, most of it for nothing. Where that happens, all
-images of a batch are asked for before the first of them is copied.
+A page fault reads one page and those around it that the system guesses: storage has one request at
+a time to work on, and most of what it reads is not needed. Where a batch causes major page faults,
+the images of the following ones are prefetched (madvise(2), MADV_WILLNEED) before they are copied.
 """
 
 import mmap
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from deepchest_cli.errors import UnreadableShardError
 
 Bytes = NDArray[np.uint8]
-# bytes that are asked for at a time: of more, Linux takes no more than its readahead
-ASKED = 128 * 1024
-AT_A_TIME = 256  # images that are asked for: all of a batch, not all of a data set
-FEWEST, MOST = 32, 1024  # batches that are asked for until one is tried without
+REQUEST_BYTES = 128 * 1024  # of a longer range, Linux reads no more than its readahead
+PREFETCH_IMAGES = 256  # at a time: all of a batch, not all of a data set
+MIN_INTERVAL, MAX_INTERVAL = 32, 1024  # batches that are prefetched until one is tried without
 THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
@@ -31,7 +30,7 @@ class Shard:
     path: Path
     images: Bytes  # (n, S, S)
     bytes: int  # of the file
-    mapping: mmap.mmap | None = None  # of the whole file; None: nothing is asked for
+    mapping: mmap.mmap | None = None  # of the whole file; None: nothing is prefetched
     start: int = 0  # of the first image in the file
 
     def refuse_cut(self) -> None:
@@ -53,16 +52,16 @@ class Shard:
                 "Run the same deepchest prepare again; it mends what is damaged.",
             )
 
-    def ask(self, place: int) -> None:
-        """Let the system begin to read an image that is not in memory."""
+    def prefetch(self, place: int) -> None:
+        """Let the system begin to read an image, unless it is in memory."""
         if self.mapping is None:
             return
         image = self.images[place].nbytes
         first = self.start + place * image
         end = first + image
         first -= first % mmap.PAGESIZE
-        for at in range(first, end, ASKED):
-            self.mapping.madvise(mmap.MADV_WILLNEED, at, min(ASKED, end - at))
+        for at in range(first, end, REQUEST_BYTES):
+            self.mapping.madvise(mmap.MADV_WILLNEED, at, min(REQUEST_BYTES, end - at))
 
 
 def map_shard(path: Path, length: int, start: int, shape: tuple[int, int, int]) -> Shard:
@@ -74,17 +73,17 @@ def map_shard(path: Path, length: int, start: int, shape: tuple[int, int, int]) 
 
 
 class ImageCopies:
-    """Copies images of shards, and knows whether storage has to be asked for them first.
+    """Copies images of shards, and prefetches them while they are not in memory.
 
-    In memory that would take time for nothing. So a batch is begun without, and where its first
-    image had to be waited for, the others are asked for, and so are the next 32 batches as a whole.
-    Then another one is begun without: where it has to be waited for, 64 follow, up to 1024.
+    For images in memory the calls would cost time. So a batch is begun without; where it causes a
+    major page fault, the rest of it is prefetched, and so are the next 32 batches as a whole. Then
+    another one is begun without: where that faults too, 64 are prefetched, and up to 1024.
     """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self.shards = shards
-        self.asked_for = 0  # batches that are still asked for
-        self.interval = FEWEST
+        self.prefetches_left = 0  # batches
+        self.interval = MIN_INTERVAL
 
     def copy(self, numbers: list[int], places: list[int], out: Bytes) -> None:
         """Copy images, given by the numbers of their shards and their places there, into `out`.
@@ -93,37 +92,38 @@ class ImageCopies:
         """
         for number in set(numbers):
             self.shards[number].refuse_cut()
-        for first in range(0, len(numbers), AT_A_TIME):
-            self._copy_some(
-                numbers, places, out, range(first, min(first + AT_A_TIME, len(numbers)))
-            )
+        shards = [self.shards[number] for number in numbers]
+        for first in range(0, len(numbers), PREFETCH_IMAGES):
+            some = slice(first, first + PREFETCH_IMAGES)
+            self._copy_some(shards[some], places[some], out[some])
 
-    def _copy_some(self, numbers: list[int], places: list[int], out: Bytes, some: range) -> None:
-        asks, waited = self.asked_for > 0, _pages_waited_for()
-        if asks:
-            self.asked_for -= 1
-            self._ask(numbers, places, some)
-        self._copy(numbers, places, out, some[:1])
-        if not asks and _pages_waited_for() > waited:
-            self._ask(numbers, places, some[1:])
-        self._copy(numbers, places, out, some[1:])
-        if asks:
+    def _copy_some(self, shards: list[Shard], places: list[int], out: Bytes) -> None:
+        if self.prefetches_left:
+            self.prefetches_left -= 1
+            self._prefetch(shards, places)
+            _copy(shards, places, out)
             return
-        if _pages_waited_for() > waited:
-            self.asked_for, self.interval = self.interval, min(2 * self.interval, MOST)
+        faults = _major_faults()
+        _copy(shards[:1], places[:1], out[:1])
+        if _major_faults() > faults:
+            self._prefetch(shards[1:], places[1:])
+        _copy(shards[1:], places[1:], out[1:])
+        if _major_faults() > faults:
+            self.prefetches_left, self.interval = self.interval, 2 * self.interval
+            self.interval = min(self.interval, MAX_INTERVAL)
         else:
-            self.interval = FEWEST
+            self.interval = MIN_INTERVAL
 
-    def _ask(self, numbers: list[int], places: list[int], some: range) -> None:
-        for i in some:
-            self.shards[numbers[i]].ask(places[i])
-
-    def _copy(self, numbers: list[int], places: list[int], out: Bytes, some: range) -> None:
-        shards = self.shards
-        for i in some:
-            out[i] = shards[numbers[i]].images[places[i]]
+    def _prefetch(self, shards: list[Shard], places: list[int]) -> None:
+        for shard, place in zip(shards, places, strict=True):
+            shard.prefetch(place)
 
 
-def _pages_waited_for() -> int:
-    """Return how many times this thread has waited for a page of a file."""
+def _copy(shards: list[Shard], places: list[int], out: Bytes) -> None:
+    for i, shard in enumerate(shards):
+        out[i] = shard.images[places[i]]
+
+
+def _major_faults() -> int:
+    """Return how many times this thread has waited for a page to be read from storage."""
     return resource.getrusage(THREAD).ru_majflt

@@ -23,14 +23,21 @@ def count_of(number: int, one: str, many: str = "") -> str:
 
 def ranges(numbers: Iterable[int]) -> str:
     """Return whole numbers in ascending order, three or more in a row as a range: 3, 5, 8 to 12."""
-    rows: list[list[int]] = []
-    for number in sorted(numbers):
-        if rows and number == rows[-1][-1] + 1:
-            rows[-1].append(number)
+    parts: list[str] = []
+    for first, last in consecutive(sorted(numbers)):
+        parts += [f"{first} to {last}"] if last > first + 1 else map(str, range(first, last + 1))
+    return ", ".join(parts)
+
+
+def consecutive(numbers: Iterable[int]) -> list[list[int]]:
+    """Return first and last of each range of whole numbers, which are in ascending order."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
         else:
-            rows.append([number])
-    parts = [[f"{r[0]} to {r[-1]}"] if len(r) > 2 else list(map(str, r)) for r in rows]
-    return ", ".join(text for part in parts for text in part)
+            found.append([number, number])
+    return found
 
 
 def by_reason(reasons: Iterable[tuple[str, str]]) -> str:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from deepchest_cli.engines.base import Engine, Retirement
@@ -21,15 +20,15 @@ from deepchest_cli.engines.task import Task
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 
 LOOK_SECONDS = 1.0  # between two looks at which workers there are
-PATIENCE_SECONDS = 60.0  # without a worker, until that is said
+NO_WORKER_SECONDS = 60.0  # without a worker, until that is said
 REPEAT_SECONDS = 300.0  # between two times that it is said
-STEADY_SECONDS = 10.0  # that a number of workers must last to be said
+STEADY_SECONDS = 10.0  # that a number of workers lasts before it is said
 MOST_WANTED = 1000  # tasks that an adaptive cluster is told of
-REST_SECONDS = 10.0  # without tasks for a worker that interrupted one: it is perhaps about to end
+AVOID_SECONDS = 10.0  # without tasks for a worker whose task a signal has ended: it may close
 
 
 @dataclass(eq=False)
-class _Machine:
+class _ClusterWorker:
     """A worker of the cluster, from when it is first seen."""
 
     address: str
@@ -37,7 +36,7 @@ class _Machine:
     check: Future[Any]
     fits: bool | None = None  # None: is being checked
     placed: tuple[Future[Any], Future[Any]] | None = None  # the driver's of a task, and Dask's
-    rests_until: float = 0.0
+    avoided_until: float = 0.0
 
     @property
     def is_idle(self) -> bool:
@@ -85,9 +84,9 @@ class DaskCluster(Engine):
         self.session, self.warn, self.note = session, warn, note
         self.files = [(str(path), sha256) for path, sha256 in files]
         self.connection = Connection(address)
-        self._machines: dict[str, _Machine] = {}  # by address
+        self._workers: dict[str, _ClusterWorker] = {}  # by address
         self._queue: deque[tuple[Task, Future[Any]]] = deque()
-        self._last: dict[str, _Machine] = {}  # where a task was run, by its key
+        self._last: dict[str, _ClusterWorker] = {}  # where a task was run, by its key
         self._problems: dict[str, str] = {}  # of workers, with how to mend them
         self._wanted: list[Future[Any]] = []
         self._stopped = False
@@ -100,14 +99,9 @@ class DaskCluster(Engine):
         self._fit_at = time.monotonic()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Leave the cluster; one of processes here is closed."""
-        self.connection.__exit__(kind, error, trace)
+        self.connection.__exit__(*raised)
 
     def submit(self, task: Task) -> Future[Any]:
         """Put a task at the end of the queue; `attend` places it on a worker."""
@@ -124,11 +118,11 @@ class DaskCluster(Engine):
 
     def retire(self, task: Task) -> Retirement:
         """Never use the worker of a task again."""
-        machine = self._last[task.key]
-        machine.fits = False
+        worker = self._last[task.key]
+        worker.fits = False
         self._problems["has lost its device"] = "Restart the worker, or its machine."
         return Retirement(
-            machine.address, f"{machine.label} is not used any more", "on another worker"
+            worker.address, f"{worker.label} is not used any more", "on another worker"
         )
 
     def stop(self) -> None:
@@ -144,9 +138,9 @@ class DaskCluster(Engine):
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
             self._look(now)
-        for machine in self._machines.values():
-            if machine.fits is None and machine.check.done():
-                machine.fits = self._judge(machine)
+        for worker in self._workers.values():
+            if worker.fits is None and worker.check.done():
+                worker.fits = self._passed_check(worker)
         self._place()
 
     def _look(self, now: float) -> None:
@@ -155,16 +149,16 @@ class DaskCluster(Engine):
             for address, about in self.connection.workers().items()
             if about["status"] in ("running", "paused")
         }
-        for address in self._machines.keys() - there.keys():
-            machine = self._machines.pop(address)
-            _give_up(machine, f"{machine.label} has gone away")
-        for machine in self._machines.values():
-            if machine.placed is not None and machine.placed[1].cancelled():
-                _give_up(machine, "the connection to the scheduler was lost meanwhile")
-        for address in there.keys() - self._machines.keys():
-            self._machines[address] = self._meet(address, there[address])
+        for address in self._workers.keys() - there.keys():
+            worker = self._workers.pop(address)
+            _give_up(worker, f"{worker.label} has gone away")
+        for worker in self._workers.values():
+            if worker.placed is not None and worker.placed[1].cancelled():
+                _give_up(worker, "the connection to the scheduler was lost meanwhile")
+        for address in there.keys() - self._workers.keys():
+            self._workers[address] = self._begin_check(address, there[address])
         if not self._stopped:
-            self._say(now)
+            self._report_workers(now)
             self._want(len(self._queue))
 
     def _executor(self, **where: Any) -> Any:
@@ -178,18 +172,18 @@ class DaskCluster(Engine):
         )
         return future
 
-    def _meet(self, address: str, about: dict[str, Any]) -> _Machine:
+    def _begin_check(self, address: str, about: dict[str, Any]) -> _ClusterWorker:
         """Begin to check a worker."""
         name = str(about.get("name", address))
         label = f"worker {address}" if name in address else f"worker {address} ({name})"
         session = str(self.session.folder), self.session.token
         check = self._submit(address, problem_of, versions(), *session, self.files)
-        return _Machine(address, label, check)
+        return _ClusterWorker(address, label, check)
 
-    def _judge(self, machine: _Machine) -> bool:
+    def _passed_check(self, worker: _ClusterWorker) -> bool:
         """Whether a worker that has been checked can be used; say what is wrong, once for all."""
         try:
-            found = machine.check.result()
+            found = worker.check.result()
         except ModuleNotFoundError as error:
             wanted = ", ".join(" ".join(pair) for pair in versions().items())
             found = f"has no {error.name}", f"Install {wanted} for all workers."
@@ -203,17 +197,17 @@ class DaskCluster(Engine):
         problem, hint = found
         if problem not in self._problems:
             self._problems[problem] = hint
-            self.warn(f"The {machine.label} {problem}, and is not used. {hint}")
+            self.warn(f"The {worker.label} {problem}, and is not used. {hint}")
         return False
 
     @property
     def _waiting(self) -> int:
         """The number of tasks that have not ended."""
-        return len(self._queue) + sum(not one.is_idle for one in self._machines.values())
+        return len(self._queue) + sum(not one.is_idle for one in self._workers.values())
 
-    def _say(self, now: float) -> None:
+    def _report_workers(self, now: float) -> None:
         """Say how many workers there are, where these are fewer than tasks or none at all."""
-        count = sum(machine.fits is True for machine in self._machines.values())
+        count = sum(worker.fits is True for worker in self._workers.values())
         if count != self._count:
             self._count, self._steady_at = count, now + STEADY_SECONDS
         tasks = self._waiting
@@ -222,12 +216,12 @@ class DaskCluster(Engine):
             if count < tasks and now >= self._steady_at and count != self._said:
                 self._said = count
                 self.note(f"{count} of {tasks} jobs run at a time: that many workers can be used.")
-        elif now >= max(self._fit_at + PATIENCE_SECONDS, self._warn_at):
+        elif now >= max(self._fit_at + NO_WORKER_SECONDS, self._warn_at):
             self._warn_at = now + REPEAT_SECONDS
-            self._say_none(tasks, round(now - self._fit_at))
+            self._report_none(tasks, round(now - self._fit_at))
 
-    def _say_none(self, tasks: int, seconds: int) -> None:
-        fits = [machine.fits for machine in self._machines.values()]
+    def _report_none(self, tasks: int, seconds: int) -> None:
+        fits = [worker.fits for worker in self._workers.values()]
         if fits and None not in fits:
             (problem, hint), *_ = self._problems.items()
             raise DeepChestError(
@@ -263,37 +257,37 @@ class DaskCluster(Engine):
 
     def _place(self) -> None:
         """Hand tasks to idle workers."""
-        for machine in self._machines.values():
-            ready = machine.fits and machine.is_idle and time.monotonic() >= machine.rests_until
+        for worker in self._workers.values():
+            ready = worker.fits and worker.is_idle and time.monotonic() >= worker.avoided_until
             if ready and self._queue:
-                self._begin(machine, *self._queue.popleft())
+                self._begin(worker, *self._queue.popleft())
 
-    def _begin(self, machine: _Machine, task: Task, future: Future[Any]) -> None:
-        theirs = self._submit(machine.address, complete_task, self.session.call(task, None))
-        machine.placed, self._last[task.key] = (future, theirs), machine
-        theirs.add_done_callback(partial(_pass_on, machine, future))
+    def _begin(self, worker: _ClusterWorker, task: Task, future: Future[Any]) -> None:
+        theirs = self._submit(worker.address, complete_task, self.session.call(task, None))
+        worker.placed, self._last[task.key] = (future, theirs), worker
+        theirs.add_done_callback(partial(_pass_on, worker, future))
 
 
-def _pass_on(machine: _Machine, future: Future[Any], theirs: Future[Any]) -> None:
+def _pass_on(worker: _ClusterWorker, future: Future[Any], theirs: Future[Any]) -> None:
     """Pass on how a task has ended; called in a thread of Dask's."""
     if theirs.cancelled():  # by `_give_up`, or with the connection: see `_look`
         return
     with suppress(InvalidStateError):  # given up meanwhile, since its worker had gone
         error = theirs.exception()
         if isinstance(error, InterruptedRunError):
-            machine.rests_until = time.monotonic() + REST_SECONDS
+            worker.avoided_until = time.monotonic() + AVOID_SECONDS
         if type(error).__name__ == "KilledWorker":  # Dask's own
-            error = LostWorkerError(f"{machine.label} was killed")
+            error = LostWorkerError(f"{worker.label} was killed")
         if error is None:
             future.set_result(theirs.result())
         else:
             future.set_exception(error)
 
 
-def _give_up(machine: _Machine, why: str) -> None:
+def _give_up(worker: _ClusterWorker, why: str) -> None:
     """Give up the task of a worker that has gone away."""
-    if machine.placed is not None:
-        future, theirs = machine.placed
+    if worker.placed is not None:
+        future, theirs = worker.placed
         with suppress(InvalidStateError):  # it has just ended
             future.set_exception(LostWorkerError(why))
         theirs.cancel()

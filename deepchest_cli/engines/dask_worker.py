@@ -8,7 +8,6 @@ another version of this package.
 import errno
 import multiprocessing
 import os
-import platform
 import secrets
 import signal
 import threading
@@ -18,9 +17,9 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli import __version__
 from deepchest_cli.engines.child import Worker
 from deepchest_cli.engines.session import FOLDER, Call, run_attended, token_in
+from deepchest_cli.engines.versions import program_versions
 from deepchest_cli.files import is_full, sha256_of
 
 SIGHT_SECONDS = 15.0  # until a network file system must show what another machine has written
@@ -31,11 +30,8 @@ TRIAL = bytes(1 << 16)  # what is written to see whether a folder can be written
 
 def versions() -> dict[str, str]:
     """Return what must be the same on all machines."""
-    return {
-        "deepchest": __version__,
-        "Python": platform.python_version().rpartition(".")[0],
-        "torch": version("torch").partition("+")[0],  # which need not be imported
-    }
+    # torch need not be imported for its version
+    return {**program_versions(), "torch": version("torch").partition("+")[0]}
 
 
 def problem_of(

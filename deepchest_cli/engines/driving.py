@@ -10,7 +10,6 @@ from typing import Any
 
 from deepchest_cli.engines.base import Engine
 from deepchest_cli.engines.child import KilledWorkerError, LostWorkerError
-from deepchest_cli.engines.session import Session
 from deepchest_cli.engines.task import Task
 from deepchest_cli.errors import DeepChestError, InterruptedRunError, LostDeviceError
 from deepchest_cli.interruption import StopRequest, stop_on_signal
@@ -27,7 +26,6 @@ Outcome = tuple[Task, Any]
 def drive(
     tasks: Sequence[Task],
     engine: Engine,
-    session: Session | None,
     progress: Callable[[float], None],
     warn: Callable[[str], None],
 ) -> Generator[Outcome, None, None]:
@@ -40,7 +38,7 @@ def drive(
     Raises `InterruptedRunError` after a signal, and `LostDeviceError` where no device is left.
     """
     with stop_on_signal() as stop:
-        driver = _Driver(deque(tasks), engine, session, warn)
+        driver = _Driver(deque(tasks), engine, warn)
         engine.moved = lambda: progress(driver.share_done)
         try:
             while driver.has_work:
@@ -68,14 +66,9 @@ class _History:
 
 
 class _Driver:
-    def __init__(
-        self,
-        waiting: deque[Task],
-        engine: Engine,
-        session: Session | None,
-        warn: Callable[[str], None],
-    ) -> None:
-        self.waiting, self.engine, self.session, self.warn = waiting, engine, session, warn
+    def __init__(self, waiting: deque[Task], engine: Engine, warn: Callable[[str], None]) -> None:
+        self.waiting, self.engine, self.warn = waiting, engine, warn
+        self.session = engine.session
         self.several = engine.slots != 1
         self.begun: set[Task] = set()
         self.futures: dict[Future[Any], Task] = {}

@@ -3,7 +3,6 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from types import TracebackType
 from typing import Any
 
 from deepchest_cli.engines.base import Engine, Retirement
@@ -47,12 +46,7 @@ class InProcess(Engine):
     def stop(self) -> None:
         """Do nothing: no task runs while another function does."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """There are no other processes."""
 
 
@@ -133,12 +127,7 @@ class DevicePool(Engine):
                 if slot.busy and slot.worker is not None:
                     slot.worker.process.terminate()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """End all processes, at once those that are still working."""
         self._stopped = True
         for slot in self._places:

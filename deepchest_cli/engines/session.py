@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.engines.task import Report, Task, Work
+from deepchest_cli.engines.task import Task, Work
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.files import atomic_write
 
@@ -91,19 +91,29 @@ def _share_file(folder: Path, key: str) -> Path:
     return folder / FOLDER / f"{key}.share"
 
 
-@contextmanager
-def attended(folder: Path, token: str, key: str) -> Iterator[Report]:
-    """Attend to a task, which runs within the block in the main thread of its process.
+@dataclass(frozen=True)
+class Call:
+    """A task as it travels to the process that runs it."""
 
-    Yields the function that takes the share that is done. When the session has ended, SIGTERM is
-    sent to this process, once, so that the task saves its state as under a batch system; it must
-    be handled around the block, as `engines.child` does.
+    work: Work
+    argument: Any
+    device: str | None
+    folder: Path  # of the session
+    token: str
+    key: str
+
+
+def run_attended(call: Call) -> Any:
+    """Run a task in the main thread of this process, which is another one than the driver's.
+
+    When the session has ended, SIGTERM is sent to this process, once, so that the task saves its
+    state as under a batch system; the caller handles it, as `engines.child` does.
     """
-    attendant = _Attendant(folder, token, key)
+    attendant = _Attendant(call)
     thread = threading.Thread(target=attendant.run, daemon=True)
     thread.start()
     try:
-        yield attendant.report
+        return call.work(call.argument, call.device, attendant.report)
     finally:
         attendant.ended.set()
         thread.join()
@@ -112,8 +122,8 @@ def attended(folder: Path, token: str, key: str) -> Iterator[Report]:
 class _Attendant:
     """Writes what a task reports, and looks whether its session goes on."""
 
-    def __init__(self, folder: Path, token: str, key: str) -> None:
-        self.folder, self.token, self.key = folder, token, key
+    def __init__(self, call: Call) -> None:
+        self.call = call
         self.ended = threading.Event()
         self.share: float | None = None
         self.written: float | None = None
@@ -134,38 +144,20 @@ class _Attendant:
 
     def _is_over(self) -> bool:
         try:
-            found = (self.folder / FOLDER / TOKEN).read_text("ascii")
+            found = (self.call.folder / FOLDER / TOKEN).read_text("ascii")
         except FileNotFoundError:
             self.misses += 1
             return self.misses >= LOOKS
         except (OSError, ValueError):  # a file system that does not answer says nothing
             return False
         self.misses = 0
-        return found != self.token
+        return found != self.call.token
 
     def _write(self) -> None:
         if self.share == self.written or time.monotonic() < self.write_at:
             return
         share, self.write_at = self.share, time.monotonic() + WRITE_SECONDS
         with suppress(OSError):  # a disk that is full: the task itself will say so
-            with atomic_write(_share_file(self.folder, self.key)) as temporary:
+            with atomic_write(_share_file(self.call.folder, self.call.key)) as temporary:
                 temporary.write_text(repr(share), "ascii")
             self.written = share
-
-
-@dataclass(frozen=True)
-class Call:
-    """A task as it travels to the process that runs it."""
-
-    work: Work
-    argument: Any
-    device: str | None
-    folder: Path  # of the session
-    token: str
-    key: str
-
-
-def run_attended(call: Call) -> Any:
-    """Run a task in the main thread of this process, which is another one than the driver's."""
-    with attended(call.folder, call.token, call.key) as report:
-        return call.work(call.argument, call.device, report)

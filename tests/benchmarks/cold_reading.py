@@ -1,7 +1,7 @@
 """How fast random batches come from shards that are in memory, on a cold disk, on slow storage.
 
-Reading as training does it, which asks for a whole batch where it has had to wait for pages, is
-compared with reading that never asks. "Slow storage" is a FUSE file system of
+Reading as training does it, which prefetches whole batches where it has had to wait for pages, is
+compared with reading that never does. "Slow storage" is a FUSE file system of
 `slow_storage.py`, which needs Linux and the superuser. Below `--folder` as many bytes are written
 for each size as `--gigabytes` says, and removed in the end.
 """
@@ -29,17 +29,17 @@ from deepchest_cli.data.batches import batches, prefetch
 from deepchest_cli.data.dataset import RadiographDataset, open_dataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.data.sampling import uniform
-from deepchest_cli.data.shard_images import ImageCopies
+from deepchest_cli.data.shard_images import ImageCopies, Shard
 
 BATCH, CPU = 32, torch.device("cpu")
 STATES = ("in memory", "cold disk", "slow storage")
 
 
-class NeverAsking(ImageCopies):
-    """Leaves it to the system to find out what is needed, as reading did before."""
+class WithoutPrefetch(ImageCopies):
+    """Reads only what page faults read, as before."""
 
-    def _ask(self, numbers: list[int], places: list[int]) -> None:
-        """Ask for nothing."""
+    def _prefetch(self, shards: list[Shard], places: list[int]) -> None:
+        """Do nothing."""
 
 
 class Bench:
@@ -57,7 +57,7 @@ class Bench:
 
     def candidates(self) -> dict[str, Callable[[], float]]:
         """Return what is compared: a thread alone, and a batch ahead of steps of some time."""
-        both = {"asked for": ImageCopies, "not asked for": NeverAsking}
+        both = {"prefetched": ImageCopies, "not prefetched": WithoutPrefetch}
         steps = f", ahead of steps of {self.step * 1000:.0f} ms"
         return {
             name + more: lambda n=name + more, k=kind, a=bool(more): self.rate(n, k, a)  # type: ignore[misc]

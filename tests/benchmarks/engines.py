@@ -19,7 +19,7 @@ from deepchest_cli.engines.base import Engine
 from deepchest_cli.engines.dask_cluster import DaskCluster
 from deepchest_cli.engines.driving import drive
 from deepchest_cli.engines.local import DevicePool, InProcess
-from deepchest_cli.engines.session import Session, open_session
+from deepchest_cli.engines.session import open_session
 from deepchest_cli.engines.task import Report, Task
 
 
@@ -42,11 +42,11 @@ def train(steps: int, device: str | None, report: Report) -> float:
     return loss.item()
 
 
-def rate(engine: Engine, session: Session | None, tasks: int, steps: int) -> float:
+def rate(engine: Engine, tasks: int, steps: int) -> float:
     """Return tasks per minute, and see that all have ended well."""
     todo = [Task(f"{n}", f"task {n}", train, steps) for n in range(tasks)]
     start = time.perf_counter()
-    ended = list(drive(todo, engine, session, lambda _: None, print))
+    ended = list(drive(todo, engine, lambda _: None, print))
     seconds = time.perf_counter() - start
     assert len(ended) == tasks
     assert all(isinstance(loss, float) for _, loss in ended), ended
@@ -54,15 +54,15 @@ def rate(engine: Engine, session: Session | None, tasks: int, steps: int) -> flo
 
 
 @contextmanager
-def engines(folder: Path) -> Iterator[dict[str, tuple[Engine, Session | None]]]:
+def engines(folder: Path) -> Iterator[dict[str, Engine]]:
     """Open each engine with one task at a time."""
     with ExitStack() as opened:
         sessions = [opened.enter_context(open_session(folder / name)) for name in ("pool", "dask")]
         cluster = DaskCluster("local:1", sessions[1], [], print, print)
         yield {
-            "this process": (opened.enter_context(InProcess("cpu")), None),
-            "--devices cpu": (opened.enter_context(DevicePool(["cpu"], sessions[0])), sessions[0]),
-            "--dask local:1": (opened.enter_context(cluster), sessions[1]),
+            "this process": opened.enter_context(InProcess("cpu")),
+            "--devices cpu": opened.enter_context(DevicePool(["cpu"], sessions[0])),
+            "--dask local:1": opened.enter_context(cluster),
         }
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     conditions(tasks=given.tasks, steps=given.steps)
     with tempfile.TemporaryDirectory() as folder, engines(Path(folder)) as opened:
         measures: dict[str, Callable[[], float]] = {
-            name: lambda one=one: rate(*one, given.tasks, given.steps)  # type: ignore[misc]
+            name: lambda one=one: rate(one, given.tasks, given.steps)  # type: ignore[misc]
             for name, one in opened.items()
         }
         compare(measures, given.rounds, "tasks/min")

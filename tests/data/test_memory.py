@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from deepchest_cli.data.memory import free_memory
+from deepchest_cli.data.memory import free_main_memory
 
 GB = 10**9
 MEMINFO = f"MemTotal: {512 * GB // 1024} kB\nMemAvailable: {400 * GB // 1024} kB\n"
@@ -53,7 +53,7 @@ def v1(limit, usage, active=0, inactive=0):
 
 def test_a_machine_without_limits_has_what_it_says(machine):
     root = machine("0::/user.slice\n", V2.format(root="/"), {"user.slice": v2("max", GB)})
-    assert free_memory(root) == 400 * GB // 1024 * 1024
+    assert free_main_memory(root) == 400 * GB // 1024 * 1024
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
@@ -61,33 +61,33 @@ def test_the_limit_of_any_group_above_counts(machine, depth):
     """Slurm limits the job, of which the step's own group says `max`."""
     parts = STEP.strip("/").split("/")
     groups = {"/".join(parts[:n]): v2(16 * GB if n == depth else "max", GB) for n in (1, 2, 3, 4)}
-    assert free_memory(machine(f"0::{STEP}\n", V2.format(root="/"), groups)) == 15 * GB
+    assert free_main_memory(machine(f"0::{STEP}\n", V2.format(root="/"), groups)) == 15 * GB
 
 
 def test_the_least_of_several_limits_counts(machine):
     groups = {"a": v2(64 * GB, 60 * GB), "a/b": v2(16 * GB, 2 * GB)}
-    assert free_memory(machine("0::/a/b\n", V2.format(root="/"), groups)) == 4 * GB
+    assert free_main_memory(machine("0::/a/b\n", V2.format(root="/"), groups)) == 4 * GB
 
 
 def test_pages_that_only_cache_files_are_free(machine):
     groups = {"job": v2(16 * GB, 15 * GB, active=3 * GB, inactive=9 * GB)}
-    assert free_memory(machine("0::/job\n", V2.format(root="/"), groups)) == 13 * GB
+    assert free_main_memory(machine("0::/job\n", V2.format(root="/"), groups)) == 13 * GB
 
 
 def test_a_limit_at_which_a_group_is_slowed_down_counts(machine):
     groups = {"job": v2(16 * GB, GB, high=8 * GB)}
-    assert free_memory(machine("0::/job\n", V2.format(root="/"), groups)) == 7 * GB
+    assert free_main_memory(machine("0::/job\n", V2.format(root="/"), groups)) == 7 * GB
 
 
 def test_a_group_that_has_taken_more_than_its_limit_has_nothing_left(machine):
-    assert free_memory(machine("0::/j\n", V2.format(root="/"), {"j": v2(GB, 2 * GB)})) == 0
+    assert free_main_memory(machine("0::/j\n", V2.format(root="/"), {"j": v2(GB, 2 * GB)})) == 0
 
 
 @pytest.mark.parametrize("path", ["/", "/../../pod7"])
 def test_a_container_that_sees_its_own_group_alone(machine, path):
     """Kubernetes and Docker: the limit stands in the folder that is mounted."""
     mounts = V2.format(root=path)
-    assert free_memory(machine(f"0::{path}\n", mounts, {".": v2(8 * GB, GB)})) == 7 * GB
+    assert free_main_memory(machine(f"0::{path}\n", mounts, {".": v2(8 * GB, GB)})) == 7 * GB
 
 
 @pytest.mark.parametrize("mounted", ["/", "/docker/3f"])
@@ -96,21 +96,21 @@ def test_the_first_version_of_control_groups(machine, mounted):
     folder = "memory/docker/3f" if mounted == "/" else "memory"
     groups = {"memory": v1(2**63 - 4096, 90 * GB), folder: v1(16 * GB, 10 * GB, GB, 2 * GB)}
     group = "9:name=systemd:/\n4:cpu,memory:/docker/3f\n3:cpuset:/\n0::/\n"
-    assert free_memory(machine(group, V1.format(root=mounted), groups)) == 9 * GB
+    assert free_main_memory(machine(group, V1.format(root=mounted), groups)) == 9 * GB
 
 
 def test_a_machine_that_says_nothing(tmp_path):
-    assert free_memory(tmp_path) is None
+    assert free_main_memory(tmp_path) is None
 
 
 def test_groups_whose_files_are_not_there_or_not_readable_are_passed_over(machine):
     broken = {"memory.max": "many\n", "memory.current": "1\n"}
     root = machine("0::/a/b\n", V2.format(root="/"), {"a": v2(9 * GB, GB), "a/b": broken})
-    assert free_memory(root) == 8 * GB
+    assert free_main_memory(root) == 8 * GB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not Linux")
 def test_this_machine_says_something():
-    found = free_memory()
+    found = free_main_memory()
     assert found is not None
     assert 0 < found < 2**50

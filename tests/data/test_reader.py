@@ -151,7 +151,7 @@ def test_a_gpu_that_another_process_fills(gpu):
 @pytest.mark.parametrize("place", ["host", "device"])
 def test_images_in_main_memory_have_to_fit_into_that_of_the_job(dataset, monkeypatch, place):
     """A batch system kills a process that takes more; nothing has been read by then."""
-    monkeypatch.setattr(reader_module, "free_memory", lambda: 16_000_000_000)
+    monkeypatch.setattr(reader_module, "free_main_memory", lambda: 16_000_000_000)
     assert free_bytes(CPU) == 16_000_000_000
     assert resolve_place(place, 16_000_000_000, CPU) == place
     assert resolve_place("none", 45_000_000_000, CPU) == "none"
@@ -161,11 +161,11 @@ def test_images_in_main_memory_have_to_fit_into_that_of_the_job(dataset, monkeyp
     assert error.value.hint.startswith("Use --cache none: images stay in their files")
     with pytest.raises(UsageError, match="5.0 GB are needed by each of 4 processes, and cpu has"):
         resolve_place(place, 5_000_000_000, CPU, processes=4)
-    monkeypatch.setattr(reader_module, "free_memory", lambda: 1000)
+    monkeypatch.setattr(reader_module, "free_main_memory", lambda: 1000)
     monkeypatch.setattr(ImageReader, "_read_files", None)
     with pytest.raises(UsageError, match="are needed, and cpu has 1.0 KB free"):
         open_reader(place, dataset, CPU, dataset.rows("train"))
-    monkeypatch.setattr(reader_module, "free_memory", lambda: None)
+    monkeypatch.setattr(reader_module, "free_main_memory", lambda: None)
     assert resolve_place(place, 45_000_000_000, CPU) == place
 
 

@@ -1,4 +1,4 @@
-"""When images are asked for before they are copied, and what the system is then asked."""
+"""When images are prefetched before they are copied, and what the system is then asked."""
 
 import gc
 import mmap
@@ -28,9 +28,9 @@ class Storage:
     def refuse_cut(self):
         self.events.append("look")
 
-    def ask(self, place):
+    def prefetch(self, place):
         self.asked.add(place)
-        self.events.append(f"ask {place}")
+        self.events.append(f"prefetch {place}")
 
     @property
     def images(self):
@@ -45,8 +45,8 @@ class Storage:
 @pytest.fixture
 def storage(monkeypatch):
     storage = Storage()
-    monkeypatch.setattr(shard_images, "_pages_waited_for", lambda: storage.waits)
-    monkeypatch.setattr(shard_images, "FEWEST", 8)
+    monkeypatch.setattr(shard_images, "_major_faults", lambda: storage.waits)
+    monkeypatch.setattr(shard_images, "MIN_INTERVAL", 8)
     return storage
 
 
@@ -67,19 +67,19 @@ def asked(copies, batches):
 def test_a_batch_is_asked_for_as_a_whole_before_it_is_copied(storage):
     copies = ImageCopies([storage])
     assert not read(copies, 3, 9, 5)  # nothing is known before the first is copied
-    assert storage.events == ["look", "copy 3", "ask 9", "ask 5", "copy 9", "copy 5"]
+    assert storage.events == ["look", "copy 3", "prefetch 9", "prefetch 5", "copy 9", "copy 5"]
     assert read(copies, 7, 3, 3)
     assert storage.events == [
-        "look", "ask 7", "ask 3", "ask 3", "copy 7", "copy 3", "copy 3"
+        "look", "prefetch 7", "prefetch 3", "prefetch 3", "copy 7", "copy 3", "copy 3"
     ]  # fmt: skip
 
 
 def test_one_batch_in_ever_more_is_begun_without(storage):
     copies = ImageCopies([storage])
     assert asked(copies, 60) == "." + "a" * 8 + "." + "a" * 16 + "." + "a" * 32 + "."
-    copies.interval, copies.asked_for = 1024, 0
+    copies.interval, copies.prefetches_left = 1024, 0
     assert not read(copies, 1, 2)
-    assert (copies.asked_for, copies.interval) == (1024, 1024)
+    assert (copies.prefetches_left, copies.interval) == (1024, 1024)
 
 
 def test_nothing_is_asked_for_once_all_is_in_memory(storage):
@@ -100,11 +100,11 @@ def test_a_batch_of_which_a_later_image_is_waited_for_is_noticed_too(storage):
 
 
 def test_a_whole_data_set_is_asked_for_a_few_images_at_a_time(storage, monkeypatch):
-    monkeypatch.setattr(shard_images, "AT_A_TIME", 3)
+    monkeypatch.setattr(shard_images, "PREFETCH_IMAGES", 3)
     read(ImageCopies([storage]), *range(8))
-    events = ["look", "copy 0", "ask 1", "ask 2", "copy 1", "copy 2"]
+    events = ["look", "copy 0", "prefetch 1", "prefetch 2", "copy 1", "copy 2"]
     for some in ((3, 4, 5), (6, 7)):
-        events += [*(f"ask {place}" for place in some), *(f"copy {place}" for place in some)]
+        events += [*(f"prefetch {place}" for place in some), *(f"copy {place}" for place in some)]
     assert storage.events == events
 
 
@@ -121,12 +121,12 @@ def test_the_system_is_asked_for_whole_pages_no_more_than_it_takes_at_a_time(sid
 
     images = np.zeros((5, side, side), np.uint8)
     shard = Shard(Path("none"), images, 0, Mapping(), 2048)
-    shard.ask(3)
+    shard.prefetch(3)
     first = 2048 + 3 * side * side
     assert first - mmap.PAGESIZE < asked[0][0] <= first
     assert asked[-1][1] == first + side * side
     assert all(one[1] == other[0] for one, other in pairwise(asked))
-    replace(shard, mapping=None).ask(3)  # nothing to ask
+    replace(shard, mapping=None).prefetch(3)  # nothing to prefetch
 
 
 def test_pages_that_are_waited_for_are_counted(shards, tmp_path):
@@ -150,12 +150,12 @@ def test_pages_that_are_waited_for_are_counted(shards, tmp_path):
             pass
         except OSError:
             pytest.skip("this file system cannot tell what is in memory")
-        assert copy._copies.asked_for == 0
+        assert copy._copies.prefetches_left == 0
         assert np.array_equal(copy.gather(np.arange(40, 44)), expected[40:44])
-        assert copy._copies.asked_for == shard_images.FEWEST
+        assert copy._copies.prefetches_left == shard_images.MIN_INTERVAL
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     assert np.array_equal(copy.gather(np.arange(80)), expected)
-    assert copy._copies.asked_for == shard_images.FEWEST - 1
+    assert copy._copies.prefetches_left == shard_images.MIN_INTERVAL - 1
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc on this system")

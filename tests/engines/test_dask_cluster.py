@@ -34,7 +34,7 @@ def scheduler():
 def engine(address, folder, said, files=()):
     with open_session(folder) as session:
         with DaskCluster(address, session, files, said.append, said.append) as cluster:
-            yield cluster, partial(drive, engine=cluster, session=session, warn=said.append)
+            yield cluster, partial(drive, engine=cluster, warn=said.append)
         assert threading.active_count() < 20
 
 
@@ -124,7 +124,7 @@ def test_a_task_goes_on_after_the_end_of_its_worker_with_which_its_process_ends(
 
 def test_an_interrupted_task_is_begun_again(scheduler, tmp_path, monkeypatch):
     """As by a batch system, which ends a worker and not the driver."""
-    monkeypatch.setattr(dask_cluster, "REST_SECONDS", 0.5)
+    monkeypatch.setattr(dask_cluster, "AVOID_SECONDS", 0.5)
     said = []
 
     def interrupt():
@@ -197,7 +197,7 @@ def test_another_driver_takes_the_folder_over(scheduler, tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(dask_cluster, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(dask_cluster, "NO_WORKER_SECONDS", 0.5)
     monkeypatch.setattr(dask_cluster, "STEADY_SECONDS", 0.5)
 
 

@@ -26,7 +26,7 @@ def run_all(tmp_path):
         with open_session(tmp_path) as session, DevicePool(left, session) as pool:
             outcomes = drive(
                 [Task(name, name, *task) for name, *task in tasks],
-                pool, session, shares.append, warnings.append,
+                pool, shares.append, warnings.append,
             )  # fmt: skip
             found = {task.name: outcome for task, outcome in outcomes}
         assert len(found) == len(tasks)
@@ -41,7 +41,7 @@ def test_this_process_completes_tasks_in_order_and_reports_each_step():
     tasks = [Task(f"{n}", f"{n}", work.square, n) for n in range(4)]
     shares = []
     with InProcess("cpu") as engine:
-        outcomes = list(drive(tasks, engine, None, shares.append, pytest.fail))
+        outcomes = list(drive(tasks, engine, shares.append, pytest.fail))
     assert [task.name for task, _ in outcomes] == ["0", "1", "2", "3"]
     assert [answer.value for _, answer in outcomes] == [0, 1, 4, 9]
     assert {(answer.device, answer.process) for _, answer in outcomes} == {("cpu", os.getpid())}
@@ -51,7 +51,7 @@ def test_this_process_completes_tasks_in_order_and_reports_each_step():
 def test_errors_are_outcomes_and_the_other_tasks_go_on():
     tasks = [Task("a", "a", work.raises, 1), Task("b", "b", work.square, 2)]
     with InProcess() as engine:
-        (_, error), (_, answer) = drive(tasks, engine, None, lambda _: None, pytest.fail)
+        (_, error), (_, answer) = drive(tasks, engine, lambda _: None, pytest.fail)
     assert isinstance(error, ValueError)
     assert answer.value == 4
 
@@ -62,14 +62,14 @@ def test_this_process_cannot_go_on_without_its_device():
         InProcess("cpu") as engine,
         pytest.raises(LostDeviceError, match="a: cpu has failed: ECC.$"),
     ):
-        list(drive(tasks, engine, None, lambda _: None, pytest.fail))
+        list(drive(tasks, engine, lambda _: None, pytest.fail))
 
 
 def test_a_signal_ends_the_work_in_this_process_after_the_task():
     tasks = [Task(n, n, work.sends_itself_a_signal, n) for n in "ab"]
     outcomes = []
     with InProcess() as engine, pytest.raises(InterruptedRunError) as raised:
-        outcomes.extend(drive(tasks, engine, None, lambda _: None, pytest.fail))
+        outcomes.extend(drive(tasks, engine, lambda _: None, pytest.fail))
     assert raised.value.exit_code == 128 + signal.SIGTERM
     assert [answer for _, answer in outcomes] == ["a"]
 
@@ -175,7 +175,7 @@ def test_kills_that_come_later_each_time_are_no_reason_to_give_up(tmp_path, monk
     warnings = []
     with Fake() as engine:
         tasks = [Task("k", "k", killed_later, 0)]
-        (outcome,) = drive(tasks, engine, None, lambda _: None, warnings.append)
+        (outcome,) = drive(tasks, engine, lambda _: None, warnings.append)
     assert outcome[1] == "done"
     assert len(warnings) == 5
 
@@ -193,7 +193,7 @@ def test_a_signal_lets_all_processes_save(tmp_path, number):
         DevicePool(["one", "two"], session) as pool,
         pytest.raises(InterruptedRunError) as raised,
     ):
-        list(drive(tasks, pool, session, shares.append, pytest.fail))
+        list(drive(tasks, pool, shares.append, pytest.fail))
     assert raised.value.exit_code == 128 + number
     for folder in folders:
         assert (folder / "saved").read_text() == (folder / "count").read_text()
@@ -214,7 +214,7 @@ def test_an_error_of_the_caller_lets_the_others_save(tmp_path):
         Task("b", "b", work.counts, (tmp_path, 10_000)),
     ]
     with open_session(tmp_path) as session, DevicePool(["one", "two"], session) as pool:
-        for task, _ in (outcomes := drive(tasks, pool, session, lambda _: None, pytest.fail)):
+        for task, _ in (outcomes := drive(tasks, pool, lambda _: None, pytest.fail)):
             assert task.name == "a"
             while not (tmp_path / "count").exists():
                 time.sleep(0.05)

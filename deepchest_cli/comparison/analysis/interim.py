@@ -96,7 +96,7 @@ def _progress_sentence(progress: Mapping[str, int], stage: str) -> str:
     one = "run that chooses a learning rate" if stage == "tuning" else "run"
     many = "runs that choose learning rates" if stage == "tuning" else "runs"
     parts = [f"{progress[key]:,} {key}" for key in ("diverged", "failed") if progress[key]]
-    parts.append(f"{progress['missing']:,} {'is' if progress['missing'] == 1 else 'are'} missing")
+    parts.append(count_of(progress["missing"], "is missing", "are missing"))
     return (
         f"{progress['finished']:,} of {count_of(progress['planned'], one, many)} "
         f"{'has' if progress['finished'] == 1 else 'have'} finished, {', '.join(parts)}."

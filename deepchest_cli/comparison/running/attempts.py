@@ -61,7 +61,7 @@ def attempt_at(place: Path, cut_off: bool = False) -> Iterator[Path | None]:
 
 def _begin(place: Path, cut_off: bool, held: ExitStack) -> Path:
     before = attempts_at(place)
-    folder = place.with_name(f"{place.name}.attempt-{_number(before[-1]) + 1 if before else 1}")
+    folder = _next_attempt(place, before)
     if before:
         _lock(before[-1], cut_off, held)
         before[-1].rename(folder)
@@ -71,8 +71,9 @@ def _begin(place: Path, cut_off: bool, held: ExitStack) -> Path:
     return folder
 
 
-def _number(attempt: Path) -> int:
-    return int(attempt.name.rpartition("-")[2])
+def _next_attempt(place: Path, before: list[Path]) -> Path:
+    number = int(before[-1].name.rpartition("-")[2]) + 1 if before else 1
+    return place.with_name(f"{place.name}.attempt-{number}")
 
 
 def _lock(folder: Path, cut_off: bool, held: ExitStack) -> None:
@@ -115,10 +116,8 @@ def taken_over(folder: Path) -> TakenOverError:
 
 def reopen(place: Path) -> None:
     """Make an attempt of a folder that takes a run's place and is not finished."""
-    before = attempts_at(place)
-    number = _number(before[-1]) + 1 if before else 1
     try:
-        place.rename(place.with_name(f"{place.name}.attempt-{number}"))
+        place.rename(_next_attempt(place, attempts_at(place)))
     except OSError as error:  # another process was quicker
         if error.errno not in LATE:
             raise

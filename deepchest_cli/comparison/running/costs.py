@@ -298,7 +298,7 @@ def _measured(comparison: TrainedComparison) -> Costs:
     folders = tuple(str(member.folder.absolute()) for member in comparison.dataset.members)
     argument = replace(config, dask=None, data=folders), tuple(arms)
     task = Task("costs", "The cost of a step", _measure_elsewhere, argument)
-    ((_, outcome),) = drive([task], engine, engine.session, lambda _: None, lambda _: None)
+    ((_, outcome),) = drive([task], engine, lambda _: None, lambda _: None)
     if isinstance(outcome, BaseException):
         raise outcome
     costs: Costs = outcome

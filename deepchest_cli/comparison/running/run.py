@@ -29,6 +29,7 @@ from deepchest_cli.comparison.running.records import (
 )
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
+from deepchest_cli.engines.driving import INTERRUPTED
 from deepchest_cli.errors import (
     DeepChestError,
     InterruptedRunError,
@@ -45,8 +46,6 @@ from deepchest_cli.training.device import cpu_threads, free_memory, resolve_devi
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_directory import METRICS, fill_run
-
-INTERRUPTED = "Interrupted; the state is saved."
 
 
 def complete_job(

@@ -102,9 +102,7 @@ def train_all(
         Task(_key_of(job), job.name, *_work_of(job, dataset, engine, progress)): job
         for job in missing
     }
-    with closing(
-        drive(list(tasks), engine, engine.session, progress.move, observer.on_warning)
-    ) as outcomes:
+    with closing(drive(list(tasks), engine, progress.move, observer.on_warning)) as outcomes:
         for task, outcome in outcomes:
             job = tasks[task]
             record = _record_of(job, dataset, outcome)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def distribute_jobs(
         def move(running: float) -> None:
             progress(min(round(total * (done + running) / len(tasks)), total), total)
 
-        with closing(drive(tasks, engine, session, move, warn)) as outcomes:
+        with closing(drive(tasks, engine, move, warn)) as outcomes:
             for _, outcome in outcomes:
                 if not isinstance(outcome, CompletedJob):
                     raise outcome
@@ -74,9 +74,8 @@ def distribute_jobs(
 
 def _for_workers(config: PrepareConfig, address: str) -> PrepareConfig:
     """Return a configuration with absolute paths; processes here get equal shares of the cores."""
-    values: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(config)}
     paths: dict[str, Any] = {
-        key: path.absolute() for key, path in values.items() if isinstance(path, Path)
+        key: value.absolute() for key, value in vars(config).items() if isinstance(value, Path)
     }
     scheme = config.split_scheme
     if scheme is not None and Path(scheme).is_file():

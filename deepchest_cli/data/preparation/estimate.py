@@ -14,7 +14,8 @@ from deepchest_cli.data.preparation.decoding import Payload, available_cores, de
 from deepchest_cli.data.preparation.folder import recorded_in
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.splits import SPLITS
-from deepchest_cli.errors import DeepChestError
+from deepchest_cli.data.text import size_of
+from deepchest_cli.errors import DeepChestError, UsageError
 
 SAMPLE = 24  # images that are decoded to learn how long one takes
 METADATA_BYTES = 300  # of an image in a shard, besides its pixels
@@ -51,7 +52,7 @@ def estimate(plan: Plan, config: PrepareConfig, data: Path) -> Estimate:
         workers=workers,
         seconds_per_image=each,
         seconds=max(total - done, 0) * each / workers,
-        bytes=sum(total * (size**2 + METADATA_BYTES) for size in plan.sizes),
+        bytes=sum(shard_bytes(size, total) for size in plan.sizes),
         free=shutil.disk_usage(existing(data)).free,
         folders=tuple(map(str, folders)),
     )
@@ -84,6 +85,20 @@ def images_done(folder: Path, plan: Plan, size: int) -> int:
     """Return how many images stand in shards that an earlier run of the same recorded."""
     found = recorded_in(folder, plan.identity(size))
     return 0 if found is None else sum(entry["images"] for entry in found["shards"])
+
+
+def shard_bytes(size: int, images: int) -> int:
+    """Return what images of a size take in their shards."""
+    return images * (size**2 + METADATA_BYTES)
+
+
+def refuse_little_space(what: str, needed: int, place: Path, hint: str) -> None:
+    """Raise `UsageError` where a disk has fewer bytes left than what is to be written there."""
+    free = shutil.disk_usage(existing(place)).free
+    if needed > free:
+        raise UsageError(
+            f"{what} take {size_of(needed)}, and {place} has {size_of(free)} left.", hint
+        )
 
 
 def existing(path: Path) -> Path:

@@ -125,20 +125,25 @@ def recorded_in(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None
 
 def _with_jobs(folder: Path, found: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
     """Add the shards that jobs have recorded."""
-    entries = {entry["file"]: entry for entry in found["shards"]}
+    entries = entries_of(found)
     for path in sorted(folder.glob(JOB_FILES)):
         with suppress(UsageError, FileNotFoundError):  # damaged: its shards are made again
             job = load_json(path)
             if is_same(job, identity):
-                entries |= {entry["file"]: entry for entry in job["shards"]}
+                entries |= entries_of(job)
     return {**found, "shards": list(entries.values())}
+
+
+def entries_of(document: Mapping[str, Any]) -> Entries:
+    """Return the shards of a manifest or of recorded progress."""
+    return {entry["file"]: entry for entry in document["shards"]}
 
 
 def remove_progress(folder: Path) -> None:
     """Remove what a preparation that is published, or replaced, has no use for.
 
-    With it goes what processes of other machines have half-written. One that still lives is a job
-    that somebody else has finished: it finds that its plan is gone.
+    That includes files that processes of other machines have half-written. A job that still runs
+    there has been completed by another process, and ends when it finds no plan.
     """
     shutil.rmtree(folder / SESSION, ignore_errors=True)  # of a driver that was killed
     for path in (folder / PLAN, *folder.glob(JOB_FILES), folder / PROGRESS, *_half_written(folder)):
@@ -193,8 +198,12 @@ def clear_shards(folder: Path, kept: Entries) -> None:
 
 def archives_of(plan: Plan) -> dict[str, int]:
     """Return the bytes of each archive that is read from beginning to end, by its path."""
-    images = plan.images
-    return {images.name_of(stream): stream.path.stat().st_size for stream in images.streams}
+    return {name: path.stat().st_size for name, path in archive_paths(plan).items()}
+
+
+def archive_paths(plan: Plan) -> dict[str, Path]:
+    """Return those archives by the names that documents have for them."""
+    return {plan.images.name_of(stream): stream.path for stream in plan.images.streams}
 
 
 def save_progress(path: Path, identity: dict[str, Any], done: Entries) -> None:

@@ -4,7 +4,6 @@ It lies beside the shards of each size and is written once. A job writes shards 
 own, so that jobs on several machines, between which no lock holds, never write the same file.
 """
 
-import platform
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -16,66 +15,52 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from deepchest_cli import __version__
 from deepchest_cli.config import PrepareConfig, command_line
 from deepchest_cli.data.preparation.folder import (
     JOB_FILES,
     Entries,
+    archive_paths,
     archives_of,
     difference,
+    entries_of,
     is_same,
     save_progress,
 )
 from deepchest_cli.data.preparation.planning import Plan
 from deepchest_cli.data.preparation.resuming import Shards, cut_shards
 from deepchest_cli.data.shards import MANIFEST, PLAN, load_json
+from deepchest_cli.data.text import consecutive
+from deepchest_cli.engines.versions import program_versions
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import sha256_of, write_json
+from deepchest_cli.files import sha256_of
 
 Document = dict[str, Any]
-Ranges = list[list[int]]
 
 
-def ranges_of(rows: Iterable[int]) -> Ranges:
-    """Return first and last of each range of rows, which are in ascending order."""
-    found: Ranges = []
-    for row in rows:
-        if found and row == found[-1][1] + 1:
-            found[-1][1] = row
-        else:
-            found.append([row, row])
-    return found
-
-
-def rows_in(ranges: Ranges) -> list[int]:
-    """Return the rows of ranges."""
+def rows_in(ranges: list[list[int]]) -> list[int]:
+    """Return the rows of ranges, given by first and last: what `consecutive` has returned."""
     return [row for first, last in ranges for row in range(first, last + 1)]
 
 
 def describe_plan(plan: Plan, size: int, jobs: int) -> Document:
     """Return what is written: settings and source, rows, and what archives turned out to hold."""
     streamed = plan.streamed
-    paths = {plan.images.name_of(stream): stream.path for stream in plan.images.streams}
+    paths = archive_paths(plan)
     rows_of: dict[str, list[int]] = {name: [] for name in paths}
     for row in sorted(streamed.archives):
         rows_of[streamed.archives[row]].append(row)
     return {
         **plan.identity(size),
-        "versions": versions(),
+        "versions": shard_versions(),
         "jobs": jobs,
-        "candidates": ranges_of(np.flatnonzero(plan.candidates()).tolist()),
+        "candidates": consecutive(np.flatnonzero(plan.candidates()).tolist()),
         "archives": archives_of(plan),
-        "sought": ranges_of(row for row in range(len(plan.table)) if plan.place(row) is None),
-        "rows_in_archives": {name: ranges_of(rows) for name, rows in rows_of.items()},
+        "sought": consecutive(row for row in range(len(plan.table)) if plan.place(row) is None),
+        "rows_in_archives": {name: consecutive(rows) for name, rows in rows_of.items()},
         "damaged_archives": {name: sha256_of(paths[name]) for name in streamed.damaged},
         "reasons": {str(row): why for row, why in sorted(streamed.reasons.items())},
         "shards": [],
     }
-
-
-def write_plan(folder: Path, document: Document) -> None:
-    """Write the plan of one size."""
-    write_json(folder / PLAN, document)
 
 
 def find_plan(folder: Path) -> Document | None:
@@ -96,7 +81,7 @@ def settle_by_plan(plan: Plan, document: Document) -> bool:
     sought = set(rows_in(document["sought"]))
     if document["archives"] != archives_of(plan) or not streamed.rows <= sought:
         return False
-    paths = {plan.images.name_of(stream): stream.path for stream in plan.images.streams}
+    paths = archive_paths(plan)
     if any(sha256_of(paths[name]) != there for name, there in document["damaged_archives"].items()):
         return False
     held = document["rows_in_archives"]
@@ -105,13 +90,6 @@ def settle_by_plan(plan: Plan, document: Document) -> bool:
     streamed.reasons = {int(row): why for row, why in document["reasons"].items()}
     streamed.damaged = list(document["damaged_archives"])
     return True
-
-
-def candidates_in(document: Document, count: int) -> NDArray[np.bool_]:
-    """Return which of all rows (count,) have or had an image when the jobs were planned."""
-    there = np.zeros(count, dtype=bool)
-    there[rows_in(document["candidates"])] = True
-    return there
 
 
 def plan_command(config: PrepareConfig) -> str:
@@ -146,18 +124,13 @@ def read_plans(plan: Plan, config: PrepareConfig, data: Path) -> dict[int, Docum
     return found
 
 
-def versions() -> dict[str, str]:
+def shard_versions() -> dict[str, str]:
     """Return the versions of what decides on the bytes of a shard."""
-    return {
-        "deepchest": __version__,
-        "Python": platform.python_version().rpartition(".")[0],
-        "Pillow": PIL.__version__,
-        "HDF5": h5py.version.hdf5_version,
-    }
+    return {**program_versions(), "Pillow": PIL.__version__, "HDF5": h5py.version.hdf5_version}
 
 
 def _refuse_other_versions(folder: Path, document: Document) -> None:
-    planned, ours = document["versions"], versions()
+    planned, ours = document["versions"], shard_versions()
     other = [name for name in ours if ours[name] != planned.get(name)]
     if other:
         theirs = ", ".join(f"{name} {planned.get(name)}" for name in other)
@@ -179,11 +152,11 @@ def shards_of_job(plan: Plan, documents: dict[int, Document], number: int) -> di
     The size with the fewest shards decides where jobs begin; a shard belongs to the job in whose
     rows its first one lies.
     """
-    count = len(plan.table)
-    cut = {
-        size: cut_shards(candidates_in(document, count), plan.rows_per_shard(size))
-        for size, document in documents.items()
-    }
+    cut = {}
+    for size, document in documents.items():
+        there = np.zeros(len(plan.table), dtype=bool)
+        there[rows_in(document["candidates"])] = True
+        cut[size] = cut_shards(there, plan.rows_per_shard(size))
     coarsest = list(min(cut.values(), key=len).values())
     jobs = next(iter(documents.values()))["jobs"]
     starts = [coarsest[block[0]][0] for block in np.array_split(np.arange(len(coarsest)), jobs)]
@@ -206,7 +179,7 @@ class JobFile:
         self.path = folder / JOB_FILES.replace("*", f"{number:05d}")
 
     def is_complete(self) -> bool:
-        """Whether the job has ended, by its own word."""
+        """Whether the job has recorded, for this plan, that it has ended."""
         try:
             found = load_json(self.path)
         except (UsageError, FileNotFoundError):  # damaged, or not begun
@@ -215,7 +188,7 @@ class JobFile:
 
     def entries(self) -> Entries:
         """Return the shards that the job has recorded."""
-        return {entry["file"]: entry for entry in load_json(self.path)["shards"]}
+        return entries_of(load_json(self.path))
 
     def save(self, done: Entries, complete: bool = False) -> None:
         """Record finished shards.

@@ -1,6 +1,5 @@
 """A preparation as numbered jobs: planned in one process, completed in any, in any order."""
 
-import shutil
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from deepchest_cli.config import PrepareConfig
-from deepchest_cli.data.preparation.estimate import METADATA_BYTES
+from deepchest_cli.data.preparation.estimate import refuse_little_space, shard_bytes
 from deepchest_cli.data.preparation.filling import Filling
 from deepchest_cli.data.preparation.folder import (
     JOB_FILES,
     Entries,
     enter,
+    entries_of,
     recorded_in,
     save_progress,
 )
@@ -28,7 +28,6 @@ from deepchest_cli.data.preparation.job_plan import (
     read_plans,
     settle_by_plan,
     shards_of_job,
-    write_plan,
 )
 from deepchest_cli.data.preparation.planning import Plan, Say, plan_preparation
 from deepchest_cli.data.preparation.publishing import no_images, reasons_of, refuse_damaged
@@ -41,9 +40,9 @@ from deepchest_cli.data.preparation.running import (
 )
 from deepchest_cli.data.preparation.supplying import Progress, read_archives
 from deepchest_cli.data.shards import MANIFEST, PLAN, PROGRESS
-from deepchest_cli.data.text import count_of, size_of
+from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
-from deepchest_cli.files import locked, sha256_of, sweep
+from deepchest_cli.files import locked, sha256_of, sweep, write_json
 
 IMAGES_PER_JOB = 8192
 
@@ -87,8 +86,7 @@ def plan_jobs(
             stack.enter_context(locked(folder))
             found = enter(folder, plan.identity(size), config.force)
             if not (folder / MANIFEST).is_file():
-                entries = found["shards"] if found else []
-                recorded[size] = {entry["file"]: entry for entry in entries}
+                recorded[size] = entries_of(found) if found else {}
         if not recorded:
             return PlannedJobs(0, 0, {}, unchanged=True)
         before = {size: find_plan(plan.folder(data, size)) for size in recorded}
@@ -96,6 +94,7 @@ def plan_jobs(
             known = [document for document in before.values() if document is not None]
             if not (known and settle_by_plan(plan, known[0])):
                 read_archives(plan, progress, say)
+        _refuse_losses(plan, config, say)
         jobs = _count(plan, config, data, before, say)
         documents = {size: describe_plan(plan, size, jobs) for size in recorded}
         if documents != before:
@@ -103,18 +102,18 @@ def plan_jobs(
             for size, document in documents.items():
                 folder = plan.folder(data, size)
                 save_progress(folder / PROGRESS, plan.identity(size), recorded[size])
-                write_plan(folder, document)
-        return _planned(plan, data, documents, unchanged=documents == before)
+                write_json(folder / PLAN, document)
+        candidates = plan.candidates()
+        shards = {
+            str(plan.folder(data, size)): len(cut_shards(candidates, plan.rows_per_shard(size)))
+            for size in documents
+        }
+        unchanged = documents == before
+        return PlannedJobs(jobs, int(candidates.sum()), shards, unchanged)
 
 
-def _count(
-    plan: Plan,
-    config: PrepareConfig,
-    data: Path,
-    before: dict[int, Document | None],
-    say: Say,
-) -> int:
-    """Return the number of jobs; raise where nothing can be converted or others have begun."""
+def _refuse_losses(plan: Plan, config: PrepareConfig, say: Say) -> None:
+    """Raise `DeepChestError` where nothing could be published, and warn of missing images."""
     candidates = plan.candidates()
     names = plan.table["image_index"].to_numpy()
     lost = {names[row]: plan.reason(row) for row in np.flatnonzero(~candidates).tolist()}
@@ -128,6 +127,17 @@ def _count(
                 f"{number} missing ({reasons_of(lost)}). Restore them and plan again, or plan, "
                 "convert and publish with --allow-missing."
             )
+
+
+def _count(
+    plan: Plan,
+    config: PrepareConfig,
+    data: Path,
+    before: dict[int, Document | None],
+    say: Say,
+) -> int:
+    """Return the number of jobs; raise `UsageError` where jobs of another number have begun."""
+    candidates = plan.candidates()
     had = {document["jobs"] for document in before.values() if document is not None}
     wanted = config.jobs or max(had, default=max(1, round(candidates.sum() / IMAGES_PER_JOB)))
     jobs = min(wanted, count_jobs(plan, candidates, before))
@@ -141,17 +151,6 @@ def _count(
             "--job, which does all that is missing.",
         )
     return jobs
-
-
-def _planned(
-    plan: Plan, data: Path, documents: dict[int, Document], unchanged: bool
-) -> PlannedJobs:
-    candidates, jobs = plan.candidates(), next(iter(documents.values()))["jobs"]
-    shards = {
-        str(plan.folder(data, size)): len(cut_shards(candidates, plan.rows_per_shard(size)))
-        for size in documents
-    }
-    return PlannedJobs(jobs, int(candidates.sum()), shards, unchanged)
 
 
 def complete_job(
@@ -247,25 +246,13 @@ def _is_whole(folder: Path, record: JobFile) -> bool:
 
 
 def _refuse_full_disks(plan: Plan, data: Path, fillings: list[Filling]) -> None:
-    """Say so before the work, and name the folder for temporary files as people set it."""
+    """Raise `UsageError` where shards or temporary files of a job do not fit on a disk."""
     left = {filling.size: int(filling.pending.sum()) for filling in fillings}
-    scratch = Path(tempfile.gettempdir())
-    for place, needed, hint in (
-        (
-            data,
-            sum(images * (size**2 + METADATA_BYTES) for size, images in left.items()),
-            "Make room.",
-        ),
-        (
-            scratch,
-            sum(scratch_bytes(plan, size, images) for size, images in left.items()),
-            "Make room, or name another folder in the environment variable TMPDIR.",
-        ),
-    ):
-        free = shutil.disk_usage(place).free
-        if needed > free:
-            raise UsageError(
-                f"The images of the job take {size_of(needed)} in {place}, which has "
-                f"{size_of(free)} left.",
-                hint,
-            )
+    shards = sum(shard_bytes(size, images) for size, images in left.items())
+    refuse_little_space("The shards of the job", shards, data, "Make room.")
+    refuse_little_space(
+        "The temporary files of the job",
+        sum(scratch_bytes(plan, size, images) for size, images in left.items()),
+        Path(tempfile.gettempdir()),
+        "Make room, or name another folder in the environment variable TMPDIR.",
+    )

@@ -109,7 +109,7 @@ def keep_shards(folder: Path, plan: Plan, recorded: dict[str, Any] | None, most:
 
 
 def keep_planned(folder: Path, plan: Plan, recorded: dict[str, Any] | None, shards: Shards) -> Kept:
-    """Do the same for shards that are fixed, whatever else is there now."""
+    """Return the same for the shards of a job, which its plan has fixed."""
     there = np.zeros(len(plan.table), dtype=bool)
     for rows in shards.values():
         there[rows] = True

@@ -4,7 +4,6 @@ Pillow, zlib and HDF5 release the interpreter lock while they work, so threads u
 processes would, without copies between them.
 """
 
-import shutil
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from deepchest_cli.config import PrepareConfig
 from deepchest_cli.data.preparation.decoding import Decoded, available_cores, decode_payload
-from deepchest_cli.data.preparation.estimate import METADATA_BYTES, existing, images_done
+from deepchest_cli.data.preparation.estimate import images_done, refuse_little_space, shard_bytes
 from deepchest_cli.data.preparation.filling import Filling
 from deepchest_cli.data.preparation.folder import enter, save_progress
 from deepchest_cli.data.preparation.job_plan import find_plan, remaining_jobs, settle_by_plan
@@ -27,7 +26,7 @@ from deepchest_cli.data.preparation.publishing import Preparation, publish
 from deepchest_cli.data.preparation.resuming import keep_shards, settle_archives
 from deepchest_cli.data.preparation.supplying import Progress, supply
 from deepchest_cli.data.shards import MANIFEST, PLAN, PROGRESS
-from deepchest_cli.data.text import few, size_of
+from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import locked
 
@@ -86,10 +85,9 @@ def _begin(
 def _say_remaining(plan: Plan, data: Path, say: Say) -> None:
     remaining = remaining_jobs(plan, data)
     if remaining:
-        numbers = few(remaining)
         say(
-            f"Not complete of the planned jobs: {numbers}. What they lack is converted here, also "
-            "where they still run."
+            f"Not complete of the planned jobs: {few(remaining)}. What they lack is converted "
+            "here, also where they still run."
         )
 
 
@@ -111,16 +109,12 @@ def refuse_full_disk(
     for size in plan.sizes:
         folder = plan.folder(data, size)
         left = max(images - images_done(folder, plan, size), 0)
-        needed += left * (size**2 + METADATA_BYTES)
+        needed += shard_bytes(size, left)
         needed += scratch_bytes(plan, size, left) if with_scratch else 0
         if config.force:  # what will be replaced makes room
             needed -= sum(path.stat().st_size for path in folder.glob("shard-*.h5"))
-    free = shutil.disk_usage(existing(data)).free
-    if needed > free:
-        raise UsageError(
-            f"The shards take {size_of(needed)}, and {data} has {size_of(free)} left.",
-            "Make room, choose a smaller --size, or another place with --data.",
-        )
+    hint = "Make room, choose a smaller --size, or another place with --data."
+    refuse_little_space("The shards", needed, data, hint)
 
 
 def scratch_bytes(plan: Plan, size: int, images: int) -> int:

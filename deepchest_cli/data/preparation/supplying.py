@@ -47,13 +47,13 @@ def _read_known(plan: Plan, waiting: set[int]) -> Iterator[tuple[int, Payload]]:
 
     Raises `DeepChestError` for an archive that does not hold them any more.
     """
-    row_of = {source: row for row, source in enumerate(plan.source_rows.tolist())}
+    find = _finder(plan)
     for stream in plan.images.streams:
         title, why = plan.images.name_of(stream), ""
         left = {row for row in waiting if plan.streamed.archives.get(row) == title}
         try:
             if left:
-                yield from _read_rows(stream, left, _finder(plan, row_of))
+                yield from _read_rows(stream, left, find)
         except UsageError:
             raise
         except DeepChestError as error:
@@ -67,7 +67,10 @@ def _read_known(plan: Plan, waiting: set[int]) -> Iterator[tuple[int, Payload]]:
             )
 
 
-def _finder(plan: Plan, row_of: dict[int, int]) -> Callable[[str], int | None]:
+def _finder(plan: Plan) -> Callable[[str], int | None]:
+    """Return a function from the name of a file to the row that it is the image of."""
+    row_of = {source: row for row, source in enumerate(plan.source_rows.tolist())}
+
     def find(name: str) -> int | None:
         found = plan.images.matcher.find(name)
         return None if found is None else row_of.get(found[0])

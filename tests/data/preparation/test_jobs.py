@@ -17,7 +17,8 @@ from deepchest_cli.data.preparation import (
     remaining_jobs,
     run_preparation,
 )
-from deepchest_cli.data.preparation.job_plan import ranges_of, read_plans, rows_in, shards_of_job
+from deepchest_cli.data.preparation.job_plan import read_plans, rows_in, shards_of_job
+from deepchest_cli.data.text import consecutive
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import locked, temporary_path
 
@@ -162,7 +163,7 @@ def test_what_is_wrong_is_refused(nih_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [("deepchest_cli.data.preparation.job_plan", "deepchest"), ("PIL", "Pillow")],
+    [("deepchest_cli.engines.versions", "deepchest"), ("PIL", "Pillow")],
 )
 def test_another_version_is_refused(nih_folder, tmp_path, monkeypatch, module, name):
     plan(nih_folder, tmp_path / "out")
@@ -260,7 +261,7 @@ def test_scratch_is_in_the_folder_for_temporary_files(nih_folder, tmp_path, monk
         return usage(path)._replace(free=10_000) if Path(path) == scratch else usage(path)
 
     monkeypatch.setattr(shutil, "disk_usage", full)
-    with pytest.raises(UsageError, match=rf"take 33 KB in {scratch}, which has 10 KB") as error:
+    with pytest.raises(UsageError, match=rf"take 33 KB, and {scratch} has 10 KB") as error:
         job(nih_folder, tmp_path / "out", 1)
     assert "TMPDIR" in error.value.hint and tmp_path / "out" in used
     monkeypatch.setattr(shutil, "disk_usage", usage)
@@ -368,6 +369,6 @@ def test_files_that_go_after_planning_count_as_lost(nih_folder, tmp_path):
 
 
 def test_ranges_of_rows():
-    assert ranges_of([]) == [] and rows_in([]) == []
-    assert ranges_of([0, 1, 2, 7, 9, 10]) == [[0, 2], [7, 7], [9, 10]]
+    assert consecutive([]) == [] and rows_in([]) == []
+    assert consecutive([0, 1, 2, 7, 9, 10]) == [[0, 2], [7, 7], [9, 10]]
     assert rows_in([[0, 2], [7, 7], [9, 10]]) == [0, 1, 2, 7, 9, 10]
