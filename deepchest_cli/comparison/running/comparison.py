@@ -53,7 +53,7 @@ class TrainedComparison:
     tuning: Runs
     learning_rates: dict[str, float]  # by the arm's label
     shared_starts: list[SharedStart]
-    newly_trained: int  # number of runs of which something was left to train or to predict
+    newly_trained: int  # number of runs that were not already final before
     # those of the plan that are not in `runs`, `single_task` or `tuning`; while tuning runs are
     # missing these alone, since the learning rates of the others are not known
     missing: tuple[Job, ...] = ()
@@ -104,13 +104,12 @@ def train_comparison(
     with locked_folder(config) as folder:
         jobs = JobList(config, arms, dataset.findings, folder)
         with open_engine(config, devices, dataset, folder, observer) as engine:
+            newly_trained = sum(final_record(job, dataset) is None for job in jobs.tuning)
             tuning = train_all(jobs.tuning, dataset, device, engine, observer)
             rates = best_learning_rates(tuning)
             compared = jobs.compared(rates)
             # raises for other settings before anything is written
-            newly_trained = sum(
-                not is_complete(job, final_record(job, dataset)) for job in compared
-            )
+            newly_trained += sum(final_record(job, dataset) is None for job in compared)
             write_configuration(config, folder)
             runs = train_all(compared, dataset, device, engine, observer)
             left = config if devices == config.device_list else _on(config, devices)
