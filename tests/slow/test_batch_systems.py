@@ -12,7 +12,7 @@ from killing import same_results
 from test_documents import scripts_of
 
 FLAGS = (
-    "--weighters", "dwa", "--seeds", "1", "--backbone", "small_cnn", "--batch-size", "16",
+    "--weighters", "dwa", "--seeds", "2", "--backbone", "small_cnn", "--batch-size", "16",
     "--epochs", "1", "--bootstrap-replicates", "100", "--cost-rounds", "2", "--precision", "fp32",
     "--threads", "1",
 )  # fmt: skip
@@ -23,17 +23,23 @@ def script_with(word):
     return script
 
 
-def kubernetes():
+def command_of_kubernetes():
     command = re.search(r"command: (\[.*\])", script_with("kind: Job"))
     return shlex.join(json.loads(command[1]))
 
 
-# what starts the job of a number in {}, as each batch system does
-BATCH_SYSTEMS = {
-    "slurm": lambda: ("SLURM_ARRAY_TASK_ID={}", script_with("SLURM_ARRAY_TASK_ID")),
-    "pbs": lambda: ("PBS_O_WORKDIR=. PBS_ARRAY_INDEX={}", script_with("PBS_ARRAY_INDEX")),
-    "kubernetes": lambda: ("JOB_COMPLETION_INDEX=$(({} - 1))", kubernetes()),
-}
+def command_of_parallel():
+    """Return what it starts first: {} is the number of the job, {%} that of the slot."""
+    return re.search(r"'(.*)'", script_with("parallel --jobs"))[1].replace("{%}", "1")
+
+
+# what each batch system sets for the job of a number {}, and the script that it starts
+BATCH_SYSTEMS = (
+    ("SLURM_ARRAY_TASK_ID={}", lambda: script_with("SLURM_ARRAY_TASK_ID")),
+    ("PBS_O_WORKDIR=. PBS_ARRAY_INDEX={}", lambda: script_with("PBS_ARRAY_INDEX")),
+    ("JOB_COMPLETION_INDEX=$(({} - 1))", command_of_kubernetes),
+    ("", command_of_parallel),
+)
 
 
 @pytest.fixture
@@ -64,19 +70,18 @@ def in_folder(tmp_path, shards):
     return run
 
 
-def test_every_batch_system_completes_the_plan(in_folder, tmp_path):
-    in_folder(shlex.join(["deepchest", "compare-weighters", *FLAGS, "--out", "comparisons/alone"]))
-    found = []
-    for name, script_of in BATCH_SYSTEMS.items():
-        plan = ["deepchest", "compare-weighters", *FLAGS, "--out", "comparisons/mine", "--plan"]
-        in_folder(shlex.join(plan))
-        variables, script = script_of()
-        (tmp_path / "job.sh").write_text(script)
-        in_folder(f"seq 2 | xargs -P 2 -I{{}} sh -c '{variables} bash job.sh'")
-        in_folder("deepchest compare-weighters --resume comparisons/mine --report")
-        found.append((tmp_path / "comparisons/mine").rename(tmp_path / f"comparisons/{name}"))
-    alone = results_in(tmp_path / "comparisons/alone")
-    assert all(same_results(results_in(folder), alone) for folder in found)
+def test_a_job_by_each_batch_system_completes_a_plan(in_folder, tmp_path):
+    for words in (["--out", "comparisons/alone"], ["--out", "comparisons/mine", "--plan"]):
+        in_folder(shlex.join(["deepchest", "compare-weighters", *FLAGS, *words]))
+    lines = []
+    for number, (variables, script) in enumerate(BATCH_SYSTEMS, 1):
+        (tmp_path / f"{number}.sh").write_text(script().replace("{}", str(number)))
+        lines.append(f"{variables.format(number)} bash {number}.sh\n")
+    (tmp_path / "jobs.txt").write_text("".join(lines))
+    in_folder("xargs -P 2 -d '\\n' -I{} sh -c '{}' < jobs.txt")
+    in_folder("deepchest compare-weighters --resume comparisons/mine --report")
+    one, other = (results_in(tmp_path / "comparisons" / name) for name in ("mine", "alone"))
+    assert same_results(one, other)
 
 
 def results_in(folder):

@@ -58,7 +58,7 @@ def test_an_interruption_ends_all_parallel_runs(shards, tmp_path):
          *replaced(FLAGS, words)],
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    begun = [out / "runs" / name / "seed-0" / "metrics.csv" for name in ("equal", "dwa")]
+    begun = [out / "runs" / name / "seed-0.attempt-1" / "metrics.csv" for name in ("equal", "dwa")]
     try:
         wait_until(lambda: all(path.is_file() for path in begun), process)
         os.killpg(process.pid, signal.SIGUSR1)  # as a batch system warns: all processes

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import time
-import zipfile
 
 import numpy as np
 import pytest
@@ -40,13 +39,6 @@ def unpacked(folder):
     (folder / "source").symlink_to(folder)
 
 
-def zipped(folder):
-    (folder / "source").mkdir()
-    with zipfile.ZipFile(folder / "source" / "images.zip", "w") as archive:
-        for path in sorted((folder / "images").iterdir()):
-            archive.write(path, f"images/{path.name}")
-
-
 def in_tar_gz(folder):
     (folder / "source").mkdir()
     for part in range(5):
@@ -67,7 +59,7 @@ def hashes(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("lay_out", [unpacked, zipped, in_tar_gz])
+@pytest.mark.parametrize("lay_out", [unpacked, in_tar_gz])
 def test_four_jobs_give_the_bytes_of_one_process(folder, lay_out, capsys):
     command = shlex.join(PREPARE)
     lay_out(folder)
