@@ -41,11 +41,10 @@ def unpacked(folder):
 
 def in_tar_gz(folder):
     (folder / "source").mkdir()
+    paths = sorted((folder / "images").iterdir())
     for part in range(5):
         with tarfile.open(folder / "source" / f"part-{part}.tar.gz", "w:gz") as archive:
-            for path in sorted((folder / "images").iterdir())[
-                part::5
-            ]:  # each has some of all shards
+            for path in paths[part::5]:  # each has some of all shards
                 archive.add(path, f"images/{path.name}")
 
 
