@@ -144,13 +144,20 @@ def _silence() -> Iterator[None]:
 def _local_cluster(processes: int) -> Iterator[Any]:
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=processes,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        memory_limit=0,
-        silence_logs=logging.CRITICAL,
-        preload=["deepchest_cli.engines.dask_worker"],
-    ) as cluster:
+    try:
+        started = LocalCluster(
+            n_workers=processes,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+            preload=["deepchest_cli.engines.dask_worker"],
+        )
+    except (OSError, RuntimeError) as error:  # one of them was killed, or there is no memory
+        raise DeepChestError(
+            f"The processes of --dask local:{processes} did not start: {_reason(error)}.",
+            "Start the command again, with fewer of them where memory lacks.",
+        ) from error
+    with started as cluster:
         yield cluster

@@ -201,6 +201,16 @@ def impatient(monkeypatch):
     monkeypatch.setattr(dask_cluster, "STEADY_SECONDS", 0.5)
 
 
+def test_processes_here_that_do_not_start_are_an_error(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("Nanny failed to start.") from OSError("Cannot allocate memory")
+
+    monkeypatch.setattr(distributed, "LocalCluster", fail)
+    with pytest.raises(DeepChestError, match="local:2 did not start: Cannot allocate memory"):
+        complete("local:2", tmp_path, [])
+    assert not (tmp_path / FOLDER).exists()
+
+
 @pytest.mark.usefixtures("impatient")
 def test_processes_here_that_end_for_good_end_the_work(tmp_path):
     with engine("local:1", tmp_path, []) as (cluster, drive_on):

@@ -89,7 +89,10 @@ def kill_cluster(folder, kills, chance):
     finished, killed = Finished(folder), 0
     words = [*COMMAND, "--resume", str(folder), "--dask", f"local:{PROCESSES}"]
     while True:
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
+        log = folder.with_name("dask.txt").open("w+")
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+        )
         while process.poll() is None:
             time.sleep(chance.uniform(0.5, 2.5))
             below = descendants(process.pid)
@@ -101,8 +104,12 @@ def kill_cluster(folder, kills, chance):
                     continue
                 killed += 1
             finished.check()
+        log.seek(0)
+        said = log.read()
+        if process.returncode == 1 and f"local:{PROCESSES} did not start" in said:
+            continue  # a process was killed before it had begun
         if process.returncode != -signal.SIGKILL:
-            assert process.returncode == 0
+            assert process.returncode == 0, said
             return killed
 
 
