@@ -1,5 +1,6 @@
 """Worker processes that end with their parent, whatever ends it."""
 
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -18,6 +19,7 @@ from deepchest_cli.interruption import BATCH_SIGNALS, stop_on_signal
 
 # a fresh interpreter: forking a process that has run threads can deadlock
 CONTEXT: SpawnContext = multiprocessing.get_context("spawn")
+M_TOP_PAD, KEPT_BYTES = -2, 2**28  # glibc's number of the option; what a small network's step takes
 REAP_SECONDS = 5.0  # for the end of a killed process, which a device's driver may delay
 
 
@@ -34,6 +36,16 @@ def start_tracker() -> None:
             resource_tracker.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a training step frees for the next step.
+
+    In a process that has just begun it gives that back to the system, which then clears each page
+    again: training of a small network on a CPU had two thirds of its rate. Sources: mallopt(3).
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_TOP_PAD, KEPT_BYTES)
 
 
 def begin_worker(grace: float = 0.0) -> None:
@@ -141,6 +153,7 @@ def _serve(connection: Connection, grace: float, work: Callable[..., Any], *cont
     SIGTERM is handled during a task also where this does not: the process ends after it.
     """
     begin_worker(grace)
+    keep_freed_memory()
     while True:
         try:
             task = connection.recv()
