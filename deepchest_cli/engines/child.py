@@ -19,7 +19,10 @@ from deepchest_cli.interruption import BATCH_SIGNALS, stop_on_signal
 
 # a fresh interpreter: forking a process that has run threads can deadlock
 CONTEXT: SpawnContext = multiprocessing.get_context("spawn")
-M_TOP_PAD, KEPT_BYTES = -2, 2**28  # glibc's number of the option; what a small network's step takes
+M_TOP_PAD, KEPT_BYTES = (
+    -2,
+    2**30,
+)  # glibc's number of the option, and more than a small network's step takes
 REAP_SECONDS = 5.0  # for the end of a killed process, which a device's driver may delay
 
 
