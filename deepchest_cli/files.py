@@ -123,8 +123,8 @@ def refuse_unwritable(path: Path, flag: str, formats: Sequence[str], force: bool
 def sweep(folder: Path, names: Iterable[str] | None = None) -> None:
     """Remove what killed processes have left half-written in a folder: of any file, or of `names`.
 
-    What a process writes that lives stays, and so does all from other machines: whether a process
-    lives there cannot be told from here.
+    What a process writes that lives stays, and so does all from other machines, whose processes
+    cannot be seen from here.
     """
     wanted = None if names is None else set(names)
     for path, name, is_dead in _half_written(folder.glob(".*.tmp*")):

@@ -83,6 +83,19 @@ def counts(argument, device, report):
     return Answer(number, device, os.getpid())
 
 
+def pages_of_a_step(argument, device, report):
+    """Allocate and free 16 MB several times; return how many pages the last times took anew."""
+    import resource
+
+    import torch
+
+    for number in range(8):
+        if number == 4:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.empty(2**24, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
 def hangs(folder, device, report):
     """Go on, whatever signals say, until there is a file `end`."""
     Path(folder, "begun").touch()

@@ -19,10 +19,10 @@ from deepchest_cli.interruption import BATCH_SIGNALS, stop_on_signal
 
 # a fresh interpreter: forking a process that has run threads can deadlock
 CONTEXT: SpawnContext = multiprocessing.get_context("spawn")
-M_TOP_PAD, KEPT_BYTES = (
-    -2,
-    2**30,
-)  # glibc's number of the option, and more than a small network's step takes
+# glibc's numbers of options; how much free memory is kept, and from what size on none is: the
+# largest that can be set
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES, LARGE_BYTES = 2**30, 2**25
 REAP_SECONDS = 5.0  # for the end of a killed process, which a device's driver may delay
 
 
@@ -45,10 +45,12 @@ def keep_freed_memory() -> None:
     """Let glibc keep what a training step frees for the next step.
 
     In a process that has just begun it gives that back to the system, which then clears each page
-    again: training of a small network on a CPU had two thirds of its rate. Sources: mallopt(3).
+    again: training of a small network on a CPU had 0.7 of its rate. Sources: mallopt(3).
     """
     with suppress(AttributeError, OSError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(M_TOP_PAD, KEPT_BYTES)
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(M_MMAP_THRESHOLD, LARGE_BYTES)
+        set_option(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def begin_worker(grace: float = 0.0) -> None:

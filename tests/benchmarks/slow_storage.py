@@ -122,7 +122,7 @@ class Server:
         return struct.pack("<6Q10I", node, size, -(-size // 512), *times, mode, 1, 0, 0, 0, 4096, 0)
 
     def answer(self, unique: int, body: bytes, error: int = 0) -> None:
-        """Send an answer; one that nobody waits for any more is dropped."""
+        """Send an answer; one to a request that was given up is dropped."""
         try:
             os.write(self.device, struct.pack("<IiQ", 16 + len(body), -error, unique) + body)
         except OSError:

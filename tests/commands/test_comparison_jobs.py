@@ -15,7 +15,7 @@ from deepchest_cli.commands.compare_weighters import compare_weighters
 from deepchest_cli.comparison.output import writing
 from deepchest_cli.comparison.running import attempts
 from deepchest_cli.config import CompareConfig
-from deepchest_cli.files import locked
+from deepchest_cli.files import locked, temporary_path
 from deepchest_cli.terminal import Terminal
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.resume import saved_config
@@ -187,6 +187,15 @@ def test_planning_again_changes_nothing_and_adds_what_is_new(plan, deepchest, sh
     more = deepchest("compare-weighters", "--resume", plan, "--plan", "--seeds", 3)
     assert more.out.startswith("6 jobs in ")
     assert saved_config(plan, CompareConfig).seeds == 3
+
+
+def test_what_a_job_on_another_machine_writes_stays_when_more_is_planned(plan, deepchest):
+    attempt = plan / "runs/equal/seed-0.attempt-1"
+    attempt.mkdir(parents=True)
+    writing = temporary_path(attempt / "last.pt", machine="elsewhere")
+    writing.touch()
+    assert deepchest("compare-weighters", "--resume", plan, "--plan", "--seeds", 3).code == 0
+    assert writing.exists()
 
 
 @pytest.mark.usefixtures("signals_arrive")

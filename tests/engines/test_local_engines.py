@@ -1,6 +1,8 @@
 """The driver with this process and with processes for devices: results, failures, kills, stops."""
 
 import os
+import platform
+import resource
 import signal
 import threading
 import time
@@ -229,3 +231,9 @@ def test_an_answer_that_nobody_reads_ends_its_process_without_a_word(capfd):
     worker.end(busy=True)
     assert worker.process.exitcode == 0
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another one")
+def test_what_a_step_frees_stays_with_the_process(run_all):
+    outcomes, *_ = run_all([("a", work.pages_of_a_step, None)], ["cpu"])
+    assert outcomes["a"] < 4 * 2**24 / resource.getpagesize() / 10

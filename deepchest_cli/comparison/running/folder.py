@@ -16,7 +16,6 @@ from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
 from deepchest_cli.training.run_directory import (
     ENVIRONMENT,
-    OWN,
     describe_environment,
     fill_run,
     make_named,
@@ -121,7 +120,7 @@ def locked_folder(config: CompareConfig) -> Iterator[Path]:
     resumed = folder_to_resume(config)
     folder = resumed or _create(config)
     with locked(folder):
-        sweep_locked(folder, OWN)
+        sweep_locked(folder, ())  # jobs on other machines may be writing into their runs
         if resumed is None:
             write_configuration(config, folder)
         with going_on(folder, config):
