@@ -16,6 +16,7 @@ import torch
 from interleaved import compare, conditions
 
 from deepchest_cli.engines.base import Engine
+from deepchest_cli.engines.child import keep_freed_memory
 from deepchest_cli.engines.dask_cluster import DaskCluster
 from deepchest_cli.engines.driving import drive
 from deepchest_cli.engines.local import DevicePool, InProcess
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of each task")
     parser.add_argument("--rounds", type=int, default=3)
     given: Any = parser.parse_args()
+    keep_freed_memory()  # as the processes of engines do, or these would be the faster ones
     torch.set_num_threads(1)
     conditions(tasks=given.tasks, steps=given.steps)
     with tempfile.TemporaryDirectory() as folder, engines(Path(folder)) as opened:
