@@ -83,17 +83,21 @@ def counts(argument, device, report):
     return Answer(number, device, os.getpid())
 
 
-def pages_of_a_step(argument, device, report):
-    """Allocate and free 16 MB several times; return how many pages the last times took anew."""
+def pages_of_steps(argument, device, report):
+    """Hold and free 20 pieces of 8 MB, ten times; return the pages that the last three took."""
     import resource
 
     import torch
 
-    for number in range(8):
-        if number == 4:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.empty(2**24, dtype=torch.uint8).fill_(1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    def taken():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    for number in range(10):
+        if number == 7:
+            before = taken()
+        held = [torch.empty(2**23, dtype=torch.uint8).fill_(1) for _ in range(20)]
+        del held
+    return taken() - before
 
 
 def hangs(folder, device, report):

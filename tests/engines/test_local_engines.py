@@ -235,5 +235,5 @@ def test_an_answer_that_nobody_reads_ends_its_process_without_a_word(capfd):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another one")
 def test_what_a_step_frees_stays_with_the_process(run_all):
-    outcomes, *_ = run_all([("a", work.pages_of_a_step, None)], ["cpu"])
-    assert outcomes["a"] < 4 * 2**24 / resource.getpagesize() / 10
+    outcomes, *_ = run_all([("a", work.pages_of_steps, None)], ["cpu"])
+    assert outcomes["a"] < 3 * 20 * 2**23 / resource.getpagesize() / 10
