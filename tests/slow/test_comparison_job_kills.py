@@ -89,23 +89,23 @@ def kill_cluster(folder, kills, chance):
     finished, killed = Finished(folder), 0
     words = [*COMMAND, "--resume", str(folder), "--dask", f"local:{PROCESSES}"]
     while True:
-        log = folder.with_name("dask.txt").open("w+")
-        process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
-        )
-        while process.poll() is None:
-            time.sleep(chance.uniform(0.5, 2.5))
-            below = descendants(process.pid)
-            if killed < kills and below:
-                victim = process.pid if killed == kills // 2 else chance.choice(below)
-                try:
-                    os.kill(victim, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                killed += 1
-            finished.check()
-        log.seek(0)
-        said = log.read()
+        with folder.with_name("dask.txt").open("w+") as log:
+            process = subprocess.Popen(
+                words, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+            )
+            while process.poll() is None:
+                time.sleep(chance.uniform(0.5, 2.5))
+                below = descendants(process.pid)
+                if killed < kills and below:
+                    victim = process.pid if killed == kills // 2 else chance.choice(below)
+                    try:
+                        os.kill(victim, signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+                    killed += 1
+                finished.check()
+            log.seek(0)
+            said = log.read()
         if process.returncode == 1 and f"local:{PROCESSES} did not start" in said:
             continue  # a process was killed before it had begun
         if process.returncode != -signal.SIGKILL:
