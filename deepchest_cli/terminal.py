@@ -1,11 +1,13 @@
 """The only module that prints: results to standard output, everything else to standard error."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,7 +21,13 @@ if TYPE_CHECKING:  # tables and bars are imported where they are drawn: `--help`
     from rich.table import Table
 
 PACKAGES = ("site-packages", "dist-packages")  # folders of libraries
-UNBOUNDED = 100_000  # columns: a table is never cut; a narrow terminal wraps its lines
+UNBOUNDED = 100_000  # columns: no line of a table is cut or wrapped
+GAP = 2  # columns of space between those of a table
+INDENT = "  "  # of what hangs below a line
+NARROWEST = 20  # columns; words are not wrapped for less
+ERASE = "\r\x1b[2K"  # the line that the cursor is in
+
+_notices: list[Console] = []  # where a notice stands that the next output replaces
 
 
 class ErrorConsole(Console):
@@ -41,8 +49,17 @@ def _error_console() -> Console:
     return ErrorConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
+def _erase_notice() -> None:
+    """Erase the notice that something begins, so that output takes its line."""
+    while _notices:
+        with _notices.pop() as console:
+            console.file.write(ERASE)
+            console.file.flush()
+
+
 def _write(text: str) -> bool:
     """Write to standard output; False, and no failure, when its reader is gone (`| head`)."""
+    _erase_notice()
     if sys.stdout is None:  # closed by the caller
         return False
     try:
@@ -66,7 +83,19 @@ class Terminal:
     @property
     def animated(self) -> bool:
         """Whether bars and live displays may move on standard error."""
-        return self.errors.is_terminal and not (self.json or self.quiet)
+        moves = self.errors.is_terminal and not self.errors.is_dumb_terminal
+        return moves and not (self.json or self.quiet)
+
+    @property
+    def width(self) -> int:
+        """How many columns standard output has: its terminal's, `COLUMNS`, or 80."""
+        return shutil.get_terminal_size().columns or 80
+
+    def notice(self, text: str) -> None:
+        """Show on a terminal that something begins, until the next output takes its place."""
+        if self.animated:
+            self.errors.print(Text(text, style="dim"), end="")
+            _notices.append(self.errors)
 
     def line(self, text: str) -> bool:
         """Write one line of result unchanged; returns whether it could be written."""
@@ -80,17 +109,69 @@ class Terminal:
         """Write one JSON document with the version of its schema."""
         _write(to_json(versioned(content)) + "\n")
 
-    def table(self, table: "Table") -> None:
-        """Write a table at its full width: no value is ever cut."""
+    def paragraph(self, text: str, indent: str = "") -> None:
+        """Write a sentence of result; a terminal gets lines that end between words."""
+        if sys.stdout is not None:
+            self.line(_wrapped(f"{indent}{text}", sys.stdout.isatty()))
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        left: str = "l",
+        essential: int | None = None,
+    ) -> None:
+        """Write a table whose columns stand in the order of their importance; no cell is cut.
+
+        Columns are shown while there is room. The first `essential` ones (all, if None) always
+        are, and with --verbose the others too: below each other, with the first column again.
+
+        left: an l or r for each column's side, and r follows.
+        """
+        widths = [_width_of(cells) for cells in zip(columns, *rows, strict=True)]
+        needed = len(columns) if self.verbose or essential is None else essential
+        blocks = _blocks(widths, self.width, needed)
+        if blocks is None:
+            for row in rows:
+                self._record(columns[:needed], row)
+            return
+        sides = left.ljust(len(columns), "r")
+        for number, block in enumerate(blocks):
+            if number:
+                self.line("")
+            part = table_of(
+                [columns[i] for i in block],
+                [[row[i] for i in block] for row in rows],
+                "".join(sides[i] for i in block),
+            )
+            self._rendered(part)
+        hidden = columns[max(map(max, blocks)) + 1 :]
+        if hidden:
+            self.note(f"More columns with --verbose, or in a wider window: {', '.join(hidden)}.")
+
+    def _rendered(self, table: "Table") -> None:
         console = Console(highlight=False, width=UNBOUNDED)
         with console.capture() as capture:
             console.print(table)
         _write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
+    def _record(self, columns: Sequence[str], row: Sequence[str]) -> None:
+        """Write a row as lines: its first cell, and below it each other one with its heading."""
+        self.paragraph(row[0])
+        for name, cell in list(zip(columns, row, strict=False))[1:]:
+            self.paragraph(f"{name}: {cell}" if name else cell, INDENT)
+
+    def next_step(self, command: str) -> None:
+        """Name the command that usually follows, in a line that can be pasted."""
+        if not self.json:
+            self.note("Next step:")
+            self.note(_continued(f"{INDENT}{command}", self.errors))
+
     def note(self, text: str) -> None:
         """Write a note to standard error; none with --quiet."""
         if not self.quiet:
-            self.errors.print(Text(text))
+            _erase_notice()
+            self.errors.print(Text(_wrapped(text, self.errors.is_terminal)))
 
     def detail(self, text: str) -> None:
         """Write a note that is shown with --verbose only."""
@@ -99,7 +180,8 @@ class Terminal:
 
     def warning(self, text: str) -> None:
         """Write a warning, with --quiet too."""
-        self.errors.print(Text("Warning: ", style="yellow").append(text, style="default"))
+        _erase_notice()
+        self.errors.print(_labeled("Warning: ", "yellow", text, self.errors))
 
     @contextmanager
     def library_warnings(self) -> Iterator[None]:
@@ -134,6 +216,7 @@ class Terminal:
         """Yield a callback (done, total) that moves a bar where there is a terminal."""
         from rich import progress as rich
 
+        _erase_notice()
         columns = (rich.TextColumn("{task.description}"), rich.BarColumn())
         count, left = rich.MofNCompleteColumn(), rich.TimeRemainingColumn()
         with rich.Progress(
@@ -150,6 +233,7 @@ class Terminal:
             return
         from rich.live import Live
 
+        _erase_notice()
         with Live(console=self.errors, auto_refresh=False) as live:
             yield lambda renderable: live.update(renderable, refresh=True)
 
@@ -163,10 +247,68 @@ def _one_line(text: str, file: tuple[str, ...]) -> str:
 
 def render_error(error: DeepChestError) -> None:
     """Write an error and its hint to standard error."""
+    _erase_notice()
     console = _error_console()
-    console.print(Text("Error: ", style="bold red").append(error.message, style="default"))
+    console.print(_labeled("Error: ", "bold red", error.message, console))
     if error.hint:
-        console.print(Text(error.hint))
+        console.print(Text(_wrapped(error.hint, console.is_terminal)))
+
+
+def _labeled(label: str, style: str, text: str, console: Console) -> Text:
+    """Return a text behind a label, which has a style of its own."""
+    labeled = Text(_wrapped(f"{label}{text}", console.is_terminal))
+    labeled.stylize(style, 0, len(label))
+    return labeled
+
+
+def _wrapped(text: str, on_terminal: bool, indent: str = "") -> str:
+    """Return text in lines that end between words, as wide as the terminal or as `COLUMNS` says.
+
+    Lines for another program stay whole. No path is cut, and no number parted from its percent
+    sign. The lines after the first have its indent, or `indent`.
+    """
+    if not (on_terminal or "COLUMNS" in os.environ):
+        return text
+    width = max(shutil.get_terminal_size().columns, NARROWEST)
+    lines = []
+    for line in text.replace(" %", "\0%").split("\n"):
+        own = indent or line[: len(line) - len(line.lstrip())]
+        lines.append(
+            fill(
+                line, width, subsequent_indent=own, break_long_words=False, break_on_hyphens=False,
+                replace_whitespace=False,
+            )
+        )  # fmt: skip
+    return "\n".join(lines).replace("\0%", " %")
+
+
+def _continued(command: str, console: Console) -> str:
+    """Return a command whose lines end between words, with what makes a shell read on."""
+    lines = _wrapped(command.replace(" \\\n", " "), console.is_terminal, 2 * INDENT)
+    return lines.replace("\n", " \\\n")
+
+
+def _width_of(cells: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, cells))
+
+
+def _blocks(widths: Sequence[int], room: int, needed: int) -> list[list[int]] | None:
+    """Return the columns of each block of a table; None where not even two have room."""
+    blocks, used = [[0]], widths[0]
+    for i, width in enumerate(widths[1:], start=1):
+        if used + GAP + width <= room:
+            blocks[-1].append(i)
+            used += GAP + width
+        elif i >= needed:
+            break
+        elif widths[0] + GAP + width > room:
+            return None
+        else:
+            blocks.append([0, i])
+            used = widths[0] + GAP + width
+    return blocks
 
 
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], left: str = "l") -> "Table":

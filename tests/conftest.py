@@ -74,7 +74,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep colors and widths of the caller's terminal out of what is compared."""
     for name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "1000")
     monkeypatch.setenv("TERM", "dumb")
 
 

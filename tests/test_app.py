@@ -15,7 +15,7 @@ import deepchest_cli
 from deepchest_cli import __version__, app
 from deepchest_cli.config import flags_of
 from deepchest_cli.errors import ExitCode
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 PACKAGE = Path(deepchest_cli.__file__).parent
 COMMANDS = (
@@ -159,7 +159,7 @@ def test_a_reader_that_has_had_enough_is_no_failure():
 
 def test_no_figure_of_a_table_is_cut(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
-    Terminal().table(table_of(["Finding", *["validation AUROC"] * 20], [["Mass", *["0.123"] * 20]]))
+    Terminal().table(["Finding", *["validation AUROC"] * 20], [["Mass", *["0.123"] * 20]])
     out = capsys.readouterr().out
     assert out.count("0.123") == 20
     assert out.count("validation AUROC") == 20
@@ -176,7 +176,7 @@ def test_a_terminal_without_a_sign_gets_a_question_mark():
 
 
 def test_a_librarys_warning_is_one_line_without_its_path(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("COLUMNS", "80")
     library = f"{sys.prefix}/lib/python3/site-packages/PIL/Image.py"
     before = warnings.showwarning
     with warnings.catch_warnings(), Terminal().library_warnings():

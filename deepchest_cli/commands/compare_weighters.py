@@ -20,7 +20,7 @@ from deepchest_cli.config import CompareConfig, find_data, flag_of, parse_assign
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import GateError, UsageError
 from deepchest_cli.reporting.numbers import distinguished
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.comparison import TrainedComparison
@@ -166,7 +166,7 @@ def _show_costs(config: CompareConfig, terminal: Terminal) -> None:
             "weighter", "step time", "95 % interval", "synchronized", "images/s", "peak memory",
             "state", "passes",
         ]  # fmt: skip
-        terminal.table(table_of(columns, cost_rows(table["costs"])))
+        terminal.table(columns, cost_rows(table["costs"]))
     terminal.line(
         "Step time: of steps back to back, as in training. Synchronized: of single steps."
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.data.text import count_of, few, ranges
 from deepchest_cli.reporting.numbers import gigabytes, interval, number, p_value, signed
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.jobs import Job
@@ -64,7 +64,7 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
         "rarest tertile", "mean rank", "step time",
     ]  # fmt: skip
     _name_mean(results, terminal)
-    terminal.table(table_of(columns, _ranking(results), left="lrrrrrl"))
+    terminal.table(columns, _ranking(results), left="lrrrrrl")
     _render_data_sets(results, terminal)
     terminal.line("")
     terminal.line("Claims of the paper's abstract")
@@ -99,7 +99,7 @@ def render_interim(
         means = [number(found.get(key), 4) for key in ("mean", "sd")]
         rows.append([shortened(label), runs, complete, *means])
     _name_mean(document, terminal)
-    terminal.table(table_of(["weighter", "runs", "seeds", "macro AUROC", "SD"], rows))
+    terminal.table(["weighter", "runs", "seeds", "macro AUROC", "SD"], rows)
     terminal.line("Seeds: those of which all runs have finished; mean and SD are over these.")
     terminal.line("")
     for sentence in document["summary"]:
@@ -141,7 +141,7 @@ def _render_data_sets(results: dict[str, Any], terminal: Terminal) -> None:
         images = count_of(data_set["test_images"], "test radiograph")
         patients = count_of(data_set["test_patients"], "patient")
         terminal.line(f"{data_set['name']}: {images} of {patients}")
-        terminal.table(table_of(columns, rows, left="lrrrrl"))
+        terminal.table(columns, rows, left="lrrrrl")
 
 
 def _difference_cells(entry: Mapping[str, Any] | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from deepchest_cli.data.text import count_of
 from deepchest_cli.files import to_csv
 from deepchest_cli.reporting.numbers import interval, number, p_value, signed, with_interval
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 COLUMNS = {  # metric: heading; in brackets, the baseline of the column before it
     "auroc": "AUROC",
@@ -49,14 +49,14 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
     else:
         rule, overlap = statements.unit_rule, statements.overlap
         cautions = (rule, overlap, statements.undefined, statements.few_patients)
-        terminal.table(table_of(*_results(document)))
+        terminal.table(*_results(document))
         terminal.line("")
         terminal.line(_subject(document))
         for line in (*filter(None, (of(document) for of in cautions)), *_summary(document)):
             terminal.line(line)
         if document["compared_to"]:
             terminal.line("")
-            terminal.table(table_of(*_differences(document["compared_to"])))
+            terminal.table(*_differences(document["compared_to"]))
             untested = statements.not_tested(document)
             if untested:
                 terminal.line(untested)
@@ -68,13 +68,13 @@ def _render_several(document: Document, terminal: Terminal) -> None:
 
     found = document["external_validation"]
     for table in (external.auroc_table(found, 2), external.drop_table(found, 2)):
-        terminal.table(table_of(*table))
+        terminal.table(*table)
         terminal.line("")
     cautions = (statements.overlap, statements.undefined, statements.few_patients)
     said: set[str] = set()  # findings without a threshold are the same on all data sets
     for one, its_own in zip(found["data_sets"], document["data_sets"], strict=True):
         terminal.line(f"{one['name']}, {_subject(its_own)}")
-        terminal.table(table_of(*external.short_carried_table(one)))
+        terminal.table(*external.short_carried_table(one))
         lines = [of(its_own) for of in cautions]
         if not its_own["findings"].keys() <= said:
             lines.append(statements.without_operating_point(its_own))

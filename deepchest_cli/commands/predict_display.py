@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.data.text import by_reason, count_of
 from deepchest_cli.files import to_csv, to_json
 from deepchest_cli.reporting.numbers import number
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.prediction.image_prediction import ImagePrediction, Prediction
@@ -125,10 +125,10 @@ class Writer:
                 for name in self.findings
             ]
             names = [one.title for one in self.kept]
-            self.terminal.table(table_of(["Finding", *names, "Threshold"], rows))
+            self.terminal.table(["Finding", *names, "Threshold"], rows)
         else:
             rows = [[one.title, *(_cell(one, name) for name in self.findings)] for one in self.kept]
-            self.terminal.table(table_of([self.unit, *self.findings], rows))
+            self.terminal.table([self.unit, *self.findings], rows)
         self._list_studies()
         calibrated = len(self.kept[0].calibrated)
         self.terminal.note(
@@ -159,7 +159,7 @@ class Writer:
             for one in self.kept
         ]
         places = [str(place + 1) for place in range(len(rows[0]) - 1)]
-        self.terminal.table(table_of([self.unit, *places], rows))
+        self.terminal.table([self.unit, *places], rows)
 
 
 def highest(prediction: "Prediction", top: int) -> list[str]:

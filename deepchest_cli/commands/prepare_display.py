@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.data.text import count_of, duration_of, few, size_of
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.data.preparation import CompletedJob, Plan, PlannedJobs, Preparation
@@ -31,7 +31,7 @@ def render_prepared(sites: "Sequence[Sequence[Preparation]]", terminal: Terminal
 
 def _render_site(results: "Sequence[Preparation]", title: str, terminal: Terminal) -> None:
     manifest = results[0].manifest
-    terminal.table(table_of([title, *manifest["counts"]], _summary(manifest)))
+    terminal.table([title, *manifest["counts"]], _summary(manifest))
     terminal.line("")
     for result in results:
         terminal.line(_describe(result))
@@ -89,7 +89,7 @@ def render_estimate(plan: "Plan", found: "Estimate", terminal: Terminal) -> None
         terminal.document({"dry_run": asdict(found)})
         return
     rows = [[split, f"{number:,}"] for split, number in found.images.items()]
-    terminal.table(table_of(["Split", "Images"], rows))
+    terminal.table(["Split", "Images"], rows)
     terminal.line("")
     done = f", {found.done:,} of them done already" if found.done else ""
     missing = (

@@ -4,7 +4,7 @@ from typing import Any
 
 from deepchest_cli.data.text import by_reason, count_of
 from deepchest_cli.reporting.numbers import number, with_interval
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 DIGITS = 2  # so that a row with its intervals fits into 80 columns
 COLUMNS = ("Finding", "Slope (95 % CI)", "Intercept (95 % CI)", "Sens.", "Spec.")
@@ -27,7 +27,7 @@ def render(document: Document, terminal: Terminal) -> None:
             rows.append([finding, *[""] * (len(COLUMNS) - 1)])
             shown = [when for when in ("before", "after") if entry[when] is not None]
             rows += [[f"  {when}", *_cells(entry[when], rule)] for when in shown]
-    terminal.table(table_of(COLUMNS, rows))
+    terminal.table(COLUMNS, rows)
     terminal.line("")
     for line in _summary(document):
         terminal.line(line)

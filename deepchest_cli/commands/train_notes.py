@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deepchest_cli.data.text import count_of
 from deepchest_cli.reporting.numbers import integer, number
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.training.components import TrainingComponents
@@ -124,11 +124,11 @@ def _render_data_sets(data_sets: tuple["DataSetSummary", ...], terminal: Termina
     ]
     columns = ["Data set", "training images", "validation images", "findings", "AUROC"]
     terminal.line("")
-    terminal.table(table_of(columns, rows))
+    terminal.table(columns, rows)
     findings = dict.fromkeys(finding for one in data_sets for finding in one.finding_auroc)
     rows = [
         [finding, *(number(one.finding_auroc.get(finding)) for one in data_sets)]
         for finding in findings
     ]
     terminal.line("")
-    terminal.table(table_of(["Validation AUROC", *(one.name for one in data_sets)], rows))
+    terminal.table(["Validation AUROC", *(one.name for one in data_sets)], rows)

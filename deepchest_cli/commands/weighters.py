@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.config import WeightersConfig, parse_assignments
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.weighting import WeighterInfo
@@ -49,7 +49,7 @@ def weighters(config: WeightersConfig, terminal: Terminal) -> None:
         for info in WEIGHTERS.values()
     ]
     columns = ["Weighter", "kind", "a step", "memory", "paper", "options"]
-    terminal.table(table_of(columns, rows, left="l" * len(columns)))
+    terminal.table(columns, rows, left="l" * len(columns))
     terminal.note(
         "T: how many findings. Of the kind gradient: at the features; with --gradient-level "
         "parameters T passes backward, and each gradient is as large as the model. "
