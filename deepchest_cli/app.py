@@ -17,6 +17,7 @@ from deepchest_cli.commands import (
     predict,
     prepare,
     recalibrate,
+    runs,
     train,
     weighters,
 )
@@ -31,6 +32,7 @@ from deepchest_cli.config import (
     PredictConfig,
     PrepareConfig,
     RecalibrateConfig,
+    RunsConfig,
     TrainConfig,
     WeightersConfig,
 )
@@ -56,12 +58,13 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any, Terminal], None]]] = {
     "recalibrate": (RecalibrateConfig, recalibrate.recalibrate),
     "predict": (PredictConfig, predict.predict),
     "export": (ExportConfig, export.export),
+    "runs": (RunsConfig, runs.runs),
     "weighters": (WeightersConfig, weighters.weighters),
     "doctor": (DoctorConfig, doctor.doctor),
 }
 CONFIGURATIONS = {name: config for name, (config, _) in COMMANDS.items()}
 # train joins the other processes of its launcher; the others only read and print
-IN_ANY_PROCESS = ("train", "weighters", "doctor")
+IN_ANY_PROCESS = ("train", "runs", "weighters", "doctor")
 for name, (config, run) in COMMANDS.items():
     bind(application, name, config, run if name in IN_ANY_PROCESS else in_one_process(name, run))
 
