@@ -107,7 +107,7 @@ def _own_runs(folder: Path) -> Iterator[OwnRun]:
 def _counts(values: Mapping[str, Any], arms: Sequence[Arm], runs: Sequence[OwnRun]) -> RunCounts:
     statuses = [run.record.status for run in runs if run.record is not None]
     finished = statuses.count("finished")
-    findings = max((run.progress.findings or 0 for run in runs), default=0)
+    findings = max((run.progress.findings for run in runs), default=0)
     planned = _planned(values, len(arms), findings)
     return RunCounts(finished, len(statuses) - finished, planned)
 

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from deepchest_cli.comparison.listing.entry import setting
 from deepchest_cli.training.run_files import ALL, EACH, METRICS, SOURCE
 
 AUROC = "validation_auroc"
+COLUMNS = ("epoch", SOURCE, "step", "best", AUROC)
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,12 @@ class RunProgress:
     steps: int = 0
     best_epoch: int | None = None
     macro_auroc: float | None = None  # on the validation split, of the best epoch
-    findings: int | None = None
+    header: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> int:
+        """How many there are; 0 before the first epoch has ended."""
+        return sum(name.startswith(AUROC + EACH) for name in self.header)
 
     def is_finished(self, values: Mapping[str, Any]) -> bool:
         """Whether a run with a configuration has nothing left to train."""
@@ -41,22 +47,31 @@ def read_progress(folder: Path) -> RunProgress:
     """
     try:
         with (folder / METRICS).open(newline="", encoding="utf-8") as file:
-            return _progress(list(csv.reader(file)))
+            header = next(csv.reader(file), [])
+            last = max((header.index(name) for name in COLUMNS if name in header), default=0)
+            return _progress(header, list(csv.reader(_cut(file, last + 1))))
     except FileNotFoundError:
         return RunProgress()
     except OSError as error:
         raise ValueError(f"{METRICS} cannot be read: {error.strerror}.") from error
     except (ValueError, IndexError, csv.Error) as error:
-        raise ValueError(f"{METRICS} is damaged: {error}.") from error
+        problem = "a row lacks columns" if isinstance(error, IndexError) else error
+        raise ValueError(f"{METRICS} is damaged: {problem}.") from error
 
 
-def _progress(rows: Sequence[Sequence[str]]) -> RunProgress:
-    header = rows[0] if rows else ()
-    place = {name: number for number, name in enumerate(header)}
-    if not place.keys() >= {"epoch", "step", "best", AUROC}:
-        raise ValueError("it lacks columns")
-    source = place.get(SOURCE)
-    everything = [row for row in rows[1:] if source is None or row[source] == ALL]
+def _cut(lines: Iterable[str], columns: int) -> Iterator[str]:
+    """Yield lines of a table to a column: a thousand runs have millions of cells."""
+    for line in lines:
+        yield line if '"' in line else ",".join(line.rstrip().split(",", columns)[:columns])
+
+
+def _progress(header: Sequence[str], rows: Sequence[Sequence[str]]) -> RunProgress:
+    place = {name: header.index(name) for name in COLUMNS if name in header}
+    lost = [name for name in COLUMNS if name not in (*place, SOURCE)]
+    if lost:
+        raise ValueError(f"it lacks {' and '.join(lost)}")
+    source = place.get(SOURCE)  # 0.1 had one for all data sets together alone
+    everything = [row for row in rows if source is None or row[source] == ALL]
     if not everything:
         raise ValueError("it has no epoch")
     best = [row for row in everything if row[place["best"]] == "1"]
@@ -66,5 +81,5 @@ def _progress(rows: Sequence[Sequence[str]]) -> RunProgress:
         steps=int(everything[-1][place["step"]]),
         best_epoch=int(best[-1][place["epoch"]]) if best else None,
         macro_auroc=auroc if math.isfinite(auroc) else None,
-        findings=sum(name.startswith(AUROC + EACH) for name in header),
+        header=tuple(header),
     )

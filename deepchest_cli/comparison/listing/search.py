@@ -133,8 +133,9 @@ class _Search:
             return read_comparison(folder, values, self._contents(folder))
         if "weighter" in values and "backbone" in values:
             return read_run(folder, values, self._contents(folder))
-        if problem is None or not _is_left_of_a_run(folder):
+        if not _is_left_of_a_run(folder, problem is None):
             return None
+        problem = problem or f"{RUN_CONFIG} names no weighter."
         return _damaged(folder, self._contents(folder), problem)
 
     def _contents(self, folder: Path) -> Contents:
@@ -143,12 +144,15 @@ class _Search:
         return contents
 
 
-def _is_left_of_a_run(folder: Path) -> bool:
-    """Whether a folder without a readable configuration was that of a run or a comparison."""
-    names = (METRICS, BEST, LAST, RUNS)
-    return version_of(folder) is not None or (
-        (folder / RUN_CONFIG).exists() and any((folder / name).exists() for name in names)
-    )
+def _is_left_of_a_run(folder: Path, is_readable: bool) -> bool:
+    """Whether a folder without the configuration of a run was that of one, or of a comparison.
+
+    is_readable: whether there is a configuration, of something else.
+    """
+    if version_of(folder) is not None:
+        return True
+    names = () if is_readable else (METRICS, BEST, LAST, RUNS)
+    return (folder / RUN_CONFIG).exists() and any((folder / name).exists() for name in names)
 
 
 def _damaged(folder: Path, contents: Contents, problem: str) -> Entry:
