@@ -49,8 +49,16 @@ def _error_console() -> Console:
     return ErrorConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
+def show_notice(text: str) -> None:
+    """Show on a terminal that something begins, until the next output takes its line."""
+    console = _error_console()
+    if console.is_terminal and not console.is_dumb_terminal:
+        console.print(Text(text, style="dim"), end="")
+        _notices.append(console)
+
+
 def _erase_notice() -> None:
-    """Erase the notice that something begins, so that output takes its line."""
+    """Erase the notice that something begins."""
     while _notices:
         with _notices.pop() as console:
             console.file.write(ERASE)
@@ -90,12 +98,6 @@ class Terminal:
     def width(self) -> int:
         """How many columns standard output has: its terminal's, `COLUMNS`, or 80."""
         return shutil.get_terminal_size().columns or 80
-
-    def notice(self, text: str) -> None:
-        """Show on a terminal that something begins, until the next output takes its place."""
-        if self.animated:
-            self.errors.print(Text(text, style="dim"), end="")
-            _notices.append(self.errors)
 
     def line(self, text: str) -> bool:
         """Write one line of result unchanged; returns whether it could be written."""
@@ -160,6 +162,14 @@ class Terminal:
         self.paragraph(row[0])
         for name, cell in list(zip(columns, row, strict=False))[1:]:
             self.paragraph(f"{name}: {cell}" if name else cell, INDENT)
+
+    def definitions(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Write terms, each with its text beside it in lines that end between words."""
+        margin = len(INDENT) + GAP + max(len(term) for term, _ in entries)
+        for term, text in entries:
+            lines = _wrapped(" " * margin + text, True).split("\n")
+            lines[0] = f"{INDENT}{term:{margin - len(INDENT)}}{lines[0].lstrip()}"
+            self.line("\n".join(lines))
 
     def next_step(self, command: str) -> None:
         """Name the command that usually follows, in a line that can be pasted."""

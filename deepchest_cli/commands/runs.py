@@ -32,7 +32,7 @@ ORDERS: dict[str, Callable[["Entry"], float]] = {
 
 
 def runs(config: RunsConfig, terminal: Terminal) -> None:
-    """List runs and comparisons: state, best macro AUROC, weighter, data, size.
+    """List runs and comparisons: state, macro AUROC, weighter, data, size.
 
     A run is running while a process works on it, and interrupted where none
     does and it has not finished. A comparison is one line; --verbose also
@@ -48,7 +48,6 @@ def runs(config: RunsConfig, terminal: Terminal) -> None:
     """
     from deepchest_cli.comparison.listing.search import DEFAULT_FOLDERS, list_runs
 
-    terminal.notice("Looking for runs")
     listing = list_runs([Path(name) for name in config.folders], own_runs=terminal.verbose)
     entries = sorted(listing.entries, key=ORDERS[config.sort], reverse=True)
     if listing.unreadable:
