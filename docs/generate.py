@@ -17,7 +17,7 @@ from typing import Any
 
 from deepchest_cli.commands.binding import PRESENTATION
 from deepchest_cli.commands.registry import COMMANDS
-from deepchest_cli.config import choices_of, flag_of, flags_of
+from deepchest_cli.config import Flag, choices_of, flag_of, flags_of
 from deepchest_cli.config.flags import metavar_of, range_of
 from deepchest_cli.weighting import WEIGHTERS, WeighterInfo
 
@@ -124,7 +124,7 @@ def _command(name: str, config: type[Any], run: Any, header: Sequence[str]) -> s
         text, default = flag.help, _default(field.default)
         if noted := re.fullmatch(r"(.*?) \[(.*)\]", text):
             text, default = noted[1], noted[2]
-        row = (_name(field.name, kind, flag.positional, field.default), _value(kind, flag))
+        row = (_name(field.name, kind, flag, field.default), _value(kind, flag))
         panels.setdefault(flag.panel or "Options", []).append((*row, default, text))
     tables = [f"**{panel}**\n\n{_table(header, rows)}" for panel, rows in panels.items()]
     text, _, examples = (inspect.getdoc(run) or "").partition("Examples:")
@@ -135,9 +135,9 @@ def _command(name: str, config: type[Any], run: Any, header: Sequence[str]) -> s
     return "\n\n".join([*blocks, *tables])
 
 
-def _name(field: str, kind: Any, positional: bool, default: Any) -> str:
-    if positional:
-        return "`IMAGE...`"
+def _name(field: str, kind: Any, flag: Flag, default: Any) -> str:
+    if flag.positional:
+        return f"`{flag.metavar or 'IMAGE'}...`"
     other = f", `{flag_of(f'no_{field}')}`" if kind is bool and default else ""
     return f"`{flag_of(field)}`{other}"
 

@@ -318,6 +318,24 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
+class RunsConfig:
+    """Where runs and comparisons are looked for, and in which order they are listed."""
+
+    folders: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Folders to look in and below, or runs and comparisons themselves; without any, the "
+            "folders runs and comparisons.",
+            metavar="FOLDER",
+            positional=True,
+        ),
+    ] = ()
+    sort: Annotated[
+        Literal["newest", "auroc", "size"], Flag("What is listed first: the newest, best, largest.")
+    ] = "newest"
+
+
+@dataclass(frozen=True)
 class DoctorConfig:
     """Where the doctor looks."""
 
