@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from textwrap import fill
@@ -60,9 +60,10 @@ def show_notice(text: str) -> None:
 def _erase_notice() -> None:
     """Erase the notice that something begins."""
     while _notices:
-        with _notices.pop() as console:
-            console.file.write(ERASE)
-            console.file.flush()
+        file = _notices.pop().file
+        with suppress(OSError):  # a terminal that was closed
+            file.write(ERASE)
+            file.flush()
 
 
 def _write(text: str) -> bool:
