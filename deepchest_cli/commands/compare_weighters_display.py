@@ -1,5 +1,6 @@
 """What `deepchest compare-weighters` shows: progress, the ranking, claims and costs."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,8 @@ def _weighters_table(
 
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     room = max(terminal.width - sum(GAP + width for width in widths[1:essential]), NARROWEST)
-    cells, named = [], []
+    cells: list[list[str]] = []
+    named: list[str] = []
     for label, *others in rows:
         shown = label
         if len(label) > room:
@@ -124,8 +126,19 @@ def _weighters_table(
             shown = shortened(name, room - len(number_of_it)) + number_of_it
         cells.append([shown, *others])
     terminal.table(columns, cells, left=left, essential=essential)
-    for line in named:
-        terminal.paragraph(line)
+    for label in named:
+        for line in _broken_at_commas(label, terminal.width):
+            terminal.line(line)
+
+
+def _broken_at_commas(label: str, width: int) -> list[str]:
+    """Return a label with long options in lines of at most `width` characters, where it can be."""
+    lines = [""]
+    for piece in re.findall("[^,]+,?", label):
+        if lines[-1].strip() and len(lines[-1] + piece) > width:
+            lines.append(2 * INDENT)
+        lines[-1] += piece
+    return lines
 
 
 def render_interim(document: Mapping[str, Any], folder: Path, terminal: Terminal) -> None:
@@ -191,7 +204,8 @@ def _difference_cells(
 
     row = entry and entry["differences"] and entry["differences"]["macro_auroc"]
     if not row:
-        return "baseline" if label == results["design"]["baseline"] else UNDEFINED, *[UNDEFINED] * 2
+        is_baseline = label == results["design"]["baseline"]
+        return ("baseline" if is_baseline else UNDEFINED), UNDEFINED, UNDEFINED
     untested = row["p"] is None and row["verdict"] == INCONCLUSIVE
     return (
         NOT_TESTED if untested else row["verdict"],
