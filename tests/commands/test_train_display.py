@@ -110,7 +110,8 @@ def test_methods_without_weights_leave_the_column_open(display, shown):
     assert "–" in drawn(shown[-1])
 
 
-def test_an_epoch_says_how_fast_it_was_how_long_it_waited_and_what_it_took():
+def test_an_epoch_says_how_fast_it_was_how_long_it_waited_and_what_it_took(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     display = display_of(140, ("Mass", "Hernia"), lambda renderable: None)
     display.on_epoch(EPOCH)
     text = " ".join(display.terminal.errors.file.getvalue().split())
