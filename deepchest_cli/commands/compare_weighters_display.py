@@ -85,7 +85,7 @@ def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) ->
     terminal.line("")
     for sentence in results["summary"]:
         terminal.paragraph(sentence)
-    terminal.line(f"Report: {folder / 'report.html'}")
+    terminal.paragraph(f"Report: {folder / 'report.html'}")
 
 
 def _subject(document: Mapping[str, Any]) -> str:
@@ -162,7 +162,7 @@ def render_interim(document: Mapping[str, Any], folder: Path, terminal: Terminal
     errors = [f"{one['run']} {one['status']}: {one['error']}" for one in document["errors"]]
     if errors:
         terminal.paragraph(few(errors, "\n"))
-    terminal.line(f"Interim report: {folder / 'interim.html'}")
+    terminal.paragraph(f"Interim report: {folder / 'interim.html'}")
 
 
 def _missing(document: Mapping[str, Any]) -> str:
