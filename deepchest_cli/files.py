@@ -209,6 +209,15 @@ def locked(folder: Path, shared: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether another process has a folder alone now; other questioners do not count."""
+    try:
+        with locked(folder, shared=True):
+            return False
+    except LockedFolderError:
+        return True
+
+
 def read_text(path: Path) -> str:
     """Return a text file in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
 

@@ -118,7 +118,7 @@ def _command(name: str, config: type[Any], run: Any, header: Sequence[str]) -> s
 
 def _name(field: str, kind: Any, flag: Flag, default: Any) -> str:
     if flag.positional:
-        return f"`{flag.metavar}...`"
+        return f"`{flag.metavar or 'IMAGE'}...`"
     other = f", `{flag_of(f'no_{field}')}`" if kind is bool and default else ""
     return f"`{flag_of(field)}`{other}"
 

@@ -14,6 +14,7 @@ from deepchest_cli.files import (
     TEMPORARY,
     allow_open_files,
     atomic_write,
+    is_locked,
     locked,
     read_text,
     sha256_of,
@@ -87,6 +88,14 @@ def test_a_folder_is_shared_or_locked_by_one(tmp_path):
             pass
     with locked(tmp_path, shared=True), locked(tmp_path, shared=True):
         pass
+
+
+def test_a_folder_that_another_has_alone_is_locked_and_a_shared_one_is_not(tmp_path):
+    assert not is_locked(tmp_path)
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+    with locked(tmp_path, shared=True):
+        assert not is_locked(tmp_path)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])

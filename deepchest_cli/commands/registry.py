@@ -78,6 +78,12 @@ COMMANDS = {
             "logits.",
         ),
         CommandInfo(
+            "runs",
+            "RunsConfig",
+            "List runs and comparisons: state, macro AUROC, weighter, data, size.",
+            in_any_process=True,
+        ),
+        CommandInfo(
             "weighters",
             "WeightersConfig",
             "List every weighter: kind, cost, paper and options with their defaults.",

@@ -9,6 +9,7 @@ from deepchest_cli.config.commands import ExportConfig as ExportConfig
 from deepchest_cli.config.commands import PredictConfig as PredictConfig
 from deepchest_cli.config.commands import PrepareConfig as PrepareConfig
 from deepchest_cli.config.commands import RecalibrateConfig as RecalibrateConfig
+from deepchest_cli.config.commands import RunsConfig as RunsConfig
 from deepchest_cli.config.commands import WeightersConfig as WeightersConfig
 from deepchest_cli.config.comparison import CompareConfig as CompareConfig
 from deepchest_cli.config.evaluation import EvaluateConfig as EvaluateConfig

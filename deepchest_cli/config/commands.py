@@ -184,7 +184,6 @@ class PredictConfig:
         tuple[str, ...],
         Flag(
             "Images (PNG, JPEG, TIFF, WebP, DICOM), folders or patterns; - reads paths from stdin.",
-            metavar="IMAGE",
             positional=True,
         ),
     ]
@@ -315,6 +314,24 @@ class ExportConfig:
         Path | None, Flag("File to write. [model.onnx or model.pt2 beside the checkpoint]")
     ] = None
     force: Annotated[bool, Flag("Replace a file that is there.")] = False
+
+
+@dataclass(frozen=True)
+class RunsConfig:
+    """Where runs and comparisons are looked for, and in which order they are listed."""
+
+    folders: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Folders to look in and below, or runs and comparisons themselves; without any, the "
+            "folders runs and comparisons.",
+            metavar="FOLDER",
+            positional=True,
+        ),
+    ] = ()
+    sort: Annotated[
+        Literal["newest", "auroc", "size"], Flag("What is listed first: the newest, best, largest.")
+    ] = "newest"
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,15 @@ def code_in(values: Mapping[str, Any]) -> dict[str, str]:
     return {key: text for key, text in texts.items() if fields[key](text)}
 
 
+def resume_line(command: str, folder: Path, values: Mapping[str, Any]) -> str:
+    """Return the command that goes on in a folder whose configuration has these values.
+
+    It names code of one's own, which runs only where it is named.
+    """
+    own = (f" {flag_of(field)} {quote(text)}" for field, text in code_in(values).items())
+    return f"deepchest {command} --resume {quote(str(folder))}{''.join(own)}"
+
+
 def flag_of(field: str) -> str:
     """Return how a field is written on the command line."""
     return f"--{field.replace('_', '-')}"

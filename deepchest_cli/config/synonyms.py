@@ -241,9 +241,10 @@ VALUES: Mapping[str, str] = {
     # commands
     "compare-weighters": "compare comparison benchmark compare-weights ablation",
     "evaluate": "eval score validate metrics val",
-    "predict": "infer inference classify detect run",
+    "predict": "infer inference classify detect",
     "prepare": "convert preprocess download data dataset shard import",
-    "doctor": "check info env diagnose status version",
+    "doctor": "check info env diagnose version",
+    "runs": "run history experiments models status",
     "export": "onnx save deploy",
     "weighters": "list ls methods weights",
 }

@@ -21,6 +21,11 @@ def count_of(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or _plural(one)}"
 
 
+def printable(text: str) -> str:
+    """Return text for a terminal: characters that would command it are escaped, as in \\x1b."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def ranges(numbers: Iterable[int]) -> str:
     """Return whole numbers in ascending order, three or more in a row as a range: 3, 5, 8 to 12."""
     parts: list[str] = []

@@ -20,8 +20,7 @@ from deepchest_cli.reporting.line_chart import (
     new_chart_figure,
 )
 from deepchest_cli.reporting.plots import COLORS, GRAY, needs_log_scale
-from deepchest_cli.training.run_directory import METRICS, WEIGHTS
-from deepchest_cli.training.train_state import ALL, SOURCE
+from deepchest_cli.training.run_files import ALL, METRICS, SOURCE, WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -27,7 +27,8 @@ from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.model.checkpoint_format import LAST
 from deepchest_cli.own_code import refuse_other_file
 from deepchest_cli.training.components import TrainingComponents
-from deepchest_cli.training.run_directory import LATEST, METRICS, repeatable, resume_command, way_of
+from deepchest_cli.training.run_directory import repeatable, resume_command, way_of
+from deepchest_cli.training.run_files import LATEST, METRICS
 from deepchest_cli.weighting.own import COMPOSITE, WEIGHTER
 
 Config = TypeVar("Config", TrainConfig, CompareConfig)

@@ -20,15 +20,13 @@ from deepchest_cli.config import (
     RUN_CONFIG,
     CompareConfig,
     TrainConfig,
-    flag_of,
     to_toml,
 )
 from deepchest_cli.config.flags import (
     AUTO_WEIGHTS,
     NONE,
     PRETRAINED,
-    RUN_ENVIRONMENT,
-    code_in,
+    resume_line,
 )
 from deepchest_cli.data.text import few
 from deepchest_cli.errors import UsageError
@@ -39,14 +37,20 @@ from deepchest_cli.model.checkpoint_format import BEST, LAST
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.optimization import learning_rate
 from deepchest_cli.training.progress import EpochReport
-from deepchest_cli.training.train_state import ALL, SOURCE, EpochMetrics, TrainState, snapshot
+from deepchest_cli.training.run_files import (
+    ALL,
+    ENVIRONMENT,
+    LATEST,
+    LEARNING_RATES,
+    METRICS,
+    RUNS,
+    SOURCE,
+    WEIGHTS,
+)
+from deepchest_cli.training.train_state import EpochMetrics, TrainState, snapshot
 from deepchest_cli.training.validation import VALIDATION_METRICS
 from deepchest_cli.weighting.own import short_name
 
-RUNS = Path("runs")
-LATEST = "latest"
-ENVIRONMENT, METRICS, WEIGHTS = RUN_ENVIRONMENT, "metrics.csv", "weights.csv"
-LEARNING_RATES = "learning_rates.csv"  # of a linear probe
 # only the training process writes these
 OWN = (LAST, METRICS, WEIGHTS, LEARNING_RATES, ENVIRONMENT, RUN_CONFIG)
 PACKAGES = (
@@ -77,8 +81,7 @@ def create_run(config: TrainConfig) -> Path:
 def resume_command(folder: Path, config: TrainConfig | CompareConfig) -> str:
     """Return the command that goes on; it names code of one's own, which runs only then."""
     command = "train" if isinstance(config, TrainConfig) else "compare-weighters"
-    own = (f" {flag_of(field)} {quote(text)}" for field, text in code_in(vars(config)).items())
-    return f"deepchest {command} --resume {quote(str(folder))}{''.join(own)}"
+    return resume_line(command, folder, vars(config))
 
 
 def way_of(config: TrainConfig | CompareConfig) -> str:

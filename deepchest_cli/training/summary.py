@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from deepchest_cli.training.components import TrainingComponents
-from deepchest_cli.training.train_state import ALL, SOURCE, TrainState
+from deepchest_cli.training.run_files import ALL, SOURCE
+from deepchest_cli.training.train_state import TrainState
 from deepchest_cli.training.validation import VALIDATION_METRICS
 
 

@@ -13,11 +13,10 @@ from torch import Tensor
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.progress import EpochReport, mean
+from deepchest_cli.training.run_files import ALL, EACH, SOURCE
 from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.weighting import TaskLosses
 from deepchest_cli.weighting.base import to_like
-
-SOURCE, ALL = "source", "all"  # a column of metrics.csv, and its value for all data sets together
 
 
 @dataclass
@@ -101,7 +100,7 @@ def _means(split: str, metrics: Mapping[str, Tensor]) -> dict[str, float]:
 
 def _each(split: str, metrics: Mapping[str, Tensor], findings: Sequence[str]) -> dict[str, float]:
     return {
-        f"{split}_{metric}/{finding}": value
+        f"{split}_{metric}{EACH}{finding}": value
         for metric, values in metrics.items()
         for finding, value in zip(findings, values.tolist(), strict=True)
     }

@@ -1,6 +1,6 @@
 import pytest
 
-from deepchest_cli.data.text import by_reason, count_of, ranges
+from deepchest_cli.data.text import by_reason, count_of, printable, ranges
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,7 @@ def test_numbers_in_a_row_are_ranges():
     assert ranges([1, 2, 3, 5, 6]) == "1 to 3, 5, 6"
     assert ranges([7]) == "7"
     assert ranges([]) == ""
+
+
+def test_text_for_a_terminal_has_no_character_that_commands_it():
+    assert printable("a\x1b[2J\n\u202eé 胸\udcff") == r"a\x1b[2J\n\u202eé 胸\udcff"

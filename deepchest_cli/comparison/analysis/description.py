@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from deepchest_cli.comparison.analysis.metrics import MACRO_AUROC, SummaryMetric
 from deepchest_cli.comparison.running.comparison import TrainedComparison, all_finished
-from deepchest_cli.comparison.running.jobs import BASELINE, Arm
+from deepchest_cli.comparison.running.jobs import BASELINE, RESULTS, Arm
 from deepchest_cli.comparison.running.run import tested_rows
 from deepchest_cli.config import RunConfig
 from deepchest_cli.evaluation.statistics import LEVEL, MIN_PATIENTS, MIN_SEEDS, POWER
 from deepchest_cli.training.run_directory import repeatable
 
-RESULTS, INTERIM = "results.json", "interim.json"
+INTERIM = "interim.json"
 
 
 def describe_data(comparison: TrainedComparison) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.description import INTERIM, RESULTS
+from deepchest_cli.comparison.analysis.description import INTERIM
 from deepchest_cli.comparison.analysis.summary import shortened, summarize
 from deepchest_cli.comparison.output.plots import (
     Results,
@@ -19,7 +19,7 @@ from deepchest_cli.comparison.output.plots import (
     weights_figure,
 )
 from deepchest_cli.comparison.running.comparison import TrainedComparison
-from deepchest_cli.comparison.running.jobs import Job
+from deepchest_cli.comparison.running.jobs import RESULTS, Job
 from deepchest_cli.comparison.running.records import retrain_hint
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
 from deepchest_cli.data.text import count_of
@@ -29,7 +29,7 @@ from deepchest_cli.reporting.html import render
 from deepchest_cli.reporting.plots import Draw, render_figures
 from deepchest_cli.schemas import versioned
 from deepchest_cli.training.plots import read_columns
-from deepchest_cli.training.run_directory import ENVIRONMENT, WEIGHTS
+from deepchest_cli.training.run_files import ENVIRONMENT, WEIGHTS
 
 REPORT, INTERIM_REPORT = "report.html", "interim.html"
 # the first is tested in the ranking

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.comparison.running.jobs import Arm, merge_weighters, parse_arms
+from deepchest_cli.comparison.running.jobs import COMPARISONS, Arm, merge_weighters, parse_arms
 from deepchest_cli.config import AUTO, RUN_CONFIG, CompareConfig
 from deepchest_cli.device_errors import explain_device
 from deepchest_cli.errors import ExitCode, InterruptedRunError, LostDeviceError, UsageError
@@ -15,7 +15,6 @@ from deepchest_cli.files import locked, sweep_locked
 from deepchest_cli.interruption import InterruptionError
 from deepchest_cli.training.resume import folder_to_resume, refuse_changes, saved_config
 from deepchest_cli.training.run_directory import (
-    ENVIRONMENT,
     describe_environment,
     fill_run,
     make_named,
@@ -24,9 +23,9 @@ from deepchest_cli.training.run_directory import (
     resume_command,
     way_of,
 )
+from deepchest_cli.training.run_files import ENVIRONMENT
 from deepchest_cli.weighting.own import WEIGHTER, code_of
 
-COMPARISONS = Path("comparisons")
 # flags that may change on --resume: they add runs, or choose where they are computed, or only
 # concern the results
 MAY_CHANGE = frozenset(

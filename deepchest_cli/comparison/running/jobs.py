@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # imports h5py, which the command line does not need to read 
 BASELINE = "equal"
 MAX_NAME_LENGTH = 100  # characters of a folder's name
 ENTRY = re.compile(r"([^\[\],]+)(?:\[([^\[\]]*)\])?")
-RUNS, SINGLE_TASK = "runs", "single-task"
+COMPARISONS = Path("comparisons")
+RUNS, SINGLE_TASK, RESULTS = "runs", "single-task", "results.json"  # in a comparison's folder
 LEARNING_RATE_FACTORS = (1 / 3, 1.0, 3.0)  # the grid of --tune-learning-rate
 # settings that change where a run is computed, but not its result
 NOT_HASHED = frozenset({"data", "device", "cache", "out", "resume", "recipe"})

@@ -4,12 +4,14 @@ import json
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from deepchest_cli.comparison.running.attempts import attempts_at
 from deepchest_cli.comparison.running.jobs import Job
-from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.errors import DeepChestError, UsageError
+
+if TYPE_CHECKING:  # imports h5py, without which records are listed
+    from deepchest_cli.data.dataset import RadiographDataset
 
 RECORD, PREDICTIONS = "run.json", "test.npz"
 Status = Literal["finished", "diverged", "failed"]
@@ -76,7 +78,7 @@ def latest_record(place: Path) -> RunRecord | None:
     return read_record(place) or (read_record(attempts[-1]) if attempts else None)
 
 
-def final_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
+def final_record(job: Job, dataset: "RadiographDataset") -> RunRecord | None:
     """Return the record of a run that needs no more training; None if it does.
 
     Raises `UsageError` where the run was trained on other data or with other settings.
@@ -94,7 +96,7 @@ def final_record(job: Job, dataset: RadiographDataset) -> RunRecord | None:
     return record if record.is_final else None
 
 
-def refuse_other_data(sha256: str, dataset: RadiographDataset, since: str) -> None:
+def refuse_other_data(sha256: str, dataset: "RadiographDataset", since: str) -> None:
     """Raise `UsageError` unless the data are those with a hash; since: what they were used for."""
     if sha256 == dataset.sha256:
         return
@@ -110,7 +112,7 @@ def refuse_other_data(sha256: str, dataset: RadiographDataset, since: str) -> No
     )
 
 
-def _order_of(sha256: str, dataset: RadiographDataset) -> list[Path]:
+def _order_of(sha256: str, dataset: "RadiographDataset") -> list[Path]:
     """Return the folders in the order in which their data have a hash; none if they never do."""
     for members in permutations(dataset.members):
         if replace(dataset, members=members).sha256 == sha256:

@@ -45,7 +45,8 @@ from deepchest_cli.training.components import TrainingComponents, build_componen
 from deepchest_cli.training.device import cpu_threads, free_memory, resolve_device
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
-from deepchest_cli.training.run_directory import METRICS, fill_run
+from deepchest_cli.training.run_directory import fill_run
+from deepchest_cli.training.run_files import METRICS
 
 
 def complete_job(
