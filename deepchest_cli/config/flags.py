@@ -161,7 +161,7 @@ def flag_of(field: str) -> str:
 
 
 def command_line(command: str, config: Any) -> str:
-    """Return a command with the flags of a configuration that are no defaults, a value each."""
+    """Return a command with the flags of a configuration that are no defaults."""
     words = ["deepchest", command]
     for field, kind, _ in flags_of(type(config)):
         value = getattr(config, field.name)
@@ -170,7 +170,8 @@ def command_line(command: str, config: Any) -> str:
         if kind is bool:
             words.append(flag_of(field.name))
         else:
-            words += [flag_of(field.name), quote(str(value))]
+            values = value if isinstance(value, tuple) else (value,)
+            words += [word for one in values for word in (flag_of(field.name), quote(str(one)))]
     return " ".join(words)
 
 

@@ -22,11 +22,11 @@ from deepchest_cli.reporting.numbers import number
 MAX_LABEL_LENGTH = 36  # characters of a weighter's label in tables, plots and sentences
 
 
-def shortened(label: str) -> str:
-    """Return a weighter's label, long options cut in the middle."""
-    if len(label) <= MAX_LABEL_LENGTH:
+def shortened(label: str, length: int = MAX_LABEL_LENGTH) -> str:
+    """Return a weighter's label, one of more than `length` characters cut in the middle."""
+    if len(label) <= length:
         return label
-    half = (MAX_LABEL_LENGTH - 1) // 2
+    half = (length - 1) // 2
     return f"{label[:half]}…{label[-half:]}"
 
 
