@@ -130,10 +130,13 @@ def test_the_table_says_what_it_rests_on(deepchest, known):
     assert outcome.err.count("not for clinical use") == 1
 
 
-def test_findings_without_an_operating_point_are_named_with_the_reason(deepchest, known):
+def test_findings_without_an_operating_point_are_counted_and_named(deepchest, known):
     model, images = known
-    said = "has no operating point for some findings, which are never flagged: too few: Edema."
-    assert said in deepchest("predict", "--model", model, images / "0.png").err
+    said = "no operating point for 1 of 3 findings, which are never flagged"
+    brief = deepchest("predict", "--model", model, images / "0.png").err
+    assert f"{said} (too few; --verbose names them)." in brief
+    verbose = deepchest("predict", "--model", model, images / "0.png", "--verbose").err
+    assert f"{said}: too few: Edema." in verbose
     number = deepchest("predict", "--model", model, images / "0.png", "--threshold", "0.5")
     assert "never flagged" not in number.err
 
@@ -143,7 +146,9 @@ def test_a_rule_that_the_model_lacks_flags_nothing_and_says_so(deepchest, known)
     rule = ("--threshold", "sensitivity_90_confidence_95")
     outcome = deepchest("predict", "--model", model, images / "0.png", *rule)
     assert "none: the model has no operating point by sensitivity_90_confidence_95" in outcome.err
-    assert "never flagged: the model keeps no reason: Mass, Hernia" in outcome.err
+    assert "3 of 3 findings, which are never flagged (the model keeps no reason" in outcome.err
+    named = deepchest("predict", "--model", model, images / "0.png", *rule, "--verbose").err
+    assert "never flagged: the model keeps no reason: Mass, Hernia" in named
     assert "*" not in outcome.out
 
 

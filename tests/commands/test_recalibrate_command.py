@@ -90,8 +90,8 @@ def test_table(recalibrate, evaluated, site, tmp_path):
     for text in (
         "Judged on test: ",
         f"of Hospital B ({site / 'shards'}), for 2 of 14 findings.",
-        "Carried over from the model: not labeled by the site: Atelectasis",
-        "at the site: Nodule (",
+        "Carried over from the model: 12 of 14 findings, not labeled by the site (11), fewer than ",
+        " at the site (1). --verbose names them.",
         "Not predicted: Fracture.",
         f"Written: {tmp_path / 'out'}",
     ):
@@ -99,6 +99,15 @@ def test_table(recalibrate, evaluated, site, tmp_path):
     assert "none of the scored images is a training" in outcome.err
     assert sha256_of(evaluated / "best.pt") == before
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["best.pt"]
+
+
+def test_the_findings_of_each_reason_are_named_where_more_is_wanted(
+    deepchest, evaluated, site, tmp_path
+):
+    words = ("--model", evaluated, "--data", site / "shards", "--out", tmp_path / "out")
+    said = deepchest("recalibrate", *words, "--bootstrap-replicates", 0, "--verbose").out
+    assert "Carried over from the model: not labeled by the site: Atelectasis" in said
+    assert "at the site: Nodule (" in said
 
 
 def test_json_and_what_is_written(deepchest, evaluated, site, tmp_path):
