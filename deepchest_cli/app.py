@@ -1,85 +1,32 @@
-"""The Typer application and `main`: exit codes, signals and the rendering of errors."""
+"""`main`: the overview of all commands, exit codes, signals and the rendering of errors.
+
+Typer is imported for a command only: the overview is there at once.
+"""
 
 import io
+import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any, NoReturn
-
-import typer
+from collections.abc import Sequence
+from typing import NoReturn
 
 from deepchest_cli import __version__
-from deepchest_cli.commands import (
-    compare_weighters,
-    doctor,
-    evaluate,
-    export,
-    predict,
-    prepare,
-    recalibrate,
-    train,
-    weighters,
-)
-from deepchest_cli.commands.arguments import check_arguments
-from deepchest_cli.commands.binding import bind
-from deepchest_cli.commands.launchers import in_one_process
-from deepchest_cli.config import (
-    CompareConfig,
-    DoctorConfig,
-    EvaluateConfig,
-    ExportConfig,
-    PredictConfig,
-    PrepareConfig,
-    RecalibrateConfig,
-    TrainConfig,
-    WeightersConfig,
-)
-from deepchest_cli.device_errors import explain_device, first_line, is_out_of_memory
+from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.errors import DeepChestError, ExitCode, InterruptedRunError
 from deepchest_cli.files import allow_open_files, is_full
 from deepchest_cli.interruption import InterruptionError, end_on_signal
-from deepchest_cli.own_code import failure_of_own
-from deepchest_cli.terminal import Terminal, render_error
+from deepchest_cli.terminal import Terminal, render_error, show_notice
 
-application = typer.Typer(
-    name="deepchest",
-    help="Train, compare and ship multi-label chest X-ray classifiers.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+COMPLETION = "_DEEPCHEST_COMPLETE"  # set by a shell that asks for words
+HELP = ("--help", "-h")
+VERSION = "--version"
+WITHOUT_NOTICE = {*HELP, "--json", "--quiet"}
+FLAGS = (
+    ("COMMAND --help", "Show the flags of a command; -h does too."),
+    ("--version", "Show the version."),
+    ("--install-completion", "Let the current shell complete commands and flags."),
+    ("--show-completion", "Show what completes them, to copy or to change it."),
 )
-COMMANDS: dict[str, tuple[type[Any], Callable[[Any, Terminal], None]]] = {
-    "prepare": (PrepareConfig, prepare.prepare),
-    "train": (TrainConfig, train.train),
-    "evaluate": (EvaluateConfig, evaluate.evaluate),
-    "compare-weighters": (CompareConfig, compare_weighters.compare_weighters),
-    "recalibrate": (RecalibrateConfig, recalibrate.recalibrate),
-    "predict": (PredictConfig, predict.predict),
-    "export": (ExportConfig, export.export),
-    "weighters": (WeightersConfig, weighters.weighters),
-    "doctor": (DoctorConfig, doctor.doctor),
-}
-CONFIGURATIONS = {name: config for name, (config, _) in COMMANDS.items()}
-# train joins the other processes of its launcher; the others only read and print
-IN_ANY_PROCESS = ("train", "weighters", "doctor")
-for name, (config, run) in COMMANDS.items():
-    bind(application, name, config, run if name in IN_ANY_PROCESS else in_one_process(name, run))
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"deepchest {__version__}")
-        raise typer.Exit
-
-
-@application.callback()
-def _global_options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    pass
 
 
 def main() -> NoReturn:
@@ -93,9 +40,16 @@ def main() -> NoReturn:
 
 
 def _run() -> None:
+    arguments = sys.argv[1:]
     try:
-        check_arguments(sys.argv[1:], CONFIGURATIONS)
-        application()
+        if COMPLETION not in os.environ and (not arguments or arguments[0] in HELP):
+            _show_commands()
+            if not arguments:
+                sys.exit(ExitCode.WRONG_USE)
+        elif arguments[:1] == [VERSION]:
+            Terminal().line(f"deepchest {__version__}")
+        else:
+            _run_command(arguments)
     except DeepChestError as error:
         _fail(error)
     except InterruptionError as error:
@@ -108,8 +62,36 @@ def _run() -> None:
         _fail(explained)
 
 
+def _run_command(arguments: Sequence[str]) -> None:
+    if arguments and arguments[0] in COMMANDS and not WITHOUT_NOTICE & set(arguments):
+        show_notice(f"Starting deepchest {arguments[0]} ...")
+    from deepchest_cli.commands.arguments import check_arguments
+    from deepchest_cli.commands.binding import application
+
+    check_arguments(arguments, COMMANDS)
+    application(arguments)()
+
+
+def _show_commands() -> None:
+    """Write which commands there are, and where to begin."""
+    terminal = Terminal()
+    for text in ("Train, compare and ship multi-label chest X-ray classifiers.", ""):
+        terminal.paragraph(text)
+    terminal.line("Usage: deepchest COMMAND [FLAGS]")
+    for title, entries in (
+        ("Commands", [(name, info.summary) for name, info in COMMANDS.items()]),
+        ("Flags", FLAGS),
+    ):
+        terminal.line(f"\n{title}:")
+        terminal.definitions(entries)
+    terminal.line("\nNo data yet? Try it on synthetic radiographs:\n  deepchest prepare --demo")
+
+
 def _explain(error: BaseException) -> DeepChestError | None:
     """Return the error to show for one that is not ours; None where its traceback says it best."""
+    from deepchest_cli.device_errors import explain_device, first_line, is_out_of_memory
+    from deepchest_cli.own_code import failure_of_own
+
     if is_out_of_memory(error):
         said = first_line(error) or "Out of memory"
         return DeepChestError(f"{said}.", "Lower --batch-size or --image-size.")

@@ -49,8 +49,16 @@ def _error_console() -> Console:
     return ErrorConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
+def show_notice(text: str) -> None:
+    """Show on a terminal that something begins, until the next output takes its line."""
+    console = _error_console()
+    if console.is_terminal and not console.is_dumb_terminal:
+        console.print(Text(text, style="dim"), end="")
+        _notices.append(console)
+
+
 def _erase_notice() -> None:
-    """Erase the notice that something begins, so that output takes its line."""
+    """Erase the notice that something begins."""
     while _notices:
         with _notices.pop() as console:
             console.file.write(ERASE)
@@ -90,12 +98,6 @@ class Terminal:
     def width(self) -> int:
         """How many columns standard output has: its terminal's, `COLUMNS`, or 80."""
         return shutil.get_terminal_size().columns or 80
-
-    def notice(self, text: str) -> None:
-        """Show on a terminal that something begins, until the next output takes its place."""
-        if self.animated:
-            self.errors.print(Text(text, style="dim"), end="")
-            _notices.append(self.errors)
 
     def line(self, text: str) -> bool:
         """Write one line of result unchanged; returns whether it could be written."""
@@ -157,15 +159,27 @@ class Terminal:
 
     def _record(self, columns: Sequence[str], row: Sequence[str]) -> None:
         """Write a row as lines: its first cell, and below it each other one with its heading."""
-        self.paragraph(row[0])
+        self.line(row[0])
         for name, cell in list(zip(columns, row, strict=False))[1:]:
-            self.paragraph(f"{name}: {cell}" if name else cell, INDENT)
+            entry = f"{INDENT}{name}: {cell}" if name else f"{INDENT}{cell}"
+            if name and _width_of([entry]) > self.width:
+                self.line(f"{INDENT}{name}:")
+                entry = f"{2 * INDENT}{cell}"
+            self.line(_wrapped(entry, True))
+
+    def definitions(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Write terms, each with its text beside it in lines that end between words."""
+        margin = len(INDENT) + GAP + max(len(term) for term, _ in entries)
+        for term, text in entries:
+            lines = _wrapped(" " * margin + text, True).split("\n")
+            lines[0] = f"{INDENT}{term:{margin - len(INDENT)}}{lines[0].lstrip()}"
+            self.line("\n".join(lines))
 
     def next_step(self, command: str) -> None:
         """Name the command that usually follows, in a line that can be pasted."""
-        if not self.json:
+        if not (self.json or self.quiet):
             self.note("Next step:")
-            self.note(_continued(f"{INDENT}{command}", self.errors))
+            self.errors.print(Text(_continued(f"{INDENT}{command}", self.errors)))
 
     def note(self, text: str) -> None:
         """Write a note to standard error; none with --quiet."""
@@ -261,15 +275,15 @@ def _labeled(label: str, style: str, text: str, console: Console) -> Text:
     return labeled
 
 
-def _wrapped(text: str, on_terminal: bool, indent: str = "") -> str:
+def _wrapped(text: str, on_terminal: bool, indent: str = "", spare: int = 0) -> str:
     """Return text in lines that end between words, as wide as the terminal or as `COLUMNS` says.
 
     Lines for another program stay whole. No path is cut, and no number parted from its percent
-    sign. The lines after the first have its indent, or `indent`.
+    sign. The lines after the first have its indent, or `indent`. `spare` columns stay free.
     """
     if not (on_terminal or "COLUMNS" in os.environ):
         return text
-    width = max(shutil.get_terminal_size().columns, NARROWEST)
+    width = max(shutil.get_terminal_size().columns, NARROWEST) - spare
     lines = []
     for line in text.replace(" %", "\0%").split("\n"):
         own = indent or line[: len(line) - len(line.lstrip())]
@@ -284,8 +298,9 @@ def _wrapped(text: str, on_terminal: bool, indent: str = "") -> str:
 
 def _continued(command: str, console: Console) -> str:
     """Return a command whose lines end between words, with what makes a shell read on."""
-    lines = _wrapped(command.replace(" \\\n", " "), console.is_terminal, 2 * INDENT)
-    return lines.replace("\n", " \\\n")
+    end = " \\"
+    lines = _wrapped(command, console.is_terminal, 2 * INDENT, len(end))
+    return lines.replace("\n", f"{end}\n")
 
 
 def _width_of(cells: Sequence[str]) -> int:

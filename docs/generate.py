@@ -13,11 +13,12 @@ from dataclasses import MISSING
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from deepchest_cli.app import COMMANDS
 from deepchest_cli.commands.binding import PRESENTATION
+from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.config import choices_of, flag_of, flags_of
+from deepchest_cli.config.flags import metavar_of, range_of
 from deepchest_cli.weighting import WEIGHTERS, WeighterInfo
 
 FOLDER = Path(__file__).parent
@@ -107,9 +108,12 @@ def cli_page() -> str:
     common = [
         ("`--config`", "FILE.toml", "–", "File of flags as keys; the command line wins."),
         *((f"`--{name}`", "", "off", text) for name, text in PRESENTATION),
+        ("`--help`, `-h`", "", "off", "Show the flags of the command."),
     ]
     header = ("Flag", "Value", "Default", "Description")
-    commands = [_command(name, config, run, header) for name, (config, run) in COMMANDS.items()]
+    commands = [
+        _command(name, info.configuration, info.run, header) for name, info in COMMANDS.items()
+    ]
     shared = f"## Flags of every command\n\n{_table(header, common)}"
     return _page("Command line", CLI_INTRODUCTION, shared, *commands)
 
@@ -139,19 +143,11 @@ def _name(field: str, kind: Any, positional: bool, default: Any) -> str:
 
 
 def _value(kind: Any, flag: Any) -> str:
-    if kind is bool or flag.positional:
+    if flag.positional:
         return ""
-    word: str = flag.metavar or ", ".join(choices_of(kind)) or _type_name(kind)
-    if flag.minimum is None:
-        return word
-    end = "or more" if flag.maximum is None else f"to {flag.maximum:.10g}"
-    return f"{word}, {flag.minimum:g} {end}"
-
-
-def _type_name(kind: Any) -> str:
-    if get_origin(kind) is not None:  # a union with None, or a tuple
-        kind = get_args(kind)[0]
-    return {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}[kind]
+    values = ", ".join(choices_of(kind)) or range_of(flag)
+    word = metavar_of(kind, flag)
+    return values if choices_of(kind) else ", ".join(filter(None, [word, values]))
 
 
 def _default(value: Any) -> str:

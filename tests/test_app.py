@@ -12,23 +12,14 @@ from pathlib import Path
 import pytest
 
 import deepchest_cli
-from deepchest_cli import __version__, app
+from deepchest_cli import __version__
+from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.config import flags_of
+from deepchest_cli.config.flags import help_of
 from deepchest_cli.errors import ExitCode
 from deepchest_cli.terminal import Terminal
 
 PACKAGE = Path(deepchest_cli.__file__).parent
-COMMANDS = (
-    "prepare",
-    "train",
-    "evaluate",
-    "compare-weighters",
-    "recalibrate",
-    "predict",
-    "export",
-    "weighters",
-    "doctor",
-)
 
 
 def test_version(deepchest):
@@ -43,6 +34,11 @@ def test_help_names_every_command(deepchest, flag):
     assert all(name in outcome.out for name in COMMANDS)
 
 
+def test_no_command_is_wrong_use_and_shows_the_commands(deepchest):
+    outcome = deepchest()
+    assert (outcome.code, outcome.out) == (ExitCode.WRONG_USE, deepchest("--help").out)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_shows_its_flags(deepchest, command):
     outcome = deepchest(command, "-h")
@@ -53,9 +49,11 @@ def test_help_of_a_command_shows_its_flags(deepchest, command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_bracket_survives_in_help(deepchest, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "500")  # no line is broken
-    configuration, run = app.COMMANDS[command]
-    texts = [run.__doc__ or "", *(flag.help for _, _, flag in flags_of(configuration))]
+    info = COMMANDS[command]
+    flags = flags_of(info.configuration)
+    helps = [help_of(kind, flag, field.default) for field, kind, flag in flags]
     shown = deepchest(command, "--help").out
+    texts = [info.run.__doc__ or "", *helps]
     for bracketed in re.findall(r"\S*\[[^\]]*\]\S*", "\n".join(texts)):
         assert bracketed in shown
 
@@ -134,7 +132,9 @@ def test_what_is_known_of_weighters_is_said_without_torch(arguments, words):
 
 
 def test_a_signal_ends_any_command_with_its_code(deepchest, monkeypatch):
-    monkeypatch.setattr("deepchest_cli.app.application", lambda: signal.raise_signal(15))
+    monkeypatch.setattr(
+        "deepchest_cli.commands.binding.application", lambda _: signal.raise_signal(15)
+    )
     outcome = deepchest("predict", "image.png")
     assert (outcome.code, outcome.err) == (143, "Error: Interrupted by SIGTERM.\n")
 

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 from site_data import prepare_site, write_site
 
-from deepchest_cli.app import COMMANDS
 from deepchest_cli.commands.arguments import check_arguments
+from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.commands.train import train
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.terminal import Terminal
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "data/README.md", *(f"docs/{p.name}" for p in sorted(ROOT.glob("docs/*.md")))]
 GENERATED = {"docs/cli.md", "docs/weighters.md"}
 NOT_RUN = {"setup", "gpu", "heavy", "torchrun", "network"}
-CONFIGS = {name: config for name, (config, _) in COMMANDS.items()}
+CONFIGS = {name: info.configuration for name, info in COMMANDS.items()}
 # what a line leaves open is set so that it ends soon
 SHORT = {
     "train": ("--backbone small_cnn", "--image-size 32", "--epochs 1", "--max-steps 2"),
@@ -82,7 +82,7 @@ LINES = [line for page in PAGES for line in lines_of(page)]
 def test_flags_of_documented_commands_exist(line):
     assert line.mark in NOT_RUN | {""}, line
     for words in line.commands:
-        check_arguments(words, CONFIGS)
+        check_arguments(words, COMMANDS)
 
 
 def scripts_of(page: str) -> list[str]:
@@ -103,7 +103,7 @@ def commands_in(script: str) -> list[list[str]]:
 def test_flags_in_scripts_exist(page):
     for script in scripts_of(page):
         for words in commands_in(script):
-            check_arguments(words, CONFIGS)
+            check_arguments(words, COMMANDS)
 
 
 def test_the_script_of_each_batch_system_has_a_command():
@@ -118,7 +118,7 @@ def test_commands_in_running_text_exist():
         for span in re.findall(r"`deepchest ([^`]*)`", text):
             words = span.split()
             if not any(re.search(r"[A-Z|<]{3,}|\.\.\.", word) for word in words):
-                check_arguments(words, CONFIGS)
+                check_arguments(words, COMMANDS)
 
 
 def test_links_lead_somewhere():

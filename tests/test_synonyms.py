@@ -2,8 +2,8 @@ from typing import get_args
 
 import pytest
 
-from deepchest_cli.app import COMMANDS
 from deepchest_cli.commands.arguments import forms_of
+from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.config import RECIPES, refuse_unknown_device
 from deepchest_cli.config.flags import Split
 from deepchest_cli.config.synonyms import FLAGS, VALUES, nearest, plain, synonym
@@ -16,7 +16,7 @@ from deepchest_cli.prediction.image_prediction import RULES
 from deepchest_cli.weighting import WEIGHTERS
 from deepchest_cli.weighting.signals import SIGNALS
 
-FORMS = {name: forms_of(config) for name, (config, _) in COMMANDS.items()}
+FORMS = {name: forms_of(info.configuration) for name, info in COMMANDS.items()}
 NAMES = {
     *(choice for forms in FORMS.values() for form in forms.values() for choice in form.choices),
     *("auto", "cpu", "cuda", "mps", "none", "imagenet"),

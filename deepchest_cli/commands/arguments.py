@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_origin
 
 from deepchest_cli.commands.binding import PRESENTATION
+from deepchest_cli.commands.registry import CommandInfo
 from deepchest_cli.config import choices_of, flag_of, flags_of
 from deepchest_cli.config.renamed import NOTES, SINCE, renamed
 from deepchest_cli.config.synonyms import FLAGS, nearest, synonym
@@ -29,7 +30,7 @@ class Form:
     choices: tuple[str, ...] = ()
 
 
-Commands = Mapping[str, type[Any]]  # the configuration of each
+Commands = Mapping[str, CommandInfo]
 
 
 def check_arguments(arguments: Sequence[str], commands: Commands) -> None:
@@ -45,7 +46,7 @@ def check_arguments(arguments: Sequence[str], commands: Commands) -> None:
         )
     if command not in commands:
         raise unknown_name("command", command, commands)
-    forms = forms_of(commands[command])
+    forms = forms_of(commands[command].configuration)
     given: dict[str, tuple[str, str]] = {}
     for flag, value in _flags_in(rest, forms):
         if flag not in forms:
@@ -120,12 +121,14 @@ def forms_of(config: type[Any]) -> dict[str, Form]:
 
 def _unknown_flag(command: str, flag: str, commands: Commands) -> UsageError:
     """Return the error with a suggestion: a new name, a synonym, another command's, a spelling."""
-    known = forms_of(commands[command])
+    known = forms_of(commands[command].configuration)
     if new := renamed(flag, known):
         return UsageError(f"{flag} is called {new} {SINCE}.", NOTES.get(flag, f"Write {new}."))
     meant, other = synonym(flag, known, FLAGS), ""
     if meant is None:
-        found = {name: synonym(flag, forms_of(commands[name]), FLAGS) for name in commands}
+        found = {
+            name: synonym(flag, forms_of(commands[name].configuration), FLAGS) for name in commands
+        }
         elsewhere = {name: theirs for name, theirs in found.items() if theirs}
         if flag not in elsewhere.values():
             meant = nearest(flag, known)

@@ -3,7 +3,7 @@
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
 
+from deepchest_cli.commands.launchers import in_one_process
+from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.config import (
     AUTO,
     RUN_CONFIG,
@@ -20,7 +22,7 @@ from deepchest_cli.config import (
     flags_of,
 )
 from deepchest_cli.config.files import find_recipe, read_run_config, read_toml
-from deepchest_cli.config.flags import code_in
+from deepchest_cli.config.flags import code_in, help_of, metavar_of, range_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
 
@@ -42,6 +44,38 @@ PRESENTATION = (
     ("verbose", "Say more about what is done."),
     ("debug", "Show the traceback of an error."),
 )
+GENERAL = "General"  # heading of the flags that every command has
+
+
+def _show_help(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        typer.echo(context.get_help(), color=context.color)
+        raise typer.Exit
+
+
+HELP = typer.Option(
+    "--help", "-h", metavar="", callback=_show_help, is_eager=True,
+    help="Show this message and exit.", rich_help_panel=GENERAL,
+)  # fmt: skip
+
+
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """Return the Typer application for a command line.
+
+    Only the command that it names has its flags; all have where a shell completes words.
+    """
+    built = typer.Typer(
+        name="deepchest",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+    )
+    built.callback()(lambda: None)  # without it, the only one of several commands has no name
+    first = next((one for one in arguments if not one.startswith("-")), None)
+    for name, info in COMMANDS.items():
+        if first in (name, None):
+            run = info.run if info.in_any_process else in_one_process(name, info.run)
+            bind(built, name, info.configuration, run)
+    return built
 
 
 def bind(
@@ -56,12 +90,12 @@ def bind(
         presentation = {key: values.pop(key) for key, _ in PRESENTATION}
         debug = presentation.pop("debug")  # also read by `main`, for errors from before this point
         values.pop("config")
+        values.pop("help")
         presentation["json"] |= values.get("format") == "json"
         for key, value in values.items():
             if isinstance(value, list):
                 values[key] = tuple(value)
-            if isinstance(value, float) and not math.isfinite(value):  # bounds let NaN pass
-                raise UsageError(f"{flag_of(key)} should be a finite number. Found {value}.")
+        _refuse_out_of_range(values, config_type)
         terminal = Terminal(**presentation)
         if values.get("deterministic"):
             # cuBLAS reads this when it starts; worker processes inherit it
@@ -77,8 +111,21 @@ def bind(
     ]
     parameters += _common_parameters(config_type)
     shell.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    shell.__doc__ = _without_markup(run.__doc__ or "")
-    application.command(name, no_args_is_help=False)(shell)
+    shell.__doc__ = _without_markup(_with_examples(inspect.getdoc(run) or ""))
+    application.command(name, no_args_is_help=False, add_help_option=False)(shell)
+
+
+def _refuse_out_of_range(values: Mapping[str, Any], config_type: type[Any]) -> None:
+    """Raise `UsageError` for a number that its flag does not take, in a file too."""
+    for field, _, flag in flags_of(config_type):
+        value = values[field.name]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{flag_of(field.name)} should be a finite number. Found {value}.")
+        low, high = flag.minimum, flag.maximum
+        if isinstance(value, int | float) and not (
+            (low is None or value >= low) and (high is None or value <= high)
+        ):
+            raise UsageError(f"{flag_of(field.name)} should be {range_of(flag)}. Found {value}.")
 
 
 def _recorded(values: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, str]:
@@ -93,16 +140,15 @@ def _recorded(values: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, s
 def _parameter(
     name: str, kind: Any, flag: Flag, default: Any, load: Loader | None
 ) -> inspect.Parameter:
+    settings: dict[str, Any] = {
+        "help": _without_markup(help_of(kind, flag, default)),
+        "metavar": flag.metavar if flag.positional else metavar_of(kind, flag),
+        "rich_help_panel": flag.panel,
+        "show_default": False,  # the help has it, and goes on in the same line
+    }
     if get_origin(kind) is tuple:
         kind = list[str]
         default = default if default is MISSING else list(default)
-    settings: dict[str, Any] = {
-        "help": _without_markup(flag.help),
-        "metavar": flag.metavar,
-        "rich_help_panel": flag.panel,
-        "min": flag.minimum,
-        "max": flag.maximum,
-    }
     if load is not None:
         settings |= {"callback": load, "is_eager": True}
     declaration: Any
@@ -119,6 +165,13 @@ def _parameter(
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[kind, declaration],
     )
+
+
+def _with_examples(doc: str) -> str:
+    """Return a docstring whose examples stand below each other, as Typer keeps lines after \\b."""
+    text, _, examples = doc.partition("Examples:")
+    lines = "".join(f"\n  {line.strip()}" for line in examples.splitlines() if line.strip())
+    return f"{text}\b\nExamples:{lines}" if lines else text
 
 
 def _without_markup(text: str) -> str:
@@ -178,8 +231,12 @@ def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:
 
 
 def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
-    file = Flag("TOML file of flags; the command line wins.")
+    file = Flag("TOML file of flags; the command line wins.", panel=GENERAL)
     return [
         _parameter("config", Path | None, file, None, _loader(config_type, "config")),
-        *(_parameter(name, bool, Flag(text), False, None) for name, text in PRESENTATION),
+        *(
+            _parameter(name, bool, Flag(text, panel=GENERAL), False, None)
+            for name, text in PRESENTATION
+        ),
+        inspect.Parameter("help", KEYWORD, default=False, annotation=Annotated[bool, HELP]),
     ]

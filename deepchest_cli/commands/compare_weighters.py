@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
     """Train weighters from the same initial weights on the same batches, and test the differences.
 
-    Examples:  deepchest compare-weighters --weighters equal,deepchest,uncertainty --seeds 3
+    Examples:  deepchest compare-weighters --weighters equal,deepchest,dwa --seeds 3
 
-    deepchest compare-weighters --weighters 'deepchest,deepchest[signal=auroc]' --tune-learning-rate
+    deepchest compare-weighters --weighters 'deepchest,deepchest[signal=auroc]'
 
     deepchest compare-weighters --resume comparisons/20260101-120000 --seeds 5
 
@@ -41,7 +41,7 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
 
     deepchest compare-weighters --resume comparisons/mine --job 1
 
-    deepchest compare-weighters --cost-only --cost-tasks 2,14,56 --cost-backbones resnet18,resnet50
+    deepchest compare-weighters --cost-only --cost-tasks 2,14,56
     """
     _check_weighters(config)
     from deepchest_cli.training.resume import folder_to_resume, resolve_auto

@@ -38,7 +38,7 @@ def prepare(config: PrepareConfig, terminal: Terminal) -> None:
 
     Examples:  deepchest prepare --source ~/nih --size 128
 
-    deepchest prepare --labels-csv labels.csv --source images --patient-column patient
+    deepchest prepare --source images --labels-csv labels.csv
 
     deepchest prepare --demo --sites 2
 

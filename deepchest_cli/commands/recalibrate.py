@@ -19,7 +19,7 @@ def recalibrate(config: RecalibrateConfig, terminal: Terminal) -> None:
 
     Examples:  deepchest recalibrate --data data/site --out runs/mine-site
 
-    deepchest recalibrate --model model.onnx --predictions p.csv --labels l.csv --out site.onnx
+    deepchest recalibrate --model m.onnx --predictions p.csv --labels l.csv
     """
     from deepchest_cli.evaluation import recalibration
     from deepchest_cli.evaluation.site_images import site_images

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from deepchest_cli.config.flags import (
     DEFAULT_DATA,
@@ -25,6 +25,17 @@ Layout = Literal[
 @dataclass(frozen=True)
 class PrepareConfig:
     """What to convert, how, and where to."""
+
+    FIRST: ClassVar = (
+        "source",
+        "data",
+        "size",
+        "split_scheme",
+        "demo",
+        "dry_run",
+        "workers",
+        "force",
+    )
 
     source: Annotated[
         Path | None,
@@ -173,6 +184,7 @@ class PredictConfig:
         tuple[str, ...],
         Flag(
             "Images (PNG, JPEG, TIFF, WebP, DICOM), folders or patterns; - reads paths from stdin.",
+            metavar="IMAGE",
             positional=True,
         ),
     ]
@@ -323,6 +335,6 @@ class WeightersConfig:
         Flag(
             "Check that a weighter keeps the contract that training relies on, with options as "
             "NAME[key=value,...].",
-            metavar="FILE.py:CLASS|NAME",
+            metavar="WEIGHTER",
         ),
     ] = None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from deepchest_cli.config.flags import Flag
 from deepchest_cli.config.training import RunConfig
@@ -11,6 +11,11 @@ from deepchest_cli.config.training import RunConfig
 @dataclass(frozen=True)
 class CompareConfig(RunConfig):
     """Which weighters are compared, in how many runs, and how the runs are trained."""
+
+    FIRST: ClassVar = (
+        "data", "weighters", "seeds", "backbone", "weights", "epochs", "image_size", "recipe",
+        "device", "devices", "out", "resume",
+    )  # fmt: skip
 
     weighters: Annotated[
         str,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from deepchest_cli.config.flags import Flag, Format, OwnBackbones, Split, ViewWeights
 
@@ -10,6 +10,8 @@ from deepchest_cli.config.flags import Flag, Format, OwnBackbones, Split, ViewWe
 @dataclass(frozen=True)
 class EvaluateConfig:
     """Which model is scored on what."""
+
+    FIRST: ClassVar = ("model", "data", "split", "report", "format")
 
     model: Annotated[
         tuple[str, ...],

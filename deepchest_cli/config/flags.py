@@ -66,20 +66,67 @@ OwnBackbones = Annotated[
     Flag(
         "Code of a model whose backbone is one of your own, which runs only where it is named; "
         "may be repeated.",
-        metavar="FILE.py:FUNCTION",
+        metavar="FUNCTION",
     ),
 ]
 
 
 def flags_of(config: type[Any]) -> Iterator[tuple[Field[Any], Any, Flag]]:
-    """Yield each field that has a flag with its type and its flag, all with their headings."""
-    hints, panel = get_type_hints(config, include_extras=True), ""
+    """Yield each field that has a flag with its type and its flag, all with their headings.
+
+    Those that are set most often, `config.FIRST`, come first and without a heading.
+    """
+    hints, panel, found = get_type_hints(config, include_extras=True), "", {}
     for field in fields(config):
         if get_origin(hints[field.name]) is not Annotated:
             continue  # recorded, not set by anybody
         kind, flag = get_args(hints[field.name])[:2]
         panel = panel if flag.panel is None else flag.panel
-        yield field, kind, replace(flag, panel=panel or None)
+        found[field.name] = field, kind, replace(flag, panel=panel or None)
+    for name in getattr(config, "FIRST", ()):
+        field, kind, flag = found.pop(name)
+        yield field, kind, replace(flag, panel=None)
+    yield from found.values()
+
+
+def help_of(kind: Any, flag: Flag, default: Any) -> str:
+    """Return a flag's help: what it does, and in brackets which values it takes and its default.
+
+    What stands in brackets in the flag's own help is the default that depends on something.
+    """
+    text, _, said = flag.help.removesuffix("]").partition(" [")
+    if kind is bool or flag.positional:
+        return f"{text} [default: on]" if default is True else text
+    choices = choices_of(kind)
+    values = f"{', '.join(choices[:-1])} or {choices[-1]}" if choices else range_of(flag)
+    said = said or default_text(default).replace(",", ", ")  # a list may end its lines anywhere
+    noted = [*filter(None, [values]), f"default: {said}"]
+    return f"{text} [{'; '.join(noted)}]"
+
+
+def default_text(default: Any) -> str:
+    """Return a default as it would be given on the command line."""
+    words = default if isinstance(default, tuple) else () if default in (None, "") else (default,)
+    return " ".join(map(str, words)) or "none"
+
+
+def range_of(flag: Flag) -> str:
+    """Return the numbers that a flag takes, in words; empty where it takes all."""
+    if flag.minimum is None:
+        return ""
+    if flag.maximum is None:
+        return f"at least {flag.minimum:g}"
+    return f"{flag.minimum:g} to {flag.maximum:.10g}"
+
+
+def metavar_of(kind: Any, flag: Flag) -> str:
+    """Return what stands for the value of a flag in its help; nothing for a switch."""
+    if flag.metavar or kind is bool:
+        return flag.metavar or ""
+    if choices_of(kind):
+        return "CHOICE"
+    one = get_args(kind)[0] if get_origin(kind) is not None else kind  # of a union with None
+    return {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH"}[one]
 
 
 def names_code(weighters: str) -> bool:

@@ -5,7 +5,7 @@ The defaults are the recipe `default`; a field's annotation is its flag.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from deepchest_cli.config.flags import DEFAULT_DATA, DataSets, Device, Flag, Seed
 
@@ -20,7 +20,7 @@ class RunConfig:
         Flag(
             "Of several data sets: natural, every radiograph once an epoch; balanced, equally many "
             "of each; or FOLDER=FACTOR, a data set's share times the factor; may be repeated.",
-            metavar="natural|balanced|FOLDER=FACTOR",
+            metavar="SAMPLING",
         ),
     ] = ("natural",)
     tasks: Annotated[
@@ -61,7 +61,7 @@ class RunConfig:
             "Any torchvision classifier, small_cnn, or a family's name; timm/NAME, hf/REPOSITORY "
             "(transformers), hf/FOLDER, xrv/NAME (torchxrayvision); FILE.py:FUNCTION runs code of "
             "your own.",
-            metavar="NAME|FILE.py:FUNCTION",
+            metavar="BACKBONE",
             panel="Model",
         ),
     ] = "resnet50"
@@ -78,7 +78,7 @@ class RunConfig:
         Flag(
             "Initial weights: none; imagenet (or pretrained): those published for the backbone; a "
             "run or a file. auto: published ones where they can be had, else none.",
-            metavar="auto|none|imagenet|PATH",
+            metavar="NAME|PATH",
         ),
     ] = "auto"
     weights_sha256: str | None = None  # recorded: of what was loaded
@@ -223,6 +223,11 @@ class RunConfig:
 class TrainConfig(RunConfig):
     """Everything that determines a training run; a run's `config.toml` is one of these."""
 
+    FIRST: ClassVar = (
+        "data", "weighter", "weighter_option", "backbone", "weights", "epochs", "image_size",
+        "batch_size", "learning_rate", "recipe", "device", "out", "resume", "seed",
+    )  # fmt: skip
+
     out: Annotated[
         Path | None,
         Flag("Run folder. [runs/<time>-<backbone>-<weighter>]", values_from="out", panel=""),
@@ -248,7 +253,7 @@ class TrainConfig(RunConfig):
         str,
         Flag(
             "How the findings' losses are weighted; FILE.py:CLASS runs one of your own.",
-            metavar="NAME|FILE.py:CLASS",
+            metavar="WEIGHTER",
         ),
     ] = "deepchest"
     weighter_sha256: str | None = None  # recorded: of the file of one's own weighter

@@ -5,15 +5,15 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from deepchest_cli.app import CONFIGURATIONS
 from deepchest_cli.commands.arguments import check_arguments
+from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.config import renamed
 from deepchest_cli.engines.child import CONTEXT
 from deepchest_cli.errors import UsageError
 
 
 def check(line):
-    check_arguments(line.split(), CONFIGURATIONS)
+    check_arguments(line.split(), COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ COMMANDS_WITH = {
 @pytest.mark.parametrize("old", renamed.FLAGS)
 def test_a_flag_of_version_0_1_is_answered_with_the_new_one(old):
     new = renamed.FLAGS[old]
-    for command in CONFIGURATIONS:
+    for command in COMMANDS:
         with pytest.raises(UsageError) as error:
             check(f"{command} {old} 1")
         is_renamed = error.value.message == f"{old} is called {new} since version 0.2."

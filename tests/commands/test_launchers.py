@@ -10,9 +10,9 @@ import pytest
 from fake_srun import JOB, task_variables
 from tests_support import valid
 
-from deepchest_cli.app import COMMANDS, IN_ANY_PROCESS
 from deepchest_cli.commands import launchers, processes
 from deepchest_cli.commands.launchers import Launch, find_launch, first_node, variables_of_torch
+from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.errors import UsageError
 from deepchest_cli.training.distributed import DistributedContext
 
@@ -173,7 +173,9 @@ def second_task(monkeypatch):
 
 
 @pytest.mark.usefixtures("second_task")
-@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - set(IN_ANY_PROCESS)))
+@pytest.mark.parametrize(
+    "command", [name for name, info in COMMANDS.items() if not info.in_any_process]
+)
 def test_commands_of_one_process_refuse_to_run_several_times(
     deepchest, tmp_path, monkeypatch, command
 ):
