@@ -61,8 +61,9 @@ def after_predict(
     if config.format == "table" and named_again:
         return _as_csv(again)
     if config.heatmap is None and _has_maps(predictor):
-        finding = max(first.probabilities, key=first.probabilities.__getitem__)
-        drawn = replace(one, heatmap=_unused(Path("heatmaps")), finding=(finding,))
+        highest = max(first.probabilities, key=first.probabilities.__getitem__)
+        finding = () if first.flagged else (highest,)
+        drawn = replace(one, heatmap=_unused(Path("heatmaps")), finding=finding)
         return command_line("predict", drawn)
     return _as_csv(one) if config.format == "table" else command_line("predict", one)
 

@@ -155,10 +155,10 @@ class Writer:
         else:
             thresholds = self.kept[0].thresholds
             rows = [
-                [name, *(_cell(one, name) for one in self.kept), number(thresholds[name])]
+                [name, number(thresholds[name]), *(_cell(one, name) for one in self.kept)]
                 for name in self.findings
             ]
-            self.terminal.table(["Finding", *titles, "Threshold"], rows)
+            self.terminal.table(["Finding", "Threshold", *titles], rows)
         self._list_studies()
         self._say_what_they_rest_on(listed and self.top is None and not self.terminal.verbose)
 
