@@ -9,6 +9,7 @@ import numpy as np
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.output import statements
+from deepchest_cli.evaluation.output.descriptions import forest_description
 from deepchest_cli.evaluation.output.folder import REPORT, RESULTS
 from deepchest_cli.evaluation.output.tables import data_set_rows
 from deepchest_cli.files import atomic_write, sweep, to_csv, write_json, write_text
@@ -63,6 +64,7 @@ def external_page(document: Document, figure: bytes) -> str:
         first=document["data_sets"][0],
         found=found,
         figure=figure,
+        figure_text=forest_description(found),
         say=statements,
         title=title(found),
         fits=fits(document),
