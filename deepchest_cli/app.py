@@ -44,6 +44,8 @@ def _run() -> None:
     try:
         if COMPLETION not in os.environ and (not arguments or arguments[0] in HELP):
             _show_commands()
+            if not arguments:
+                sys.exit(ExitCode.WRONG_USE)
         elif arguments[:1] == [VERSION]:
             Terminal().line(f"deepchest {__version__}")
         else:
@@ -61,7 +63,8 @@ def _run() -> None:
 
 
 def _run_command(arguments: Sequence[str]) -> None:
-    if arguments and arguments[0] in COMMANDS and not WITHOUT_NOTICE & set(arguments):
+    speaks = not WITHOUT_NOTICE & set(arguments) and os.environ.get("RANK", "0") == "0"
+    if speaks and arguments and arguments[0] in COMMANDS:
         show_notice(f"Starting deepchest {arguments[0]} ...")
     from deepchest_cli.commands.arguments import check_arguments
     from deepchest_cli.commands.binding import application
@@ -71,7 +74,7 @@ def _run_command(arguments: Sequence[str]) -> None:
 
 
 def _show_commands() -> None:
-    """Write what there is; without arguments too, where Typer would end with an error's code."""
+    """Write which commands there are, and where to begin."""
     terminal = Terminal()
     for text in ("Train, compare and ship multi-label chest X-ray classifiers.", ""):
         terminal.paragraph(text)

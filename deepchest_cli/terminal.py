@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from textwrap import fill
@@ -60,9 +60,10 @@ def show_notice(text: str) -> None:
 def _erase_notice() -> None:
     """Erase the notice that something begins."""
     while _notices:
-        with _notices.pop() as console:
-            console.file.write(ERASE)
-            console.file.flush()
+        file = _notices.pop().file
+        with suppress(OSError):  # a terminal that was closed
+            file.write(ERASE)
+            file.flush()
 
 
 def _write(text: str) -> bool:
@@ -159,9 +160,13 @@ class Terminal:
 
     def _record(self, columns: Sequence[str], row: Sequence[str]) -> None:
         """Write a row as lines: its first cell, and below it each other one with its heading."""
-        self.paragraph(row[0])
+        self.line(row[0])
         for name, cell in list(zip(columns, row, strict=False))[1:]:
-            self.paragraph(f"{name}: {cell}" if name else cell, INDENT)
+            entry = f"{INDENT}{name}: {cell}" if name else f"{INDENT}{cell}"
+            if name and _width_of([entry]) > self.width:
+                self.line(f"{INDENT}{name}:")
+                entry = f"{2 * INDENT}{cell}"
+            self.line(_wrapped(entry, True))
 
     def definitions(self, entries: Sequence[tuple[str, str]]) -> None:
         """Write terms, each with its text beside it in lines that end between words."""
@@ -173,9 +178,9 @@ class Terminal:
 
     def next_step(self, command: str) -> None:
         """Name the command that usually follows, in a line that can be pasted."""
-        if not self.json:
+        if not (self.json or self.quiet):
             self.note("Next step:")
-            self.note(_continued(f"{INDENT}{command}", self.errors))
+            self.errors.print(Text(_continued(f"{INDENT}{command}", self.errors)))
 
     def note(self, text: str) -> None:
         """Write a note to standard error; none with --quiet."""
@@ -271,15 +276,15 @@ def _labeled(label: str, style: str, text: str, console: Console) -> Text:
     return labeled
 
 
-def _wrapped(text: str, on_terminal: bool, indent: str = "") -> str:
+def _wrapped(text: str, on_terminal: bool, indent: str = "", spare: int = 0) -> str:
     """Return text in lines that end between words, as wide as the terminal or as `COLUMNS` says.
 
     Lines for another program stay whole. No path is cut, and no number parted from its percent
-    sign. The lines after the first have its indent, or `indent`.
+    sign. The lines after the first have its indent, or `indent`. `spare` columns stay free.
     """
     if not (on_terminal or "COLUMNS" in os.environ):
         return text
-    width = max(shutil.get_terminal_size().columns, NARROWEST)
+    width = max(shutil.get_terminal_size().columns, NARROWEST) - spare
     lines = []
     for line in text.replace(" %", "\0%").split("\n"):
         own = indent or line[: len(line) - len(line.lstrip())]
@@ -294,8 +299,9 @@ def _wrapped(text: str, on_terminal: bool, indent: str = "") -> str:
 
 def _continued(command: str, console: Console) -> str:
     """Return a command whose lines end between words, with what makes a shell read on."""
-    lines = _wrapped(command.replace(" \\\n", " "), console.is_terminal, 2 * INDENT)
-    return lines.replace("\n", " \\\n")
+    end = " \\"
+    lines = _wrapped(command, console.is_terminal, 2 * INDENT, len(end))
+    return lines.replace("\n", f"{end}\n")
 
 
 def _width_of(cells: Sequence[str]) -> int:

@@ -34,6 +34,11 @@ def test_help_names_every_command(deepchest, flag):
     assert all(name in outcome.out for name in COMMANDS)
 
 
+def test_no_command_is_wrong_use_and_shows_the_commands(deepchest):
+    outcome = deepchest()
+    assert (outcome.code, outcome.out) == (ExitCode.WRONG_USE, deepchest("--help").out)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_shows_its_flags(deepchest, command):
     outcome = deepchest(command, "-h")

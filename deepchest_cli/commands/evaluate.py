@@ -28,7 +28,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
     deepchest evaluate --data data/shards --data data/other-hospital
 
-    deepchest evaluate --predictions theirs.csv --labels Data_Entry_2017_v2020.csv
+    deepchest evaluate --predictions theirs.csv --labels labels.csv
 
     deepchest evaluate --format json --fail-under auroc=0.75,worst_auroc=0.6
     """
