@@ -14,6 +14,7 @@ from page_structure import checked
 from tests_support import replaced, rows_of, valid
 
 from deepchest_cli.commands.compare_weighters import check_gates, compare_weighters
+from deepchest_cli.comparison.listing.search import list_runs
 from deepchest_cli.comparison.output import writing
 from deepchest_cli.comparison.running import checks
 from deepchest_cli.comparison.running.comparison import train_comparison
@@ -135,6 +136,19 @@ def test_a_comparison_leaves_what_it_promises(folder):
     by_seed = [results["weighters"][n]["metrics"]["macro_auroc"] for n in ("deepchest", "equal")]
     assert row["estimate"] == pytest.approx(by_seed[0]["mean"] - by_seed[1]["mean"])
     assert not list(folder.rglob("last.pt"))
+
+
+def test_a_finished_comparison_is_one_line_of_the_list_of_runs(folder):
+    (entry,) = list_runs([folder], own_runs=True).entries
+    assert (entry.state, entry.weighters, entry.resume) == (
+        "finished",
+        tuple(ARMS.split(",")),
+        None,
+    )
+    assert (entry.runs.finished, entry.runs.failed, entry.runs.planned) == (12, 0, 12)
+    of_best = [run.macro_auroc for run in entry.own_runs if run.weighter == entry.weighter]
+    assert entry.macro_auroc == pytest.approx(sum(of_best) / 3)
+    assert [run.state for run in entry.own_runs] == ["finished"] * 12
 
 
 def test_the_report_needs_no_network_and_names_every_weighter(folder):

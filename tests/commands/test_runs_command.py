@@ -7,6 +7,7 @@ from run_folders import write_comparison, write_own_run, write_run
 from tests_support import valid
 
 from deepchest_cli.errors import ExitCode
+from deepchest_cli.files import locked
 
 
 @pytest.fixture
@@ -70,8 +71,15 @@ def test_the_best_run_is_evaluated_next_or_an_interrupted_one_resumed(deepchest,
     write_run(folder / "runs" / "20260102-000000 a", finished=False)
     outcome = deepchest("runs")
     assert "3 runs and 1 comparison" in outcome.err
-    assert ", 1 interrupted." in outcome.err
+    assert ": 1 interrupted." in outcome.err
     assert outcome.err.endswith("  deepchest train --resume 'runs/20260102-000000 a'\n")
+
+
+def test_no_step_follows_where_all_runs_are_running(deepchest, tmp_path):
+    with locked(write_run(tmp_path / "r")):
+        outcome = deepchest("runs", tmp_path)
+    assert ": 1 running." in outcome.err
+    assert "Next step" not in outcome.err
 
 
 def test_json_follows_its_schema(deepchest, folder):
