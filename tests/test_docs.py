@@ -41,7 +41,7 @@ def test_a_stale_page_is_reported_and_written_anew(generate, monkeypatch, tmp_pa
 def test_every_option_of_a_weighter_is_described(generate):
     for info in generate.WEIGHTERS.values():
         source = getattr(info.factory, "func", info.factory)
-        described = generate._described_options(source.__doc__ and generate.inspect.getdoc(source))
+        described = described_options(inspect.getdoc(source) or "")
         assert set(info.options) <= described.keys(), info.name
         assert all(text.endswith(".") for key, text in described.items() if key), info.name
 

@@ -45,7 +45,6 @@ def blank_figures() -> Iterator[None]:
 
 def too_wide(text: str, width: int) -> list[str]:
     """Return the lines that are wider than a terminal, and are no word or path that stays whole."""
-    lines = (line.removesuffix(" \\") for line in text.splitlines())
     said, _, command = text.partition("Next step:\n")
     command = re.sub(r"'[^'\n]*'", lambda quoted: quoted[0].replace(" ", "_"), command)
     lines = (line.removesuffix(" \\") for line in f"{said}\n{command}".splitlines())

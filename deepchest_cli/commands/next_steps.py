@@ -1,9 +1,32 @@
-"""Parts of the commands that usually follow, written so that they can be pasted."""
+"""Which command usually follows another, written so that it can be pasted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.config import DEFAULT_DATA, find_data
+from deepchest_cli.config import (
+    DEFAULT_DATA,
+    DEFAULT_MODEL,
+    DEMO_SOURCE,
+    NIH_SOURCE,
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    RecalibrateConfig,
+    command_line,
+    find_data,
+)
+
+if TYPE_CHECKING:
+    from deepchest_cli.prediction.export import Exported
+    from deepchest_cli.prediction.image_prediction import ImagePrediction
+    from deepchest_cli.prediction.predictor import Predictor
+
+STDIN = "-"
+HOW_TO_PREDICT = "deepchest predict --help"  # where no image is known
+FEW = 4  # images that a command names again
 
 
 def data_flags(folders: Sequence[str]) -> str:
@@ -17,33 +40,6 @@ def training_command(folders: Sequence[str], synthetic: bool = False) -> str:
     """Return the command that trains on data; on synthetic ones in minutes."""
     recipe = " --recipe quick" if synthetic else ""
     return f"deepchest train{recipe}{data_flags(folders)}"
-"""Which command usually follows `evaluate`, `predict`, `recalibrate` and `export`."""
-
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Any
-
-from deepchest_cli.config import (
-    DEFAULT_MODEL,
-    DEMO_SOURCE,
-    NIH_SOURCE,
-    EvaluateConfig,
-    ExportConfig,
-    PredictConfig,
-    RecalibrateConfig,
-    command_line,
-)
-
-if TYPE_CHECKING:
-    from deepchest_cli.prediction.export import Exported
-    from deepchest_cli.prediction.image_prediction import ImagePrediction
-    from deepchest_cli.prediction.predictor import Predictor
-
-STDIN = "-"
-HOW_TO_PREDICT = "deepchest predict --help"  # where no image is known
-FEW = 4  # images that a command names again
 
 
 def after_evaluate(config: EvaluateConfig) -> str:

@@ -162,8 +162,6 @@ def flag_of(field: str) -> str:
 
 def command_line(command: str, config: Any) -> str:
     """Return a command with the flags of a configuration that are no defaults."""
-    words = ["deepchest", command]
-    for field, kind, _ in flags_of(type(config)):
     words, images = ["deepchest", command], list[str]()
     for field, kind, flag in flags_of(type(config)):
         value = getattr(config, field.name)
@@ -174,9 +172,6 @@ def command_line(command: str, config: Any) -> str:
         elif kind is bool:
             words.append(flag_of(field.name if value else f"no_{field.name}"))
         else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [word for one in values for word in (flag_of(field.name), quote(str(one)))]
-    return " ".join(words)
             for one in value if isinstance(value, tuple) else (value,):
                 words += [flag_of(field.name), quote(str(one))]
     if any(image.startswith("-") for image in images):

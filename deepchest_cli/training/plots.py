@@ -16,12 +16,9 @@ from deepchest_cli.reporting.line_chart import (
     draw_chart,
     new_chart_figure,
 )
-from deepchest_cli.reporting.plots import COLORS, GRAY, needs_log_scale
-from deepchest_cli.training.run_files import ALL, METRICS, SOURCE, WEIGHTS
 from deepchest_cli.reporting.plots import COLORS, GRAY, TYPE
 from deepchest_cli.reporting.weight_chart import draw_weights, weight_charts
-from deepchest_cli.training.run_directory import METRICS, WEIGHTS
-from deepchest_cli.training.train_state import ALL, SOURCE
+from deepchest_cli.training.run_files import ALL, METRICS, SOURCE, WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
