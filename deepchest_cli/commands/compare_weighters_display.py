@@ -254,7 +254,7 @@ def render_costs(tables: Sequence[Mapping[str, Any]], terminal: Terminal) -> Non
         "weighter", "step time (95 % interval)", "peak memory", "images/s", "passes",
         "synchronized", "state",
     ]  # fmt: skip
-    terminal.line("Cost of a step, relative to equal weighting")
+    terminal.paragraph("Cost of a step, relative to equal weighting")
     for table in tables:
         terminal.line("")
         terminal.line(f"{table['backbone']}, {count_of(table['findings'], 'finding')}")
