@@ -127,14 +127,14 @@ def _weighters_table(
         cells.append([shown, *others])
     terminal.table(columns, cells, left=left, essential=essential)
     for label in named:
-        for line in _broken_at_commas(label, terminal.width):
-            terminal.line(line)
+        for line in _broken_label(label, terminal.width):
+            terminal.line(line.rstrip())
 
 
-def _broken_at_commas(label: str, width: int) -> list[str]:
+def _broken_label(label: str, width: int) -> list[str]:
     """Return a label with long options in lines of at most `width` characters, where it can be."""
     lines = [""]
-    for piece in re.findall("[^,]+,?", label):
+    for piece in re.findall("[^, ]*[, ]?", label):  # ends after commas and blanks
         if lines[-1].strip() and len(lines[-1] + piece) > width:
             lines.append(2 * INDENT)
         lines[-1] += piece
@@ -254,7 +254,7 @@ def render_costs(tables: Sequence[Mapping[str, Any]], terminal: Terminal) -> Non
         "weighter", "step time (95 % interval)", "peak memory", "images/s", "passes",
         "synchronized", "state",
     ]  # fmt: skip
-    terminal.line("Cost of a step, relative to equal weighting")
+    terminal.paragraph("Cost of a step, relative to equal weighting")
     for table in tables:
         terminal.line("")
         terminal.line(f"{table['backbone']}, {count_of(table['findings'], 'finding')}")

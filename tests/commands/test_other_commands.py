@@ -94,7 +94,8 @@ def test_a_weighter_of_ones_own_is_described(deepchest, tmp_path, monkeypatch):
     assert "SHA-256: " in outcome.out and "  alpha=" in outcome.out
     assert next_step(outcome.err)[1:] == ["weighters", "--check", "mine.py:MyWeighter"]
     checked = deepchest(*next_step(outcome.err)[1:])
-    assert next_step(checked.err)[1:] == ["train", "--weighter", "mine.py:MyWeighter"]
+    full = f"{tmp_path / 'mine.py'}:MyWeighter"
+    assert next_step(checked.err)[1:] == ["train", "--weighter", full]
 
 
 def test_unknown_weighters_are_refused(deepchest):
