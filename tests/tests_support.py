@@ -46,7 +46,8 @@ def blank_figures() -> Iterator[None]:
 def too_wide(text: str, width: int) -> list[str]:
     """Return the lines that are wider than a terminal, and are no word or path that stays whole."""
     said, _, command = text.partition("Next step:\n")
-    command = re.sub(r"'[^'\n]*'", lambda quoted: quoted[0].replace(" ", "_"), command)
+    in_quotes = r"'[^'\n]*'|\"[^\"\n]*\""
+    command = re.sub(in_quotes, lambda found: found[0].replace(" ", "_"), command)
     lines = (line.removesuffix(" \\") for line in f"{said}\n{command}".splitlines())
     return [line for line in lines if cell_len(line) > width and len(line.split()) > 1]
 

@@ -1,5 +1,6 @@
 """Which command usually follows another, written so that it can be pasted."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,8 +106,9 @@ def after_export(config: ExportConfig, exported: "Exported") -> str:
     """Return a prediction with the ONNX file, or how torch alone runs the other one."""
     if config.format == "torch":
         shape = f"1, {exported.stored_size}, {exported.stored_size}"
+        path = json.dumps(str(exported.path), ensure_ascii=False)
         code = (
-            f"import torch; program = torch.export.load({str(exported.path)!r}).module(); "
+            f"import torch; program = torch.export.load({path}).module(); "
             f"print(program(torch.zeros({shape}, dtype=torch.uint8))[1])"
         )
         return f"python -c {quote(code)}"

@@ -123,11 +123,11 @@ def test_the_next_step_writes_a_report_and_after_it_the_metrics(
 ):
     monkeypatch.chdir(tmp_path)
     words = ("evaluate", "--model", run, "--data", shards, *FAST, "--out", tmp_path / "a.json")
-    for expected in (["--report", "reports/run"], ["--format", "csv", ">", "metrics.csv"]):
+    for expected in ({"--report", "reports/run"}, {"--format", "csv", ">", "metrics.csv"}):
         outcome = deepchest(*words)
         assert outcome.code == 0, outcome.err
         program, *words = next_step(outcome.err)
-        assert program == "deepchest" and words[-len(expected) :] == expected
+        assert program == "deepchest" and expected <= set(words)
     assert (tmp_path / "reports/run/report.html").is_file()
     assert deepchest(*words[:-2]).out.startswith("finding,")
 

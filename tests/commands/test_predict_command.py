@@ -344,7 +344,7 @@ def test_the_next_step_of_predictions(deepchest, known, tmp_path, monkeypatch):
     assert words[-2] == "--finding" and words[-1] in FINDINGS
     assert deepchest(*words, "--force").code == 0
     _, *words = next_step(deepchest("predict", *[image] * 5, "--model", model).err)
-    assert words[:2] == ["predict", str(image)] and "heatmaps-2" in words
+    assert words[:2] == ["predict", str(image)] and "heatmaps-3" in words
     (tmp_path / "-x.png").write_bytes(image.read_bytes())
     _, *words = next_step(deepchest("predict", "--model", model, "--", "-x.png").err)
     assert words[-4:] == ["--", "-x.png", ">", "predictions-2.csv"]
