@@ -1,12 +1,14 @@
 """Documents that are generated are those that their sources give."""
 
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 
 import pytest
 
 from deepchest_cli import __version__
+from deepchest_cli.weighting.documentation import described_options
 
 GENERATOR = Path(__file__).parents[1] / "docs" / "generate.py"
 

@@ -19,7 +19,7 @@ from deepchest_cli.model.logistic import logit, sigmoid
 Method = Literal["platt", "temperature"]
 Bin = dict[str, Any]  # of a reliability diagram
 BINS = 10  # of equal mass, of the ECE
-PER_BIN, MOST_BINS = 10, 15  # positives and negatives in a bin of a reliability diagram; its bins
+PER_BIN, MOST_BINS = 5, 15  # positives and negatives in a bin of a reliability diagram; its bins
 MIN_POSITIVES = 10  # on validation, and as many negatives; below them nothing is fitted or chosen
 EQUAL_SCORES = "all scores are equal on validation"
 STEPS = 100
@@ -148,13 +148,12 @@ def expected_calibration_error(labels: Labels, probabilities: Floats) -> float:
 def reliability_places(labels: Labels, probabilities: Floats) -> NDArray[np.int64]:
     """Return each image's bin of the reliability diagram (n,), from 0 for the lowest predictions.
 
-    There are as many bins as positives and negatives allow, at most `MOST_BINS`: in each bin at
-    least `PER_BIN` of either are expected. Of ten positives the 95 % interval (5.4 to 18 by
-    Wilson's formula for a rare finding) is within a factor of two, of fewer it is wider. Bins of
-    equal mass would have most positives of a rare finding in the last one. Here each has the same
-    sum of q (1 - q) instead, the variance of its number of positives, where q is the probability
-    by a logistic recalibration on these images: weights of positives move predictions by orders
-    of magnitude, and q has the right number of positives whatever these are. Since
+    There are as many bins as positives and negatives allow, at most `MOST_BINS`: in each at least
+    `PER_BIN` of either are expected, as Cochran asks of a test of counts (1954, Biometrics 10).
+    Bins of equal mass would have most positives of a rare finding in the last one. Here each has
+    the same sum of q (1 - q) instead, the variance of its number of positives, where q is the
+    probability by a logistic recalibration on these images: weights of positives move predictions
+    by orders of magnitude, and q has the right number of positives whatever these are. Since
     q (1 - q) <= min(q, 1 - q), a sum of `PER_BIN` has as many expected of either. Equal
     probabilities share a bin, so that bins may be fewer or uneven.
     """

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+SHOWN = (0.95, 1.05)  # weights that every chart reaches: differences far below them do not matter
+
+
 @dataclass(frozen=True)
 class WeightChart:
     """The lines of a chart, those that never part merged, and the weights that its axis shows."""
@@ -45,14 +48,15 @@ def weight_charts(
         scale = every if one_scale else _defined(list(table.values()))
         log = needs_log_scale(scale)
         lines = [replace(looks[name], values=values) for name, values in table.items()]
-        tolerance = line_width_in(np.append(scale, 1.0), log)
+        tolerance = line_width_in(scale, log)
         charts.append(WeightChart(merged(lines, tolerance, logarithmic=log), scale, log))
     return charts
 
 
 def _defined(weights: Sequence[Floats]) -> Floats:
+    """Return the defined ones, and those that every chart shows."""
     every = np.concatenate(weights)
-    return every[np.isfinite(every)]
+    return np.concatenate([every[np.isfinite(every)], SHOWN])
 
 
 def draw_weights(

@@ -136,6 +136,7 @@ def findings_figure(results: Results) -> "Figure":
         axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=every, location="top", aspect=50, fraction=0.02)
     bar.set_label("difference in AUROC to equal weighting", fontsize=TITLE)
+    bar.set_ticks([-limit, 0, limit], labels=[signed(-limit), "0", signed(limit)])
     bar.ax.tick_params(labelsize=TYPE)
     return figure
 

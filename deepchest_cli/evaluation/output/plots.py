@@ -107,6 +107,7 @@ def precision_recall_figure(document: Document, table: Predictions) -> "Figure":
         axes.annotate(
             f"prevalence {plain(float(significant(prevalence, 2)))}", (1, prevalence), ha="right",
             va="top", xytext=(0, -2), textcoords="offset points", fontsize=TYPE,
+            bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.5, "linewidth": 0},
         )  # fmt: skip
         return f"AP {number(document['findings'][table.findings[column]]['average_precision'])}"
 
