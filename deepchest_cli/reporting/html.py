@@ -87,7 +87,9 @@ def breakable(value: object) -> "Markup":
 
 def _pieces(word: str) -> list[str]:
     """Return the pieces of a word between which its line may break."""
-    parts = re.split(r"(?<=[_/:=+\]])(?=\w)|(?<=[-.,])(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])", word)
+    parts = re.split(
+        r"(?<=[_/:=+\]])(?=\w)|(?<=[-.,])(?=[A-Za-z])|(?<=[a-z]{3})(?=[A-Z][a-z])", word
+    )
     return [
         piece
         for part in parts

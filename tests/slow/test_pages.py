@@ -40,7 +40,7 @@ FIRST_COLUMNS = """() => [...document.querySelectorAll(".wide:has(table)")].map(
   const cell = frame.querySelector("tbody th");
   if (!cell || !frame.clientWidth) return null;
   const box = cell.getBoundingClientRect(), outer = frame.getBoundingClientRect();
-  frame.scrollIntoView({block: "center"});
+  scrollTo(0, scrollY + box.top - innerHeight / 2);
   const middle = cell.getBoundingClientRect();
   const top = document.elementFromPoint(middle.left + 2, middle.top + middle.height / 2);
   return {moved: frame.scrollLeft, offset: box.left - outer.left, covers: cell.contains(top),
