@@ -32,7 +32,9 @@ LEAST_TEXT = 12  # pixels
 WRITING = 1 / 42  # of the width of both images
 CAM = "Class activation map: what raises the score more than the average place does"
 GRAD_CAM = "Grad-CAM: what the score hangs on"
-SCALE = "Strength of color: share of the map's highest value, times the root of the probability"
+SCALE = (
+    "Strength of color: share of the map's highest value, times the square root of the probability"
+)
 OUTLINE = "White line: half of the map's highest value"
 
 
