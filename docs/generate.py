@@ -7,11 +7,8 @@ python docs/generate.py --check    exit with 1 where a page is not current
 import inspect
 import re
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,10 @@ from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.config import Flag, choices_of, flag_of, flags_of
 from deepchest_cli.config.flags import metavar_of, range_of
 from deepchest_cli.weighting import WEIGHTERS, WeighterInfo
+from deepchest_cli.weighting.documentation import blocks_of
 
 FOLDER = Path(__file__).parent
 NOTICE = "<!-- Written by docs/generate.py: change the sources and run it again. -->"
-FORMULA = " " * 4  # indents formulas and examples in docstrings
 
 WEIGHTERS_INTRODUCTION = """\
 How `deepchest train --weighter NAME` weights the findings' losses, and what `deepchest
@@ -68,39 +65,23 @@ def weighters_page() -> str:
 
 
 def _weighter(info: WeighterInfo) -> str:
-    factory: Any = info.factory
-    source = factory.func if isinstance(factory, partial) else factory
-    described = _described_options(inspect.getdoc(source) or "")
-    shown = dict(info.options)
+    documentation, options = info.documentation, dict(info.options)
     blocks = [f"## {info.name}", f"*{info.summary[0].upper()}{info.summary[1:]}.*"]
-    blocks.append(_markdown(inspect.getdoc(import_module(info.module)) or ""))
-    if isinstance(factory, partial):
-        shown = {key: value for key, value in shown.items() if key in factory.keywords}
-        blocks.append("Options are those of [`deepchest`](#deepchest), with these defaults:")
-    elif (rest := described[""]).rstrip(".").lower() != info.summary.lower():
-        blocks.append(_markdown(rest))
-    if shown:
-        rows = [(f"`{key}`", f"`{_plain(value)}`", described[key]) for key, value in shown.items()]
+    blocks.append(_markdown(documentation.formula))
+    if info.preset_of:
+        options = dict(info.own_options)
+        like = f"[`{info.preset_of}`](#{info.preset_of})"
+        blocks.append(f"Options are those of {like}, with these defaults:")
+    elif documentation.details.rstrip(".").lower() != info.summary.lower():
+        blocks.append(_markdown(documentation.details))
+    if options:
+        rows = [
+            (f"`{key}`", f"`{_plain(value)}`", documentation.meanings[key])
+            for key, value in options.items()
+        ]
         blocks.append(_table(("Option", "Default", "Meaning"), rows))
     cost = f"Cost: {info.passes}; memory: {info.memory}. Kind: {info.kind}. Source: {info.paper}."
     return "\n\n".join([*blocks, cost])
-
-
-def _described_options(doc: str) -> dict[str, str]:
-    """Return the descriptions by option of a class's docstring; the rest of it under ""."""
-    found: dict[str, list[str]] = {"": []}
-    current = ""
-    for line in doc.splitlines():
-        if option := re.match(r"([a-z_]+): (.*)", line):
-            current = option[1]
-            found[current] = [option[2]]
-        elif current and line.startswith(" "):
-            found[current].append(line.strip())
-        else:
-            current = ""
-            found[""].append(line)
-    rest = "\n".join(found.pop("")).strip()
-    return {"": rest, **{name: " ".join(lines) for name, lines in found.items()}}
 
 
 def cli_page() -> str:
@@ -163,19 +144,10 @@ def _plain(value: Any) -> str:
 
 
 def _markdown(doc: str) -> str:
-    """Return a docstring with its indented lines as code blocks, and its text as paragraphs."""
-    blocks, lines = [], doc.strip().splitlines()
-    while lines:
-        is_code = lines[0].startswith(FORMULA)
-        count = next(
-            (n for n, line in enumerate(lines) if line.startswith(FORMULA) != is_code), len(lines)
-        )
-        part, lines = "\n".join(lines[:count]), lines[count:]
-        if is_code:
-            blocks.append(f"```text\n{textwrap.dedent(part)}\n```")
-        elif part.strip():
-            blocks.append(re.sub(r"\n\n+", "\n\n", part.strip()))
-    return "\n\n".join(blocks)
+    """Return a docstring with its formulas as code blocks, and its text as paragraphs."""
+    return "\n\n".join(
+        f"```text\n{text}\n```" if is_formula else text for is_formula, text in blocks_of(doc)
+    )
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 import torch
 
 from deepchest_cli.weighting import WEIGHTERS, Context, build_weighter
-from deepchest_cli.weighting.composite import INCOMPATIBLE
+from deepchest_cli.weighting.catalog import INCOMPATIBLE
 from deepchest_cli.weighting.trial import PLAIN, TASKS, conflicting, losses_of
 
 __all__ = ("conflicting", "losses_of")  # for the tests, beside what is defined here

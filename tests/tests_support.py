@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -14,6 +16,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 from referencing import Registry, Resource
+from rich.cells import cell_len
 
 from deepchest_cli.data.images import LooseFile
 from deepchest_cli.data.radiograph import decode, fit
@@ -38,6 +41,21 @@ def blank_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", savefig)
         yield
+
+
+def too_wide(text: str, width: int) -> list[str]:
+    """Return the lines that are wider than a terminal, and are no word or path that stays whole."""
+    said, _, command = text.partition("Next step:\n")
+    in_quotes = r"'[^'\n]*'|\"[^\"\n]*\""
+    command = re.sub(in_quotes, lambda found: found[0].replace(" ", "_"), command)
+    lines = (line.removesuffix(" \\") for line in f"{said}\n{command}".splitlines())
+    return [line for line in lines if cell_len(line) > width and len(line.split()) > 1]
+
+
+def next_step(err: str) -> list[str]:
+    """Return the words of the command that usually follows, as a shell reads them."""
+    _, _, command = err.partition("Next step:\n")
+    return shlex.split(command.replace("\\\n", ""))
 
 
 def replaced(flags: Sequence[object], more: Sequence[object]) -> list[object]:

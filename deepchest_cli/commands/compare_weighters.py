@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.compare_weighters_display import (
     ComparisonDisplay,
-    cost_rows,
+    render_costs,
     render_results,
 )
 from deepchest_cli.commands.compare_weighters_jobs import (
@@ -15,6 +15,7 @@ from deepchest_cli.commands.compare_weighters_jobs import (
     plan_jobs,
     report_interim,
 )
+from deepchest_cli.commands.compare_weighters_next import command_after, command_after_costs
 from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, find_data, flag_of, parse_assignment
 from deepchest_cli.data.text import count_of
@@ -79,12 +80,13 @@ def _report(config: CompareConfig, terminal: Terminal) -> None:
 
 
 def _show(results: dict[str, Any], folder: Path, config: CompareConfig, terminal: Terminal) -> None:
-    """Print the results, and check the gates."""
+    """Print the results, check the gates, and name the command that follows."""
     if terminal.json:
         terminal.document(results)
     else:
         render_results(results, folder, terminal)
     check_gates(results, config)
+    terminal.next_step(command_after(results, folder, config))
 
 
 def _check_weighters(config: CompareConfig) -> None:
@@ -159,17 +161,8 @@ def _show_costs(config: CompareConfig, terminal: Terminal) -> None:
     if terminal.json:
         terminal.document({"tables": tables})
         return
-    for i, table in enumerate(tables):
-        terminal.line("" if i else "Cost of a step, relative to equal weighting")
-        terminal.line(f"{table['backbone']}, {count_of(table['findings'], 'finding')}")
-        columns = [
-            "weighter", "step time", "95 % interval", "synchronized", "images/s", "peak memory",
-            "state", "passes",
-        ]  # fmt: skip
-        terminal.table(columns, cost_rows(table["costs"]))
-    terminal.line(
-        "Step time: of steps back to back, as in training. Synchronized: of single steps."
-    )
+    render_costs(tables, terminal)
+    terminal.next_step(command_after_costs(config))
 
 
 def _check_cost_flags(config: CompareConfig) -> None:

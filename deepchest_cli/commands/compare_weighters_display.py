@@ -1,20 +1,28 @@
 """What `deepchest compare-weighters` shows: progress, the ranking, claims and costs."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.data.text import count_of, few, ranges
-from deepchest_cli.reporting.numbers import gigabytes, interval, number, p_value, signed
-from deepchest_cli.terminal import Terminal
+from deepchest_cli.reporting.numbers import (
+    UNDEFINED,
+    gigabytes,
+    number,
+    p_value,
+    with_interval,
+)
+from deepchest_cli.terminal import GAP, INDENT, NARROWEST, Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.jobs import Job
     from deepchest_cli.comparison.running.records import RunRecord
 
 BAR_STEPS = 100  # of the progress bar, for each run
-WIDTH = 79  # of paragraphs, in characters
+# columns of the table that are always shown
+ESSENTIAL = ("weighter", "verdict", "AUROC", "difference (95 % interval)")
+NOT_TESTED = "not tested"
 
 
 class ComparisonDisplay:
@@ -57,60 +65,104 @@ def ending(record: "RunRecord") -> str:
 
 
 def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:
-    """Print the ranking, the data sets, the claims, the summary and the path of the report."""
+    """Print what was compared, the verdicts, the data sets, the claims and the conclusions."""
     columns = [
-        "weighter", "macro AUROC", "SD across seeds", "difference to equal",
-        "simultaneous 95 % interval", "p (Holm)", "verdict", "macro AP", "worst finding",
-        "rarest tertile", "mean rank", "step time",
+        *ESSENTIAL, "p (Holm)", "macro AP", "step time", "SD across seeds", "worst finding",
+        "rarest tertile", "mean rank",
     ]  # fmt: skip
-    _name_mean(results, terminal)
-    terminal.table(columns, _ranking(results), left="lrrrrrl")
+    intervals = "Differences have simultaneous 95 % intervals."
+    terminal.paragraph(f"{_subject(results)} {intervals}")
+    terminal.line("")
+    _weighters_table(columns, _ranking(results), terminal, left="ll")
     _render_data_sets(results, terminal)
     terminal.line("")
     terminal.line("Claims of the paper's abstract")
     for claim in results["claims"]:
-        terminal.line(f"{claim['name']}: {claim['verdict']}")
-        for text in (f'"{claim["quote"]}"', claim["result"]):
-            terminal.line(_paragraph(text, "  "))
+        terminal.line(f"{INDENT}{claim['name']}: {claim['verdict']}")
+        if terminal.verbose:
+            for text in (f'"{claim["quote"]}"', claim["result"]):
+                terminal.paragraph(text, 2 * INDENT)
     terminal.line("")
     for sentence in results["summary"]:
-        terminal.line(sentence)
-    terminal.line(f"Report: {folder / 'report.html'}")
+        terminal.paragraph(sentence)
+    terminal.paragraph(f"Report: {folder / 'report.html'}")
 
 
-def _name_mean(document: Mapping[str, Any], terminal: Terminal) -> None:
-    """Print that metrics are means, where they are of several data sets."""
-    data_sets = len(document["data"]["data_sets"])
-    if data_sets > 1:
-        terminal.line(f"Mean over {count_of(data_sets, 'data set')}")
+def _subject(document: Mapping[str, Any]) -> str:
+    """Return what is compared, on what and against which margin."""
+    data, design = document["data"], document["design"]
+    sets, kind = data["data_sets"], "synthetic " if data["synthetic"] else ""
+    mean = f", mean over {count_of(len(sets), 'data set')}," if len(sets) > 1 else ""
+    images = count_of(data["test_images"], f"{kind}test radiograph")
+    folds = f" and {count_of(design['folds'], 'fold')}" if design["folds"] else ""
+    return (
+        f"Macro AUROC{mean} of {count_of(len(document['weighters']), 'weighter')} on {images} of "
+        f"{count_of(data['test_patients'], 'patient')} ({few(one['name'] for one in sets)}), with "
+        f"{count_of(len(design['seeds']), 'seed')}{folds}, against {design['baseline']} with a "
+        f"margin of {design['margin']:g}."
+    )
 
 
-def render_interim(
-    document: Mapping[str, Any], folder: Path, terminal: Terminal, hints: str = ""
+def _weighters_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    terminal: Terminal,
+    left: str = "l",
+    essential: int = len(ESSENTIAL),
 ) -> None:
-    """Print an interim report: progress, missing and failed runs, and `hints` on how to go on."""
+    """Print a table by weighters; a label that does not fit is numbered, and named below."""
     from deepchest_cli.comparison.analysis.summary import shortened
 
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    room = max(terminal.width - sum(GAP + width for width in widths[1:essential]), NARROWEST)
+    cells: list[list[str]] = []
+    named: list[str] = []
+    for label, *others in rows:
+        shown = label
+        if len(label) > room:
+            named.append(f"[{len(named) + 1}] {label}")
+            number_of_it = f" [{len(named)}]"
+            name = label.partition("[")[0]
+            shown = shortened(name, room - len(number_of_it)) + number_of_it
+        cells.append([shown, *others])
+    terminal.table(columns, cells, left=left, essential=essential)
+    for label in named:
+        for line in _broken_label(label, terminal.width):
+            terminal.line(line.rstrip())
+
+
+def _broken_label(label: str, width: int) -> list[str]:
+    """Return a label with long options in lines of at most `width` characters, where it can be."""
+    lines = [""]
+    for piece in re.findall("[^, ]*[, ]?", label):  # ends after commas and blanks
+        if lines[-1].strip() and len(lines[-1] + piece) > width:
+            lines.append(2 * INDENT)
+        lines[-1] += piece
+    return lines
+
+
+def render_interim(document: Mapping[str, Any], folder: Path, terminal: Terminal) -> None:
+    """Print an interim report: progress, and missing and failed runs."""
     seeds, rows = len(document["design"]["seeds"]), []
     for label, entry in document["weighters"].items():
         progress, found = entry["progress"], (entry["metrics"] or {}).get("macro_auroc", {})
         runs = f"{progress['finished']} of {progress['planned']}"
         complete = f"{len(entry['complete_seeds'])} of {seeds}"
         means = [number(found.get(key), 4) for key in ("mean", "sd")]
-        rows.append([shortened(label), runs, complete, *means])
-    _name_mean(document, terminal)
-    terminal.table(["weighter", "runs", "seeds", "macro AUROC", "SD"], rows)
-    terminal.line("Seeds: those of which all runs have finished; mean and SD are over these.")
+        rows.append([label, runs, complete, *means])
+    terminal.paragraph(_subject(document))
+    terminal.line("")
+    columns = ["weighter", "runs", "seeds", "macro AUROC", "SD"]
+    _weighters_table(columns, rows, terminal, essential=len(columns))
+    terminal.paragraph("Seeds: those of which all runs have finished; mean and SD are over these.")
     terminal.line("")
     for sentence in document["summary"]:
-        terminal.line(_paragraph(sentence))
-    terminal.line(_paragraph(f"Missing: {_missing(document)}."))
+        terminal.paragraph(sentence)
+    terminal.paragraph(f"Missing: {_missing(document)}.")
     errors = [f"{one['run']} {one['status']}: {one['error']}" for one in document["errors"]]
     if errors:
-        terminal.line(few(map(_paragraph, errors), "\n"))
-    if hints:
-        terminal.line(hints)
-    terminal.line(f"Interim report: {folder / 'interim.html'}")
+        terminal.paragraph(few(errors, "\n"))
+    terminal.paragraph(f"Interim report: {folder / 'interim.html'}")
 
 
 def _missing(document: Mapping[str, Any]) -> str:
@@ -123,47 +175,43 @@ def _missing(document: Mapping[str, Any]) -> str:
 
 def _render_data_sets(results: dict[str, Any], terminal: Terminal) -> None:
     """Print a table for each of several data sets."""
-    from deepchest_cli.comparison.analysis.summary import shortened
-
-    columns = ["weighter", "AUROC", "difference", "95 % interval", "p (Holm)", "verdict"]
     data_sets = results["data"]["data_sets"]
     if len(data_sets) == 1:
         return
     terminal.line("")
-    terminal.line("Macro AUROC by data set, and the difference to equal; intervals and Holm")
-    terminal.line("correction are for all rows together")
+    terminal.paragraph(
+        "Macro AUROC by data set, and the difference to equal; intervals and Holm correction are "
+        "for all rows together"
+    )
     for data_set in data_sets:
         rows = []
         for label, entry in _ordered(results):
             found = entry["data_sets"].get(data_set["name"])
-            cells = ["–"] if found is None else [number(found["metrics"]["macro_auroc"]["mean"], 4)]
-            rows.append([shortened(label), *cells, *_difference_cells(found)])
+            auroc = None if found is None else found["metrics"]["macro_auroc"]["mean"]
+            verdict, difference, p = _difference_cells(label, found, results)
+            rows.append([label, verdict, number(auroc, 4), difference, p])
         images = count_of(data_set["test_images"], "test radiograph")
         patients = count_of(data_set["test_patients"], "patient")
         terminal.line(f"{data_set['name']}: {images} of {patients}")
-        terminal.table(columns, rows, left="lrrrrl")
+        _weighters_table([*ESSENTIAL, "p (Holm)"], rows, terminal, left="ll")
 
 
-def _difference_cells(entry: Mapping[str, Any] | None) -> list[str]:
-    """Return difference, interval, p-value and verdict by the primary metric."""
+def _difference_cells(
+    label: str, entry: Mapping[str, Any] | None, results: Mapping[str, Any]
+) -> tuple[str, str, str]:
+    """Return verdict, difference with its interval and p-value by the primary metric."""
+    from deepchest_cli.evaluation.statistics import INCONCLUSIVE
+
     row = entry and entry["differences"] and entry["differences"]["macro_auroc"]
     if not row:
-        return ["–", "–", "–", ""]
-    return [
-        signed(row["estimate"], 4),
-        interval(row, 4, sign=True),
+        is_baseline = label == results["design"]["baseline"]
+        return ("baseline" if is_baseline else UNDEFINED), UNDEFINED, UNDEFINED
+    untested = row["p"] is None and row["verdict"] == INCONCLUSIVE
+    return (
+        NOT_TESTED if untested else row["verdict"],
+        with_interval({**row, "value": row["estimate"]}, 4, sign=True),
         p_value(row["p_holm"]),
-        row["verdict"],
-    ]
-
-
-def _paragraph(text: str, indent: str = "") -> str:
-    """Return lines that fit a terminal, no number apart from its percent sign, no path cut."""
-    lines = fill(
-        text.replace(" %", "\0%"), WIDTH, initial_indent=indent, subsequent_indent=indent,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
-    return lines.replace("\0%", " %")
+    )
 
 
 def _ordered(results: dict[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -172,42 +220,59 @@ def _ordered(results: dict[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _ranking(results: dict[str, Any]) -> list[list[str]]:
-    from deepchest_cli.comparison.analysis.summary import shortened
-
-    costs = results["costs"]
-    return [
-        [shortened(label), *_row(entry, costs.get(label))] for label, entry in _ordered(results)
-    ]
+    return [[label, *_row(label, entry, results)] for label, entry in _ordered(results)]
 
 
 def _macro(entry: Mapping[str, Any]) -> float:
     return entry["metrics"]["macro_auroc"]["mean"] if entry["metrics"] else float("-inf")
 
 
-def _row(entry: Mapping[str, Any], cost: Mapping[str, Any] | None) -> list[str]:
-    step = f"{cost['ratio']:.2f}" if cost else "–"
-    metrics = entry["metrics"]
+def _row(label: str, entry: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+    cost = results["costs"].get(label)
+    step, metrics = f"{cost['ratio']:.2f}" if cost else UNDEFINED, entry["metrics"]
     if metrics is None:
-        return [entry["status"], *["–"] * 4, "", *["–"] * 4, step]
-    row = [number(metrics["macro_auroc"]["mean"], 4), number(metrics["macro_auroc"]["sd"], 4)]
-    row += _difference_cells(entry)
-    names = ("macro_average_precision", "worst_auroc", "rarest_tertile_auroc")
-    row += [number(metrics[name]["mean"]) for name in names]
-    return [*row, number(entry["mean_rank"], 1), step]
-
-
-def cost_rows(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return a table row of costs for each weighter."""
+        return [entry["status"], *[UNDEFINED] * 4, step, *[UNDEFINED] * 4]
+    verdict, difference, p = _difference_cells(label, entry, results)
+    auroc = metrics["macro_auroc"]
     return [
-        [
-            label,
-            f"{cost['ratio']:.3f}",
-            f"{cost['ratio_low']:.3f} to {cost['ratio_high']:.3f}",
-            f"{cost['synchronized_ratio']:.3f}",
-            f"{cost['images_per_second']:.0f}",
-            gigabytes(cost["peak_memory"]),
-            f"{cost['state_bytes']:,} B",
-            cost["passes"],
-        ]
-        for label, cost in costs.items()
+        verdict,
+        number(auroc["mean"], 4),
+        difference,
+        p,
+        number(metrics["macro_average_precision"]["mean"]),
+        step,
+        number(auroc["sd"], 4),
+        number(metrics["worst_auroc"]["mean"]),
+        number(metrics["rarest_tertile_auroc"]["mean"]),
+        number(entry["mean_rank"], 1),
+    ]
+
+
+def render_costs(tables: Sequence[Mapping[str, Any]], terminal: Terminal) -> None:
+    """Print a table of the cost of a step for each backbone and number of findings."""
+    columns = [
+        "weighter", "step time (95 % interval)", "peak memory", "images/s", "passes",
+        "synchronized", "state",
+    ]  # fmt: skip
+    terminal.paragraph("Cost of a step, relative to equal weighting")
+    for table in tables:
+        terminal.line("")
+        terminal.line(f"{table['backbone']}, {count_of(table['findings'], 'finding')}")
+        rows = [[label, *_cost_row(cost)] for label, cost in table["costs"].items()]
+        _weighters_table(columns, rows, terminal, essential=3)
+    terminal.line("")
+    terminal.paragraph(
+        "Step time: of steps back to back, as in training. Synchronized: of single steps."
+    )
+
+
+def _cost_row(cost: Mapping[str, Any]) -> list[str]:
+    ends = {"value": cost["ratio"], "low": cost["ratio_low"], "high": cost["ratio_high"]}
+    return [
+        with_interval(ends),
+        gigabytes(cost["peak_memory"]),
+        f"{cost['images_per_second']:.0f}",
+        cost["passes"],
+        f"{cost['synchronized_ratio']:.3f}",
+        f"{cost['state_bytes']:,} B",
     ]

@@ -11,7 +11,7 @@ from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, flag_of
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.terminal import Terminal
+from deepchest_cli.terminal import INDENT, Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.comparison import TrainedComparison
@@ -62,24 +62,26 @@ def plan_jobs(config: CompareConfig, terminal: Terminal) -> None:
         )
         return
     threads = count_of(config.threads or 1, "thread")
-    terminal.line(
+    terminal.paragraph(
         f"{count_of(count, 'job')} in {jobs.folder}, on {config.device_list[0]} in "
         f"{config.precision} with {threads}."
     )
     if tuning:
-        terminal.line(
+        terminal.paragraph(
             f"Jobs 1 to {tuning} choose learning rates; {tuning + 1} to {count} follow when all of "
             "these have finished."
         )
-    terminal.line(f"Each, in any order and number at a time, N from 1 to {count}:")
-    terminal.line(f"  {command} --job N")
-    terminal.line("Then the results, or an interim report before all have finished:")
-    terminal.line(f"  {command} --report")
+    terminal.paragraph(f"Each, in any order and number at a time, N from 1 to {count}:")
+    terminal.line(f"{INDENT}{command} --job N")
+    terminal.paragraph("Then the results, or an interim report before all have finished:")
+    terminal.line(f"{INDENT}{command} --report")
+    terminal.next_step(f"{command} --job 1")
 
 
 def complete_job(config: CompareConfig, number: int, terminal: Terminal) -> None:
     """Complete a job of a comparison, and say how its run ended."""
     from deepchest_cli.comparison.running.comparison import complete_numbered_job
+    from deepchest_cli.training.run_directory import resume_command
 
     with terminal.progress("Training") as move:
         job, record = complete_numbered_job(config, number, _JobDisplay(terminal, move))
@@ -94,9 +96,11 @@ def complete_job(config: CompareConfig, number: int, terminal: Terminal) -> None
             }
         )
     else:
-        terminal.line(f"Job {number}, {job.name}{ending(record)}")
+        terminal.paragraph(f"Job {number}, {job.name}{ending(record)}")
     if record.status == "failed":
         raise DeepChestError(f"Job {number}, {job.name}, has failed: {record.error}")
+    assert config.resume is not None  # `check_job_flags` has refused a job without a folder
+    terminal.next_step(f"{resume_command(config.resume, config)} --report")
 
 
 class _JobDisplay(ComparisonDisplay):
@@ -117,7 +121,8 @@ def report_interim(comparison: "TrainedComparison", terminal: Terminal) -> dict[
     if terminal.json:
         terminal.document(document)
     else:
+        render_interim(document, comparison.folder, terminal)
         command = resume_command(comparison.folder, comparison.config)
-        hints = f"Each of them: {command} --job N"
-        render_interim(document, comparison.folder, terminal, hints)
+        number = document["missing"][0]["job"]
+        terminal.next_step(command if number is None else f"{command} --job {number}")
     return document

@@ -7,11 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from deepchest_cli.commands.launchers import find_launch
+from deepchest_cli.commands.next_steps import training_command
 from deepchest_cli.commands.user_cache import features_folder, training_rates_file
-from deepchest_cli.config import DoctorConfig, PrepareConfig, TrainConfig, find_data
+from deepchest_cli.config import (
+    DEFAULT_DATA,
+    DEMO_DATA,
+    NIH_SOURCE,
+    DoctorConfig,
+    PrepareConfig,
+    TrainConfig,
+    command_line,
+    find_data,
+)
 from deepchest_cli.data.text import count_of, size_of
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.terminal import Terminal
+from deepchest_cli.terminal import INDENT, Terminal
 
 
 def doctor(config: DoctorConfig, terminal: Terminal) -> None:
@@ -43,6 +53,7 @@ def doctor(config: DoctorConfig, terminal: Terminal) -> None:
         terminal.document(report)
     else:
         _render(report, terminal)
+        terminal.next_step(_command_after(report, config, data))
 
 
 def _launcher() -> dict[str, Any] | None:
@@ -130,27 +141,41 @@ def _describe_launcher(launcher: dict[str, Any]) -> str:
     )
 
 
+def _command_after(report: dict[str, Any], config: DoctorConfig, data: str) -> str:
+    """Return the command that makes the first thing that is missing, or one that trains."""
+    if report["checks"]["data"]["ok"]:
+        return training_command([data], synthetic=data == str(DEMO_DATA))
+    if not report["checks"]["source"]["ok"]:
+        return "deepchest prepare --demo"
+    source = None if config.source == NIH_SOURCE else config.source
+    folder = None if config.data == DEFAULT_DATA else config.data
+    return command_line("prepare", PrepareConfig(source=source, data=folder))
+
+
 def _render(report: dict[str, Any], terminal: Terminal) -> None:
-    terminal.line(f"deepchest {report['deepchest']}, Python {report['python']}")
+    terminal.paragraph(f"deepchest {report['deepchest']}, Python {report['python']}")
     for name, version in report["packages"].items():
-        terminal.line(f"  {name} {version or 'is missing'}")
+        terminal.paragraph(f"{INDENT}{name} {version or 'is missing'}")
     gpus = ", ".join(report["gpus"]) or "none"
-    terminal.line(f"GPUs: {gpus}; --device auto is {report['device']} in {report['precision']}")
+    terminal.paragraph(
+        f"GPUs: {gpus}; --device auto is {report['device']} in {report['precision']}"
+    )
     visible = report["cuda_visible_devices"]
     if visible is not None:
-        terminal.line(f"  CUDA_VISIBLE_DEVICES is {visible!r}: no other GPU is used")
+        terminal.paragraph(f"{INDENT}CUDA_VISIBLE_DEVICES is {visible!r}: no other GPU is used")
     if report["launcher"] is not None:
-        terminal.line(f"launcher: {_describe_launcher(report['launcher'])}")
+        terminal.paragraph(f"launcher: {_describe_launcher(report['launcher'])}")
     for rates in report["rates"]:
-        terminal.line(
-            f"  {rates['network']}: {rates['fp32']:.3g} images/s in fp32, {rates['bf16']:.3g} in "
-            f"bf16 on one core; --precision auto chooses {rates['auto']}"
+        terminal.paragraph(
+            f"{rates['network']}: {rates['fp32']:.3g} images/s in fp32, {rates['bf16']:.3g} in "
+            f"bf16 on one core; --precision auto chooses {rates['auto']}",
+            INDENT,
         )
     features = report["features"]
-    terminal.line(
+    terminal.paragraph(
         f"features of linear probes: {size_of(features['bytes'])} in {features['folder']}"
     )
     for name, check in report["checks"].items():
-        terminal.line(f"{name}: {'' if check['ok'] else 'missing. '}{check['found']}")
+        terminal.paragraph(f"{name}: {'' if check['ok'] else 'missing. '}{check['found']}")
         if not check["ok"] and check["hint"]:
-            terminal.line(f"  {check['hint']}")
+            terminal.paragraph(check["hint"], INDENT)

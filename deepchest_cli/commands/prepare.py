@@ -73,7 +73,7 @@ def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "Sto
             with terminal.progress(f"Job {config.job}") as progress:
                 heeded = stop.heeded(progress)
                 done = complete_job(config, site.source, folder, config.job, heeded)
-            render_job(done, terminal)
+            render_job(done, _publishing(config), terminal)
             return
         plan = plan_preparation(site.config, site.source)
         terminal.note(f"{site.source}: {plan.source.title}; images: {plan.images.describe()}.")
@@ -84,10 +84,12 @@ def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "Sto
         if config.dry_run:
             from deepchest_cli.data.preparation.estimate import estimate
 
-            render_estimate(plan, estimate(plan, config, folder), terminal)
+            command = command_line("prepare", replace(config, dry_run=False))
+            render_estimate(estimate(plan, config, folder), command, terminal)
             return
         if config.plan:
-            _show_plan(config, _plan_jobs(plan, config, folder, terminal, stop), terminal)
+            planned = _plan_jobs(plan, config, folder, terminal, stop)
+            render_planned(planned, _publishing(config), terminal)
             return
         if config.dask is not None:
             _distribute(plan, config, site.source, folder, terminal, stop)
@@ -109,9 +111,10 @@ def _plan_jobs(
         return plan_jobs(plan, config, data, stop.heeded(progress), terminal.warning)
 
 
-def _show_plan(config: PrepareConfig, planned: "PlannedJobs", terminal: Terminal) -> None:
-    command = command_line("prepare", replace(config, plan=False, jobs=None, force=False))
-    render_planned(planned, command, terminal)
+def _publishing(config: PrepareConfig) -> str:
+    """Return the command that does what is missing of planned jobs and publishes."""
+    whole = replace(config, plan=False, job=None, jobs=None, force=False)
+    return command_line("prepare", whole)
 
 
 def _distribute(

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.commands.next_steps import training_command
 from deepchest_cli.data.text import count_of, duration_of, few, size_of
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from deepchest_cli.data.preparation import CompletedJob, Plan, PlannedJobs, Preparation
+    from deepchest_cli.data.preparation import CompletedJob, PlannedJobs, Preparation
     from deepchest_cli.data.preparation.checking import Checked
     from deepchest_cli.data.preparation.estimate import Estimate
 
@@ -27,6 +28,9 @@ def render_prepared(sites: "Sequence[Sequence[Preparation]]", terminal: Terminal
         if number > 1:
             terminal.line("")
         _render_site(site, f"Site {number}" if len(sites) > 1 else "", terminal)
+    first = [site[0] for site in sites]  # several sizes of a site hold the same radiographs
+    synthetic = any(result.manifest["source"]["synthetic"] for result in first)
+    terminal.next_step(training_command([str(result.folder) for result in first], synthetic))
 
 
 def _render_site(results: "Sequence[Preparation]", title: str, terminal: Terminal) -> None:
@@ -34,11 +38,11 @@ def _render_site(results: "Sequence[Preparation]", title: str, terminal: Termina
     terminal.table([title, *manifest["counts"]], _summary(manifest))
     terminal.line("")
     for result in results:
-        terminal.line(_describe(result))
+        terminal.paragraph(_describe(result))
     excluded = manifest["excluded"]
     if excluded["images"]:
         counted = few(f"{number:,} × {reason}" for reason, number in excluded["reasons"].items())
-        terminal.line(
+        terminal.paragraph(
             f"Left out: {count_of(excluded['images'], 'image')} ({counted}), listed in "
             f"{results[0].folder / excluded['file']}"
         )
@@ -81,8 +85,8 @@ def _positives(split: dict[str, Any], finding: str) -> str:
     return f"{positives:,}" if known == split["images"] else f"{positives:,} of {known:,}"
 
 
-def render_estimate(plan: "Plan", found: "Estimate", terminal: Terminal) -> None:
-    """Show what a preparation would do, in what time and space."""
+def render_estimate(found: "Estimate", command: str, terminal: Terminal) -> None:
+    """Show what a preparation would do, in what time and space, and the command that does it."""
     from dataclasses import asdict
 
     if terminal.json:
@@ -95,16 +99,19 @@ def render_estimate(plan: "Plan", found: "Estimate", terminal: Terminal) -> None
     missing = (
         f"; {count_of(found.missing, 'row has', 'rows have')} no file" if found.missing else ""
     )
-    terminal.line(f"Would convert {count_of(sum(found.images.values()), 'image')}{done}{missing}.")
+    terminal.paragraph(
+        f"Would convert {count_of(sum(found.images.values()), 'image')}{done}{missing}."
+    )
     rate = f" ({found.seconds_per_image * 1e3:.1f} ms an image a core)"
-    terminal.line(
+    terminal.paragraph(
         f"Time: about {duration_of(found.seconds)} on {count_of(found.workers, 'core')}{rate}."
     )
-    terminal.line(
+    terminal.paragraph(
         f"Space: {size_of(found.bytes)} in {', '.join(found.folders)}; "
         f"{size_of(found.free)} are free."
     )
     terminal.line("Nothing was written.")
+    terminal.next_step(command)
 
 
 def render_planned(planned: "PlannedJobs", command: str, terminal: Terminal) -> None:
@@ -117,6 +124,7 @@ def render_planned(planned: "PlannedJobs", command: str, terminal: Terminal) -> 
         return
     if not planned.jobs:
         terminal.line("Nothing to plan: the data are prepared already.")
+        terminal.next_step(command)
         return
     if planned.unchanged:
         terminal.note("Planned before: nothing was changed.")
@@ -126,14 +134,15 @@ def render_planned(planned: "PlannedJobs", command: str, terminal: Terminal) -> 
     for folder, shards in planned.shards.items():
         terminal.line(f"  {folder}: {count_of(shards, 'shard')}")
     numbers = f"for N from 1 to {planned.jobs}" if planned.jobs > 1 else "for N = 1"
-    terminal.line(f"Run, {numbers}, in any order, on machines that share these folders:")
+    terminal.paragraph(f"Run, {numbers}, in any order, on machines that share these folders:")
     terminal.line(f"  {command} --job N")
     terminal.line("and then, once:")
     terminal.line(f"  {command}")
+    terminal.next_step(f"{command} --job 1")
 
 
-def render_job(done: "CompletedJob", terminal: Terminal) -> None:
-    """Show what a job has converted."""
+def render_job(done: "CompletedJob", command: str, terminal: Terminal) -> None:
+    """Show what a job has converted; `command` publishes when all have."""
     if terminal.json:
         from dataclasses import asdict
 
@@ -141,12 +150,18 @@ def render_job(done: "CompletedJob", terminal: Terminal) -> None:
         return
     if not done.jobs:
         terminal.line("Nothing to do: the data are prepared already.")
-        return
+    else:
+        _render_completed(done, terminal)
+    is_last = done.job == done.jobs or not done.jobs
+    terminal.next_step(command if is_last else f"{command} --job {done.job + 1}")
+
+
+def _render_completed(done: "CompletedJob", terminal: Terminal) -> None:
     title = f"Job {done.job} of {done.jobs}"
     if done.unchanged:
         terminal.line(f"{title} was complete already.")
         return
-    terminal.line(
+    terminal.paragraph(
         f"{title} is complete: {count_of(done.images, 'image')} in "
         f"{count_of(done.shards, 'shard')}."
     )
@@ -164,7 +179,7 @@ def render_check(results: "Sequence[Checked]", terminal: Terminal) -> None:
         terminal.document({"check": documents})
     for result in results:
         if not result.problems and not terminal.json:
-            terminal.line(
+            terminal.paragraph(
                 f"{result.folder}: {count_of(result.shards, 'shard')} with "
                 f"{count_of(result.images, 'image')}, all as the manifest says"
             )
@@ -174,3 +189,4 @@ def render_check(results: "Sequence[Checked]", terminal: Terminal) -> None:
             f"{count_of(len(wrong), 'problem')}:\n" + "\n".join(wrong),
             "Run the same deepchest prepare again; it mends what is damaged.",
         )
+    terminal.next_step(training_command([str(results[0].folder)]))

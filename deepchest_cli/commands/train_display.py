@@ -14,13 +14,16 @@ from rich.text import Text
 from torch import Tensor
 
 from deepchest_cli.reporting.numbers import number
-from deepchest_cli.terminal import Terminal, table_of
+from deepchest_cli.terminal import GAP, Terminal, table_of
 from deepchest_cli.training.progress import EpochReport, Observer, StepReport, mean
 
 REFRESH = 0.25  # seconds between two updates; reading the losses waits for the device
-BAR_WIDTH = 40
+BAR_WIDTH, MIN_BAR_WIDTH = 40, 5  # columns of the bar of progress
 LINE = 80  # columns of a line of text
 MAX_BAR = 3.0  # largest weight that is drawn in full
+BAR_UNIT, MIN_BAR_UNIT = 10, 3  # columns of the bar of a weight of 1
+WIDE = 60  # columns that have room for all headings
+MIN_NAME = 8  # columns of a finding's name
 
 
 class Display(Observer):
@@ -61,7 +64,9 @@ class Display(Observer):
     def on_epoch(self, report: EpochReport) -> None:
         """Print an epoch's line, and update the live table."""
         self.last = report
-        for line in _lines(report):
+        # all of it with --verbose, and in a file
+        is_short = self.terminal.errors.is_terminal and not self.terminal.verbose
+        for line in _lines(report, self.terminal.errors.width if is_short else None):
             self.terminal.note(line)
         if self.terminal.animated:
             self.losses = report.task_loss.tolist()
@@ -76,51 +81,83 @@ class Display(Observer):
         self.terminal.warning(text)
 
     def _table(self, weights: Tensor | None) -> Table:
-        """Return losses, AUROC and weights per task, the weight also as a bar."""
+        """Return losses, AUROC and weights per task, the weight also as a bar where it has room."""
         used = [None] * len(self.tasks) if weights is None else weights.tolist()
         auroc = self.last.task_auroc.tolist() if self.last else [None] * len(used)
-        rows = [
-            [task, number(loss), number(score), number(weight), _bar_of(weight)]
-            for task, loss, score, weight in zip(self.tasks, self.losses, auroc, used, strict=True)
+        width = self.terminal.errors.width
+        columns = ["Finding", "loss", "validation AUROC", "weight"]
+        if width < WIDE:
+            columns[2] = "AUROC"
+        numbers = [
+            [number(loss), number(score), number(weight)]
+            for loss, score, weight in zip(self.losses, auroc, used, strict=True)
         ]
-        columns = ["Finding", "loss", "validation AUROC", "weight", ""]
-        return table_of(columns, rows, left="lrrrl")
+        taken = sum(GAP + max(map(len, cells)) for cells in zip(columns[1:], *numbers, strict=True))
+        room = max(width - taken, MIN_NAME)
+        names = [task if len(task) <= room else f"{task[: room - 1]}…" for task in self.tasks]
+        left = width - taken - max(map(len, names)) - GAP
+        unit = min(int((left - 2) / MAX_BAR), BAR_UNIT)  # beside the mark and a sign for more
+        if unit < MIN_BAR_UNIT:
+            rows = [[name, *cells] for name, cells in zip(names, numbers, strict=True)]
+            return table_of(columns, rows, left="lrrr")
+        rows = [
+            [name, *cells, _bar_of(weight, unit)]
+            for name, cells, weight in zip(names, numbers, used, strict=True)
+        ]
+        return table_of([*columns, ""], rows, left="lrrrl")
 
     def _bar(self, text: str, done: int, total: int) -> Table:
         """Return the progress of what began at `started` and an estimate of the time left."""
-        left = (time.monotonic() - self.started) / done * (total - done)
+        left = f"{_clock((time.monotonic() - self.started) / done * (total - done))} left"
+        room = min(self.terminal.errors.width - len(text) - len(left) - 2, BAR_WIDTH)
         line = Table.grid(padding=(0, 1))
-        line.add_row(
-            Text(text),
-            ProgressBar(total=total, completed=done, width=BAR_WIDTH),
-            Text(f"{_clock(left)} left"),
-        )
+        if room < MIN_BAR_WIDTH:
+            line.add_row(Text(text), Text(left))
+        else:
+            bar = ProgressBar(total=total, completed=done, width=room)
+            line.add_row(Text(text), bar, Text(left))
         return line
 
 
-def _bar_of(weight: float | None) -> str:
-    """Return a weight as a bar of ten characters for one, with a mark at one."""
+def _bar_of(weight: float | None, unit: int) -> str:
+    """Return a weight as a bar of `unit` characters for one, with a mark at one."""
     if weight is None or not math.isfinite(weight):
         return ""
-    length = max(round(min(weight, MAX_BAR) * 10), 0)
+    length = max(round(min(weight, MAX_BAR) * unit), 0)
     bar = "━" * length
-    return f"{bar[:10]:<10}│{bar[10:]}{'…' if weight > MAX_BAR else ''}"
+    return f"{bar[:unit]:<{unit}}│{bar[unit:]}{'…' if weight > MAX_BAR else ''}"
 
 
-def _lines(report: EpochReport) -> list[str]:
-    """Return an epoch in one line; that of several data sets has more, which fit 80 columns."""
-    metrics = (
+def _lines(report: EpochReport, width: int | None) -> list[str]:
+    """Return an epoch in one line, of what `width` has room for; with several data sets in more.
+
+    width: None where no line is cut.
+    """
+    line = (
         f"epoch {report.epoch}/{report.epochs}  "
         f"loss {number(report.macro('training', 'loss'), 4)}  "
         f"validation loss {number(report.macro('validation', 'loss'), 4)}  "
         f"{_auroc(report)}{' (best)' if report.best else ''}"
     )
-    speed = (
-        f"  {_learning_rate(report)}{report.images_per_second:.0f} images/s "
-        f"({report.data_wait_fraction:.1%} waiting for data)  "
-        f"{report.seconds:.0f} s{_peak_memory(report.peak_memory)}"
-    )
-    return [metrics, *_by_data_set(report), speed] if report.sources else [metrics + speed]
+    if report.sources:
+        return [line, *_by_data_set(report), f"  {'  '.join(_speed(report))}"]
+    for part in _speed(report):
+        if width is not None and len(f"{line}  {part}") > width:
+            break
+        line += f"  {part}"
+    return [line]
+
+
+def _speed(report: EpochReport) -> list[str]:
+    """Return how an epoch was computed, what matters most first."""
+    rate, peak = report.peak_learning_rate, report.peak_memory
+    return [
+        f"{report.seconds:.0f} s",
+        *([] if rate is None else [f"learning rate {rate:g}"]),
+        f"{report.images_per_second:.0f} images/s "
+        f"({report.data_wait_fraction:.1%} waiting for data)",
+        *([] if peak is None else [f"{peak / 1e9:.1f} GB peak memory"]),
+    ]
 
 
 def _auroc(report: EpochReport) -> str:
@@ -137,15 +174,6 @@ def _by_data_set(report: EpochReport) -> list[str]:
     scores["all images"] = report.macro("validation", "auroc")
     text = "AUROC: " + ", ".join(f"{name} {number(score, 4)}" for name, score in scores.items())
     return wrap(text, LINE, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
-
-
-def _learning_rate(report: EpochReport) -> str:
-    rate = report.peak_learning_rate
-    return "" if rate is None else f"learning rate {rate:g}  "
-
-
-def _peak_memory(peak: int | None) -> str:
-    return "" if peak is None else f"  {peak / 1e9:.1f} GB peak memory"
 
 
 def _clock(seconds: float) -> str:

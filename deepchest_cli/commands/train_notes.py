@@ -101,7 +101,7 @@ def render_summary(summary: "TrainingSummary", terminal: Terminal) -> None:
         return
     terminal.line(str(summary.run))
     early = " (stopped early)" if summary.stopped_early else ""
-    terminal.line(
+    terminal.paragraph(
         f"{count_of(summary.epochs, 'epoch')}{early}, "
         f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
         f"{'' if summary.learning_rate is None else f', learning rate {summary.learning_rate:g}'}"

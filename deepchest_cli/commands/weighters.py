@@ -1,146 +1,106 @@
-"""`deepchest weighters`: what there is to choose from, and whether one keeps its contract."""
+"""`deepchest weighters`: what there is to choose from, what one does, and whether it works."""
 
-import sys
-import textwrap
 from collections.abc import Mapping
-from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any
+from shlex import quote
+from typing import Any
 
-from deepchest_cli.config import WeightersConfig, parse_assignments
-from deepchest_cli.data.text import count_of
-from deepchest_cli.errors import DeepChestError
+from deepchest_cli.commands.weighters_check import check_weighter
+from deepchest_cli.commands.weighters_display import (
+    described,
+    entry_of,
+    options_text,
+    render_description,
+)
+from deepchest_cli.config import WeightersConfig
+from deepchest_cli.errors import UsageError
 from deepchest_cli.terminal import Terminal
-
-if TYPE_CHECKING:
-    from deepchest_cli.weighting import WeighterInfo
-    from deepchest_cli.weighting.properties import Property
-
-WIDTH = 80  # of the lines of a check
-OK, BROKEN, DIFFERS = "ok", "BROKEN", "differs"
-INDENT = " " * 9  # below the longest of them
 
 
 def weighters(config: WeightersConfig, terminal: Terminal) -> None:
-    """List every weighter: kind, cost, paper and options with their defaults.
+    """List every weighter with kind, cost and paper, or describe those that are named.
 
-    With --check one weighter, built-in or of your own, is built and tried on made-up losses.
+    What is said of one: its formula, its options with their defaults, its cost and its paper.
+    With --check one, built-in or of your own, is built and tried on made-up losses.
 
     Examples:  deepchest weighters
 
+    deepchest weighters deepchest dwa
+
     deepchest weighters --check 'mine.py:MyWeighter[alpha=2]'
     """
+    if config.check is not None:
+        if config.names:
+            raise UsageError("A weighter is either described or checked.", "Drop one of the two.")
+        check_weighter(config.check, terminal)
+    elif config.names:
+        _describe(config.names, terminal)
+    else:
+        _list(terminal)
+
+
+def _list(terminal: Terminal) -> None:
     from deepchest_cli.weighting import WEIGHTERS
 
-    if config.check is not None:
-        _check(config.check, terminal)
-        return
     if terminal.json:
-        terminal.document({"weighters": [_entry(info) for info in WEIGHTERS.values()]})
+        terminal.document({"weighters": [entry_of(info) for info in WEIGHTERS.values()]})
         return
     rows = [
         [
             info.name,
             info.kind,
-            info.passes,
-            info.memory,
+            "+".join(word for word in info.passes.split() if word in ("1", "2", "T")),
             info.paper,
-            _options_text(info.options) or "–",
+            info.memory,
+            options_text(info.options) or "–",
         ]
         for info in WEIGHTERS.values()
     ]
-    columns = ["Weighter", "kind", "a step", "memory", "paper", "options"]
-    terminal.table(columns, rows, left="l" * len(columns))
+    columns = ["Weighter", "kind", "passes", "paper", "memory", "options"]
+    terminal.table(columns, rows, left="l" * len(columns), essential=4)
     terminal.note(
-        "T: how many findings. Of the kind gradient: at the features; with --gradient-level "
-        "parameters T passes backward, and each gradient is as large as the model. "
+        "Passes of a step: forward + backward; + T: one more for each of T findings, to one layer. "
+        "Of the kind gradient: at the features; with --gradient-level parameters T passes "
+        "backward, and each gradient is as large as the model."
+    )
+    terminal.note(
         "deepchest+NAME puts DeepChest's weights under another weighter. FILE.py:CLASS names one "
         "of your own; --check FILE.py:CLASS checks it."
     )
+    terminal.next_step("deepchest weighters deepchest")
 
 
-def _entry(info: "WeighterInfo") -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "kind": info.kind,
-        "summary": info.summary,
-        "passes": info.passes,
-        "memory": info.memory,
-        "paper": info.paper,
-        "options": dict(info.options),
-    }
-
-
-def _options_text(options: Mapping[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in options.items())
-
-
-def _check(text: str, terminal: Terminal) -> None:
-    """Try the properties on a weighter; raises `DeepChestError` where it breaks a required one."""
-    from deepchest_cli.comparison.running.jobs import parse_arm
-    from deepchest_cli.weighting.own import COMPOSITE, OwnWeighterInfo
-    from deepchest_cli.weighting.properties import properties_of, refuse_without_effect, violations
-    from deepchest_cli.weighting.registry import find_weighter, read_weighter
-    from deepchest_cli.weighting.trial import Trial
-
-    arm = parse_arm(text, "--check")
-    options = parse_assignments(arm.options, f"--check {arm.label}:")
-    read_weighter(arm.weighter, options)
-    info, trial = (
-        find_weighter(arm.weighter.removeprefix(COMPOSITE)),
-        Trial.of(arm.weighter, options),
-    )
-    with redirect_stdout(sys.stderr):  # what one's own code prints is no result
-        found = list(violations(trial))
-    if not found[0][1]:
-        refuse_without_effect(trial)
-    broken = [one for one, violation in found if violation and one.required]
-    sha256 = info.sha256 if isinstance(info, OwnWeighterInfo) else None
+def _describe(names: tuple[str, ...], terminal: Terminal) -> None:
+    entries = [described(name) for name in dict.fromkeys(names)]
     if terminal.json:
-        entry = {**_entry(info), "name": arm.weighter}
-        checks = [
-            {
-                "property": one.name,
-                "required": one.required,
-                "holds": not violation,
-                "expected": one.expected,
-                "found": violation or None,
-            }
-            for one, violation in found
-        ]
-        if sha256:
-            entry["weighter_sha256"] = sha256
-        terminal.document({"weighters": [entry], "checks": checks})
-    else:
-        options_text = _options_text(info.options) or "none"
-        _write(f"{arm.label}: {info.summary or 'no description'}", terminal)
-        _write(f"Kind: {info.kind}. Options and defaults: {options_text}.", terminal)
-        if sha256:
-            terminal.line(f"SHA-256: {sha256}")
-        for one, violation in found:
-            state = (BROKEN if one.required else DIFFERS) if violation else OK
-            terminal.line(f"{state:<{len(INDENT)}}{one.name}")
-            if violation:
-                _write(f"Expected: {one.expected}", terminal, INDENT)
-                _write(f"Found: {violation}", terminal, INDENT)
-        _write(_result(found, len(properties_of(trial))), terminal)
-    if broken:
-        raise DeepChestError(
-            f"{arm.label} breaks {count_of(len(broken), 'required property')}.",
-            "Training and comparing refuse it until they hold.",
+        terminal.document({"weighters": entries})
+        return
+    for number, entry in enumerate(entries):
+        if number:
+            terminal.line("")
+        render_description(entry, terminal)
+    terminal.next_step(_command_after(entries))
+
+
+def _command_after(entries: list[dict[str, Any]]) -> str:
+    """Return the command that tries the weighters: several in a comparison, one in training."""
+    if len(entries) > 1:
+        arms = (
+            f"{entry['name']}[{option}]" if (option := _needed_option(entry)) else entry["name"]
+            for entry in entries
         )
+        return f"deepchest compare-weighters --weighters {quote(','.join(arms))}"
+    (entry,) = entries
+    if "weighter_sha256" in entry:
+        return f"deepchest weighters --check {quote(entry['name'])}"
+    option = _needed_option(entry)
+    given = f" --weighter-option {quote(option)}" if option else ""
+    return f"deepchest train --weighter {quote(entry['name'])}{given}"
 
 
-def _write(text: str, terminal: Terminal, indent: str = "") -> None:
-    for line in textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-    ):
-        terminal.line(line)
+def _needed_option(entry: Mapping[str, Any]) -> str:
+    """Return an option without which a weighter cannot be built, with a value to begin with."""
+    from deepchest_cli.data.findings import FINDINGS
 
-
-def _result(found: list[tuple["Property", str]], wanted: int) -> str:
-    if len(found) < wanted:
-        return f"The other {count_of(wanted - len(found), 'property')} can be tested after that."
-    holding = sum(not violation for _, violation in found)
-    differs = any(violation and not one.required for one, violation in found)
-    note = " Training takes one that only differs from most methods." if differs else ""
-    return f"{holding} of {count_of(wanted, 'property')} hold.{note}"
+    if "weights" not in entry["options"]:
+        return ""
+    return f"weights={','.join(f'{finding}:1' for finding in FINDINGS)}"

@@ -184,7 +184,6 @@ class PredictConfig:
         tuple[str, ...],
         Flag(
             "Images (PNG, JPEG, TIFF, WebP, DICOM), folders or patterns; - reads paths from stdin.",
-            metavar="IMAGE",
             positional=True,
         ),
     ]
@@ -346,8 +345,17 @@ class DoctorConfig:
 
 @dataclass(frozen=True)
 class WeightersConfig:
-    """Whether all weighters are listed, or one is checked."""
+    """Whether all weighters are listed, some are described, or one is checked."""
 
+    names: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Weighters to describe: formula, options, cost, paper; also deepchest+NAME, and "
+            "FILE.py:CLASS for one of your own. [all, in a table]",
+            metavar="NAME",
+            positional=True,
+        ),
+    ] = ()
     check: Annotated[
         str | None,
         Flag(

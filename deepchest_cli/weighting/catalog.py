@@ -6,10 +6,14 @@ compares the options with the signatures.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from deepchest_cli.errors import UsageError
+from deepchest_cli.weighting.documentation import Documentation, read_documentation
 
 if TYPE_CHECKING:
     from deepchest_cli.weighting.base import Context, Weighter
@@ -27,12 +31,33 @@ class WeighterInfo:
     options: Mapping[str, Any] = field(default_factory=dict)  # with their defaults
     passes: str = "1 forward, 1 backward"  # of a step
     kind: str = "loss"  # loss: needs the losses only; gradient: needs task gradients
+    preset_of: str = ""  # the weighter of which this one is a preset: it has other defaults alone
 
     @property
     def module(self) -> str:
         """The module of this weighter alone."""
         folder = "gradients." if self.kind == "gradient" else ""
         return f"deepchest_cli.weighting.{folder}{self.name.replace('-', '_')}"
+
+    @property
+    def source(self) -> Path:
+        """The file of this module."""
+        return Path(__file__).parent.joinpath(*self.module.split(".")[2:]).with_suffix(".py")
+
+    @property
+    def documentation(self) -> Documentation:
+        """What its docstrings say; imports no torch."""
+        found = read_documentation(self.source, self.factory_name)
+        if self.preset_of:
+            original = WEIGHTERS[self.preset_of].documentation
+            return replace(found, meanings=original.meanings)
+        return found
+
+    @property
+    def own_options(self) -> Mapping[str, Any]:
+        """The options; those of a preset are the ones that differ from the original's."""
+        original = WEIGHTERS[self.preset_of].options if self.preset_of else {}
+        return {key: value for key, value in self.options.items() if original.get(key) != value}
 
     @property
     def published(self) -> bool:
@@ -76,7 +101,8 @@ LOSS_WEIGHTERS = (
         "one number per task; a signal by ranking keeps the logits of an epoch", DEEPCHEST),
     WeighterInfo("deepchest-rare", "rare_deepchest",
         "DeepChest by the loss over that of predicting the prevalence (unproven)", "ours",
-        "one number per task, and the logits of an epoch", {**DEEPCHEST, **RARE}),
+        "one number per task, and the logits of an epoch", {**DEEPCHEST, **RARE},
+        preset_of="deepchest"),
     WeighterInfo("fixed", "FixedWeighter", "constant weights of your own", "baseline", ONE_EACH,
         {"weights": "", "file": ""}),
     WeighterInfo("prevalence", "PrevalenceWeighter", "constant, the rarer the higher", "baseline",
@@ -88,7 +114,7 @@ LOSS_WEIGHTERS = (
         "baseline"),
     WeighterInfo("scale-invariant", "ScaleInvariantWeighter",
         "the sum of the logarithms of the losses",
-        "baseline of Navon et al. 2022, arXiv 2202.01017"),
+        "baseline: Navon et al. 2022, arXiv 2202.01017"),
     WeighterInfo("uncertainty", "UncertaintyWeighter",
         "learns each task's uncertainty with the model", "Kendall et al. 2018, arXiv 1705.07115",
         "one learned number per task", {"form": "classification", "initial": 0.0}),
@@ -158,3 +184,18 @@ GRADIENT_WEIGHTERS = (
 WEIGHTERS: dict[str, WeighterInfo] = {
     info.name: info for info in (*LOSS_WEIGHTERS, *GRADIENT_WEIGHTERS)
 }
+# what DeepChest's weights on the losses cannot change, or change twice
+NO_EFFECT = "constant factors of the losses do not change how it weighs them against each other"
+UNDONE = "it cancels constant factors of the losses, or inverts them"
+INCOMPATIBLE = {
+    "deepchest": "its weights would be multiplied by themselves",
+    **dict.fromkeys(("scale-invariant", "gls", "inverse-loss", "famo"), NO_EFFECT),
+    **dict.fromkeys(("gradnorm", "imtl-g", "config", "nash-mtl"), NO_EFFECT),
+    **dict.fromkeys(("fairgrad", "mgda"), UNDONE),
+}
+
+
+def refuse_incompatible(other: str) -> None:
+    """Raise `UsageError` where DeepChest's weights under `other` have no effect, or apply twice."""
+    if other in INCOMPATIBLE:
+        raise UsageError(f"The weighter 'deepchest+{other}' makes no sense: {INCOMPATIBLE[other]}.")

@@ -4,19 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import LossWeighter, Performance, TaskLosses, Weighter, to_like
+from deepchest_cli.weighting.catalog import refuse_incompatible
 from deepchest_cli.weighting.deepchest import DeepChestWeighter
 from deepchest_cli.weighting.gradients.base import GradientWeighter
-
-NO_EFFECT = "constant factors of the losses do not change how it weighs them against each other"
-UNDONE = "it cancels constant factors of the losses, or inverts them"
-INCOMPATIBLE = {
-    "deepchest": "its weights would be multiplied by themselves",
-    **dict.fromkeys(("scale-invariant", "gls", "inverse-loss", "famo"), NO_EFFECT),
-    **dict.fromkeys(("gradnorm", "imtl-g", "config", "nash-mtl"), NO_EFFECT),
-    **dict.fromkeys(("fairgrad", "mgda"), UNDONE),
-}
 
 
 def build_composite(deepchest: DeepChestWeighter, other_name: str, other: Weighter) -> Weighter:
@@ -24,10 +15,7 @@ def build_composite(deepchest: DeepChestWeighter, other_name: str, other: Weight
 
     Raises `UsageError` where DeepChest's weights would have no effect, or apply twice.
     """
-    if other_name in INCOMPATIBLE:
-        raise UsageError(
-            f"The weighter 'deepchest+{other_name}' makes no sense: {INCOMPATIBLE[other_name]}."
-        )
+    refuse_incompatible(other_name)
     if isinstance(other, GradientWeighter):
         return CompositeGradientWeighter(deepchest, other)
     assert isinstance(other, LossWeighter)

@@ -33,6 +33,11 @@ class OwnWeighterInfo(WeighterInfo):
         """The class."""
         return self.loaded
 
+    @property
+    def source(self) -> Path:
+        """The file that was loaded."""
+        return self.file
+
     def build(
         self, tasks: Sequence[str], context: "Context", values: Mapping[str, Any]
     ) -> "Weighter":

@@ -12,7 +12,7 @@ import torch
 from deepchest_cli.errors import UsageError
 from deepchest_cli.own_code import describe
 from deepchest_cli.weighting import property_checks as checks
-from deepchest_cli.weighting.composite import NO_EFFECT
+from deepchest_cli.weighting.catalog import NO_EFFECT
 from deepchest_cli.weighting.gradients import property_checks as by_gradient
 from deepchest_cli.weighting.gradients.base import GradientWeighter
 from deepchest_cli.weighting.own import COMPOSITE, code_of, short_name

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.config.flags import names_code
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.catalog import WEIGHTERS, WeighterInfo
+from deepchest_cli.weighting.catalog import WEIGHTERS, WeighterInfo, refuse_incompatible
 from deepchest_cli.weighting.own import COMPOSITE, load_own, own_weighter, short_name
 
 if TYPE_CHECKING:  # names and options are checked without torch
@@ -78,6 +78,7 @@ def read_weighter(
     own = {key[marks:]: text for key, text in given.items() if key.startswith(DEEPCHEST_OPTION)}
     rest = {key: text for key, text in given.items() if not key.startswith(DEEPCHEST_OPTION)}
     other = name.removeprefix(COMPOSITE)
+    refuse_incompatible(other)
     return {"deepchest": _values("deepchest", own), other: _values(other, rest)}
 
 

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from conftest import write_nih_folder
 from killing import same_results
-from tests_support import replaced, rows_of, valid
+from page_structure import checked
+from tests_support import next_step, replaced, rows_of, too_wide, valid
 
 from deepchest_cli.commands.compare_weighters import check_gates, compare_weighters
+from deepchest_cli.commands.compare_weighters_display import render_costs, render_results
+from deepchest_cli.commands.compare_weighters_next import command_after, command_after_costs
 from deepchest_cli.comparison.listing.search import list_runs
 from deepchest_cli.comparison.output import writing
 from deepchest_cli.comparison.running import checks
@@ -151,11 +154,12 @@ def test_a_finished_comparison_is_one_line_of_the_list_of_runs(folder):
 
 
 def test_the_report_needs_no_network_and_names_every_weighter(folder):
-    page = unescape((folder / "report.html").read_text())
+    text = (folder / "report.html").read_text()
+    page = unescape(text)
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "src=" in page
     assert page.count("src=") == page.count('src="data:image/svg+xml;base64,')
-    assert all(f"<td>{label}</td>" in page for label in ARMS.split(","))
+    assert {row[0] for row in checked(text).tables[0].rows} == set(ARMS.split(","))
     assert all(sentence in page for sentence in results_in(folder)["summary"])
 
 
@@ -646,3 +650,110 @@ def test_the_tables_are_those_of_the_results(folder):
     found = results_in(folder)["weighters"]["uncertainty"]["differences"]["macro_loss"]
     mine = next(r for r in rows if (r["weighter"], r["metric"]) == ("uncertainty", "macro_loss"))
     assert float(mine["estimate"]) == found["estimate"]
+
+
+LONG = (
+    "deepchest[signal=auroc,split=validation,floor=0.5]",
+    "deepchest[signal=f1,split=validation,floor=0.5]",
+    "a_file_of_a_long_name.py:AClassOfALongNameToo",
+)
+
+
+def with_long_labels(results):
+    """Return results with long labels, one of them tested."""
+    changed = json.loads(json.dumps(results))
+    labels = dict(zip(ARMS.split(",")[1:], LONG, strict=True))
+    for key in ("weighters", "costs"):
+        changed[key] = {labels.get(name, name): one for name, one in changed[key].items()}
+    row = changed["weighters"][LONG[0]]["differences"]["macro_auroc"]
+    row |= {"low": -0.0034, "high": 0.0046, "p": 0.9, "p_holm": 0.9, "seeds_needed": 7}
+    return changed
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_results_fit_the_terminal(folder, capfd, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    results = with_long_labels(results_in(folder))
+    render_results(results, Path("c"), Terminal())
+    out, err = capfd.readouterr()
+    assert too_wide(out + err, width) == []
+    lines = [line.strip() for line in out.splitlines()]
+    assert "Claims of the paper's abstract" in lines and "accuracy: not measured" in lines
+    assert results["claims"][0]["quote"] not in " ".join(lines)
+    assert all(sentence in " ".join(lines) for sentence in results["summary"])
+    text = "".join(lines)
+    assert all(label in text for label in LONG)
+    if width >= 80:
+        heading, *rows = (line.split() for line in lines[lines.index("") + 1 :][:5])
+        difference = ["difference", "(95", "%", "interval)"]
+        assert heading[:7] == ["weighter", "verdict", "AUROC", *difference]
+        assert {"baseline", "inconclusive"} <= {word for row in rows for word in row}
+        assert sum("(-0.0034 to +0.0046)" in " ".join(row) for row in rows) == 1
+        hidden = " ".join(err.split())
+        assert "More columns with --verbose, or in a wider window: " in hidden
+        assert all(name in hidden for name in ("mean rank", "rarest tertile"))
+
+
+def test_with_verbose_there_are_all_columns_and_what_the_claims_rest_on(folder, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    results = results_in(folder)
+    render_results(results, Path("c"), Terminal(verbose=True))
+    out, err = capfd.readouterr()
+    assert too_wide(out, 80) == []
+    assert "More columns" not in err
+    joined = " ".join(out.split())
+    columns = ("p (Holm)", "macro AP", "step time", "SD across seeds", "worst finding", "mean rank")
+    assert all(name in joined for name in columns)
+    for claim in results["claims"]:
+        assert claim["quote"] in joined and claim["result"] in joined
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_costs_fit_the_terminal(folder, capfd, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    costs = with_long_labels(results_in(folder))["costs"]
+    render_costs([{"backbone": "small_cnn", "findings": 14, "costs": costs}], Terminal())
+    out, err = capfd.readouterr()
+    assert too_wide(out + err, width) == []
+    if width >= 80:
+        assert "step time (95 % interval)  peak memory" in out
+
+
+def test_the_command_that_follows_is_that_of_the_result(folder):
+    results, config, c = results_in(folder), CompareConfig(), Path("my c")
+    resume = "deepchest compare-weighters --resume 'my c'"
+    rows = {
+        label: entry["differences"]["macro_auroc"]
+        for label, entry in results["weighters"].items()
+        if entry["differences"]
+    }
+    for row in rows.values():
+        row["seeds_needed"] = None
+    first = "runs/equal/seed-0/config.toml"
+    assert command_after(results, c, config) == f"deepchest train --config 'my c/{first}'"
+    rows["uncertainty"] |= {"verdict": "better", "estimate": 0.01}
+    rows["deepchest"] |= {"verdict": "better", "estimate": 0.02}
+    first = "runs/deepchest/seed-0/config.toml"
+    assert command_after(results, c, config) == f"deepchest train --config 'my c/{first}'"
+    rows["deepchest"] |= {"verdict": "inconclusive", "seeds_needed": 9}
+    assert command_after(results, c, config) == f"{resume} --seeds 9"
+    results["design"]["seeds"] = [0]
+    assert command_after(results, c, config) == f"{resume} --seeds 3"
+    results["weighters"]["equal"]["status"] = "failed"
+    assert command_after(results, c, config) == resume
+
+
+def test_the_comparison_after_its_costs_has_the_same_flags():
+    config = CompareConfig(
+        data=("a b", "c"), weighters="dwa", cost_only=True, cost_tasks="2,5", cost_backbones="x"
+    )
+    command = "deepchest compare-weighters --data 'a b' --data c --weighters dwa"
+    assert command_after_costs(config) == command
+
+
+def test_a_comparison_ends_with_the_next_step(folder, deepchest):
+    outcome = deepchest("compare-weighters", "--resume", folder)
+    step = next_step(outcome.err)
+    assert step[:2] == ["deepchest", "train"]
+    assert Path(step[-1]).is_file()
+    assert "Next step" not in deepchest("compare-weighters", "--resume", folder, "--json").err

@@ -255,7 +255,7 @@ def test_a_report_before_the_end_is_an_interim_one(plan, job, deepchest):
     assert outcome.code == 0, outcome.err
     assert "Missing: jobs 3, 4." in outcome.out
     assert "2 of 4 runs have finished, 2 are missing." in outcome.out
-    assert f"Each of them: deepchest compare-weighters --resume {plan} --job N" in outcome.out
+    assert f"deepchest compare-weighters --resume {plan} --job 3\n" in outcome.err
     assert not (plan / "results.json").exists()
     document = deepchest("compare-weighters", "--resume", plan, "--report", "--json")
     valid(json.loads(document.out), "interim")

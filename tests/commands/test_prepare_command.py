@@ -1,7 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
-from tests_support import valid
+from tests_support import next_step, too_wide, valid
+
+from deepchest_cli.commands.prepare_display import render_prepared
+from deepchest_cli.data.preparation import Preparation
+from deepchest_cli.terminal import Terminal
 
 # drawn in this process: workers take longer to start than these images to draw
 DEMO = ("prepare", "--demo", "--workers", 1, "--images", 60, "--size", 32)
@@ -22,6 +27,51 @@ def test_summary_and_exit_codes(deepchest, nih_folder, tmp_path):
     assert other.code == 2
     assert "--force" in other.err
     assert other.out == ""
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_summary_fits_the_terminal_and_names_the_next_step(
+    deepchest, shards, monkeypatch, width
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    arguments = ("--source", shards.parent / "nih", "--data", shards)
+    outcome = deepchest("prepare", *arguments, "--check")
+    assert outcome.code == 0, outcome.err
+    assert too_wide(outcome.out + outcome.err, width) == []
+    train = ["deepchest", "train", "--data", str(shards)]
+    assert next_step(outcome.err) == train
+    (dry,) = (deepchest("prepare", *arguments[:3], f"{shards}-new", "--dry-run"),)
+    assert too_wide(dry.out + dry.err, width) == []
+    step = ["deepchest", "prepare", *map(str, arguments[:3]), f"{shards}-new"]
+    assert next_step(dry.err) == step
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("count", [1, 40])
+def test_tables_of_any_findings_fit_the_terminal(capfd, monkeypatch, width, count):
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = [f"Enlarged_Cardiomediastinum_No_{i:02d}" for i in range(count)]
+    split = {
+        "images": 112_120, "patients": 30_805, "studies": None, "no_finding": 60_361,
+        "positives": dict.fromkeys(names, 19_894), "known": dict.fromkeys(names, 111_111),
+    }  # fmt: skip
+    manifest = {
+        "counts": dict.fromkeys(("train", "validation", "test", "all"), split),
+        "findings": names,
+        "settings": {"size": 224, "split_scheme": "official"},
+        "source": {"label_version": "2020", "studies": False, "patients": True, "synthetic": True},
+        "shards": [1] * 20,
+        "excluded": {"images": 3, "reasons": {"the file is missing": 3}, "file": "excluded.csv"},
+    }
+    folder = Path("a folder") / "shards"
+    render_prepared([[Preparation(folder, manifest, False)]], Terminal())
+    out, err = capfd.readouterr()
+    assert too_wide(out + err, width) == []
+    rows = [line.split() for line in out.splitlines()]
+    assert sum(row[:1] == [name] for row in rows for name in names) >= count
+    assert out.count("19,894 of 111,111") == 4 * count
+    expected = ["deepchest", "train", "--recipe", "quick", "--data", "a folder/shards"]
+    assert next_step(err) == expected
 
 
 def test_json_is_one_valid_document(deepchest, nih_folder, tmp_path):

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from tests_support import valid
+from tests_support import next_step, valid
 
 
 @pytest.fixture
@@ -28,10 +28,13 @@ def test_plan_jobs_and_publish(deepchest, flags, tmp_path):
     assert lines[1] == f"  {tmp_path / 'out'}: 3 shards"
     command = " ".join(map(str, ("deepchest", *flags)))
     assert lines[3] == f"  {command} --job N" and lines[5] == f"  {command}"
+    assert next_step(planned.err) == [*map(str, ("deepchest", *flags)), "--job", "1"]
     assert "Planned before: nothing was changed." in deepchest(*flags, "--plan").err
     for number, images in ((2, 16), (1, 64)):
         done = deepchest(*flags, "--job", number)
         assert done.code == 0, done.err
+        following = ["--job", "2"] if number == 1 else []  # then the data are published
+        assert next_step(done.err) == [*map(str, ("deepchest", *flags)), *following]
         shards = "1 shard" if number == 2 else "2 shards"
         assert done.out == f"Job {number} of 2 is complete: {images} images in {shards}.\n"
     assert deepchest(*flags, "--job", 1).out == "Job 1 of 2 was complete already.\n"

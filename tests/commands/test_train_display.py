@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from os import terminal_size
 
 import pytest
 import torch
@@ -58,14 +59,20 @@ def shown():
 
 
 @pytest.fixture
-def display(shown):
-    terminal = Terminal()
-    terminal.errors = Console(file=io.StringIO(), force_terminal=True, width=100)
-    return Display(terminal, ("Mass", "Hernia"), shown.append)
+def display(shown, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    return display_of(100, ("Mass", "Hernia"), shown.append)
 
 
-def drawn(renderable):
-    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+def display_of(width, tasks, show, **more):
+    """Return the display of a terminal with so many columns."""
+    terminal = Terminal(**more)
+    terminal.errors = Console(file=io.StringIO(), force_terminal=True, width=width)
+    return Display(terminal, tasks, show)
+
+
+def drawn(renderable, width=100):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     console.print(renderable)
     return console.file.getvalue()
 
@@ -103,10 +110,12 @@ def test_methods_without_weights_leave_the_column_open(display, shown):
     assert "–" in drawn(shown[-1])
 
 
-def test_an_epoch_says_how_fast_it_was_how_long_it_waited_and_what_it_took(display):
+def test_an_epoch_says_how_fast_it_was_how_long_it_waited_and_what_it_took(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    display = display_of(140, ("Mass", "Hernia"), lambda renderable: None)
     display.on_epoch(EPOCH)
     text = " ".join(display.terminal.errors.file.getvalue().split())
-    assert "80 images/s (2.5% waiting for data) 4 s 1.5 GB peak memory" in text
+    assert "(best) 4 s 80 images/s (2.5% waiting for data) 1.5 GB peak memory" in text
 
 
 @pytest.mark.parametrize("weight", [NAN, float("inf"), 1e9, -2.0, 0.0])
@@ -149,7 +158,7 @@ def test_an_epoch_on_several_data_sets_says_their_mean_and_each_of_them():
     assert epoch_lines(SEVERAL) == [
         "epoch 1/3  loss 0.3500  validation loss 0.4000  mean AUROC 0.7750 (best)",
         "  AUROC: a 0.6500, b 0.9000, all images 0.7500",
-        "  80 images/s (2.5% waiting for data)  4 s  1.5 GB peak memory",
+        "  4 s  80 images/s (2.5% waiting for data)  1.5 GB peak memory",
     ]
 
 
@@ -167,3 +176,64 @@ def test_a_data_set_without_a_defined_auroc_has_a_dash_and_is_not_in_the_mean():
     first, second, _ = epoch_lines(replace(SEVERAL, sources=sources))
     assert "mean AUROC 0.6500" in first
     assert "b –," in second
+
+
+def of_tasks(report, count):
+    """Return a report with the same values for each of so many tasks."""
+    values = torch.full((count,), 0.8765)
+    if isinstance(report, StepReport):
+        return replace(report, losses=values, weights=2 * values)
+    metrics = {"loss": values, "auroc": values}
+    return replace(
+        report, training=metrics, validation=metrics, task_loss=values, task_auroc=values,
+        weights=2 * values, epoch=100, epochs=100, seconds=12345.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("count", [1, 14, 40])
+def test_the_live_table_fits_the_terminal(shown, monkeypatch, width, count):
+    monkeypatch.setenv("TERM", "xterm")
+    tasks = tuple(f"Enlarged_Cardiomediastinum_No_{i:02d}" for i in range(count))
+    assert {len(task) for task in tasks} == {32}
+    display = display_of(width, tasks, shown.append)
+    display.on_epoch(of_tasks(EPOCH, count))
+    display.drawn = 0
+    display.on_step(of_tasks(replace(STEP, epoch=100, epochs=100, step=1000, steps=1000), count))
+    bar, _, heading, *rows = drawn(shown[-1], width).splitlines()
+    assert bar.startswith("epoch 100/100 step 1000/1000") and bar.rstrip().endswith("left")
+    assert heading.split()[-3:] == ["loss", "AUROC", "weight"] or "validation AUROC" in heading
+    assert len(rows) == count
+    for row, task in zip(rows, tasks, strict=True):
+        name, *numbers = row.split()[:4]
+        assert numbers == ["0.877", "0.877", "1.753"]
+        assert name == task if width >= 80 else (task.startswith(name[:-1]) and name[-1] == "…")
+    assert ("│" in rows[0]) is (width >= 80)
+    assert max(map(len, (bar, heading, *rows))) <= width
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_bar_of_features_fits_the_terminal(shown, monkeypatch, width):
+    monkeypatch.setenv("TERM", "xterm")
+    display_of(width, TASKS, shown.append).on_features(1_000_000, 1_200_000)
+    (line,) = drawn(shown[-1], width).splitlines()
+    assert line.startswith("features 1,000,000/1,200,000 ") and line.rstrip().endswith("left")
+
+
+def test_a_terminal_shows_of_an_epoch_what_fits_and_all_with_verbose(monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.setenv("TERM", "xterm")
+    found = {}
+    for width, verbose in ((80, False), (120, False), (80, True)):
+        monkeypatch.setattr(
+            "shutil.get_terminal_size", lambda width=width: terminal_size((width, 24))
+        )
+        display = display_of(width, TASKS, lambda _: None, verbose=verbose)
+        display.on_epoch(of_tasks(EPOCH, 3))
+        lines = display.terminal.errors.file.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        found[width, verbose] = lines
+    start = "epoch 100/100  loss 0.8765  validation loss 0.8765  AUROC 0.8765 (best)"
+    assert found[80, False] == [f"{start}  12345 s"]
+    assert found[120, False] == [f"{start}  12345 s  80 images/s (2.5% waiting for data)"]
+    assert " ".join(found[80, True]).split()[-4:] == ["1.5", "GB", "peak", "memory"]

@@ -24,7 +24,7 @@ from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.tasks import choose_tasks
 from deepchest_cli.training.train_state import EpochMetrics
 from deepchest_cli.weighting import WEIGHTERS, Context, Performance, build_weighter
-from deepchest_cli.weighting.composite import INCOMPATIBLE
+from deepchest_cli.weighting.catalog import INCOMPATIBLE
 from deepchest_cli.weighting.trial import METRICS
 
 BATCH, UNKNOWN, STEPS = 12, 4, 3

@@ -20,7 +20,7 @@ from deepchest_cli.weighting import (
     TaskLosses,
     move_weighter,
 )
-from deepchest_cli.weighting.composite import INCOMPATIBLE
+from deepchest_cli.weighting.catalog import INCOMPATIBLE
 from deepchest_cli.weighting.rarity import RARITY_SIGNALS
 from deepchest_cli.weighting.signals import SIGNALS, measure
 from deepchest_cli.weighting.trial import TASKS, Trial, performance_of

@@ -4,7 +4,7 @@ import pytest
 from tests_support import weighter_options
 
 from deepchest_cli.weighting import WEIGHTERS
-from deepchest_cli.weighting.composite import INCOMPATIBLE, NO_EFFECT
+from deepchest_cli.weighting.catalog import INCOMPATIBLE, NO_EFFECT
 from deepchest_cli.weighting.properties import PROPERTIES, ignores_factors, properties_of
 from deepchest_cli.weighting.trial import TASKS, Trial
 
