@@ -56,7 +56,7 @@ def runs(config: RunsConfig, terminal: Terminal) -> None:
         terminal.document({"runs": [_document(entry) for entry in entries]})
         return
     if entries:
-        terminal.table(COLUMNS, list(_rows(entries)), SIDES, ESSENTIAL)
+        terminal.table(COLUMNS, _rows(entries), SIDES, ESSENTIAL)
         terminal.note(LEGEND)
     terminal.note(_summary(entries, config.folders or map(str, DEFAULT_FOLDERS)))
     for path in listing.passed_over:

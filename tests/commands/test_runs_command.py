@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from run_folders import write_comparison, write_own_run, write_run
@@ -122,6 +124,22 @@ def test_a_named_folder_that_is_missing_is_an_error(deepchest, folder):
     outcome = deepchest("runs", "runs", "none")
     assert outcome.code == ExitCode.WRONG_USE
     assert "none is not there." in outcome.err
+
+
+def test_a_folder_that_may_not_be_read_is_a_warning(deepchest, folder, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "comparisons":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    outcome = deepchest("runs", "--quiet")
+    assert outcome.code == 0
+    warning = "Warning: Not readable, and not listed in full: comparisons (Permission denied).\n"
+    assert outcome.err == warning
+    assert len(names_in(outcome.out)) == 2
 
 
 def test_names_of_folders_do_not_command_the_terminal(deepchest, folder):
