@@ -63,7 +63,8 @@ def _run() -> None:
 
 
 def _run_command(arguments: Sequence[str]) -> None:
-    if arguments and arguments[0] in COMMANDS and not WITHOUT_NOTICE & set(arguments):
+    speaks = not WITHOUT_NOTICE & set(arguments) and os.environ.get("RANK", "0") == "0"
+    if speaks and arguments and arguments[0] in COMMANDS:
         show_notice(f"Starting deepchest {arguments[0]} ...")
     from deepchest_cli.commands.arguments import check_arguments
     from deepchest_cli.commands.binding import application

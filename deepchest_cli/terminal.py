@@ -1,10 +1,11 @@
 """The only module that prints: results to standard output, everything else to standard error."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from textwrap import fill
@@ -25,6 +26,7 @@ UNBOUNDED = 100_000  # columns: no line of a table is cut or wrapped
 GAP = 2  # columns of space between those of a table
 INDENT = "  "  # of what hangs below a line
 NARROWEST = 20  # columns; words are not wrapped for less
+QUOTED = {ord(" "): "\1", ord("\n"): "\2"}  # what holds the place of blanks in quotes
 ERASE = "\r\x1b[2K"  # the line that the cursor is in
 
 _notices: list[Console] = []  # where a notice stands that the next output replaces
@@ -60,9 +62,10 @@ def show_notice(text: str) -> None:
 def _erase_notice() -> None:
     """Erase the notice that something begins."""
     while _notices:
-        with _notices.pop() as console:
-            console.file.write(ERASE)
-            console.file.flush()
+        file = _notices.pop().file
+        with suppress(OSError):  # a terminal that was closed
+            file.write(ERASE)
+            file.flush()
 
 
 def _write(text: str) -> bool:
@@ -161,6 +164,8 @@ class Terminal:
         """Write a row as lines: its first cell, and below it each other one with its heading."""
         self.line(row[0])
         for name, cell in list(zip(columns, row, strict=False))[1:]:
+            if not cell:
+                continue
             entry = f"{INDENT}{name}: {cell}" if name else f"{INDENT}{cell}"
             if name and _width_of([entry]) > self.width:
                 self.line(f"{INDENT}{name}:")
@@ -297,10 +302,14 @@ def _wrapped(text: str, on_terminal: bool, indent: str = "", spare: int = 0) -> 
 
 
 def _continued(command: str, console: Console) -> str:
-    """Return a command whose lines end between words, with what makes a shell read on."""
+    """Return a command whose lines end between words, with what makes a shell read on.
+
+    Words in quotes stay whole: a shell takes what is between them to the letter.
+    """
     end = " \\"
-    lines = _wrapped(command, console.is_terminal, 2 * INDENT, len(end))
-    return lines.replace("\n", f"{end}\n")
+    whole = re.sub(r"'[^']*'|\"[^\"]*\"", lambda found: found[0].translate(QUOTED), command)
+    lines = _wrapped(whole, console.is_terminal, 2 * INDENT, len(end)).replace("\n", f"{end}\n")
+    return lines.translate({ord(held): blank for blank, held in QUOTED.items()})
 
 
 def _width_of(cells: Sequence[str]) -> int:

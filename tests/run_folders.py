@@ -30,8 +30,11 @@ def write_run(
     return folder
 
 
-def write_metrics(folder: Path, aurocs: tuple[float, ...]) -> None:
-    """Write the table of a run, with a row of one data set under each epoch's, and its model."""
+def write_metrics(folder: Path, aurocs: tuple[float, ...], sources: tuple[float, ...] = ()) -> None:
+    """Write the table of a run, and its model.
+
+    sources: differences of data sets, each of which has a row under that of all together.
+    """
     rows, best = [], float("-inf")
     for epoch, auroc in enumerate(aurocs, 1):
         is_best = auroc > best
@@ -40,7 +43,10 @@ def write_metrics(folder: Path, aurocs: tuple[float, ...]) -> None:
             "epoch": epoch, "source": "all", "step": 10 * epoch, "best": int(is_best),
             "validation_auroc": auroc, **{f"validation_auroc/{name}": auroc for name in FINDINGS},
         }  # fmt: skip
-        rows += [row, {**row, "source": 'a "part", of them', "validation_auroc": 0.99}]
+        rows.append(row)
+        for number, difference in enumerate(sources):
+            name = f'site "{number}", of {len(sources)}'
+            rows.append({**row, "source": name, "validation_auroc": auroc + difference})
     if rows:
         write_text(folder / "metrics.csv", to_csv(list(rows[0]), rows))
     if best > float("-inf"):

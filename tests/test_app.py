@@ -167,7 +167,7 @@ def test_no_figure_of_a_table_is_cut(capsys, monkeypatch):
 
 def test_a_terminal_without_a_sign_gets_a_question_mark():
     words = [sys.executable, "-m", "deepchest_cli", "weighters"]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "400"}
     done = subprocess.run(words, env=environment, capture_output=True, check=False)
     assert done.returncode == 0
     assert b" ?" in done.stdout  # a dash, where there are no options

@@ -1,12 +1,14 @@
 """Documents that are generated are those that their sources give."""
 
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 
 import pytest
 
 from deepchest_cli import __version__
+from deepchest_cli.weighting.documentation import described_options
 
 GENERATOR = Path(__file__).parents[1] / "docs" / "generate.py"
 
@@ -41,7 +43,7 @@ def test_a_stale_page_is_reported_and_written_anew(generate, monkeypatch, tmp_pa
 def test_every_option_of_a_weighter_is_described(generate):
     for info in generate.WEIGHTERS.values():
         source = getattr(info.factory, "func", info.factory)
-        described = generate._described_options(source.__doc__ and generate.inspect.getdoc(source))
+        described = described_options(inspect.getdoc(source) or "")
         assert set(info.options) <= described.keys(), info.name
         assert all(text.endswith(".") for key, text in described.items() if key), info.name
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import write_nih_folder
 from jsonschema import Draft202012Validator
+from page_structure import checked
 from simulated_device import simulated
 
 FOLDER = Path(__file__).parent / "benchmarks"
@@ -83,6 +84,7 @@ def test_all_sections_and_the_page(run, tmp_path, capsys):
     for text in (*verdicts, "Share of the bare step", "channels last", "upgrad", "two CUDA"):
         assert text.lower() in page.lower()
     assert 'src="data:image/svg' in page and "http" not in page.replace("http://www.w3.org", "")
+    assert checked(page).titles()[0] == "Goals"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["gpu.html", "gpu.json"]
 
 

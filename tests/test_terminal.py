@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from deepchest_cli.terminal import ERASE, Terminal
 
 COLUMNS = ["Finding", "positives", "AUROC (95 % CI)", "AP (95 % CI)", "prevalence"]
+BOLD = re.compile(r"\x1b\[[01]m")  # which is no color, and its end
 NAMES = ("Hernia", "Pleural_Thickening", "Enlarged_Cardiomediastinal_Shape")  # of 32 letters
 ROWS = [[name, "12", "0.812 (0.750 to 0.861)", "0.123 (0.052 to 0.250)", "0.01"] for name in NAMES]
 
@@ -74,6 +76,15 @@ def test_rows_become_records_where_two_columns_have_no_room(capsys, monkeypatch)
     )
 
 
+def test_a_record_leaves_out_empty_cells(capsys, monkeypatch):
+    def write(terminal):
+        terminal.table(COLUMNS, [[NAMES[0], "", "0.812 (0.750 to 0.861)", "", "0.01"], ROWS[2]])
+
+    first, _, _ = shown(capsys, monkeypatch, 40, write).out.partition(NAMES[2])
+    cells = "  AUROC (95 % CI):\n    0.812 (0.750 to 0.861)\n  prevalence: 0.01\n"
+    assert first == f"{NAMES[0]}\n{cells}"
+
+
 def test_sentences_end_their_lines_between_words(capsys, monkeypatch):
     text = f"Sensitivity at 95 % specificity of {'a-long/' * 4}path and 12.5 % of /{'x' * 50}"
     out = shown(capsys, monkeypatch, 40, lambda t: t.paragraph(text, "  ")).out
@@ -103,6 +114,16 @@ def test_the_next_step_can_be_pasted(capsys, monkeypatch, tmp_path):
     assert all(line.endswith(" \\") for line in lines[:-1])
     subprocess.run(["sh", "-c", "\n".join(lines)], check=True)
     assert file.read_text().split() == command.split()[2:-2]
+
+
+def test_what_is_in_quotes_is_pasted_to_the_letter(capsys, monkeypatch):
+    words = ["a folder/of many words in it/it's here", "two\nlines of words"]
+    command = shlex.join(["printf", "%s|", *words])
+    for width in (24, 40, 80):
+        err = shown(capsys, monkeypatch, width, lambda t: t.next_step(command)).err
+        pasted = err.removeprefix("Next step:\n")
+        done = subprocess.run(["sh", "-c", pasted], capture_output=True, text=True, check=True)
+        assert done.stdout == "".join(f"{word}|" for word in words)
 
 
 @pytest.mark.parametrize("presentation", [{"json": True}, {"quiet": True}])
@@ -141,6 +162,7 @@ def on_terminal(arguments, width=80, **environment):
 def test_a_terminal_sees_a_notice_that_output_replaces(width):
     said = on_terminal(["weighters"], width, TERM="xterm", NO_COLOR="1")
     notice, result = said.split(ERASE)
+    result = BOLD.sub("", result)
     assert "Starting deepchest weighters ..." in notice
     assert "deepchest" in result
     assert "\x1b" not in result
@@ -149,7 +171,7 @@ def test_a_terminal_sees_a_notice_that_output_replaces(width):
 
 def test_an_error_replaces_the_notice_too():
     said = on_terminal(["train", "--epochs", "0"], TERM="xterm", NO_COLOR="1")
-    plain = re.sub(r"\x1b\[\d*m", "", said.partition(ERASE)[2])  # bold is no color
+    plain = BOLD.sub("", said.partition(ERASE)[2])
     assert plain == "Error: --epochs should be at least 1. Found 0.\n"
 
 

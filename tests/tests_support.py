@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,10 @@ def blank_figures() -> Iterator[None]:
 
 def too_wide(text: str, width: int) -> list[str]:
     """Return the lines that are wider than a terminal, and are no word or path that stays whole."""
-    lines = (line.removesuffix(" \\") for line in text.splitlines())
+    said, _, command = text.partition("Next step:\n")
+    in_quotes = r"'[^'\n]*'|\"[^\"\n]*\""
+    command = re.sub(in_quotes, lambda found: found[0].replace(" ", "_"), command)
+    lines = (line.removesuffix(" \\") for line in f"{said}\n{command}".splitlines())
     return [line for line in lines if cell_len(line) > width and len(line.split()) > 1]
 
 

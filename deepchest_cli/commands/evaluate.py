@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.evaluate_checks import each_data_set, is_model, refuse_clashes
 from deepchest_cli.commands.evaluate_display import render
+from deepchest_cli.commands.next_steps import after_evaluate
 from deepchest_cli.config import DEFAULT_DATA, DEFAULT_MODEL, EvaluateConfig, find_data
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json
@@ -37,7 +38,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
 
     gates = [gate for text in config.fail_under for gate in parse_gates(text)]
     refuse_clashes(config)
-    config = _with_data(config, terminal)
+    given, config = config, _with_data(config, terminal)
     refuse_clashes(config)  # what the model was trained on may be several data sets
     inputs = _gather(config, terminal)
     documents = []
@@ -58,6 +59,7 @@ def evaluate(config: EvaluateConfig, terminal: Terminal) -> None:
         write_json(config.out, versioned(document))
     render(document, "json" if terminal.json else config.format, terminal)
     check_gates(documents, gates)
+    terminal.next_step(after_evaluate(given))
 
 
 def _extras(

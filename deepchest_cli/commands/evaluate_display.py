@@ -1,33 +1,30 @@
-"""How `evaluate` shows its results: a table for people, one JSON document, or CSV."""
+"""How `evaluate` shows its results: tables for people, one JSON document, or CSV."""
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
-from deepchest_cli.data.text import count_of
+from deepchest_cli.commands.evaluate_summary import (
+    cautions,
+    operating_points_lacking,
+    subject,
+    summary,
+)
+from deepchest_cli.data.text import counts_by_reason
 from deepchest_cli.files import to_csv
-from deepchest_cli.reporting.numbers import interval, number, p_value, signed, with_interval
+from deepchest_cli.reporting.numbers import number, p_value, with_interval
 from deepchest_cli.terminal import Terminal
 
-COLUMNS = {  # metric: heading; in brackets, the baseline of the column before it
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "prevalence": "prevalence",
-    "ap_over_prevalence": "AP / prevalence",
-    "accuracy": "accuracy",
-    "accuracy_all_negative": "(all-negative)",
-    "f1": "F1",
-    "f1_class_mean": "class-mean F1",
-    "f1_class_mean_all_negative": "(all-negative)",
-    "f1_weighted": "weighted F1",
-    "loss": "loss",
-    "prevalence_baseline_loss": "(prevalence baseline)",
+WITH_INTERVAL = {"auroc": "AUROC", "average_precision": "AP"}  # metric: heading
+MORE = {  # in the order of importance; in brackets, the baseline of the metric before it
+    "prevalence": ("prevalence",),
+    "AP / prevalence": ("ap_over_prevalence",),
+    "F1": ("f1",),
+    "accuracy (all-negative)": ("accuracy", "accuracy_all_negative"),
+    "loss (prevalence baseline)": ("loss", "prevalence_baseline_loss"),
+    "class-mean F1 (all-negative)": ("f1_class_mean", "f1_class_mean_all_negative"),
+    "weighted F1": ("f1_weighted",),
 }
-WITH_INTERVAL = ("auroc", "average_precision")
-ATTRIBUTES = ("sex", "age", "view")  # combinations are in the other outputs
-RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV"}
 MEAN = "Macro mean"
-SHOWN_GROUPS = 3  # with the lowest macro AUROC
+CI = "(95 % CI)"
 
 Document = dict[str, Any]
 Table = tuple[list[str], list[list[str]]]  # columns, rows
@@ -35,7 +32,6 @@ Table = tuple[list[str], list[list[str]]]  # columns, rows
 
 def render(document: Document, form: str, terminal: Terminal) -> None:
     """Write the results to standard output."""
-    from deepchest_cli.evaluation.output import statements
     from deepchest_cli.evaluation.output.tables import data_set_rows, finding_rows
 
     several = "external_validation" in document
@@ -47,176 +43,111 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
     elif several:
         _render_several(document, terminal)
     else:
-        rule, overlap = statements.unit_rule, statements.overlap
-        cautions = (rule, overlap, statements.undefined, statements.few_patients)
-        terminal.table(*_results(document))
+        terminal.table(*_results(document), essential=2 + len(WITH_INTERVAL))
         terminal.line("")
-        terminal.line(_subject(document))
-        for line in (*filter(None, (of(document) for of in cautions)), *_summary(document)):
-            terminal.line(line)
-        if document["compared_to"]:
+        for sentence in summary(document, terminal.verbose):
+            terminal.paragraph(sentence)
+        if document["expert_labels"] and document["expert_labels"]["findings"]:
             terminal.line("")
-            terminal.table(*_differences(document["compared_to"]))
-            untested = statements.not_tested(document)
-            if untested:
-                terminal.line(untested)
+            terminal.table(*_expert_labels(document["expert_labels"]))
+        if document["compared_to"]:
+            _render_differences(document, terminal)
 
 
 def _render_several(document: Document, terminal: Terminal) -> None:
     """Write what several data sets have in common; the table of each is in the other outputs."""
-    from deepchest_cli.evaluation.output import external, statements
+    from deepchest_cli.evaluation.output import external
 
     found = document["external_validation"]
     for table in (external.auroc_table(found, 2), external.drop_table(found, 2)):
         terminal.table(*table)
         terminal.line("")
-    cautions = (statements.overlap, statements.undefined, statements.few_patients)
     said: set[str] = set()  # findings without a threshold are the same on all data sets
     for one, its_own in zip(found["data_sets"], document["data_sets"], strict=True):
-        terminal.line(f"{one['name']}, {_subject(its_own)}")
+        terminal.paragraph(f"{one['name']}, {subject(its_own)}.")
         terminal.table(*external.short_carried_table(one))
-        lines = [of(its_own) for of in cautions]
+        sentences = list(cautions(its_own, terminal.verbose))
         if not its_own["findings"].keys() <= said:
-            lines.append(statements.without_operating_point(its_own))
+            sentences.append(operating_points_lacking(its_own, terminal.verbose))
         said |= its_own["findings"].keys()
-        for line in filter(None, lines):
-            terminal.line(line)
+        for sentence in filter(None, sentences):
+            terminal.paragraph(sentence)
         terminal.line("")
-    for line in (*external.fits(document), *external.result(found)):
-        terminal.line(line)
+    for sentence in (*external.fits(document), *external.result(found)):
+        terminal.paragraph(sentence)
 
 
 def _results(document: Document) -> Table:
-    intervals = WITH_INTERVAL if document["bootstrap_replicates"] else ()
     columns = ["Finding", "positives"]
-    for metric, heading in COLUMNS.items():
-        columns += [heading, "95 % CI"] if metric in intervals else [heading]
+    columns += [f"{n} {CI}" if document["bootstrap_replicates"] else n for n in _headings()]
     rows = []
     for name, values in [*document["findings"].items(), (MEAN, document["macro"])]:
         row = [name, str(values.get("positives", ""))]
-        for metric in COLUMNS:
-            row.append(number(values[metric], 1 if metric == "ap_over_prevalence" else 3))
-            if metric in intervals:
-                row.append(interval(values["intervals"][metric]))
+        row += [_with_interval(values, metric) for metric in WITH_INTERVAL]
+        for metric, *baseline in MORE.values():
+            value = number(values[metric], 1 if metric == "ap_over_prevalence" else 3)
+            row.append(f"{value} ({number(values[baseline[0]])})" if baseline else value)
         rows.append(row)
-    return columns, rows
+    return [*columns, *MORE], rows
 
 
-def _subject(document: Document) -> str:
-    from deepchest_cli.evaluation.output import statements
-
-    counted = f"{document['split']}: {statements.counted(document)}"
-    models = document["models"]
-    if not models:
-        return f"{counted}; predictions {document['predictions']}"
-    named = ", ".join(
-        model["path"] + ("" if model["epoch"] is None else f", epoch {model['epoch']}")
-        for model in models
-    )
-    return f"{counted}; {'mean of models' if len(models) > 1 else 'model'} {named}"
+def _headings() -> list[str]:
+    return list(WITH_INTERVAL.values())
 
 
-def _summary(document: Document) -> Iterator[str]:
-    if document["split_title"]:
-        yield f"These are {document['split_title']}."
-    if document["baseline"]:
-        from deepchest_cli.evaluation.output.statements import metadata_baseline
+def _with_interval(values: Document, metric: str) -> str:
+    from deepchest_cli.evaluation.output.statements import metric as shown
 
-        yield metadata_baseline(document)
-    for row in document["references"]["rows"]:
-        macro = number(row["macro_auroc"])
-        yield f"{row['title']}: macro AUROC {macro} on the same images [{row['source']}]"
-    for lines in (_operating_point, _calibration, _subgroups, _localization, _expert_labels):
-        yield from lines(document)
+    return shown(values, metric)
 
 
-def _operating_point(document: Document) -> Iterator[str]:
-    from deepchest_cli.evaluation.output.statements import images_of_fit, without_operating_point
-
-    points = document["operating_points"]
-    if not points["findings"]:
-        yield f"No operating points and no calibration. {document['validation_fit']['note']}"
-        return
-    rule = points["reference_operating_point"]
-    entries = [entry[rule] for entry in points["findings"].values() if entry[rule]]
-    rates = []
-    for name, title in RATES.items():
-        found = [e[name]["value"] for e in entries if not math.isnan(e[name]["value"])]
-        rates.append(f"{title} {number(sum(found) / len(found) if found else None)}")
-    if entries:
-        images = images_of_fit(document)
-        yield f"Thresholds ({rule}) chosen on {images}; means over findings: {', '.join(rates)}"
-        yield points["intervals_note"]
-    yield from filter(None, [without_operating_point(document)])
+def _expert_labels(labels: Document) -> Table:
+    rows = []
+    for name, entry in labels["findings"].items():
+        counts = (f"{entry[of]:,}" for of in ("images", "positives"))
+        ppv = number(entry["nih_ppv"]["value"])
+        rows.append([name, *counts, with_interval(entry["auroc"]), ppv])
+    return ["Expert labels", "images", "positives", f"AUROC {CI}", "PPV of NIH's label"], rows
 
 
-def _calibration(document: Document) -> Iterator[str]:
-    from deepchest_cli.evaluation.output.statements import calibration_method
+def _render_differences(document: Document, terminal: Terminal) -> None:
+    """Write the differences to another model, and which were not tested."""
+    from deepchest_cli.evaluation.output.statements import not_tested
 
-    macro = document["calibration"]["macro"]
-    before, after, scaled = macro["before"], macro["after"], macro["calibrated_findings"]
-    if after:
-        yield (
-            f"{calibration_method(document)} of {count_of(scaled, 'finding')} "
-            f"({len(document['findings']) - scaled} not calibrated): "
-            f"ECE {number(before['ece'], 4)} before, {number(after['ece'], 4)} after "
-            f"({number(after['ece_if_calibrated'], 4)} if perfectly calibrated); Brier skill "
-            f"score {number(before['brier_skill'])} before, {number(after['brier_skill'])} after"
-        )
-
-
-def _subgroups(document: Document) -> Iterator[str]:
-    groups = [g for g in document["subgroups"]["groups"] if g["attribute"] in ATTRIBUTES]
-    known = [g for g in groups if not math.isnan(g["macro_auroc"]["value"])]
-    known.sort(key=lambda group: group["macro_auroc"]["value"])
-    named = []
-    for g in known[:SHOWN_GROUPS]:
-        text = (
-            f"{g['attribute']} {g['group']} {with_interval(g['macro_auroc'])} over "
-            f"{count_of(g['scored_findings'], 'finding')}"
-        )
-        gain = (g["differences"] or {}).get("macro_auroc")
-        if gain and not math.isnan(gain["value"]):
-            text += f", {with_interval(gain, sign=True)} against {g['reference']}"
-        named.append(text)
-    if named:
-        yield f"Subgroups with the lowest macro AUROC: {'; '.join(named)}"
+    compared = document["compared_to"]
+    terminal.line("")
+    terminal.paragraph(f"Difference to {compared['other']} (above 0: better than that):")
+    columns, rows = _differences(compared)
+    terminal.table(columns, rows, "lrlrl", essential=5)
+    untested = not_tested(document) if terminal.verbose else _untested(compared)
+    if untested:
+        terminal.paragraph(untested)
 
 
-def _localization(document: Document) -> Iterator[str]:
-    from deepchest_cli.evaluation.output.statements import MAP_NAMES
-
-    found = document["localization"]
-    if found:
-        maps = ", ".join(
-            f"{MAP_NAMES[kind]} {with_interval(entry['all']['pointing_game_accuracy'])}"
-            for kind, entry in found["maps"].items()
-        )
-        boxes, random = count_of(found["boxes"], "box"), number(found["random_baseline"]["all"])
-        yield f"Pointing-game accuracy on {boxes}: {maps}; random baseline {random}"
-        if document["localization_note"]:
-            yield document["localization_note"]
-
-
-def _expert_labels(document: Document) -> Iterator[str]:
-    for name, entry in (document["expert_labels"] or {"findings": {}})["findings"].items():
-        yield (
-            f"Expert labels, {name} ({count_of(entry['images'], 'image')}, "
-            f"{entry['positives']:,} positive): AUROC {with_interval(entry['auroc'])}; PPV of "
-            f"NIH's label {number(entry['nih_ppv']['value'])}"
-        )
+def _untested(compared: Document) -> str:
+    """Return how many differences were not tested, and why."""
+    found = [
+        (name, one["not_tested"])
+        for name, entry in [*compared["findings"].items(), (MEAN, compared["macro"])]
+        for one in entry.values()
+    ]
+    reasons = [(name, why) for name, why in found if why]
+    if not reasons:
+        return ""
+    counted = f"{len(reasons)} of {len(found)} differences"
+    return f"Not tested: {counted}; {counts_by_reason(reasons)}. --verbose names them."
 
 
 def _differences(compared: Document) -> Table:
-    columns = ["Difference to " + compared["other"]]
-    for metric in ("AUROC", "AP"):
-        columns += [metric, "95 % CI", "p (Holm)", "verdict"]
+    columns, corrected = ["Finding"], []
+    for heading in _headings():
+        columns += [f"{heading} {CI}", f"{heading} verdict"]
+        corrected.append(f"{heading} p (Holm)")
     rows = []
     for name, found in [*compared["findings"].items(), (MEAN, compared["macro"])]:
         row = [name]
         for metric in WITH_INTERVAL:
-            one = found[metric]
-            row += [signed(one["difference"]), interval(one, sign=True)]
-            row += [p_value(one["p_holm"]), one["verdict"]]
-        rows.append(row)
-    return columns, rows
+            one = {**found[metric], "value": found[metric]["difference"]}
+            row += [with_interval(one, sign=True), one["verdict"]]
+        rows.append([*row, *(p_value(found[metric]["p_holm"]) for metric in WITH_INTERVAL)])
+    return [*columns, *corrected], rows

@@ -1,5 +1,6 @@
 """`deepchest export`: a model as a file for other programs."""
 
+from deepchest_cli.commands.next_steps import after_export
 from deepchest_cli.config import ExportConfig
 from deepchest_cli.terminal import Terminal
 
@@ -21,3 +22,4 @@ def export(config: ExportConfig, terminal: Terminal) -> None:
         terminal.document({"path": str(exported.path), "difference": exported.difference})
     else:
         terminal.line(str(exported.path))
+    terminal.next_step(after_export(config, exported))

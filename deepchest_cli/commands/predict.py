@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from deepchest_cli.commands.next_steps import STDIN, after_predict
 from deepchest_cli.commands.predict_display import Writer, explain
 from deepchest_cli.config import PredictConfig
 from deepchest_cli.data.text import count_of
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from deepchest_cli.prediction.predictor import Predictor
 
 DISCLAIMER = "For research; not for clinical use."
-STDIN = "-"
-NAMED = 10  # images whose warnings are printed in full below a table
 
 
 def predict(config: PredictConfig, terminal: Terminal) -> None:
@@ -62,6 +61,7 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     failed: list[ImagePrediction] = []
     warned: list[ImagePrediction] = []
     of_studies: list[ImagePrediction] = []
+    first: ImagePrediction | None = None  # the first one flagged, where any is
     done = 0
     with keeping as keep, terminal.progress("Predicting") as progress:
         for one in _predictions(config, predictor, keep, progress):
@@ -69,6 +69,8 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
                 failed.append(one)
                 continue
             done += 1
+            if first is None or (one.flagged and not first.flagged):
+                first = one
             if one.warnings:
                 warned.append(one)
             one = replace(one, heatmaps=draw(one))  # noqa: PLW2901
@@ -87,6 +89,7 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
         terminal.note(f"Embeddings of {count_of(done, 'image')}{without}: {config.embeddings}")
     terminal.note(DISCLAIMER)
     _refuse_unanswered(unanswered, len(failed), done)
+    terminal.next_step(after_predict(config, predictor, first))
 
 
 def _view_weights(config: PredictConfig) -> "ViewWeights | None":
@@ -213,13 +216,15 @@ def _drawer(
 def _show_warnings(
     warned: list["ImagePrediction"], done: int, form: str, terminal: Terminal
 ) -> None:
-    """Print warnings in full below a table; count them where a program reads the output."""
-    if form == "table":
-        for one in warned[:NAMED]:
+    """Count the warnings of each kind; those of a few images below a table are printed in full."""
+    if form == "table" and (terminal.verbose or len(warned) == 1):
+        for one in warned:
             for warning in one.warnings:
                 terminal.warning(f"{one.path}: {warning.message}.")
-    if warned[NAMED:] or (warned and form != "table"):
+    elif warned:
         codes = Counter(warning.code for one in warned for warning in one.warnings)
         counted = ", ".join(f"{code} {count:,}" for code, count in codes.most_common())
         of_all = f"{len(warned):,} of {count_of(done, 'image')}"
-        terminal.warning(f"{of_all} {'has' if len(warned) == 1 else 'have'} warnings: {counted}.")
+        more = " --verbose says more." if form == "table" else ""
+        has = "has" if len(warned) == 1 else "have"
+        terminal.warning(f"{of_all} {has} warnings: {counted}.{more}")

@@ -1,15 +1,21 @@
 """Predictions as a table, one JSON document, JSON lines or CSV; the last two as they come."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.data.text import by_reason, count_of
+from deepchest_cli.commands.named_lists import named_lists, printable, titles_of
+from deepchest_cli.data.text import by_reason, count_of, counts_by_reason, few
 from deepchest_cli.files import to_csv, to_json
 from deepchest_cli.reporting.numbers import number
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from deepchest_cli.prediction.image_prediction import ImagePrediction, Prediction
+    from deepchest_cli.prediction.image_prediction import (
+        Calibration,
+        ImagePrediction,
+        Prediction,
+    )
     from deepchest_cli.prediction.predictor import Predictor
     from deepchest_cli.prediction.studies import StudyPrediction
 
@@ -18,38 +24,55 @@ if TYPE_CHECKING:
 ACROSS = 4  # images that stand beside each other in a table
 FLAG = " *"
 NAMED = 10  # studies whose images are listed below a table
+MOST_PROBABLE = 3  # findings of each of many images, where none can be flagged
+
+SYNTHETIC = "trained on synthetic radiographs, so that predictions say nothing about patients"
+RAW = (
+    "no calibration and no operating points: probabilities are raw (deepchest evaluate chooses "
+    "them on validation and stores them)"
+)
+RAW_UNFLAGGED = RAW.replace("raw (", "raw, and nothing is flagged (")
+WITHOUT_REFERENCE = (
+    "no reference of the training images, so that whether an image is unlike them is not tested"
+)
 
 
 def explain(predictor: "Predictor", terminal: Terminal) -> None:
-    """Warn of what the probabilities and the flags of these models do not rest on."""
-    for network, calibration in zip(predictor.networks, predictor.calibrations, strict=True):
+    """Warn of what the probabilities and the flags of these models do not rest on.
+
+    Models with the same to say share a warning.
+    """
+    pairs = list(zip(predictor.networks, predictor.calibrations, strict=True))
+    said: dict[str, list[str]] = {}
+    for network, calibration in pairs:
         metadata = network.metadata
         path = metadata.identity["path"]
+        kinds = []
         if metadata.identity["synthetic"]:
-            terminal.warning(
-                f"{path} was trained on synthetic radiographs: its predictions say nothing about "
-                "patients."
-            )
+            kinds.append(SYNTHETIC)
         if metadata.validation_fit is None:
-            flags = ", and nothing is flagged" if predictor.flags_nothing else ""
-            terminal.warning(
-                f"{path} has no calibration and no operating points: probabilities are raw{flags}. "
-                "deepchest evaluate chooses them on validation and stores them."
-            )
+            kinds.append(RAW_UNFLAGGED if predictor.flags_nothing else RAW)
         elif site := metadata.validation_fit.get("site"):
             whose = "a site" if site["images"] else "its authors"
             terminal.note(f"{path} has the thresholds of {whose}: {calibration.source}.")
         if calibration.no_threshold:
-            reasons = by_reason(calibration.no_threshold.items())
-            terminal.warning(
-                f"{path} has no operating point for some findings, which are never flagged: "
-                f"{reasons}."
-            )
+            kinds.append(_without_threshold(calibration, terminal.verbose))
         if metadata.reference is None:
-            terminal.warning(
-                f"{path} holds no reference of its training images: whether an image is unlike "
-                "them is not tested."
-            )
+            kinds.append(WITHOUT_REFERENCE)
+        for kind in kinds:
+            said.setdefault(kind, []).append(path)
+    for kind, paths in said.items():
+        terminal.warning(f"{few(paths)}: {kind}.")
+
+
+def _without_threshold(calibration: "Calibration", verbose: bool) -> str:
+    """Return how many findings are never flagged, and why; with `verbose` which."""
+    reasons = calibration.no_threshold
+    total = count_of(len(calibration.findings), "finding")
+    said = f"no operating point for {len(reasons)} of {total}, which are never flagged"
+    if verbose:
+        return f"{said}: {by_reason(reasons.items())}"
+    return f"{said} ({counts_by_reason(reasons.items())}; --verbose names them)"
 
 
 class Writer:
@@ -116,25 +139,50 @@ class Writer:
         return row
 
     def _table(self) -> None:
+        titles = titles_of(self.kept)
+        flags_nothing = all(math.isnan(value) for value in self.kept[0].thresholds.values())
+        listed = len(self.kept) > ACROSS
         if self.top is not None:
-            self._top_table(self.top)
-        elif len(self.kept) <= ACROSS:
+            self._lines(titles, "Most probable findings", self.top)
+        elif listed and self.terminal.verbose:
+            pairs = zip(titles, self.kept, strict=True)
+            rows = [[title, *(_cell(one, name) for name in self.findings)] for title, one in pairs]
+            self.terminal.table([self.unit, *self.findings], rows)
+        elif listed and flags_nothing:
+            self._lines(titles, "Most probable findings", MOST_PROBABLE)
+        elif listed:
+            self._lines(titles, "Flagged findings")
+        else:
             thresholds = self.kept[0].thresholds
             rows = [
-                [name, *(_cell(one, name) for one in self.kept), number(thresholds[name])]
+                [name, number(thresholds[name]), *(_cell(one, name) for one in self.kept)]
                 for name in self.findings
             ]
-            names = [one.title for one in self.kept]
-            self.terminal.table(["Finding", *names, "Threshold"], rows)
-        else:
-            rows = [[one.title, *(_cell(one, name) for name in self.findings)] for one in self.kept]
-            self.terminal.table([self.unit, *self.findings], rows)
+            self.terminal.table(["Finding", "Threshold", *titles], rows)
         self._list_studies()
+        self._say_what_they_rest_on(listed and self.top is None and not self.terminal.verbose)
+
+    def _lines(self, titles: Sequence[str], heading: str, top: int | None = None) -> None:
+        """Write a line for each image: its most probable findings, or all that are flagged."""
+        rows = [(self.unit, [heading])]
+        for title, one in zip(titles, self.kept, strict=True):
+            probable = highest(one, len(self.findings) if top is None else top)
+            named = probable if top is not None else [n for n in probable if n in one.flagged]
+            cells = [f"{name} {_cell(one, name).rstrip()}" for name in named]
+            if top is None:
+                cells = [cell.removesuffix(FLAG) for cell in cells] or ["none flagged"]
+            rows.append((title, cells))
+        for line in named_lists(rows, self.terminal.width):
+            self.terminal.line(line)
+
+    def _say_what_they_rest_on(self, flagged_only: bool) -> None:
         calibrated = len(self.kept[0].calibrated)
         self.terminal.note(
             f"Probabilities: {calibrated} of {count_of(len(self.findings), 'finding')} calibrated, "
-            f"the others raw. Flagged (*) by: {self.source}."
+            f"the others raw. Flagged{'' if flagged_only else ' (*)'} by: {self.source}."
         )
+        if flagged_only:
+            self.terminal.note("All probabilities: --verbose, or --format csv and json.")
         if self.of_studies and not self.source.startswith(("--", "none")):
             self.terminal.note(
                 "These thresholds were chosen for single images, not for means over studies."
@@ -147,19 +195,12 @@ class Writer:
 
         found = [one for one in self.kept if isinstance(one, StudyPrediction)]
         studies = [one for one in found if one.source != BY_IMAGE]
-        for one in studies[:NAMED]:
-            self.terminal.line(one.described())
-        if studies[NAMED:]:
-            more = count_of(len(studies) - NAMED, "more study", "more studies")
-            self.terminal.note(f"{more}: --format json lists the images of all.")
-
-    def _top_table(self, top: int) -> None:
-        rows = [
-            [one.title, *(f"{name} {_cell(one, name)}" for name in highest(one, top))]
-            for one in self.kept
-        ]
-        places = [str(place + 1) for place in range(len(rows[0]) - 1)]
-        self.terminal.table([self.unit, *places], rows)
+        shown = studies if self.terminal.verbose else studies[:NAMED]
+        for one in shown:
+            self.terminal.paragraph(printable(one.described()))
+        if len(shown) < len(studies):
+            more = count_of(len(studies) - len(shown), "more study", "more studies")
+            self.terminal.note(f"{more}: --verbose or --format json lists the images of all.")
 
 
 def highest(prediction: "Prediction", top: int) -> list[str]:

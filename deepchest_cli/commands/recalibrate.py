@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.commands.next_steps import after_recalibrate
 from deepchest_cli.commands.recalibrate_display import render
 from deepchest_cli.config import RecalibrateConfig
 from deepchest_cli.errors import UsageError
@@ -43,6 +44,7 @@ def recalibrate(config: RecalibrateConfig, terminal: Terminal) -> None:
     sha256 = _write_copy(network, found.fit.to_plain(), path)
     written = {"path": str(out), "sha256": sha256}
     render({"model": network.metadata.identity, "written": written, **judged}, terminal)
+    terminal.next_step(after_recalibrate(config, judged["judged_on"]["split"]))
 
 
 def _refuse_clashes(config: RecalibrateConfig) -> tuple[str, Path]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deepchest_cli.data.text import by_reason, count_of
+from deepchest_cli.data.text import by_reason, count_of, counts_by_reason
 from deepchest_cli.reporting.numbers import number, with_interval
 from deepchest_cli.terminal import Terminal
 
@@ -29,8 +29,8 @@ def render(document: Document, terminal: Terminal) -> None:
             rows += [[f"  {when}", *_cells(entry[when], rule)] for when in shown]
     terminal.table(COLUMNS, rows)
     terminal.line("")
-    for line in _summary(document):
-        terminal.line(line)
+    for sentence in _summary(document, terminal.verbose):
+        terminal.paragraph(sentence)
 
 
 def _cells(judged: Document, rule: str) -> list[str]:
@@ -43,7 +43,7 @@ def _cells(judged: Document, rule: str) -> list[str]:
     ]
 
 
-def _summary(document: Document) -> list[str]:
+def _summary(document: Document, verbose: bool) -> list[str]:
     site, judged, findings = document["site"], document["judged_on"], document["findings"]
     images = f"{count_of(judged['images'], 'image')} of {count_of(judged['patients'], 'patient')}"
     kept = [(n, e["carried_over"]) for n, e in findings.items() if e["carried_over"]]
@@ -55,11 +55,21 @@ def _summary(document: Document) -> list[str]:
         f"Chosen on {site['split']}: {count_of(site['images'], 'image')} of "
         f"{count_of(site['patients'], 'patient')} of {site['name']} ({site['data']}), for "
         f"{len(site['findings'])} of {count_of(len(findings), 'finding')}.",
-        f"Carried over from the model: {by_reason(kept)}." if kept else "",
-        f"Not calibrated: {by_reason(raw)}." if raw else "",
+        _reasons("Carried over from the model", kept, len(findings), verbose),
+        _reasons("Not calibrated", raw, len(findings), verbose),
         f"Not predicted: {', '.join(document['not_predicted'])}."
         if document["not_predicted"]
         else "",
         f"Written: {document['written']['path']}",
     ]
     return [line for line in shown if line]
+
+
+def _reasons(what: str, reasons: list[tuple[str, str]], total: int, verbose: bool) -> str:
+    """Return which findings have a reason, or how many of them; empty where none has."""
+    if not reasons:
+        return ""
+    if verbose:
+        return f"{what}: {by_reason(reasons)}."
+    counted = f"{len(reasons)} of {count_of(total, 'finding')}"
+    return f"{what}: {counted}, {counts_by_reason(reasons)}. --verbose names them."

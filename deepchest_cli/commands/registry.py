@@ -86,7 +86,7 @@ COMMANDS = {
         CommandInfo(
             "weighters",
             "WeightersConfig",
-            "List every weighter: kind, cost, paper and options with their defaults.",
+            "List every weighter with kind, cost and paper, or describe those that are named.",
             in_any_process=True,
         ),
         CommandInfo(

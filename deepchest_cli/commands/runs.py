@@ -56,7 +56,7 @@ def runs(config: RunsConfig, terminal: Terminal) -> None:
         terminal.document({"runs": [_document(entry) for entry in entries]})
         return
     if entries:
-        terminal.table(COLUMNS, list(_rows(entries)), SIDES, ESSENTIAL)
+        terminal.table(COLUMNS, _rows(entries), SIDES, ESSENTIAL)
         terminal.note(LEGEND)
     terminal.note(_summary(entries, config.folders or map(str, DEFAULT_FOLDERS)))
     for path in listing.passed_over:
@@ -114,8 +114,9 @@ def _summary(entries: Sequence["Entry"], folders: Iterable[str]) -> str:
     counts = [count_of(kinds.count(kind), kind) for kind in ("run", "comparison") if kind in kinds]
     states = [entry.state for entry in entries]
     unfinished = sorted({state for state in states if state != "finished"}, key=states.index)
-    listed = "".join(f", {states.count(state)} {state}" for state in unfinished)
-    return f"{' and '.join(counts)}, {size_of(sum(entry.size for entry in entries))}{listed}."
+    listed = ", ".join(f"{states.count(state)} {state}" for state in unfinished)
+    size = size_of(sum(entry.size for entry in entries))
+    return f"{' and '.join(counts)}, {size}{': ' if listed else ''}{listed}."
 
 
 def _next_step(entries: Sequence["Entry"]) -> str | None:
@@ -128,7 +129,8 @@ def _next_step(entries: Sequence["Entry"]) -> str | None:
     named = [entry for entry in entries if str(entry.path).isprintable()]
     newest = sorted(named, key=ORDERS["newest"], reverse=True)
     resumed = [e.resume for e in newest if e.resume and e.state == "interrupted"]
-    best = max((e for e in named if e.model), key=ORDERS["auroc"], default=None)
+    finished = [entry for entry in named if entry.model and entry.state == "finished"]
+    best = max(finished, key=ORDERS["auroc"], default=None)
     if resumed or best is None:
         return next(iter(resumed), None)
     own = f" --backbone {quote(best.backbone)}" if best.backbone and ":" in best.backbone else ""

@@ -162,17 +162,21 @@ def flag_of(field: str) -> str:
 
 def command_line(command: str, config: Any) -> str:
     """Return a command with the flags of a configuration that are no defaults."""
-    words = ["deepchest", command]
-    for field, kind, _ in flags_of(type(config)):
+    words, images = ["deepchest", command], list[str]()
+    for field, kind, flag in flags_of(type(config)):
         value = getattr(config, field.name)
         if value == field.default:
             continue
-        if kind is bool:
-            words.append(flag_of(field.name))
+        if flag.positional:
+            images = [quote(str(one)) for one in value]
+        elif kind is bool:
+            words.append(flag_of(field.name if value else f"no_{field.name}"))
         else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [word for one in values for word in (flag_of(field.name), quote(str(one)))]
-    return " ".join(words)
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [flag_of(field.name), quote(str(one))]
+    if any(image.startswith("-") for image in images):
+        return " ".join([*words, "--", *images])
+    return " ".join([*words[:2], *images, *words[2:]])
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Counts, sizes, times and lists of names in words."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 SHOWN = 5  # names listed in a message before it says how many more there are
@@ -55,6 +56,18 @@ def by_reason(reasons: Iterable[tuple[str, str]]) -> str:
         text, bracket, detail = reason.partition(" (")
         named.setdefault(text, []).append(f"{name}{bracket}{detail}")
     return "; ".join(f"{text}: {', '.join(names)}" for text, names in named.items())
+
+
+def counts_by_reason(reasons: Iterable[tuple[str, str]]) -> str:
+    """Return how many names have each reason, the most frequent first: `too few (3), no box (1)`.
+
+    A reason that all have stands alone.
+    reasons: names and reasons; what stands in brackets at a reason's end is of its name alone.
+    """
+    counts = Counter(reason.partition(" (")[0] for _, reason in reasons)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{text} ({count:,})" for text, count in counts.most_common())
 
 
 def _plural(noun: str) -> str:

@@ -17,7 +17,9 @@ from deepchest_cli.evaluation.metrics import SMALLEST, Floats, Labels, brier, br
 from deepchest_cli.model.logistic import logit, sigmoid
 
 Method = Literal["platt", "temperature"]
-BINS = 10  # of equal mass
+Bin = dict[str, Any]  # of a reliability diagram
+BINS = 10  # of equal mass, of the ECE
+PER_BIN, MOST_BINS = 5, 15  # positives and negatives in a bin of a reliability diagram; its bins
 MIN_POSITIVES = 10  # on validation, and as many negatives; below them nothing is fitted or chosen
 EQUAL_SCORES = "all scores are equal on validation"
 STEPS = 100
@@ -132,17 +134,50 @@ def bin_places(probabilities: Floats, bins: int = BINS) -> NDArray[np.int64]:
     return np.searchsorted(edges[1:-1], probabilities)
 
 
-def reliability(labels: Labels, probabilities: Floats, bins: int = BINS) -> list[dict[str, Any]]:
-    """Return the bins of equal mass that hold images: mean probability, share of positives, count.
+def expected_calibration_error(labels: Labels, probabilities: Floats) -> float:
+    """Return the distance of mean prediction and share of positives, a mean over `BINS` bins.
 
-    Equal probabilities share a bin, so that bins may be fewer or uneven.
+    Bins have equal mass and count by their images; NaN without an image.
     """
     if not len(labels):
-        return []
-    place = bin_places(probabilities, bins)
-    count = np.bincount(place, minlength=bins)
-    predicted = np.bincount(place, probabilities, bins)
-    observed = np.bincount(place, labels, bins)
+        return np.nan
+    difference = np.bincount(bin_places(probabilities), probabilities - labels)
+    return float(np.abs(difference).sum() / len(labels))
+
+
+def reliability_places(labels: Labels, probabilities: Floats) -> NDArray[np.int64]:
+    """Return each image's bin of the reliability diagram (n,), from 0 for the lowest predictions.
+
+    There are as many bins as positives and negatives allow, at most `MOST_BINS`: in each at least
+    `PER_BIN` of either are expected, as Cochran asks of a test of counts (1954, Biometrics 10).
+    Bins of equal mass would have most positives of a rare finding in the last one. Here each has
+    the same sum of q (1 - q) instead, the variance of its number of positives, where q is the
+    probability by a logistic recalibration on these images: weights of positives move predictions
+    by orders of magnitude, and q has the right number of positives whatever these are. Since
+    q (1 - q) <= min(q, 1 - q), a sum of `PER_BIN` has as many expected of either. Equal
+    probabilities share a bin, so that bins may be fewer or uneven.
+    """
+    values, place, count = np.unique(probabilities, return_inverse=True, return_counts=True)
+    fit = calibration_fits(labels, values[place])[0]
+    if fit is None:  # one score, one class or separated classes
+        expected = np.full(len(labels), labels.mean())
+    else:
+        columns, offset, coefficients = fit
+        expected = sigmoid(offset + columns @ coefficients)
+    variance = np.bincount(place, expected * (1 - expected), len(count))  # of each value
+    total = float(variance.sum())
+    bins = min(max(int(total / PER_BIN), 1), MOST_BINS)
+    middle = (np.cumsum(variance) - variance / 2) / (total or 1.0)
+    return np.minimum((middle * bins).astype(np.int64), bins - 1)[place]
+
+
+def reliability(labels: Labels, places: NDArray[np.int64], probabilities: Floats) -> list[Bin]:
+    """Return the bins that hold images: mean probability, share of positives, count.
+
+    places: of `reliability_places`.
+    """
+    count = np.bincount(places)
+    predicted, observed = np.bincount(places, probabilities), np.bincount(places, labels)
     return [
         {
             "predicted": float(predicted[i] / count[i]),
@@ -153,26 +188,15 @@ def reliability(labels: Labels, probabilities: Floats, bins: int = BINS) -> list
     ]
 
 
-def expected_calibration_error(bins: list[dict[str, Any]]) -> float:
-    """Return the mean distance of predicted and observed over the images of the bins."""
-    images = sum(one["images"] for one in bins)
-    if not images:
-        return np.nan
-    total = sum(one["images"] * abs(one["predicted"] - one["observed"]) for one in bins)
-    return float(total / images)
-
-
 def calibration_metrics(labels: Labels, probabilities: Floats) -> dict[str, Any]:
-    """Return all metrics of a finding's calibration, with its reliability bins."""
-    bins = reliability(labels, probabilities)
+    """Return all metrics of a finding's calibration."""
     slope, intercept = slope_and_intercept(labels, probabilities)
     return {
-        "ece": expected_calibration_error(bins),
+        "ece": expected_calibration_error(labels, probabilities),
         "brier": brier(labels, probabilities),
         "brier_skill": brier_skill(labels, probabilities),
         "slope": slope,
         "intercept": intercept,
         "mean_predicted": float(probabilities.mean()) if len(labels) else np.nan,
         "prevalence": float(labels.mean()) if len(labels) else np.nan,
-        "bins": bins,
     }

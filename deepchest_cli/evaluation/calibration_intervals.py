@@ -11,9 +11,9 @@ bootstrap replicates: their percentiles never cover the 0 of a calibrated model.
 - as lower end 2 ECE minus the upper end (the basic bootstrap), and 0 where the ECE is no larger
   than a calibrated model's is by chance, in 97.5 % of draws.
 
-Bins stay those of the scored images. Chance is estimated in two ways, of which the larger one
-counts: labels drawn from the probabilities, which knows rare findings, and replicates about what
-was observed, which know that images of a patient are alike.
+Bins of the ECE stay those of the scored images. Chance is estimated in two ways, of which the
+larger one counts: labels drawn from the probabilities, which knows rare findings, and replicates
+about what was observed, which know that images of a patient are alike.
 """
 
 from typing import Any
@@ -21,12 +21,20 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from deepchest_cli.evaluation.bootstrap import Resampling, effective_patients, interval
+from deepchest_cli.evaluation.bootstrap import (
+    Resampling,
+    effective_patients,
+    interval,
+    ratios_with_intervals,
+)
 from deepchest_cli.evaluation.calibration import (
     BINS,
+    Bin,
     bin_places,
     calibration_fits,
     calibration_metrics,
+    reliability,
+    reliability_places,
 )
 from deepchest_cli.evaluation.intervals import LEVEL
 from deepchest_cli.evaluation.metrics import Floats, Labels
@@ -59,7 +67,28 @@ def calibration_with_intervals(
         drawn = bin_replicates(labels, probabilities, images, resampling)
         ends["ece"] = ece_interval(metrics["ece"], drawn, by_chance, patients)
     mean = float(by_chance.mean()) if len(by_chance) else np.nan
-    return {**metrics, "ece_if_calibrated": mean, "intervals": ends}
+    bins = reliability_bins(labels, probabilities, images, resampling)
+    return {**metrics, "ece_if_calibrated": mean, "intervals": ends, "bins": bins}
+
+
+def reliability_bins(
+    labels: Labels, probabilities: Floats, images: Places, resampling: Resampling
+) -> list[Bin]:
+    """Return the bins of the reliability diagram with the ends of the interval of each share.
+
+    Wilson's interval on the effective number of images, `evaluation.intervals`; NaN where a bin
+    has fewer than two patients.
+    """
+    if not len(labels):
+        return []
+    places = reliability_places(labels, probabilities)
+    belongs = (places[:, None] == np.unique(places)).astype(np.float64)  # (n, bins)
+    rates = ratios_with_intervals(belongs * labels[:, None], belongs, images, resampling)
+    bins = reliability(labels, places, probabilities)
+    return [
+        {**one, "low": rate["low"], "high": rate["high"]}
+        for one, rate in zip(bins, rates, strict=True)
+    ]
 
 
 def _around(value: float, error: float, patients: float) -> dict[str, float]:

@@ -26,7 +26,7 @@ patients are independent. `outlying` finds seeds that contradict the first.
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ LEVEL = 0.05  # significance level; intervals cover 1 - LEVEL
 POWER = 0.8  # with which `seeds_needed` finds a difference as large as the margin
 MIN_SEEDS = 3  # the variance of two seeds rests on a single difference
 MAX_SEEDS = 1000  # the largest number of seeds that is ever recommended
+MAX_PATIENTS_FACTOR = 100  # by which the patients of a test split may have to grow, likewise
 # Patients with and without a finding, for a test of this finding alone. With fewer, most replicates
 # hold the same few patients and their variance is far too small: in simulations, one positive
 # patient of 400 rejects 36 % of true null hypotheses.
@@ -133,6 +134,38 @@ class Difference:
         if self.standard_error is None or margin <= 0:
             return None
         return self._power(margin, level, 10**9)
+
+    def patients_factor_needed(
+        self, margin: float, level: float = LEVEL, power: float = POWER
+    ) -> float | None:
+        """Return how many times as many test patients, with these seeds, find what seeds would.
+
+        In tenths, at least 1. More patients of the same population make what they cause smaller,
+        in all seeds alike and in single ones: both variances are divided by the factor. What the
+        seeds cause by themselves stays. None as for `seeds_needed`, at `MAX_PATIENTS_FACTOR`.
+        """
+        if self.standard_error is None or margin <= 0:
+            return None
+        tenths = range(10, 10 * MAX_PATIENTS_FACTOR + 1)
+        index = bisect_left(
+            tenths,
+            power,
+            key=lambda n: self._with_patients(n / 10)._power(margin, level, self.seeds),
+        )
+        return tenths[index] / 10 if index < len(tenths) else None
+
+    def _with_patients(self, factor: float) -> "Difference":
+        """Return the expected components with `factor` times as many patients."""
+        assert self.seed_variance is not None
+        assert self.patient_variance is not None
+        # a variance of few seeds may be estimated smaller than its part
+        part = min(self.interaction_variance or 0.0, self.seed_variance)
+        return replace(
+            self,
+            seed_variance=self.seed_variance - part + part / factor,
+            patient_variance=self.patient_variance / factor,
+            patients=self.patients * factor,
+        )
 
     def _parts(self, seeds: int) -> tuple[float, float]:
         """Return the variances A and B of the mean over so many seeds."""

@@ -46,6 +46,7 @@ class Exported:
 
     path: Path
     difference: float  # largest, absolute
+    stored_size: int  # pixels of the height and width that it takes
 
 
 class Exportable(nn.Module):
@@ -114,7 +115,7 @@ def export_model(model: Path, form: Form, out: Path | None, force: bool) -> Expo
             written.replace(temporary)
         finally:
             written.unlink(missing_ok=True)
-    return Exported(path, difference)
+    return Exported(path, difference, loaded.classifier.architecture.stored_size)
 
 
 def _export(model: LoadedModel, form: Form, path: Path) -> None:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +24,18 @@ from deepchest_cli.prediction.torch_network import TorchNetwork
 Floats = NDArray[np.float64]
 UNFIT = re.compile(r"[^\w.-]+")  # in a file's name
 LONGEST = 80  # letters of an image's name in it
-INK, FAINT, PAPER = "#222222", "#666666", "#ffffff"
-OPACITY = 0.55  # of the highest value: the radiograph below stays visible
-LEAST_TEXT, MOST_TEXT = 12, 40  # pixels
+INK, FAINT, PAPER = "#222222", "#555555", "#ffffff"
+CAUTION = "#b3261e"
+OPACITY = 0.55  # of the highest value at probability 1: the radiograph below stays visible
+HALF = 0.5  # of a map's highest value: where its outline runs
+LEAST_TEXT = 12  # pixels
 WRITING = 1 / 42  # of the width of both images
-CAM = "Class activation map: red raises the score most, clear no more than the average place"
-GRAD_CAM = "Grad-CAM: red is what the score hangs on most, clear is nothing"
+CAM = "Class activation map: what raises the score more than the average place does"
+GRAD_CAM = "Grad-CAM: what the score hangs on"
+SCALE = (
+    "Strength of color: share of the map's highest value, times the square root of the probability"
+)
+OUTLINE = "White line: half of the map's highest value"
 
 
 class HeatMaps:
@@ -68,12 +75,15 @@ class HeatMaps:
         for finding, values in zip(wanted, maps, strict=True):
             threshold = prediction.thresholds[finding]
             cut = "" if math.isnan(threshold) else f", threshold {threshold:.3f}"
+            probability = prediction.probabilities[finding]
             legend = (
-                f"{finding}: probability {prediction.probabilities[finding]:.3f}{cut}",
-                method if values.any() else f"{method}: no place does here",
+                f"{finding}: probability {probability:.3f}{cut}",
+                method if values.any() else f"{method}: nothing here",
+                f"{SCALE} ({strength(probability):.2f} at most here)",
+                OUTLINE,
                 f"{Path(prediction.path).name}; for research, not for clinical use",
             )
-            drawn = draw_beside(image, values, legend)
+            drawn = draw_beside(image, values, legend, strength(probability), self.caution)
             paths[finding] = str(self._write(drawn, prediction, finding))
         return paths
 
@@ -95,7 +105,6 @@ class HeatMaps:
             chosen = (found.cam - found.cam.mean(dim=(1, 2), keepdim=True)).relu()
         within = [self._over_image(one, image) for one in chosen.cpu().double().numpy()]
         cells = f"{' by '.join(map(str, self.layer.cells))} cells"
-        cells += ", too coarse to locate a finding" if self.caution else ""
         return within, f"{GRAD_CAM if found.cam is None else CAM} ({cells})"
 
     def _over_image(self, values: Floats, image: Image.Image) -> Floats:
@@ -111,7 +120,9 @@ class HeatMaps:
             (place.top + place.height) * scale[1],
         )
         small = Image.fromarray((values / max(values.max(), 1e-30)).astype(np.float32))
-        large = small.resize(image.size, Image.Resampling.BICUBIC, box)
+        # between a few cells smooth transitions would look like knowledge of places
+        kind = Image.Resampling.NEAREST if self.caution else Image.Resampling.BICUBIC
+        large = small.resize(image.size, kind, box)
         return np.asarray(np.clip(np.asarray(large, dtype=np.float64), 0, 1))
 
     def _write(self, drawn: Image.Image, prediction: ImagePrediction, finding: str) -> Path:
@@ -133,31 +144,106 @@ def _only_checkpoint(predictor: Predictor) -> TorchNetwork:
     return network
 
 
-def draw_beside(image: Image.Image, values: Floats, legend: Sequence[str]) -> Image.Image:
+def strength(probability: float) -> float:
+    """Return how strong the colors of a map may be, from 0 to 1: the root of the probability.
+
+    A map is of shares of its own highest value, which says nothing about how high the score is. At
+    the root a probability of 0.02 is faint but seen, and far from one of 0.98.
+    """
+    return math.sqrt(min(max(probability, 0.0), 1.0))
+
+
+def draw_beside(
+    image: Image.Image,
+    values: Floats,
+    legend: Sequence[str],
+    most: float = 1.0,
+    caution: str = "",
+) -> Image.Image:
     """Return an image (mode L) beside itself under `values` (H, W) from 0 to 1, at full size.
 
-    Below them stand the colors over middle gray, with their meaning, and the lines of the legend.
+    Colors are those of `values` times `most`, with a line around the upper half of the values.
+    Below stand the colors over middle gray up to 1, with a mark at `most`, and the lines of the
+    legend. A `caution` is written across the map, or first in the legend where it does not fit.
     """
     width, height = image.size
-    size = round(min(max(2 * width * WRITING, LEAST_TEXT), MOST_TEXT))
+    size = round(max(2 * width * WRITING, LEAST_TEXT))
     font = ImageFont.load_default(size)
-    gap = max(4, size // 2)
-    longest = max(font.getlength(line) for line in legend)
+    gap, line = max(4, size // 2), round(1.35 * size)
+    mapped = Image.fromarray(outlined(blend(np.asarray(image), values * most), values))
+    needs_line = bool(caution) and not _written_across(mapped, caution, font, size)
+    lines = [(caution, CAUTION)] if needs_line else []
+    lines += [(text, FAINT if number else INK) for number, text in enumerate(legend)]
     bar = 8 * size
+    longest = max(font.getlength(text) for text, _ in lines)
     across = max(2 * width + gap, math.ceil(longest) + bar + 3 * gap)
-    sheet = Image.new("RGB", (across, height + 2 * gap + 4 * size), PAPER)
+    sheet = Image.new("RGB", (across, height + 2 * gap + line * len(lines)), PAPER)
     sheet.paste(image.convert("RGB"), (0, 0))
-    sheet.paste(Image.fromarray(blend(np.asarray(image), values)), (width + gap, 0))
+    sheet.paste(mapped, (width + gap, 0))
     draw = ImageDraw.Draw(sheet)
-    steps, top = np.tile(np.linspace(0, 1, bar), (size, 1)), height + gap
-    sheet.paste(Image.fromarray(blend(np.full((size, bar), 110, np.uint8), steps)), (gap, top))
-    below = top + round(1.15 * size)
-    draw.text((gap, below), "none", FAINT, font)
-    draw.text((gap + bar, below), "most", FAINT, font, anchor="ra")
-    for number, line in enumerate(legend):
-        place = (bar + 2 * gap, top + round(1.35 * number * size))
-        draw.text(place, line, FAINT if number else INK, font)
+    top = height + gap
+    _draw_bar(sheet, (gap, top, bar, size), most, font)
+    for number, (text, color) in enumerate(lines):
+        draw.text((bar + 2 * gap, top + number * line), text, color, font)
     return sheet
+
+
+def _written_across(mapped: Image.Image, text: str, font: Any, size: int) -> bool:
+    """Write a caution on a dark strip at the foot of a map, and return whether it fits there."""
+    lines, most = [""], mapped.width - size
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= most or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    height = round(1.35 * size * len(lines)) + size // 2
+    if height > mapped.height / 2 or max(map(font.getlength, lines)) > mapped.width:
+        return False
+    draw = ImageDraw.Draw(mapped)
+    draw.rectangle((0, mapped.height - height, mapped.width, mapped.height), fill="#000000")
+    place = (size // 2, mapped.height - height + size // 4)
+    draw.multiline_text(place, "\n".join(lines), "#ffffff", font, spacing=0.2 * size)
+    return True
+
+
+def _draw_bar(sheet: Image.Image, box: tuple[int, int, int, int], most: float, font: Any) -> None:
+    """Draw the scale of colors from 0 to 1 and a mark at the strongest color of this map."""
+    left, top, width, height = box
+    steps = np.tile(np.linspace(0, 1, width), (height, 1))
+    gray = np.full((height, width), 110, np.uint8)
+    sheet.paste(Image.fromarray(blend(gray, steps)), (left, top))
+    draw, at, half = ImageDraw.Draw(sheet), left + round(most * (width - 1)), height // 3
+    draw.line((at, top, at, top + height), fill=INK, width=max(1, height // 8))
+    below = top + height
+    draw.polygon([(at, below), (at - half, below + half), (at + half, below + half)], fill=INK)
+    draw.text((left, below + half), "0", FAINT, font)
+    draw.text((left + width, below + half), "1", FAINT, font, anchor="ra")
+
+
+def outlined(pixels: NDArray[np.uint8], values: Floats) -> NDArray[np.uint8]:
+    """Return colored pixels (H, W, 3) with a white line where `values` (H, W) cross `HALF`.
+
+    Where the colors are faint it says where the map is highest. The line is as wide as a 300th of
+    the image, at least a pixel.
+    """
+    inside = values >= HALF
+    edge = np.zeros_like(inside)
+    edge[:-1] |= inside[:-1] != inside[1:]
+    edge[:, :-1] |= inside[:, :-1] != inside[:, 1:]
+    width = max(1, round(min(values.shape) / 300))
+    for axis in (0, 1):  # a pixel's width becomes the line's, to the lower right
+        edge = np.logical_or.reduce([_shifted(edge, step, axis) for step in range(width)])
+    drawn = pixels.copy()
+    drawn[edge] = 255
+    return drawn
+
+
+def _shifted(mask: NDArray[np.bool_], step: int, axis: int) -> NDArray[np.bool_]:
+    moved = np.roll(mask, step, axis)
+    if step:
+        moved[(slice(None),) * axis + (slice(0, step),)] = False
+    return moved
 
 
 def blend(gray: NDArray[np.uint8], values: Floats) -> NDArray[np.uint8]:

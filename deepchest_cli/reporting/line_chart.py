@@ -1,31 +1,45 @@
-"""Charts of lines over epochs, each line labeled at its end instead of in a legend."""
+"""Charts of lines over epochs, each line labeled at its end instead of in a legend.
+
+Lines differ in color, dashes and markers, and a sample of each stands before its label, so that
+they are told apart without color. Lines that never part have one label.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.reporting.plots import COLORS, hide_frame, new_figure
+from deepchest_cli.reporting.labels import LEADING, label_width, place_labels
+from deepchest_cli.reporting.plots import (
+    COLORS,
+    DPI,
+    LINE_STYLES,
+    MARKERS,
+    PAGE,
+    POINTS,
+    TITLE,
+    TYPE,
+    fitted,
+    hide_frame,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 Floats = NDArray[np.float64]
+Box = tuple[float, float, float, float]  # left, bottom, right and top, in points
 
-# Lengths are in pixels and sizes of type in points, of which a pixel has 0.72.
-WIDTH, HEIGHT, DPI = 1600, 800, 100
-LABEL_HEIGHT = 22  # of one line of type
-LEFT, TOP, BOTTOM, EDGE = 80, 80, 70, 14  # room around a chart; EDGE: right of its labels
-LEADER = 34  # between a chart and its labels
-TYPE, TITLE_TYPE = 12, 15
-LINE, POINT = 1.8, 6.0  # widths of a line, and of a point without neighbors
-LONGEST_NAME = 28
-
-STYLES = ("-", "--", ":", "-.")  # one after the other, when all colors are used
+# Lengths are in points.
+LEFT, TOP, BOTTOM, EDGE = 42.0, 46.0, 36.0, 6.0  # room around a chart; EDGE: right of its labels
+LOWEST = 150.0  # of a chart's axes
+LINE, POINT = 1.4, 4.5  # widths of a line and of a marker
+MARKS = 6  # markers on a line
+NARROW = 135.0  # labels of at most this width leave room for two charts beside each other
+WIDEST = 200.0  # of a label's name
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,9 @@ class Line:
     values: Floats
     color: str
     style: str = "-"
+    marker: str = ""
     bold: bool = False
+    merged: tuple[str, ...] = ()  # the names of lines that this one stands for
 
     @property
     def end(self) -> int | None:
@@ -45,32 +61,99 @@ class Line:
         return int(defined[-1]) if len(defined) else None
 
     @property
-    def label(self) -> str:
-        """The name, shortened if need be, and the last defined value."""
-        name = self.name
-        if len(name) > LONGEST_NAME:
-            name = f"{name[: LONGEST_NAME - 1]}…"
-        return f"{name} –" if self.end is None else f"{name} {self.values[self.end]:#.3g}"
+    def label(self) -> list[str]:
+        """The name, shortened if need be, and the last defined value; then what is merged."""
+        value = "–" if self.end is None else f"{self.values[self.end]:#.3g}"
+        return [f"{fitted(self.name, WIDEST)} {value}", *_filled(self.merged)]
+
+
+def _filled(names: Sequence[str]) -> list[str]:
+    """Return names in lines, as many in each as fit."""
+    lines: list[str] = []
+    for place, name in enumerate(names):
+        word = fitted(name, WIDEST - 10) + ("," if place < len(names) - 1 else "")
+        longer = f"{lines[-1]} {word}" if lines else ""
+        if lines and fitted(longer, WIDEST) == longer:
+            lines[-1] = longer
+        else:
+            lines.append(f"  {word}")
+    return lines
 
 
 def colored(columns: dict[str, Floats]) -> list[Line]:
-    """Return a line a column, each in a color and style of its own."""
+    """Return a line a column, each with a color, dashes and marker of its own.
+
+    Dashes and marker are enough to tell 56 lines apart: after 28 their pairs would come again, and
+    markers move on by one.
+    """
     return [
-        Line(name, values, COLORS[i % len(COLORS)], STYLES[i // len(COLORS) % len(STYLES)])
+        Line(
+            name,
+            values,
+            COLORS[i % len(COLORS)],
+            LINE_STYLES[i % len(LINE_STYLES)],
+            MARKERS[(i + i // 28) % len(MARKERS)],
+        )
         for i, (name, values) in enumerate(columns.items())
     ]
 
 
-def new_chart_figure(labels: int, charts: int = 1) -> "Figure":
-    """Return an empty figure for charts side by side with so many labels above each other."""
-    height = max(HEIGHT, TOP + BOTTOM + labels * LABEL_HEIGHT)
-    width = max(WIDTH, charts * WIDTH // 2)
-    return new_figure(width / DPI, height / DPI, DPI, layout=None)
+def merged(lines: Sequence[Line], tolerance: float, *, logarithmic: bool = False) -> list[Line]:
+    """Return the lines, one for those that are within `tolerance` of each other at all epochs.
+
+    Such lines would hide each other. The first of them stands for all. `logarithmic`: the tolerance
+    is of the logarithms.
+    """
+    heights = [np.log(line.values) if logarithmic else line.values for line in lines]
+    groups: list[list[int]] = []
+    for place, height in enumerate(heights):
+        for group in groups:
+            apart = np.abs(heights[group[0]] - height)
+            alike = np.isfinite(heights[group[0]]) == np.isfinite(height)
+            if alike.all() and not (apart > tolerance).any():
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return [_merged([lines[place] for place in group], len(lines)) for group in groups]
+
+
+def _merged(group: Sequence[Line], every: int) -> Line:
+    if len(group) == 1:
+        return group[0]
+    if len(group) == every:
+        return replace(group[0], name=f"all {every} findings")
+    return replace(
+        group[0], name=f"{len(group)} findings", merged=tuple(line.name for line in group)
+    )
+
+
+def new_chart_figure(
+    charts: Sequence[Sequence[Line]], *, side_by_side: bool = True
+) -> tuple["Figure", list[Box]]:
+    """Return an empty figure for charts of these lines, and the room that each has.
+
+    Charts stand below each other, or in two columns where their labels are short enough and
+    `side_by_side` lets them.
+    """
+    widest = max(label_width(line.label) for lines in charts for line in lines)
+    columns = 2 if side_by_side and len(charts) > 1 and widest <= NARROW else 1
+    needed = [
+        TOP + BOTTOM + max(LOWEST, LEADING * sum(len(line.label) for line in lines))
+        for lines in charts
+    ]
+    rows = [max(needed[first : first + columns]) for first in range(0, len(charts), columns)]
+    tops, width = np.sum(rows) - np.cumsum([0, *rows]), PAGE / columns
+    boxes = []
+    for place in range(len(charts)):
+        row, column = divmod(place, columns)
+        boxes.append((column * width, tops[row + 1], (column + 1) * width, tops[row]))
+    return new_figure(float(np.sum(rows)), layout=None), boxes
 
 
 def draw_chart(
     figure: "Figure",
-    span: tuple[float, float],
+    box: Box,
     title: str,
     epochs: Floats,
     lines: Sequence[Line],
@@ -78,19 +161,16 @@ def draw_chart(
     level: float | None = None,
     scale: Floats | None = None,
     logarithmic: bool = False,
-    side_by_side: bool = False,
 ) -> "Axes":
-    """Draw lines over epochs (E,) and their labels between two horizontal places of a figure.
+    """Draw lines over epochs (E,) and their labels into a box of the figure.
 
-    A `level` is marked by a thin line; `scale` has values that the axis shows too. `side_by_side`
-    moves lines that would hide each other apart by their own width.
+    A `level` is marked by a thin line; `scale` has values that the axis shows too.
     """
-    texts = [_text_of(figure, line) for line in lines]
-    room = max(text.get_window_extent().width for text in texts) + LEADER + EDGE
-    left, (whole, height) = span[0] + LEFT, figure.bbox.size
-    width = span[1] - room - left
+    room = max(label_width(line.label) for line in lines) + EDGE
+    left, bottom, right, top = box[0] + LEFT, box[1] + BOTTOM, box[2] - room, box[3] - TOP
+    whole, height = figure.get_size_inches() * POINTS
     axes = figure.add_axes(
-        (left / whole, BOTTOM / height, width / whole, 1 - (TOP + BOTTOM) / height)
+        (left / whole, bottom / height, (right - left) / whole, (top - bottom) / height)
     )
     shown = [line.values for line in lines]
     if scale is not None:
@@ -100,34 +180,20 @@ def draw_chart(
     _scale(axes, title, epochs, shown, logarithmic)
     if level is not None:
         axes.axhline(level, color="black", linewidth=0.8, zorder=1)
-    thickness = (LINE if len(epochs) > 1 else POINT) * DPI / 72
-    drawn = _heights(axes, lines, thickness + 0.5 if side_by_side else 0)
-    _plot(axes, epochs, lines, drawn)
-    _label(axes, epochs, lines, drawn, texts)
+    ends = []
+    for number, line in enumerate(lines):
+        _plot(axes, epochs, line, number)
+        ends.append(None if line.end is None else (epochs[line.end], line.values[line.end]))
+    place_labels(axes, ends, [line.label for line in lines], [_sample(line) for line in lines])
     return axes
 
 
-def _text_of(figure: "Figure", line: Line) -> "Text":
-    from matplotlib.transforms import IdentityTransform
-
-    return figure.text(
-        0,
-        0,
-        line.label,
-        color=line.color,
-        fontsize=TYPE,
-        fontweight="bold" if line.bold else "normal",
-        verticalalignment="center",
-        transform=IdentityTransform(),
-        parse_math=False,  # a name may have a dollar sign
-    )
-
-
 def _scale(axes: "Axes", title: str, epochs: Floats, values: Sequence[Floats], log: bool) -> None:
-    """Set limits, ticks and type, so that pixels are known before anything is drawn."""
+    """Set limits, ticks and type, so that points are known before anything is drawn."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    axes.set_title(title, loc="left", fontsize=TITLE_TYPE, pad=30)
+    width = float(axes.bbox.width) * POINTS / DPI
+    axes.set_title(fitted(title, width, TITLE), loc="left", fontsize=TITLE, pad=18)
     axes.set_xlabel("epoch", fontsize=TYPE)
     axes.tick_params(labelsize=TYPE)
     hide_frame(axes)
@@ -141,7 +207,9 @@ def _scale(axes: "Axes", title: str, epochs: Floats, values: Sequence[Floats], l
     axes.set_ylim(*_limits(np.concatenate(values), log))
     margin = 0.02 * (epochs[-1] - epochs[0])
     axes.set_xlim(epochs[0] - min(margin or 0.5, 0.5), epochs[-1] + (margin or 0.1))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(
+        MaxNLocator(nbins=6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    )
 
 
 def _limits(values: Floats, log: bool) -> tuple[float, float]:
@@ -157,85 +225,50 @@ def _limits(values: Floats, log: bool) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _heights(axes: "Axes", lines: Sequence[Line], distance: float) -> Floats:
-    """Return where the lines run, in pixels (L, E), at least `distance` apart at every epoch."""
-    values = np.stack([line.values for line in lines])
-    points = np.stack([np.zeros(values.size), values.ravel()], axis=1)
-    heights = np.asarray(axes.transData.transform(points))[:, 1].reshape(values.shape)
-    for column in heights.T:
-        defined = np.isfinite(column)
-        column[defined] = spread(column[defined], distance)
-    return heights
+def line_width_in(values: Floats, logarithmic: bool) -> float:
+    """Return how far a line's width reaches on a chart that shows these values.
 
-
-def _plot(axes: "Axes", epochs: Floats, lines: Sequence[Line], heights: Floats) -> None:
-    from matplotlib.transforms import IdentityTransform, blended_transform_factory
-
-    for line, height in zip(lines, heights, strict=True):
-        axes.plot(
-            epochs,
-            height,
-            color=line.color,
-            linestyle=line.style,
-            linewidth=2 * LINE if line.bold else LINE,
-            marker="o",
-            markersize=POINT,
-            markevery=_lone(line.values),
-            zorder=4 if line.bold else 3,
-            transform=blended_transform_factory(axes.transData, IdentityTransform()),
-            clip_on=False,
-        )
-
-
-def _lone(values: Floats) -> list[int]:
-    """Return the places of values without defined neighbors, which no line passes through."""
-    defined = np.pad(np.isfinite(values), 1)
-    return np.flatnonzero(defined[1:-1] & ~defined[:-2] & ~defined[2:]).tolist()
-
-
-def _label(
-    axes: "Axes", epochs: Floats, lines: Sequence[Line], heights: Floats, texts: Sequence["Text"]
-) -> None:
-    """Put the labels beside the chart, each tied to the end of its line by a thin leader."""
-    from matplotlib.lines import Line2D
-    from matplotlib.transforms import IdentityTransform
-
-    box = axes.bbox
-    ends = [line.end for line in lines]
-    wanted = [box.y0 if e is None else h[e] for e, h in zip(ends, heights, strict=True)]
-    half = LABEL_HEIGHT / 2
-    places = spread(np.array(wanted), LABEL_HEIGHT, box.y0 + half, box.y1 - half)
-    for line, text, end, start, place in zip(lines, texts, ends, wanted, places, strict=True):
-        text.set_position((box.x1 + LEADER, place))
-        if end is not None:
-            x = axes.transData.transform((epochs[end], 0))[0]
-            leader = Line2D(
-                [x, box.x1, box.x1 + LEADER - 5],
-                [start, start, place],
-                color=line.color,
-                linewidth=0.8,
-                transform=IdentityTransform(),
-            )
-            axes.figure.add_artist(leader)
-
-
-def spread(wanted: Floats, distance: float, low: float = -np.inf, high: float = np.inf) -> Floats:
-    """Return the places (N,) nearest to the wanted ones that are at least `distance` apart.
-
-    Their order is kept. They stay between `low` and `high` if they fit, else they pass `high`.
+    Of a logarithmic one it is in natural logarithms.
     """
-    order = np.argsort(wanted, kind="stable")
-    steps = distance * np.arange(len(wanted))
-    # Less its steps, a place may not lie below the one before: a monotone least-squares fit,
-    # found by giving neighbors that are out of order their mean.
-    blocks: list[list[float]] = []
-    for value in (wanted[order] - steps).tolist():
-        blocks.append([value])
-        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
-            last = blocks.pop()
-            blocks[-1] += last
-    fitted = np.array([np.mean(block) for block in blocks for _ in block])
-    places = np.empty(len(wanted))
-    top = high - distance * (len(wanted) - 1)
-    places[order] = np.clip(fitted, low, max(low, top)) + steps
-    return places
+    low, high = _limits(values, logarithmic)
+    span = np.log(high / low) if logarithmic else high - low
+    return float(LINE / LOWEST * span)
+
+
+def _plot(axes: "Axes", epochs: Floats, line: Line, number: int) -> None:
+    axes.plot(
+        epochs,
+        line.values,
+        color=line.color,
+        linestyle=line.style,
+        linewidth=2 * LINE if line.bold else LINE,
+        marker=line.marker or "o",
+        markersize=POINT,
+        markevery=_marked(line, number),
+        zorder=4 if line.bold else 3,
+        clip_on=False,
+    )
+
+
+def _marked(line: Line, number: int) -> list[int]:
+    """Return the places with a marker: a few along the line, of each line at others.
+
+    So have values without defined neighbors, which no line passes through.
+    """
+    defined = np.pad(np.isfinite(line.values), 1)
+    marked = defined[1:-1] & ~defined[:-2] & ~defined[2:]
+    if line.marker:
+        step = max(1, len(line.values) // MARKS)
+        marked[number % step :: step] |= defined[1:-1][number % step :: step]
+    return np.flatnonzero(marked).tolist()
+
+
+def _sample(line: Line) -> dict[str, object]:
+    """Return how a line's sample is drawn before its label."""
+    return {
+        "color": line.color,
+        "linestyle": line.style,
+        "linewidth": 2 * LINE if line.bold else LINE,
+        "marker": line.marker,
+        "markersize": POINT,
+    }

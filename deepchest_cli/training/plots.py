@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +10,14 @@ import numpy as np
 from deepchest_cli.evaluation.metrics import macro
 from deepchest_cli.files import atomic_write
 from deepchest_cli.reporting.line_chart import (
-    TYPE,
-    WIDTH,
     Floats,
     Line,
     colored,
     draw_chart,
     new_chart_figure,
 )
-from deepchest_cli.reporting.plots import COLORS, GRAY, needs_log_scale
+from deepchest_cli.reporting.plots import COLORS, GRAY, TYPE
+from deepchest_cli.reporting.weight_chart import draw_weights, weight_charts
 from deepchest_cli.training.run_files import ALL, METRICS, SOURCE, WEIGHTS
 
 if TYPE_CHECKING:
@@ -77,24 +75,23 @@ def read_sources(path: Path) -> dict[str, Columns]:
 
 
 def metrics_figure(columns: Columns, several: bool = False) -> "Figure":
-    """Return the macro loss beside the AUROC of every finding, with the best epoch marked.
+    """Return the macro loss above the AUROC of every finding, with the best epoch marked.
 
     several: data sets, whose images are together here, while the best epoch is that of their mean.
     """
     epochs = columns["epoch"]
     losses = [
-        Line("training", columns["training_loss"], COLORS[0]),
-        Line("validation", columns[LOSS], COLORS[1]),
+        Line("training", columns["training_loss"], COLORS[0], "--", "o"),
+        Line("validation", columns[LOSS], COLORS[1], "-", "s"),
     ]
     prefix = f"{AUROC}/"
     findings = {n.removeprefix(prefix): v for n, v in columns.items() if n.startswith(prefix)}
     scores = [*colored(findings), Line("mean", columns[AUROC], "black", bold=True)]
-    figure = new_chart_figure(len(scores))
-    middle = 0.42 * WIDTH
+    figure, (above, below) = new_chart_figure([losses, scores], side_by_side=False)
     title = f"Validation AUROC{' of all images together' if several else ''}"
-    left = draw_chart(figure, (0, middle), "Loss, mean over findings", epochs, losses)
-    right = draw_chart(figure, (middle, WIDTH), title, epochs, scores)
-    _mark_best((left, right), columns)
+    first = draw_chart(figure, above, "Loss, mean over findings", epochs, losses)
+    second = draw_chart(figure, below, title, epochs, scores)
+    _mark_best((first, second), columns)
     return figure
 
 
@@ -102,18 +99,20 @@ def sources_figure(sources: dict[str, Columns]) -> "Figure":
     """Return macro loss and macro AUROC of each data set, beside their mean and all images."""
     together = sources[ALL]
     each = {name: columns for name, columns in sources.items() if name != ALL}
-    figure = new_chart_figure(len(each) + 2)
     charts = []
-    for number, (title, name) in enumerate((("loss", LOSS), ("AUROC", AUROC))):
+    for name in (LOSS, AUROC):
         lines = colored({source: columns[name] for source, columns in each.items()})
         lines += [
-            Line("all images", together[name], GRAY, "--"),
+            Line("all images", together[name], GRAY, "--", "x"),
             Line("mean of data sets", _mean([line.values for line in lines]), "black", bold=True),
         ]
-        span = (number * WIDTH / 2, (number + 1) * WIDTH / 2)
-        whole = f"Validation {title}, mean over findings"
-        charts.append(draw_chart(figure, span, whole, together["epoch"], lines))
-    _mark_best(charts, together)
+        charts.append(lines)
+    figure, boxes = new_chart_figure(charts)
+    axes = [
+        draw_chart(figure, box, f"Validation {title}, mean over findings", together["epoch"], lines)
+        for box, title, lines in zip(boxes, ("loss", "AUROC"), charts, strict=True)
+    ]
+    _mark_best(axes, together)
     return figure
 
 
@@ -135,7 +134,7 @@ def _mark(axes: "Axes", best: float) -> None:
         f"best: epoch {best:.0f}",
         (best, 1),
         xycoords=axes.get_xaxis_transform(),
-        xytext=(0, 4),
+        xytext=(0, 3),
         textcoords="offset points",
         horizontalalignment="center",
         fontsize=TYPE,
@@ -150,25 +149,10 @@ def weights_figure(columns: Columns, sources: Sequence[str] = ()) -> "Figure":
     """
     weights = {name: values for name, values in columns.items() if name != "epoch"}
     charts = _by_source(weights, sources) or {"": weights}
-    findings = dict.fromkeys(name for own in charts.values() for name in own)
-    style = {line.name: line for line in colored(dict.fromkeys(findings, columns["epoch"]))}
-    figure = new_chart_figure(max(map(len, charts.values())), len(charts))
-    every = np.concatenate(list(weights.values()))
-    every = every[np.isfinite(every)]
-    width = figure.bbox.width / len(charts)
-    for number, (source, own) in enumerate(charts.items()):
-        draw_chart(
-            figure,
-            (number * width, (number + 1) * width),
-            f"Task weights{source and f' of {source}'} (equal weights side by side)",
-            columns["epoch"],
-            [replace(style[name], values=values) for name, values in own.items()],
-            level=1.0,
-            scale=every,
-            logarithmic=needs_log_scale(every),
-            side_by_side=True,
-        )
-    return figure
+    titles = [f"Task weights{source and f' of {source}'}" for source in charts]
+    return draw_weights(
+        titles, weight_charts(list(charts.values()), one_scale=True), columns["epoch"]
+    )
 
 
 def _by_source(weights: Columns, sources: Sequence[str]) -> dict[str, Columns]:

@@ -103,7 +103,7 @@ def _shares(document: Document) -> list[dict[str, Any]]:
 def goals_figure(document: Document) -> "Figure":
     """Return the ratios that were held against the goal for the share of the bare step."""
     goals = _shares(document)
-    figure = new_figure(7.5, 1.0 + 0.32 * len(goals))
+    figure = new_figure(72 + 24 * len(goals))
     axes = figure.add_subplot()
     axes.axvline(SHARE, color="black", linewidth=0.8)
     for place, goal in enumerate(goals):
@@ -121,7 +121,7 @@ def goals_figure(document: Document) -> "Figure":
 def weighters_figure(document: Document) -> "Figure":
     """Return the time of a step of each weighter over one of equal, by level of the gradients."""
     costs = _costs_by_level(document)
-    figure = new_figure(7.5, 1.1 + 0.24 * len(costs))
+    figure = new_figure(80 + 18 * len(costs))
     axes = figure.add_subplot()
     colors = {"features": BLUE, "parameters": ORANGE}
     for place, levels in enumerate(costs.values()):

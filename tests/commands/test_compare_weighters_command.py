@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from conftest import write_nih_folder
 from killing import same_results
+from page_structure import checked
 from tests_support import next_step, replaced, rows_of, too_wide, valid
 
 from deepchest_cli.commands.compare_weighters import check_gates, compare_weighters
 from deepchest_cli.commands.compare_weighters_display import render_costs, render_results
 from deepchest_cli.commands.compare_weighters_next import command_after, command_after_costs
+from deepchest_cli.comparison.listing.search import list_runs
 from deepchest_cli.comparison.output import writing
 from deepchest_cli.comparison.running import checks
 from deepchest_cli.comparison.running.comparison import train_comparison
@@ -138,12 +140,26 @@ def test_a_comparison_leaves_what_it_promises(folder):
     assert not list(folder.rglob("last.pt"))
 
 
+def test_a_finished_comparison_is_one_line_of_the_list_of_runs(folder):
+    (entry,) = list_runs([folder], own_runs=True).entries
+    assert (entry.state, entry.weighters, entry.resume) == (
+        "finished",
+        tuple(ARMS.split(",")),
+        None,
+    )
+    assert (entry.runs.finished, entry.runs.failed, entry.runs.planned) == (12, 0, 12)
+    of_best = [run.macro_auroc for run in entry.own_runs if run.weighter == entry.weighter]
+    assert entry.macro_auroc == pytest.approx(sum(of_best) / 3)
+    assert [run.state for run in entry.own_runs] == ["finished"] * 12
+
+
 def test_the_report_needs_no_network_and_names_every_weighter(folder):
-    page = unescape((folder / "report.html").read_text())
+    text = (folder / "report.html").read_text()
+    page = unescape(text)
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "src=" in page
     assert page.count("src=") == page.count('src="data:image/svg+xml;base64,')
-    assert all(f"<td>{label}</td>" in page for label in ARMS.split(","))
+    assert {row[0] for row in checked(text).tables[0].rows} == set(ARMS.split(","))
     assert all(sentence in page for sentence in results_in(folder)["summary"])
 
 

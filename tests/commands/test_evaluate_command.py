@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from page_structure import checked
 from sklearn.metrics import roc_auc_score
 from tests_support import replaced, rows_of, valid
 
@@ -381,8 +382,8 @@ def test_a_report_is_complete_and_stands_alone(reported):
     assert document["compared_to"]["macro"]["auroc"]["difference"] == 0
     assert document["localization"]["boxes"] == 1
     page = (folder / "report.html").read_text()
-    assert page.count("<img") == 5
-    assert 'src="http' not in page and "href=" not in page
+    assert 'src="http' not in page and page.count("href=") == page.count('href="#')
+    assert len(checked(page).images) == 5
     assert "$" not in page.split("</style>")[1].split("data:image")[0]
     assert "not recognized as a whole published test split" in page
     card = (folder / "model-card.md").read_text()

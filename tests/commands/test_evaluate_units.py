@@ -223,7 +223,7 @@ def test_the_report_is_about_studies(evaluate, tmp_path):
     assert "The score of a study is the mean over the probabilities of its images" in page
     assert "Not shown: a study has several images." in page
     assert "Boxes are those of single images" in page
-    assert "<th>Studies</th>" in page
+    assert '<th scope="col">Studies</th>' in page
     assert not (folder / "errors.png").exists()
     assert " studies of " in (folder / "model-card.md").read_text()
     groups = rows_of(folder / "subgroups.csv")
@@ -252,7 +252,7 @@ def test_thresholds_of_studies_are_carried_to_other_data(evaluate, deepchest, mo
     assert points[0] == points[1]
     report = tmp_path / "report"
     assert evaluate("--data", other, "--unit", "study", "--report", report).code == 0
-    assert "<th>Studies</th>" in (report / "report.html").read_text()
+    assert '<th scope="col">Studies</th>' in (report / "report.html").read_text()
     alone = deepchest("evaluate", "--model", model, "--data", other, *QUICK, *words)
     document = document_of(alone)
     assert document["operating_points"]["findings"] == {}

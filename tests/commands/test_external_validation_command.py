@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import write_nih_folder
 from sklearn.metrics import average_precision_score, roc_auc_score
-from tests_support import blank_figures, rows_of, valid
+from tests_support import blank_figures, next_step, rows_of, too_wide, valid
 
 from deepchest_cli.commands.evaluate import evaluate as score
 from deepchest_cli.config import EvaluateConfig, PrepareConfig
@@ -193,6 +193,20 @@ def test_table_and_csv_of_several_data_sets(evaluate, shards, elsewhere):
     rows = list(csv.DictReader(io.StringIO(evaluate(*both, "--format", "csv").out)))
     assert len({row["data_set"] for row in rows}) == 2
     assert len(rows) == 15 + 5
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_screen_of_several_data_sets(evaluate, shards, elsewhere, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    both = ("--data", shards, "--data", elsewhere[0], "--split", "all")
+    outcome = evaluate(*both)
+    assert too_wide(outcome.out + outcome.err, width) == []
+    for text in ("Macro, 3 shared", "not scored", "intercept", "Pleural_Thickening"):
+        assert text in outcome.out
+    assert "--verbose names them." in " ".join(outcome.out.split())
+    _, *words = next_step(outcome.err)
+    named = [str(word) for word in both]
+    assert [word for word in words if word in named] == named and "--report" in words
 
 
 def test_predictions_of_each_data_set_are_saved(evaluate, shards, elsewhere, tmp_path):

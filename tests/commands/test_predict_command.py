@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from prediction_models import FINDINGS, chest_like, make_model
-from tests_support import valid
+from tests_support import next_step, too_wide, valid
 
 from deepchest_cli.data.radiograph import fit
 from deepchest_cli.prediction import reading
@@ -130,10 +130,13 @@ def test_the_table_says_what_it_rests_on(deepchest, known):
     assert outcome.err.count("not for clinical use") == 1
 
 
-def test_findings_without_an_operating_point_are_named_with_the_reason(deepchest, known):
+def test_findings_without_an_operating_point_are_counted_and_named(deepchest, known):
     model, images = known
-    said = "has no operating point for some findings, which are never flagged: too few: Edema."
-    assert said in deepchest("predict", "--model", model, images / "0.png").err
+    said = "no operating point for 1 of 3 findings, which are never flagged"
+    brief = deepchest("predict", "--model", model, images / "0.png").err
+    assert f"{said} (too few; --verbose names them)." in brief
+    verbose = deepchest("predict", "--model", model, images / "0.png", "--verbose").err
+    assert f"{said}: too few: Edema." in verbose
     number = deepchest("predict", "--model", model, images / "0.png", "--threshold", "0.5")
     assert "never flagged" not in number.err
 
@@ -143,7 +146,9 @@ def test_a_rule_that_the_model_lacks_flags_nothing_and_says_so(deepchest, known)
     rule = ("--threshold", "sensitivity_90_confidence_95")
     outcome = deepchest("predict", "--model", model, images / "0.png", *rule)
     assert "none: the model has no operating point by sensitivity_90_confidence_95" in outcome.err
-    assert "never flagged: the model keeps no reason: Mass, Hernia" in outcome.err
+    assert "3 of 3 findings, which are never flagged (the model keeps no reason" in outcome.err
+    named = deepchest("predict", "--model", model, images / "0.png", *rule, "--verbose").err
+    assert "never flagged: the model keeps no reason: Mass, Hernia" in named
     assert "*" not in outcome.out
 
 
@@ -244,6 +249,127 @@ def test_without_the_newest_run(deepchest, known, tmp_path, monkeypatch):
     assert outcome.code == 2
     assert os.path.join("runs", "latest") in outcome.err  # noqa: PTH118
     assert "deepchest train" in outcome.err
+
+
+@pytest.fixture(scope="module")
+def many(known, tmp_path_factory):
+    """A model, and six images with odd names: long, alike, in other alphabets, of two lines."""
+    root = tmp_path_factory.mktemp("many")
+    names = [f"a/{'patient' * 9}-{n}.png" for n in "12"]
+    names += ["a/same.png", "b/same.png", "b/胸部.png", "b/line\nbreak.png"]
+    for name in names:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes((known[1] / "0.png").read_bytes())
+    return known[0], [root / name for name in names]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_many_images_have_a_line_each_with_what_is_flagged(deepchest, many, width, monkeypatch):
+    model, paths = many
+    monkeypatch.setenv("COLUMNS", str(width))
+    outcome = deepchest("predict", "--model", model, *paths)
+    assert outcome.code == 0, outcome.err
+    assert too_wide(outcome.out + outcome.err, width) == []
+    rows = list(csv.DictReader(io.StringIO(deepchest("predict", "--model", model, *paths,
+                                                     "--format", "csv").out)))  # fmt: skip
+    (flagged,) = {row["flagged"] for row in rows}
+    cells = [f"{name} {float(rows[0][name]):.3f}" for name in flagged.split("|")]
+    assert cells and all(outcome.out.count(cell) == len(paths) for cell in cells)
+    for name in ("line\\nbreak.png", "胸部.png", "a/same.png", "b/same.png", "-1.png", "-2.png"):
+        assert outcome.out.count(name) == 1
+    assert "--verbose" in outcome.err
+    none = deepchest("predict", "--model", model, *paths, "--threshold", "1")
+    assert none.out.count("none flagged") == len(paths)
+
+
+def test_all_probabilities_of_many_images_are_shown_where_more_is_wanted(
+    deepchest, many, monkeypatch
+):
+    model, paths = many
+    monkeypatch.setenv("COLUMNS", "80")
+    outcome = deepchest("predict", "--model", model, *paths, "--verbose")
+    assert too_wide(outcome.out + outcome.err, 80) == []
+    for name in FINDINGS:
+        assert name in outcome.out
+    raw = deepchest("predict", "--model", model, *paths, "--threshold",
+                    "sensitivity_90_confidence_95")  # fmt: skip
+    assert "Most probable findings" in raw.out and "none flagged" not in raw.out
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_few_images_stand_beside_each_other(deepchest, many, width, monkeypatch):
+    model, paths = many
+    monkeypatch.setenv("COLUMNS", str(width))
+    outcome = deepchest("predict", "--model", model, *paths[2:6])
+    assert too_wide(outcome.out + outcome.err, width) == []
+    for name in (*FINDINGS, "a/same.png", "b/same.png", "line\\nbreak.png", "Threshold"):
+        assert name in outcome.out
+
+
+def test_warnings_of_several_images_are_counted_by_kind(deepchest, known, tmp_path):
+    model, images = known
+    picture = np.asarray(Image.open(images / "0.png"))
+    for number in range(2):
+        Image.fromarray(255 - picture).save(tmp_path / f"{number}.png")
+    brief = deepchest("predict", "--model", model, tmp_path, images / "1.png")
+    assert "Warning: 2 of 3 images have warnings: " in brief.err and "inverted 2" in brief.err
+    assert "bright where" not in brief.err
+    verbose = deepchest("predict", "--model", model, tmp_path, images / "1.png", "--verbose")
+    assert verbose.err.count("bright where chest radiographs are dark") == 2
+
+
+def test_models_with_the_same_to_say_share_a_warning(deepchest, known, tmp_path):
+    model, images = known
+    other = make_model(tmp_path / "other", seed=2)
+    outcome = deepchest("predict", "--model", model, "--model", other, images / "0.png")
+    said = [line for line in outcome.err.splitlines() if "no operating point for" in line]
+    assert len(said) == 1
+    assert str(model) in said[0] and str(other) in said[0]
+
+
+def test_the_next_step_of_predictions(deepchest, known, tmp_path, monkeypatch):
+    model, images = known
+    monkeypatch.chdir(tmp_path)
+    image = tmp_path / "with space's.png"
+    image.write_bytes((images / "0.png").read_bytes())
+    (tmp_path / "predictions.csv").write_text("of somebody")
+    _, *words = next_step(deepchest("predict", image, "--model", model, "--top", "2").err)
+    csv_of = ["predict", str(image), "--model", str(model), "--format", "csv"]
+    assert words == [*csv_of, ">", "predictions-2.csv"]
+    _, *words = next_step(deepchest(*csv_of).err)
+    assert words == [*csv_of[:-2], "--heatmap", "heatmaps"]
+    assert deepchest(*words).code == 0
+    assert len(list((tmp_path / "heatmaps").iterdir())) >= 1
+    _, *words = next_step(deepchest(*csv_of, "--threshold", "1").err)
+    assert words[-2] == "--finding" and words[-1] in FINDINGS
+    assert deepchest(*words, "--force").code == 0
+    _, *words = next_step(deepchest("predict", *[image] * 5, "--model", model).err)
+    assert words[:2] == ["predict", str(image)] and "heatmaps-3" in words
+    (tmp_path / "-x.png").write_bytes(image.read_bytes())
+    _, *words = next_step(deepchest("predict", "--model", model, "--", "-x.png").err)
+    assert words[-4:] == ["--", "-x.png", ">", "predictions-2.csv"]
+    assert deepchest(*words[:-2]).code == 0
+
+
+def test_what_follows_an_export(deepchest, known, tmp_path, monkeypatch, nih_folder):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "with space.onnx"
+    _, *words = next_step(deepchest("export", "--model", known[0], "--out", out).err)
+    assert words == ["predict", "--help"] and deepchest(*words).code == 0
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "demo").symlink_to(nih_folder)
+    exported = deepchest("export", "--model", known[0], "--out", out, "--force")
+    _, *words = next_step(exported.err)
+    assert words == ["predict", "data/demo/images/00000004_000.png", "--model", str(out)]
+    answered = deepchest(*words, "--format", "csv")
+    assert answered.code == 0
+    _, *words = next_step(answered.err)  # no heat maps of an ONNX file
+    assert words[-2:] == ["--model", str(out)]
+    torch_file = deepchest("export", "--model", known[0], "--format", "torch", "--out", "m.pt2")
+    _, *words = next_step(torch_file.err)
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("tensor([[")
 
 
 def test_export_gives_the_path(deepchest, known, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from killing import KilledError, killed_at
 from prediction_models import make_model, validation_fit
 from site_data import prepare_site, write_site
-from tests_support import QUICK, replaced, valid
+from tests_support import QUICK, next_step, replaced, too_wide, valid
 
 from deepchest_cli import load_model
 from deepchest_cli.config import TrainConfig
@@ -90,8 +90,8 @@ def test_table(recalibrate, evaluated, site, tmp_path):
     for text in (
         "Judged on test: ",
         f"of Hospital B ({site / 'shards'}), for 2 of 14 findings.",
-        "Carried over from the model: not labeled by the site: Atelectasis",
-        "at the site: Nodule (",
+        "Carried over from the model: 12 of 14 findings, not labeled by the site (11), fewer than ",
+        " at the site (1). --verbose names them.",
         "Not predicted: Fracture.",
         f"Written: {tmp_path / 'out'}",
     ):
@@ -99,6 +99,32 @@ def test_table(recalibrate, evaluated, site, tmp_path):
     assert "none of the scored images is a training" in outcome.err
     assert sha256_of(evaluated / "best.pt") == before
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["best.pt"]
+
+
+def test_the_findings_of_each_reason_are_named_where_more_is_wanted(
+    deepchest, evaluated, site, tmp_path
+):
+    words = ("--model", evaluated, "--data", site / "shards", "--out", tmp_path / "out")
+    said = deepchest("recalibrate", *words, "--bootstrap-replicates", 0, "--verbose").out
+    assert "Carried over from the model: not labeled by the site: Atelectasis" in said
+    assert "at the site: Nodule (" in said
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_screen_and_the_next_step(deepchest, recalibrate, site, tmp_path, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.chdir(tmp_path)
+    outcome = recalibrate("--site", "Hospital B", "--out", tmp_path / "B's copy")
+    assert outcome.code == 0, outcome.err
+    assert too_wide(outcome.out + outcome.err, width) == []
+    if width > 40:
+        assert len(outcome.out.partition("\n\n")[0].splitlines()) == 7
+    _, *words = next_step(outcome.err)
+    copy, shards = str(tmp_path / "B's copy"), str(site / "shards")
+    assert words == ["evaluate", "--model", copy, "--data", shards]
+    if width == 80:
+        evaluated = deepchest(*words, "--bootstrap-replicates", 0, "--no-localization")
+        assert evaluated.code == 0, evaluated.err
 
 
 def test_json_and_what_is_written(deepchest, evaluated, site, tmp_path):

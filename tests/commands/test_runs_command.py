@@ -1,12 +1,15 @@
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from run_folders import write_comparison, write_own_run, write_run
 from tests_support import valid
 
 from deepchest_cli.errors import ExitCode
+from deepchest_cli.files import locked
 
 
 @pytest.fixture
@@ -70,8 +73,15 @@ def test_the_best_run_is_evaluated_next_or_an_interrupted_one_resumed(deepchest,
     write_run(folder / "runs" / "20260102-000000 a", finished=False)
     outcome = deepchest("runs")
     assert "3 runs and 1 comparison" in outcome.err
-    assert ", 1 interrupted." in outcome.err
+    assert ": 1 interrupted." in outcome.err
     assert outcome.err.endswith("  deepchest train --resume 'runs/20260102-000000 a'\n")
+
+
+def test_no_step_follows_where_all_runs_are_running(deepchest, tmp_path):
+    with locked(write_run(tmp_path / "r")):
+        outcome = deepchest("runs", tmp_path)
+    assert ": 1 running." in outcome.err
+    assert "Next step" not in outcome.err
 
 
 def test_json_follows_its_schema(deepchest, folder):
@@ -114,6 +124,22 @@ def test_a_named_folder_that_is_missing_is_an_error(deepchest, folder):
     outcome = deepchest("runs", "runs", "none")
     assert outcome.code == ExitCode.WRONG_USE
     assert "none is not there." in outcome.err
+
+
+def test_a_folder_that_may_not_be_read_is_a_warning(deepchest, folder, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "comparisons":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    outcome = deepchest("runs", "--quiet")
+    assert outcome.code == 0
+    warning = "Warning: Not readable, and not listed in full: comparisons (Permission denied).\n"
+    assert outcome.err == warning
+    assert len(names_in(outcome.out)) == 2
 
 
 def test_names_of_folders_do_not_command_the_terminal(deepchest, folder):

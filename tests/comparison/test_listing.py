@@ -28,7 +28,16 @@ def test_a_trained_run_is_listed_as_its_files_say(trained):
     assert (entry.resume, entry.reason, entry.model) == (None, None, trained)
 
 
-def test_the_auroc_is_that_of_the_last_best_epoch_over_all_data(tmp_path):
+def test_the_auroc_of_several_data_sets_is_their_mean(tmp_path):
+    folder = write_run(tmp_path / "r", (), epochs=2)
+    write_metrics(folder, (0.6, 0.5), (0.1, 0.2))  # as training chooses the best epoch
+    entry = only(folder)
+    assert (entry.macro_auroc, entry.epochs) == (pytest.approx(0.75), 2)
+    write_metrics(folder, (0.6,), (0.1, float("nan")))  # nothing is defined on the second
+    assert only(folder).macro_auroc == pytest.approx(0.7)
+
+
+def test_the_auroc_is_that_of_the_last_best_epoch(tmp_path):
     entry = only(write_run(tmp_path / "r", (0.6, 0.8, 0.7)))
     assert (entry.macro_auroc, entry.best_epoch, entry.epochs) == (0.8, 2, 3)
 

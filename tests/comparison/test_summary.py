@@ -8,8 +8,9 @@ def results(estimate=0.01, verdict="inconclusive", low=-0.01, needed=None, analy
     row = {
         "estimate": estimate, "low": low, "high": 0.03, "p": None if low is None else 0.2,
         "verdict": verdict, "seeds_needed": needed,
-        "power_of_any_seeds": others.get("power", 0.5 if needed is None else 0.99), "seeds": 3,
+        "seeds": 3,
         "untested": None if low is not None else "a test takes 3 or more seeds",
+        "patients_factor_needed": None,
         "without_outlying_seeds": others.get("without"),
     }  # fmt: skip
     entry = {
@@ -32,14 +33,7 @@ def results(estimate=0.01, verdict="inconclusive", low=-0.01, needed=None, analy
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "inconclusive, and more seeds alone would not detect a difference of 0.005 on so few"),
-        (
-            {"needed": 9},
-            "inconclusive; 9 seeds would detect a difference of 0.005 with a power of 80 %.",
-        ),
-        ({"power": 0.9}, "inconclusive; more than 1,000 seeds would detect a difference of 0.005"),
-        ({"needed": 3}, "inconclusive, although 3 seeds detect a difference of 0.005 with a power"),
-        ({"margin": 0}, "(simultaneous 95 % interval -0.0100 to +0.0300): inconclusive."),
+        ({}, "(simultaneous 95 % interval -0.0100 to +0.0300): inconclusive."),
         (
             {"verdict": "equivalent"},
             "at 5 % show the difference to be smaller than the margin of 0.005.",
@@ -65,7 +59,7 @@ def test_the_verdicts_on_several_data_sets_are_listed():
             name: {"differences": {"macro_auroc": {**row, "verdict": verdict}}}
             for name, verdict in zip("AB", verdicts, strict=True)
         }
-    primary, _, by_data_set = summarize(found)
+    primary, _, _, by_data_set = summarize(found)
     assert "a macro AUROC of 0.800 in the mean over 2 data sets, +0.0100 relative" in primary
     assert by_data_set == (
         "In single data sets, of 4 differences (Holm correction over all): deepchest on A, dwa on "
@@ -74,7 +68,7 @@ def test_the_verdicts_on_several_data_sets_are_listed():
     untested = {**row, "p": None}
     for entry in (found["weighters"]["deepchest"], found["weighters"]["dwa"]):
         entry["data_sets"]["B"]["differences"]["macro_auroc"] = untested
-    assert summarize(found)[2].endswith(": deepchest on A, dwa on A are better; 2 are not tested.")
+    assert summarize(found)[3].endswith(": deepchest on A, dwa on A are better; 2 are not tested.")
 
 
 def test_verdicts_are_counted():
@@ -86,18 +80,23 @@ def test_verdicts_are_counted():
 
 
 def test_interim_analyses_are_disclosed():
-    assert len(summarize(results())) == 2
-    assert "after an interim analysis, 2 times" in summarize(results(analyses=3))[2]
+    assert len(summarize(results())) == 3
+    assert "after an interim analysis, 2 times" in summarize(results(analyses=3))[3]
+
+
+def test_what_it_takes_to_know_more_follows_the_verdicts():
+    assert "deepchest is inconclusive: detecting a difference" in summarize(results(needed=9))[2]
+    assert summarize(results(verdict="better"))[2].startswith("No weighter is inconclusive")
 
 
 def test_a_verdict_says_that_it_rests_on_an_outlying_run():
     run = {"weighter": "deepchest", "seed": 2, "macro_auroc": 0.5, "median": 0.8}
     without = {"verdict": "better", "p": 0.01}
-    assert summarize(results(outlying=[run], without=without))[2] == (
+    assert summarize(results(outlying=[run], without=without))[3] == (
         "Seed 2 of deepchest is outlying: its macro AUROC of 0.500 is 0.300 below the median of "
         "its seeds. Verdicts: deepchest is inconclusive with it, better without, and so rests on "
         "it."
     )
     of_equal = {**run, "weighter": "equal"}
-    sentence = summarize(results(outlying=[of_equal], without={"verdict": "x", "p": None}))[2]
+    sentence = summarize(results(outlying=[of_equal], without={"verdict": "x", "p": None}))[3]
     assert "deepchest is inconclusive with it, not tested without" in sentence

@@ -4,11 +4,14 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from deepchest_cli.evaluation.calibration import (
+    MOST_BINS,
+    PER_BIN,
     Scaling,
     calibration_metrics,
     expected_calibration_error,
     fit_scaling,
     reliability,
+    reliability_places,
     slope_and_intercept,
 )
 from deepchest_cli.evaluation.metrics import SMALLEST
@@ -23,19 +26,60 @@ def drawn(images=4000, slope=1.0, intercept=0.0, seed=0):
     return (random.random(images) < truth).astype(np.uint8), probabilities
 
 
-def test_bins_of_equal_mass_are_scikit_learns():
+def bins_of(labels, probabilities):
+    return reliability(labels, reliability_places(labels, probabilities), probabilities)
+
+
+def test_the_ece_is_over_scikit_learns_bins_of_equal_mass():
     labels, probabilities = drawn()
-    bins = reliability(labels, probabilities)
     observed, predicted = calibration_curve(labels, probabilities, n_bins=10, strategy="quantile")
-    np.testing.assert_allclose([b["observed"] for b in bins], observed, rtol=0, atol=1e-12)
-    np.testing.assert_allclose([b["predicted"] for b in bins], predicted, rtol=0, atol=1e-12)
-    assert [b["images"] for b in bins] == [400] * 10
+    ece = expected_calibration_error(labels, probabilities)
+    assert ece == pytest.approx(np.abs(observed - predicted).mean(), abs=1e-12)  # 400 images each
 
 
 def test_equal_probabilities_share_a_bin():
-    bins = reliability(np.array([0, 1] * 50, np.uint8), np.full(100, 0.3))
-    assert bins == [{"predicted": pytest.approx(0.3), "observed": 0.5, "images": 100}]
-    assert expected_calibration_error(bins) == pytest.approx(0.2)
+    labels, probabilities = np.array([0, 1] * 50, np.uint8), np.full(100, 0.3)
+    assert bins_of(labels, probabilities) == [
+        {"predicted": pytest.approx(0.3), "observed": 0.5, "images": 100}
+    ]
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(0.2)
+    two = np.repeat([0.2, 0.7], 50)
+    assert len(set(zip(reliability_places(labels, two), two, strict=True))) == 2
+
+
+@pytest.mark.parametrize(("base", "most"), [(-6.5, 12), (-3.0, MOST_BINS), (0.5, MOST_BINS)])
+@pytest.mark.parametrize("weight", [1, 300])
+def test_bins_are_as_many_as_expected_positives_and_negatives_allow(base, most, weight):
+    """Of 0.24 % positives, of 7 % and of 60 %; also where positives were weighted."""
+    random = np.random.default_rng(2)
+    logits = base + 1.1 * random.normal(size=20_000)
+    truth = 1 / (1 + np.exp(-logits))
+    labels = (random.random(20_000) < truth).astype(np.uint8)
+    predictions = Scaling(1, np.log(weight)).applied(truth)
+    places = reliability_places(labels, predictions)
+    expected = np.bincount(places, truth)
+    assert min(expected.min(), np.bincount(places, 1 - truth).min()) > 0.7 * PER_BIN
+    count = places.max() + 1
+    assert count <= most
+    assert count >= min(MOST_BINS, 0.7 * labels.sum() / PER_BIN)
+    if labels.sum() < 100:
+        assert 3 <= count <= labels.sum() / PER_BIN
+    order = np.argsort(predictions)
+    assert (np.diff(places[order]) >= 0).all()  # a bin is a range of predictions
+
+
+def test_few_positives_have_one_bin_and_scores_that_separate_have_bins():
+    labels = np.zeros(500, np.uint8)
+    labels[:9] = 1
+    assert len(bins_of(labels, np.linspace(0.9, 0.1, 500))) == 1
+    labels = np.repeat([1, 0], 250).astype(np.uint8)
+    assert len(bins_of(labels, np.linspace(0.9, 0.1, 500))) == MOST_BINS
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_one_class_has_one_bin(value):
+    bins = bins_of(np.full(30, value, np.uint8), np.linspace(0.1, 0.9, 30))
+    assert bins == [{"predicted": pytest.approx(0.5), "observed": value, "images": 30}]
 
 
 def test_calibrated_probabilities_have_slope_one_and_intercept_zero():
@@ -65,7 +109,7 @@ def test_platt_undoes_what_weighted_positives_do():
     cooled = fit_scaling(labels, weighted, "temperature")
     assert cooled.intercept == 0
     assert after["ece"] < 0.01 < before["ece"]
-    assert expected_calibration_error(reliability(labels, cooled.applied(weighted))) > 0.02
+    assert expected_calibration_error(labels, cooled.applied(weighted)) > 0.02
     assert before["brier_skill"] < 0 < after["brier_skill"]
     assert after["mean_predicted"] == pytest.approx(labels.mean(), abs=1e-6)
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import binomtest
 
 from deepchest_cli.evaluation.bootstrap import resample_patients
 from deepchest_cli.evaluation.calibration import calibration_fits, calibration_metrics
@@ -102,6 +103,38 @@ def test_intervals_cover():
             held[name] += ends[name]["low"] <= value <= ends[name]["high"]
     assert all(count / 300 > 0.915 for count in held.values()), held
     assert max(held["slope"], held["intercept"]) / 300 < 0.99
+
+
+def test_bins_of_the_diagram_have_wilsons_intervals():
+    labels, probabilities = drawn(1000)
+    bins = found_for(labels, probabilities)["bins"]
+    assert sum(one["images"] for one in bins) == 1000
+    assert len(bins) > 5
+    assert_wilson(bins, 1, 1e-6)
+    # of two images of each patient, all alike, every second one says nothing more
+    twice = found_for(np.tile(labels, 2), np.tile(probabilities, 2), np.tile(np.arange(1000), 2))
+    assert_wilson(twice["bins"], 2, 0.01)
+
+
+def assert_wilson(bins, each, tolerance):
+    for one in bins:
+        images = one["images"] // each
+        ends = binomtest(round(one["observed"] * images), images).proportion_ci(method="wilson")
+        assert (one["low"], one["high"]) == pytest.approx(
+            tuple(ends), abs=0.01 if each > 1 else 1e-6
+        )
+
+
+def test_intervals_of_bins_cover():
+    """The mean true probability of a bin's images, over 100 repetitions with two images each."""
+    held = []
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        truth = np.repeat(expit(-2 + random.normal(size=500)), 2)
+        labels = (random.random(1000) < truth).astype(np.uint8)
+        found = found_for(labels, truth, np.arange(1000) // 2, replicates=1)["bins"]
+        held += [one["low"] <= one["predicted"] <= one["high"] for one in found]
+    assert 0.935 < np.mean(held) < 0.98
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,33 @@ def test_seeds_needed_have_the_power_at_the_margin():
     assert Difference(0.01, 3, 1e-4, 0.02**2, patients=50).seeds_needed(0.01) is None
 
 
+def test_more_test_patients_have_the_power_at_the_margin():
+    """What patients cause shrinks with their number; what the seeds cause by themselves stays."""
+    margin, seeds, patients = 0.02, 5, 60
+    seed_sd, interaction, shared = 0.004, 0.015, 0.012
+    one = Difference(0.3, seeds, seed_sd**2 + interaction**2, shared**2, interaction**2, patients)
+    needed = one.patients_factor_needed(margin)
+    assert 1.5 < needed < 6
+    chance = np.random.default_rng(0)
+    for factor, enough in ((needed, True), (needed - 0.7, False)):
+        both, count = seed_sd**2 + interaction**2 / factor, round(factor * patients)
+        own = chance.normal(0, np.sqrt(both), (REPETITIONS, seeds))
+        common = chance.normal(margin, shared / np.sqrt(factor), REPETITIONS)
+        variances = shared**2 / factor * chance.chisquare(count - 1, REPETITIONS) / (count - 1)
+        found = [
+            not low <= 0 <= high
+            for mean, a, b in zip(
+                own.mean(axis=1) + common, own.var(axis=1, ddof=1), variances, strict=True
+            )
+            for low, high in [Difference(mean, seeds, a, b, patients=count).interval()]
+        ]
+        assert bool(np.mean(found) > POWER - 0.02) is enough
+    assert one.patients_factor_needed(0) is None
+    assert Difference(0.01, 3, 0.03**2, 1e-6, 0.0, 50).patients_factor_needed(0.01) is None
+    assert Difference(0.01, 3, 1e-8, 1e-8, 1e-9, 50).patients_factor_needed(0.01) == 1
+    assert Difference(0.01, 3, untested="x").patients_factor_needed(0.01) is None
+
+
 def test_patients_behind_a_mean_are_those_of_the_rarest_finding_or_of_all():
     alike = combined_carriers(np.array([50.0] * 4))
     assert alike.number == pytest.approx(1 + 4 * 49)

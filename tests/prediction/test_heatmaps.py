@@ -5,7 +5,14 @@ from prediction_models import chest_like, make_model
 
 from deepchest_cli import load_model
 from deepchest_cli.errors import UsageError
-from deepchest_cli.prediction.heatmaps import HeatMaps, blend
+from deepchest_cli.prediction.heatmaps import (
+    CAUTION,
+    HeatMaps,
+    blend,
+    draw_beside,
+    outlined,
+    strength,
+)
 
 
 def draw(model, folder, path, findings=("Mass",), force=False):
@@ -65,3 +72,63 @@ def test_refusals_come_before_any_image(tmp_path, model, model_folder):
 def test_where_the_map_is_zero_the_radiograph_is_seen():
     gray = chest_like(1)[0]
     assert np.array_equal(blend(gray, np.zeros(gray.shape)), np.stack([gray] * 3, axis=-1))
+
+
+GRAY = Image.fromarray(np.full((200, 300), 90, np.uint8))
+PEAK = np.exp(-((np.mgrid[:200, :300][0] - 100) ** 2 + (np.mgrid[:200, :300][1] - 150) ** 2) / 800)
+
+
+def map_of(sheet):
+    return np.asarray(sheet)[:200, 307:607].astype(int)
+
+
+def colored(pixels):
+    """Return how far the most colored pixel that is not white is from gray."""
+    return int(np.ptp(pixels, axis=-1).max())
+
+
+def test_a_low_probability_does_not_glow():
+    low, high = (colored(map_of(draw_beside(GRAY, PEAK, ["x"], strength(p)))) for p in (0.02, 0.98))
+    assert 0 < low < 0.2 * high
+    assert strength(0.0) == 0 and strength(1.0) == 1
+
+
+def test_the_mark_of_the_scale_stands_at_the_strength():
+    for most in (0.25, 1.0):
+        foot = np.asarray(draw_beside(GRAY, PEAK, ["x"], most).convert("L"))[200:]
+        bar = foot[8:22, 7:119]  # 14 px of type: the bar is 8 times as long
+        assert abs(int(np.argmin(bar.mean(axis=0))) - most * 111) <= 2
+
+
+def test_the_outline_is_where_the_map_is_half_as_high():
+    drawn = outlined(np.zeros((200, 300, 3), np.uint8), PEAK)
+    edge = PEAK[drawn[..., 0] == 255]
+    assert len(edge) > 100
+    assert np.abs(edge - 0.5).max() < 0.05
+    assert not outlined(np.zeros((200, 300, 3), np.uint8), np.zeros((200, 300))).any()
+
+
+def test_a_map_that_is_too_coarse_says_so_across_itself():
+    """A small image has no room for that: its legend says it."""
+    caution = "Maps of 2 by 2 cells are too coarse to locate a finding."
+    plain, said = (draw_beside(GRAY, PEAK, ["x"], 1.0, text) for text in ("", caution))
+    assert plain.size == said.size
+    assert (map_of(said)[-20:] == 0).all(axis=-1).mean() > 0.4
+    assert (map_of(said)[:100] == map_of(plain)[:100]).all()
+    small, zero = Image.fromarray(np.zeros((40, 40), np.uint8)), np.zeros((40, 40))
+    low, high = (draw_beside(small, zero, ["x"], 1.0, text) for text in ("", caution))
+    assert high.height > low.height
+    red = tuple(int(CAUTION[place : place + 2], 16) for place in (1, 3, 5))
+    assert (np.asarray(high) == red).all(axis=-1).any()
+
+
+def test_coarse_cells_stay_cells(tmp_path, write, model_folder):
+    """Between a few cells no smooth transition is made up, and the file says that they are few."""
+    model = load_model(model_folder, device="cpu", threshold="0")
+    maps = HeatMaps(model.predictor, tmp_path / "maps", ("Mass",), False)
+    image = Image.fromarray(chest_like(1, 300, seed=2)[0])
+    coarse = maps.layer.cells[0] < 5
+    assert bool(maps.caution) == coarse
+    within = maps._maps(image, ("Mass",))[0][0]
+    few = len(np.unique(within)) <= maps.layer.cells[0] ** 2
+    assert few == coarse

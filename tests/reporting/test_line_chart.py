@@ -1,43 +1,36 @@
-from itertools import pairwise
-
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from deepchest_cli.reporting.line_chart import LABEL_HEIGHT, colored, spread
+from deepchest_cli.reporting.line_chart import Line, colored, merged
 
 
-def test_fourteen_findings_have_fourteen_colors_and_more_have_other_styles():
+def test_fourteen_findings_have_fourteen_colors():
     lines = colored(dict.fromkeys(map(str, range(56)), np.ones(1)))
     assert len({line.color for line in lines[:14]}) == 14
-    assert len({(line.color, line.style) for line in lines}) == 56
 
 
-@given(
-    st.lists(st.floats(-1e4, 1e4) | st.sampled_from([0.0, 1.5]), min_size=1, max_size=30),
-    st.floats(0, 50),
-)
-def test_spreading_keeps_order_distance_and_bounds(wanted, distance):
-    low, high = 0.0, 30 * 50.0
-    places = spread(np.array(wanted), distance, low, high)
-    order = np.argsort(wanted, kind="stable")
-    assert all(b - a >= distance - 1e-6 for a, b in pairwise(places[order]))
-    assert places.min() >= low - 1e-6
-    assert places.max() <= high + 1e-6
+def test_fifty_six_findings_are_told_apart_without_color():
+    lines = colored(dict.fromkeys(map(str, range(56)), np.ones(1)))
+    assert len({(line.style, line.marker) for line in lines}) == 56
 
 
-@given(st.lists(st.integers(-100, 100), min_size=1, max_size=30, unique=True))
-def test_places_that_are_apart_already_do_not_move(wanted):
-    np.testing.assert_array_equal(spread(np.array(wanted, dtype=float), 1.0), wanted)
+def lines_of(*rows):
+    return [Line(f"F{place}", np.array(row), "k") for place, row in enumerate(rows)]
 
 
-def test_labels_that_collide_move_as_little_as_possible():
-    assert spread(np.array([5.0, 5.0, 5.0, 40.0]), 10.0).tolist() == [-5, 5, 15, 40]
+def test_lines_that_never_part_have_one_label_with_their_names():
+    lines = merged(lines_of([1.0, 1.2], [1.0, 0.8], [1.001, 1.201], [1.0, np.nan]), 0.01)
+    assert [line.label for line in lines] == [
+        ["2 findings 1.20", "  F0, F2"], ["F1 0.800"], ["F3 1.00"],
+    ]  # fmt: skip
+    assert [line.label for line in merged(lines_of([1.0], [1.0]), 0.0)] == [["all 2 findings 1.00"]]
 
 
-def test_what_does_not_fit_keeps_its_distance_and_passes_the_upper_bound():
-    assert spread(np.zeros(3), LABEL_HEIGHT, 0, LABEL_HEIGHT).tolist() == [0, 22, 44]
+@pytest.mark.parametrize(("logarithmic", "expected"), [(False, 1), (True, 2)])
+def test_near_each_other_is_what_is_near_on_the_scale(logarithmic, expected):
+    lines = lines_of([0.01, 1.0], [0.02, 1.0])
+    assert len(merged(lines, 0.1, logarithmic=logarithmic)) == expected
 
 
-def test_spreading_nothing_is_nothing():
-    assert spread(np.array([]), 1.0).size == 0
+def test_what_is_undefined_together_is_alike():
+    assert len(merged(lines_of([np.nan, 1.0], [np.nan, 1.0], [np.nan, np.nan]), 0.1)) == 2

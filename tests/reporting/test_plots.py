@@ -5,7 +5,7 @@ from deepchest_cli.reporting.plots import needs_log_scale, new_figure, render_fi
 
 
 def draw():
-    figure = new_figure(2, 1)
+    figure = new_figure(72)
     figure.add_subplot().set_title("a$x^$b")  # no formula
     return figure
 

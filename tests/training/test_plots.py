@@ -9,8 +9,7 @@ from PIL import Image
 
 from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.files import to_csv
-from deepchest_cli.reporting.line_chart import DPI, HEIGHT, LINE, WIDTH
-from deepchest_cli.reporting.plots import COLORS
+from deepchest_cli.reporting.plots import COLORS, DPI, PAGE, POINTS
 from deepchest_cli.training.plots import (
     draw_run,
     metrics_figure,
@@ -21,6 +20,7 @@ from deepchest_cli.training.plots import (
 )
 
 NAN = math.nan
+WIDTH = round(PAGE / POINTS * DPI)  # pixels
 MANY = tuple(f"Finding {i}" for i in range(60))
 
 
@@ -81,7 +81,7 @@ def test_both_plots_are_drawn_at_full_size(tmp_path, epochs):
     assert paths == [folder / "metrics.png", folder / "weights.png"]
     for path in paths:
         size, ink = size_and_ink_of(path)
-        assert size == (WIDTH, HEIGHT)
+        assert size[0] == WIDTH
         assert 0.005 < ink < 0.2
     assert sorted(p.suffix for p in folder.iterdir()) == [".csv", ".csv", ".png", ".png"]
 
@@ -142,7 +142,7 @@ def test_several_data_sets_have_a_plot_of_their_own(tmp_path):
     folder = write(tmp_path, sources_of(3), weights_of(3))
     assert [path.name for path in draw_run(folder)] == ["metrics.png", "sources.png", "weights.png"]
     size, ink = size_and_ink_of(folder / "sources.png")
-    assert size == (WIDTH, HEIGHT)
+    assert size[0] == WIDTH
     assert 0.005 < ink < 0.2
     for several, ending in ((True, " of all images together"), (False, "")):
         figure = metrics_figure(read_columns(folder / "metrics.csv"), several)
@@ -168,7 +168,7 @@ def test_tasks_of_each_data_set_have_a_chart_at_one_scale(sites):
     assert [len(axes.lines) - 1 for axes in figure.axes] == [14, *[13] * (len(sites) - 1)]
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
     for axes, site in zip(figure.axes, sites, strict=True):
-        assert axes.get_title(loc="left").startswith(f"Task weights of {site} (")
+        assert axes.get_title(loc="left") == f"Task weights of {site}"
     first, second = ([line.get_color() for line in axes.lines[1:]] for axes in figure.axes[:2])
     assert first[:13] == second  # a finding has one color
     boxes = [text.get_window_extent() for text in figure.texts]
@@ -179,9 +179,7 @@ def test_tasks_of_each_data_set_have_a_chart_at_one_scale(sites):
 
 def test_findings_have_one_chart_whatever_the_number_of_data_sets():
     figure = weights_figure(columns_of(weights_of(3)), ("a", "b"))
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "Task weights (equal weights side by side)"
-    ]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Task weights"]
 
 
 @pytest.mark.parametrize("findings", [FINDINGS[:1], FINDINGS, MANY])
@@ -199,7 +197,8 @@ def test_every_finding_and_the_mean_are_labeled_with_their_last_value(findings):
 def test_labels_never_overlap_and_stay_in_the_figure(findings, epochs):
     metrics = metrics_of(epochs, findings, auroc=lambda epoch, i: 0.7 + 0.0001 * i)
     figures = [metrics_figure(columns_of(metrics))]
-    figures += [weights_figure(columns_of(weights_of(epochs, findings)))]
+    weights = weights_of(epochs, findings, lambda epoch, i: 1 + 0.05 * i)
+    figures += [weights_figure(columns_of(weights))]
     for figure in figures:
         boxes = boxes_of(figure)
         assert len(boxes) >= len(findings)
@@ -210,19 +209,25 @@ def test_labels_never_overlap_and_stay_in_the_figure(findings, epochs):
         assert all(box.y0 >= 0 and box.y1 <= figure.bbox.height for box in boxes.values())
 
 
-def test_a_label_has_the_color_of_its_line():
+def test_before_each_label_stands_a_sample_of_its_line():
     figure = weights_figure(columns_of(weights_of(2, weight=lambda epoch, i: 1 + 0.1 * i)))
-    colors = {line.get_color() for line in figure.axes[0].lines}
-    for text, color in zip(figure.texts, COLORS, strict=True):
-        assert text.get_color() == color
-        assert color in colors
+    samples = [line for line in figure.artists if line.get_marker() != "None"]
+    drawn = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
+    assert len(samples) == len(drawn) == len(figure.texts) == 14
+    for text, sample, line in zip(figure.texts, samples, drawn, strict=True):
+        for name in ("color", "linestyle", "marker", "linewidth"):
+            assert getattr(sample, f"get_{name}")() == getattr(line, f"get_{name}")()
+        assert sample.get_window_extent().y1 > text.get_window_extent().y0
+        assert sample.get_window_extent().x1 <= text.get_window_extent().x0 + 5
+    assert len({(line.get_linestyle(), line.get_marker()) for line in drawn}) == 14
 
 
 def test_long_names_are_shortened_and_signs_are_taken_as_they_are():
     names = ("cost in $ or $x_1$", "x" * 200)
-    labels = list(boxes_of(weights_figure(columns_of(weights_of(1, names)))))
+    rows = weights_of(1, names, lambda epoch, i: 1.0 + i)
+    labels = list(boxes_of(weights_figure(columns_of(rows))))
     assert labels[0] == "cost in $ or $x_1$ 1.00"
-    assert len(labels[1]) < 40
+    assert len(labels[1]) <= 40
     assert "…" in labels[1]
 
 
@@ -249,14 +254,14 @@ def test_nothing_defined_at_all_is_still_a_plot(tmp_path):
     for row in rows:
         row |= {"best": 0, "training_loss": NAN, "validation_loss": NAN}
     paths = draw_run(write(tmp_path, rows, weights_of(2, weight=lambda epoch, i: NAN)))
-    assert [size_and_ink_of(path)[0] for path in paths] == [(WIDTH, HEIGHT)] * 2
+    assert [size_and_ink_of(path)[0][0] for path in paths] == [WIDTH] * 2
 
 
 def test_points_without_neighbors_are_drawn_as_points():
     rows = metrics_of(4, auroc=lambda epoch, i: 0.7 if i or epoch % 3 == 1 else NAN)
     lines = metrics_figure(columns_of(rows)).axes[1].lines
-    assert lines[0].get_markevery() == [0, 3]
-    assert lines[1].get_markevery() == []
+    assert {0, 3} <= set(lines[0].get_markevery()) and len(lines[0].get_markevery()) == 2
+    assert lines[-2].get_markevery() == []  # the mean has neighbors and no marker
 
 
 def test_one_epoch_is_drawn_as_points():
@@ -280,16 +285,28 @@ def test_one_is_marked_even_where_no_weight_is_near():
     assert [1, 1] in [list(line.get_ydata()) for line in axes.lines]
 
 
-def test_equal_weights_hide_no_line():
-    axes = weights_figure(columns_of(weights_of(3, weight=lambda epoch, i: 1.1**epoch))).axes[0]
-    heights = np.stack([line.get_ydata() for line in axes.lines if len(line.get_xdata()) == 3])
-    assert heights.shape == (14, 3)
-    assert np.diff(heights, axis=0).min() >= LINE * DPI / 72
+def test_equal_weights_are_one_line_that_says_so():
+    figure = weights_figure(columns_of(weights_of(3, weight=lambda epoch, i: 1.1**epoch)))
+    assert len(figure.axes[0].lines) == 2  # and the level of one
+    assert [text.get_text() for text in figure.texts] == ["all 14 findings 1.33"]
+
+
+def test_some_equal_weights_are_named_together():
+    rows = weights_of(3, weight=lambda epoch, i: 2.0 if i % 5 else 1.0)
+    figure = weights_figure(columns_of(rows))
+    texts = [text.get_text() for text in figure.texts]
+    assert [text for text in texts if "findings" in text] == ["3 findings 1.00", "11 findings 2.00"]
+    assert "  Atelectasis, Nodule, Emphysema" in texts
 
 
 def test_lines_with_room_between_them_stand_at_their_values():
     rows = weights_of(3, weight=lambda epoch, i: 1 + 0.1 * i)
     axes = weights_figure(columns_of(rows)).axes[0]
     for i, line in enumerate(axes.lines[1:]):
-        values = axes.transData.inverted().transform([(0, y) for y in line.get_ydata()])[:, 1]
-        np.testing.assert_allclose(values, 1 + 0.1 * i)
+        np.testing.assert_allclose(line.get_ydata(), 1 + 0.1 * i)
+
+
+def test_weights_that_hardly_differ_are_not_drawn_as_if_they_did():
+    rows = weights_of(3, weight=lambda epoch, i: 1 + 5e-5 * i)
+    figure = weights_figure(columns_of(rows))
+    assert [text.get_text() for text in figure.texts] == ["all 14 findings 1.00"]

@@ -286,6 +286,7 @@ def tested(
                 "seeds": one.seeds,
                 "seeds_needed": one.seeds_needed(margin or 0.0, strictest),
                 "power_of_any_seeds": one.power_of_any_seeds(margin or 0.0, strictest),
+                "patients_factor_needed": one.patients_factor_needed(margin or 0.0, strictest),
                 "effective_patients": None if p is None else one.patients,
                 "seed_variance": one.seed_variance,
                 "patient_variance": one.patient_variance,

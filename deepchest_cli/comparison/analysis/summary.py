@@ -6,15 +6,14 @@ from typing import Any
 
 from deepchest_cli.comparison.analysis.evidence import DEEPCHEST
 from deepchest_cli.comparison.analysis.judging import DOES_NOT_HOLD, HOLDS
+from deepchest_cli.comparison.analysis.outlook import to_know_more
 from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.statistics import (
     BETTER,
     EQUIVALENT,
     INCONCLUSIVE,
-    MAX_SEEDS,
     NOT_MEASURED,
-    POWER,
     WORSE,
 )
 from deepchest_cli.reporting.numbers import number
@@ -31,13 +30,17 @@ def shortened(label: str, length: int = MAX_LABEL_LENGTH) -> str:
 
 
 def summarize(results: Mapping[str, Any]) -> list[str]:
-    """Return the result of DeepChest, or of the best weighter without it, and of all weighters."""
+    """Return the result of DeepChest, or of the best weighter without it, and of all weighters.
+
+    Then what it would take to know more, and what else is to be known.
+    """
     rows = {
         label: entry["differences"]["macro_auroc"]
         for label, entry in results["weighters"].items()
         if entry["differences"]
     }
     sentences = [_primary_result(results, rows), _all_verdicts(results["claims"], rows)]
+    sentences += filter(None, [further_evidence(results)])
     if len(results["data"]["data_sets"]) > 1:
         sentences.append(_by_data_set(results))
     sentences += [_outlying(run, rows) for run in results["outlying_runs"]]
@@ -48,6 +51,17 @@ def summarize(results: Mapping[str, Any]) -> list[str]:
             f"{count_of(added, 'time')}: the p-values are not corrected for that."
         )
     return sentences
+
+
+def further_evidence(results: Mapping[str, Any]) -> str:
+    """Return what it would take to know more of inconclusive weighters; empty without any."""
+    rows = [
+        (shortened(label), entry["differences"]["macro_auroc"])
+        for label, entry in results["weighters"].items()
+        if entry["differences"]
+    ]
+    margin, patients = results["design"]["margin"], results["data"]["test_patients"]
+    return to_know_more(rows, margin, patients)
 
 
 def _primary_result(results: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -110,21 +124,7 @@ def _conclusion(row: Mapping[str, Any], margin: float) -> str:
         return f"it is {row['verdict']}"
     if row["low"] is None:
         return f"not tested, because {row['untested']}"
-    return f"inconclusive{_more_seeds(row, margin)}"
-
-
-def _more_seeds(row: Mapping[str, Any], margin: float) -> str:
-    """Return what seeds could show of a difference as large as the margin, as a clause."""
-    found, power = f"a difference of {margin:g}", f"with a power of {100 * POWER:.0f} %"
-    if not margin:
-        return ""
-    if (row["power_of_any_seeds"] or 0) < POWER:
-        return f", and more seeds alone would not detect {found} on so few patients"
-    if row["seeds_needed"] is None:
-        return f"; more than {MAX_SEEDS:,} seeds would detect {found} {power}"
-    if row["seeds_needed"] <= row["seeds"]:
-        return f", although {row['seeds_needed']} seeds detect {found} {power}"
-    return f"; {row['seeds_needed']} seeds would detect {found} {power}"
+    return "inconclusive"
 
 
 def _outlying(run: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:

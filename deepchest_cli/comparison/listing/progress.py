@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from deepchest_cli.comparison.listing.entry import setting
@@ -74,12 +75,21 @@ def _progress(header: Sequence[str], rows: Sequence[Sequence[str]]) -> RunProgre
     everything = [row for row in rows if source is None or row[source] == ALL]
     if not everything:
         raise ValueError("it has no epoch")
-    best = [row for row in everything if row[place["best"]] == "1"]
-    auroc = float(best[-1][place[AUROC]] or "nan") if best else math.nan
+    best = [row[place["epoch"]] for row in everything if row[place["best"]] == "1"][-1:]
+    of_best = [row for row in rows if row[place["epoch"]] in best]
+    # of several data sets each has a row beside that of all: the best epoch has the highest mean
+    members = [row for row in of_best if row not in everything] or of_best
+    aurocs = [float(row[place[AUROC]] or "nan") for row in members]
     return RunProgress(
         epochs=int(everything[-1][place["epoch"]]),
         steps=int(everything[-1][place["step"]]),
-        best_epoch=int(best[-1][place["epoch"]]) if best else None,
-        macro_auroc=auroc if math.isfinite(auroc) else None,
+        best_epoch=int(best[0]) if best else None,
+        macro_auroc=_mean(aurocs),
         header=tuple(header),
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Return the mean of those that are defined; None where none is."""
+    defined = [value for value in values if math.isfinite(value)]
+    return fmean(defined) if defined else None

@@ -1,6 +1,6 @@
 """The plots of a comparison: differences, findings, cost and weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,16 +8,28 @@ import numpy as np
 from deepchest_cli.comparison.analysis.summary import shortened
 from deepchest_cli.evaluation.metrics import Floats
 from deepchest_cli.evaluation.statistics import BETTER, EQUIVALENT, LEVEL, WORSE
+from deepchest_cli.reporting.labels import label_width, place_labels
 from deepchest_cli.reporting.numbers import signed
-from deepchest_cli.reporting.plots import COLORS, GRAY, hide_frame, needs_log_scale, new_figure
+from deepchest_cli.reporting.plots import (
+    GRAY,
+    PAGE,
+    TITLE,
+    TYPE,
+    fitted,
+    hide_frame,
+    new_figure,
+    text_width,
+)
+from deepchest_cli.reporting.weight_chart import draw_weights, weight_charts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 VERDICT_COLORS = {BETTER: "#1a7f37", WORSE: "#b3261e", EQUIVALENT: "#1f5fa8"}  # GRAY for all others
-ROW = 0.42  # inches for a weighter's line
-WIDTH = 7.5
-PANELS = 3  # of weights beside each other
+VERDICT_MARKERS = {BETTER: "^", WORSE: "v", EQUIVALENT: "s"}  # "o" for all others
+# in points
+ROW, CELL, CELL_WIDTH = 30, 20, 46  # a weighter's line; a finding's row, and at least a column
+LEFT, TOP, BOTTOM = 66, 34, 40  # around the plot of costs
 SMALLEST_LIMIT = 0.001  # of a color scale of differences
 
 Results = Mapping[str, Any]
@@ -47,7 +59,7 @@ def forest_figure(results: Results) -> "Figure":
             (f"on {name}", one, baseline["data_sets"][name])
             for name, one in entry["data_sets"].items()
         ]
-    figure = new_figure(WIDTH, 1.1 + ROW * len(lines))
+    figure = new_figure(100 + ROW * len(lines))
     axes = figure.add_subplot()
     margin = results["design"]["margin"]
     axes.axvspan(-margin, margin, color="0.92", zorder=0)
@@ -59,93 +71,116 @@ def forest_figure(results: Results) -> "Figure":
         if row["low"] is not None:
             width = 1 if is_single else 2
             axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=width)
-        axes.plot(row["estimate"], place, "o", color=color, markersize=4 if is_single else 7)
+        marker = VERDICT_MARKERS.get(row["verdict"], "o")
+        axes.plot(row["estimate"], place, marker, color=color, markersize=5 if is_single else 8)
         ours, theirs = (one["metrics"]["macro_auroc"]["by_seed"] for one in (entry, other))
         seeds = np.array(ours) - np.array(theirs)
         axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=color, markersize=6)
-    axes.set_yticks(range(len(lines)), [name for name, *_ in lines])
+    axes.set_yticks(range(len(lines)), [fitted(name, PAGE / 3) for name, *_ in lines])
     axes.invert_yaxis()
-    axes.set_xlabel("difference in macro AUROC to equal weighting")
+    axes.tick_params(labelsize=TYPE)
+    axes.set_xlabel("difference in macro AUROC to equal weighting", fontsize=TITLE)
     hide_frame(axes)
+    _explain_verdicts(figure, [_difference(entry)["verdict"] for _, entry, _ in lines])
     return figure
 
 
+def _explain_verdicts(figure: "Figure", verdicts: Sequence[str]) -> None:
+    """Say above the plot which marker each verdict has."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=VERDICT_COLORS.get(verdict, GRAY), linestyle="", markersize=7,
+               marker=VERDICT_MARKERS.get(verdict, "o"), label=verdict)
+        for verdict in dict.fromkeys(verdicts)
+    ]  # fmt: skip
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=TYPE
+    )
+
+
 def findings_figure(results: Results) -> "Figure":
-    """Return each finding's difference in AUROC to the baseline as a heat map."""
+    """Return each finding's difference in AUROC to the baseline as a heat map.
+
+    Weighters that do not fit beside each other are continued below.
+    """
     entries, findings = compared(results), list(results["data"]["findings"])
     rows = [[e["finding_differences"][f]["auroc"] for f in findings] for e in entries.values()]
     table = np.array([[cell["estimate"] for cell in row] for row in rows], dtype=float).T
-    figure = new_figure(max(WIDTH, 3 + 0.75 * len(entries)), 1.6 + 0.33 * len(findings))
-    axes = figure.add_subplot()
+    names = [fitted(shortened(label), PAGE / 4) for label in entries]
+    positives = [of["positives"] for of in results["data"]["findings"].values()]
+    labels = [f"{fitted(f, PAGE / 3)} ({of})" for f, of in zip(findings, positives, strict=True)]
+    across = max(1, int((PAGE - max(map(text_width, labels)) - 30) / CELL_WIDTH))
+    blocks = [range(len(names))[first : first + across] for first in range(0, len(names), across)]
+    under = 0.75 * max(map(text_width, names)) + 24  # points, of slanted names
+    figure = new_figure(len(blocks) * (CELL * len(findings) + under) + 60)
     finite = np.abs(table[np.isfinite(table)])
     limit = max(finite.max() if len(finite) else 0, SMALLEST_LIMIT)
-    image = axes.imshow(table, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    for (i, j), value in np.ndenumerate(table):
-        p_holm = rows[j][i]["p_holm"]
-        significant = p_holm is not None and p_holm < LEVEL
-        text = signed(value) + ("*" if significant else "")
-        dark = np.isfinite(value) and abs(value) > 0.6 * limit
-        axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
-    axes.set_xticks(range(len(entries)), list(map(shortened, entries)), rotation=40, ha="right")
-    labels = [f"{f} ({of['positives']})" for f, of in results["data"]["findings"].items()]
-    axes.set_yticks(range(len(findings)), labels)
-    figure.colorbar(image, label="difference in AUROC to equal weighting")
+    every = figure.subplots(len(blocks), squeeze=False)[:, 0]
+    for axes, block in zip(every, blocks, strict=True):
+        shown = np.full((len(findings), min(across, len(names))), np.nan)
+        shown[:, : len(block)] = table[:, block]
+        image = axes.imshow(shown, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+        for (i, j), value in np.ndenumerate(table[:, block]):
+            p_holm = rows[block[j]][i]["p_holm"]
+            text = signed(value) + ("*" if p_holm is not None and p_holm < LEVEL else "")
+            dark = np.isfinite(value) and abs(value) > 0.6 * limit
+            color = "w" if dark else "k"
+            axes.text(j, i, text, ha="center", va="center", fontsize=TYPE, color=color)
+        axes.set_xticks(
+            range(len(block)), [names[j] for j in block], rotation=40, ha="right",
+            rotation_mode="anchor",
+        )  # fmt: skip
+        axes.set_yticks(range(len(findings)), labels)
+        axes.tick_params(labelsize=TYPE)
+        axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=every, location="top", aspect=50, fraction=0.02)
+    bar.set_label("difference in AUROC to equal weighting", fontsize=TITLE)
+    bar.set_ticks([-limit, 0, limit], labels=[signed(-limit), "0", signed(limit)])
+    bar.ax.tick_params(labelsize=TYPE)
     return figure
 
 
 def cost_figure(results: Results) -> "Figure":
     """Return the difference to the baseline against how long a step takes."""
-    figure = new_figure(WIDTH, 4.2)
-    axes = figure.add_subplot()
+    found = [
+        (fitted(shortened(label), PAGE / 3), _difference(entry), results["costs"][label])
+        for label, entry in compared(results).items()
+        if results["costs"].get(label)
+    ]
+    height = max(300, 14 * len(found) + TOP + BOTTOM)
+    figure = new_figure(height, layout=None)
+    room = max((label_width([name]) for name, *_ in found), default=0) + 6
+    box = (LEFT, BOTTOM, PAGE - LEFT - room, height - TOP - BOTTOM)
+    axes = figure.add_axes((box[0] / PAGE, box[1] / height, box[2] / PAGE, box[3] / height))
     axes.axhline(0, color="black", linewidth=0.8)
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
-    for label, entry in compared(results).items():
-        row, cost = _difference(entry), results["costs"].get(label)
-        if cost is None:
-            continue
+    samples = []
+    for _, row, cost in found:
         error = None if row["low"] is None else [[row["estimate"] - row["low"]]] * 2
+        color = VERDICT_COLORS.get(row["verdict"], GRAY)
+        marker = VERDICT_MARKERS.get(row["verdict"], "o")
         axes.errorbar(
             cost["ratio"],
             row["estimate"],
             xerr=[[cost["ratio"] - cost["ratio_low"]], [cost["ratio_high"] - cost["ratio"]]],
             yerr=error,
-            fmt="o",
-            color=VERDICT_COLORS.get(row["verdict"], GRAY),
+            fmt=marker,
+            color=color,
             elinewidth=0.8,
         )
-        axes.annotate(
-            shortened(label), (cost["ratio"], row["estimate"]), xytext=(6, 5),
-            textcoords="offset points", fontsize=8,
-        )  # fmt: skip
-    axes.set_xlabel("step time relative to equal weighting")
-    axes.set_ylabel("difference in macro AUROC to equal")
+        samples.append({"color": color, "marker": marker, "linestyle": ""})
+    axes.set_xlabel("step time relative to equal weighting", fontsize=TITLE)
+    axes.set_ylabel("difference in macro AUROC to equal", fontsize=TITLE)
+    axes.tick_params(labelsize=TYPE)
     hide_frame(axes)
+    _explain_verdicts(figure, [row["verdict"] for _, row, _ in found])
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # so that points have their places
+    ends = [(cost["ratio"], row["estimate"]) for _, row, cost in found]
+    place_labels(axes, ends, [[name] for name, *_ in found], samples)
     return figure
 
 
 def weights_figure(traces: Traces) -> "Figure":
-    """Return each weighter's weights over the epochs, mean over seeds, a panel each."""
-    from matplotlib.ticker import MaxNLocator
-
-    rows = -(-len(traces) // PANELS)
-    figure = new_figure(WIDTH, 0.9 + 2.3 * rows)
-    grid = figure.subplots(rows, PANELS, squeeze=False)
-    for axes in grid.flat:
-        axes.set_visible(False)
-    for axes, (label, columns) in zip(grid.flat, traces.items(), strict=False):
-        axes.set_visible(True)
-        for i, (finding, values) in enumerate(columns.items()):
-            epochs = np.arange(1, len(values) + 1)
-            style = "-" if i < len(COLORS) else "--"
-            axes.plot(epochs, values, style, color=COLORS[i % len(COLORS)], label=finding)
-        weights = np.concatenate(list(columns.values()))
-        if needs_log_scale(weights[np.isfinite(weights)]):
-            axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_title(shortened(label), fontsize=9)
-        axes.tick_params(labelsize=7, which="both")
-        axes.set_xlabel("epoch", fontsize=7)
-        hide_frame(axes)
-    handles, names = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
-    return figure
+    """Return each weighter's weights over the epochs, mean over seeds, a chart each."""
+    return draw_weights(list(map(shortened, traces)), weight_charts(list(traces.values())))

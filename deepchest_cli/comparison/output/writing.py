@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.comparison.analysis.description import INTERIM
+from deepchest_cli.comparison.analysis.outlook import evidence_needed
 from deepchest_cli.comparison.analysis.summary import shortened, summarize
+from deepchest_cli.comparison.output.descriptions import DESCRIPTIONS
 from deepchest_cli.comparison.output.plots import (
     Results,
     Traces,
@@ -22,8 +24,9 @@ from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import RESULTS, Job
 from deepchest_cli.comparison.running.records import retrain_hint
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
-from deepchest_cli.data.text import count_of
+from deepchest_cli.data.text import count_of, few
 from deepchest_cli.errors import DeepChestError
+from deepchest_cli.evaluation.statistics import POWER
 from deepchest_cli.files import atomic_write, to_csv, write_json, write_text
 from deepchest_cli.reporting.html import render
 from deepchest_cli.reporting.plots import Draw, render_figures
@@ -55,7 +58,7 @@ def write_comparison(comparison: TrainedComparison, results: dict[str, Any]) -> 
     write_text(folder / "weights.csv", _weights_table(traces))
     vectors = _draw(folder, _figures(results, traces))
     environment = (folder / ENVIRONMENT).read_text(encoding="utf-8")
-    write_text(folder / REPORT, report_page(results, vectors, environment))
+    write_text(folder / REPORT, report_page(results, vectors, environment, traces))
     write_json(folder / RESULTS, versioned(results))
     for name in (INTERIM_REPORT, INTERIM):  # results.json has its interim analyses
         (folder / name).unlink(missing_ok=True)
@@ -193,11 +196,16 @@ def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in names}
 
 
-def report_page(results: Results, figures: Mapping[str, bytes], environment: str) -> str:
-    """Return the page; `figures` are SVG by their names."""
+def report_page(
+    results: Results, figures: Mapping[str, bytes], environment: str, traces: Traces
+) -> str:
+    """Return the page; `figures` are SVG by their names, `traces` the weights that one shows."""
     return render(
         "comparison/output/page.html",
         figures=figures,
+        alt={name: describe(results, traces) for name, describe in DESCRIPTIONS.items()},
+        evidence_needed=evidence_needed,
+        power=f"{100 * POWER:.0f} %",
         entries=_best_first(results["weighters"]),
         **_shared_content(results, environment),
     )
@@ -212,6 +220,7 @@ def _shared_content(results: Results, environment: str) -> dict[str, Any]:
         "caution": _caution(results["data"]),
         "ranked": RANKED,
         "shortened": shortened,
+        "listed": few(map(shortened, results["design"]["weighters"])),
         "settings": json.dumps(results["design"]["settings"], indent=1),
         "environment": environment,
     }

@@ -9,12 +9,13 @@ from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.operating_points import REFERENCE_RULE
 from deepchest_cli.model.logistic import logit
 from deepchest_cli.reporting.numbers import number
-from deepchest_cli.reporting.plots import new_figure
+from deepchest_cli.reporting.plots import PAGE, TYPE, fitted, new_figure, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ACROSS, EACH = 6, 12  # radiographs in a row, and of either kind of error
+ACROSS, EACH = 4, 12  # radiographs in a row, and of either kind of error
+GAP, WRITING = 10.0, 80.0  # points between radiographs, and for the lines above each
 FALSE_NEGATIVE, FALSE_POSITIVE = "false negative", "false positive"
 
 
@@ -65,18 +66,23 @@ def confident_errors(material: EvaluationInput) -> list[ConfidentError]:
 def contact_sheet(errors: list[ConfidentError], material: EvaluationInput) -> "Figure":
     """Return the radiographs of errors with the finding and its probability."""
     assert material.dataset is not None
-    rows = -(-len(errors) // ACROSS)
-    figure = new_figure(1.75 * ACROSS, 2.1 * rows)
-    grid = figure.subplots(rows, ACROSS, squeeze=False)
+    width = PAGE / ACROSS
+    side, height, rows = width - GAP, width - GAP + WRITING, -(-len(errors) // ACROSS)
+    total = rows * height
+    figure = new_figure(total, layout=None)
     places = np.array([error.place for error in errors])
     images = material.dataset.gather(material.rows[places])
-    for axes in grid.flat:
+    for number_of, (error, image) in enumerate(zip(errors, images, strict=True)):
+        row, column = divmod(number_of, ACROSS)
+        left, bottom = column * width + GAP / 2, total - (row + 1) * height + GAP / 2
+        axes = figure.add_axes((left / PAGE, bottom / total, side / PAGE, side / total))
         axes.set_axis_off()
-    for axes, error, image in zip(grid.flat, errors, images, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(
-            f"{error.kind}: {error.finding}\n{number(error.probability)} (threshold "
-            f"{number(error.threshold)})\n{error.image}",
-            fontsize=6,
+        lines = (
+            error.kind,
+            wrapped(error.finding, side),
+            f"{number(error.probability)} (threshold {number(error.threshold)})",
+            fitted(error.image, side),
         )
+        axes.set_title("\n".join(lines), fontsize=TYPE, loc="left", linespacing=1.15)
     return figure

@@ -9,12 +9,24 @@ import numpy as np
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.output import statements
+from deepchest_cli.evaluation.output.descriptions import forest_description
 from deepchest_cli.evaluation.output.folder import REPORT, RESULTS
 from deepchest_cli.evaluation.output.tables import data_set_rows
 from deepchest_cli.files import atomic_write, sweep, to_csv, write_json, write_text
 from deepchest_cli.reporting.html import render
 from deepchest_cli.reporting.numbers import integer, number, significant, with_interval
-from deepchest_cli.reporting.plots import COLORS, hide_frame, new_figure, render_figures
+from deepchest_cli.reporting.plots import (
+    COLORS,
+    MARKERS,
+    PAGE,
+    TITLE,
+    TYPE,
+    fitted,
+    hide_frame,
+    new_figure,
+    render_figures,
+    text_width,
+)
 from deepchest_cli.schemas import versioned
 
 if TYPE_CHECKING:
@@ -23,7 +35,7 @@ if TYPE_CHECKING:
 MEAN = "Macro mean"
 RATES, LINE = ("sensitivity", "specificity"), ("slope", "intercept")
 TABLE, FIGURE = "data-sets.csv", "auroc"
-ROW = 0.2  # inches for an interval
+ROW, FINDING = 9, 15  # points for an interval, and for a finding at least
 
 Document = Mapping[str, Any]
 Table = tuple[list[str], list[list[str]]]  # columns, rows
@@ -52,6 +64,7 @@ def external_page(document: Document, figure: bytes) -> str:
         first=document["data_sets"][0],
         found=found,
         figure=figure,
+        figure_text=forest_description(found),
         say=statements,
         title=title(found),
         fits=fits(document),
@@ -176,26 +189,30 @@ def forest_figure(found: Document) -> "Figure":
     """Return the AUROC with its interval by finding, the data sets below each other."""
     sets = found["data_sets"]
     names = [*found["findings"], MEAN]
-    figure = new_figure(7, 0.9 + ROW * len(names) * (len(sets) + 0.6))
+    figure = new_figure(66 + len(names) * max(ROW * (len(sets) + 0.6), FINDING))
     axes = figure.subplots()
     for number_of, one in enumerate(sets):
         values = [one["findings"].get(name, {}).get("auroc") for name in names[:-1]]
         values.append(one["macro_auroc"])
+        color, marker = COLORS[number_of % len(COLORS)], MARKERS[number_of % len(MARKERS)]
         for place, value in enumerate(values):
             if value is None or not np.isfinite(value["value"]):
                 continue
             height = place + (number_of - (len(sets) - 1) / 2) / (len(sets) + 0.6)
-            color = COLORS[number_of % len(COLORS)]
             axes.plot([value["low"], value["high"]], [height, height], color=color, linewidth=1.2)
-            axes.plot(value["value"], height, "o", color=color, markersize=4)
-        axes.plot([], [], "o-", color=COLORS[number_of % len(COLORS)], label=one["name"])
+            axes.plot(value["value"], height, marker, color=color, markersize=5)
+        label = fitted(one["name"], PAGE / 2)
+        axes.plot([], [], marker=marker, color=color, markersize=5, label=label)
     axes.axvline(0.5, color="black", linewidth=0.7, linestyle=":")
     axes.axhline(len(names) - 1.5, color="black", linewidth=0.5)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(names)), [fitted(name, PAGE / 3) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel("AUROC, 95 % CI", fontsize=8)
-    axes.tick_params(labelsize=8)
+    axes.set_xlabel("AUROC, 95 % CI", fontsize=TITLE)
+    axes.tick_params(labelsize=TYPE)
     axes.grid(axis="x", linewidth=0.3)
-    figure.legend(fontsize=8, loc="outside upper right", ncols=3)
+    widest = max(text_width(fitted(one["name"], PAGE / 2)) for one in sets) + 40
+    figure.legend(
+        fontsize=TYPE, loc="outside upper right", ncols=max(1, min(len(sets), int(PAGE / widest)))
+    )
     hide_frame(axes)
     return figure

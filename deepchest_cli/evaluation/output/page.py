@@ -6,6 +6,7 @@ from typing import Any
 from deepchest_cli.evaluation.localization import IOBB_LEVELS, IOU_LEVELS
 from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.output import statements
+from deepchest_cli.evaluation.output.descriptions import descriptions
 from deepchest_cli.reporting.html import render
 from deepchest_cli.reporting.numbers import number, with_interval
 
@@ -16,12 +17,16 @@ MEAN = "Macro mean"
 
 def report_page(document: Document, figures: Mapping[str, bytes]) -> str:
     """Return the page; `figures` are SVG or PNG by their names."""
+    groups = document["subgroups"]["groups"]
     return render(
         "evaluation/output/page.html",
         document=document,
         figures=figures,
+        alt=descriptions(document),
         say=statements,
         rules=RULES,
+        groups=[group for group in groups if " and " not in group["attribute"]],
+        combinations=[group for group in groups if " and " in group["attribute"]],
         results={**document["findings"], MEAN: document["macro"]},
         references=_references(document),
         localization=_localization(document["localization"]),

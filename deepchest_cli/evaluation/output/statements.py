@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepchest_cli.data.sources.nih_metadata import WHOLE_TABLE
-from deepchest_cli.data.text import by_reason, count_of
+from deepchest_cli.data.text import by_reason, count_of, few
 from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.references import OFFICIAL
@@ -100,8 +100,11 @@ def result(document: Document) -> str:
     return f"{text}."
 
 
-def few_patients(document: Document) -> str:
-    """Return which findings have too few patients for an interval with its nominal coverage."""
+def few_patients(document: Document, brief: bool = False) -> str:
+    """Return which findings have too few patients for an interval with its nominal coverage.
+
+    brief: name the first of many only.
+    """
     scarce = [
         f"{name} ({values['positive_patients']})"
         for name, values in document["findings"].items()
@@ -110,20 +113,24 @@ def few_patients(document: Document) -> str:
     if not scarce:
         return ""
     return (
-        f"Fewer than {MIN_PATIENTS} patients have {', '.join(scarce)}: intervals of these "
+        f"Fewer than {MIN_PATIENTS} patients have {_listed(scarce, brief)}: intervals of these "
         "findings are imprecise, and there is none below two patients."
     )
 
 
-def undefined(document: Document) -> str:
-    """Return which findings have undefined metrics; empty where none has."""
+def undefined(document: Document, brief: bool = False) -> str:
+    """Return which findings have undefined metrics, the first ones if brief; empty: none."""
     names = sorted({entry["finding"] for entry in document["undefined"]})
     if not names:
         return ""
     return (
         f"Undefined (–) without positives or without negatives, and excluded from the means: "
-        f"{', '.join(names)}."
+        f"{_listed(names, brief)}."
     )
+
+
+def _listed(names: list[str], brief: bool) -> str:
+    return few(names) if brief else ", ".join(names)
 
 
 def without_operating_point(document: Document) -> str:

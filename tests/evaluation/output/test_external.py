@@ -1,5 +1,6 @@
-import numpy as np
 import pytest
+from evaluation_documents import DESCRIBED, HOSTILE, external_validation
+from page_structure import checked
 
 from deepchest_cli.evaluation.output.external import (
     auroc_table,
@@ -14,44 +15,10 @@ from deepchest_cli.evaluation.output.external import (
 )
 from deepchest_cli.reporting.plots import render_figures
 
-HOSTILE = '<script>alert("1")</script>'
-
-
-def found(value, half=0.1):
-    return {"value": value, "low": value - half, "high": value + half}
-
-
-def one_set(name, values, drop):
-    line = {"slope": found(1.0), "intercept": found(0.0)}
-    point = {"threshold": 0.25, "sensitivity": found(0.8), "specificity": found(0.7)}
-    return {
-        "name": name, "data": name, "split": "test", "images": 1200, "patients": 900,
-        "is_training_data_set": name != "b", "shares_images": name == "b",
-        "macro_auroc": found(0.7),
-        "own_macro_auroc": {**found(0.7), "scored_findings": len(values)},
-        "findings": {
-            finding: {
-                "known": 1200, "positives": 30, "positive_patients": 20, "prevalence": 0.025,
-                "auroc": found(value), "operating_point": point if finding == "Mass" else None,
-                "calibration": {"before": line, "after": line if finding == "Mass" else None},
-            }
-            for finding, value in values.items()
-        },
-        "drop": drop,
-    }  # fmt: skip
-
 
 @pytest.fixture
 def external():
-    drop = {"macro_auroc": found(0.05), "findings": {"Mass": found(0.05), "Edema": found(np.nan)}}
-    return {
-        "reference": HOSTILE, "reference_operating_point": "youden",
-        "findings": ["Mass", "Edema", "Hernia"], "shared_findings": ["Mass"],
-        "data_sets": [
-            one_set(HOSTILE, {"Mass": 0.75, "Edema": 0.8, "Hernia": 0.9}, None),
-            one_set("b", {"Mass": 0.7, "Edema": np.nan}, drop),
-        ],
-    }  # fmt: skip
+    return external_validation()
 
 
 def test_a_column_for_each_data_set(external):
@@ -107,15 +74,8 @@ def test_thresholds_of_each_data_set_are_said_where_they_differ(external):
 
 def test_the_page_escapes_names_and_says_what_is_missing(external):
     described = {
-        "overlap": {"is_training_data_set": False, "pixel_hashes_compared": True,
-                    "split_changes": [], "patients_compared": True, "training_images": 0,
-                    "validation_images": 0, "same_name_and_patient": 0, "shared_patients": 0,
-                    "same_name_only": 0},
-        "images": 1200, "unit": "image", "split": "test", "synthetic": None, "models": [],
-        "split_name": None, "source": HOSTILE, "label_version": "unknown", "data": HOSTILE,
-        "notes": [HOSTILE],
-        "validation_fit": {"note": HOSTILE}, "calibration": {"findings": {}},
-        "operating_points": {"findings": {}},
+        **DESCRIBED, "source": HOSTILE, "data": HOSTILE, "notes": [HOSTILE],
+        "validation_fit": {"note": HOSTILE},
     }  # fmt: skip
     document = {"deepchest": "1", "external_validation": external, "data_sets": [described] * 2}
     figures = render_figures({"auroc": lambda: forest_figure(external)})
@@ -123,3 +83,7 @@ def test_the_page_escapes_names_and_says_what_is_missing(external):
     assert "<script" not in page and page.count("&lt;script&gt;") > 8
     assert "their difference has no interval" in page
     assert page.count("not scored") == 1
+    read = checked(page)
+    assert read["AUROC by data set"][0].columns == ["Finding", HOSTILE, "b"]
+    text = read.images[0]["alt"]
+    assert text.endswith(f"{HOSTILE} 0.700 (0.600 to 0.800); b 0.700 (0.600 to 0.800).")

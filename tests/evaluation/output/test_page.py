@@ -2,6 +2,8 @@ import math
 import re
 
 import pytest
+from evaluation_documents import DESCRIPTION
+from page_structure import checked
 
 from deepchest_cli.evaluation.document import EvaluationOptions, build_document
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
@@ -9,15 +11,8 @@ from deepchest_cli.evaluation.localization import IOBB_LEVELS, IOU_LEVELS
 from deepchest_cli.evaluation.output.card import model_card
 from deepchest_cli.evaluation.output.page import report_page
 from deepchest_cli.evaluation.output.tables import tables
-from deepchest_cli.evaluation.overlap import UNCHECKED
 from deepchest_cli.evaluation.validation_fit import fit_on_validation
 from deepchest_cli.files import to_json
-
-DESCRIPTION = {
-    "model": None, "models": [], "predictions": "a<b>|c.csv", "labels": "l.csv", "data": None,
-    "data_sha256": None, "split": "test", "split_scheme": None, "label_version": "2020",
-    "source": None, "synthetic": None, "labels_without_predictions": 7, "overlap": UNCHECKED,
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -40,6 +35,7 @@ def test_what_comes_from_outside_is_escaped(document):
 
 
 HOSTILE = '<script>alert("1")</script>&|`'
+ESCAPED = "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;|`"
 MODEL = {
     "path": HOSTILE, "backbone": HOSTILE, "weighter": HOSTILE, "epoch": 1, "image_size": 64,
     "sha256": "0" * 64, "synthetic": False,
@@ -67,7 +63,7 @@ def test_no_finding_path_or_group_breaks_the_page_or_the_card(document):
     }  # fmt: skip
     page = report_page(hostile, {})
     assert "<script" not in page
-    assert page.count("&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;|`") > 20
+    assert page.replace("<wbr>", "").count(ESCAPED) > 20
     data = {"name": HOSTILE, "sha256": HOSTILE, "source": {"kind": HOSTILE}, "settings": {}}
     card = model_card(hostile, [{"config": {"optimizer": HOSTILE}, "data_sets": [data] * 2}])
     outside_code = re.sub("`[^`\n]*`", "", card)
@@ -83,20 +79,14 @@ UNTESTED = {"difference": math.nan, "low": math.nan, "high": math.nan, "p_holm":
 DIFFERENCES = {"auroc": DIFFERENCE, "average_precision": UNTESTED}
 
 
-def cells_of(page, heading):
-    """Return the rows of the first table below a heading."""
-    table = page.split(f"<h2>{heading}</h2>")[1].split("</table>")[0]
-    return [re.findall("<t[dh][^>]*>(.*?)</t[dh]>", row) for row in table.split("<tr>")[1:]]
-
-
 def test_differences_have_signs_intervals_and_colored_verdicts(document):
     compared = {
         "other": "x", "caution": "", "findings": {"Mass": DIFFERENCES}, "macro": DIFFERENCES
     }  # fmt: skip
     page = report_page({**document, "compared_to": compared}, {})
-    rows = cells_of(page, "Comparison with another model")
+    rows = checked(page).rows("Comparison with another model")
     assert rows[1] == [
-        "Mass", "+0.250", "-0.125 to +0.500", "&lt; 0.001", "better", "–", "–", "–", "inconclusive"
+        "Mass", "+0.250", "-0.125 to +0.500", "< 0.001", "better", "–", "–", "–", "inconclusive"
     ]  # fmt: skip
     assert page.count('<td class="better">better</td>') == 2
     said = "Not tested: undefined: Mass by average precision, macro mean by average precision."
@@ -104,9 +94,11 @@ def test_differences_have_signs_intervals_and_colored_verdicts(document):
 
 
 def test_results_stand_with_their_intervals_and_the_macro_mean_last(document):
-    rows = cells_of(report_page(document, {}), "Results by finding")
+    page = checked(report_page(document, {}))
+    rows = page.rows("Results by finding")
     assert [row[0] for row in rows] == ["Finding", "Mass", "Edema", "Macro mean"]
-    assert {len(row) for row in rows} == {13}
+    columns, mass, *_ = [page["Results by finding"][1].columns, *page["Results by finding"][1].rows]
+    assert mass[columns.index("Accuracy")] == f"{document['findings']['Mass']['accuracy']:.3f}"
     found = document["findings"]["Mass"]
     ends = found["intervals"]["auroc"]
     assert rows[1][3] == f"{found['auroc']:.3f} ({ends['low']:.3f} to {ends['high']:.3f})"
@@ -119,8 +111,7 @@ def test_every_section_stands_without_its_data(document):
         "subgroups": {**document["subgroups"], "groups": []},
     }  # fmt: skip
     page = report_page(nothing, {})
-    headings = re.findall("<h2>(.*?)</h2>", page)
-    assert headings == [
+    assert checked(page).titles() == [
         "Results by finding", "Baselines and published results", "Operating points", "Calibration",
         "Subgroup analysis", "Localization", "Most confident errors", "Data and methods",
     ]  # fmt: skip
@@ -154,13 +145,14 @@ def test_all_sections_are_there_with_their_data(document):
         ]},
     }  # fmt: skip
     page = report_page(whole, {"roc": b"<svg/>", "errors": b"\x89PNG"})
-    assert cells_of(page, "Localization")[1][:5] == [
+    read = checked(page)
+    assert read.rows("Localization")[1][:5] == [
         "Mass", "3", "0.125", "0.500 (0.250 to 0.750)", "0.500 (0.250 to 0.750)"
     ]  # fmt: skip
     assert "1 box is excluded" in " ".join(page.split())
     assert "No CAM: no map." in page
-    assert cells_of(page, "Expert labels")[1][:3] == ["Mass", "1,200", "30"]
-    references = [row[-2:] for row in cells_of(page, "Baselines and published results")]
+    assert read.rows("Expert labels")[1][:3] == ["Mass", "1,200", "30"]
+    references = [row[-2:] for row in read.rows("Baselines and published results")]
     assert references == [["CheXNet", "Other"], ["0.900", "–"], ["–", "–"], ["0.800", "0.700"]]
     assert "CheXNet: x; Other: y." in " ".join(page.split())
     assert page.count("<img") == page.count('src="data:image/') == 2
