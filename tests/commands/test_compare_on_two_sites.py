@@ -131,7 +131,7 @@ def test_resumed_data_sets_in_another_order_are_refused(folder, sites, deepchest
     outcome = deepchest("compare-weighters", "--resume", copy)
     assert outcome.code == 0
     assert "nothing is left to train" in outcome.err
-    assert "Mean over 2 data sets" in outcome.out
+    assert "Macro AUROC, mean over 2 data sets, of 3 weighters on " in outcome.out
     assert "site-2: " in outcome.out
 
 
