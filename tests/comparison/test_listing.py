@@ -96,6 +96,12 @@ def test_to_ask_does_not_keep_the_folder(tmp_path):
         pass
 
 
+def replace_by_link(path):
+    """Put a link to a device in the place of a file: reading it would never end."""
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
 def write_first_line(run: Path, more: str = "") -> None:
     header = (run / "metrics.csv").read_text().splitlines(keepends=True)[0]
     (run / "metrics.csv").write_text(header + more)
@@ -118,6 +124,8 @@ DAMAGE = {
     "metrics.csv is damaged: it has no epoch": write_first_line,
     "metrics.csv is damaged: invalid": lambda run: write_first_line(run, "x,all,1,1,1,1,1\n"),
     "metrics.csv is damaged: ": lambda run: (run / "metrics.csv").write_bytes(b"\x00\xff" * 99),
+    "metrics.csv cannot be read: it is no file.": lambda run: replace_by_link(run / "metrics.csv"),
+    "config.toml cannot be read: it is no file.": lambda run: replace_by_link(run / "config.toml"),
     "metrics.csv is damaged: a row": lambda run: write_first_line(run, "1,all\n"),
     "metrics.csv cannot be read": lambda run: make_folder(run / "metrics.csv"),
     "run.json is damaged": lambda run: (run / "run.json").write_text("{"),

@@ -1,5 +1,6 @@
 """A run or a comparison in a list, and what the files of its folder say about its size and age."""
 
+import errno
 import json
 import math
 import os
@@ -9,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from deepchest_cli.config.flags import RUN_CONFIG, resume_line
 from deepchest_cli.training.run_files import ENVIRONMENT
@@ -93,6 +94,13 @@ def contents_of(folder: Path) -> Contents:
     return found
 
 
+def open_file(path: Path) -> TextIO:
+    """Open a file of text; raises `OSError` also for a device or a pipe, which may never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file")
+    return path.open(newline="", encoding="utf-8")
+
+
 def started(folder: Path, contents: Contents) -> datetime:
     """Return when a run began: by its name, else by when its environment was recorded."""
     if match := GENERATED.match(folder.name):
@@ -107,7 +115,8 @@ def started(folder: Path, contents: Contents) -> datetime:
 def version_of(folder: Path) -> str | None:
     """Return the version of deepchest that began a run; None where the record is lost."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["deepchest"])
+        with open_file(folder / ENVIRONMENT) as file:
+            return str(json.load(file)["deepchest"])
     return None
 
 
@@ -133,7 +142,8 @@ def data_of(values: Mapping[str, Any]) -> tuple[str, ...]:
 def read_config(folder: Path) -> tuple[dict[str, Any], str | None]:
     """Return the configuration of a folder, and why it cannot be read or None."""
     try:
-        return _values_in((folder / RUN_CONFIG).read_text(encoding="utf-8")), None
+        with open_file(folder / RUN_CONFIG) as file:
+            return _values_in(file.read()), None
     except FileNotFoundError:
         return {}, f"{RUN_CONFIG} is missing."
     except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from deepchest_cli.comparison.listing.entry import setting
+from deepchest_cli.comparison.listing.entry import open_file, setting
 from deepchest_cli.training.run_files import ALL, EACH, METRICS, SOURCE
 
 AUROC = "validation_auroc"
@@ -47,7 +47,7 @@ def read_progress(folder: Path) -> RunProgress:
     Raises `ValueError`, with what is wrong, for a table that is damaged or cannot be read.
     """
     try:
-        with (folder / METRICS).open(newline="", encoding="utf-8") as file:
+        with open_file(folder / METRICS) as file:
             header = next(csv.reader(file), [])
             last = max((header.index(name) for name in COLUMNS if name in header), default=0)
             return _progress(header, list(csv.reader(_cut(file, last + 1))))
