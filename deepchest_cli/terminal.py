@@ -25,6 +25,7 @@ PACKAGES = ("site-packages", "dist-packages")  # folders of libraries
 UNBOUNDED = 100_000  # columns: no line of a table is cut or wrapped
 GAP = 2  # columns of space between those of a table
 INDENT = "  "  # of what hangs below a line
+RESUME = "esume with:"  # of the command at the end of a hint
 NARROWEST = 20  # columns; words are not wrapped for less
 QUOTED = {ord(" "): "\1", ord("\n"): "\2"}  # what holds the place of blanks in quotes
 ERASE = "\r\x1b[2K"  # the line that the cursor is in
@@ -270,7 +271,17 @@ def render_error(error: DeepChestError) -> None:
     console = _error_console()
     console.print(_labeled("Error: ", "bold red", error.message, console))
     if error.hint:
-        console.print(Text(_wrapped(error.hint, console.is_terminal)))
+        console.print(Text(_hint(error.hint, console)))
+
+
+def _hint(text: str, console: Console) -> str:
+    """Return a hint in lines; a command at its end that has no room can be pasted all the same."""
+    said, opening, command = text.rpartition(f"{RESUME} deepchest ")
+    whole = _wrapped(text, console.is_terminal)
+    if not opening or whole == text:
+        return whole
+    command = _continued(f"{INDENT}deepchest {command}", console)
+    return f"{_wrapped(said + RESUME, console.is_terminal)}\n{command}"
 
 
 def _labeled(label: str, style: str, text: str, console: Console) -> Text:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from deepchest_cli.terminal import ERASE, Terminal
+from deepchest_cli.errors import DeepChestError
+from deepchest_cli.terminal import ERASE, Terminal, render_error
 
 COLUMNS = ["Finding", "positives", "AUROC (95 % CI)", "AP (95 % CI)", "prevalence"]
 BOLD = re.compile(r"\x1b\[[01]m")  # which is no color, and its end
@@ -124,6 +125,19 @@ def test_what_is_in_quotes_is_pasted_to_the_letter(capsys, monkeypatch):
         pasted = err.removeprefix("Next step:\n")
         done = subprocess.run(["sh", "-c", pasted], capture_output=True, text=True, check=True)
         assert done.stdout == "".join(f"{word}|" for word in words)
+
+
+@pytest.mark.parametrize("opening", ["Resume with:", "Free space. Then resume with:"])
+def test_a_command_at_the_end_of_a_hint_can_be_pasted(capsys, monkeypatch, opening):
+    command = "deepchest train --resume 'my runs/20260101-120000-resnet50-deepchest' --device cpu"
+    error = DeepChestError("Interrupted.", f"{opening} {command}")
+    wide = shown(capsys, monkeypatch, 200, lambda _: render_error(error)).err
+    assert wide == f"Error: Interrupted.\n{opening} {command}\n"
+    narrow = shown(capsys, monkeypatch, 60, lambda _: render_error(error)).err
+    said, _, pasted = narrow.partition(f"{opening}\n")
+    assert said == "Error: Interrupted.\n"
+    assert max(map(len, pasted.splitlines())) <= 60
+    assert shlex.split(pasted.replace("\\\n", "")) == shlex.split(command)
 
 
 @pytest.mark.parametrize("presentation", [{"json": True}, {"quiet": True}])

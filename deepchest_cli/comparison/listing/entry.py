@@ -114,9 +114,11 @@ def started(folder: Path, contents: Contents) -> datetime:
 
 def version_of(folder: Path) -> str | None:
     """Return the version of deepchest that began a run; None where the record is lost."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        with open_file(folder / ENVIRONMENT) as file:
-            return str(json.load(file)["deepchest"])
+    with (
+        suppress(OSError, ValueError, KeyError, TypeError),
+        open_file(folder / ENVIRONMENT) as file,
+    ):
+        return str(json.load(file)["deepchest"])
     return None
 
 
