@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.commands.next_steps import evaluation_command
 from deepchest_cli.config import RunsConfig
 from deepchest_cli.data.text import count_of, few, printable, size_of
 from deepchest_cli.reporting.numbers import UNDEFINED, number
@@ -131,10 +131,9 @@ def _next_step(entries: Sequence["Entry"]) -> str | None:
     resumed = [e.resume for e in newest if e.resume and e.state == "interrupted"]
     finished = [entry for entry in named if entry.model and entry.state == "finished"]
     best = max(finished, key=ORDERS["auroc"], default=None)
-    if resumed or best is None:
+    if resumed or best is None or best.model is None:
         return next(iter(resumed), None)
-    own = f" --backbone {quote(best.backbone)}" if best.backbone and ":" in best.backbone else ""
-    return f"deepchest evaluate --model {quote(str(best.model))}{own}"
+    return evaluation_command(best.model, best.backbone or "")
 
 
 def _document(entry: "Entry") -> dict[str, Any]:

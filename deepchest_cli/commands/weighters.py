@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
+from deepchest_cli.commands.next_steps import training_with
 from deepchest_cli.commands.weighters_check import check_weighter
 from deepchest_cli.commands.weighters_display import (
     described,
@@ -92,9 +93,7 @@ def _command_after(entries: list[dict[str, Any]]) -> str:
     (entry,) = entries
     if "weighter_sha256" in entry:
         return f"deepchest weighters --check {quote(entry['name'])}"
-    option = _needed_option(entry)
-    given = f" --weighter-option {quote(option)}" if option else ""
-    return f"deepchest train --weighter {quote(entry['name'])}{given}"
+    return training_with(entry["name"], filter(None, [_needed_option(entry)]))
 
 
 def _needed_option(entry: Mapping[str, Any]) -> str:
