@@ -14,7 +14,6 @@ from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.listing.entry import Entry
-    from deepchest_cli.comparison.listing.search import Listing
 
 COLUMNS = (
     "name", "state", "AUROC", "weighter", "backbone", "epochs", "data", "size", "started",
@@ -51,7 +50,9 @@ def runs(config: RunsConfig, terminal: Terminal) -> None:
     listing = list_runs([Path(name) for name in config.folders], own_runs=terminal.verbose)
     entries = sorted(listing.entries, key=ORDERS[config.sort], reverse=True)
     if listing.unreadable:
-        terminal.warning(f"Not readable, and not listed in full: {_reasons(listing)}.")
+        unreadable = listing.unreadable.items()
+        named = few(f"{printable(str(path))} ({reason})" for path, reason in unreadable)
+        terminal.warning(f"Not readable, and not listed in full: {named}.")
     if terminal.json:
         terminal.document({"runs": [_document(entry) for entry in entries]})
         return
@@ -67,10 +68,6 @@ def runs(config: RunsConfig, terminal: Terminal) -> None:
                 terminal.detail(f"{printable(str(one.path))}: {one.state}. {printable(one.reason)}")
     if step := _next_step(entries):
         terminal.next_step(step)
-
-
-def _reasons(listing: "Listing") -> str:
-    return few(f"{printable(str(path))} ({reason})" for path, reason in listing.unreadable.items())
 
 
 def _rows(entries: Sequence["Entry"]) -> list[list[str]]:

@@ -6,7 +6,7 @@ they are told apart without color. Lines that never part have one label.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,7 +184,7 @@ def draw_chart(
     for number, line in enumerate(lines):
         _plot(axes, epochs, line, number)
         ends.append(None if line.end is None else (epochs[line.end], line.values[line.end]))
-    place_labels(axes, ends, [line.label for line in lines], [_sample(line) for line in lines])
+    place_labels(axes, ends, [line.label for line in lines], [_look(line) for line in lines])
     return axes
 
 
@@ -239,11 +239,7 @@ def _plot(axes: "Axes", epochs: Floats, line: Line, number: int) -> None:
     axes.plot(
         epochs,
         line.values,
-        color=line.color,
-        linestyle=line.style,
-        linewidth=2 * LINE if line.bold else LINE,
-        marker=line.marker or "o",
-        markersize=POINT,
+        **{**_look(line), "marker": line.marker or "o"},
         markevery=_marked(line, number),
         zorder=4 if line.bold else 3,
         clip_on=False,
@@ -263,8 +259,8 @@ def _marked(line: Line, number: int) -> list[int]:
     return np.flatnonzero(marked).tolist()
 
 
-def _sample(line: Line) -> dict[str, object]:
-    """Return how a line's sample is drawn before its label."""
+def _look(line: Line) -> dict[str, Any]:
+    """Return how a line, and the sample of it before its label, is drawn."""
     return {
         "color": line.color,
         "linestyle": line.style,
