@@ -25,7 +25,7 @@ FLAGS = (
     ("COMMAND --help", "Show the flags of a command; -h does too."),
     ("--version", "Show the version."),
     ("--install-completion", "Let the current shell complete commands and flags."),
-    ("--show-completion", "Show what completes them, to copy or to change it."),
+    ("--show-completion", "Show the script that completes them, to copy or change it."),
 )
 
 

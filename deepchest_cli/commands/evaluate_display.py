@@ -108,7 +108,7 @@ def _render_differences(document: Document, terminal: Terminal) -> None:
 
     compared = document["compared_to"]
     terminal.line("")
-    terminal.paragraph(f"Difference to {compared['other']} (above 0: better than that):")
+    terminal.paragraph(f"Difference to {compared['other']} (above 0: this model is better):")
     columns, rows = _differences(compared)
     terminal.table(columns, rows, "lrlrl", essential=5)
     untested = not_tested(document) if terminal.verbose else _untested(compared)

@@ -188,7 +188,7 @@ class Writer:
             )
 
     def _list_studies(self) -> None:
-        """Say which images make the first studies that are known as such."""
+        """Write the images of the first studies, except of images that no study is known of."""
         from deepchest_cli.prediction.studies import StudyPrediction
         from deepchest_cli.prediction.study import BY_IMAGE
 

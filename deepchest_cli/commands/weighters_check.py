@@ -79,5 +79,5 @@ def _result(found: list[tuple["Property", str]], wanted: int) -> str:
         return f"The other {count_of(wanted - len(found), 'property')} can be tested after that."
     holding = sum(not violation for _, violation in found)
     differs = any(violation and not one.required for one, violation in found)
-    note = " Training takes one that only differs from most methods." if differs else ""
+    note = " Training accepts a weighter that only differs from most methods." if differs else ""
     return f"{holding} of {count_of(wanted, 'property')} hold.{note}"

@@ -31,7 +31,7 @@ HALF = 0.5  # of a map's highest value: where its outline runs
 LEAST_TEXT = 12  # pixels
 WRITING = 1 / 42  # of the width of both images
 CAM = "Class activation map: what raises the score more than the average place does"
-GRAD_CAM = "Grad-CAM: what the score hangs on"
+GRAD_CAM = "Grad-CAM: what the score depends on"
 SCALE = (
     "Strength of color: share of the map's highest value, times the square root of the probability"
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.comparison.analysis.description import INTERIM
-from deepchest_cli.comparison.analysis.outlook import evidence_needed
+from deepchest_cli.comparison.analysis.power_analysis import evidence_needed
 from deepchest_cli.comparison.analysis.summary import shortened, summarize
 from deepchest_cli.comparison.output.descriptions import descriptions
 from deepchest_cli.comparison.output.plots import (
