@@ -25,7 +25,7 @@ FLAGS = (
     ("COMMAND --help", "Show the flags of a command; -h does too."),
     ("--version", "Show the version."),
     ("--install-completion", "Let the current shell complete commands and flags."),
-    ("--show-completion", "Show what completes them, to copy or to change it."),
+    ("--show-completion", "Show the script that completes them, to copy or change it."),
 )
 
 
@@ -63,8 +63,9 @@ def _run() -> None:
 
 
 def _run_command(arguments: Sequence[str]) -> None:
-    speaks = not WITHOUT_NOTICE & set(arguments) and os.environ.get("RANK", "0") == "0"
-    if speaks and arguments and arguments[0] in COMMANDS:
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes of a launcher
+    names_command = bool(arguments) and arguments[0] in COMMANDS
+    if names_command and is_first and not WITHOUT_NOTICE & set(arguments):
         show_notice(f"Starting deepchest {arguments[0]} ...")
     from deepchest_cli.commands.arguments import check_arguments
     from deepchest_cli.commands.binding import application

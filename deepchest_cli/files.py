@@ -210,7 +210,7 @@ def locked(folder: Path, shared: bool = False) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether another process has a folder alone now; other questioners do not count."""
+    """Whether another process has locked a folder for itself; other checks do not count."""
     try:
         with locked(folder, shared=True):
             return False

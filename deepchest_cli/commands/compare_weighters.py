@@ -15,7 +15,7 @@ from deepchest_cli.commands.compare_weighters_jobs import (
     plan_jobs,
     report_interim,
 )
-from deepchest_cli.commands.compare_weighters_next import command_after, command_after_costs
+from deepchest_cli.commands.next_steps import after_comparison, after_costs
 from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, find_data, flag_of, parse_assignment
 from deepchest_cli.data.text import count_of
@@ -86,7 +86,7 @@ def _show(results: dict[str, Any], folder: Path, config: CompareConfig, terminal
     else:
         render_results(results, folder, terminal)
     check_gates(results, config)
-    terminal.next_step(command_after(results, folder, config))
+    terminal.next_step(after_comparison(results, folder, config))
 
 
 def _check_weighters(config: CompareConfig) -> None:
@@ -162,7 +162,7 @@ def _show_costs(config: CompareConfig, terminal: Terminal) -> None:
         terminal.document({"tables": tables})
         return
     render_costs(tables, terminal)
-    terminal.next_step(command_after_costs(config))
+    terminal.next_step(after_costs(config))
 
 
 def _check_cost_flags(config: CompareConfig) -> None:

@@ -120,10 +120,9 @@ def _weighters_table(
     for label, *others in rows:
         shown = label
         if len(label) > room:
-            named.append(f"[{len(named) + 1}] {label}")
-            number_of_it = f" [{len(named)}]"
-            name = label.partition("[")[0]
-            shown = shortened(name, room - len(number_of_it)) + number_of_it
+            mark = f"[{len(named) + 1}]"
+            named.append(f"{mark} {label}")
+            shown = f"{shortened(label.partition('[')[0], room - len(mark) - 1)} {mark}"
         cells.append([shown, *others])
     terminal.table(columns, cells, left=left, essential=essential)
     for label in named:

@@ -78,27 +78,19 @@ def _render_several(document: Document, terminal: Terminal) -> None:
 
 
 def _results(document: Document) -> Table:
-    columns = ["Finding", "positives"]
-    columns += [f"{n} {CI}" if document["bootstrap_replicates"] else n for n in _headings()]
+    from deepchest_cli.evaluation.output.statements import metric as shown
+
+    ending = f" {CI}" if document["bootstrap_replicates"] else ""
+    columns = ["Finding", "positives", *(f"{name}{ending}" for name in WITH_INTERVAL.values())]
     rows = []
     for name, values in [*document["findings"].items(), (MEAN, document["macro"])]:
         row = [name, str(values.get("positives", ""))]
-        row += [_with_interval(values, metric) for metric in WITH_INTERVAL]
+        row += [shown(values, metric) for metric in WITH_INTERVAL]
         for metric, *baseline in MORE.values():
             value = number(values[metric], 1 if metric == "ap_over_prevalence" else 3)
             row.append(f"{value} ({number(values[baseline[0]])})" if baseline else value)
         rows.append(row)
     return [*columns, *MORE], rows
-
-
-def _headings() -> list[str]:
-    return list(WITH_INTERVAL.values())
-
-
-def _with_interval(values: Document, metric: str) -> str:
-    from deepchest_cli.evaluation.output.statements import metric as shown
-
-    return shown(values, metric)
 
 
 def _expert_labels(labels: Document) -> Table:
@@ -116,7 +108,7 @@ def _render_differences(document: Document, terminal: Terminal) -> None:
 
     compared = document["compared_to"]
     terminal.line("")
-    terminal.paragraph(f"Difference to {compared['other']} (above 0: better than that):")
+    terminal.paragraph(f"Difference to {compared['other']} (above 0: this model is better):")
     columns, rows = _differences(compared)
     terminal.table(columns, rows, "lrlrl", essential=5)
     untested = not_tested(document) if terminal.verbose else _untested(compared)
@@ -140,7 +132,7 @@ def _untested(compared: Document) -> str:
 
 def _differences(compared: Document) -> Table:
     columns, corrected = ["Finding"], []
-    for heading in _headings():
+    for heading in WITH_INTERVAL.values():
         columns += [f"{heading} {CI}", f"{heading} verdict"]
         corrected.append(f"{heading} p (Holm)")
     rows = []

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from deepchest_cli.data.text import printable
+from deepchest_cli.terminal import GAP
+
 if TYPE_CHECKING:
     from deepchest_cli.prediction.image_prediction import ImagePrediction
     from deepchest_cli.prediction.studies import StudyPrediction
 
 LONGEST = 40  # columns of a name beside a list
-GAP = "  "
 
 
 def titles_of(predictions: "Sequence[ImagePrediction | StudyPrediction]") -> list[str]:
@@ -31,13 +33,6 @@ def titles_of(predictions: "Sequence[ImagePrediction | StudyPrediction]") -> lis
     return [brief if times[brief] == 1 else name for brief, name in zip(short, whole, strict=True)]
 
 
-def printable(name: str) -> str:
-    """Return a name with what would break a line or a terminal written as an escape."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in name
-    )
-
-
 def named_lists(rows: Sequence[tuple[str, Sequence[str]]], width: int) -> Iterator[str]:
     """Yield lines of at most `width` columns: each name, and beside it the words of its list.
 
@@ -48,8 +43,8 @@ def named_lists(rows: Sequence[tuple[str, Sequence[str]]], width: int) -> Iterat
 
     wide = max([cell_len(name) for name, _ in rows if cell_len(name) <= LONGEST], default=0)
     longest = max(cell_len(word) + 1 for _, words in rows for word in words)
-    beside = wide + len(GAP) + longest <= width
-    at = wide + len(GAP) if beside else len(GAP)
+    beside = wide + GAP + longest <= width
+    at = wide + GAP if beside else GAP
     for name, words in rows:
         lines = list(_filled(words, max(width - at, 1)))
         if beside and cell_len(name) <= wide:

@@ -1,7 +1,7 @@
 """Which command usually follows another, written so that it can be pasted."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -12,6 +12,8 @@ from deepchest_cli.config import (
     DEFAULT_MODEL,
     DEMO_SOURCE,
     NIH_SOURCE,
+    RUN_CONFIG,
+    CompareConfig,
     EvaluateConfig,
     ExportConfig,
     PredictConfig,
@@ -19,6 +21,7 @@ from deepchest_cli.config import (
     command_line,
     find_data,
 )
+from deepchest_cli.config.flags import code_in
 
 if TYPE_CHECKING:
     from deepchest_cli.prediction.export import Exported
@@ -43,6 +46,65 @@ def training_command(folders: Sequence[str], synthetic: bool = False) -> str:
     return f"deepchest train{recipe}{data_flags(folders)}"
 
 
+def training_with(weighter: str, options: Iterable[str]) -> str:
+    """Return the command that trains with a weighter and its options, each as key=value."""
+    given = "".join(f" --weighter-option {quote(option)}" for option in options)
+    return f"deepchest train --weighter {quote(weighter)}{given}"
+
+
+def evaluation_command(model: Path, backbone: str) -> str:
+    """Return the command that evaluates a run; it names a backbone of one's own, as it has to."""
+    own = code_in({"backbone": backbone}).get("backbone")
+    flag = f" --backbone {quote(own)}" if own else ""
+    return f"deepchest evaluate --model {quote(str(model))}{flag}"
+
+
+def after_comparison(results: dict[str, Any], folder: Path, config: CompareConfig) -> str:
+    """Return the command that runs what failed, adds seeds, or trains by the best weighter.
+
+    Seeds are those of the inconclusive weighter that needs the fewest to detect a difference of
+    the margin.
+    """
+    from deepchest_cli.evaluation.statistics import BETTER
+    from deepchest_cli.training.run_directory import resume_command
+
+    weighters, baseline = results["weighters"], results["design"]["baseline"]
+    resume = resume_command(folder, config)
+    if any(entry["status"] == "failed" for entry in weighters.values()):
+        return resume
+    rows = {
+        label: entry["differences"]["macro_auroc"]
+        for label, entry in weighters.items()
+        if entry["differences"]
+    }
+    if seeds := _seeds_in_all(rows.values(), results["design"]):
+        return f"{resume} --seeds {seeds}"
+    better = {label: row["estimate"] for label, row in rows.items() if row["verdict"] == BETTER}
+    best = max(better, key=better.__getitem__, default=baseline)
+    first = folder / weighters[best]["runs"][0]["folder"] / RUN_CONFIG
+    return f"deepchest train --config {quote(str(first))}"
+
+
+def _seeds_in_all(rows: Iterable[Mapping[str, Any]], design: Mapping[str, Any]) -> int | None:
+    """Return how many seeds would help an inconclusive weighter; None where none would."""
+    from deepchest_cli.evaluation.statistics import INCONCLUSIVE
+
+    if len(design["seeds"]) < design["min_seeds"]:
+        return int(design["min_seeds"])
+    needed = [
+        row["seeds_needed"]
+        for row in rows
+        if row["verdict"] == INCONCLUSIVE and (row["seeds_needed"] or 0) > row["seeds"]
+    ]
+    return min(needed, default=None)
+
+
+def after_costs(config: CompareConfig) -> str:
+    """Return the comparison of the weighters whose costs were measured."""
+    compared = replace(config, cost_only=False, cost_tasks=None, cost_backbones=None)
+    return command_line("compare-weighters", compared)
+
+
 def after_evaluate(config: EvaluateConfig) -> str:
     """Return the same with a report; after one, the prediction of an image, or the metrics."""
     if config.predictions == Path(STDIN):  # which cannot be read again
@@ -51,9 +113,8 @@ def after_evaluate(config: EvaluateConfig) -> str:
     if config.report is None:
         report = _unused(Path("reports") / _name_of(config))
         return command_line("evaluate", replace(again, report=report, format="table"))
-    image = _example()
-    if config.predictions is None and image is not None:
-        return command_line("predict", _prediction_of(image, config.model, config.backbone))
+    if config.predictions is None and (command := _prediction(config.model, config.backbone)):
+        return command
     if config.format == "csv":
         return HOW_TO_PREDICT
     metrics = command_line("evaluate", replace(again, report=None, format="csv"))
@@ -96,10 +157,7 @@ def after_recalibrate(config: RecalibrateConfig, judged_split: str) -> str:
         return command_line(
             "evaluate", EvaluateConfig(model=of_copy, data=data, backbone=config.backbone)
         )
-    image = _example()
-    if image is None:
-        return HOW_TO_PREDICT
-    return command_line("predict", _prediction_of(image, of_copy, config.backbone))
+    return _prediction(of_copy, config.backbone) or HOW_TO_PREDICT
 
 
 def after_export(config: ExportConfig, exported: "Exported") -> str:
@@ -112,14 +170,16 @@ def after_export(config: ExportConfig, exported: "Exported") -> str:
             f"print(program(torch.zeros({shape}, dtype=torch.uint8))[1])"
         )
         return f"python -c {quote(code)}"
+    return _prediction((str(exported.path),), ()) or HOW_TO_PREDICT
+
+
+def _prediction(model: tuple[str, ...], backbone: tuple[str, ...]) -> str | None:
+    """Return the prediction of an image that is at hand; None where none is."""
     image = _example()
     if image is None:
-        return HOW_TO_PREDICT
-    return command_line("predict", _prediction_of(image, (str(exported.path),), ()))
-
-
-def _prediction_of(image: Path, model: tuple[str, ...], backbone: tuple[str, ...]) -> PredictConfig:
-    return PredictConfig(images=(str(image),), model=model, backbone=backbone)
+        return None
+    config = PredictConfig(images=(str(image),), model=model, backbone=backbone)
+    return command_line("predict", config)
 
 
 def _as_csv(config: PredictConfig) -> str:
@@ -164,22 +224,14 @@ def _unused(path: Path) -> Path:
 
 def _example() -> Path | None:
     """Return an image of the test split where NIH's data, or the demo's, are in their place."""
-    return next(_examples(), None)
-
-
-def _examples() -> Iterator[Path]:
     for source in (NIH_SOURCE, DEMO_SOURCE):
         try:
             with (source / "test_list.txt").open() as names:
                 name = names.readline().strip()
         except OSError:
             continue
-        for folder in ("images", ".", *map(str, _parts(source))):
-            path = source / folder / name
-            if name and path.is_file():
-                yield path
-
-
-def _parts(source: Path) -> Iterator[Any]:
-    """Yield the folders of NIH's archives, as they unpack: images_001/images and so on."""
-    return (path.relative_to(source) for path in sorted(source.glob("images_*/images")))
+        # NIH's archives unpack to images_001/images and so on
+        for folder in (source / "images", source, *sorted(source.glob("images_*/images"))):
+            if name and (folder / name).is_file():
+                return folder / name
+    return None

@@ -216,7 +216,7 @@ def _drawer(
 def _show_warnings(
     warned: list["ImagePrediction"], done: int, form: str, terminal: Terminal
 ) -> None:
-    """Count the warnings of each kind; those of a few images below a table are printed in full."""
+    """Show warnings below a table, those of one image or with --verbose of all; else count them."""
     if form == "table" and (terminal.verbose or len(warned) == 1):
         for one in warned:
             for warning in one.warnings:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from deepchest_cli.commands.named_lists import named_lists, printable, titles_of
-from deepchest_cli.data.text import by_reason, count_of, counts_by_reason, few
+from deepchest_cli.commands.named_lists import named_lists, titles_of
+from deepchest_cli.data.text import by_reason, count_of, counts_by_reason, few, printable
 from deepchest_cli.files import to_csv, to_json
 from deepchest_cli.reporting.numbers import number
 from deepchest_cli.terminal import Terminal
@@ -42,9 +42,8 @@ def explain(predictor: "Predictor", terminal: Terminal) -> None:
 
     Models with the same to say share a warning.
     """
-    pairs = list(zip(predictor.networks, predictor.calibrations, strict=True))
     said: dict[str, list[str]] = {}
-    for network, calibration in pairs:
+    for network, calibration in zip(predictor.networks, predictor.calibrations, strict=True):
         metadata = network.metadata
         path = metadata.identity["path"]
         kinds = []
@@ -189,7 +188,7 @@ class Writer:
             )
 
     def _list_studies(self) -> None:
-        """Say which images make the first studies that are known as such."""
+        """Write the images of the first studies, except of images that no study is known of."""
         from deepchest_cli.prediction.studies import StudyPrediction
         from deepchest_cli.prediction.study import BY_IMAGE
 
@@ -199,7 +198,7 @@ class Writer:
         for one in shown:
             self.terminal.paragraph(printable(one.described()))
         if len(shown) < len(studies):
-            more = count_of(len(studies) - len(shown), "more study", "more studies")
+            more = count_of(len(studies) - len(shown), "more study")
             self.terminal.note(f"{more}: --verbose or --format json lists the images of all.")
 
 

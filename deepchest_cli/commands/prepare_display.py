@@ -1,6 +1,7 @@
 """What `prepare` shows: the data sets it made, what it would make, what it found in one."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.next_steps import training_command
@@ -87,8 +88,6 @@ def _positives(split: dict[str, Any], finding: str) -> str:
 
 def render_estimate(found: "Estimate", command: str, terminal: Terminal) -> None:
     """Show what a preparation would do, in what time and space, and the command that does it."""
-    from dataclasses import asdict
-
     if terminal.json:
         terminal.document({"dry_run": asdict(found)})
         return
@@ -117,8 +116,6 @@ def render_estimate(found: "Estimate", command: str, terminal: Terminal) -> None
 def render_planned(planned: "PlannedJobs", command: str, terminal: Terminal) -> None:
     """Show how many jobs were planned, and the commands of a job and of the end."""
     if terminal.json:
-        from dataclasses import asdict
-
         commands = {"job_command": f"{command} --job N", "publish_command": command}
         terminal.document({**asdict(planned), **commands})
         return
@@ -144,8 +141,6 @@ def render_planned(planned: "PlannedJobs", command: str, terminal: Terminal) -> 
 def render_job(done: "CompletedJob", command: str, terminal: Terminal) -> None:
     """Show what a job has converted; `command` publishes when all have."""
     if terminal.json:
-        from dataclasses import asdict
-
         terminal.document(asdict(done))
         return
     if not done.jobs:
@@ -172,8 +167,6 @@ def _render_completed(done: "CompletedJob", terminal: Terminal) -> None:
 
 def render_check(results: "Sequence[Checked]", terminal: Terminal) -> None:
     """Show what a look at every shard found; raise where anything is wrong."""
-    from dataclasses import asdict
-
     if terminal.json:
         documents = [asdict(result) for result in results]
         terminal.document({"check": documents})

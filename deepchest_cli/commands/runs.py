@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.commands.next_steps import evaluation_command
 from deepchest_cli.config import RunsConfig
 from deepchest_cli.data.text import count_of, few, printable, size_of
 from deepchest_cli.reporting.numbers import UNDEFINED, number
@@ -14,7 +14,6 @@ from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.listing.entry import Entry
-    from deepchest_cli.comparison.listing.search import Listing
 
 COLUMNS = (
     "name", "state", "AUROC", "weighter", "backbone", "epochs", "data", "size", "started",
@@ -51,7 +50,9 @@ def runs(config: RunsConfig, terminal: Terminal) -> None:
     listing = list_runs([Path(name) for name in config.folders], own_runs=terminal.verbose)
     entries = sorted(listing.entries, key=ORDERS[config.sort], reverse=True)
     if listing.unreadable:
-        terminal.warning(f"Not readable, and not listed in full: {_reasons(listing)}.")
+        unreadable = listing.unreadable.items()
+        named = few(f"{printable(str(path))} ({reason})" for path, reason in unreadable)
+        terminal.warning(f"Not readable, and not listed in full: {named}.")
     if terminal.json:
         terminal.document({"runs": [_document(entry) for entry in entries]})
         return
@@ -67,10 +68,6 @@ def runs(config: RunsConfig, terminal: Terminal) -> None:
                 terminal.detail(f"{printable(str(one.path))}: {one.state}. {printable(one.reason)}")
     if step := _next_step(entries):
         terminal.next_step(step)
-
-
-def _reasons(listing: "Listing") -> str:
-    return few(f"{printable(str(path))} ({reason})" for path, reason in listing.unreadable.items())
 
 
 def _rows(entries: Sequence["Entry"]) -> list[list[str]]:
@@ -131,10 +128,9 @@ def _next_step(entries: Sequence["Entry"]) -> str | None:
     resumed = [e.resume for e in newest if e.resume and e.state == "interrupted"]
     finished = [entry for entry in named if entry.model and entry.state == "finished"]
     best = max(finished, key=ORDERS["auroc"], default=None)
-    if resumed or best is None:
+    if resumed or best is None or best.model is None:
         return next(iter(resumed), None)
-    own = f" --backbone {quote(best.backbone)}" if best.backbone and ":" in best.backbone else ""
-    return f"deepchest evaluate --model {quote(str(best.model))}{own}"
+    return evaluation_command(best.model, best.backbone or "")
 
 
 def _document(entry: "Entry") -> dict[str, Any]:

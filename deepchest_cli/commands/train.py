@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
-from deepchest_cli.commands.next_steps import data_flags
+from deepchest_cli.commands.next_steps import data_flags, evaluation_command
 from deepchest_cli.commands.processes import distributed_processes, ignore_launcher_signals
 from deepchest_cli.commands.train_notes import describe_run, render_summary
 from deepchest_cli.commands.user_cache import features_folder, training_rates_file
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
-from deepchest_cli.config.flags import code_in
 from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.terminal import Terminal
 
@@ -61,15 +59,8 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
         summary = _run(config, distributed, terminal)
         if distributed.is_main:
             render_summary(summary, terminal)
-            terminal.next_step(_evaluation(summary, config))
-
-
-def _evaluation(summary: "TrainingSummary", config: TrainConfig) -> str:
-    """Return the command that evaluates a run; it names a backbone of one's own, as it has to."""
-    own = code_in({"backbone": config.backbone}).get("backbone")
-    backbone = f" --backbone {quote(own)}" if own else ""
-    data = data_flags([one.data for one in summary.data_sets])
-    return f"deepchest evaluate --model {quote(str(summary.run))}{backbone}{data}"
+            data = data_flags([one.data for one in summary.data_sets])
+            terminal.next_step(evaluation_command(summary.run, config.backbone) + data)
 
 
 def _run(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
+from deepchest_cli.commands.next_steps import training_with
 from deepchest_cli.commands.weighters_check import check_weighter
 from deepchest_cli.commands.weighters_display import (
     described,
@@ -19,8 +20,8 @@ from deepchest_cli.terminal import Terminal
 def weighters(config: WeightersConfig, terminal: Terminal) -> None:
     """List every weighter with kind, cost and paper, or describe those that are named.
 
-    What is said of one: its formula, its options with their defaults, its cost and its paper.
-    With --check one, built-in or of your own, is built and tried on made-up losses.
+    A description has formula, options with their defaults, cost and paper. With --check, one
+    weighter, built-in or your own, is built and tried on made-up losses.
 
     Examples:  deepchest weighters
 
@@ -59,8 +60,8 @@ def _list(terminal: Terminal) -> None:
     terminal.table(columns, rows, left="l" * len(columns), essential=4)
     terminal.note(
         "Passes of a step: forward + backward; + T: one more for each of T findings, to one layer. "
-        "Of the kind gradient: at the features; with --gradient-level parameters T passes "
-        "backward, and each gradient is as large as the model."
+        "Weighters of the kind gradient use gradients at the features; with --gradient-level "
+        "parameters they take T backward passes, and each gradient is as large as the model."
     )
     terminal.note(
         "deepchest+NAME puts DeepChest's weights under another weighter. FILE.py:CLASS names one "
@@ -92,9 +93,7 @@ def _command_after(entries: list[dict[str, Any]]) -> str:
     (entry,) = entries
     if "weighter_sha256" in entry:
         return f"deepchest weighters --check {quote(entry['name'])}"
-    option = _needed_option(entry)
-    given = f" --weighter-option {quote(option)}" if option else ""
-    return f"deepchest train --weighter {quote(entry['name'])}{given}"
+    return training_with(entry["name"], filter(None, [_needed_option(entry)]))
 
 
 def _needed_option(entry: Mapping[str, Any]) -> str:

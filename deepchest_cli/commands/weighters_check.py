@@ -2,9 +2,9 @@
 
 import sys
 from contextlib import redirect_stdout
-from shlex import quote
 from typing import TYPE_CHECKING
 
+from deepchest_cli.commands.next_steps import training_with
 from deepchest_cli.commands.weighters_display import entry_of, options_text
 from deepchest_cli.config import parse_assignments
 from deepchest_cli.data.text import count_of
@@ -29,10 +29,8 @@ def check_weighter(text: str, terminal: Terminal) -> None:
     arm = parse_arm(text, "--check")
     options = parse_assignments(arm.options, f"--check {arm.label}:")
     read_weighter(arm.weighter, options)
-    info, trial = (
-        find_weighter(arm.weighter.removeprefix(COMPOSITE)),
-        Trial.of(arm.weighter, options),
-    )
+    info = find_weighter(arm.weighter.removeprefix(COMPOSITE))
+    trial = Trial.of(arm.weighter, options)
     with redirect_stdout(sys.stderr):  # what one's own code prints is no result
         found = list(violations(trial))
     if not found[0][1]:
@@ -68,7 +66,7 @@ def check_weighter(text: str, terminal: Terminal) -> None:
                 terminal.paragraph(f"Found: {violation}", INDENT)
         terminal.paragraph(_result(found, len(properties_of(trial))))
     if not broken:
-        terminal.next_step(_training(arm.weighter, arm.options))
+        terminal.next_step(training_with(arm.weighter, arm.options))
     else:
         raise DeepChestError(
             f"{arm.label} breaks {count_of(len(broken), 'required property')}.",
@@ -81,11 +79,5 @@ def _result(found: list[tuple["Property", str]], wanted: int) -> str:
         return f"The other {count_of(wanted - len(found), 'property')} can be tested after that."
     holding = sum(not violation for _, violation in found)
     differs = any(violation and not one.required for one, violation in found)
-    note = " Training takes one that only differs from most methods." if differs else ""
+    note = " Training accepts a weighter that only differs from most methods." if differs else ""
     return f"{holding} of {count_of(wanted, 'property')} hold.{note}"
-
-
-def _training(weighter: str, options: tuple[str, ...]) -> str:
-    """Return the command that trains with a weighter and its options."""
-    given = "".join(f" --weighter-option {quote(option)}" for option in options)
-    return f"deepchest train --weighter {quote(weighter)}{given}"

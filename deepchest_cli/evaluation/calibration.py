@@ -19,7 +19,8 @@ from deepchest_cli.model.logistic import logit, sigmoid
 Method = Literal["platt", "temperature"]
 Bin = dict[str, Any]  # of a reliability diagram
 BINS = 10  # of equal mass, of the ECE
-PER_BIN, MOST_BINS = 5, 15  # positives and negatives in a bin of a reliability diagram; its bins
+MIN_PER_BIN = 5  # expected positives and negatives in a bin of a reliability diagram
+MAX_BINS = 15  # of a reliability diagram
 MIN_POSITIVES = 10  # on validation, and as many negatives; below them nothing is fitted or chosen
 EQUAL_SCORES = "all scores are equal on validation"
 STEPS = 100
@@ -148,13 +149,13 @@ def expected_calibration_error(labels: Labels, probabilities: Floats) -> float:
 def reliability_places(labels: Labels, probabilities: Floats) -> NDArray[np.int64]:
     """Return each image's bin of the reliability diagram (n,), from 0 for the lowest predictions.
 
-    There are as many bins as positives and negatives allow, at most `MOST_BINS`: in each at least
-    `PER_BIN` of either are expected, as Cochran asks of a test of counts (1954, Biometrics 10).
+    There are as many bins as positives and negatives allow, at most `MAX_BINS`: in each at least
+    `MIN_PER_BIN` of either are expected, as Cochran asks of a test of counts (1954, Biometrics 10).
     Bins of equal mass would have most positives of a rare finding in the last one. Here each has
     the same sum of q (1 - q) instead, the variance of its number of positives, where q is the
     probability by a logistic recalibration on these images: weights of positives move predictions
     by orders of magnitude, and q has the right number of positives whatever these are. Since
-    q (1 - q) <= min(q, 1 - q), a sum of `PER_BIN` has as many expected of either. Equal
+    q (1 - q) <= min(q, 1 - q), a sum of `MIN_PER_BIN` has as many expected of either. Equal
     probabilities share a bin, so that bins may be fewer or uneven.
     """
     values, place, count = np.unique(probabilities, return_inverse=True, return_counts=True)
@@ -166,7 +167,7 @@ def reliability_places(labels: Labels, probabilities: Floats) -> NDArray[np.int6
         expected = sigmoid(offset + columns @ coefficients)
     variance = np.bincount(place, expected * (1 - expected), len(count))  # of each value
     total = float(variance.sum())
-    bins = min(max(int(total / PER_BIN), 1), MOST_BINS)
+    bins = min(max(int(total / MIN_PER_BIN), 1), MAX_BINS)
     middle = (np.cumsum(variance) - variance / 2) / (total or 1.0)
     return np.minimum((middle * bins).astype(np.int64), bins - 1)[place]
 

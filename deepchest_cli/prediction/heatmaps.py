@@ -28,10 +28,10 @@ INK, FAINT, PAPER = "#222222", "#555555", "#ffffff"
 CAUTION = "#b3261e"
 OPACITY = 0.55  # of the highest value at probability 1: the radiograph below stays visible
 HALF = 0.5  # of a map's highest value: where its outline runs
-LEAST_TEXT = 12  # pixels
+MIN_TEXT = 12  # pixels
 WRITING = 1 / 42  # of the width of both images
 CAM = "Class activation map: what raises the score more than the average place does"
-GRAD_CAM = "Grad-CAM: what the score hangs on"
+GRAD_CAM = "Grad-CAM: what the score depends on"
 SCALE = (
     "Strength of color: share of the map's highest value, times the square root of the probability"
 )
@@ -157,20 +157,20 @@ def draw_beside(
     image: Image.Image,
     values: Floats,
     legend: Sequence[str],
-    most: float = 1.0,
+    strongest: float = 1.0,
     caution: str = "",
 ) -> Image.Image:
     """Return an image (mode L) beside itself under `values` (H, W) from 0 to 1, at full size.
 
-    Colors are those of `values` times `most`, with a line around the upper half of the values.
-    Below stand the colors over middle gray up to 1, with a mark at `most`, and the lines of the
-    legend. A `caution` is written across the map, or first in the legend where it does not fit.
+    Colors are those of `values` times `strongest`, with a line around the upper half of the values.
+    Below stand the colors over middle gray up to 1, with a mark at `strongest`, and the lines of
+    the legend. A `caution` is written across the map, or first in the legend where it does not fit.
     """
     width, height = image.size
-    size = round(max(2 * width * WRITING, LEAST_TEXT))
+    size = round(max(2 * width * WRITING, MIN_TEXT))
     font = ImageFont.load_default(size)
     gap, line = max(4, size // 2), round(1.35 * size)
-    mapped = Image.fromarray(outlined(blend(np.asarray(image), values * most), values))
+    mapped = Image.fromarray(outlined(blend(np.asarray(image), values * strongest), values))
     needs_line = bool(caution) and not _written_across(mapped, caution, font, size)
     lines = [(caution, CAUTION)] if needs_line else []
     lines += [(text, FAINT if number else INK) for number, text in enumerate(legend)]
@@ -182,7 +182,7 @@ def draw_beside(
     sheet.paste(mapped, (width + gap, 0))
     draw = ImageDraw.Draw(sheet)
     top = height + gap
-    _draw_bar(sheet, (gap, top, bar, size), most, font)
+    _draw_bar(sheet, (gap, top, bar, size), strongest, font)
     for number, (text, color) in enumerate(lines):
         draw.text((bar + 2 * gap, top + number * line), text, color, font)
     return sheet
@@ -190,10 +190,10 @@ def draw_beside(
 
 def _written_across(mapped: Image.Image, text: str, font: Any, size: int) -> bool:
     """Write a caution on a dark strip at the foot of a map, and return whether it fits there."""
-    lines, most = [""], mapped.width - size
+    lines, room = [""], mapped.width - size
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= most or not lines[-1]:
+        if font.getlength(longer) <= room or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)
@@ -207,13 +207,15 @@ def _written_across(mapped: Image.Image, text: str, font: Any, size: int) -> boo
     return True
 
 
-def _draw_bar(sheet: Image.Image, box: tuple[int, int, int, int], most: float, font: Any) -> None:
+def _draw_bar(
+    sheet: Image.Image, box: tuple[int, int, int, int], strongest: float, font: Any
+) -> None:
     """Draw the scale of colors from 0 to 1 and a mark at the strongest color of this map."""
     left, top, width, height = box
     steps = np.tile(np.linspace(0, 1, width), (height, 1))
     gray = np.full((height, width), 110, np.uint8)
     sheet.paste(Image.fromarray(blend(gray, steps)), (left, top))
-    draw, at, half = ImageDraw.Draw(sheet), left + round(most * (width - 1)), height // 3
+    draw, at, half = ImageDraw.Draw(sheet), left + round(strongest * (width - 1)), height // 3
     draw.line((at, top, at, top + height), fill=INK, width=max(1, height // 8))
     below = top + height
     draw.polygon([(at, below), (at - half, below + half), (at + half, below + half)], fill=INK)

@@ -2,7 +2,7 @@
 
 A template stands beside the module that fills it and is named by its path in the package. A page
 extends `reporting/page.html`, which makes its table of contents from the headings;
-`reporting/macros.html` has headings, tables, folds, figures and definitions.
+`reporting/macros.html` has headings, tables, collapsible sections, figures and definitions.
 """
 
 import re

@@ -6,7 +6,7 @@ they are told apart without color. Lines that never part have one label.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,11 @@ Box = tuple[float, float, float, float]  # left, bottom, right and top, in point
 
 # Lengths are in points.
 LEFT, TOP, BOTTOM, EDGE = 42.0, 46.0, 36.0, 6.0  # room around a chart; EDGE: right of its labels
-LOWEST = 150.0  # of a chart's axes
+MIN_HEIGHT = 150.0  # of a chart's axes
 LINE, POINT = 1.4, 4.5  # widths of a line and of a marker
 MARKS = 6  # markers on a line
 NARROW = 135.0  # labels of at most this width leave room for two charts beside each other
-WIDEST = 200.0  # of a label's name
+MAX_NAME_WIDTH = 200.0  # of a label's name
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ class Line:
     def label(self) -> list[str]:
         """The name, shortened if need be, and the last defined value; then what is merged."""
         value = "–" if self.end is None else f"{self.values[self.end]:#.3g}"
-        return [f"{fitted(self.name, WIDEST)} {value}", *_filled(self.merged)]
+        return [f"{fitted(self.name, MAX_NAME_WIDTH)} {value}", *_filled(self.merged)]
 
 
 def _filled(names: Sequence[str]) -> list[str]:
     """Return names in lines, as many in each as fit."""
     lines: list[str] = []
     for place, name in enumerate(names):
-        word = fitted(name, WIDEST - 10) + ("," if place < len(names) - 1 else "")
+        word = fitted(name, MAX_NAME_WIDTH - 10) + ("," if place < len(names) - 1 else "")
         longer = f"{lines[-1]} {word}" if lines else ""
-        if lines and fitted(longer, WIDEST) == longer:
+        if lines and fitted(longer, MAX_NAME_WIDTH) == longer:
             lines[-1] = longer
         else:
             lines.append(f"  {word}")
@@ -139,7 +139,7 @@ def new_chart_figure(
     widest = max(label_width(line.label) for lines in charts for line in lines)
     columns = 2 if side_by_side and len(charts) > 1 and widest <= NARROW else 1
     needed = [
-        TOP + BOTTOM + max(LOWEST, LEADING * sum(len(line.label) for line in lines))
+        TOP + BOTTOM + max(MIN_HEIGHT, LEADING * sum(len(line.label) for line in lines))
         for lines in charts
     ]
     rows = [max(needed[first : first + columns]) for first in range(0, len(charts), columns)]
@@ -184,7 +184,7 @@ def draw_chart(
     for number, line in enumerate(lines):
         _plot(axes, epochs, line, number)
         ends.append(None if line.end is None else (epochs[line.end], line.values[line.end]))
-    place_labels(axes, ends, [line.label for line in lines], [_sample(line) for line in lines])
+    place_labels(axes, ends, [line.label for line in lines], [_look(line) for line in lines])
     return axes
 
 
@@ -232,18 +232,14 @@ def line_width_in(values: Floats, logarithmic: bool) -> float:
     """
     low, high = _limits(values, logarithmic)
     span = np.log(high / low) if logarithmic else high - low
-    return float(LINE / LOWEST * span)
+    return float(LINE / MIN_HEIGHT * span)
 
 
 def _plot(axes: "Axes", epochs: Floats, line: Line, number: int) -> None:
     axes.plot(
         epochs,
         line.values,
-        color=line.color,
-        linestyle=line.style,
-        linewidth=2 * LINE if line.bold else LINE,
-        marker=line.marker or "o",
-        markersize=POINT,
+        **{**_look(line), "marker": line.marker or "o"},
         markevery=_marked(line, number),
         zorder=4 if line.bold else 3,
         clip_on=False,
@@ -263,8 +259,8 @@ def _marked(line: Line, number: int) -> list[int]:
     return np.flatnonzero(marked).tolist()
 
 
-def _sample(line: Line) -> dict[str, object]:
-    """Return how a line's sample is drawn before its label."""
+def _look(line: Line) -> dict[str, Any]:
+    """Return how a line, and the sample of it before its label, is drawn."""
     return {
         "color": line.color,
         "linestyle": line.style,

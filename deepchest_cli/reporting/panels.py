@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ACROSS, FEWEST = 4, 2  # columns of panels
+MAX_COLUMNS, MIN_COLUMNS = 4, 2  # of panels
 # in points: beside the name of the vertical axis, for that of the horizontal one, for a legend
 SIDE, FOOT, LEGEND = 8.0, 22.0, 24.0
 # around a panel: tick labels, room to the next one, room above the title, tick labels
@@ -40,7 +40,7 @@ def panel_figure(
 
     legend: handles of matplotlib with labels, shown on top.
     """
-    columns = max(min(ACROSS, len(names)), FEWEST)
+    columns = max(min(MAX_COLUMNS, len(names)), MIN_COLUMNS)
     rows = -(-len(names) // columns)
     up = wrapped(up, rows * (PAGE / columns - LEFT), TITLE)  # no longer than the panels are high
     beside = SIDE + LEADING * (1 + up.count("\n"))

@@ -82,13 +82,13 @@ def fitted(text: str, width: float, size: float = TYPE) -> str:
     return f"{text[:kept]}…"
 
 
-def wrapped(text: str, width: float, size: float = TYPE, most: int = 3) -> str:
+def wrapped(text: str, width: float, size: float = TYPE, max_lines: int = 3) -> str:
     """Return a text in lines of at most so many points, broken behind spaces, `_` and `-`.
 
-    A longer word is broken anywhere, and what is behind `most` lines is cut.
+    A longer word is broken anywhere, and what is behind `max_lines` lines is cut.
     """
     lines: list[str] = []
-    while text and len(lines) < most - 1 and text_width(text, size) > width:
+    while text and len(lines) < max_lines - 1 and text_width(text, size) > width:
         fits = max(len(fitted(text, width, size)) - 1, 1)
         seams = [place for place in range(fits // 3, fits) if text[place] in " _-"]
         end = seams[-1] + 1 if seams else fits

@@ -15,7 +15,7 @@ from tests_support import next_step, replaced, rows_of, too_wide, valid
 
 from deepchest_cli.commands.compare_weighters import check_gates, compare_weighters
 from deepchest_cli.commands.compare_weighters_display import render_costs, render_results
-from deepchest_cli.commands.compare_weighters_next import command_after, command_after_costs
+from deepchest_cli.commands.next_steps import after_comparison, after_costs
 from deepchest_cli.comparison.listing.search import list_runs
 from deepchest_cli.comparison.output import writing
 from deepchest_cli.comparison.running import checks
@@ -730,17 +730,17 @@ def test_the_command_that_follows_is_that_of_the_result(folder):
     for row in rows.values():
         row["seeds_needed"] = None
     first = "runs/equal/seed-0/config.toml"
-    assert command_after(results, c, config) == f"deepchest train --config 'my c/{first}'"
+    assert after_comparison(results, c, config) == f"deepchest train --config 'my c/{first}'"
     rows["uncertainty"] |= {"verdict": "better", "estimate": 0.01}
     rows["deepchest"] |= {"verdict": "better", "estimate": 0.02}
     first = "runs/deepchest/seed-0/config.toml"
-    assert command_after(results, c, config) == f"deepchest train --config 'my c/{first}'"
+    assert after_comparison(results, c, config) == f"deepchest train --config 'my c/{first}'"
     rows["deepchest"] |= {"verdict": "inconclusive", "seeds_needed": 9}
-    assert command_after(results, c, config) == f"{resume} --seeds 9"
+    assert after_comparison(results, c, config) == f"{resume} --seeds 9"
     results["design"]["seeds"] = [0]
-    assert command_after(results, c, config) == f"{resume} --seeds 3"
+    assert after_comparison(results, c, config) == f"{resume} --seeds 3"
     results["weighters"]["equal"]["status"] = "failed"
-    assert command_after(results, c, config) == resume
+    assert after_comparison(results, c, config) == resume
 
 
 def test_the_comparison_after_its_costs_has_the_same_flags():
@@ -748,7 +748,7 @@ def test_the_comparison_after_its_costs_has_the_same_flags():
         data=("a b", "c"), weighters="dwa", cost_only=True, cost_tasks="2,5", cost_backbones="x"
     )
     command = "deepchest compare-weighters --data 'a b' --data c --weighters dwa"
-    assert command_after_costs(config) == command
+    assert after_costs(config) == command
 
 
 def test_a_comparison_ends_with_the_next_step(folder, deepchest):

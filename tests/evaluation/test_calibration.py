@@ -4,8 +4,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from deepchest_cli.evaluation.calibration import (
-    MOST_BINS,
-    PER_BIN,
+    MAX_BINS,
+    MIN_PER_BIN,
     Scaling,
     calibration_metrics,
     expected_calibration_error,
@@ -47,7 +47,7 @@ def test_equal_probabilities_share_a_bin():
     assert len(set(zip(reliability_places(labels, two), two, strict=True))) == 2
 
 
-@pytest.mark.parametrize(("base", "most"), [(-6.5, 12), (-3.0, MOST_BINS), (0.5, MOST_BINS)])
+@pytest.mark.parametrize(("base", "most"), [(-6.5, 12), (-3.0, MAX_BINS), (0.5, MAX_BINS)])
 @pytest.mark.parametrize("weight", [1, 300])
 def test_bins_are_as_many_as_expected_positives_and_negatives_allow(base, most, weight):
     """Of 0.24 % positives, of 7 % and of 60 %; also where positives were weighted."""
@@ -58,12 +58,12 @@ def test_bins_are_as_many_as_expected_positives_and_negatives_allow(base, most, 
     predictions = Scaling(1, np.log(weight)).applied(truth)
     places = reliability_places(labels, predictions)
     expected = np.bincount(places, truth)
-    assert min(expected.min(), np.bincount(places, 1 - truth).min()) > 0.7 * PER_BIN
+    assert min(expected.min(), np.bincount(places, 1 - truth).min()) > 0.7 * MIN_PER_BIN
     count = places.max() + 1
     assert count <= most
-    assert count >= min(MOST_BINS, 0.7 * labels.sum() / PER_BIN)
+    assert count >= min(MAX_BINS, 0.7 * labels.sum() / MIN_PER_BIN)
     if labels.sum() < 100:
-        assert 3 <= count <= labels.sum() / PER_BIN
+        assert 3 <= count <= labels.sum() / MIN_PER_BIN
     order = np.argsort(predictions)
     assert (np.diff(places[order]) >= 0).all()  # a bin is a range of predictions
 
@@ -73,7 +73,7 @@ def test_few_positives_have_one_bin_and_scores_that_separate_have_bins():
     labels[:9] = 1
     assert len(bins_of(labels, np.linspace(0.9, 0.1, 500))) == 1
     labels = np.repeat([1, 0], 250).astype(np.uint8)
-    assert len(bins_of(labels, np.linspace(0.9, 0.1, 500))) == MOST_BINS
+    assert len(bins_of(labels, np.linspace(0.9, 0.1, 500))) == MAX_BINS
 
 
 @pytest.mark.parametrize("value", [0, 1])

@@ -33,7 +33,7 @@ def test_content_that_is_missing_is_an_error_and_not_an_empty_page():
 
 
 PARTS = """{% extends "reporting/page.html" %}
-{% from "reporting/macros.html" import heading, table, row, grid, fold, figure %}
+{% from "reporting/macros.html" import heading, table, row, grid, collapsible, figure %}
 {% block answer %}{% call table(["A", "B"], "Answer") %}{{ row(["a", "better"]) }}{% endcall %}
 {% endblock %}
 {% block body %}
@@ -41,7 +41,7 @@ PARTS = """{% extends "reporting/page.html" %}
 {{ heading("Below", 3, "below-1") }}
 {{ grid(["Name"] + columns, rows, "Numbers") }}
 {{ heading("Plots") }}
-{% call fold("More", true) %}{{ figure(plot, "A plot", "It rises.") }}{% endcall %}
+{% call collapsible("More", true) %}{{ figure(plot, "A plot", "It rises.") }}{% endcall %}
 {% endblock %}"""
 
 

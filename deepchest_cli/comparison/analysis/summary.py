@@ -6,7 +6,7 @@ from typing import Any
 
 from deepchest_cli.comparison.analysis.evidence import DEEPCHEST
 from deepchest_cli.comparison.analysis.judging import DOES_NOT_HOLD, HOLDS
-from deepchest_cli.comparison.analysis.outlook import to_know_more
+from deepchest_cli.comparison.analysis.power_analysis import evidence_sentences
 from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.statistics import (
@@ -32,7 +32,7 @@ def shortened(label: str, length: int = MAX_LABEL_LENGTH) -> str:
 def summarize(results: Mapping[str, Any]) -> list[str]:
     """Return the result of DeepChest, or of the best weighter without it, and of all weighters.
 
-    Then what it would take to know more, and what else is to be known.
+    Then what inconclusive weighters need, and what else is to be known.
     """
     rows = {
         label: entry["differences"]["macro_auroc"]
@@ -40,7 +40,12 @@ def summarize(results: Mapping[str, Any]) -> list[str]:
         if entry["differences"]
     }
     sentences = [_primary_result(results, rows), _all_verdicts(results["claims"], rows)]
-    sentences += filter(None, [further_evidence(results)])
+    needed = evidence_sentences(
+        [(shortened(label), row) for label, row in rows.items()],
+        results["design"]["margin"],
+        results["data"]["test_patients"],
+    )
+    sentences += filter(None, [needed])
     if len(results["data"]["data_sets"]) > 1:
         sentences.append(_by_data_set(results))
     sentences += [_outlying(run, rows) for run in results["outlying_runs"]]
@@ -51,17 +56,6 @@ def summarize(results: Mapping[str, Any]) -> list[str]:
             f"{count_of(added, 'time')}: the p-values are not corrected for that."
         )
     return sentences
-
-
-def further_evidence(results: Mapping[str, Any]) -> str:
-    """Return what it would take to know more of inconclusive weighters; empty without any."""
-    rows = [
-        (shortened(label), entry["differences"]["macro_auroc"])
-        for label, entry in results["weighters"].items()
-        if entry["differences"]
-    ]
-    margin, patients = results["design"]["margin"], results["data"]["test_patients"]
-    return to_know_more(rows, margin, patients)
 
 
 def _primary_result(results: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:

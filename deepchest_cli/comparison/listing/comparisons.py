@@ -12,10 +12,8 @@ from deepchest_cli.comparison.listing.entry import (
     Entry,
     RunCounts,
     State,
-    data_of,
+    begun,
     setting,
-    started,
-    version_of,
 )
 from deepchest_cli.comparison.listing.progress import RunProgress, read_progress
 from deepchest_cli.comparison.listing.runs import OF_COMPARISON, resume_comparison
@@ -59,18 +57,7 @@ class OwnRun:
 
 def read_comparison(folder: Path, values: Mapping[str, Any], contents: Contents) -> Entry:
     """Return the entry of a comparison with a configuration. What is damaged is named in it."""
-    version = version_of(folder)
-    entry = Entry(
-        kind="comparison",
-        path=folder,
-        state="interrupted",
-        started=started(folder, contents),
-        size=contents.size,
-        version=version,
-        backbone=setting(values, "backbone", str),
-        data=data_of(values),
-        planned_epochs=setting(values, "epochs", int),
-    )
+    entry = begun("comparison", folder, values, contents)
     try:
         arms = parse_arms(str(values["weighters"]))
         entry = replace(entry, weighters=tuple(arm.label for arm in arms))
@@ -80,7 +67,7 @@ def read_comparison(folder: Path, values: Mapping[str, Any], contents: Contents)
         counts = _counts(values, arms, runs)
         state, reason = _state(folder, contents, counts, runs)
         unfinished = state in ("interrupted", "planned", "failed")
-        resume = resume_comparison(folder, values, version) if unfinished else None
+        resume = resume_comparison(folder, values, entry.version) if unfinished else None
     except (ValueError, DeepChestError) as error:
         return replace(entry, state="damaged", reason=str(error))
     entry = replace(entry, state=state, reason=reason, runs=counts, resume=resume)

@@ -101,7 +101,7 @@ def open_file(path: Path) -> TextIO:
     return path.open(newline="", encoding="utf-8")
 
 
-def started(folder: Path, contents: Contents) -> datetime:
+def _started(folder: Path, contents: Contents) -> datetime:
     """Return when a run began: by its name, else by when its environment was recorded."""
     if match := GENERATED.match(folder.name):
         with suppress(ValueError):
@@ -122,6 +122,21 @@ def version_of(folder: Path) -> str | None:
     return None
 
 
+def begun(kind: Kind, folder: Path, values: Mapping[str, Any], contents: Contents) -> Entry:
+    """Return what an entry has whatever its state, by its configuration: as if interrupted."""
+    return Entry(
+        kind=kind,
+        path=folder,
+        state="interrupted",
+        started=_started(folder, contents),
+        size=contents.size,
+        version=version_of(folder),
+        backbone=setting(values, "backbone", str),
+        data=_data_of(values),
+        planned_epochs=setting(values, "epochs", int),
+    )
+
+
 def resume_of(
     command: str, folder: Path, values: Mapping[str, Any], version: str | None
 ) -> str | None:
@@ -135,7 +150,7 @@ def setting(values: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
     return value if type(value) is kind else None
 
 
-def data_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+def _data_of(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the folders of the data in a configuration, which 0.1 wrote as a single one."""
     data = values.get("data")
     return tuple(map(str, data)) if isinstance(data, list) else (str(data),) if data else ()

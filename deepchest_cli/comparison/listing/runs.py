@@ -11,12 +11,9 @@ from deepchest_cli.comparison.listing.entry import (
     Contents,
     Entry,
     State,
-    data_of,
+    begun,
     read_config,
     resume_of,
-    setting,
-    started,
-    version_of,
 )
 from deepchest_cli.comparison.listing.progress import RunProgress, read_progress
 from deepchest_cli.comparison.running.jobs import RUNS, SINGLE_TASK, parse_arms
@@ -34,26 +31,18 @@ OF_COMPARISON = re.compile(r"(?P<run>seed-\d+(-fold-\d+)?(-rate-.+?)?)(\.attempt
 
 def read_run(folder: Path, values: Mapping[str, Any], contents: Contents) -> Entry:
     """Return the entry of a run with a configuration. A file that is damaged is named in it."""
-    version = version_of(folder)
-    entry = Entry(
-        kind="run",
-        path=folder,
-        state="interrupted",
-        started=started(folder, contents),
-        size=contents.size,
-        version=version,
-        weighter=_label(values),
-        weighters=(_label(values),),
-        backbone=setting(values, "backbone", str),
-        data=data_of(values),
-        planned_epochs=setting(values, "epochs", int),
+    label = _label(values)
+    entry = replace(
+        begun("run", folder, values, contents),
+        weighter=label,
+        weighters=(label,),
         is_latest=_is_latest(folder),
     )
     try:
         progress = read_progress(folder)
         record = read_record(folder)
         state, reason = _state(folder, values, contents, progress, record)
-        resume = _resume(folder, values, version) if state == "interrupted" else None
+        resume = _resume(folder, values, entry.version) if state == "interrupted" else None
     except (ValueError, DeepChestError) as error:
         return replace(entry, state="damaged", reason=str(error))
     return replace(

@@ -9,9 +9,9 @@ from deepchest_cli.comparison.listing.comparisons import read_comparison
 from deepchest_cli.comparison.listing.entry import (
     Contents,
     Entry,
+    begun,
     contents_of,
     read_config,
-    started,
     version_of,
 )
 from deepchest_cli.comparison.listing.runs import read_run
@@ -156,13 +156,9 @@ def _is_left_of_a_run(folder: Path, is_readable: bool) -> bool:
 
 
 def _damaged(folder: Path, contents: Contents, problem: str) -> Entry:
-    return Entry(
-        kind="comparison" if (folder / RUNS).is_dir() else "run",
-        path=folder,
+    return replace(
+        begun("comparison" if (folder / RUNS).is_dir() else "run", folder, {}, contents),
         state="damaged",
-        started=started(folder, contents),
-        size=contents.size,
         reason=problem,
-        version=version_of(folder),
         model=folder if contents.files.get(BEST) else None,
     )

@@ -1,6 +1,6 @@
 """What the plots of a comparison show, in words for those who cannot see them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,17 @@ from deepchest_cli.evaluation.statistics import LEVEL
 from deepchest_cli.reporting.numbers import interval, number, signed
 
 
-def _differences(results: Results, traces: Traces) -> str:
+def descriptions(results: Results, traces: Traces) -> dict[str, str]:
+    """Return the alternative text of each figure of a comparison, by the figure's name."""
+    return {
+        "differences": _differences(results),
+        "findings": _findings(results),
+        "cost": _cost(results),
+        "weights": _weights(traces),
+    }
+
+
+def _differences(results: Results) -> str:
     """Return each weighter's difference with its interval, the best first."""
     rows = []
     for label, entry in compared(results).items():
@@ -26,7 +36,7 @@ def _differences(results: Results, traces: Traces) -> str:
     )
 
 
-def _findings(results: Results, traces: Traces) -> str:
+def _findings(results: Results) -> str:
     """Return the largest gain and loss of a finding, and how many differences are significant."""
     cells = [
         (found["auroc"], finding, shortened(label))
@@ -34,18 +44,17 @@ def _findings(results: Results, traces: Traces) -> str:
         for finding, found in entry["finding_differences"].items()
     ]
     defined = [cell for cell in cells if np.isfinite(cell[0]["estimate"])]
-    text = f"Heat map of the differences in AUROC to equal weighting of {_size(results)}"
+    size = (
+        f"{count_of(len(results['data']['findings']), 'finding')} and "
+        f"{count_of(len(compared(results)), 'weighter')}"
+    )
+    text = f"Heat map of the differences in AUROC to equal weighting of {size}"
     if not defined:
         return f"{text}: none is defined."
     significant = sum(_is_significant(row) for row, *_ in defined)
     low, high = (pick(defined, key=lambda c: c[0]["estimate"]) for pick in (min, max))
     ends = f"from {_cell(low)} to {_cell(high)}"
     return f"{text}: {ends}; {significant:,} of {len(cells):,} significant."
-
-
-def _size(results: Results) -> str:
-    findings = count_of(len(results["data"]["findings"]), "finding")
-    return f"{findings} and {count_of(len(compared(results)), 'weighter')}"
 
 
 def _is_significant(row: Mapping[str, Any]) -> bool:
@@ -57,7 +66,7 @@ def _cell(cell: tuple[Mapping[str, Any], str, str]) -> str:
     return f"{signed(row['estimate'])} ({finding}, {label})"
 
 
-def _cost(results: Results, traces: Traces) -> str:
+def _cost(results: Results) -> str:
     """Return the step time of each weighter that is compared."""
     times = [
         f"{shortened(label)} {number(results['costs'][label]['ratio'], 2)}"
@@ -70,7 +79,7 @@ def _cost(results: Results, traces: Traces) -> str:
     )
 
 
-def _weights(results: Results, traces: Traces) -> str:
+def _weights(traces: Traces) -> str:
     """Return the smallest and the largest weight of each weighter at the end."""
     rows = []
     for label, columns in traces.items():
@@ -82,11 +91,3 @@ def _weights(results: Results, traces: Traces) -> str:
             same = last[low] == last[high]
             rows.append(f"{shortened(label)} {f'{number(last[low])} for all' if same else text}")
     return f"Task weights over the epochs, in the last epoch: {'; '.join(rows)}."
-
-
-DESCRIPTIONS: dict[str, Callable[[Results, Traces], str]] = {
-    "differences": _differences,
-    "findings": _findings,
-    "cost": _cost,
-    "weights": _weights,
-}

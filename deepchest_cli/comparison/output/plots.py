@@ -25,8 +25,9 @@ from deepchest_cli.reporting.weight_chart import draw_weights, weight_charts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERDICT_COLORS = {BETTER: "#1a7f37", WORSE: "#b3261e", EQUIVALENT: "#1f5fa8"}  # GRAY for all others
-VERDICT_MARKERS = {BETTER: "^", WORSE: "v", EQUIVALENT: "s"}  # "o" for all others
+# color and marker
+VERDICTS = {BETTER: ("#1a7f37", "^"), WORSE: ("#b3261e", "v"), EQUIVALENT: ("#1f5fa8", "s")}
+OTHER_VERDICT = (GRAY, "o")
 # in points
 ROW, CELL, CELL_WIDTH = 30, 20, 46  # a weighter's line; a finding's row, and at least a column
 LEFT, TOP, BOTTOM = 66, 34, 40  # around the plot of costs
@@ -67,11 +68,10 @@ def forest_figure(results: Results) -> "Figure":
     for place, (_, entry, other) in enumerate(lines):
         row = _difference(entry)
         is_single = other is not baseline
-        color = VERDICT_COLORS.get(row["verdict"], GRAY)
+        color, marker = VERDICTS.get(row["verdict"], OTHER_VERDICT)
         if row["low"] is not None:
             width = 1 if is_single else 2
             axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=width)
-        marker = VERDICT_MARKERS.get(row["verdict"], "o")
         axes.plot(row["estimate"], place, marker, color=color, markersize=5 if is_single else 8)
         ours, theirs = (one["metrics"]["macro_auroc"]["by_seed"] for one in (entry, other))
         seeds = np.array(ours) - np.array(theirs)
@@ -89,11 +89,11 @@ def _explain_verdicts(figure: "Figure", verdicts: Sequence[str]) -> None:
     """Say above the plot which marker each verdict has."""
     from matplotlib.lines import Line2D
 
+    looks = {verdict: VERDICTS.get(verdict, OTHER_VERDICT) for verdict in verdicts}
     handles = [
-        Line2D([], [], color=VERDICT_COLORS.get(verdict, GRAY), linestyle="", markersize=7,
-               marker=VERDICT_MARKERS.get(verdict, "o"), label=verdict)
-        for verdict in dict.fromkeys(verdicts)
-    ]  # fmt: skip
+        Line2D([], [], color=color, linestyle="", markersize=7, marker=marker, label=verdict)
+        for verdict, (color, marker) in looks.items()
+    ]
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=TYPE
     )
@@ -158,8 +158,7 @@ def cost_figure(results: Results) -> "Figure":
     samples = []
     for _, row, cost in found:
         error = None if row["low"] is None else [[row["estimate"] - row["low"]]] * 2
-        color = VERDICT_COLORS.get(row["verdict"], GRAY)
-        marker = VERDICT_MARKERS.get(row["verdict"], "o")
+        color, marker = VERDICTS.get(row["verdict"], OTHER_VERDICT)
         axes.errorbar(
             cost["ratio"],
             row["estimate"],

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from deepchest_cli.comparison.analysis.description import INTERIM
-from deepchest_cli.comparison.analysis.outlook import evidence_needed
+from deepchest_cli.comparison.analysis.power_analysis import evidence_needed
 from deepchest_cli.comparison.analysis.summary import shortened, summarize
-from deepchest_cli.comparison.output.descriptions import DESCRIPTIONS
+from deepchest_cli.comparison.output.descriptions import descriptions
 from deepchest_cli.comparison.output.plots import (
     Results,
     Traces,
@@ -203,7 +203,7 @@ def report_page(
     return render(
         "comparison/output/page.html",
         figures=figures,
-        alt={name: describe(results, traces) for name, describe in DESCRIPTIONS.items()},
+        alt=descriptions(results, traces),
         evidence_needed=evidence_needed,
         power=f"{100 * POWER:.0f} %",
         entries=_best_first(results["weighters"]),

@@ -50,7 +50,7 @@ ODDS = [
         [10.0**-decade for decade in range(1, 8)],
     )
 ]
-NARROWEST = 2.0  # logits that a reliability diagram shows at least
+MIN_SPAN = 2.0  # logits that a reliability diagram shows at least
 
 Document = Mapping[str, Any]
 
@@ -168,9 +168,9 @@ def reliability_limits(bins: list[dict[str, Any]]) -> tuple[float, float]:
     values = [one[key] for one in bins for key in ("predicted", "observed", "low", "high")]
     inside = [value for value in values if SMALLEST < value < 1 - SMALLEST]
     if not inside:
-        return -NARROWEST, NARROWEST
+        return -MIN_SPAN, MIN_SPAN
     low, high = logit(np.array([min(inside), max(inside)]))
-    more = max(0.06 * (high - low), (NARROWEST - (high - low)) / 2)
+    more = max(0.06 * (high - low), (MIN_SPAN - (high - low)) / 2)
     return float(low - more), float(high + more)
 
 

@@ -119,7 +119,10 @@ def few_patients(document: Document, brief: bool = False) -> str:
 
 
 def undefined(document: Document, brief: bool = False) -> str:
-    """Return which findings have undefined metrics, the first ones if brief; empty: none."""
+    """Return which findings have undefined metrics; empty where none has.
+
+    brief: name the first of many only.
+    """
     names = sorted({entry["finding"] for entry in document["undefined"]})
     if not names:
         return ""

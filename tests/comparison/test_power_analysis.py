@@ -1,6 +1,6 @@
 import pytest
 
-from deepchest_cli.comparison.analysis.outlook import evidence_needed, to_know_more
+from deepchest_cli.comparison.analysis.power_analysis import evidence_needed, evidence_sentences
 
 MARGIN, PATIENTS = 0.005, 200
 DETECT = "detecting a difference as large as the margin of 0.005 with a power of 80 % takes"
@@ -77,12 +77,12 @@ def test_a_cell_says_what_one_weighter_takes(found, cell):
     ],
 )
 def test_sentences_say_what_all_weighters_take(rows, text):
-    assert to_know_more(list(rows.items()), MARGIN, PATIENTS) == text
+    assert evidence_sentences(list(rows.items()), MARGIN, PATIENTS) == text
 
 
-def test_without_a_margin_nothing_can_be_said():
+def test_without_a_margin_nothing_is_needed():
     rows = [("a", row(seeds=None))]
-    assert to_know_more(rows, 0.0, PATIENTS) == (
-        "Without a margin, what it would take to know more cannot be said."
+    assert evidence_sentences(rows, 0.0, PATIENTS) == (
+        "Without a margin, the number of seeds or test patients needed is undefined."
     )
     assert evidence_needed(rows[0][1], 0.0) == "–"

@@ -1,4 +1,4 @@
-"""What it would take to know more of the weighters whose difference is inconclusive."""
+"""How many seeds or test patients would detect a difference as large as the margin."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,8 +40,8 @@ def evidence_needed(row: Row | None, margin: float) -> str:
     return " or ".join(options) or "more seeds and more patients"
 
 
-def to_know_more(rows: Sequence[tuple[str, Row]], margin: float, patients: int) -> str:
-    """Return in sentences what the inconclusive weighters would take; empty without differences.
+def evidence_sentences(rows: Sequence[tuple[str, Row]], margin: float, patients: int) -> str:
+    """Return in sentences what the inconclusive weighters need; empty without differences.
 
     rows: the weighters' names, as they are to be shown, and their differences in macro AUROC.
     patients: how many were tested.
@@ -51,12 +51,14 @@ def to_know_more(rows: Sequence[tuple[str, Row]], margin: float, patients: int) 
     untested = [(name, row["untested"]) for name, row in still_open if row["p"] is None]
     sentences = []
     if tested and not margin:
-        sentences.append("Without a margin, what it would take to know more cannot be said.")
+        sentences.append(
+            "Without a margin, the number of seeds or test patients needed is undefined."
+        )
     elif tested:
         enough = [one for one in tested if _is_enough(one[1])]
-        wanting = [one for one in tested if not _is_enough(one[1])]
-        if wanting:
-            sentences.append(_wanting(wanting, margin, patients))
+        too_few = [one for one in tested if not _is_enough(one[1])]
+        if too_few:
+            sentences.append(_too_few(too_few, margin, patients))
         if enough:
             sentences.append(_enough(enough, margin))
     if untested:
@@ -75,7 +77,7 @@ def _is_enough(row: Row) -> bool:
     return row["seeds_needed"] is not None and row["seeds_needed"] <= row["seeds"]
 
 
-def _wanting(pairs: Sequence[tuple[str, Row]], margin: float, patients: int) -> str:
+def _too_few(pairs: Sequence[tuple[str, Row]], margin: float, patients: int) -> str:
     """Return how many seeds, or test patients, a difference of the margin takes."""
     rows = [row for _, row in pairs]
     seeds = [row["seeds_needed"] for row in rows if row["seeds_needed"] is not None]
