@@ -17,6 +17,7 @@ from deepchest_cli.files import allow_open_files, is_full
 from deepchest_cli.interruption import InterruptionError, end_on_signal
 from deepchest_cli.terminal import Terminal, render_error, show_notice
 
+MAX_COLUMNS = 10_000
 COMPLETION = "_DEEPCHEST_COMPLETE"  # set by a shell that asks for words
 HELP = ("--help", "-h")
 VERSION = "--version"
@@ -34,9 +35,17 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the terminal lacks ends no work
         sys.stdout.reconfigure(errors="replace")
     allow_open_files()
+    _forget_odd_width()
     with end_on_signal():
         _run()
     sys.exit(ExitCode.DONE)
+
+
+def _forget_odd_width() -> None:
+    """Forget a width that is none: Rich would write nothing, or fail."""
+    columns = os.environ.get("COLUMNS", "")
+    if not (columns.isascii() and columns.isdigit() and 0 < int(columns[:9]) <= MAX_COLUMNS):
+        os.environ.pop("COLUMNS", None)
 
 
 def _run() -> None:

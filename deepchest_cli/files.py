@@ -259,6 +259,8 @@ def read_toml_file(path: Path, what: str) -> dict[str, Any]:
         return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply.") from error
 
 
 def write_text(path: Path, text: str) -> None:

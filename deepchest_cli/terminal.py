@@ -55,7 +55,8 @@ def _error_console() -> Console:
 def show_notice(text: str) -> None:
     """Show on a terminal that something begins, until the next output takes its line."""
     console = _error_console()
-    if console.is_terminal and not console.is_dumb_terminal:
+    # not `is_terminal`: colors may be forced into a pipe, which has no line to erase
+    if sys.stderr is not None and sys.stderr.isatty() and not console.is_dumb_terminal:
         console.print(Text(text, style="dim"), end="")
         _notices.append(console)
 

@@ -169,7 +169,8 @@ def _parameter(
 
 def _with_examples(doc: str) -> str:
     """Return a docstring whose examples stand below each other, as Typer keeps lines after \\b."""
-    text, _, examples = doc.partition("Examples:")
+    said, _, examples = doc.partition("Examples:")
+    text = "".join(f"{' '.join(part.split())}\n\n" for part in said.split("\n\n") if part.strip())
     lines = "".join(f"\n  {line.strip()}" for line in examples.splitlines() if line.strip())
     return f"{text}\b\nExamples:{lines}" if lines else text
 

@@ -31,7 +31,7 @@ def render_prepared(sites: "Sequence[Sequence[Preparation]]", terminal: Terminal
         _render_site(site, f"Site {number}" if len(sites) > 1 else "", terminal)
     first = [site[0] for site in sites]  # several sizes of a site hold the same radiographs
     synthetic = any(result.manifest["source"]["synthetic"] for result in first)
-    terminal.next_step(training_command([str(result.folder) for result in first], synthetic))
+    terminal.next_step(training_command([str(first[0].folder)], synthetic))
 
 
 def _render_site(results: "Sequence[Preparation]", title: str, terminal: Terminal) -> None:

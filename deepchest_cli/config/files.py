@@ -20,11 +20,12 @@ def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
     """Return the values of a configuration file by field name; unknown keys are errors."""
     document = read_toml_file(path, "configuration file")
     types = get_type_hints(config_type, include_extras=True)
+    known = {field.name: types[field.name] for field in fields(config_type)}
     values = {}
     for spelled, value in document.items():
         key = spelled.replace("-", "_")
-        if key not in types:
-            raise _unknown_key(path, key, types)
+        if key not in known:
+            raise _unknown_key(path, key, known)
         if key in values:  # TOML itself refuses the same spelling
             raise UsageError(f"{path}: key {key!r} is given twice.", "Drop one of the two.")
         values[key] = _checked(value, types[key], f"{path}: key {key!r}")

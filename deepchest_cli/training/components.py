@@ -243,7 +243,7 @@ def _architecture(config: TrainConfig, dataset: RadiographDataset, resumed: bool
         smallest = next(m.folder for m in dataset.members if m.size == dataset.size)
         raise UsageError(
             f"--image-size {size} is larger than the stored {dataset.size} px of {smallest}.",
-            f"Use {dataset.size} or less, or store larger images: "
+            f"Give --image-size {dataset.size} or less, or store larger images: "
             f"deepchest prepare{demo} --size {size} --data {smallest} --force",
         )
     spec = describe_backbone(config.backbone, size, config.pool)

@@ -115,7 +115,7 @@ def _started(folder: Path, contents: Contents) -> datetime:
 def version_of(folder: Path) -> str | None:
     """Return the version of deepchest that began a run; None where the record is lost."""
     with (
-        suppress(OSError, ValueError, KeyError, TypeError),
+        suppress(OSError, ValueError, KeyError, TypeError, RecursionError),
         open_file(folder / ENVIRONMENT) as file,
     ):
         return str(json.load(file)["deepchest"])
@@ -165,7 +165,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str | None]:
         return {}, f"{RUN_CONFIG} is missing."
     except OSError as error:
         return {}, f"{RUN_CONFIG} cannot be read: {error.strerror}."
-    except ValueError as error:  # of TOML or of UTF-8
+    except (ValueError, RecursionError) as error:  # of TOML or of UTF-8
         return {}, f"{RUN_CONFIG} is damaged: {error}."
 
 
