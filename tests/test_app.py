@@ -34,6 +34,14 @@ def test_help_names_every_command(deepchest, flag):
     assert all(name in outcome.out for name in COMMANDS)
 
 
+@pytest.mark.parametrize("columns", ["0", "-1", "abc", "\u00b2", "99999999999", ""])
+def test_a_width_that_is_none_hides_nothing(deepchest, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert deepchest("--help").out.startswith("Train, compare and ship")
+    outcome = deepchest("train", "--epochs", "0")
+    assert outcome.err == "Error: --epochs should be at least 1. Found 0.\n"
+
+
 def test_no_command_is_wrong_use_and_shows_the_commands(deepchest):
     outcome = deepchest()
     assert (outcome.code, outcome.out) == (ExitCode.WRONG_USE, deepchest("--help").out)

@@ -124,6 +124,7 @@ DAMAGE = {
     "metrics.csv is damaged: it has no epoch": write_first_line,
     "metrics.csv is damaged: invalid": lambda run: write_first_line(run, "x,all,1,1,1,1,1\n"),
     "metrics.csv is damaged: ": lambda run: (run / "metrics.csv").write_bytes(b"\x00\xff" * 99),
+    "config.toml is damaged: max": lambda run: (run / "config.toml").write_text("a=" + "[" * 5000),
     "metrics.csv cannot be read: it is no file.": lambda run: replace_by_link(run / "metrics.csv"),
     "config.toml cannot be read: it is no file.": lambda run: replace_by_link(run / "config.toml"),
     "metrics.csv is damaged: a row": lambda run: write_first_line(run, "1,all\n"),

@@ -54,8 +54,8 @@ def test_the_page_begins_with_what_was_compared_and_the_verdict_on_each_weighter
     nothing = ["–", "–"]
     assert rows == [
         ["best", "better", "+0.1250", "+0.0625 to +0.1875", "0.875 ± 0.013", "–"],
-        ["equal", "reference", *nothing, "0.750 ± 0.013", "–"],
-        ["untested", "inconclusive", "-0.1250", "–", "0.625 ± 0.013", f"not tested: {FEW}"],
+        ["equal", "baseline", *nothing, "0.750 ± 0.013", "–"],
+        ["untested", "not tested", "-0.1250", "–", "0.625 ± 0.013", f"not tested: {FEW}"],
         ["worst", "worse", "-0.2500", "-0.3125 to -0.1875", "0.500 ± 0.013", "–"],
         ["diverging", "diverged", *nothing, "–", "–"],
     ]
