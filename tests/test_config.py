@@ -123,6 +123,19 @@ def test_an_unknown_key_of_config_exits_2(deepchest, tmp_path):
     assert "Did you mean 'model'" in " ".join(outcome.err.split())
 
 
+def test_what_is_no_flag_is_no_key_either(deepchest, tmp_path):
+    outcome = deepchest("train", "--config", written(tmp_path, "FIRST = 1"))
+    assert outcome.code == 2
+    assert "FIRST" in outcome.err.partition("\n")[0]
+    assert "FIRST" not in outcome.err.partition("\n")[2]
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused(deepchest, tmp_path):
+    outcome = deepchest("train", "--config", written(tmp_path, "a = " + "[" * 5000))
+    assert outcome.code == 2
+    assert outcome.err.endswith("is nested too deeply.\n")
+
+
 def test_the_demo_stands_in_for_missing_default_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     default = TrainConfig().data
