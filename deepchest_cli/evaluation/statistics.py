@@ -51,7 +51,8 @@ OWN_SCALE = 4  # distances that give a weighter a scale of its own
 ROUNDING = 1e-12  # differences nearer to each other are the same
 SMALLEST_P = 1e-50  # quantiles further out are not exact
 
-SAME = "it is the same in every seed and for every patient"  # a reason for no test
+FEW_PATIENTS = f"the difference rests mostly on findings of fewer than {MIN_PATIENTS} patients"
+SAME = "the difference is the same in every seed and for every patient"  # a reason for no test
 
 BETTER, EQUIVALENT, WORSE = "better", "equivalent", "worse"
 INCONCLUSIVE, NOT_MEASURED = "inconclusive", "not measured"
@@ -267,7 +268,7 @@ def combined_carriers(patients: Floats, variances: Floats | None = None) -> Carr
     return Carriers(
         number=1 + float(shares.sum() ** 2 / (shares**2 / freedom).sum()),
         inflation=float((shares * carrying / freedom).sum() / shares.sum()),
-        too_few=f"it rests mostly on findings of fewer than {MIN_PATIENTS} patients" if few else "",
+        too_few=FEW_PATIENTS if few else "",
     )
 
 

@@ -133,7 +133,7 @@ def test_a_comparison_leaves_what_it_promises(folder):
     assert {row["subject"] for row in rows if row["claim"] == "accuracy"} == {"uncertainty"}
     row = results["weighters"]["deepchest"]["differences"]["macro_auroc"]
     # for the same reason its models are those of equal weighting
-    assert row["untested"] == "it is the same in every seed and for every patient"
+    assert row["untested"] == "the difference is the same in every seed and for every patient"
     assert (row["estimate"], row["low"], row["verdict"]) == (0, None, "inconclusive")
     by_seed = [results["weighters"][n]["metrics"]["macro_auroc"] for n in ("deepchest", "equal")]
     assert row["estimate"] == pytest.approx(by_seed[0]["mean"] - by_seed[1]["mean"])

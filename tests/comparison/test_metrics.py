@@ -64,7 +64,7 @@ def test_a_weighter_is_no_different_from_itself(arms):
     whole = differences({"same": arms["equal"]}, arms["equal"], METRICS, MARGIN, {})
     row = whole["same"]["macro_auroc"]
     assert (row["estimate"], row["p"], row["low"], row["seeds_needed"]) == (0.0, None, None, None)
-    assert row["untested"] == "it is the same in every seed and for every patient"
+    assert row["untested"] == "the difference is the same in every seed and for every patient"
 
 
 def test_intervals_are_simultaneous_over_the_weighters(arms):
