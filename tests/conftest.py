@@ -10,6 +10,7 @@ from pathlib import Path
 
 # before numpy is imported, and for processes that tests start: threads would wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; processes of tests write whole lines
 
 import numpy as np
 import pytest

@@ -226,7 +226,7 @@ def test_a_terminal_shows_of_an_epoch_what_fits_and_all_with_verbose(monkeypatch
     found = {}
     for width, verbose in ((80, False), (120, False), (80, True)):
         monkeypatch.setattr(
-            "shutil.get_terminal_size", lambda *_, width=width: terminal_size((width, 24))
+            "shutil.get_terminal_size", lambda *_, width=width, **__: terminal_size((width, 24))
         )
         display = display_of(width, TASKS, lambda _: None, verbose=verbose)
         display.on_epoch(of_tasks(EPOCH, 3))
