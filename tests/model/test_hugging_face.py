@@ -151,7 +151,8 @@ def test_a_checkpoint_needs_neither_folder_nor_network(tmp_path, monkeypatch):
     loaded = load_model(tmp_path / "best.pt", torch.device("cpu")).classifier
     gray = torch.randn(2, 1, 56, 56)
     for mine, other in zip(classifier(gray), loaded(gray), strict=True):
-        torch.testing.assert_close(mine, other, atol=0, rtol=0)
+        # where a tensor lies in memory may move the last bit
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=0)
 
 
 def test_weights_by_path_are_found_under_the_names_of_their_time(folders, tmp_path):
