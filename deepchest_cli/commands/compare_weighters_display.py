@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 BAR_STEPS = 100  # of the progress bar, for each run
 # columns of the table that are always shown
 ESSENTIAL = ("weighter", "verdict", "AUROC", "difference (95 % interval)")
-NOT_TESTED = "not tested"
 
 
 class ComparisonDisplay:
@@ -199,15 +198,14 @@ def _difference_cells(
     label: str, entry: Mapping[str, Any] | None, results: Mapping[str, Any]
 ) -> tuple[str, str, str]:
     """Return verdict, difference with its interval and p-value by the primary metric."""
-    from deepchest_cli.evaluation.statistics import INCONCLUSIVE
+    from deepchest_cli.comparison.analysis.summary import shown_verdict
 
     row = entry and entry["differences"] and entry["differences"]["macro_auroc"]
     if not row:
         is_baseline = label == results["design"]["baseline"]
         return ("baseline" if is_baseline else UNDEFINED), UNDEFINED, UNDEFINED
-    untested = row["p"] is None and row["verdict"] == INCONCLUSIVE
     return (
-        NOT_TESTED if untested else row["verdict"],
+        shown_verdict(row),
         with_interval({**row, "value": row["estimate"]}, 4, sign=True),
         p_value(row["p_holm"]),
     )

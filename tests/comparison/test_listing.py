@@ -97,7 +97,7 @@ def test_to_ask_does_not_keep_the_folder(tmp_path):
 
 
 def replace_by_link(path):
-    """Put a link to a device in the place of a file: reading it would never end."""
+    """Replace a file by a link to a device: reading it would never end."""
     path.unlink()
     path.symlink_to("/dev/zero")
 

@@ -19,6 +19,7 @@ from deepchest_cli.evaluation.statistics import (
 from deepchest_cli.reporting.numbers import number
 
 MAX_LABEL_LENGTH = 36  # characters of a weighter's label in tables, plots and sentences
+NOT_TESTED = "not tested"  # inconclusive because no test was possible
 
 
 def shortened(label: str, length: int = MAX_LABEL_LENGTH) -> str:
@@ -91,8 +92,7 @@ def _by_data_set(results: Mapping[str, Any]) -> str:
         for name, one in entry["data_sets"].items():
             if one["differences"]:
                 row = one["differences"]["macro_auroc"]
-                verdict = row["verdict"] if row["p"] is not None else "not tested"
-                found.setdefault(verdict, []).append(f"{shortened(label)} on {name}")
+                found.setdefault(shown_verdict(row), []).append(f"{shortened(label)} on {name}")
     parts = [
         f"{', '.join(found[verdict])} {'is' if len(found[verdict]) == 1 else 'are'} {verdict}"
         for verdict in (BETTER, WORSE, EQUIVALENT)
@@ -100,12 +100,18 @@ def _by_data_set(results: Mapping[str, Any]) -> str:
     ]
     parts += [
         f"{len(found[verdict])} {'is' if len(found[verdict]) == 1 else 'are'} {verdict}"
-        for verdict in (INCONCLUSIVE, "not tested", NOT_MEASURED)
+        for verdict in (INCONCLUSIVE, NOT_TESTED, NOT_MEASURED)
         if verdict in found
     ]
     differences = count_of(sum(map(len, found.values())), "difference")
     verdicts = "; ".join(parts) or "none could be compared with equal weighting"
     return f"In single data sets, of {differences} (Holm correction over all): {verdicts}."
+
+
+def shown_verdict(row: Mapping[str, Any]) -> str:
+    """Return the verdict on a difference for people, who read apart what was not tested."""
+    is_untested = row["verdict"] == INCONCLUSIVE and row["p"] is None
+    return NOT_TESTED if is_untested else str(row["verdict"])
 
 
 def _conclusion(row: Mapping[str, Any], margin: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepchest_cli.comparison.analysis.description import INTERIM
 from deepchest_cli.comparison.analysis.power_analysis import evidence_needed
-from deepchest_cli.comparison.analysis.summary import shortened, summarize
+from deepchest_cli.comparison.analysis.summary import shortened, shown_verdict, summarize
 from deepchest_cli.comparison.output.descriptions import descriptions
 from deepchest_cli.comparison.output.plots import (
     Results,
@@ -205,6 +205,7 @@ def report_page(
         figures=figures,
         alt=descriptions(results, traces),
         evidence_needed=evidence_needed,
+        shown_verdict=shown_verdict,
         power=f"{100 * POWER:.0f} %",
         entries=_best_first(results["weighters"]),
         **_shared_content(results, environment),
