@@ -79,7 +79,7 @@ def operating_points_lacking(document: Document, verbose: bool) -> str:
         )
     if others:
         more = f"{others} more" if reasons else f"{others} of {count_of(total, 'finding')}"
-        said.append(f"By another rule {more} {'has' if others == 1 else 'have'} none.")
+        said.append(f"{more} {'lacks' if others == 1 else 'lack'} a point by another rule.")
     return " ".join([*said, "--verbose names them."]) if said else ""
 
 
