@@ -168,11 +168,24 @@ def test_data_that_moved_are_named_anew(deepchest, shards, finished, tmp_path, m
     assert deepchest("train", "--resume", "run", "--data", tmp_path).code == 2
 
 
-def has_saved(run: Path, epochs: int) -> bool:
-    """Whether a run has saved its state, before the first step or after the first epoch."""
+# `deepchest` whose terminal hangs up after the second step
+HANGING_UP = """
+import itertools, signal
+from deepchest_cli.app import main
+from deepchest_cli.training.step import TrainingStep
+steps, take = itertools.count(1), TrainingStep.__call__
+def step(self, *arguments, **options):
+    taken = take(self, *arguments, **options)
+    if next(steps) == 2:
+        signal.raise_signal(signal.SIGHUP)
+    return taken
+TrainingStep.__call__ = step
+main()
+"""
+
+
+def has_saved_an_epoch(run: Path) -> bool:
     last, metrics = run / "last.pt", run / "metrics.csv"
-    if epochs == 0:
-        return last.exists()
     # the state is written last
     return metrics.exists() and last.stat().st_mtime_ns >= metrics.stat().st_mtime_ns
 
@@ -180,27 +193,29 @@ def has_saved(run: Path, epochs: int) -> bool:
 @pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(
     # a killed process has nothing but what it saved before
-    ("number", "code", "epochs"),
-    [(signal.SIGHUP, 129, 0), (signal.SIGKILL, -9, 1)],
+    ("program", "code", "steps"),
+    [(("-c", HANGING_UP), 129, "2"), (("-m", "deepchest_cli"), -signal.SIGKILL, "[1-5]")],
+    ids=["hung up", "killed"],
 )
 def test_an_interrupted_process_goes_on(
-    deepchest, shards, tmp_path, finished, monkeypatch, number, code, epochs
+    deepchest, shards, tmp_path, finished, monkeypatch, program, code, steps
 ):
     run = tmp_path / "run"
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    command = [sys.executable, "-m", "deepchest_cli", "train", "--data", shards, "--out", run]
+    command = [sys.executable, *program, "train", "--data", shards, "--out", run]
     process = subprocess.Popen(
         [*map(str, command), *map(str, QUICK)], stderr=subprocess.PIPE, text=True
     )
-    while not has_saved(run, epochs) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(number)
+    if code == -signal.SIGKILL:
+        while not has_saved_an_epoch(run) and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
     error = process.communicate()[1]
     assert process.returncode == code, error
-    assert (f"deepchest train --resume {run}" in error) == (number != signal.SIGKILL)
+    assert (f"deepchest train --resume {run}" in error) == (code != -signal.SIGKILL)
     resumed = deepchest("train", "--resume", run)
     assert resumed.code == 0, resumed.err
-    assert re.search("Resumed after step [1-5]\\.", resumed.err), resumed.err
+    assert re.search(f"Resumed after step {steps}\\.", resumed.err), resumed.err
     for table in ("metrics.csv", "weights.csv"):
         assert untimed(run / table) == untimed(finished / table)
 
