@@ -83,6 +83,18 @@ def counts(argument, device, report):
     return Answer(number, device, os.getpid())
 
 
+def meets(argument, device, report):
+    """Wait until as many processes as `argument` (folder, number) says have begun; count them."""
+    folder, number = argument
+    Path(folder, f"process-{os.getpid()}").touch()
+    until = time.monotonic() + 120
+    while (found := len(list(Path(folder).glob("process-*")))) < number:
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    return Answer(found, device, os.getpid())
+
+
 def pages_of_steps(argument, device, report):
     """Hold and free 20 pieces of 8 MB, ten times; return the pages that the last three took."""
     import resource

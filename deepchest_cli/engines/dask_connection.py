@@ -119,10 +119,12 @@ class Connection:
 
 
 def _reason(error: Exception) -> str:
-    """Return the innermost cause of an error."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+    """Return the innermost cause of an error that says anything."""
+    said = str(error)
+    while isinstance(error.__cause__, Exception):
         error = error.__cause__
-    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        said = str(error) or said
+    return said.partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 @contextmanager

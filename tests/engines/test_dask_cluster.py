@@ -1,6 +1,7 @@
 """The driver with Dask: processes here, workers that are unfit, die or never come."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -22,6 +23,9 @@ from deepchest_cli.files import sha256_of
 
 distributed = pytest.importorskip("distributed")
 
+# pools that Dask keeps, and what goes with the processes of a cluster that a test scales itself
+DASK_THREADS = ("Profile", "Dask-", "TCP-Executor", "AsyncProcess", "QueueFeederThread")
+
 
 @pytest.fixture(scope="module")
 def scheduler():
@@ -32,10 +36,22 @@ def scheduler():
 
 @contextmanager
 def engine(address, folder, said, files=()):
-    with open_session(folder) as session:
-        with DaskCluster(address, session, files, said.append, said.append) as cluster:
-            yield cluster, partial(drive, engine=cluster, warn=said.append)
-        assert threading.active_count() < 20
+    before = set(threading.enumerate())
+    with (
+        open_session(folder) as session,
+        DaskCluster(address, session, files, said.append, said.append) as cluster,
+    ):
+        yield cluster, partial(drive, engine=cluster, warn=said.append)
+    until = time.monotonic() + 60
+    while left := threads_beyond(before):
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+
+
+def threads_beyond(before):
+    """Return the names of threads that should have ended with the engine."""
+    since = set(threading.enumerate()) - before
+    return [thread.name for thread in since if not thread.name.startswith(DASK_THREADS)]
 
 
 def complete(address, folder, tasks, said=None, files=()):
@@ -306,7 +322,7 @@ def test_a_cluster_without_workers_is_said_and_waited_for(tmp_path):
         address = cluster.scheduler_address
         found = complete(address, tmp_path, [*tasks, ("c", work.square, 2)], said)
     assert found["a"].value == 4
-    assert "has had no worker for 0 s" in said[0] or "has had no worker for 1 s" in said[0]
+    assert re.search(r"has had no worker for \d+ s", said[0])
     assert "3 jobs wait" in said[0]
     assert "squeue" in said[0]
     assert address in said[0]
@@ -319,12 +335,9 @@ def test_an_adaptive_cluster_grows_with_the_tasks(tmp_path):
         distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=50) as cluster,
     ):
         cluster.adapt(minimum=0, maximum=2, interval="200 ms", target_duration="1 s")
-        folders = [tmp_path / f"{n}" for n in range(4)]
-        for folder in folders:
-            folder.mkdir()
-        tasks = [(folder.name, work.counts, (folder, 40)) for folder in folders]
+        tasks = [(f"{n}", work.meets, (tmp_path, 2)) for n in range(4)]
         found = complete(cluster.scheduler_address, tmp_path, tasks)
-    assert len({answer.process for answer in found.values()}) == 2
+    assert {answer.value for answer in found.values()} == {2}
 
 
 def test_a_scheduler_that_goes_away_is_named(tmp_path):
@@ -352,7 +365,7 @@ def test_a_scheduler_that_goes_away_is_named(tmp_path):
         ("local:0", "'0' is no number of processes"),
         ("somewhere", "is no address of a scheduler"),
         ("http://127.0.0.1:8786", "unknown address scheme 'http'"),
-        ("127.0.0.1:1", "Connection refused"),
+        ("127.0.0.1:1", r"Connection refused|Timed out trying to connect"),
         ("nowhere.invalid:8786", "no Dask scheduler answers there"),
     ],
 )
@@ -361,7 +374,7 @@ def test_an_address_where_no_scheduler_is(address, said, tmp_path, monkeypatch):
     with pytest.raises(UsageError) as raised:
         complete(address, tmp_path, [])
     assert f"--dask {address}" in raised.value.message.replace("'", "", 2)
-    assert said in raised.value.message
+    assert re.search(said, raised.value.message)
     assert raised.value.hint
 
 
