@@ -1,42 +1,33 @@
 """Turn a configuration dataclass into a Typer command: flags, file and presentation options."""
 
 import inspect
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
 
-from deepchest_cli.commands.launchers import in_one_process
 from deepchest_cli.commands.registry import COMMANDS
-from deepchest_cli.config import (
-    AUTO,
-    RUN_CONFIG,
-    Flag,
-    TrainConfig,
-    flag_of,
-    flags_of,
+from deepchest_cli.config import Flag, flag_of, flags_of
+from deepchest_cli.config.flags import help_of, metavar_of
+from deepchest_cli.config.sources import (
+    SOURCES,
+    read_source,
+    recorded_hashes,
+    refuse_out_of_range,
+    run_to_resume,
 )
-from deepchest_cli.config.files import find_recipe, read_run_config, read_toml
-from deepchest_cli.config.flags import code_in, help_of, metavar_of, range_of
 from deepchest_cli.errors import UsageError
+from deepchest_cli.library.launchers import SRUN, TORCHRUN, find_launch
 from deepchest_cli.terminal import Terminal
 
 Config = TypeVar("Config")
 Loader = Callable[[typer.Context, Any], Any]
 
-# whose values win when several are given, weakest first, and which file or folder has them
-SOURCES: dict[str, Callable[[Any], Path]] = {
-    "run": lambda folder: folder,
-    "recipe": find_recipe,
-    "config": lambda file: file,
-}
-
-HASH = "_sha256"  # ends the name of a field that no flag sets: the hash of what another names
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 PRESENTATION = (
     ("json", "Print exactly one JSON document."),
@@ -95,12 +86,12 @@ def bind(
         for key, value in values.items():
             if isinstance(value, list):
                 values[key] = tuple(value)
-        _refuse_out_of_range(values, config_type)
+        refuse_out_of_range(values, config_type)
         terminal = Terminal(**presentation)
         if values.get("deterministic"):
             # cuBLAS reads this when it starts; worker processes inherit it
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        hashes = _recorded(values, context.meta.get("deepchest.values", {}).get("config", {}))
+        hashes = recorded_hashes(values, context.meta.get("deepchest.values", {}).get("config", {}))
         with nullcontext() if debug else terminal.library_warnings():
             run(config_type(**values, **hashes), terminal)
 
@@ -113,28 +104,6 @@ def bind(
     shell.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     shell.__doc__ = _without_markup(_with_examples(inspect.getdoc(run) or ""))
     application.command(name, no_args_is_help=False, add_help_option=False)(shell)
-
-
-def _refuse_out_of_range(values: Mapping[str, Any], config_type: type[Any]) -> None:
-    """Raise `UsageError` for a number that its flag does not take, in a file too."""
-    for field, _, flag in flags_of(config_type):
-        value = values[field.name]
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{flag_of(field.name)} should be a finite number. Found {value}.")
-        low, high = flag.minimum, flag.maximum
-        if isinstance(value, int | float) and not (
-            (low is None or value >= low) and (high is None or value <= high)
-        ):
-            raise UsageError(f"{flag_of(field.name)} should be {range_of(flag)}. Found {value}.")
-
-
-def _recorded(values: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hashes in a configuration file, of what is still as the file says."""
-    return {
-        key: file[key]
-        for key in file.keys() - values.keys()
-        if (named := key.removesuffix(HASH)) in values and values[named] == file[named]
-    }
 
 
 def _parameter(
@@ -192,10 +161,10 @@ def _loader(config_type: type[Any], source: str | None) -> Loader | None:
         named = context.meta.setdefault("deepchest.named", {})
         named[source] = given
         kind = "run" if source == "out" else source
-        location = _run_to_resume(named) if kind == "run" else given
+        location = run_to_resume(named.get("run"), named.get("out")) if kind == "run" else given
         if location is not None:
             found = context.meta.setdefault("deepchest.values", {})
-            found[kind] = _read(kind, SOURCES[kind](location), config_type)
+            found[kind] = read_source(kind, SOURCES[kind](location), config_type)
             # click reads the flags in the order given, which is not the order of precedence
             context.default_map = {
                 key: value for name in SOURCES for key, value in found.get(name, {}).items()
@@ -203,32 +172,6 @@ def _loader(config_type: type[Any], source: str | None) -> Loader | None:
         return given
 
     return load
-
-
-def _run_to_resume(named: dict[str, Any]) -> Path | None:
-    """Return the folder whose values are the defaults, by the --resume and --out seen so far."""
-    folder: Path | None = named.get("run")
-    if folder != AUTO:
-        return folder
-    out: Path | None = named.get("out")
-    return out if out is not None and (out / RUN_CONFIG).is_file() else None
-
-
-def _read(source: str, path: Path, config_type: type[Any]) -> dict[str, Any]:
-    """Return a file's values; of a recipe, which is written for `train`, those of this command."""
-    if source == "run":
-        saved = read_run_config(path, config_type)
-        # code of one's own runs only where the command line names it
-        return {key: value for key, value in saved.items() if key not in code_in(saved)}
-    if source != "recipe":
-        return read_toml(path, config_type)
-    names, values = {field.name for field in fields(config_type)}, read_toml(path, TrainConfig)
-    if values.get("linear_probe") and "linear_probe" not in names:
-        raise UsageError(
-            f"The recipe {path} is of a linear probe, which train alone has.",
-            "Choose another recipe, or write its other values into one of your own.",
-        )
-    return {key: value for key, value in values.items() if key in names}
 
 
 def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
@@ -241,3 +184,37 @@ def _common_parameters(config_type: type[Any]) -> list[inspect.Parameter]:
         ),
         inspect.Parameter("help", KEYWORD, default=False, annotation=Annotated[bool, HELP]),
     ]
+
+
+def in_one_process(
+    command: str, run: Callable[[Any, Terminal], None]
+) -> Callable[[Any, Terminal], None]:
+    """Return a command that refuses to run where a launcher has started several processes.
+
+    Each of them would do the whole work, and write into the same folder.
+    """
+
+    @wraps(run)
+    def alone(config: Any, terminal: Terminal) -> None:
+        launch = find_launch(os.environ)
+        if launch is not None:
+            raise UsageError(
+                f"deepchest {command} runs in one process. Found process {launch.rank} of "
+                f"{launch.world_size}, started by {launch.launcher}.",
+                _one_process(command, launch.launcher),
+            )
+        run(config, terminal)
+
+    return alone
+
+
+def _one_process(command: str, launcher: str) -> str:
+    """Return how to start a command in one process."""
+    ways = {
+        SRUN.name: f"Use srun --ntasks 1 deepchest {command} ..., or a job array for several runs",
+        "mpirun": f"Start it without mpirun: deepchest {command} ...",
+        TORCHRUN.name: f"Start it without torchrun: deepchest {command} ...",
+    }
+    way = ways.get(launcher, "Start it once, without RANK and WORLD_SIZE: unset RANK WORLD_SIZE")
+    several = "; --devices cuda:0,cuda:1 spreads its runs over GPUs of one node"
+    return f"{way}{several if command == 'compare-weighters' else ''}."

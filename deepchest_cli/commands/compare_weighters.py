@@ -16,12 +16,12 @@ from deepchest_cli.commands.compare_weighters_jobs import (
     report_interim,
 )
 from deepchest_cli.commands.next_steps import after_comparison, after_costs
-from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, find_data, flag_of, parse_assignment
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import GateError, UsageError
 from deepchest_cli.reporting.numbers import distinguished
 from deepchest_cli.terminal import Terminal
+from deepchest_cli.user_cache import training_rates_file
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.comparison import TrainedComparison

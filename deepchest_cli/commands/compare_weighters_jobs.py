@@ -7,11 +7,11 @@ from deepchest_cli.commands.compare_weighters_display import (
     ending,
     render_interim,
 )
-from deepchest_cli.commands.user_cache import training_rates_file
 from deepchest_cli.config import CompareConfig, flag_of
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.terminal import INDENT, Terminal
+from deepchest_cli.user_cache import training_rates_file
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.comparison import TrainedComparison

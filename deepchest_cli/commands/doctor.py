@@ -6,9 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.commands.launchers import find_launch
 from deepchest_cli.commands.next_steps import training_command
-from deepchest_cli.commands.user_cache import features_folder, training_rates_file
 from deepchest_cli.config import (
     DEFAULT_DATA,
     DEMO_DATA,
@@ -21,7 +19,9 @@ from deepchest_cli.config import (
 )
 from deepchest_cli.data.text import count_of, size_of
 from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.library.launchers import find_launch
 from deepchest_cli.terminal import INDENT, Terminal
+from deepchest_cli.user_cache import features_folder, training_rates_file
 
 
 def doctor(config: DoctorConfig, terminal: Terminal) -> None:

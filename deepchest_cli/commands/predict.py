@@ -39,7 +39,7 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
 
     deepchest predict patient00001/study1 --unit study --view-weight lateral=0.5
     """
-    from deepchest_cli.library import name_backbones, open_predictor
+    from deepchest_cli.library.prediction import name_backbones, open_predictor
 
     if not config.images:
         raise UsageError("There is no image to predict.", "Name image files or a folder.")

@@ -2,31 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepchest_cli.commands.next_steps import data_flags, evaluation_command
-from deepchest_cli.commands.processes import distributed_processes, ignore_launcher_signals
-from deepchest_cli.commands.train_notes import describe_run, render_summary
-from deepchest_cli.commands.user_cache import features_folder, training_rates_file
-from deepchest_cli.config import TrainConfig, find_data, parse_assignment
-from deepchest_cli.errors import InterruptedRunError, UsageError
+from deepchest_cli.commands.train_summary import render_summary
+from deepchest_cli.config import TrainConfig
+from deepchest_cli.library.processes import distributed_processes
+from deepchest_cli.library.training import refuse_unknown_weighter, train_run
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from deepchest_cli.training.components import TrainingComponents
-    from deepchest_cli.training.distributed import DistributedContext
-    from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.progress import Observer
-    from deepchest_cli.training.summary import TrainingSummary
-
-# flags that may change when a run is resumed: they change where and how it is computed, and its
-# results only by rounding and by the micro-batches of batch norm
-FREE_ON_RESUME = frozenset(
-    {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "grad_checkpoint", "compile"}
-    | {"tensorboard"}
-)
 
 
 def train(config: TrainConfig, terminal: Terminal) -> None:
@@ -48,123 +37,20 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 
     srun --ntasks 4 --gpus-per-task 1 deepchest train
     """
-    from deepchest_cli.weighting.registry import read_weighter
-
-    if config.resume is None:  # a misspelled name is answered before torch is imported
-        options = [parse_assignment(text, "--weighter-option") for text in config.weighter_option]
-        read_weighter(config.weighter, options)
+    refuse_unknown_weighter(config)
     with distributed_processes(config.device, terminal) as distributed:
         if not distributed.is_main:
             terminal = Terminal(quiet=True)
-        summary = _run(config, distributed, terminal)
+        summary = train_run(config, distributed, terminal, partial(_observers, terminal))
         if distributed.is_main:
             render_summary(summary, terminal)
             data = data_flags([one.data for one in summary.data_sets])
             terminal.next_step(evaluation_command(summary.run, config.backbone) + data)
 
 
-def _run(
-    config: TrainConfig, distributed: "DistributedContext", terminal: Terminal
-) -> "TrainingSummary":
-    from deepchest_cli.model.checkpoint_format import LAST
-    from deepchest_cli.training.checks import refuse_unlike_states
-    from deepchest_cli.training.components import build_components
-    from deepchest_cli.training.loop import Trainer
-    from deepchest_cli.training.probe import ProbeTrainer, build_probe
-    from deepchest_cli.training.resume import folder_to_resume, open_data_again, record_data
-    from deepchest_cli.training.run_directory import create_run
-    from deepchest_cli.training.tensorboard import find_writer
-
-    # by the main process alone: another could find the folder already begun
-    config = distributed.broadcast(_resolved(config, terminal) if distributed.is_main else config)
-    if config.tensorboard:
-        find_writer()  # refuses before there is a run
-    folder = folder_to_resume(config)
-    dataset = open_data_again(config, folder) if folder else None
-    if dataset is not None:  # in the order that the run began with
-        config = replace(config, data=tuple(str(member.folder) for member in dataset.members))
-    resumed = distributed.broadcast(folder is not None and (folder / LAST).is_file())
-    if config.linear_probe:
-        components = build_probe(config, distributed, resumed, dataset)
-    else:
-        components = build_components(config, distributed, resumed, dataset, training_rates_file())
-    if folder is None and distributed.is_main:
-        folder = create_run(components.config)
-    folder = distributed.broadcast(folder)
-    assert folder is not None
-    describe_run(components, folder, terminal)
-    with _observers(components, folder, terminal) as observers:
-        trainer = (
-            ProbeTrainer(components, folder, features_folder(), *observers)
-            if config.linear_probe
-            else Trainer(components, folder, *observers)
-        )
-        if dataset is not None:
-            trainer.resume()
-            refuse_unlike_states(distributed, trainer.state.step, folder)
-            if distributed.is_main:
-                record_data(config.data, folder)
-            terminal.note(_resumed_state(trainer))
-        try:
-            with ignore_launcher_signals(distributed):
-                summary = trainer.fit()
-        except InterruptedRunError:
-            _plot(distributed, folder, terminal)
-            distributed.barrier()  # srun may kill all processes as soon as one has ended
-            raise
-        _plot(distributed, folder, terminal)
-        return summary
-
-
-def _resolved(config: TrainConfig, terminal: Terminal) -> TrainConfig:
-    """Return the configuration with the folder to resume, or with the data of a new run.
-
-    Flags that contradict a resumed run are errors.
-    """
-    from deepchest_cli.model.checkpoint_format import LAST
-    from deepchest_cli.training.resume import folder_to_resume, refuse_changes, resolve_auto
-
-    if folder_to_resume(config) is not None and config.recipe is not None:
-        raise UsageError(
-            "--recipe is for new runs: a resumed one has its values in its config.toml.",
-            "Leave --recipe or --resume out.",
-        )
-    config = resolve_auto(config)
-    folder = folder_to_resume(config)
-    if folder is None:
-        data, note = find_data(config.data)
-        if note:
-            terminal.note(note)
-        return replace(config, data=data)
-    if folder.is_symlink():  # runs/latest may name another run by the time this one saves
-        folder = folder.parent / folder.readlink()
-    # data elsewhere are compared with those of the checkpoint
-    free = FREE_ON_RESUME | ({"data"} if (folder / LAST).is_file() else set())
-    return replace(refuse_changes(config, folder, free), resume=folder)
-
-
-def _resumed_state(trainer: "Trainer") -> str:
-    if trainer.is_finished:
-        return f"{trainer.folder} has finished: nothing is left to train."
-    if not trainer.state.step:
-        return f"{trainer.folder} has no step yet: it begins anew."
-    return f"Resumed after step {trainer.state.step}."
-
-
-def _plot(distributed: "DistributedContext", folder: Path, terminal: Terminal) -> None:
-    """Draw the run's plots; an error there does not fail the run."""
-    from deepchest_cli.training.plots import draw_run
-
-    if distributed.is_main:
-        try:
-            draw_run(folder)
-        except Exception as error:
-            terminal.warning(f"The run's plots could not be drawn: {error}.")
-
-
 @contextmanager
 def _observers(
-    components: "TrainingComponents", folder: Path, terminal: Terminal
+    terminal: Terminal, components: "TrainingComponents", folder: Path
 ) -> Iterator[list["Observer"]]:
     """Yield the observers of the run: the terminal and, with --tensorboard, TensorBoard."""
     from deepchest_cli.commands.train_display import Display

@@ -10,8 +10,8 @@ from launching import launcher, wait_for_epochs, workers_of
 from own_backbones import write
 from two_processes import ENVIRONMENT, FEW, TORCHRUN, assert_same_training, train_all
 
-from deepchest_cli.commands.processes import end_with_launcher
 from deepchest_cli.interruption import stop_on_signal
+from deepchest_cli.library.processes import end_with_launcher
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.training.distributed import DistributedContext
 
@@ -79,7 +79,7 @@ def test_two_processes_run_code_of_ones_own(killed):
 def test_a_process_ends_with_its_launcher(monkeypatch):
     parents = [7, 7, 1]
     monkeypatch.setattr("os.getppid", lambda: parents.pop(0))
-    monkeypatch.setattr("deepchest_cli.commands.processes.POLL_SECONDS", 0)
+    monkeypatch.setattr("deepchest_cli.library.processes.POLL_SECONDS", 0)
     with stop_on_signal() as stop:
         end_with_launcher(7)
         assert stop.exit_code == 143

@@ -1,4 +1,4 @@
-"""The processes of `deepchest train`: how they join, and how they end together."""
+"""The processes of a training: how they join, and how they end together."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from deepchest_cli.commands.launchers import TORCHRUN, Launch, find_launch, variables_of_torch
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.interruption import BATCH_SIGNALS
-from deepchest_cli.terminal import Terminal
+from deepchest_cli.library.launchers import TORCHRUN, Launch, find_launch, variables_of_torch
+from deepchest_cli.reporter import Reporter
 
 if TYPE_CHECKING:
     from deepchest_cli.training.distributed import DistributedContext
@@ -21,7 +21,7 @@ POLL_SECONDS = 0.5  # between two checks whether the launcher is alive
 
 
 @contextmanager
-def distributed_processes(device: str, terminal: Terminal) -> Iterator["DistributedContext"]:
+def distributed_processes(device: str, reporter: Reporter) -> Iterator["DistributedContext"]:
     """Join the other processes where a launcher has started several; errors name the process."""
     launch = find_launch(os.environ)
     if launch is None:
@@ -37,7 +37,7 @@ def distributed_processes(device: str, terminal: Terminal) -> Iterator["Distribu
         _refuse_unknown_host(variables["MASTER_ADDR"])
         if launch.rank == 0:
             place = f"{variables['MASTER_ADDR']}:{variables['MASTER_PORT']}"
-            terminal.note(f"{launch.world_size} processes of {launch.launcher} join at {place}")
+            reporter.note(f"{launch.world_size} processes of {launch.launcher} join at {place}")
     threading.Thread(target=end_with_launcher, args=(os.getppid(),), daemon=True).start()
     try:
         with _environment(variables), _joined(launch, device) as distributed:

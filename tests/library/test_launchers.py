@@ -10,10 +10,10 @@ import pytest
 from fake_srun import JOB, task_variables
 from tests_support import valid
 
-from deepchest_cli.commands import launchers, processes
-from deepchest_cli.commands.launchers import Launch, find_launch, first_node, variables_of_torch
 from deepchest_cli.commands.registry import COMMANDS
 from deepchest_cli.errors import UsageError
+from deepchest_cli.library import launchers, processes
+from deepchest_cli.library.launchers import Launch, find_launch, first_node, variables_of_torch
 from deepchest_cli.training.distributed import DistributedContext
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}

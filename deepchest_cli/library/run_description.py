@@ -1,19 +1,17 @@
-"""What `deepchest train` says at a run's beginning and at its end."""
+"""What is said of a run before it begins: what is trained, and on what."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepchest_cli.data.text import count_of
-from deepchest_cli.reporting.numbers import integer, number
-from deepchest_cli.terminal import Terminal
+from deepchest_cli.reporter import Reporter
+from deepchest_cli.reporting.numbers import integer
 
 if TYPE_CHECKING:
     from deepchest_cli.training.components import TrainingComponents
-    from deepchest_cli.training.summary import DataSetSummary, TrainingSummary
 
 
-def describe_run(components: "TrainingComponents", folder: Path, terminal: Terminal) -> None:
+def describe_run(components: "TrainingComponents", folder: Path, reporter: Reporter) -> None:
     """Say what will be trained, and on what."""
     from deepchest_cli.model.layers import layers_of
     from deepchest_cli.weighting.own import short_name
@@ -22,15 +20,15 @@ def describe_run(components: "TrainingComponents", folder: Path, terminal: Termi
     rates, classifier = components.measured_rates, components.classifier
     if components.distributed.is_main:  # warnings are shown with --quiet too
         for warning in components.warnings:
-            terminal.warning(warning)
+            reporter.warning(warning)
     if classifier.taken_over:
         findings = len(classifier.architecture.findings)
         taken = "all" if len(classifier.taken_over) == findings else len(classifier.taken_over)
-        terminal.note(
+        reporter.note(
             f"Initial weights of {config.weights}, with the head's for {taken} of "
             f"{count_of(findings, 'finding')}"
         )
-    terminal.note(
+    reporter.note(
         f"{folder}: {classifier.architecture.backbone} with {short_name(config.weighter)} on "
         f"{count_of(len(components.training_rows), 'radiograph')} of "
         f"{classifier.architecture.image_size} px, "
@@ -38,17 +36,17 @@ def describe_run(components: "TrainingComponents", folder: Path, terminal: Termi
         f"{components.precision}, {count_of(components.total_steps, 'step')}"
     )
     if len(components.dataset.members) > 1:
-        _describe_data_sets(components, terminal)
+        _describe_data_sets(components, reporter)
     if components.heads is not None:
         heads = components.heads.rates
-        terminal.note(
+        reporter.note(
             f"Linear probe: {len(heads)} {config.head} heads, at learning rates from "
             f"{heads[0]:g} to {heads[-1]:g}"
         )
         if config.weights == "none":
-            terminal.warning("The features are those of a random network: choose --weights.")
+            reporter.warning("The features are those of a random network: choose --weights.")
     if rates is not None:
-        terminal.detail(
+        reporter.detail(
             f"--precision auto: {rates.fp32:.3g} images/s in fp32, {rates.bf16:.3g} in bf16, "
             "as measured on one core of this machine"
         )
@@ -59,9 +57,9 @@ def describe_run(components: "TrainingComponents", folder: Path, terminal: Termi
         named = f"Of {len(layers)} layers of the backbone the {first} {verb}"
         named = named if frozen.layers < len(layers) else "The backbone is"
         before = f" before epoch {config.unfreeze_epoch}" if config.unfreeze_epoch else ""
-        terminal.note(f"{named} not trained{before}.")
-    terminal.detail(f"layers of the backbone: {', '.join(layer.name for layer in layers)}")
-    terminal.detail(
+        reporter.note(f"{named} not trained{before}.")
+    reporter.detail(f"layers of the backbone: {', '.join(layer.name for layer in layers)}")
+    reporter.detail(
         f"{count_of(sum(p.numel() for p in classifier.parameters()), 'parameter')}; "
         f"{count_of(len(components.validation_rows), 'validation radiograph')}; "
         f"weighter options {' '.join(config.weighter_option) or 'as they are by default'}; "
@@ -69,7 +67,7 @@ def describe_run(components: "TrainingComponents", folder: Path, terminal: Termi
     )
 
 
-def _describe_data_sets(components: "TrainingComponents", terminal: Terminal) -> None:
+def _describe_data_sets(components: "TrainingComponents", reporter: Reporter) -> None:
     """Say what each data set has, how they are sampled, and what a task is."""
     dataset, config = components.dataset, components.config
     for number_of_it, member in enumerate(dataset.members):
@@ -78,7 +76,7 @@ def _describe_data_sets(components: "TrainingComponents", terminal: Terminal) ->
             for rows in (components.training_rows, components.validation_rows)
         )
         resized = f", resized from {member.size} px" if member.size > dataset.size else ""
-        terminal.note(
+        reporter.note(
             f"  {member.name}: {training} training and {validation} validation radiographs, "
             f"{count_of(len(member.findings), 'finding')}{resized}"
         )
@@ -88,47 +86,7 @@ def _describe_data_sets(components: "TrainingComponents", terminal: Terminal) ->
             f"{integer(group.count)} of {member.name}"
             for member, group in zip(dataset.members, groups, strict=True)
         )
-        terminal.note(f"  Radiographs in an epoch: {drawn}")
+        reporter.note(f"  Radiographs in an epoch: {drawn}")
     tasks = components.tasks
     if tasks.member is not None:
-        terminal.note(f"  {count_of(len(tasks.names), 'task')}: {config.tasks.replace('-', ' ')}")
-
-
-def render_summary(summary: "TrainingSummary", terminal: Terminal) -> None:
-    """Show how a run ended, with a table of its data sets where it has several."""
-    if terminal.json:
-        terminal.document({**asdict(summary), "run": str(summary.run)})
-        return
-    terminal.line(str(summary.run))
-    early = " (stopped early)" if summary.stopped_early else ""
-    terminal.paragraph(
-        f"{count_of(summary.epochs, 'epoch')}{early}, "
-        f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
-        f"{'' if summary.learning_rate is None else f', learning rate {summary.learning_rate:g}'}"
-    )
-    if len(summary.data_sets) > 1:
-        _render_data_sets(summary.data_sets, terminal)
-
-
-def _render_data_sets(data_sets: tuple["DataSetSummary", ...], terminal: Terminal) -> None:
-    """Show what the best epoch's model does on each data set: one, and then one for findings."""
-    rows = [
-        [
-            one.name,
-            integer(one.training_images),
-            integer(one.validation_images),
-            integer(len(one.finding_auroc)),
-            number(one.validation.get("auroc")),
-        ]
-        for one in data_sets
-    ]
-    columns = ["Data set", "training images", "validation images", "findings", "AUROC"]
-    terminal.line("")
-    terminal.table(columns, rows)
-    findings = dict.fromkeys(finding for one in data_sets for finding in one.finding_auroc)
-    rows = [
-        [finding, *(number(one.finding_auroc.get(finding)) for one in data_sets)]
-        for finding in findings
-    ]
-    terminal.line("")
-    terminal.table(["Validation AUROC", *(one.name for one in data_sets)], rows)
+        reporter.note(f"  {count_of(len(tasks.names), 'task')}: {config.tasks.replace('-', ' ')}")

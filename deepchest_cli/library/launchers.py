@@ -7,13 +7,10 @@ variables"; Open MPI's "Environment variables" of mpirun; MPICH's Hydra.
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.terminal import Terminal
 
 Environment = Mapping[str, str]
 
@@ -168,37 +165,3 @@ def first_node(nodes: str) -> str:
     """Return the first of a list of nodes as Slurm writes it: `gpu[03-05,9],fat1` gives `gpu03`."""
     first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)
     return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", first[0] if first else nodes)
-
-
-def in_one_process(
-    command: str, run: Callable[[Any, Terminal], None]
-) -> Callable[[Any, Terminal], None]:
-    """Return a command that refuses to run where a launcher has started several processes.
-
-    Each of them would do the whole work, and write into the same folder.
-    """
-
-    @wraps(run)
-    def alone(config: Any, terminal: Terminal) -> None:
-        launch = find_launch(os.environ)
-        if launch is not None:
-            raise UsageError(
-                f"deepchest {command} runs in one process. Found process {launch.rank} of "
-                f"{launch.world_size}, started by {launch.launcher}.",
-                _one_process(command, launch.launcher),
-            )
-        run(config, terminal)
-
-    return alone
-
-
-def _one_process(command: str, launcher: str) -> str:
-    """Return how to start a command in one process."""
-    ways = {
-        SRUN.name: f"Use srun --ntasks 1 deepchest {command} ..., or a job array for several runs",
-        "mpirun": f"Start it without mpirun: deepchest {command} ...",
-        TORCHRUN.name: f"Start it without torchrun: deepchest {command} ...",
-    }
-    way = ways.get(launcher, "Start it once, without RANK and WORLD_SIZE: unset RANK WORLD_SIZE")
-    several = "; --devices cuda:0,cuda:1 spreads its runs over GPUs of one node"
-    return f"{way}{several if command == 'compare-weighters' else ''}."
