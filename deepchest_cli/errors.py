@@ -27,6 +27,8 @@ class DeepChestError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:  # shown below a traceback, in a notebook too
+            self.add_note(hint)
 
 
 class UnreadableRadiographError(DeepChestError):

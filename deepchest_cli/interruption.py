@@ -1,6 +1,7 @@
 """Signals as a request to stop at the next step instead of a sudden end."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -57,8 +58,8 @@ def stop_on_signal() -> Iterator[StopRequest]:
     """Yield a `StopRequest` that signals set; the former handlers are restored afterwards.
 
     A request within another one has the signal that the other one has received, and passes its own
-    on. A warning that is ignored, as by `nohup`, stays ignored. Raises `ValueError` outside the
-    main thread, as Python's signal handling does.
+    on. A warning that is ignored, as by `nohup`, stays ignored. Outside the main thread, which alone
+    receives signals in Python, no signal comes.
     """
     with _handling(StopRequest(), SIGNALS) as request:
         yield request
@@ -76,6 +77,9 @@ def end_on_signal() -> Iterator[None]:
 
 @contextmanager
 def _handling(request: StopRequest, numbers: tuple[signal.Signals, ...]) -> Iterator[StopRequest]:
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
     request.exit_code = _active[-1].exit_code if _active else None
     before = {number: signal.getsignal(number) for number in numbers if _may_handle(number)}
     for number in before:

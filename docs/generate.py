@@ -1,6 +1,8 @@
-"""Write docs/weighters.md and docs/cli.md from the catalog, the docstrings and the configurations.
+"""Write what follows from the catalog, the docstrings and the configurations.
 
-python docs/generate.py            write both pages
+These are docs/weighters.md, docs/cli.md, and the types of the library's keywords.
+
+python docs/generate.py            write all of them
 python docs/generate.py --check    exit with 1 where a page is not current
 """
 
@@ -10,16 +12,35 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from deepchest_cli.commands.binding import PRESENTATION
 from deepchest_cli.commands.registry import COMMANDS
-from deepchest_cli.config import Flag, choices_of, flag_of, flags_of
+from deepchest_cli.config import (
+    CompareConfig,
+    EvaluateConfig,
+    Flag,
+    PredictConfig,
+    PrepareConfig,
+    TrainConfig,
+    choices_of,
+    flag_of,
+    flags_of,
+)
 from deepchest_cli.config.flags import metavar_of, range_of
+from deepchest_cli.library.keywords import ARGUMENTS, COMMAND_ONLY
 from deepchest_cli.weighting import WEIGHTERS, WeighterInfo
 from deepchest_cli.weighting.documentation import blocks_of
 
 FOLDER = Path(__file__).parent
+FUNCTIONS = {
+    "TrainOptions": ("train", TrainConfig),
+    "EvaluateOptions": ("evaluate", EvaluateConfig),
+    "CompareOptions": ("compare", CompareConfig),
+    "PredictOptions": ("predict", PredictConfig),
+    "PrepareOptions": ("prepare", PrepareConfig),
+}
 NOTICE = "<!-- Written by docs/generate.py: change the sources and run it again. -->"
 
 WEIGHTERS_INTRODUCTION = """\
@@ -50,7 +71,12 @@ Every command with its flags. `deepchest COMMAND --help` shows the same. The com
 
 def pages() -> dict[Path, str]:
     """Return the generated pages by their paths."""
-    return {FOLDER / "weighters.md": weighters_page(), FOLDER / "cli.md": cli_page()}
+    options = FOLDER.parent / "deepchest_cli" / "library" / "options.py"
+    return {
+        FOLDER / "weighters.md": weighters_page(),
+        FOLDER / "cli.md": cli_page(),
+        options: options_module(),
+    }
 
 
 def weighters_page() -> str:
@@ -131,6 +157,43 @@ def _value(kind: Any, flag: Any) -> str:
     return values if choices_of(kind) else ", ".join(filter(None, [word, values]))
 
 
+def options_module() -> str:
+    """Return the module with the keywords of each function and their types."""
+    imports = """from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Literal, TypedDict
+
+AnyPath = str | PathLike[str]
+Several = AnyPath | Iterable[AnyPath] | Mapping[str, object]
+"""
+    parts = [
+        '"""The keywords of each function: the flags of its command, without its arguments."""'
+    ]
+    parts[0] += f"\n\n# {NOTICE.removeprefix('<!-- ').removesuffix(' -->')}\n\n{imports.rstrip()}"
+    for name, (function, config) in FUNCTIONS.items():
+        lines = [
+            f"    {field.name}: {_type(kind, flag)}"
+            for field, kind, flag in sorted(flags_of(config), key=lambda one: one[0].name)
+            if field.name not in (*ARGUMENTS[function], *COMMAND_ONLY)
+        ]
+        head = f'class {name}(TypedDict, total=False):\n    """The keywords of `{function}`."""\n'
+        parts.append("\n".join([head, *lines, "    config: AnyPath | None"]))
+    return "\n\n\n".join(parts) + "\n"
+
+
+def _type(kind: Any, flag: Flag) -> str:
+    """Return the type of a keyword: paths may be text, and one may stand for several."""
+    if get_origin(kind) is tuple:
+        return "Several"
+    if choices := choices_of(kind):
+        words = ", ".join(f'"{one}"' for one in choices)
+        return f"Literal[{words}]" + (" | None" if type(None) in get_args(kind) else "")
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    takes_path = Path in kinds or "PATH" in (flag.metavar or "")
+    names = ["AnyPath" if takes_path and one in (Path, str) else one.__name__ for one in kinds]
+    return " | ".join("None" if name == "NoneType" else name for name in dict.fromkeys(names))
+
+
 def _default(value: Any) -> str:
     if value is MISSING or value is None or value == ():
         return "–"
@@ -170,7 +233,7 @@ def main() -> None:
         if not path.exists() or path.read_text("utf-8") != text
     ]
     if "--check" in sys.argv[1:]:
-        names = " and ".join(f"docs/{path.name}" for path in stale)
+        names = ", ".join(path.relative_to(FOLDER.parent).as_posix() for path in stale)
         sys.exit(f"Not current: {names}. Run: python docs/generate.py" if stale else 0)
     for path in stale:
         path.write_text(pages()[path], "utf-8")

@@ -1,7 +1,7 @@
 """`deepchest train`: a new run or a resumed one, in one process or in several."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from deepchest_cli.commands.next_steps import data_flags, evaluation_command
 from deepchest_cli.commands.train_summary import render_summary
 from deepchest_cli.config import TrainConfig
 from deepchest_cli.library.processes import distributed_processes
-from deepchest_cli.library.training import refuse_unknown_weighter, train_run
+from deepchest_cli.library.training import logs, refuse_unknown_weighter, train_run
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -52,15 +52,8 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 def _observers(
     terminal: Terminal, components: "TrainingComponents", folder: Path
 ) -> Iterator[list["Observer"]]:
-    """Yield the observers of the run: the terminal and, with --tensorboard, TensorBoard."""
+    """Yield the observers of the run: the terminal, and what the configuration asks for."""
     from deepchest_cli.commands.train_display import Display
-    from deepchest_cli.training.tensorboard import TensorBoardLog
 
-    tasks = components.tasks.names
-    with terminal.live() as show:
-        display = Display(terminal, tasks, show)
-        if components.config.tensorboard and components.distributed.is_main:
-            with closing(TensorBoardLog(folder, components.dataset.findings, tasks)) as log:
-                yield [display, log]
-        else:
-            yield [display]
+    with terminal.live() as show, logs(components, folder) as further:
+        yield [Display(terminal, components.tasks.names, show), *further]

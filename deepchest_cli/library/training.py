@@ -1,19 +1,25 @@
 """Training in a program: `from deepchest_cli import train; run = train(epochs=3)`."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
 from deepchest_cli.errors import InterruptedRunError, UsageError
-from deepchest_cli.library.processes import ignore_launcher_signals
+from deepchest_cli.library.calls import alone, as_call, kept_torch_state
+from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
+from deepchest_cli.library.notebook import Receive, recorder
+from deepchest_cli.library.processes import distributed_processes, ignore_launcher_signals
+from deepchest_cli.library.run import Run
 from deepchest_cli.library.run_description import describe_run
-from deepchest_cli.reporter import Reporter
+from deepchest_cli.reporter import Recorder, Reporter
 from deepchest_cli.user_cache import features_folder, training_rates_file
 
 if TYPE_CHECKING:
+    from deepchest_cli.library.options import TrainOptions
     from deepchest_cli.training.components import TrainingComponents
     from deepchest_cli.training.distributed import DistributedContext
     from deepchest_cli.training.loop import Trainer
@@ -28,6 +34,80 @@ FREE_ON_RESUME = frozenset(
     {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "grad_checkpoint", "compile"}
     | {"tensorboard"}
 )
+
+
+@takes_flags_of(TrainConfig)
+def train(
+    data: AnyPath | Iterable[AnyPath] | None = None,
+    *,
+    progress: bool | Receive = False,
+    observers: Iterable["Observer"] = (),
+    **options: "Unpack[TrainOptions]",
+) -> Run:
+    """Train a classifier and return its run; the test split is never read.
+
+    data: folders of prepared shards. progress: True for a bar, or what receives it: what is done,
+    how much of it, and of how much. observers: receive each step and each epoch
+    (`deepchest_cli.training.progress.Observer`). options: the flags of `deepchest train`, in the
+    form of keywords. Nothing is printed, and the run is in the same folder, with the same files.
+
+    An interrupt (Ctrl-C, or a notebook's button) lets the step end, saves the state, and raises
+    `InterruptedRunError`; `train(resume=FOLDER)` goes on. Raises `UsageError` for an option that
+    does not hold, before anything is trained, and what `deepchest train` reports as an error.
+
+    >>> run = train("data/demo-shards", recipe="quick", epochs=1)
+    >>> run.history["validation_auroc"]
+    """
+    config = configuration(TrainConfig, "train", with_given(options, data=data))
+    refuse_unknown_weighter(config)
+    with alone("train"), kept_torch_state(config.deterministic):
+        report = recorder(progress)
+        observe = partial(_observers, report, tuple(observers))
+        with distributed_processes(config.device, report) as distributed:
+            try:
+                summary = train_run(config, distributed, report, observe)
+            except InterruptedRunError as error:
+                raise as_call(error, "train") from None
+    return Run(summary.run, tuple(report.notes), tuple(report.warnings), summary)
+
+
+@contextmanager
+def _observers(
+    report: Recorder,
+    others: Sequence["Observer"],
+    components: "TrainingComponents",
+    folder: Path,
+) -> Iterator[Sequence["Observer"]]:
+    from deepchest_cli.training.progress import Observer, StepReport
+
+    class Listener(Observer):
+        def on_step(self, step: StepReport) -> None:
+            move(components.total_steps - step.remaining, components.total_steps)
+
+        def on_features(self, done: int, total: int) -> None:
+            move(done, total)
+
+        def on_note(self, text: str) -> None:
+            report.note(text)
+
+        def on_warning(self, text: str) -> None:
+            report.warning(text)
+
+    with report.progress("Training") as move, logs(components, folder) as further:
+        yield [Listener(), *others, *further]
+
+
+@contextmanager
+def logs(components: "TrainingComponents", folder: Path) -> Iterator[list["Observer"]]:
+    """Yield the observers that the configuration asks for: TensorBoard's log."""
+    from deepchest_cli.training.tensorboard import TensorBoardLog
+
+    if not (components.config.tensorboard and components.distributed.is_main):
+        yield []
+        return
+    names = components.dataset.findings, components.tasks.names
+    with closing(TensorBoardLog(folder, *names)) as log:
+        yield [log]
 
 
 def refuse_unknown_weighter(config: TrainConfig) -> None:

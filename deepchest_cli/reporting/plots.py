@@ -38,13 +38,36 @@ Draw = Callable[[], "Figure"]
 
 def new_figure(height: float, layout: Any = "constrained") -> "Figure":
     """Return an empty white figure as wide as the page; height: in points."""
+    size = PAGE / POINTS, height / POINTS
+    figure: Figure = _shown_figure()(figsize=size, dpi=DPI, facecolor="white", layout=layout)
+    return figure
+
+
+@cache
+def _shown_figure() -> type["Figure"]:
+    """Return a figure's class that a notebook shows, without pyplot and its global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    size = PAGE / POINTS, height / POINTS
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
+    class ShownFigure(Figure):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            FigureCanvasAgg(self)
+
+        def _repr_png_(self) -> bytes:
+            content = io.BytesIO()
+            self.savefig(content, format="png")
+            return content.getvalue()
+
+    return ShownFigure
+
+
+def drawn(draw: Draw) -> "Figure":
+    """Return a figure in the style that all plots share."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        return draw()
 
 
 def hide_frame(axes: "Axes") -> None:

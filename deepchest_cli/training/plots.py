@@ -1,7 +1,7 @@
 """The plots of a run: loss, AUROC and task weights over the epochs."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from deepchest_cli.reporting.line_chart import (
     draw_chart,
     new_chart_figure,
 )
-from deepchest_cli.reporting.plots import COLORS, GRAY, TYPE
+from deepchest_cli.reporting.plots import COLORS, GRAY, TYPE, Draw
 from deepchest_cli.reporting.weight_chart import draw_weights, weight_charts
 from deepchest_cli.training.run_files import ALL, METRICS, SOURCE, WEIGHTS
 
@@ -31,13 +31,22 @@ Columns = dict[str, Floats]
 
 
 def draw_run(folder: Path) -> list[Path]:
-    """Draw the tables of a run into its folder.
+    """Draw the tables of a run into its folder; return the paths of the plots."""
+    figures = run_figures(folder)
+    for name, draw in figures.items():
+        with atomic_write(folder / name) as temporary:
+            draw().savefig(temporary, format="png", dpi="figure")
+    return [folder / name for name in figures]
+
+
+def run_figures(folder: Path) -> dict[str, Draw]:
+    """Return what draws the plots of a run, by the names of their files.
 
     These are metrics.png, sources.png where there are several data sets, and weights.png where the
-    weighter has weights. Returns the paths of the plots: none before the first epoch has ended.
+    weighter has weights; none before the first epoch has ended.
     """
     sources, weights = read_sources(folder / METRICS), read_columns(folder / WEIGHTS)
-    figures: dict[str, Callable[[], Figure]] = {}
+    figures: dict[str, Draw] = {}
     if sources:
         figures[METRICS_PLOT] = lambda: metrics_figure(sources[ALL], len(sources) > 1)
     if len(sources) > 1:
@@ -46,10 +55,7 @@ def draw_run(folder: Path) -> list[Path]:
         figures[WEIGHTS_PLOT] = lambda: weights_figure(
             weights, [name for name in sources if name != ALL]
         )
-    for name, draw in figures.items():
-        with atomic_write(folder / name) as temporary:
-            draw().savefig(temporary, format="png", dpi="figure")
-    return [folder / name for name in figures]
+    return figures
 
 
 def read_columns(path: Path) -> Columns:

@@ -1,0 +1,160 @@
+"""From the keywords of a call to the configuration that the same flags of a command give."""
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from deepchest_cli.config.flags import choices_of, flag_of, flags_of
+from deepchest_cli.config.renamed import renamed
+from deepchest_cli.config.sources import (
+    SOURCES,
+    read_source,
+    recorded_hashes,
+    refuse_out_of_range,
+    run_to_resume,
+)
+from deepchest_cli.config.synonyms import FLAGS, synonym
+from deepchest_cli.errors import UsageError, unknown_name
+
+Config = TypeVar("Config")
+Function = TypeVar("Function", bound=Callable[..., Any])
+AnyPath = str | os.PathLike[str]
+
+ARGUMENTS = {  # of each function, which its signature names
+    "train": ("data",),
+    "evaluate": ("model", "data"),
+    "compare": ("weighters", "data"),
+    "predict": ("images", "model"),
+    "prepare": ("source", "data"),
+}
+# what has another result than the function, or says how it is printed, is the command's alone
+COMMAND_ONLY = ("plan", "job", "jobs", "check", "dry_run", "cost_only", "cost_tasks")
+COMMAND_ONLY += ("cost_backbones", "format", "top", "null", "fail_under", "fail_if_inferior")
+FILE = "config"  # the keyword of --config, which every command has
+
+
+def takes_flags_of(kind: type[Any]) -> Callable[[Function], Function]:
+    """Let a function's signature name the flags of a command, for help and completion."""
+
+    def named(function: Function) -> Function:
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind != one.VAR_KEYWORD]
+        left_out = (*signature.parameters, *COMMAND_ONLY)
+        flags = [
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+            for field, _, _ in flags_of(kind)
+            if field.name not in left_out
+        ]
+        signature = signature.replace(parameters=[*own, *flags])
+        function.__signature__ = signature  # type: ignore[attr-defined]
+        return function
+
+    return named
+
+
+def configuration(kind: type[Config], function: str, keywords: Mapping[str, Any]) -> Config:
+    """Return the configuration of a call, its values over a file's, a recipe's and the defaults.
+
+    A value may be given where several are possible, a path as text, and KEY=VALUE as a dictionary.
+    Raises `UsageError` for a keyword that there is not, and for a value that its flag refuses.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    types = {n: get_args(hint)[0] for n, hint in hints.items() if get_origin(hint) is Annotated}
+    types = {name: kind for name, kind in types.items() if name not in COMMAND_ONLY}
+    for name in keywords:
+        if name in COMMAND_ONLY:
+            raise UsageError(f"{name} is of the command alone.", f"Use {flag_of(name)} there.")
+        if name not in types and name != FILE:
+            raise _unknown(function, name, [*types, FILE])
+    given = {
+        name: _typed(value, types[name], f"{function}: {name}")
+        for name, value in keywords.items()
+        if name != FILE
+    }
+    file = keywords.get(FILE)
+    values = _of_files(kind, given, None if file is None else Path(file))
+    read = values.pop(FILE, {})
+    values = {n: _typed(value, types[n], n) for n, value in values.items() if n in types} | given
+    made = kind(**values, **recorded_hashes(values, read))
+    refuse_out_of_range(vars(made), kind)
+    return made
+
+
+def with_given(options: Mapping[str, Any], **named: Any) -> dict[str, Any]:
+    """Return the options with those that a function names itself, where they were given."""
+    return {**options, **{name: value for name, value in named.items() if value is not None}}
+
+
+def _of_files(kind: type[Any], given: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
+    """Return the values of a run that is resumed, of a recipe and of a file, and the file's own."""
+    named = {
+        "run": run_to_resume(given.get("resume"), given.get("out")),
+        "recipe": given.get("recipe"),
+        FILE: file,
+    }
+    found = {
+        source: read_source(source, SOURCES[source](named[source]), kind)
+        for source in SOURCES
+        if named[source] is not None
+    }
+    values = {n: v for source in SOURCES for n, v in found.get(source, {}).items()}
+    return values | {FILE: found[FILE]} if FILE in found else values
+
+
+def _unknown(function: str, name: str, known: Iterable[str]) -> UsageError:
+    flags = {flag_of(one): one for one in known}
+    meant = renamed(flag_of(name), flags) or synonym(name, flags, FLAGS)
+    if meant is None:
+        return unknown_name(f"keyword of {function}", name, flags.values())
+    flag, _, value = meant.partition(" ")
+    said = f"{flags[flag]}={value!r}" if value else flags[flag]
+    return UsageError(
+        f"Unknown keyword of {function} {name!r}. Did you mean {said!r}?",
+        f"Known: {', '.join(flags.values())}.",
+    )
+
+
+def _typed(value: Any, kind: Any, where: str) -> Any:
+    """Return a value in the form that a configuration has; `UsageError` for another type."""
+    if get_origin(kind) is tuple:
+        return _several(value, where)
+    if choices := choices_of(kind):
+        if value in choices or (value is None and type(None) in get_args(kind)):
+            return value
+        unknown = unknown_name("value", str(value), choices)
+        raise UsageError(f"{where}: {unknown.message}", unknown.hint)
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    for one in kinds:
+        if _is_a(one, value):
+            return None if value is None else os.fspath(value) if one is str else one(value)
+    wanted = " or ".join(one.__name__ for one in kinds if one is not type(None))
+    raise UsageError(f"{where} should be of type {wanted}. Found {value!r}.")
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    """Whether a value stands for one of a kind; NumPy's numbers are numbers too."""
+    if kind in (str, Path):
+        return isinstance(value, str | os.PathLike)
+    if kind in (bool, type(None)) or isinstance(value, bool | str):
+        return isinstance(value, kind)
+    return hasattr(value, "__index__" if kind is int else "__float__")
+
+
+def _several(value: Any, where: str) -> tuple[str, ...]:
+    """Return what may be given several times: one of them, some, or KEY=VALUE as a dictionary."""
+    if value is None:
+        return ()
+    if isinstance(value, str | os.PathLike):
+        return (os.fspath(value),)
+    if isinstance(value, Mapping):
+        return tuple(f"{name}={entry}" for name, entry in value.items())
+    try:
+        entries = list(value)
+    except TypeError:
+        entries = [value]
+    if not all(isinstance(one, str | os.PathLike) for one in entries):
+        raise UsageError(f"{where} should be text or a list of texts. Found {value!r}.")
+    return tuple(os.fspath(one) for one in entries)

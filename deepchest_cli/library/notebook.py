@@ -1,0 +1,82 @@
+"""What a notebook shows of results: a title, a table, and bars of progress."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from deepchest_cli.reporter import Move, Recorder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REFRESH = 0.25  # seconds between two updates of a bar
+Receive = Callable[[str, int, int], None]  # what is done, how much of it, and of how much
+
+
+def titled_table(title: str, table: "pd.DataFrame", warnings: Sequence[str] = ()) -> str:
+    """Return HTML of a title, warnings and a table with four digits behind the point."""
+    said = "".join(f"<p><em>Warning: {escape(text)}</em></p>" for text in warnings)
+    shown = table.to_html(
+        float_format=lambda value: f"{value:.4f}", na_rep="–", border=0, max_rows=40
+    )
+    return f"<div><p><strong>{escape(title)}</strong></p>{said}{shown}</div>"
+
+
+def recorder(progress: bool | Receive) -> Recorder:
+    """Return what records a call's notes and warnings.
+
+    progress: a callback that receives it; or True for bars, in a notebook or on a terminal.
+    """
+    if callable(progress):
+        return Recorder(progress)
+    if not progress:
+        return Recorder()
+    display = _notebook_display()
+    return _TerminalBars() if display is None else _NotebookBars(display)
+
+
+class _TerminalBars(Recorder):
+    """Shows progress where standard error is a terminal, as the commands do."""
+
+    def progress(self, description: str) -> AbstractContextManager[Move]:
+        """Return a context with the callback that moves a bar."""
+        from deepchest_cli.terminal import Terminal
+
+        return Terminal().progress(description)
+
+
+class _NotebookBars(Recorder):
+    """Shows progress below a notebook's cell; a bar goes when its work is done."""
+
+    def __init__(self, display: Callable[..., Any]) -> None:
+        super().__init__()
+        self.display = display
+
+    @contextmanager
+    def progress(self, description: str) -> Iterator[Move]:
+        """Yield the callback that moves a bar, a few times a second."""
+        from IPython.display import HTML
+
+        shown, drawn = self.display(HTML(escape(description)), display_id=True), 0.0
+
+        def move(done: int, total: int) -> None:
+            nonlocal drawn
+            if time.monotonic() - drawn >= REFRESH:
+                drawn = time.monotonic()
+                bar = f"<progress value={done} max={max(total, 1)}></progress>"
+                shown.update(HTML(f"{escape(description)} {bar} {done:,} of {total:,}"))
+
+        try:
+            yield move
+        finally:
+            shown.update(HTML(""))
+
+
+def _notebook_display() -> Callable[..., Any] | None:
+    """Return IPython's `display` where this is a notebook's kernel; else None."""
+    ipython = sys.modules.get("IPython")  # which a kernel has imported long ago
+    shell = ipython and ipython.get_ipython()
+    return ipython.display.display if ipython and hasattr(shell, "kernel") else None

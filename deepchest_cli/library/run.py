@@ -1,0 +1,147 @@
+"""A run as an object: its tables, plots and model, while it is trained or long after."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepchest_cli.config import DEFAULT_MODEL, RUN_CONFIG, TrainConfig
+from deepchest_cli.config.sources import read_source
+from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.library.notebook import titled_table
+from deepchest_cli.reporting.plots import drawn
+from deepchest_cli.training.run_files import ALL, METRICS, SOURCE, WEIGHTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from deepchest_cli.library.evaluation import Evaluation
+    from deepchest_cli.library.prediction import Model
+    from deepchest_cli.training.summary import TrainingSummary
+
+CHARTS = ("metrics", "weights", "sources")
+HEADLINE = ("training_loss", "validation_loss", "validation_auroc", "best")  # of `history`
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run in its folder; tables and plots are read from there when they are asked for.
+
+    notes, warnings: what was said while it was trained by `train`; nothing of a run from disk.
+    """
+
+    folder: Path
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    summary: "TrainingSummary | None" = None  # of `train` alone
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings that the run began with, by the keywords of `train`."""
+        return read_source("config", self.folder / RUN_CONFIG, TrainConfig)
+
+    @cached_property
+    def history(self) -> "pd.DataFrame":
+        """A row for each epoch, with the metrics of metrics.csv; of several data sets, together."""
+        table = self.sources
+        return table.loc[ALL] if isinstance(table.index, _multi_index()) else table
+
+    @cached_property
+    def sources(self) -> "pd.DataFrame":
+        """The rows of `history`, and of several data sets those of each, by data set and epoch."""
+        table = _read(self.folder / METRICS)
+        keys = [SOURCE, "epoch"] if SOURCE in table and table[SOURCE].nunique() > 1 else ["epoch"]
+        table = table.drop(columns=SOURCE) if SOURCE in table and len(keys) == 1 else table
+        table["best"] = table["best"].astype(bool)
+        return table.set_index(keys)
+
+    @cached_property
+    def weights(self) -> "pd.DataFrame":
+        """The mean weight of each task in each epoch; empty where the weighter has none."""
+        import pandas as pd
+
+        path = self.folder / WEIGHTS
+        return _read(path).set_index("epoch") if path.is_file() else pd.DataFrame()
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose model is kept, counted from 1; None before the first has ended."""
+        best = self.history.index[self.history["best"]] if len(self.history) else []
+        return int(best[-1]) if len(best) else None
+
+    @property
+    def auroc(self) -> float:
+        """The macro AUROC of the best epoch in validation; NaN before the first epoch has ended."""
+        best = self.best_epoch
+        return float("nan") if best is None else float(self.history["validation_auroc"][best])
+
+    def model(self, **options: Any) -> "Model":
+        """Return the model of the best epoch; options are those of `load_model`."""
+        from deepchest_cli.library.prediction import load_model
+
+        return load_model(self.folder, **options)
+
+    def evaluate(self, **options: Any) -> "Evaluation":
+        """Evaluate the model of the best epoch; options are those of `evaluate`."""
+        from deepchest_cli.library.evaluation import evaluate
+
+        return evaluate(self.folder, **options)
+
+    def plot(self, chart: str = "metrics") -> "Figure":
+        """Return the chart of metrics, weights or, of several data sets, sources over the epochs.
+
+        Raises `UsageError` for another name, and where there is nothing to draw.
+        """
+        from deepchest_cli.training.plots import run_figures
+
+        if chart not in CHARTS:
+            raise unknown_name("chart", chart, CHARTS)
+        figures = run_figures(self.folder)
+        if f"{chart}.png" not in figures:
+            there = ", ".join(name.removesuffix(".png") for name in figures) or "none yet"
+            raise UsageError(f"{self.folder} has no chart of {chart}.", f"It has: {there}.")
+        return drawn(figures[f"{chart}.png"])
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def _repr_html_(self) -> str:
+        best = self.best_epoch
+        said = (
+            "no epoch has ended" if best is None else f"best epoch {best}, AUROC {self.auroc:.4f}"
+        )
+        table = self.history
+        return titled_table(
+            f"Run {self.folder}: {said}",
+            table[[name for name in HEADLINE if name in table]],
+            self.warnings,
+        )
+
+
+def load_run(folder: str | PathLike[str] = DEFAULT_MODEL) -> Run:
+    """Return the run in a folder, by default the newest below the working directory.
+
+    Raises `UsageError` where none was begun.
+    """
+    path = Path(fspath(folder))
+    if not (path / RUN_CONFIG).is_file():
+        raise UsageError(
+            f"{path} is no folder of a run: {RUN_CONFIG} is missing.", "Check the path."
+        )
+    return Run(path.resolve() if path.is_symlink() else path)
+
+
+def _read(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    if not path.is_file():  # no epoch has ended
+        return pd.DataFrame({"epoch": [], "best": []})
+    return pd.read_csv(path, float_precision="round_trip")
+
+
+def _multi_index() -> type:
+    import pandas as pd
+
+    return pd.MultiIndex
