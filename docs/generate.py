@@ -34,6 +34,7 @@ from deepchest_cli.weighting import WEIGHTERS, WeighterInfo
 from deepchest_cli.weighting.documentation import blocks_of
 
 FOLDER = Path(__file__).parent
+WIDE = 75  # characters of a type in a line
 FUNCTIONS = {
     "TrainOptions": ("train", TrainConfig),
     "EvaluateOptions": ("evaluate", EvaluateConfig),
@@ -186,8 +187,11 @@ def _type(kind: Any, flag: Flag) -> str:
     if get_origin(kind) is tuple:
         return "Several"
     if choices := choices_of(kind):
-        words = ", ".join(f'"{one}"' for one in choices)
-        return f"Literal[{words}]" + (" | None" if type(None) in get_args(kind) else "")
+        words = [f'"{one}"' for one in choices]
+        text = f"Literal[{', '.join(words)}]"
+        if len(text) > WIDE:
+            text = "".join(["Literal[\n", *(f"        {word},\n" for word in words), "    ]"])
+        return text + (" | None" if type(None) in get_args(kind) else "")
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     takes_path = Path in kinds or "PATH" in (flag.metavar or "")
     names = ["AnyPath" if takes_path and one in (Path, str) else one.__name__ for one in kinds]
