@@ -58,8 +58,8 @@ def stop_on_signal() -> Iterator[StopRequest]:
     """Yield a `StopRequest` that signals set; the former handlers are restored afterwards.
 
     A request within another one has the signal that the other one has received, and passes its own
-    on. A warning that is ignored, as by `nohup`, stays ignored. Outside the main thread no signal comes: Python
-    gives them to that one alone.
+    on. A warning that is ignored, as by `nohup`, stays ignored. Outside the main thread, to which
+    alone Python gives signals, none comes.
     """
     with _handling(StopRequest(), SIGNALS) as request:
         yield request

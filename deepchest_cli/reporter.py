@@ -1,7 +1,7 @@
 """What an operation says while it runs, to whoever runs it: a command, a notebook, a program."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 Move = Callable[[int, int], None]  # receives what is done, and the total
@@ -43,11 +43,9 @@ class Recorder:
         if text not in self.warnings:
             self.warnings.append(text)
 
-    @contextmanager
-    def progress(self, description: str) -> Iterator[Move]:
-        """Yield a callback that hands the progress on."""
+    def progress(self, description: str) -> AbstractContextManager[Move]:
+        """Return a context with a callback that hands the progress on."""
         receive = self.on_progress
         if receive is None:
-            yield lambda done, total: None
-        else:
-            yield lambda done, total: receive(description, done, total)
+            return nullcontext(lambda done, total: None)
+        return nullcontext(lambda done, total: receive(description, done, total))

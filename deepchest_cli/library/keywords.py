@@ -31,8 +31,10 @@ ARGUMENTS = {  # of each function, which its signature names
     "prepare": ("source", "data"),
 }
 # what has another result than the function, or says how it is printed, is the command's alone
-COMMAND_ONLY = ("plan", "job", "jobs", "check", "dry_run", "cost_only", "cost_tasks")
-COMMAND_ONLY += ("cost_backbones", "format", "top", "null", "fail_under", "fail_if_inferior")
+COMMAND_ONLY = (
+    "plan", "job", "jobs", "check", "dry_run", "cost_only", "cost_tasks", "cost_backbones",
+    "format", "top", "null", "fail_under", "fail_if_inferior",
+)  # fmt: skip
 FILE = "config"  # the keyword of --config, which every command has
 
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -55,24 +56,33 @@ class _NotebookBars(Recorder):
         super().__init__()
         self.display = display
 
-    @contextmanager
-    def progress(self, description: str) -> Iterator[Move]:
-        """Yield the callback that moves a bar, a few times a second."""
-        from IPython.display import HTML
+    def progress(self, description: str) -> AbstractContextManager[Move]:
+        """Return a context with the callback that moves a bar, a few times a second."""
+        return self._bar(description)
 
-        shown, drawn = self.display(HTML(escape(description)), display_id=True), 0.0
+    @contextmanager
+    def _bar(self, description: str) -> Iterator[Move]:
+        shown, drawn = self.display(_Html(escape(description)), display_id=True), 0.0
 
         def move(done: int, total: int) -> None:
             nonlocal drawn
             if time.monotonic() - drawn >= REFRESH:
                 drawn = time.monotonic()
                 bar = f"<progress value={done} max={max(total, 1)}></progress>"
-                shown.update(HTML(f"{escape(description)} {bar} {done:,} of {total:,}"))
+                shown.update(_Html(f"{escape(description)} {bar} {done:,} of {total:,}"))
 
         try:
             yield move
         finally:
-            shown.update(HTML(""))
+            shown.update(_Html(""))
+
+
+@dataclass(frozen=True)
+class _Html:
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
 
 
 def _notebook_display() -> Callable[..., Any] | None:

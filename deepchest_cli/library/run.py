@@ -46,7 +46,9 @@ class Run:
     def history(self) -> "pd.DataFrame":
         """A row for each epoch, with the metrics of metrics.csv; of several data sets, together."""
         table = self.sources
-        return table.loc[ALL] if isinstance(table.index, _multi_index()) else table
+        if table.index.nlevels == 1:
+            return table
+        return table[table.index.get_level_values(SOURCE) == ALL].droplevel(SOURCE)
 
     @cached_property
     def sources(self) -> "pd.DataFrame":
@@ -68,8 +70,8 @@ class Run:
     @property
     def best_epoch(self) -> int | None:
         """The epoch whose model is kept, counted from 1; None before the first has ended."""
-        best = self.history.index[self.history["best"]] if len(self.history) else []
-        return int(best[-1]) if len(best) else None
+        table = self.history
+        return int(table.index[table["best"]].max()) if len(table) else None
 
     @property
     def auroc(self) -> float:
@@ -139,9 +141,3 @@ def _read(path: Path) -> "pd.DataFrame":
     if not path.is_file():  # no epoch has ended
         return pd.DataFrame({"epoch": [], "best": []})
     return pd.read_csv(path, float_precision="round_trip")
-
-
-def _multi_index() -> type:
-    import pandas as pd
-
-    return pd.MultiIndex

@@ -32,7 +32,7 @@ PHOTOGRAPHS = ("errors",)
 def write_report(folder: Path, document: dict[str, Any], material: EvaluationInput) -> None:
     """Write everything into a folder, the page last; every file is whole or not there."""
     # before an earlier report is touched
-    figures = render_figures(_figures(document, material), PHOTOGRAPHS)
+    figures = render_figures(report_figures(document, material), PHOTOGRAPHS)
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     for name in (*NAMES, *(f"{figure}.png" for figure in FIGURES)):
@@ -56,7 +56,8 @@ def _trained_on(model: LoadedModel) -> list[int] | None:
     return None if images is None else [len(one["training"]) for one in images]
 
 
-def _figures(document: dict[str, Any], material: EvaluationInput) -> dict[str, Draw]:
+def report_figures(document: dict[str, Any], material: EvaluationInput) -> dict[str, Draw]:
+    """Return what draws each figure of a report, by name; those of `FIGURES` that there are."""
     table = material.scored.predictions
     figures: dict[str, Draw] = {
         "roc": lambda: roc_figure(document, table),
