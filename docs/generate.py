@@ -175,7 +175,7 @@ Several = AnyPath | Iterable[AnyPath] | Mapping[str, object]
         lines = [
             f"    {field.name}: {_type(kind, flag)}"
             for field, kind, flag in sorted(flags_of(config), key=lambda one: one[0].name)
-            if field.name not in (*ARGUMENTS[function], *COMMAND_ONLY)
+            if field.name not in (*ARGUMENTS[function], *COMMAND_ONLY[function])
         ]
         head = f'class {name}(TypedDict, total=False):\n    """The keywords of `{function}`."""\n'
         parts.append("\n".join([head, *lines, "    config: AnyPath | None"]))

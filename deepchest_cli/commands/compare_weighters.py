@@ -1,8 +1,9 @@
 """`deepchest compare-weighters`: a controlled comparison of weighters."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deepchest_cli.commands.compare_weighters_display import (
     ComparisonDisplay,
@@ -16,15 +17,18 @@ from deepchest_cli.commands.compare_weighters_jobs import (
     report_interim,
 )
 from deepchest_cli.commands.next_steps import after_comparison, after_costs
-from deepchest_cli.config import CompareConfig, find_data, flag_of, parse_assignment
+from deepchest_cli.config import CompareConfig, flag_of
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import GateError, UsageError
+from deepchest_cli.library.comparing import (
+    analyze,
+    primary_test,
+    refuse_unknown_weighters,
+    run_comparison,
+    with_found_data,
+)
 from deepchest_cli.reporting.numbers import distinguished
 from deepchest_cli.terminal import Terminal
-from deepchest_cli.user_cache import training_rates_file
-
-if TYPE_CHECKING:
-    from deepchest_cli.comparison.running.comparison import TrainedComparison
 
 
 def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
@@ -44,17 +48,17 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
 
     deepchest compare-weighters --cost-only --cost-tasks 2,14,56
     """
-    _check_weighters(config)
+    refuse_unknown_weighters(config)
     from deepchest_cli.training.resume import folder_to_resume, resolve_auto
 
     _check_cost_flags(config)
     check_job_flags(config)
     if config.cost_only:
-        _show_costs(_with_data(config, terminal), terminal)
+        _show_costs(with_found_data(config, terminal), terminal)
         return
     config = resolve_auto(config)
     if folder_to_resume(config) is None:
-        config = _with_data(config, terminal)
+        config = with_found_data(config, terminal)
     extended = _extended(config)
     if config.plan:
         terminal.note(primary_test(extended))
@@ -64,7 +68,8 @@ def compare_weighters(config: CompareConfig, terminal: Terminal) -> None:
     elif config.report:
         _report(extended, terminal)
     else:
-        _show(*_compare(extended, terminal), extended, terminal)
+        observer = partial(ComparisonDisplay, terminal)
+        _show(*run_comparison(extended, terminal, observer), extended, terminal)
 
 
 def _report(config: CompareConfig, terminal: Terminal) -> None:
@@ -74,7 +79,7 @@ def _report(config: CompareConfig, terminal: Terminal) -> None:
     comparison = read_comparison(config)
     if comparison.is_complete:
         require_a_finished_arm(comparison)
-        _show(_analyze(comparison, terminal), comparison.folder, config, terminal)
+        _show(analyze(comparison, terminal), comparison.folder, config, terminal)
     else:
         check_interim_gates(report_interim(comparison, terminal), config)
 
@@ -87,67 +92,6 @@ def _show(results: dict[str, Any], folder: Path, config: CompareConfig, terminal
         render_results(results, folder, terminal)
     check_gates(results, config)
     terminal.next_step(after_comparison(results, folder, config))
-
-
-def _check_weighters(config: CompareConfig) -> None:
-    """Raise `UsageError` for an unknown name, before torch is imported."""
-    from deepchest_cli.comparison.running.jobs import parse_arms
-    from deepchest_cli.weighting.registry import read_weighter
-
-    for arm in parse_arms(config.weighters):
-        options = (parse_assignment(text, f"--weighters {arm.label}:") for text in arm.options)
-        read_weighter(arm.weighter, options)
-
-
-def _with_data(config: CompareConfig, terminal: Terminal) -> CompareConfig:
-    data, note = find_data(config.data)
-    if note:
-        terminal.note(note)
-    return replace(config, data=data)
-
-
-def _compare(config: CompareConfig, terminal: Terminal) -> tuple[dict[str, Any], Path]:
-    from deepchest_cli.comparison.running.comparison import train_comparison
-
-    terminal.note(primary_test(config))
-    with terminal.progress("Training") as move:
-        display = ComparisonDisplay(terminal, move)
-        with train_comparison(config, display, training_rates_file()) as comparison:
-            if not comparison.newly_trained:
-                terminal.note(f"{comparison.folder} has finished: nothing is left to train.")
-            return _analyze(comparison, terminal), comparison.folder
-
-
-def primary_test(config: CompareConfig) -> str:
-    """Return what decides, said before anything is trained."""
-    from deepchest_cli.comparison.running.jobs import parse_arms
-
-    others, data_sets = len(parse_arms(config.weighters)) - 1, len(config.data)
-    mean = "" if data_sets == 1 else f", mean over {data_sets} data sets"
-    single = "" if data_sets == 1 else f", and by data set over {others * data_sets} differences"
-    return (
-        f"Primary metric: macro AUROC{mean}, against equal, with a margin of {config.margin:g}; "
-        f"{count_of(config.seeds, 'seed')}, Holm correction over "
-        f"{count_of(others, 'weighter')}{single}."
-    )
-
-
-def _analyze(comparison: "TrainedComparison", terminal: Terminal) -> dict[str, Any]:
-    """Measure costs, test the differences, and write all results."""
-    from deepchest_cli.comparison.analysis.document import build_results
-    from deepchest_cli.comparison.output.writing import write_comparison
-    from deepchest_cli.comparison.running.costs import load_or_measure_costs
-    from deepchest_cli.device_errors import first_line
-
-    terminal.detail("Measuring costs")
-    try:
-        costs = load_or_measure_costs(comparison)
-    except (Exception, SystemExit) as error:  # the runs have finished, and may have taken days
-        said = first_line(error) or type(error).__name__
-        terminal.warning(f"The cost of a step was not measured ({said}); --resume tries it again.")
-        costs = {}
-    terminal.detail("Computing intervals and tests")
-    return write_comparison(comparison, build_results(comparison, costs))
 
 
 def _show_costs(config: CompareConfig, terminal: Terminal) -> None:

@@ -31,10 +31,15 @@ ARGUMENTS = {  # of each function, which its signature names
     "prepare": ("source", "data"),
 }
 # what has another result than the function, or says how it is printed, is the command's alone
-COMMAND_ONLY = (
-    "plan", "job", "jobs", "check", "dry_run", "cost_only", "cost_tasks", "cost_backbones",
-    "format", "top", "null", "fail_under", "fail_if_inferior",
-)  # fmt: skip
+COMMAND_ONLY = {
+    "train": (),
+    "evaluate": ("format", "fail_under"),
+    "compare": (
+        "plan", "job", "report", "cost_only", "cost_tasks", "cost_backbones", "fail_if_inferior",
+    ),
+    "predict": ("format", "top", "null"),
+    "prepare": ("plan", "job", "jobs", "check", "dry_run"),
+}  # fmt: skip
 FILE = "config"  # the keyword of --config, which every command has
 
 
@@ -44,7 +49,7 @@ def takes_flags_of(kind: type[Any]) -> Callable[[Function], Function]:
     def named(function: Function) -> Function:
         signature = inspect.signature(function)
         own = [one for one in signature.parameters.values() if one.kind != one.VAR_KEYWORD]
-        left_out = (*signature.parameters, *COMMAND_ONLY)
+        left_out = (*signature.parameters, *COMMAND_ONLY[function.__name__])
         flags = [
             inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
             for field, _, _ in flags_of(kind)
@@ -65,9 +70,9 @@ def configuration(kind: type[Config], function: str, keywords: Mapping[str, Any]
     """
     hints = get_type_hints(kind, include_extras=True)
     types = {n: get_args(hint)[0] for n, hint in hints.items() if get_origin(hint) is Annotated}
-    types = {name: kind for name, kind in types.items() if name not in COMMAND_ONLY}
+    types = {name: kind for name, kind in types.items() if name not in COMMAND_ONLY[function]}
     for name in keywords:
-        if name in COMMAND_ONLY:
+        if name in COMMAND_ONLY[function]:
             raise UsageError(f"{name} is of the command alone.", f"Use {flag_of(name)} there.")
         if name not in types and name != FILE:
             raise _unknown(function, name, [*types, FILE])

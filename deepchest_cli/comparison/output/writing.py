@@ -35,6 +35,7 @@ from deepchest_cli.training.plots import read_columns
 from deepchest_cli.training.run_files import ENVIRONMENT, WEIGHTS
 
 REPORT, INTERIM_REPORT = "report.html", "interim.html"
+FIGURES = ("differences", "findings", "cost", "weights")
 # the first is tested in the ranking
 RANKED = (
     "macro_auroc",
@@ -53,10 +54,10 @@ def write_comparison(comparison: TrainedComparison, results: dict[str, Any]) -> 
     folder = comparison.folder
     results = {**results, "summary": summarize(results)}
     traces = _weight_traces(comparison)
-    for name, text in _tables(results).items():
-        write_text(folder / name, text)
+    for name, rows in tables(results).items():
+        write_text(folder / name, to_csv(list(rows[0]), rows))
     write_text(folder / "weights.csv", _weights_table(traces))
-    vectors = _draw(folder, _figures(results, traces))
+    vectors = _draw(folder, comparison_figures(results, traces))
     environment = (folder / ENVIRONMENT).read_text(encoding="utf-8")
     write_text(folder / REPORT, report_page(results, vectors, environment, traces))
     write_json(folder / RESULTS, versioned(results))
@@ -74,7 +75,8 @@ def write_interim(comparison: TrainedComparison, document: dict[str, Any]) -> No
     write_text(folder / INTERIM_REPORT, render("comparison/output/interim.html", **content))
 
 
-def _figures(results: dict[str, Any], traces: Traces) -> dict[str, Draw]:
+def comparison_figures(results: Results, traces: Traces) -> dict[str, Draw]:
+    """Return what draws each figure of a comparison, by name; those of `FIGURES` that there are."""
     figures: dict[str, Draw] = {}
     if compared(results):
         figures["differences"] = lambda: forest_figure(results)
@@ -138,10 +140,10 @@ def _weights_table(traces: Traces) -> str:
     return to_csv(["weighter", "task", "epoch", "weight"], rows)
 
 
-def _tables(results: dict[str, Any]) -> dict[str, str]:
-    """Return the CSV files by name; those without a row are left out."""
+def tables(results: Results) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each table by the name of its file; those without a row are left out."""
     entries = results["weighters"].items()
-    tables = {
+    found = {
         "metrics.csv": [
             {"weighter": label, "metric": metric, **_without(row, "by_seed")}
             for label, entry in entries
@@ -170,10 +172,10 @@ def _tables(results: dict[str, Any]) -> dict[str, str]:
             for label, cost in results["costs"].items()
         ],
     }
-    return {name: to_csv(list(rows[0]), rows) for name, rows in tables.items() if rows}
+    return {name: rows for name, rows in found.items() if rows}
 
 
-def _finding_rows(results: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def _finding_rows(results: Results, key: str) -> list[dict[str, Any]]:
     return [
         {"weighter": label, "finding": finding, "metric": metric, **_without(row, "by_seed")}
         for label, entry in results["weighters"].items()
@@ -182,7 +184,7 @@ def _finding_rows(results: dict[str, Any], key: str) -> list[dict[str, Any]]:
     ]
 
 
-def _data_set_rows(results: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def _data_set_rows(results: Results, key: str) -> list[dict[str, Any]]:
     leaves_out = ("by_seed", "without_outlying_seeds")
     return [
         {"weighter": label, "data_set": name, "metric": metric, **_without(row, *leaves_out)}
