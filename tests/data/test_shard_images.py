@@ -165,7 +165,7 @@ def test_a_shard_takes_one_open_file_as_long_as_its_data_set_lives(shards):
         targets = []
         for link in Path("/proc/self/fd").iterdir():
             with suppress(FileNotFoundError):  # closed meanwhile, by another thread
-                targets.append(os.readlink(link))
+                targets.append(str(link.readlink()))
         return sum(target.startswith(str(shards)) for target in targets)
 
     gc.collect()
