@@ -196,23 +196,12 @@ def test_an_interrupted_process_goes_on(
 ):
     run = tmp_path / "run"
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    command = [
-        sys.executable,
-        "-c",
-        SIGNALED,
-        int(number),
-        step,
-        "train",
-        "--data",
-        shards,
-        "--out",
-        run,
-    ]
-    process = subprocess.Popen(
-        [*map(str, command), *map(str, QUICK)], stderr=subprocess.PIPE, text=True
+    line = (SIGNALED, int(number), step, "train", "--data", shards, "--out", run, *QUICK)
+    done = subprocess.run(
+        [sys.executable, "-c", *map(str, line)], capture_output=True, text=True, check=False
     )
-    error = process.communicate()[1]
-    assert process.returncode == code, error
+    error = done.stderr
+    assert done.returncode == code, error
     assert (f"deepchest train --resume {run}" in error) == (code != -signal.SIGKILL)
     resumed = deepchest("train", "--resume", run)
     assert resumed.code == 0, resumed.err
