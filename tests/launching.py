@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests_support import rows_of
-from two_processes import ENVIRONMENT, TORCHRUN
+from two_processes import TORCHRUN, environment
 from waiting import wait_for
 
 PROGRAM = ("-m", "deepchest_cli")
@@ -33,7 +33,7 @@ def launcher(
         line = (*command, *program, *TRAIN, "--backbone", backbone, "--data", data, *arguments)
         process = subprocess.Popen(
             [*map(str, line)],
-            env=ENVIRONMENT,
+            env=environment(),
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -12,7 +12,7 @@ import torch
 from fake_srun import JOB, SRUN
 from launching import HELD, launcher, wait_for_epochs
 from tests_support import untimed
-from two_processes import ENVIRONMENT, TORCHRUN
+from two_processes import TORCHRUN, environment
 from waiting import LIMIT
 
 from deepchest_cli.model.checkpoint import read_checkpoint
@@ -78,7 +78,7 @@ def started(tmp_path, *command, **variables):
     return subprocess.run(
         [*map(str, command)],
         cwd=tmp_path,
-        env={**ENVIRONMENT, **variables},
+        env={**environment(), **variables},
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -115,7 +115,7 @@ def test_the_batch_script_of_the_documents_is_queued_again_and_ends(shards, tmp_
         (programs / name).write_text(f"#!/bin/bash\n{line}\n")
         (programs / name).chmod(0o755)
     variables = {
-        **ENVIRONMENT,
+        **environment(),
         **JOB,
         "SLURM_CPUS_PER_TASK": "1",
         "PATH": f"{programs}:{os.environ['PATH']}",

@@ -8,7 +8,7 @@ import pytest
 import two_processes
 from launching import launcher
 from tests_support import untimed
-from two_processes import ENVIRONMENT, FEW, TORCHRUN, assert_same_training, train_all, variants
+from two_processes import FEW, TORCHRUN, assert_same_training, environment, train_all, variants
 
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.training.distributed import DistributedContext
@@ -24,7 +24,7 @@ def runs(shards, site_shards, tmp_path_factory):
     for folder in ("one", "two"):
         (out / folder).mkdir()
     command = [*TORCHRUN, Path(two_processes.__file__), shards, out / "two", *NAMES]
-    subprocess.run(command, check=True, env=ENVIRONMENT, timeout=3600, capture_output=True)
+    subprocess.run(command, check=True, env=environment(), timeout=3600, capture_output=True)
     train_all(shards, out / "one", NAMES, DistributedContext())
     return out
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests_support import label
 
@@ -56,7 +56,6 @@ def test_a_table_of_another_challenge_is_none(tmp_path):
     assert recognize(tmp_path, PrepareConfig())[0] == "nih"
 
 
-@settings(deadline=None)  # an example is slow on a machine that does other work
 @given(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 3000)), min_size=1, max_size=40))
 def test_boxes_are_those_of_the_drawn_outline(runs):
     drawn = np.zeros(1024 * 1024, dtype=bool)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deepchest_cli.data.findings import FINDINGS, finding_key, plain_name
@@ -85,7 +85,6 @@ def test_a_label_stands_for_several_findings_and_rules_another_out(tmp_path):
     ]
 
 
-@settings(deadline=None)  # an example is slow on a machine that does other work
 @given(st.lists(st.sampled_from(list(MEANT)), min_size=1, max_size=5))
 def test_positive_wins_then_uncertain_then_negative_and_a_blank_says_nothing(states):
     names = [f"label {number}" for number in range(len(states))]
