@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from waiting import wait_for
+
 from deepchest_cli.errors import InterruptedRunError, LostDeviceError
 from deepchest_cli.interruption import stop_on_signal
 
@@ -64,21 +66,31 @@ def killed(argument, device, report):
 
 def counts(argument, device, report):
     """Count to a number (folder, number), 0.05 s each, and go on where it was interrupted."""
-    folder, number = argument
+    return count(*argument, device, report)
+
+
+def counts_when_interrupted(argument, device, report):
+    """Count so, and half way wait for a signal, unless another process began."""
+    return count(*argument, device, report, hold=argument[1] // 2)
+
+
+def count(folder, number, device, report, hold=None):
     state = Path(folder, "count")
     begun = 0
     with suppress(OSError, ValueError):
         begun = int(state.read_text())
     Path(folder, f"process-{os.getpid()}").touch()
     with stop_on_signal() as stop:
-        for count in range(begun, number):
+        for counted in range(begun + 1, number + 1):
             time.sleep(0.05)
-            report((count + 1) / number)
+            report(counted / number)
             temporary = Path(folder, f"count.{os.getpid()}")
-            temporary.write_text(str(count + 1))
+            temporary.write_text(str(counted))
             temporary.rename(state)
+            if counted == hold and not begun:
+                wait_for(lambda: stop.exit_code is not None)
             if stop.exit_code is not None:
-                Path(folder, "saved").write_text(str(count + 1))
+                Path(folder, "saved").write_text(str(counted))
                 raise InterruptedRunError("Interrupted.", "", stop.exit_code)
     return Answer(number, device, os.getpid())
 

@@ -3,30 +3,37 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests_support import rows_of
-from two_processes import ENVIRONMENT, TORCHRUN
+from two_processes import TORCHRUN, environment
+from waiting import wait_for
 
-TRAIN = ["-m", "deepchest_cli", "train", "--device", "cpu", "--image-size", "28"]
-TRAIN += ["--batch-size", "8"]
+PROGRAM = ("-m", "deepchest_cli")
+HELD = (Path(__file__).with_name("held.py"),)  # waits for a signal after the first epoch
+TRAIN = ["train", "--device", "cpu", "--image-size", "28", "--batch-size", "8"]
+TRAIN += ["--precision", "fp32"]  # measurements of a busy machine may say another
 Process = subprocess.Popen[str]
 
 
 @contextmanager
 def launcher(
-    data: Path, folder: Path, backbone: str = "small_cnn", command: Sequence[object] = TORCHRUN
+    data: Path,
+    folder: Path,
+    backbone: str = "small_cnn",
+    command: Sequence[object] = TORCHRUN,
+    program: Sequence[object] = PROGRAM,
 ) -> Iterator[Callable[..., Process]]:
     """Yield a function that starts a run in two processes; all are ended with the block."""
     started: list[Process] = []
 
     def start(*arguments: object) -> Process:
+        line = (*command, *program, *TRAIN, "--backbone", backbone, "--data", data, *arguments)
         process = subprocess.Popen(
-            [*map(str, (*command, *TRAIN, "--backbone", backbone, "--data", data, *arguments))],
-            env=ENVIRONMENT,
+            [*map(str, line)],
+            env=environment(),
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -56,8 +63,13 @@ def workers_of(process: Process) -> list[int]:
 
 
 def wait_for_epochs(run: Path, epochs: int, process: Process) -> None:
-    deadline = time.monotonic() + 120
-    while not ((run / "metrics.csv").exists() and len(rows_of(run / "metrics.csv")) >= epochs):
+    """Wait until a run that goes on has written so many epochs."""
+
+    def written() -> bool:
+        table = run / "metrics.csv"
+        if table.exists() and len(rows_of(table)) >= epochs:
+            return True
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        return False
+
+    wait_for(written)

@@ -1,5 +1,6 @@
 """Runs on two nodes: two launchers that meet at an address, here on one machine."""
 
+import random
 import re
 import shlex
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 from launching import launcher
 from tests_support import untimed
+from waiting import LIMIT
 
 from deepchest_cli.model.checkpoint import read_checkpoint
 
@@ -20,13 +22,23 @@ PAGE = Path(__file__).parents[1] / "docs/scaling.md"
 def command():
     """Return what starts a node, as the page on scaling has it, with one process of its own."""
     (line,) = re.findall(r"^torchrun (.*) -m deepchest_cli train", PAGE.read_text("utf-8"), re.M)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     assert "--rdzv-endpoint node01:29400" in line
     words = shlex.split(line.replace("node01:29400", f"localhost:{port}"))
     more = ["--nproc-per-node", 1, "--max-restarts", 0]  # instead of those before
     return [sys.executable, "-m", "torch.distributed.run", *words, *more]
+
+
+def free_port():
+    """Return a port that nobody uses, and that the system gives to nobody who asks for any."""
+    while True:
+        port = random.SystemRandom().randrange(30_000, 32_768)  # below Linux's own choice
+        with socket.socket() as free:
+            try:
+                free.bind(("localhost", port))
+            except OSError:
+                continue
+        return port
 
 
 @contextmanager
@@ -42,7 +54,7 @@ def two_nodes(data, folders):
 
 def ended(processes):
     """Return exit codes and what was printed to both streams, of each node."""
-    said = [process.communicate(timeout=250) for process in processes]
+    said = [process.communicate(timeout=LIMIT) for process in processes]
     return [process.returncode for process in processes], said
 
 

@@ -20,7 +20,6 @@ from deepchest_cli.training.run_directory import create_run
 from deepchest_cli.weighting import WEIGHTERS
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 # no batch norm, whose statistics are each process's own; no bf16, in which a sum depends on how it
 # is split up; and no AdamW, which divides a gradient by its size: where gradients cancel, the
 # rounding that is left of them would be as large as the step
@@ -30,6 +29,11 @@ PLAIN |= {"optimizer": "sgd", "learning_rate": 0.01, "precision": "fp32"}
 FEW = ("deepchest", "upgrad", "famo, micro-batches", "gradnorm, micro-batches")
 FEW += ("pcgrad, parameters", "equal, unfrozen", "upgrad, unfrozen")
 FEW += ("deepchest, two data sets", "upgrad, two data sets")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of processes that a test starts: its own, with one thread each."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def variants(data: Path) -> dict[str, TrainConfig]:

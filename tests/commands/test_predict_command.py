@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from prediction_models import FINDINGS, chest_like, make_model
 from tests_support import next_step, too_wide, valid
+from waiting import LIMIT
 
 from deepchest_cli.data.radiograph import fit
 from deepchest_cli.prediction import reading
@@ -235,7 +236,7 @@ def test_a_reader_that_has_had_enough_ends_the_work(known):
         "echo ${PIPESTATUS[1]}"
     )
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120
+        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=LIMIT
     )
     line, code = done.stdout.splitlines()
     assert json.loads(line)["path"].endswith(".png")

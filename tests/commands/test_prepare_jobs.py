@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from tests_support import next_step, valid
@@ -87,19 +86,29 @@ def test_wrong_use_is_said(deepchest, flags, tmp_path, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
+# `deepchest` that receives a signal when a job has its first shard: SIGNAL ARGUMENTS
+SIGNALED = """
+import signal, sys
+from deepchest_cli.app import main
+from deepchest_cli.data.preparation.job_plan import JobFile
+number, save = int(sys.argv.pop(1)), JobFile.save
+def save_first(self, *arguments, **options):
+    save(self, *arguments, **options)
+    JobFile.save = save
+    signal.raise_signal(number)
+JobFile.save = save_first
+main()
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_ends_a_job_with_what_is_done_kept(deepchest, flags, tmp_path, number):
     assert deepchest(*flags, "--plan").code == 0
-    command = [sys.executable, "-m", "deepchest_cli", *map(str, flags), "--job", "1"]
-    process = subprocess.Popen([*command, "--workers", "1"], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", SIGNALED, str(int(number)), *map(str, flags), "--job", "1"]
+    done = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + number, done.stderr
+    assert "finished shards are kept" in done.stderr
     first = tmp_path / "out" / "preparation-job-00001.json"
-    while not first.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, said = process.communicate()
-    assert process.returncode == 128 + number
-    assert "finished shards are kept" in said
     entries = json.loads(first.read_text())["shards"]
     assert 1 <= len(entries) < 3 and not json.loads(first.read_text())["complete"]
     written = (tmp_path / "out" / entries[0]["file"]).stat().st_mtime_ns

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from fake_srun import JOB, SRUN
-from launching import launcher, wait_for_epochs
+from launching import HELD, launcher, wait_for_epochs
 from tests_support import untimed
-from two_processes import ENVIRONMENT, TORCHRUN
+from two_processes import TORCHRUN, environment
+from waiting import LIMIT
 
 from deepchest_cli.model.checkpoint import read_checkpoint
 
@@ -24,7 +25,7 @@ def undisturbed(shards, tmp_path_factory):
     """A run of two processes of torchrun."""
     folder = tmp_path_factory.mktemp("torchrun")
     with launcher(shards, folder, command=TORCHRUN) as launch:
-        error = launch(*OPTIONS, folder / "run").communicate(timeout=200)[1]
+        error = launch(*OPTIONS, folder / "run").communicate(timeout=LIMIT)[1]
     assert (folder / "run" / "best.pt").exists(), error
     return folder / "run"
 
@@ -43,11 +44,11 @@ def test_a_run_that_slurm_ends_and_starts_again_is_the_run_of_torchrun(
 ):
     run = tmp_path / "run"
     command = [*SRUN, "--ntasks", 2, "--nodes", nodes, "--kill-on-bad-exit", 1, sys.executable]
-    with launcher(shards, tmp_path, command=command) as launch:
+    with launcher(shards, tmp_path, command=command, program=HELD) as launch:
         warned = launch(*OPTIONS, run, "--resume", "auto")
         wait_for_epochs(run, 1, warned)
         warned.send_signal(number)
-        out, err = warned.communicate(timeout=200)
+        out, err = warned.communicate(timeout=LIMIT)
         step = read_checkpoint(run / "last.pt")["training"]["train_state"]["step"]
         assert f"Interrupted after step {step}; the state is saved." in err
         assert f"Resume with: deepchest train --resume {run}" in err
@@ -55,7 +56,7 @@ def test_a_run_that_slurm_ends_and_starts_again_is_the_run_of_torchrun(
         assert "Traceback" not in err
         assert warned.returncode == 128 + number, err
         resumed = launch(*OPTIONS, run, "--resume", "auto")
-        out, err = resumed.communicate(timeout=200)
+        out, err = resumed.communicate(timeout=LIMIT)
     assert resumed.returncode == 0, err
     assert f"Resumed after step {step}." in err
     assert out.count("4 epochs") == 1  # said by the first process alone
@@ -69,7 +70,7 @@ def test_tasks_end_with_slurmstepd_and_have_saved(shards, tmp_path):
         wait_for_epochs(run, 1, process)
         process.kill()
         # the tasks hold its standard error open until they have ended
-        assert "Interrupted after step" in process.communicate(timeout=100)[1]
+        assert "Interrupted after step" in process.communicate(timeout=LIMIT)[1]
     assert read_checkpoint(run / "last.pt")["training"]["train_state"]["epoch"] >= 1
 
 
@@ -77,10 +78,10 @@ def started(tmp_path, *command, **variables):
     return subprocess.run(
         [*map(str, command)],
         cwd=tmp_path,
-        env={**ENVIRONMENT, **variables},
+        env={**environment(), **variables},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=LIMIT,
         check=False,
     )
 
@@ -100,7 +101,7 @@ def test_the_batch_script_of_the_documents_is_queued_again_and_ends(shards, tmp_
     real = "--device cuda --batch-size 128"
     assert real in script
     quick = "--batch-size 8 --image-size 28 --backbone small_cnn --device cpu --patience 0"
-    script = script.replace(real, f"{quick} --epochs 12")
+    script = script.replace(real, f"{quick} --precision fp32 --epochs 4")
     (tmp_path / "script").write_text(script)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/shards").symlink_to(shards)
@@ -108,13 +109,13 @@ def test_the_batch_script_of_the_documents_is_queued_again_and_ends(shards, tmp_
     programs.mkdir()
     for name, line in {
         "srun": f'exec {" ".join(SRUN)} "$@"',
-        "deepchest": f'exec {sys.executable} -m deepchest_cli "$@"',
+        "deepchest": f'exec {sys.executable} {HELD[0]} "$@"',
         "scontrol": f'echo "$@" > {tmp_path}/requeued',
     }.items():
         (programs / name).write_text(f"#!/bin/bash\n{line}\n")
         (programs / name).chmod(0o755)
     variables = {
-        **ENVIRONMENT,
+        **environment(),
         **JOB,
         "SLURM_CPUS_PER_TASK": "1",
         "PATH": f"{programs}:{os.environ['PATH']}",
@@ -125,7 +126,7 @@ def test_the_batch_script_of_the_documents_is_queued_again_and_ends(shards, tmp_
     wait_for_epochs(tmp_path / "runs/mine", 1, job)
     (srun,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     os.kill(int(srun), signal.SIGUSR1)
-    error = job.communicate(timeout=200)[1]
+    error = job.communicate(timeout=LIMIT)[1]
     assert "Interrupted after step" in error
     assert job.returncode == 138  # also where the first task that ends gets the other killed: 137
     assert (tmp_path / "requeued").read_text() == "requeue 4217\n"
@@ -134,7 +135,7 @@ def test_the_batch_script_of_the_documents_is_queued_again_and_ends(shards, tmp_
     )
     assert again.returncode == 0, again.stderr
     assert "Resumed after step" in again.stderr
-    assert "12 epochs" in again.stdout
+    assert "4 epochs" in again.stdout
 
 
 @pytest.mark.parametrize("command", [(), (*SRUN, "--ntasks", 1)], ids=["salloc", "one task"])

@@ -6,6 +6,7 @@ import pytest
 from launching import launcher
 from two_nodes import OPTIONS, assert_same_run, ended, two_nodes
 from two_processes import TORCHRUN
+from waiting import LIMIT
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +14,7 @@ def one_node(shards, tmp_path_factory):
     """A run of two processes on one node."""
     folder = tmp_path_factory.mktemp("one-node")
     with launcher(shards, folder, command=TORCHRUN) as launch:
-        error = launch(*OPTIONS, "--out", folder / "run").communicate(timeout=200)[1]
+        error = launch(*OPTIONS, "--out", folder / "run").communicate(timeout=LIMIT)[1]
     assert (folder / "run" / "best.pt").exists(), error
     return folder / "run"
 

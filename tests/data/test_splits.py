@@ -25,7 +25,7 @@ def parts_of_patients(patients, parts):
     return [set(parts[patients == patient]) for patient in np.unique(patients)]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(populations(), fractions, fractions, st.integers(0, 2**32))
 def test_no_patient_stands_in_two_random_parts(population, validation, test, seed):
     patients, labels = population
@@ -35,7 +35,7 @@ def test_no_patient_stands_in_two_random_parts(population, validation, test, see
     assert np.array_equal(parts, random_split(patients, labels, validation, test, seed))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(populations(), fractions, st.integers(0, 2**32), st.sets(st.integers(0, 59)))
 def test_no_patient_stands_in_two_official_parts(population, validation, seed, test_patients):
     patients, labels = population
@@ -81,7 +81,7 @@ def test_a_list_with_a_validation_part_is_taken_as_it_is():
     assert list(parts) == ["test", "train", "validation", "train", ""]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(populations(), st.integers(2, 5), fractions, st.integers(0, 2**31))
 def test_folds_test_every_patient_once(population, folds, fraction, seed):
     patients, labels = population

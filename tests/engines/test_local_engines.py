@@ -5,10 +5,10 @@ import platform
 import resource
 import signal
 import threading
-import time
 
 import engine_work as work
 import pytest
+from waiting import wait_for
 
 from deepchest_cli.engines import driving
 from deepchest_cli.engines.child import Worker
@@ -189,7 +189,7 @@ def test_a_signal_lets_all_processes_save(tmp_path, number):
         folder.mkdir()
     tasks = [Task(f.name, f.name, work.counts, (f, 10_000)) for f in folders]
     shares = []
-    threading.Thread(target=signal_once, args=(folders, number), daemon=True).start()
+    threading.Thread(target=signal_once, args=(folders, shares, number), daemon=True).start()
     with (
         open_session(tmp_path) as session,
         DevicePool(["one", "two"], session) as pool,
@@ -202,11 +202,9 @@ def test_a_signal_lets_all_processes_save(tmp_path, number):
     assert max(shares) > 0
 
 
-def signal_once(folders, number):
-    """Send this process a signal when both tasks have begun and reported."""
-    while not all((folder / "count").exists() for folder in folders):
-        time.sleep(0.05)
-    time.sleep(1)
+def signal_once(folders, shares, number):
+    """Send this process a signal when both tasks have begun, and one has reported."""
+    wait_for(lambda: any(shares) and all((folder / "count").exists() for folder in folders))
     os.kill(os.getpid(), number)
 
 
@@ -218,8 +216,7 @@ def test_an_error_of_the_caller_lets_the_others_save(tmp_path):
     with open_session(tmp_path) as session, DevicePool(["one", "two"], session) as pool:
         for task, _ in (outcomes := drive(tasks, pool, lambda _: None, pytest.fail)):
             assert task.name == "a"
-            while not (tmp_path / "count").exists():
-                time.sleep(0.05)
+            wait_for((tmp_path / "count").exists)
             break
         outcomes.close()
         assert (tmp_path / "saved").exists()

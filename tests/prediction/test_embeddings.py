@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from prediction_models import CPU, chest_like
+from waiting import LIMIT
 
 from deepchest_cli import load_model
 from deepchest_cli.errors import UnreadableRadiographError, UsageError
@@ -167,7 +168,7 @@ def test_a_reader_of_the_answers_that_leaves_does_not_cut_the_file(tmp_path, mod
         f"{sys.executable} -m deepchest_cli predict {' '.join(map(str, paths))} --device cpu "
         f"--model {model_folder} --format jsonl --embeddings {tmp_path / 'f.npz'} | true"
     )
-    subprocess.run(["bash", "-c", command], check=True, timeout=120)
+    subprocess.run(["bash", "-c", command], check=True, timeout=LIMIT)
     assert columns_of(tmp_path / "f.npz")["features"].shape == (7, 512)
 
 

@@ -52,7 +52,7 @@ def test_a_comparison_killed_repeatedly_ends_as_an_undisturbed_one(deepchest, sh
 @pytest.mark.usefixtures("signals_arrive")
 def test_an_interruption_ends_all_parallel_runs(shards, tmp_path):
     out = tmp_path / "c"
-    words = ("--devices", "cpu,cpu", "--weighters", "dwa", "--epochs", "500", "--patience", "0")
+    words = ("--devices", "cpu,cpu", "--weighters", "dwa", "--epochs", "10000", "--patience", "0")
     process = subprocess.Popen(
         [sys.executable, "-m", "deepchest_cli", "compare-weighters", "--data", shards, "--out", out,
          *replaced(FLAGS, words)],
@@ -62,7 +62,7 @@ def test_an_interruption_ends_all_parallel_runs(shards, tmp_path):
     try:
         wait_until(lambda: all(path.is_file() for path in begun), process)
         os.killpg(process.pid, signal.SIGUSR1)  # as a batch system warns: all processes
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 128 + signal.SIGUSR1
@@ -74,7 +74,7 @@ def test_an_interruption_ends_all_parallel_runs(shards, tmp_path):
 
 def wait_until(condition, process):
     """Wait for a process to do something; it must not end before."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600
     while not condition():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline

@@ -16,6 +16,7 @@ from deepchest_cli.reporting.html import render
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS = (1280, 768, 390)
+LIMIT = 300_000  # ms that a busy machine may take for what takes less than a second
 A4 = (794 - 2 * 45, 1123 - 2 * 53)  # pixels of 1/96 inch, without the margins of page.css
 LONG = [f"Finding_{i:02d}_ofThirtyTwoLetters_xy" for i in range(40)]
 UNBROKEN = [f"unbrokennameofthirtytwoletters{i:02d}" for i in range(40)]
@@ -56,9 +57,15 @@ def browser():
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
     with sync_api.sync_playwright() as playwright:
         # a container's root may not make the sandbox
-        one = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        one = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=LIMIT)
         yield one
         one.close()
+
+
+def new_page(browser, width):
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.set_default_timeout(LIMIT)
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +122,7 @@ def page_name(request):
 @pytest.fixture(params=list(CASES))
 def opened(request, page_name, pages, browser):
     """A page of the browser that shows a page, all folds open."""
-    page = browser.new_page(viewport={"width": WIDTHS[0], "height": 800})
+    page = new_page(browser, WIDTHS[0])
     page.goto(pages[page_name, request.param].as_uri())
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     yield page
@@ -201,7 +208,7 @@ def test_nothing_is_cut_on_paper(opened):
 
 
 def test_one_rule_of_operating_points_is_shown_at_a_time(browser, pages):
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page = new_page(browser, 1280)
     page.goto(pages["evaluation", "forty"].as_uri())
     folds = page.query_selector_all("h2#operating-points ~ details")
     titles = [one.query_selector("summary").inner_text() for one in folds]
@@ -211,7 +218,7 @@ def test_one_rule_of_operating_points_is_shown_at_a_time(browser, pages):
 
 
 def test_the_comparison_answers_in_its_first_screen(browser, pages):
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page = new_page(browser, 1280)
     page.goto(pages["comparison", "one"].as_uri())
     table = page.query_selector("header table")
     first = unescape(page.inner_text("header"))

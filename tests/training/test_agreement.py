@@ -8,7 +8,7 @@ import pytest
 import stopping_processes
 from killing import assert_equal_runs
 from stopping_processes import BREAKS
-from two_processes import ENVIRONMENT, TORCHRUN
+from two_processes import TORCHRUN, environment
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def runs(shards, tmp_path_factory):
     """Runs that were stopped at each place and resumed, and one that was not."""
     out = tmp_path_factory.mktemp("stopped")
     command = [*TORCHRUN, Path(stopping_processes.__file__), shards, out]
-    subprocess.run(command, check=True, env=ENVIRONMENT, timeout=300, capture_output=True)
+    subprocess.run(command, check=True, env=environment(), timeout=1800, capture_output=True)
     return out
 
 

@@ -8,7 +8,7 @@ import torch
 import two_processes
 from launching import launcher, wait_for_epochs, workers_of
 from own_backbones import write
-from two_processes import ENVIRONMENT, FEW, TORCHRUN, assert_same_training, train_all
+from two_processes import FEW, TORCHRUN, assert_same_training, environment, train_all
 
 from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.library.processes import end_with_launcher
@@ -24,7 +24,7 @@ def runs(shards, site_shards, tmp_path_factory):
     for folder in ("one", "two"):
         (out / folder).mkdir()
     command = [*TORCHRUN, Path(two_processes.__file__), shards, out / "two", *FEW]
-    subprocess.run(command, check=True, env=ENVIRONMENT, timeout=300, capture_output=True)
+    subprocess.run(command, check=True, env=environment(), timeout=1800, capture_output=True)
     train_all(shards, out / "one", list(FEW), DistributedContext())
     return out
 
@@ -56,7 +56,7 @@ def killed(shards, tmp_path_factory):
         process = launch("--epochs", 10_000, "--patience", 0, "--out", folder / "run")
         wait_for_epochs(folder / "run", 1, process)
         os.kill(workers_of(process)[1], signal.SIGKILL)
-        error = process.communicate(timeout=120)[1]
+        error = process.communicate(timeout=600)[1]
     return folder / "run", process.returncode, error
 
 

@@ -42,9 +42,14 @@ def scalars_in(folder):
 
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
-    return {
-        tag: [(event.step, pytest.approx(event.value)) for event in events.Scalars(tag)]
+    # files of the same second are read in the order of their names, not of their numbers
+    in_order = {
+        tag: sorted(events.Scalars(tag), key=lambda event: event.step)
         for tag in events.Tags()["scalars"]
+    }
+    return {
+        tag: [(event.step, pytest.approx(event.value)) for event in found]
+        for tag, found in in_order.items()
     }
 
 

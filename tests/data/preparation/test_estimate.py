@@ -1,9 +1,11 @@
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from test_layouts import pack_tar
 
 from deepchest_cli.config import PrepareConfig
+from deepchest_cli.data.preparation import estimate as estimating
 from deepchest_cli.data.preparation import plan_preparation, run_preparation
 from deepchest_cli.data.preparation.estimate import estimate
 from deepchest_cli.errors import UsageError
@@ -15,6 +17,20 @@ def of(nih_folder, folder, config=CONFIG):
     return estimate(plan_preparation(config, nih_folder), config, folder)
 
 
+@pytest.fixture
+def half_a_second_each(monkeypatch):
+    """A clock by which decoding an image takes half a second, and nothing else any time."""
+    now, decode = [0.0], estimating.decode_payload
+
+    def decoded(*given):
+        now[0] += 0.5
+        return decode(*given)
+
+    monkeypatch.setattr(estimating, "decode_payload", decoded)
+    monkeypatch.setattr(estimating, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+
+@pytest.mark.usefixtures("half_a_second_each")
 @pytest.mark.parametrize("packed", [False, True])
 def test_time_and_room_are_told_and_nothing_is_written(nih_folder, tmp_path, packed):
     if packed:
@@ -22,8 +38,8 @@ def test_time_and_room_are_told_and_nothing_is_written(nih_folder, tmp_path, pac
     found = of(nih_folder, tmp_path / "deep" / "out")
     assert found.images == {"train": 54, "validation": 6, "test": 20}
     assert found.done == found.missing == 0
-    assert 0 < found.seconds_per_image < 1
-    assert found.seconds == pytest.approx(80 * found.seconds_per_image / 2)
+    assert found.seconds_per_image == pytest.approx(0.5)
+    assert found.seconds == pytest.approx(80 * 0.5 / 2)  # by two workers
     assert 80 * (32**2 + 64**2) < found.bytes < 80 * (32**2 + 64**2) * 1.2
     assert found.folders == tuple(str(tmp_path / "deep" / "out" / size) for size in ("32", "64"))
     assert not (tmp_path / "deep").exists()
