@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.data.text import count_of, few, ranges
+from deepchest_cli.library.comparing import ending
 from deepchest_cli.reporting.numbers import (
     UNDEFINED,
     gigabytes,
@@ -53,14 +54,6 @@ class ComparisonDisplay:
     def on_warning(self, text: str) -> None:
         """Print what the configuration could not have."""
         self.terminal.warning(text)
-
-
-def ending(record: "RunRecord") -> str:
-    """Return how a run has ended, to stand after its name."""
-    if record.status != "finished":
-        return f" {record.status}: {record.error}"
-    score = f"{record.criterion} {number(record.best_score, 4)}"
-    return f": {score} in epoch {record.best_epoch} of {record.epochs}"
 
 
 def render_results(results: dict[str, Any], folder: Path, terminal: Terminal) -> None:

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.compare_weighters_display import (
     ComparisonDisplay,
-    ending,
     render_interim,
 )
 from deepchest_cli.config import CompareConfig, flag_of
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.library.comparing import ending
 from deepchest_cli.terminal import INDENT, Terminal
 from deepchest_cli.user_cache import training_rates_file
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.config import CompareConfig, find_data, parse_assignment
 from deepchest_cli.data.text import count_of
 from deepchest_cli.reporter import Move, Reporter
+from deepchest_cli.reporting.numbers import number
 from deepchest_cli.user_cache import training_rates_file
 
 if TYPE_CHECKING:
     from deepchest_cli.comparison.running.comparison import TrainedComparison
+    from deepchest_cli.comparison.running.records import RunRecord
     from deepchest_cli.comparison.running.runner import ComparisonObserver
 
 
@@ -82,3 +84,11 @@ def analyze(comparison: "TrainedComparison", reporter: Reporter) -> dict[str, An
         costs = {}
     reporter.detail("Computing intervals and tests")
     return write_comparison(comparison, build_results(comparison, costs))
+
+
+def ending(record: "RunRecord") -> str:
+    """Return how a run has ended, to stand after its name."""
+    if record.status != "finished":
+        return f" {record.status}: {record.error}"
+    score = f"{record.criterion} {number(record.best_score, 4)}"
+    return f": {score} in epoch {record.best_epoch} of {record.epochs}"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from os import PathLike, fspath
 from pathlib import Path
@@ -12,6 +12,7 @@ from deepchest_cli.config import CompareConfig
 from deepchest_cli.errors import InterruptedRunError, UsageError, unknown_name
 from deepchest_cli.library.calls import alone, as_call, kept_torch_state
 from deepchest_cli.library.comparing import (
+    ending,
     refuse_unknown_weighters,
     run_comparison,
     with_found_data,
@@ -63,7 +64,7 @@ class Comparison:
                     "weighter": label,
                     "status": entry["status"],
                     "macro_auroc": metrics.get("macro_auroc", {}).get("mean"),
-                    "verdict": shown_verdict(row["verdict"], row) if row else "",
+                    "verdict": shown_verdict(row) if row else "",
                     **{key: row.get(key) for key in ("estimate", "low", "high", "p_holm")},
                 }
             )
@@ -188,7 +189,7 @@ class _Observer:
 
     def on_run(self, job: "Job", record: "RunRecord", done: int, total: int) -> None:
         self.move(STEPS * done, STEPS * total)
-        line = f"run {done}/{total}  {job.name}{record.ending()}"
+        line = f"run {done}/{total}  {job.name}{ending(record)}"
         (self.reporter.note if record.status == "finished" else self.reporter.warning)(line)
 
     def on_note(self, text: str) -> None:

@@ -1,5 +1,6 @@
 """What a comparison leaves in its folder: results, tables, plots, the report, or an interim one."""
 
+import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,10 @@ from deepchest_cli.training.plots import read_columns
 from deepchest_cli.training.run_files import ENVIRONMENT, WEIGHTS
 
 REPORT, INTERIM_REPORT = "report.html", "interim.html"
+TABLES = (
+    "metrics", "differences", "data-set-metrics", "data-set-differences", "finding-metrics",
+    "finding-differences", "claims", "costs",
+)  # fmt: skip
 FIGURES = ("differences", "findings", "cost", "weights")
 # the first is tested in the ranking
 RANKED = (
@@ -114,6 +119,21 @@ def _weight_traces(comparison: TrainedComparison) -> Traces:
                 if name != "epoch"
             }
     return traces
+
+
+def read_traces(folder: Path) -> Traces:
+    """Return the task weights that a comparison has written, as they were drawn."""
+    traces: dict[str, dict[str, list[float]]] = {}
+    path = folder / "weights.csv"
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                weights = traces.setdefault(row["weighter"], {}).setdefault(row["task"], [])
+                weights.append(float(row["weight"] or "nan"))
+    return {
+        label: {task: np.array(weights) for task, weights in tasks.items()}
+        for label, tasks in traces.items()
+    }
 
 
 def _read_weights(job: Job) -> dict[str, Any]:
