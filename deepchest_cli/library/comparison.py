@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import nan
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from deepchest_cli.comparison.running.records import RunRecord
     from deepchest_cli.library.options import CompareOptions
 
+BASELINE = "baseline"  # in place of a verdict
 STEPS = 100  # of progress, for each run
 
 
@@ -64,11 +66,12 @@ class Comparison:
                     "weighter": label,
                     "status": entry["status"],
                     "macro_auroc": metrics.get("macro_auroc", {}).get("mean"),
-                    "verdict": shown_verdict(row) if row else "",
-                    **{key: row.get(key) for key in ("estimate", "low", "high", "p_holm")},
+                    "verdict": shown_verdict(row) if row else BASELINE,
+                    **{key: row.get(key, nan) for key in ("estimate", "low", "high", "p_holm")},
                 }
             )
-        table = pd.DataFrame(rows).set_index("weighter")
+        numbers = dict.fromkeys(("macro_auroc", "estimate", "low", "high", "p_holm"), float)
+        table = pd.DataFrame(rows).set_index("weighter").astype(numbers)
         return table.sort_values("macro_auroc", ascending=False, kind="stable")
 
     @property

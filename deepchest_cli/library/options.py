@@ -135,7 +135,6 @@ class CompareOptions(TypedDict, total=False):
     pos_weight_power: float
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     recipe: AnyPath | None
-    report: bool
     resume: AnyPath | None
     sampling: Literal["uniform", "balanced"]
     schedule: Literal["cosine", "constant"]

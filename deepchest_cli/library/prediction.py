@@ -1,21 +1,110 @@
-"""Prediction in a program: `from deepchest_cli import load_model; load_model().predict(paths)`."""
+"""Prediction in a program: `predict(["image.png"]).probabilities`, or a model that stays loaded."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchest_cli.config import DEFAULT_MODEL
+from deepchest_cli.config import DEFAULT_MODEL, PredictConfig
 from deepchest_cli.errors import UnreadableRadiographError, UsageError
+from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
+from deepchest_cli.library.notebook import Receive, recorder, titled_table
+from deepchest_cli.library.predicting import open_session
 from deepchest_cli.prediction.embeddings import refuse_ensemble
 from deepchest_cli.prediction.image_prediction import ImagePrediction
 from deepchest_cli.prediction.inputs import find_inputs
 from deepchest_cli.prediction.network import Network
 from deepchest_cli.prediction.predictor import Predictor
+from deepchest_cli.prediction.studies import StudyPrediction
 
-AnyPath = str | PathLike[str]
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    import pandas as pd
+
+    from deepchest_cli.library.options import PredictOptions
+
+
+@dataclass(frozen=True)
+class Predictions(Sequence[ImagePrediction | StudyPrediction]):
+    """The answers for images, or for studies, in order; a sequence of them.
+
+    problems: why there is none, by the path of a file that could not be read, or a study's name.
+    """
+
+    answers: tuple[ImagePrediction | StudyPrediction, ...]
+    findings: tuple[str, ...]
+    problems: dict[str, str]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def probabilities(self) -> "pd.DataFrame":
+        """A row for each image or study, with the probability of each finding."""
+        return self._table([one.probabilities for one in self.answers])
+
+    @cached_property
+    def flagged(self) -> "pd.DataFrame":
+        """Whether the probability of each finding is at or above its threshold, in such rows."""
+        return self._table(
+            [{name: name in one.flagged for name in self.findings} for one in self.answers]
+        )
+
+    def _table(self, rows: "list[dict[str, float]] | list[dict[str, bool]]") -> "pd.DataFrame":
+        import pandas as pd
+
+        names = [one.path if isinstance(one, ImagePrediction) else one.name for one in self.answers]
+        return pd.DataFrame(rows, index=pd.Index(names, name="path"), columns=list(self.findings))
+
+    def __getitem__(self, number: int) -> ImagePrediction | StudyPrediction:  # type: ignore[override]
+        return self.answers[number]
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def _repr_html_(self) -> str:
+        lost = [f"{name}: {why}" for name, why in self.problems.items()]
+        title = f"Predictions of {len(self)} radiographs; for research, not for clinical use"
+        return titled_table(title, self.probabilities, [*self.warnings, *lost])
+
+
+@takes_flags_of(PredictConfig)
+def predict(
+    images: AnyPath | Iterable[AnyPath],
+    model: AnyPath | Iterable[AnyPath] | None = None,
+    *,
+    progress: bool | Receive = False,
+    **options: "Unpack[PredictOptions]",
+) -> Predictions:
+    """Predict the findings of radiographs in image files, DICOM among them.
+
+    images: files, folders or patterns. model: run folders, checkpoints, ONNX files or xrv/NAME;
+    several are averaged. progress: as of `train`. options: the flags of `deepchest predict`, in the
+    form of keywords. A file that cannot be read is among `problems`. Raises `UsageError` where
+    there is no such model or no image.
+
+    >>> predictions = predict("image.png", model="runs/latest")
+    >>> predictions.probabilities
+    """
+    config = configuration(
+        PredictConfig, "predict", with_given(options, images=images, model=model)
+    )
+    report = recorder(progress)
+    with open_session(config, report) as session:
+        files = list(find_inputs(config.images))
+        answers = tuple(session.answers(files, len(files)))
+    return Predictions(
+        answers,
+        session.predictor.findings,
+        dict(session.unanswered),
+        tuple(report.notes),
+        tuple(report.warnings),
+    )
 
 
 class Model:
