@@ -165,6 +165,7 @@ from os import PathLike
 from typing import Literal, TypedDict
 
 AnyPath = str | PathLike[str]
+Text = str | float | Iterable[str] | Iterable[float]  # several are separated by commas
 Several = AnyPath | Iterable[AnyPath] | Mapping[str, object]
 """
     parts = [
@@ -194,6 +195,10 @@ def _type(kind: Any, flag: Flag) -> str:
         return text + (" | None" if type(None) in get_args(kind) else "")
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     takes_path = Path in kinds or "PATH" in (flag.metavar or "")
+    if str in kinds and any(
+        word in flag.help for word in (",224", "commas", "first N", "probability,")
+    ):
+        return "Text | None" if type(None) in kinds else "Text"
     names = ["AnyPath" if takes_path and one in (Path, str) else one.__name__ for one in kinds]
     return " | ".join("None" if name == "NoneType" else name for name in dict.fromkeys(names))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepchest_cli.data.dataset import RadiographDataset
+    from deepchest_cli.data.preparation import Preparation
     from deepchest_cli.library.options import PrepareOptions
 
 
@@ -124,7 +125,7 @@ def prepare(
     config = configuration(PrepareConfig, "prepare", named)
     refuse_contradictions(config)
     folder, report = data_folder(config), recorder(progress)
-    made = []
+    made: list[Preparation] = []
     with interruptible() as stop:
         for site in sites_of(config, folder):
             draw(site, report, stop)

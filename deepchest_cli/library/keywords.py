@@ -137,6 +137,10 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
     for one in kinds:
         if _is_a(one, value):
             return None if value is None else os.fspath(value) if one is str else one(value)
+    if str in kinds and not isinstance(value, bool):  # what a command takes as text
+        several = list(value) if isinstance(value, Iterable) else [value]
+        if all(isinstance(one, str) or _is_a(float, one) for one in several):
+            return ",".join(map(str, several))
     wanted = " or ".join(one.__name__ for one in kinds if one is not type(None))
     raise UsageError(f"{where} should be of type {wanted}. Found {value!r}.")
 

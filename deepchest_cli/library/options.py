@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Literal, TypedDict
 
 AnyPath = str | PathLike[str]
+Text = str | float | Iterable[str] | Iterable[float]  # several are separated by commas
 Several = AnyPath | Iterable[AnyPath] | Mapping[str, object]
 
 
@@ -26,7 +27,7 @@ class TrainOptions(TypedDict, total=False):
     ema: float
     epochs: int
     flip: bool
-    freeze: str | None
+    freeze: Text | None
     grad_accum_steps: int
     grad_checkpoint: bool
     gradient_level: Literal["features", "parameters"]
@@ -107,7 +108,7 @@ class CompareOptions(TypedDict, total=False):
     dask: str | None
     deterministic: bool
     device: str
-    devices: str | None
+    devices: Text | None
     drop_path: float
     dropout: float
     ema: float
@@ -115,7 +116,7 @@ class CompareOptions(TypedDict, total=False):
     first_seed: int
     flip: bool
     folds: int | None
-    freeze: str | None
+    freeze: Text | None
     grad_accum_steps: int
     grad_checkpoint: bool
     gradient_level: Literal["features", "parameters"]
@@ -163,7 +164,7 @@ class PredictOptions(TypedDict, total=False):
     force: bool
     heatmap: AnyPath | None
     source: str | None
-    threshold: str
+    threshold: Text
     tta: bool
     unit: Literal["image", "study"]
     view_weight: Several
@@ -179,10 +180,10 @@ class PrepareOptions(TypedDict, total=False):
     blank: Literal["ignore", "zero"] | None
     dask: str | None
     demo: bool
-    findings: str | None
+    findings: Text | None
     force: bool
     images: int | None
-    label_columns: str | None
+    label_columns: Text | None
     label_map: AnyPath | None
     labels_csv: AnyPath | None
     layout: Literal[
@@ -206,7 +207,7 @@ class PrepareOptions(TypedDict, total=False):
     readers: int | None
     seed: int
     sites: int
-    size: str
+    size: Text
     split_scheme: str | None
     study_column: str | None
     test_fraction: float
