@@ -180,6 +180,23 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_shards(shards: Path) -> Path:
+    """The same radiographs with the labels of Effusion, Mass and Nodule alone.
+
+    For what takes a backward pass for each finding.
+    """
+    from deepchest_cli.config import PrepareConfig
+    from deepchest_cli.data.preparation import plan_preparation, run_preparation
+
+    folder = shards.parent / "few-findings"
+    findings = "Effusion,Mass,Nodule"
+    config = PrepareConfig(size="32", workers=1, validation_fraction=0.2, findings=findings)
+    source = shards.parent / "nih"
+    run_preparation(plan_preparation(config, source), config, folder, lambda *_: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def site_shards(shards: Path) -> Path:
     """Another prepared data set, of 180 radiographs at 48 px; not to be changed.
 
