@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from deepchest_cli.library.evaluation import Evaluation
-    from deepchest_cli.library.prediction import Model
+    from deepchest_cli.library.model import Model
     from deepchest_cli.training.summary import TrainingSummary
 
 CHARTS = ("metrics", "weights", "sources")
@@ -81,7 +81,7 @@ class Run:
 
     def model(self, **options: Any) -> "Model":
         """Return the model of the best epoch; options are those of `load_model`."""
-        from deepchest_cli.library.prediction import load_model
+        from deepchest_cli.library.model import load_model
 
         return load_model(self.folder, **options)
 
