@@ -70,7 +70,7 @@ def test_values_in_the_forms_of_python():
         ({"half": True}, "Did you mean 'precision = \"fp16\"'?", "Known"),
         (
             {"clip_norm": 1},
-            "Keyword of train 'clip_norm' is called 'clip_grad_norm' since version 0.2.",
+            "Keyword of train 'clip_norm' is called 'clip_grad_norm'",
             "Write",
         ),
         ({"wieghter": "dwa"}, "Did you mean 'weighter'?", "Known"),
