@@ -1,5 +1,6 @@
 """A run as an object: its tables, plots and model, while it is trained or long after."""
 
+import csv
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
@@ -140,4 +141,9 @@ def _read(path: Path) -> "pd.DataFrame":
 
     if not path.is_file():  # no epoch has ended
         return pd.DataFrame({"epoch": [], "best": []})
-    return pd.read_csv(path, float_precision="round_trip")
+    with path.open(newline="", encoding="utf-8") as file:
+        table = pd.DataFrame(csv.DictReader(file))
+    # not by pandas' reader, of which older versions round
+    whole: dict[str, type] = dict.fromkeys(("epoch", "step", "best"), int)
+    kinds = {name: whole.get(str(name), float) for name in table if name != SOURCE}
+    return table.replace("", "nan").astype(kinds)
