@@ -113,7 +113,7 @@ def _of_files(kind: type[Any], given: Mapping[str, Any], file: Path | None) -> d
 
 def _unknown(function: str, name: str, known: Iterable[str]) -> UsageError:
     flags = {flag_of(one): one for one in known}
-    meant = renamed(flag_of(name), flags) or synonym(name, flags, FLAGS)
+    meant = synonym(name, flags, FLAGS) or renamed(flag_of(name), flags)
     if meant is None:
         return unknown_name(f"keyword of {function}", name, flags.values())
     flag, _, value = meant.partition(" ")

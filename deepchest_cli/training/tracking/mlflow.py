@@ -66,7 +66,8 @@ class MLflow(Tracker):
                 requests.get(uri, timeout=SECONDS / 4)  # its client asks for a minute and more
             _experiment(client(tracking_uri=uri), uri, destinations)
         except Exception as error:
-            said = first_line(error) or type(error).__name__
+            found = re.search(r"\[Errno -?\d+\] ([^\")]+)", str(error))  # within much else
+            said = found[1] if found else first_line(error) or type(error).__name__
             raise UsageError(
                 f"MLflow's store {uri} cannot be reached: {said}.",
                 "Start the server, correct MLFLOW_TRACKING_URI, or unset it: a local store takes "

@@ -117,6 +117,7 @@ def _package() -> Any:
 def _settings(wandb: Any) -> Any:
     return wandb.Settings(
         silent=True,
+        host="",
         console="off",
         disable_git=True,
         disable_code=True,
