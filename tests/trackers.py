@@ -3,8 +3,14 @@
 from collections import defaultdict
 
 from deepchest_cli.training.tracking.base import Tracker
+from deepchest_cli.training.tracking.registry import TRACKERS
 
-NAME = "memory"
+
+def install(monkeypatch, name):
+    """Let a tracker that keeps its records in memory, without any, stand for another one."""
+    Memory.reset()
+    monkeypatch.setitem(TRACKERS, name, Memory)
+    return Memory
 
 
 class Memory(Tracker):
