@@ -1,7 +1,7 @@
 """Training in a program: `from deepchest_cli import train; run = train(epochs=3)`."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from deepchest_cli.library.notebook import Receive, recorder
 from deepchest_cli.library.processes import distributed_processes, ignore_launcher_signals
 from deepchest_cli.library.run import Run
 from deepchest_cli.library.run_description import describe_run
+from deepchest_cli.library.tracking import check_tracking, tracking
 from deepchest_cli.reporter import Recorder, Reporter
 from deepchest_cli.user_cache import features_folder, training_rates_file
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 # results only by rounding and by the micro-batches of batch norm
 FREE_ON_RESUME = frozenset(
     {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "grad_checkpoint", "compile"}
-    | {"tensorboard"}
+    | {"track"}
 )
 
 
@@ -93,21 +94,18 @@ def _observers(
         def on_warning(self, text: str) -> None:
             report.warning(text)
 
-    with report.progress("Training") as move, logs(components, folder) as further:
+    with report.progress("Training") as move, logs(components, folder, report) as further:
         yield [Listener(), *others, *further]
 
 
 @contextmanager
-def logs(components: "TrainingComponents", folder: Path) -> Iterator[list["Observer"]]:
-    """Yield the observers that the configuration asks for: TensorBoard's log."""
-    from deepchest_cli.training.tensorboard import TensorBoardLog
-
-    if not (components.config.tensorboard and components.distributed.is_main):
-        yield []
-        return
-    names = components.dataset.findings, components.tasks.names
-    with closing(TensorBoardLog(folder, *names)) as log:
-        yield [log]
+def logs(
+    components: "TrainingComponents", folder: Path, reporter: Reporter
+) -> Iterator[list["Observer"]]:
+    """Yield the observers that the configuration asks for: that of the trackers."""
+    names = components.config.track if components.distributed.is_main else ()
+    with tracking(names, folder, reporter) as observers:
+        yield observers
 
 
 def refuse_unknown_weighter(config: TrainConfig) -> None:
@@ -132,14 +130,14 @@ def train_run(
     from deepchest_cli.training.components import build_components
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.probe import ProbeTrainer, build_probe
-    from deepchest_cli.training.resume import folder_to_resume, open_data_again, record_data
+    from deepchest_cli.training.resume import folder_to_resume, open_data_again, record_changes
     from deepchest_cli.training.run_directory import create_run
-    from deepchest_cli.training.tensorboard import find_writer
 
     # by the main process alone: another could find the folder already begun
-    config = distributed.broadcast(_resolved(config, reporter) if distributed.is_main else config)
-    if config.tensorboard:
-        find_writer()  # refuses before there is a run
+    if distributed.is_main:
+        config = _resolved(config, reporter)
+        check_tracking(config)  # refuses before there is a run
+    config = distributed.broadcast(config)
     folder = folder_to_resume(config)
     dataset = open_data_again(config, folder) if folder else None
     if dataset is not None:  # in the order that the run began with
@@ -164,7 +162,7 @@ def train_run(
             trainer.resume()
             refuse_unlike_states(distributed, trainer.state.step, folder)
             if distributed.is_main:
-                record_data(config.data, folder)
+                record_changes(config, folder)
             reporter.note(_resumed_state(trainer))
         try:
             with ignore_launcher_signals(distributed):
