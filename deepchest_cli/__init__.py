@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from deepchest_cli.library.comparison import compare, load_comparison
     from deepchest_cli.library.data import load_dataset, prepare
     from deepchest_cli.library.evaluation import evaluate
-    from deepchest_cli.library.prediction import load_model, predict
+    from deepchest_cli.library.model import load_model
+    from deepchest_cli.library.prediction import predict
     from deepchest_cli.library.run import load_run
     from deepchest_cli.library.training import train
 
@@ -24,7 +25,7 @@ _MODULES = {
     "evaluate": "evaluation",
     "load_comparison": "comparison",
     "load_dataset": "data",
-    "load_model": "prediction",
+    "load_model": "model",
     "load_run": "run",
     "predict": "prediction",
     "prepare": "data",

@@ -27,11 +27,14 @@ def test_generated_pages_are_current(generate):
 
 
 def test_a_stale_page_is_reported_and_written_anew(generate, monkeypatch, tmp_path):
-    monkeypatch.setattr(generate, "FOLDER", tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "deepchest_cli/library").mkdir(parents=True)
+    monkeypatch.setattr(generate, "FOLDER", tmp_path / "docs")
     monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
-    with pytest.raises(SystemExit, match="Not current: docs/weighters.md and docs/cli.md"):
+    named = "docs/weighters.md, docs/cli.md, deepchest_cli/library/options.py"
+    with pytest.raises(SystemExit, match=f"Not current: {named}"):
         generate.main()
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     monkeypatch.setattr(sys, "argv", ["generate.py"])
     generate.main()
     monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])

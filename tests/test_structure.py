@@ -48,7 +48,7 @@ MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
 
 def test_every_room_is_described():
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert rooms == {*ALLOWED, "config", "commands", "schemas"}
+    assert rooms == {*ALLOWED, "config", "commands", "library", "schemas"}
 
 
 @pytest.mark.parametrize("room", ALLOWED)
@@ -57,6 +57,13 @@ def test_dependencies_point_one_way(room):
         ours = {name for name in imports(path) if name in MODULES}
         used = {[*name.split("."), "deepchest_cli"][1] for name in ours}
         assert used - {room} <= ALLOWED[room] | SHARED, path
+
+
+def test_the_library_knows_no_command():
+    for path in (PACKAGE / "library").rglob("*.py"):
+        names = imports(path)
+        assert not {name for name in names if name.startswith("deepchest_cli.commands")}, path
+        assert not {name.split(".")[0] for name in names} & {"typer", "rich", "click"}, path
 
 
 def test_no_files_import_each_other():

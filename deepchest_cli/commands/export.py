@@ -12,7 +12,7 @@ def export(config: ExportConfig, terminal: Terminal) -> None:
 
     deepchest export --model runs/latest --format torch --out model.pt2
     """
-    from deepchest_cli.library.prediction import name_backbones
+    from deepchest_cli.library.model import name_backbones
     from deepchest_cli.prediction.export import export_model
 
     name_backbones(config.backbone)

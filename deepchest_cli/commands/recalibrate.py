@@ -23,7 +23,7 @@ def recalibrate(config: RecalibrateConfig, terminal: Terminal) -> None:
     """
     from deepchest_cli.evaluation import recalibration
     from deepchest_cli.evaluation.site_images import site_images
-    from deepchest_cli.library.prediction import name_backbones, open_network
+    from deepchest_cli.library.model import name_backbones, open_network
     from deepchest_cli.model.copying import copy_target
 
     name, out = _refuse_clashes(config)

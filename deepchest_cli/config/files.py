@@ -25,7 +25,7 @@ def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
     for spelled, value in document.items():
         key = spelled.replace("-", "_")
         if key not in known:
-            raise _unknown_key(path, key, known)
+            raise unknown_key("key", key, known, f"{path}: ")
         if key in values:  # TOML itself refuses the same spelling
             raise UsageError(f"{path}: key {key!r} is given twice.", "Drop one of the two.")
         values[key] = _checked(value, types[key], f"{path}: key {key!r}")
@@ -57,19 +57,24 @@ def refuse_old_state(folder: Path, version: object) -> None:
         )
 
 
-def _unknown_key(path: Path, key: str, known: Iterable[str]) -> UsageError:
+def unknown_key(kind: str, key: str, known: Iterable[str], where: str = "") -> UsageError:
+    """Return the error for a key that no flag has, with the one that is meant.
+
+    kind: what a key is called; where: the file that has it.
+    """
     flags = {flag_of(name): name for name in known}
     if new := renamed(flag_of(key), flags):
         hint = NOTES.get(flag_of(key), f"Write {flags[new]}.")
-        return UsageError(f"{path}: key {key!r} is called {flags[new]!r} {SINCE}.", hint)
+        called = f"{kind} {key!r} is called {flags[new]!r} {SINCE}."
+        return UsageError(f"{where}{called}" if where else called.capitalize(), hint)
     meant = synonym(key, flags, FLAGS)
     if meant is None:
-        unknown = unknown_name("key", key, flags.values())
-        return UsageError(f"{path}: {unknown.message}", unknown.hint)
+        unknown = unknown_name(kind, key, flags.values())
+        return UsageError(f"{where}{unknown.message}", unknown.hint)
     flag, _, value = meant.partition(" ")
     line = f'{flags[flag]} = "{value}"' if value else flags[flag]
     known_keys = f"Known: {', '.join(flags.values())}."
-    return UsageError(f"{path}: Unknown key {key!r}. Did you mean {line!r}?", known_keys)
+    return UsageError(f"{where}Unknown {kind} {key!r}. Did you mean {line!r}?", known_keys)
 
 
 def _checked(value: Any, annotation: Any, where: str) -> Any:

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from deepchest_cli.config.files import unknown_key
 from deepchest_cli.config.flags import choices_of, flag_of, flags_of
-from deepchest_cli.config.renamed import renamed
 from deepchest_cli.config.sources import (
     SOURCES,
     read_source,
@@ -16,7 +16,6 @@ from deepchest_cli.config.sources import (
     refuse_out_of_range,
     run_to_resume,
 )
-from deepchest_cli.config.synonyms import FLAGS, synonym
 from deepchest_cli.errors import UsageError, unknown_name
 
 Config = TypeVar("Config")
@@ -55,6 +54,7 @@ def takes_flags_of(kind: type[Any]) -> Callable[[Function], Function]:
             for field, _, _ in flags_of(kind)
             if field.name not in left_out
         ]
+        flags.append(inspect.Parameter(FILE, inspect.Parameter.KEYWORD_ONLY, default=None))
         signature = signature.replace(parameters=[*own, *flags])
         function.__signature__ = signature  # type: ignore[attr-defined]
         return function
@@ -75,7 +75,7 @@ def configuration(kind: type[Config], function: str, keywords: Mapping[str, Any]
         if name in COMMAND_ONLY[function]:
             raise UsageError(f"{name} is of the command alone.", f"Use {flag_of(name)} there.")
         if name not in types and name != FILE:
-            raise _unknown(function, name, [*types, FILE])
+            raise unknown_key(f"keyword of {function}", name, [*types, FILE])
     given = {
         name: _typed(value, types[name], f"{function}: {name}")
         for name, value in keywords.items()
@@ -111,19 +111,6 @@ def _of_files(kind: type[Any], given: Mapping[str, Any], file: Path | None) -> d
     return values | {FILE: found[FILE]} if FILE in found else values
 
 
-def _unknown(function: str, name: str, known: Iterable[str]) -> UsageError:
-    flags = {flag_of(one): one for one in known}
-    meant = renamed(flag_of(name), flags) or synonym(name, flags, FLAGS)
-    if meant is None:
-        return unknown_name(f"keyword of {function}", name, flags.values())
-    flag, _, value = meant.partition(" ")
-    said = f"{flags[flag]}={value!r}" if value else flags[flag]
-    return UsageError(
-        f"Unknown keyword of {function} {name!r}. Did you mean {said!r}?",
-        f"Known: {', '.join(flags.values())}.",
-    )
-
-
 def _typed(value: Any, kind: Any, where: str) -> Any:
     """Return a value in the form that a configuration has; `UsageError` for another type."""
     if get_origin(kind) is tuple:
@@ -149,9 +136,11 @@ def _is_a(kind: type, value: Any) -> bool:
     """Whether a value stands for one of a kind; NumPy's numbers are numbers too."""
     if kind in (str, Path):
         return isinstance(value, str | os.PathLike)
-    if kind in (bool, type(None)) or isinstance(value, bool | str):
+    if kind in (bool, type(None)):
         return isinstance(value, kind)
-    return hasattr(value, "__index__" if kind is int else "__float__")
+    return not isinstance(value, bool | str) and hasattr(
+        value, "__index__" if kind is int else "__float__"
+    )
 
 
 def _several(value: Any, where: str) -> tuple[str, ...]:

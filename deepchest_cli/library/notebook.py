@@ -68,7 +68,7 @@ class _NotebookBars(Recorder):
             nonlocal drawn
             if time.monotonic() - drawn >= REFRESH:
                 drawn = time.monotonic()
-                bar = f"<progress value={done} max={max(total, 1)}></progress>"
+                bar = f'<progress value="{done}" max="{max(total, 1)}"></progress>'
                 shown.update(_Html(f"{escape(description)} {bar} {done:,} of {total:,}"))
 
         try:

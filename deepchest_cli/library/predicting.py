@@ -109,7 +109,7 @@ def open_session(config: PredictConfig, reporter: Reporter) -> Iterator[Session]
 
     Raises `UsageError` for flags that do not go together, and where there is no such model.
     """
-    from deepchest_cli.library.prediction import name_backbones, open_predictor
+    from deepchest_cli.library.model import name_backbones, open_predictor
 
     if not config.images:
         raise UsageError("There is no image to predict.", "Name image files or a folder.")

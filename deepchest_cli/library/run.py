@@ -1,5 +1,6 @@
 """A run as an object: its tables, plots and model, while it is trained or long after."""
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from deepchest_cli.library.evaluation import Evaluation
     from deepchest_cli.library.folding import FoldsSummary
-    from deepchest_cli.library.prediction import Model
+    from deepchest_cli.library.model import Model
     from deepchest_cli.training.summary import TrainingSummary
 
 CHARTS = ("metrics", "weights", "sources")
@@ -64,11 +65,13 @@ class Run:
 
         Raises `UsageError` for a run without folds, and before all of them are done.
         """
+        import pandas as pd
+
         folds = folds_in(self.folder)
         if folds is None:
             raise UsageError(f"{self.folder} has no folds.", "Train it with folds=5.")
         finished_folds(self.folder, folds)
-        return _read(self.folder / OUT_OF_FOLD)
+        return pd.read_csv(self.folder / OUT_OF_FOLD, float_precision="round_trip")
 
     @cached_property
     def history(self) -> "pd.DataFrame":
@@ -131,7 +134,7 @@ class Run:
 
         options are those of `load_model`.
         """
-        from deepchest_cli.library.prediction import load_model
+        from deepchest_cli.library.model import load_model
 
         return load_model(self.folder, **options)
 
@@ -221,4 +224,9 @@ def _read(path: Path) -> "pd.DataFrame":
 
     if not path.is_file():  # no epoch has ended
         return pd.DataFrame({"epoch": [], "best": []})
-    return pd.read_csv(path, float_precision="round_trip")
+    with path.open(newline="", encoding="utf-8") as file:
+        table = pd.DataFrame(csv.DictReader(file))
+    # not by pandas' reader, of which older versions round
+    whole: dict[str, type] = dict.fromkeys(("epoch", "step", "best"), int)
+    kinds = {name: whole.get(str(name), float) for name in table if name != SOURCE}
+    return table.replace("", "nan").astype(kinds)

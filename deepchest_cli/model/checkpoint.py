@@ -259,7 +259,8 @@ def load_model(model: Path, device: torch.device) -> LoadedModel:
     path = find_checkpoint(model)
     content, file_hash = _read(path)
     try:
-        classifier = Classifier(Architecture.from_plain(content["architecture"]))
+        with torch.random.fork_rng(devices=[]):  # the weights that are drawn first are replaced
+            classifier = Classifier(Architecture.from_plain(content["architecture"]))
         classifier.load_state_dict(content["tensors"])
     except UsageError as error:  # of a backbone whose code or package is not at hand
         raise UsageError(f"{path}: {error.message}", error.hint) from error

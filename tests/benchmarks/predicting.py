@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from prediction_models import make_model
 
 from deepchest_cli.data.dataset import open_dataset
-from deepchest_cli.library.prediction import Model, load_model
+from deepchest_cli.library.model import Model, load_model
 from deepchest_cli.prediction.inputs import InputFile
 from deepchest_cli.prediction.reading import prefetch, read_file
 

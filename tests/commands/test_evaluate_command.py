@@ -345,7 +345,7 @@ def test_models_of_other_findings_make_no_ensemble(deepchest, run, shards, tmp_p
 @pytest.fixture
 def without_plots(monkeypatch):
     """Leave plots out of reports, where only their texts are asserted."""
-    monkeypatch.setattr("deepchest_cli.evaluation.output.folder._figures", lambda *_: {})
+    monkeypatch.setattr("deepchest_cli.evaluation.output.folder.report_figures", lambda *_: {})
 
 
 FILES = (

@@ -20,7 +20,7 @@ from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.evaluation.operating_points import RULES
 from deepchest_cli.evaluation.validation_fit import ValidationFit
 from deepchest_cli.files import sha256_of
-from deepchest_cli.library.prediction import open_network
+from deepchest_cli.library.model import open_network
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.model.logistic import sigmoid
 from deepchest_cli.training.components import build_components

@@ -1,0 +1,6 @@
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(no_rendering):
+    """Draw figures, and render none."""
