@@ -133,6 +133,7 @@ def _evaluated(
     """Score the out-of-fold predictions, write them and the results, and return how it ended."""
     from deepchest_cli.evaluation.document import EvaluationOptions, build_document
     from deepchest_cli.evaluation.input_from_folds import input_from_folds
+    from deepchest_cli.evaluation.localization import ONE_MODEL
     from deepchest_cli.evaluation.output.predictions_table import write_predictions
     from deepchest_cli.training.run_directory import point_latest
 
@@ -141,7 +142,7 @@ def _evaluated(
         reporter.warning(warning)
     for note in inputs.notes:
         reporter.note(note)
-    document = build_document(inputs, EvaluationOptions())
+    document = build_document(inputs, EvaluationOptions(localization_note=ONE_MODEL))
     write_predictions(folder / OUT_OF_FOLD, inputs)
     write_json(folder / RESULTS, versioned(document))
     if warning := point_latest(folder):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from deepchest_cli.training.summary import TrainingSummary
 
 CHARTS = ("metrics", "weights", "sources")
+TEXTS = ("Image Index", "Study", "split", "Sex", "View")  # columns of out-of-fold.csv
 HEADLINE = ("training_loss", "validation_loss", "validation_auroc", "best")  # of `history`
 
 
@@ -65,13 +66,11 @@ class Run:
 
         Raises `UsageError` for a run without folds, and before all of them are done.
         """
-        import pandas as pd
-
         folds = folds_in(self.folder)
         if folds is None:
             raise UsageError(f"{self.folder} has no folds.", "Train it with folds=5.")
         finished_folds(self.folder, folds)
-        return pd.read_csv(self.folder / OUT_OF_FOLD, float_precision="round_trip")
+        return _read(self.folder / OUT_OF_FOLD, whole=("Patient ID", "fold"), text=TEXTS)
 
     @cached_property
     def history(self) -> "pd.DataFrame":
@@ -219,7 +218,10 @@ def _macro_auroc(results: Path) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _read(path: Path) -> "pd.DataFrame":
+def _read(
+    path: Path, whole: Sequence[str] = ("epoch", "step", "best"), text: Sequence[str] = (SOURCE,)
+) -> "pd.DataFrame":
+    """Return a table of numbers, of which some columns are whole, and others are text."""
     import pandas as pd
 
     if not path.is_file():  # no epoch has ended
@@ -227,6 +229,5 @@ def _read(path: Path) -> "pd.DataFrame":
     with path.open(newline="", encoding="utf-8") as file:
         table = pd.DataFrame(csv.DictReader(file))
     # not by pandas' reader, of which older versions round
-    whole: dict[str, type] = dict.fromkeys(("epoch", "step", "best"), int)
-    kinds = {name: whole.get(str(name), float) for name in table if name != SOURCE}
-    return table.replace("", "nan").astype(kinds)
+    kinds = {name: int if name in whole else float for name in table if name not in text}
+    return table.replace(dict.fromkeys(kinds, ""), "nan").astype(kinds)

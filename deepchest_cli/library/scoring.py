@@ -229,7 +229,7 @@ def _localize(
     config: EvaluateConfig, inputs: "EvaluationInput", reporter: Reporter
 ) -> tuple["LocalizationScores | None", str]:
     """Return the scores of maps against boxes, and what limits them or why there are none."""
-    from deepchest_cli.evaluation.localization import locate
+    from deepchest_cli.evaluation.localization import ONE_MODEL, locate
     from deepchest_cli.training.device import resolve_device
 
     if not config.localization:
@@ -237,7 +237,7 @@ def _localize(
     if config.unit != "image":
         return None, "Boxes are those of single images: --unit image scores maps against them."
     if len(inputs.models) != 1 or inputs.dataset is None:
-        return None, "Maps are those of one model."
+        return None, ONE_MODEL
     if (inputs.description["split_scheme"], config.split) != ("official", "test"):
         return None, "Boxes are scored on NIH's official test split alone, where all of them are."
     device = resolve_device(config.device)
