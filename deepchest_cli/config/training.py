@@ -250,6 +250,15 @@ class TrainConfig(RunConfig):
             values_from="run",
         ),
     ] = None
+    folds: Annotated[
+        int | None,
+        Flag(
+            "Cross-validate by patient: train a model on each of this number of folds of all "
+            "images, and score each image by the model that has not seen its patient.",
+            minimum=2,
+        ),
+    ] = None
+    fold: int | None = None  # recorded: which of the folds a run in the folder of a run is of
     linear_probe: Annotated[
         bool,
         Flag(

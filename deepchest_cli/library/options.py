@@ -27,6 +27,7 @@ class TrainOptions(TypedDict, total=False):
     ema: float
     epochs: int
     flip: bool
+    folds: int | None
     freeze: Text | None
     grad_accum_steps: int
     grad_checkpoint: bool
