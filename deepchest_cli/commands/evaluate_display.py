@@ -45,6 +45,9 @@ def render(document: Document, form: str, terminal: Terminal) -> None:
     else:
         terminal.table(*_results(document), essential=2 + len(WITH_INTERVAL))
         terminal.line("")
+        if document["folds"]:
+            terminal.table(*fold_table(document))
+            terminal.line("")
         for sentence in summary(document, terminal.verbose):
             terminal.paragraph(sentence)
         if document["expert_labels"] and document["expert_labels"]["findings"]:
@@ -91,6 +94,21 @@ def _results(document: Document) -> Table:
             row.append(f"{value} ({number(values[baseline[0]])})" if baseline else value)
         rows.append(row)
     return [*columns, *MORE], rows
+
+
+def fold_table(document: Document) -> Table:
+    """Return the out-of-fold AUROC of each finding beside that of its folds."""
+    from deepchest_cli.evaluation.output.statements import metric as shown
+
+    found = document["folds"]
+    ending = f" {CI}" if document["bootstrap_replicates"] else ""
+    columns = ["Finding", "positives", f"AUROC{ending}", "mean of folds", "SD"]
+    rows = []
+    for name, values in [*document["findings"].items(), (MEAN, document["macro"])]:
+        folds = found["findings"].get(name, found["macro"])
+        spread = [number(folds["mean"]), number(folds["sd"])]
+        rows.append([name, str(values.get("positives", "")), shown(values, "auroc"), *spread])
+    return columns, rows
 
 
 def _expert_labels(labels: Document) -> Table:

@@ -37,7 +37,9 @@ def subject(document: Document) -> str:
     from deepchest_cli.evaluation.output import statements
 
     counted = f"{document['split']}: {statements.counted(document)}"
-    models = document["models"]
+    models, folds = document["models"], document["folds"]
+    if folds:
+        return f"{counted}, by the models of {folds['number']} folds of {folds['run']}"
     if not models:
         return f"{counted}; predictions {document['predictions']}"
     named = ", ".join(
@@ -52,6 +54,7 @@ def cautions(document: Document, verbose: bool) -> Iterator[str]:
     from deepchest_cli.evaluation.output import statements
 
     said = [statements.unit_rule(document), statements.overlap(document)]
+    said.append(statements.out_of_fold(document))
     if document["synthetic"] or any(model["synthetic"] for model in document["models"]):
         said.append(statements.scope(document))
     said.append(statements.undefined(document, brief=not verbose))

@@ -21,7 +21,8 @@ COLUMNS = (
 SIDES, ESSENTIAL = "llrllrlrl", 3
 LEGEND = (
     "AUROC: the mean over findings on the validation split, at the best epoch; of a comparison, "
-    "the mean over the seeds of its best weighter."
+    "the mean over the seeds of its best weighter; of a run with folds, that of the out-of-fold "
+    "predictions."
 )
 ORDERS: dict[str, Callable[["Entry"], float]] = {
     "newest": lambda entry: entry.started.timestamp(),
@@ -34,8 +35,8 @@ def runs(config: RunsConfig, terminal: Terminal) -> None:
     """List runs and comparisons: state, macro AUROC, weighter, data, size.
 
     A run is running while a process works on it, and interrupted where none
-    does and it has not finished. A comparison is one line; --verbose also
-    lists its runs, why a run is damaged, and folders that hold none.
+    does and it has not finished. A comparison or a run with folds is one
+    line; --verbose also lists its runs, why a run is damaged, and folders that hold none.
 
     Examples:  deepchest runs
 
@@ -98,7 +99,8 @@ def _progress(entry: "Entry") -> str:
     """Return how many epochs of a run, or runs of a comparison, have ended, of how many."""
     if entry.runs is not None:
         planned = "?" if entry.runs.planned is None else entry.runs.planned
-        return f"{entry.runs.finished + entry.runs.failed}/{planned} runs"
+        kind = "folds" if entry.kind == "run" else "runs"
+        return f"{entry.runs.finished + entry.runs.failed}/{planned} {kind}"
     if entry.epochs is None or entry.planned_epochs is None:
         return UNDEFINED
     return f"{entry.epochs}/{entry.planned_epochs}"

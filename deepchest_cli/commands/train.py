@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepchest_cli.commands.next_steps import data_flags, evaluation_command
-from deepchest_cli.commands.train_summary import render_summary
+from deepchest_cli.commands.train_summary import render_folds, render_summary
 from deepchest_cli.config import TrainConfig
+from deepchest_cli.library.folding import FoldsSummary
 from deepchest_cli.library.processes import distributed_processes
 from deepchest_cli.library.training import logs, refuse_unknown_weighter, train_run
 from deepchest_cli.terminal import Terminal
@@ -29,6 +30,8 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
 
     deepchest train --recipe probe --backbone densenet121 --weights imagenet
 
+    deepchest train --folds 5 --backbone resnet18
+
     deepchest train --resume runs/20260101-120000-resnet50-deepchest
 
     deepchest train --epochs 30 --resume auto --out runs/mine
@@ -43,6 +46,10 @@ def train(config: TrainConfig, terminal: Terminal) -> None:
             terminal = Terminal(quiet=True)
         summary = train_run(config, distributed, terminal, partial(_observers, terminal))
         if distributed.is_main:
+            if isinstance(summary, FoldsSummary):
+                render_folds(summary, terminal)
+                terminal.next_step(evaluation_command(summary.run, config.backbone))
+                return
             render_summary(summary, terminal)
             data = data_flags([one.data for one in summary.data_sets])
             terminal.next_step(evaluation_command(summary.run, config.backbone) + data)
@@ -55,5 +62,5 @@ def _observers(
     """Yield the observers of the run: the terminal, and what the configuration asks for."""
     from deepchest_cli.commands.train_display import Display
 
-    with terminal.live() as show, logs(components, folder) as further:
+    with terminal.live() as show, logs(components, folder, terminal) as further:
         yield [Display(terminal, components.tasks.names, show), *further]

@@ -8,6 +8,7 @@ from deepchest_cli.reporting.numbers import integer, number
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from deepchest_cli.library.folding import FoldsSummary
     from deepchest_cli.training.summary import DataSetSummary, TrainingSummary
 
 
@@ -25,6 +26,23 @@ def render_summary(summary: "TrainingSummary", terminal: Terminal) -> None:
     )
     if len(summary.data_sets) > 1:
         _render_data_sets(summary.data_sets, terminal)
+
+
+def render_folds(summary: "FoldsSummary", terminal: Terminal) -> None:
+    """Show the out-of-fold results of a run with folds, and how its folds differ."""
+    from deepchest_cli.commands.evaluate_display import fold_table
+    from deepchest_cli.commands.evaluate_summary import subject
+    from deepchest_cli.evaluation.output.statements import result
+
+    if terminal.json:
+        terminal.document(summary.to_plain())
+        return
+    terminal.line(str(summary.run))
+    terminal.paragraph(f"{subject(summary.evaluation)}. {result(summary.evaluation)}")
+    terminal.line("")
+    terminal.table(*fold_table(summary.evaluation))
+    epochs = ", ".join(f"{one.best_epoch} of {one.epochs}" for one in summary.folds)
+    terminal.paragraph(f"Best epoch of each fold: {epochs}.")
 
 
 def _render_data_sets(data_sets: tuple["DataSetSummary", ...], terminal: Terminal) -> None:

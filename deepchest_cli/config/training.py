@@ -218,6 +218,15 @@ class RunConfig:
         False
     )
 
+    track: Annotated[
+        tuple[Literal["tensorboard", "mlflow", "wandb"], ...],
+        Flag(
+            "Also log settings, metrics, task weights, plots and checkpoint with this experiment "
+            "tracker; may be repeated.",
+            panel="Tracking",
+        ),
+    ] = ()
+
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
@@ -241,6 +250,15 @@ class TrainConfig(RunConfig):
             values_from="run",
         ),
     ] = None
+    folds: Annotated[
+        int | None,
+        Flag(
+            "Cross-validate by patient: train a model on each of this number of folds of all "
+            "images, and score each image by the model that has not seen its patient.",
+            minimum=2,
+        ),
+    ] = None
+    fold: int | None = None  # recorded: which of the folds a run in the folder of a run is of
     linear_probe: Annotated[
         bool,
         Flag(
@@ -260,5 +278,4 @@ class TrainConfig(RunConfig):
     weighter_option: Annotated[
         tuple[str, ...], Flag("A parameter of the weighter; may be repeated.", metavar="KEY=VALUE")
     ] = ()
-    tensorboard: Annotated[bool, Flag("Also log for TensorBoard, in the run's folder.")] = False
     seed: Seed = 0

@@ -18,7 +18,7 @@ from deepchest_cli.evaluation.intervals import (
     macro_interval,
     rate_intervals,
 )
-from deepchest_cli.evaluation.metrics import Floats, Labels, auroc
+from deepchest_cli.evaluation.metrics import Floats, Labels, value_of
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.statistics import ROUNDING, mean_of_defined
 from deepchest_cli.evaluation.weighted import WEIGHTED, Measure, PatientIndex, Places, share
@@ -32,10 +32,15 @@ class Resampling:
 
     counts: NDArray[np.int64]  # (B, P), how often each patient was drawn
     rows: NDArray[np.int64]  # (N,), the patient of each image
+    fold: NDArray[np.int64] | None = None  # (N,), as in `Predictions`
 
     def patient_index(self, images: NDArray[np.int64]) -> PatientIndex:
         """Return the patients of some images, by their rows (n,)."""
-        return PatientIndex(self.rows[images], self.counts.shape[1])
+        return PatientIndex(self.rows[images], self.counts.shape[1], self.folds(images))
+
+    def folds(self, images: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return the folds of some images, by their rows (n,); None: one model scored all."""
+        return None if self.fold is None else self.fold[images]
 
     @property
     def sample(self) -> "Resampling":
@@ -80,20 +85,22 @@ def resample_patients(
     replicates: int,
     seed: int,
     member: NDArray[np.int64] | None = None,
+    fold: NDArray[np.int64] | None = None,
 ) -> Resampling:
     """Return draws with replacement of as many patients as there are; patient_id is (N,).
 
     member: (N,), the data set of each image. As many patients as a data set has are drawn of it, as
     its size was chosen and would be the same with other patients; of patients whom several have,
-    likewise.
+    likewise. fold: (N,), as in `Predictions`, of which the same holds.
     """
+    member = fold if member is None else member
     patients, rows = np.unique(patient_id, return_inverse=True)
     rows, random = rows.reshape(-1), np.random.default_rng(seed)
     counts = np.empty((replicates, len(patients)), dtype=np.int64)
     for stratum in _strata(rows, np.zeros_like(rows) if member is None else member):
         shares = np.full(len(stratum), 1 / len(stratum))
         counts[:, stratum] = random.multinomial(len(stratum), shares, size=replicates)
-    return Resampling(counts, rows)
+    return Resampling(counts, rows, fold)
 
 
 def _strata(patient: Places, member: Places) -> list[Places]:
@@ -120,8 +127,9 @@ def resampled(metric: str, predictions: Predictions, resampling: Resampling) -> 
     columns = []
     for column in range(len(predictions.findings)):
         rows, labels, probabilities = predictions.known_labels(column)
-        fold = None if predictions.fold is None else predictions.fold[rows]
-        index = replace(resampling.patient_index(rows), fold=fold)
+        index = resampling.patient_index(rows)
+        if predictions.fold is not None:
+            index = replace(index, fold=predictions.fold[rows])
         columns.append(resampling.applied(WEIGHTED[metric](labels, probabilities, index)))
     return np.stack(columns, axis=1)
 
@@ -183,10 +191,10 @@ def auroc_with_interval(
     labels: Labels, probabilities: Floats, images: Places, resampling: Resampling
 ) -> dict[str, float]:
     """Return the AUROC over images, by their rows (n,), with its interval."""
-    low, high = np.nan, np.nan
+    low, high, fold = np.nan, np.nan, resampling.folds(images)
     if len(resampling.counts):
-        low, high = auroc_interval(labels, probabilities, resampling.rows[images])
-    return {"value": auroc(labels, probabilities), "low": low, "high": high}
+        low, high = auroc_interval(labels, probabilities, resampling.rows[images], fold)
+    return {"value": value_of("auroc", labels, probabilities, fold), "low": low, "high": high}
 
 
 def macro_with_interval(found: list[dict[str, float]], replicates: Floats) -> dict[str, float]:

@@ -10,6 +10,7 @@ from deepchest_cli.evaluation.baseline import metadata_baseline
 from deepchest_cli.evaluation.bootstrap import resample_patients
 from deepchest_cli.evaluation.evaluation_input import EvaluationInput
 from deepchest_cli.evaluation.expert_labels import expert_label_results, read_expert_labels
+from deepchest_cli.evaluation.fold_results import fold_results
 from deepchest_cli.evaluation.localization import LocalizationScores, localization
 from deepchest_cli.evaluation.overlap import overlap_warning
 from deepchest_cli.evaluation.paired_comparison import compare
@@ -57,17 +58,19 @@ def build_document(inputs: EvaluationInput, extras: EvaluationOptions) -> dict[s
             f"scored are {len(table.findings)}.",
             "Score all fourteen, or leave --reference out.",
         )
-    resampling = resample_patients(table.patient_id, extras.bootstrap_replicates, extras.seed)
+    replicates = extras.bootstrap_replicates
+    resampling = resample_patients(table.patient_id, replicates, extras.seed, fold=table.fold)
     training, maps, expert = inputs.baseline_training, extras.localization, extras.expert_labels
     return {
         "deepchest": __version__,
         **inputs.description,
         "split_name": split_name,
         "split_title": None if split_name is None else SPLITS[split_name],
-        "bootstrap_replicates": extras.bootstrap_replicates,
+        "bootstrap_replicates": replicates,
         "seed": extras.seed,
         **build_report(table, resampling),
         **units.to_plain(),
+        "folds": fold_results(inputs),
         "validation_fit": {
             "note": inputs.validation_fit_note,
             "images": None if fit is None else fit.images,

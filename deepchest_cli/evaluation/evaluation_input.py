@@ -1,6 +1,7 @@
 """What an evaluation scores, wherever it comes from, and checks of the scores."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ class EvaluationInput:
     rows: Any = None  # (N,), of the data set
     models: tuple[LoadedModel, ...] = ()
     units: Units | None = None  # those that are scored; None: single images are
+    # the number of a fold, from 1, by what `Predictions.fold` says; empty: one model scored all
+    fold_numbers: tuple[int, ...] = ()
+    run: Path | None = None  # the run with folds whose out-of-fold predictions these are
 
     @property
     def scored_units(self) -> Units:
@@ -45,9 +49,15 @@ class EvaluationInput:
         """The images that the scored units are made of."""
         return self.scored_units.images
 
+    def folds_of(self, table: Predictions) -> NDArray[np.int64] | None:
+        """Return the fold (n,), from 1, whose model scored an image or a unit; None: no folds."""
+        return None if table.fold is None else np.array(self.fold_numbers)[table.fold]
+
     @property
     def name(self) -> str:
         """The predictions' file, or the models."""
+        if self.run is not None:
+            return str(self.run)
         models = ", ".join(model["path"] for model in self.description["models"])
         return str(self.description["predictions"] or models)
 

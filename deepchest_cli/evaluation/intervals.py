@@ -111,12 +111,21 @@ def _newcombe(
 
 
 def auroc_interval(
-    labels: Labels, scores: Floats, owners: NDArray[np.int64], level: float = LEVEL
+    labels: Labels,
+    scores: Floats,
+    owners: NDArray[np.int64],
+    fold: NDArray[np.int64] | None = None,
+    level: float = LEVEL,
 ) -> tuple[float, float]:
     """Return the ends of the interval of an AUROC over images (n,); owners: each one's patient.
 
-    NaN where fewer than two patients have positives, or fewer than two have negatives.
+    fold: whose model scored an image (n,); pairs of different folds do not count then. NaN where
+    fewer than two patients have positives, or fewer than two have negatives.
     """
+    if fold is not None:
+        paired = _with_opponents(labels, fold)
+        labels, scores, owners = labels[paired], scores[paired], owners[paired]
+        fold = fold[paired]
     sides = labels == 1, labels == 0
     patients, rows = np.unique(owners, return_inverse=True)
     by_patient = [np.bincount(rows[side], minlength=len(patients)) for side in sides]
@@ -125,13 +134,11 @@ def auroc_interval(
     if fewest < 2:
         return NO_ENDS
     positives, negatives = counts.sum(axis=0).tolist()
-    above = share_above(scores[sides[0]], scores[sides[1]])
-    below = 1 - share_above(scores[sides[1]], scores[sides[0]])
-    pairs = zip(sides, (above, below), strict=True)
-    summed = [np.bincount(rows[side], values, len(patients)) for side, values in pairs]
-    sums: Floats = np.stack(summed, axis=1, dtype=np.float64)
-    value = float(above.mean())
-    influence = ((sums - value * counts) / counts.sum(axis=0)).sum(axis=1)
+    shares, weights = _shares(labels, scores, fold)
+    value = float(np.average(shares[sides[0]], weights=weights[sides[0]]))
+    by_side = [np.bincount(rows[side], shares[side], len(patients)) for side in sides]
+    sums: Floats = np.stack(by_side, axis=1, dtype=np.float64)
+    influence = np.bincount(rows, (shares - value) * weights, len(patients))
     observed = fewest / (fewest - 1) * float((influence**2).sum())
     kish = counts.sum(axis=0) ** 2 / (counts**2).sum(axis=0)
     # at 0 and 1 the model has no variance: there the ratio is taken beside them
@@ -141,6 +148,32 @@ def auroc_interval(
     effect = _shrunk(np.array(max(1.0, observed / alone)), largest, _rarer(sums, counts).min())
     reach = _reach(kish.min(), largest, level)
     return _newcombe(value, positives, negatives, float(reach**2 * effect))
+
+
+def _with_opponents(labels: Labels, fold: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which images (n,) are in a fold that has images of the other class too."""
+    found = np.zeros(len(labels), dtype=bool)
+    for one in np.unique(fold):
+        found[fold == one] = len(np.unique(labels[fold == one])) > 1
+    return found
+
+
+def _shares(
+    labels: Labels, scores: Floats, fold: NDArray[np.int64] | None
+) -> tuple[Floats, Floats]:
+    """Return which share of its opponents each image (n,) is ranked rightly to, and its weight.
+
+    Opponents are the images of the other class in the same fold; an image weighs as many as it has,
+    over the number of all pairs.
+    """
+    shares, opponents = np.zeros((2, len(labels)))
+    places = np.zeros(len(labels), dtype=np.int64) if fold is None else fold
+    for one in np.unique(places):
+        positive, negative = (np.flatnonzero((places == one) & (labels == y)) for y in (1, 0))
+        shares[positive] = share_above(scores[positive], scores[negative])
+        shares[negative] = 1 - share_above(scores[negative], scores[positive])
+        opponents[positive], opponents[negative] = len(negative), len(positive)
+    return shares, opponents / opponents[labels == 1].sum()
 
 
 def macro_interval(values: Floats, ends: Floats, replicates: Floats) -> tuple[float, float]:

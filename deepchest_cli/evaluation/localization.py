@@ -33,6 +33,7 @@ SEED = 0  # of the maps of noise
 REGION_LEVEL = 0.5  # of the map's range
 IOU_LEVELS = (0.1, 0.3, 0.5)
 IOBB_LEVELS = (0.1, 0.25, 0.5)
+ONE_MODEL = "Maps are those of one model."
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from deepchest_cli.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.uint8]
+WITHIN_FOLDS = ("auroc", "average_precision")  # metrics of rank
 OF_POSITIVES = ("auroc", "average_precision", "f1")  # metrics that are undefined without positives
 THRESHOLD = 0.5
 SMALLEST = float(np.finfo(np.float64).eps)  # keeps logarithms finite, as scikit-learn does
@@ -160,16 +161,37 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
 
 
 def per_finding(metric: str, predictions: Predictions) -> Floats:
-    """Return a metric for each finding (T,) over its known labels; NaN where it is undefined.
-
-    The predictions are of one model: those of folds go through `bootstrap.resampled`.
-    """
-    assert predictions.fold is None
+    """Return a metric for each finding (T,) over its known labels; NaN where it is undefined."""
     values = []
     for column in range(len(predictions.findings)):
-        _, labels, probabilities = predictions.known_labels(column)
-        values.append(METRICS[metric](labels, probabilities))
+        rows, labels, probabilities = predictions.known_labels(column)
+        fold = None if predictions.fold is None else predictions.fold[rows]
+        values.append(value_of(metric, labels, probabilities, fold))
     return np.array(values, dtype=np.float64)
+
+
+def value_of(
+    metric: str, labels: Labels, probabilities: Floats, fold: NDArray[np.int64] | None
+) -> float:
+    """Return a metric of one finding; those of rank compare images of the same fold (n,) only.
+
+    The AUROC is then the share of ordered pairs over all folds, and the average precision the mean
+    over all positives: a fold without any counts for nothing.
+    """
+    if fold is None or metric not in (*WITHIN_FOLDS, "ap_over_prevalence"):
+        return METRICS[metric](labels, probabilities)
+    if metric == "ap_over_prevalence":
+        mean = value_of("average_precision", labels, probabilities, fold)
+        return mean / prevalence(labels, probabilities) if labels.any() else np.nan
+    total = weights = 0.0
+    for one in np.unique(fold):
+        within, scores = labels[fold == one], probabilities[fold == one]
+        positives = int(within.sum())
+        weight = positives * (len(within) - positives) if metric == "auroc" else positives
+        if weight:
+            total += weight * METRICS[metric](within, scores)
+            weights += weight
+    return total / weights if weights else np.nan
 
 
 def macro(values: Floats) -> float:

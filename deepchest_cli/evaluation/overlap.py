@@ -8,6 +8,7 @@ names and patients also find an image that was resized otherwise.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from deepchest_cli.evaluation.compatibility import (
     split_changes,
 )
 from deepchest_cli.model.checkpoint import LoadedModel
+from deepchest_cli.model.fold_runs import folds_in
 from deepchest_cli.model.reference import (
     MIN_UNIQUE_NAMES,
     TrainingImages,
@@ -208,6 +210,15 @@ def refuse_overlap(overlap: Overlap, model: LoadedModel, dataset: RadiographData
     if overlap.is_training_data_set:  # a split that is asked for by its name
         return
     shared, changes = shared_images(overlap.to_plain()), ", ".join(overlap.split_changes)
+    whole = model.path.parent.parent
+    hashes = [one["sha256"] for one in model.data_sets]
+    if folds_in(whole) is not None and dataset.sha256 in hashes:
+        raise UsageError(
+            f"The models of {whole} were trained on patients of {dataset.folder}: each patient of "
+            "it was in the training of most folds.",
+            "Leave --data out to score each image by the model that has not seen its patient: "
+            f"deepchest evaluate --model {quote(str(whole))}. {ALLOW}",
+        )
     if shared:
         raise UsageError(
             f"{model.path} was made with images or patients of {dataset.folder}"

@@ -87,9 +87,10 @@ class Decisions:
 
 def decisions(table: Predictions, fit: ValidationFit) -> Decisions:
     """Return what is predicted positive at the reference operating point."""
-    limits = np.array([fit.threshold(name, REFERENCE_RULE) for name in table.findings])
-    possible = np.isfinite(limits)
-    return Decisions(table.probabilities >= np.where(possible, limits, np.inf), possible)
+    limits = [fit.limits(table, name, REFERENCE_RULE) for name in table.findings]
+    reached = table.probabilities >= np.stack(limits, axis=1)  # never where there is none
+    possible = [np.isfinite(fit.threshold(name, REFERENCE_RULE)) for name in table.findings]
+    return Decisions(reached, np.array(possible))
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,7 @@ class Grouping:
                 present.astype(np.uint8),
                 (present | absent).astype(np.uint8),
                 table.patient_id[first][kept],
+                None if table.fold is None else table.fold[first][kept],
             ),
             names[kept],
             members.mean_age(images.age)[kept],

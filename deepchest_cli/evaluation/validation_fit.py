@@ -1,5 +1,6 @@
 """Thresholds and calibration fitted on validation, once, and their results on scored images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -37,6 +38,11 @@ SITE_CAUTION = (
     "Images of the site chose the thresholds and the calibration, so that metrics on these very "
     "images would be optimistic. What is reported is on other patients."
 )
+FOLDS_CAUTION = (
+    "The validation patients of each fold chose the epoch of its model, its thresholds and its "
+    "calibration. A fold's test patients, whose out-of-fold predictions are scored, chose nothing."
+)
+VALIDATION_OF_FOLDS = "validation of each fold"
 EARLIER = "chosen by an earlier version of deepchest, without this rule or a reason"
 
 
@@ -59,10 +65,14 @@ class ValidationFit:
     # findings for which a data set could not choose: they have the entries of all data sets
     carried_over: tuple[str, ...] = ()
     each: tuple["ValidationFit", ...] = ()  # of all data sets together: those of each
+    # by the number that `Predictions.fold` has of each; the thresholds above are their means
+    folds: tuple["ValidationFit", ...] = ()
 
     @property
     def caution(self) -> str:
         """Why metrics on the images of the fit would be optimistic."""
+        if self.folds:
+            return FOLDS_CAUTION
         return CAUTION if self.site is None else SITE_CAUTION
 
     @property
@@ -70,11 +80,21 @@ class ValidationFit:
         """The images that it rests on, in words."""
         if self.site is not None:
             return self.site.images_named(self.thresholds)
+        if self.folds:
+            return VALIDATION_OF_FOLDS
         return f"validation{of_data_sets(self.data_sets, self.carried_over)}"
 
     def threshold(self, finding: str, rule: str) -> float:
         """Return a threshold; NaN where there is none."""
         return self.thresholds.get(finding, {}).get(rule, np.nan)
+
+    def limits(self, table: Predictions, finding: str, rule: str) -> Floats:
+        """Return the threshold of each image (N,), of its own fold; NaN where a fold has none."""
+        threshold = self.threshold(finding, rule)
+        if not self.folds or np.isnan(threshold):
+            return np.full(len(table.probabilities), threshold)
+        assert table.fold is not None
+        return np.array([fit.threshold(finding, rule) for fit in self.folds])[table.fold]
 
     def has_threshold(self, finding: str) -> bool:
         """Whether a finding has a threshold by any rule."""
@@ -88,6 +108,13 @@ class ValidationFit:
 
     def calibrated(self, predictions: Predictions) -> Floats:
         """Return the probabilities (N, T), calibrated where that was possible."""
+        if self.folds:
+            assert predictions.fold is not None
+            found = predictions.probabilities.copy()
+            for number, fit in enumerate(self.folds):
+                own = predictions.fold == number
+                found[own] = fit.calibrated(predictions.of_rows(own))
+            return found
         columns = []
         for column, finding in enumerate(predictions.findings):
             raw = predictions.probabilities[:, column]
@@ -212,6 +239,57 @@ def fit_by_data_set(
     return replace(fit, data_sets=names, each=tuple(each))
 
 
+def fit_of_folds(fits: Sequence[ValidationFit]) -> ValidationFit:
+    """Return the fits of folds as one, with the means of their thresholds and calibrations.
+
+    fits: by the number that `Predictions.fold` has of each. A finding has a threshold, or a
+    calibration, where each fold has one.
+    """
+    own = list({id(fit): fit for fit in fits}.values())
+    first, findings = own[0], list(own[0].thresholds)
+    reasons = {
+        name: {
+            rule: f"fold {number}: {why}"
+            for number, fit in reversed([*enumerate(own, 1)])
+            for rule, why in fit.reasons(name).items()
+        }
+        for name in findings
+    }
+    scalings: dict[str, Scaling | None] = {}
+    for name in findings:
+        several = [fit.scalings[name] for fit in own]
+        known = [one for one in several if one is not None]
+        scalings[name] = None
+        if len(known) == len(own):
+            slope, intercept = (float(np.mean([getattr(one, key) for one in known]))
+                                for key in ("slope", "intercept"))  # fmt: skip
+            scalings[name] = Scaling(slope, intercept)
+    return replace(
+        first,
+        images=sum(fit.images for fit in own),
+        patients=sum(fit.patients for fit in own),
+        positives={name: sum(fit.positives[name] for fit in own) for name in findings},
+        prevalence={n: macro(np.array([fit.prevalence[n] for fit in own])) for n in findings},
+        thresholds={
+            name: {
+                rule: float(np.mean([fit.threshold(name, rule) for fit in own])) for rule in RULES
+            }
+            for name in findings
+        },
+        no_threshold=reasons,
+        scalings=scalings,
+        uncalibrated={
+            name: f"fold {number}: {fit.uncalibrated[name]}"
+            for number, fit in reversed([*enumerate(own, 1)])
+            for name in fit.uncalibrated
+        },
+        folds=tuple(
+            replace(fit, scalings={n: s if scalings[n] else None for n, s in fit.scalings.items()})
+            for fit in fits
+        ),
+    )
+
+
 def operating_point_results(
     table: Predictions, fit: ValidationFit | None, resampling: Resampling
 ) -> dict[str, Any]:
@@ -233,7 +311,7 @@ def operating_point_results(
             threshold = fit.threshold(finding, rule)
             entry[rule] = None
             if np.isfinite(threshold):
-                positive = scores >= threshold
+                positive = scores >= fit.limits(table, finding, rule)[rows]
                 rates = ratios_with_intervals(*rate_counts(labels, positive), rows, resampling)
                 entry[rule] = {
                     "threshold": threshold,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deepchest_cli.config import DEFAULT_MODEL
 from deepchest_cli.errors import UnreadableRadiographError, UsageError
 from deepchest_cli.library.keywords import AnyPath
+from deepchest_cli.model.fold_runs import with_folds
 from deepchest_cli.prediction.embeddings import refuse_ensemble
 from deepchest_cli.prediction.image_prediction import ImagePrediction
 from deepchest_cli.prediction.inputs import find_inputs
@@ -98,7 +99,7 @@ def open_predictor(
     """Return the predictor of the paths given, or of the newest run."""
     if "" in models:
         raise UsageError("--model is empty: is a variable of the shell unset?")
-    paths = [Path(name) for name in models] or [DEFAULT_MODEL]
+    paths = with_folds([Path(name) for name in models] or [DEFAULT_MODEL])
     networks = [open_network(path, device, batch_size) for path in paths]
     return Predictor(networks, threshold, tta, source)
 

@@ -1,6 +1,8 @@
 """A run as an object: its tables, plots and model, while it is trained or long after."""
 
 import csv
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
@@ -11,6 +13,13 @@ from deepchest_cli.config import DEFAULT_MODEL, RUN_CONFIG, TrainConfig
 from deepchest_cli.config.sources import read_source
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.library.notebook import titled_table
+from deepchest_cli.model.fold_runs import (
+    OUT_OF_FOLD,
+    RESULTS,
+    finished_folds,
+    fold_folders,
+    folds_in,
+)
 from deepchest_cli.reporting.plots import drawn
 from deepchest_cli.training.run_files import ALL, METRICS, SOURCE, WEIGHTS
 
@@ -19,10 +28,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from deepchest_cli.library.evaluation import Evaluation
+    from deepchest_cli.library.folding import FoldsSummary
     from deepchest_cli.library.model import Model
     from deepchest_cli.training.summary import TrainingSummary
 
 CHARTS = ("metrics", "weights", "sources")
+TEXTS = ("Image Index", "Study", "split", "Sex", "View")  # columns of out-of-fold.csv
 HEADLINE = ("training_loss", "validation_loss", "validation_auroc", "best")  # of `history`
 
 
@@ -36,7 +47,7 @@ class Run:
     folder: Path
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    summary: "TrainingSummary | None" = None  # of `train` alone
+    summary: "TrainingSummary | FoldsSummary | None" = None  # of `train` alone
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -44,8 +55,31 @@ class Run:
         return read_source("config", self.folder / RUN_CONFIG, TrainConfig)
 
     @cached_property
+    def folds(self) -> "tuple[Run, ...]":
+        """The runs of the folds that have begun, in order; empty without `folds`."""
+        folders = fold_folders(self.folder, folds_in(self.folder) or 0)
+        return tuple(Run(folder) for folder in folders if (folder / RUN_CONFIG).is_file())
+
+    @cached_property
+    def out_of_fold(self) -> "pd.DataFrame":
+        """A row for each image, scored by the model that has not seen its patient; with the fold.
+
+        Raises `UsageError` for a run without folds, and before all of them are done.
+        """
+        folds = folds_in(self.folder)
+        if folds is None:
+            raise UsageError(f"{self.folder} has no folds.", "Train it with folds=5.")
+        finished_folds(self.folder, folds)
+        return _read(self.folder / OUT_OF_FOLD, whole=("Patient ID", "fold"), text=TEXTS)
+
+    @cached_property
     def history(self) -> "pd.DataFrame":
-        """A row for each epoch, with the metrics of metrics.csv; of several data sets, together."""
+        """A row for each epoch, with the metrics of metrics.csv; of several data sets, together.
+
+        With folds, the rows of each, by fold and epoch.
+        """
+        if self.folds:
+            return _by_fold([run.history for run in self.folds])
         table = self.sources
         if table.index.nlevels == 1:
             return table
@@ -54,6 +88,8 @@ class Run:
     @cached_property
     def sources(self) -> "pd.DataFrame":
         """The rows of `history`, and of several data sets those of each, by data set and epoch."""
+        if self.folds:
+            return _by_fold([run.sources for run in self.folds])
         table = _read(self.folder / METRICS)
         keys = [SOURCE, "epoch"] if SOURCE in table and table[SOURCE].nunique() > 1 else ["epoch"]
         table = table.drop(columns=SOURCE) if SOURCE in table and len(keys) == 1 else table
@@ -65,29 +101,47 @@ class Run:
         """The mean weight of each task in each epoch; empty where the weighter has none."""
         import pandas as pd
 
+        if self.folds:
+            return _by_fold([run.weights for run in self.folds])
         path = self.folder / WEIGHTS
         return _read(path).set_index("epoch") if path.is_file() else pd.DataFrame()
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch whose model is kept, counted from 1; None before the first has ended."""
+        """The epoch whose model is kept, counted from 1; None before the first has ended.
+
+        With folds each has its own: take one of `folds`.
+        """
+        if self.folds:
+            return None
         table = self.history
         return int(table.index[table["best"]].max()) if len(table) else None
 
     @property
     def auroc(self) -> float:
-        """The macro AUROC of the best epoch in validation; NaN before the first epoch has ended."""
+        """The macro AUROC of the best epoch in validation; NaN before the first epoch has ended.
+
+        With folds that of the out-of-fold predictions; NaN before all of them are done.
+        """
+        if self.folds:
+            return _macro_auroc(self.folder / RESULTS)
         best = self.best_epoch
         return float("nan") if best is None else float(self.history["validation_auroc"][best])
 
     def model(self, **options: Any) -> "Model":
-        """Return the model of the best epoch; options are those of `load_model`."""
+        """Return the model of the best epoch, or those of all folds as an ensemble.
+
+        options are those of `load_model`.
+        """
         from deepchest_cli.library.model import load_model
 
         return load_model(self.folder, **options)
 
     def evaluate(self, **options: Any) -> "Evaluation":
-        """Evaluate the model of the best epoch; options are those of `evaluate`."""
+        """Evaluate the model of the best epoch; with folds, the out-of-fold predictions.
+
+        options are those of `evaluate`; with folds and `data`, their models are an ensemble.
+        """
         from deepchest_cli.library.evaluation import evaluate
 
         return evaluate(self.folder, **options)
@@ -101,6 +155,8 @@ class Run:
 
         if chart not in CHARTS:
             raise unknown_name("chart", chart, CHARTS)
+        if self.folds:
+            raise UsageError("Each fold has charts of its own.", "Plot one of `folds`.")
         figures = run_figures(self.folder)
         if f"{chart}.png" not in figures:
             there = ", ".join(name.removesuffix(".png") for name in figures) or "none yet"
@@ -111,6 +167,11 @@ class Run:
         return str(self.folder)
 
     def _repr_html_(self) -> str:
+        if self.folds:
+            done = f"{len(self.folds)} of {self.config['folds']} folds begun"
+            title = f"Run {self.folder}: {done}, out-of-fold AUROC {self.auroc:.4f}"
+            rows = {number: run.auroc for number, run in enumerate(self.folds, 1)}
+            return titled_table(title, _by_number(rows), self.warnings)
         best = self.best_epoch
         said = (
             "no epoch has ended" if best is None else f"best epoch {best}, AUROC {self.auroc:.4f}"
@@ -136,7 +197,31 @@ def load_run(folder: str | PathLike[str] = DEFAULT_MODEL) -> Run:
     return Run(path.resolve() if path.is_symlink() else path)
 
 
-def _read(path: Path) -> "pd.DataFrame":
+def _by_fold(tables: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.concat(tables, keys=range(1, len(tables) + 1), names=["fold"])
+
+
+def _by_number(aurocs: dict[int, float]) -> "pd.DataFrame":
+    import pandas as pd
+
+    index = pd.Index(list(aurocs), name="fold")
+    return pd.DataFrame({"validation_auroc": list(aurocs.values())}, index)
+
+
+def _macro_auroc(results: Path) -> float:
+    """Return the macro AUROC in a file of results; NaN where it is not there yet."""
+    if not results.is_file():
+        return float("nan")
+    value = json.loads(results.read_text(encoding="utf-8"))["macro"]["auroc"]
+    return float("nan") if value is None else float(value)
+
+
+def _read(
+    path: Path, whole: Sequence[str] = ("epoch", "step", "best"), text: Sequence[str] = (SOURCE,)
+) -> "pd.DataFrame":
+    """Return a table of numbers, of which some columns are whole, and others are text."""
     import pandas as pd
 
     if not path.is_file():  # no epoch has ended
@@ -144,6 +229,5 @@ def _read(path: Path) -> "pd.DataFrame":
     with path.open(newline="", encoding="utf-8") as file:
         table = pd.DataFrame(csv.DictReader(file))
     # not by pandas' reader, of which older versions round
-    whole: dict[str, type] = dict.fromkeys(("epoch", "step", "best"), int)
-    kinds = {name: whole.get(str(name), float) for name in table if name != SOURCE}
-    return table.replace("", "nan").astype(kinds)
+    kinds = {name: int if name in whole else float for name in table if name not in text}
+    return table.replace(dict.fromkeys(kinds, ""), "nan").astype(kinds)

@@ -89,11 +89,39 @@ def _with_data(config: EvaluateConfig, reporter: Reporter) -> EvaluateConfig:
     if config.predictions is not None:
         return config
     data, model = config.data, config.model or (str(DEFAULT_MODEL),)
+    if _folded(model) is not None and not data:
+        _refuse_of_folds(config)
+        return replace(config, model=model)
     if not data:
         data, note = _data_of_training(Path(model[0]))
         if note:
             reporter.note(note)
     return replace(config, data=data, model=model)
+
+
+def _folded(model: tuple[str, ...]) -> Path | None:
+    """Return the first model that is a run with folds; None: there is none."""
+    from deepchest_cli.model.fold_runs import folds_in
+
+    return next((Path(one) for one in model if folds_in(Path(one)) is not None), None)
+
+
+def _refuse_of_folds(config: EvaluateConfig) -> None:
+    """Raise `UsageError` for what out-of-fold predictions do not go with."""
+    run = _folded(config.model or (str(DEFAULT_MODEL),))
+    if len(config.model) > 1:
+        raise UsageError(
+            f"The out-of-fold predictions of {run} are scored by themselves.",
+            "Name it alone, or name by --data radiographs that none of the models was trained on.",
+        )
+    given = {f"--split {config.split}": config.split != "test", "--medmnist": config.medmnist}
+    for flag, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{flag}: of {run} the out-of-fold predictions are scored, those of each fold's "
+                "test patients.",
+                f"Leave {flag} out, or name other radiographs by --data.",
+            )
 
 
 def _data_of_training(model: Path) -> tuple[tuple[str, ...], str]:
@@ -117,6 +145,10 @@ def _data_of_training(model: Path) -> tuple[tuple[str, ...], str]:
 
 
 def _gather(config: EvaluateConfig, reporter: Reporter) -> list["EvaluationInput"]:
+    if config.predictions is None and not config.data:
+        from deepchest_cli.evaluation.input_from_folds import input_from_folds
+
+        return [input_from_folds(Path(config.model[0]), config)]
     if config.predictions is None:
         return _gather_models(config, reporter)
     from deepchest_cli.evaluation.input_from_files import input_from_files
@@ -126,9 +158,12 @@ def _gather(config: EvaluateConfig, reporter: Reporter) -> list["EvaluationInput
 
 def _gather_models(config: EvaluateConfig, reporter: Reporter) -> list["EvaluationInput"]:
     from deepchest_cli.evaluation.input_from_models import inputs_from_models
+    from deepchest_cli.model.fold_runs import with_folds
     from deepchest_cli.training.device import resolve_device
 
     device = resolve_device(config.device)
+    models = with_folds([Path(model) for model in config.model])
+    config = replace(config, model=tuple(str(model) for model in models))
     with reporter.progress("Scoring") as progress:
         return inputs_from_models(config, device, progress)
 
@@ -142,7 +177,7 @@ def _other_scores(
     from deepchest_cli.evaluation.reading.scores import Scores, read_scores
 
     if is_model(path):
-        (found,) = _gather_models(replace(config, model=(str(path),), store=False), reporter)
+        (found,) = _gather_other(replace(config, model=(str(path),), store=False), inputs, reporter)
         for warning in found.warnings:
             reporter.warning(f"--compare-to {path}: {warning}")
         scored, overlap = found.images, found.description["overlap"]
@@ -164,11 +199,37 @@ def _other_scores(
     return scores, ""
 
 
+def _gather_other(
+    config: EvaluateConfig, inputs: "EvaluationInput", reporter: Reporter
+) -> list["EvaluationInput"]:
+    """Return the predictions of the model that is compared with, out of fold as those of the first.
+
+    Raises `UsageError` where the first are out of fold, and the other ones not in the same folds.
+    """
+    if inputs.run is None:
+        return _gather_models(config, reporter)
+    other = config.model[0]
+    if _folded(config.model) is None:
+        raise UsageError(
+            f"--compare-to {other}: it was trained on patients whom folds of {inputs.run} test on.",
+            "Compare with another run of the same --folds, or name other radiographs by --data.",
+        )
+    (found,) = _gather(config, reporter)
+    alike = ("data_sha256", "split_scheme")
+    if any(found.description[key] != inputs.description[key] for key in alike):
+        raise UsageError(
+            f"--compare-to {other}: its folds are others ({found.description['split_scheme']} of "
+            f"{found.description['data']}).",
+            "Compare runs of the same data, --folds and --seed.",
+        )
+    return [found]
+
+
 def _localize(
     config: EvaluateConfig, inputs: "EvaluationInput", reporter: Reporter
 ) -> tuple["LocalizationScores | None", str]:
     """Return the scores of maps against boxes, and what limits them or why there are none."""
-    from deepchest_cli.evaluation.localization import locate
+    from deepchest_cli.evaluation.localization import ONE_MODEL, locate
     from deepchest_cli.training.device import resolve_device
 
     if not config.localization:
@@ -176,7 +237,7 @@ def _localize(
     if config.unit != "image":
         return None, "Boxes are those of single images: --unit image scores maps against them."
     if len(inputs.models) != 1 or inputs.dataset is None:
-        return None, "Maps are those of one model."
+        return None, ONE_MODEL
     if (inputs.description["split_scheme"], config.split) != ("official", "test"):
         return None, "Boxes are scored on NIH's official test split alone, where all of them are."
     device = resolve_device(config.device)

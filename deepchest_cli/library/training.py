@@ -1,7 +1,7 @@
 """Training in a program: `from deepchest_cli import train; run = train(epochs=3)`."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,29 +10,27 @@ from typing import TYPE_CHECKING, Unpack
 from deepchest_cli.config import TrainConfig, find_data, parse_assignment
 from deepchest_cli.errors import InterruptedRunError, UsageError
 from deepchest_cli.library.calls import alone, as_call, kept_torch_state
+from deepchest_cli.library.fitting import Observe, build, fit
+from deepchest_cli.library.folding import FoldsSummary, train_folds
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
 from deepchest_cli.library.notebook import Receive, recorder
-from deepchest_cli.library.processes import distributed_processes, ignore_launcher_signals
+from deepchest_cli.library.processes import distributed_processes
 from deepchest_cli.library.run import Run
-from deepchest_cli.library.run_description import describe_run
+from deepchest_cli.library.tracking import check_tracking, tracking
 from deepchest_cli.reporter import Recorder, Reporter
-from deepchest_cli.user_cache import features_folder, training_rates_file
 
 if TYPE_CHECKING:
     from deepchest_cli.library.options import TrainOptions
     from deepchest_cli.training.components import TrainingComponents
     from deepchest_cli.training.distributed import DistributedContext
-    from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.progress import Observer
     from deepchest_cli.training.summary import TrainingSummary
-
-    Observe = Callable[[TrainingComponents, Path], AbstractContextManager[Sequence[Observer]]]
 
 # flags that may change when a run is resumed: they change where and how it is computed, and its
 # results only by rounding and by the micro-batches of batch norm
 FREE_ON_RESUME = frozenset(
     {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "grad_checkpoint", "compile"}
-    | {"tensorboard"}
+    | {"track"}
 )
 
 
@@ -93,21 +91,20 @@ def _observers(
         def on_warning(self, text: str) -> None:
             report.warning(text)
 
-    with report.progress("Training") as move, logs(components, folder) as further:
+    fold, folds = components.config.fold, components.config.folds
+    training = "Training" if fold is None else f"Training fold {fold} of {folds}"
+    with report.progress(training) as move, logs(components, folder, report) as further:
         yield [Listener(), *others, *further]
 
 
 @contextmanager
-def logs(components: "TrainingComponents", folder: Path) -> Iterator[list["Observer"]]:
-    """Yield the observers that the configuration asks for: TensorBoard's log."""
-    from deepchest_cli.training.tensorboard import TensorBoardLog
-
-    if not (components.config.tensorboard and components.distributed.is_main):
-        yield []
-        return
-    names = components.dataset.findings, components.tasks.names
-    with closing(TensorBoardLog(folder, *names)) as log:
-        yield [log]
+def logs(
+    components: "TrainingComponents", folder: Path, reporter: Reporter
+) -> Iterator[list["Observer"]]:
+    """Yield the observers that the configuration asks for: that of the trackers."""
+    names = components.config.track if components.distributed.is_main else ()
+    with tracking(names, folder, reporter) as observers:
+        yield observers
 
 
 def refuse_unknown_weighter(config: TrainConfig) -> None:
@@ -120,61 +117,37 @@ def refuse_unknown_weighter(config: TrainConfig) -> None:
 
 
 def train_run(
-    config: TrainConfig, distributed: "DistributedContext", reporter: Reporter, observe: "Observe"
-) -> "TrainingSummary":
+    config: TrainConfig, distributed: "DistributedContext", reporter: Reporter, observe: Observe
+) -> "TrainingSummary | FoldsSummary":
     """Train a new run, or go on with one, and draw its plots; return how it has ended.
+
+    With `folds`, that is a run for each of them.
 
     observe: returns a context with the observers of what is trained, in the run's folder. Raises
     `UsageError` before anything is trained, and what `Trainer.fit` raises.
     """
     from deepchest_cli.model.checkpoint_format import LAST
-    from deepchest_cli.training.checks import refuse_unlike_states
-    from deepchest_cli.training.components import build_components
-    from deepchest_cli.training.loop import Trainer
-    from deepchest_cli.training.probe import ProbeTrainer, build_probe
-    from deepchest_cli.training.resume import folder_to_resume, open_data_again, record_data
+    from deepchest_cli.training.resume import folder_to_resume, open_data_again
     from deepchest_cli.training.run_directory import create_run
-    from deepchest_cli.training.tensorboard import find_writer
 
     # by the main process alone: another could find the folder already begun
-    config = distributed.broadcast(_resolved(config, reporter) if distributed.is_main else config)
-    if config.tensorboard:
-        find_writer()  # refuses before there is a run
+    if distributed.is_main:
+        config = _resolved(config, reporter)
+        check_tracking(config)  # refuses before there is a run
+    config = distributed.broadcast(config)
+    if config.folds is not None:
+        return train_folds(config, distributed, reporter, observe)
     folder = folder_to_resume(config)
     dataset = open_data_again(config, folder) if folder else None
     if dataset is not None:  # in the order that the run began with
         config = replace(config, data=tuple(str(member.folder) for member in dataset.members))
     resumed = distributed.broadcast(folder is not None and (folder / LAST).is_file())
-    if config.linear_probe:
-        components = build_probe(config, distributed, resumed, dataset)
-    else:
-        components = build_components(config, distributed, resumed, dataset, training_rates_file())
+    components = build(config, distributed, resumed, dataset)
     if folder is None and distributed.is_main:
         folder = create_run(components.config)
     folder = distributed.broadcast(folder)
     assert folder is not None
-    describe_run(components, folder, reporter)
-    with observe(components, folder) as observers:
-        trainer = (
-            ProbeTrainer(components, folder, features_folder(), *observers)
-            if config.linear_probe
-            else Trainer(components, folder, *observers)
-        )
-        if dataset is not None:
-            trainer.resume()
-            refuse_unlike_states(distributed, trainer.state.step, folder)
-            if distributed.is_main:
-                record_data(config.data, folder)
-            reporter.note(_resumed_state(trainer))
-        try:
-            with ignore_launcher_signals(distributed):
-                summary = trainer.fit()
-        except InterruptedRunError:
-            _plot(distributed, folder, reporter)
-            distributed.barrier()  # srun may kill all processes as soon as one has ended
-            raise
-        _plot(distributed, folder, reporter)
-        return summary
+    return fit(components, folder, dataset is not None, reporter, observe)
 
 
 def _resolved(config: TrainConfig, reporter: Reporter) -> TrainConfig:
@@ -183,7 +156,14 @@ def _resolved(config: TrainConfig, reporter: Reporter) -> TrainConfig:
     Flags that contradict a resumed run are errors.
     """
     from deepchest_cli.model.checkpoint_format import LAST
-    from deepchest_cli.training.resume import folder_to_resume, refuse_changes, resolve_auto
+    from deepchest_cli.model.fold_runs import FOLD
+    from deepchest_cli.training.resume import (
+        folder_to_resume,
+        refuse_changes,
+        resolve_auto,
+        saved_config,
+    )
+    from deepchest_cli.training.run_directory import resume_command
 
     if folder_to_resume(config) is not None and config.recipe is not None:
         raise UsageError(
@@ -197,27 +177,15 @@ def _resolved(config: TrainConfig, reporter: Reporter) -> TrainConfig:
         if note:
             reporter.note(note)
         return replace(config, data=data)
+    saved = saved_config(folder, TrainConfig)
+    if saved.fold is not None:
+        raise UsageError(
+            f"{folder} is fold {saved.fold} of a run whose folds go on together.",
+            f"Resume with: {resume_command(folder.absolute(), saved)}",
+        )
     if folder.is_symlink():  # runs/latest may name another run by the time this one saves
         folder = folder.parent / folder.readlink()
     # data elsewhere are compared with those of the checkpoint
-    free = FREE_ON_RESUME | ({"data"} if (folder / LAST).is_file() else set())
+    has_state = any((place / LAST).is_file() for place in (folder, folder / f"{FOLD}1"))
+    free = FREE_ON_RESUME | ({"data"} if has_state else set())
     return replace(refuse_changes(config, folder, free), resume=folder)
-
-
-def _resumed_state(trainer: "Trainer") -> str:
-    if trainer.is_finished:
-        return f"{trainer.folder} has finished: nothing is left to train."
-    if not trainer.state.step:
-        return f"{trainer.folder} has no step yet: it begins anew."
-    return f"Resumed after step {trainer.state.step}."
-
-
-def _plot(distributed: "DistributedContext", folder: Path, reporter: Reporter) -> None:
-    """Draw the run's plots; an error there does not fail the run."""
-    from deepchest_cli.training.plots import draw_run
-
-    if distributed.is_main:
-        try:
-            draw_run(folder)
-        except Exception as error:
-            reporter.warning(f"The run's plots could not be drawn: {error}.")

@@ -23,6 +23,7 @@ from deepchest_cli.model.checkpoint_format import (
     refuse_unusable,
 )
 from deepchest_cli.model.classifier import Architecture, Classifier
+from deepchest_cli.model.fold_runs import refuse_folds
 from deepchest_cli.model.published import read_published
 
 
@@ -230,6 +231,7 @@ def find_checkpoint(model: Path) -> Path:
     """Return the checkpoint that a run folder or a file stands for, or a published model's name."""
     if is_published(model):
         return model
+    refuse_folds(model)
     if model.is_dir() and not (model / BEST).is_file():
         begun = (model / LAST).is_file()
         raise UsageError(

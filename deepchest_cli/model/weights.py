@@ -27,6 +27,7 @@ from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import sha256_of
 from deepchest_cli.model.backbones.base import BackboneSource, BackboneSpec
 from deepchest_cli.model.checkpoint_format import BEST, is_checkpoint, refuse_unusable
+from deepchest_cli.model.fold_runs import refuse_folds
 from deepchest_cli.model.pickled_module import read_module
 
 SAFETENSORS = ".safetensors"
@@ -155,6 +156,7 @@ def read_tensors(path: Path) -> Any:
     if not path.is_file():
         meant = synonym(str(path), (NONE, IMAGENET))
         if path.is_dir():
+            refuse_folds(path, "--weights")
             raise UsageError(
                 f"The folder {path} holds no weights.",
                 f"It should have one of: {', '.join(IN_FOLDERS)}.",

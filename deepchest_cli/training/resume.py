@@ -25,6 +25,7 @@ from deepchest_cli.model.backbones.own_function import BACKBONE
 from deepchest_cli.model.backbones.registry import resolve_backbone
 from deepchest_cli.model.checkpoint import read_checkpoint
 from deepchest_cli.model.checkpoint_format import LAST
+from deepchest_cli.model.fold_runs import FOLD
 from deepchest_cli.own_code import refuse_other_file
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.run_directory import repeatable, resume_command, way_of
@@ -158,8 +159,25 @@ def open_data_again(config: Config, folder: Path) -> RadiographDataset:
     They have the order and the names that the run began with. Raises `UsageError` where they are
     not found, with the flag that names them, and where they are others.
     """
+    several = _opened_again(config, folder)
+    if not (folder / LAST).is_file():
+        return merge_datasets(several)
+    return _in_order(several, read_checkpoint(folder / LAST), folder)
+
+
+def open_folds_again(config: TrainConfig, folder: Path) -> RadiographDataset:
+    """Return the data that a run with folds is resumed with, not yet folded; errors likewise."""
+    several, first = _opened_again(config, folder), folder / f"{FOLD}1" / LAST
+    if not first.is_file():
+        return merge_datasets(several)
+    content, folds = read_checkpoint(first), config.folds or 1
+    in_first = [dataset.folded(0, folds, config.seed).only for dataset in several]
+    return _in_order(several, content, folder, in_first)
+
+
+def _opened_again(config: Config, folder: Path) -> list[RadiographDataset]:
     try:
-        several = [open_dataset(Path(data)) for data in config.data]
+        return [open_dataset(Path(data)) for data in config.data]
     except UsageError as error:
         command = "train" if isinstance(config, TrainConfig) else "compare-weighters"
         raise UsageError(
@@ -167,21 +185,31 @@ def open_data_again(config: Config, folder: Path) -> RadiographDataset:
             f"If they lie elsewhere now, name them: deepchest {command} "
             f"--resume {quote(str(folder))}{' --data FOLDER' * len(config.data)}{way_of(config)}",
         ) from error
-    if not (folder / LAST).is_file():
-        return merge_datasets(several)
-    content = read_checkpoint(folder / LAST)
+
+
+def _in_order(
+    several: Sequence[RadiographDataset],
+    content: dict[str, Any],
+    folder: Path,
+    compared: Sequence[Member] = (),
+) -> RadiographDataset:
+    """Return data sets as one, in the order and with the names that a checkpoint has.
+
+    compared: what should be as the checkpoint has it; without any, the data sets themselves.
+    """
     recorded = content["origin"]["data_sets"]
-    _refuse_other_data(content, [dataset.only for dataset in several], folder)
+    _refuse_other_data(content, compared or [dataset.only for dataset in several], folder)
     hashes = [one["sha256"] for one in recorded]
     merged = merge_datasets(sorted(several, key=lambda dataset: hashes.index(dataset.sha256)))
     return merged.named([one["name"] for one in recorded])
 
 
-def record_data(data: tuple[str, ...], folder: Path) -> None:
-    """Write the place where a run's data were found this time into its configuration."""
+def record_changes(config: TrainConfig, folder: Path) -> None:
+    """Write where a run's data were found this time, and its trackers, into its configuration."""
     saved = saved_config(folder, TrainConfig)
-    if saved.data != data:
-        write_text(folder / RUN_CONFIG, to_toml(replace(saved, data=data)))
+    changed = replace(saved, data=config.data, track=config.track)
+    if changed != saved:
+        write_text(folder / RUN_CONFIG, to_toml(changed))
 
 
 def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] | None:

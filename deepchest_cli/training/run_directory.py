@@ -72,6 +72,7 @@ def create_run(config: TrainConfig) -> Path:
     else:
         weighter = short_name(config.weighter).replace(":", "_")  # which Windows forbids
         several = f"-{len(config.data)}-data-sets" if len(config.data) > 1 else ""
+        several += "" if config.folds is None else f"-{config.folds}-folds"
         name = f"{now()}-{folder_name(config.backbone)}-{weighter}{several}"
         folder = make_unique(RUNS, name)
     fill_run(folder, config)
@@ -80,8 +81,10 @@ def create_run(config: TrainConfig) -> Path:
 
 def resume_command(folder: Path, config: TrainConfig | CompareConfig) -> str:
     """Return the command that goes on; it names code of one's own, which runs only then."""
-    command = "train" if isinstance(config, TrainConfig) else "compare-weighters"
-    return resume_line(command, folder, vars(config))
+    if not isinstance(config, TrainConfig):
+        return resume_line("compare-weighters", folder, vars(config))
+    whole = folder if config.fold is None else folder.parent  # all folds go on together
+    return resume_line("train", whole, vars(config))
 
 
 def way_of(config: TrainConfig | CompareConfig) -> str:

@@ -6,7 +6,8 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from deepchest_cli.evaluation.bootstrap import resample_patients, resampled
-from deepchest_cli.evaluation.metrics import METRICS
+from deepchest_cli.evaluation.intervals import auroc_interval
+from deepchest_cli.evaluation.metrics import METRICS, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.evaluation.weighted import WEIGHTED
 
@@ -97,3 +98,53 @@ def test_without_a_pair_in_any_fold_the_auroc_is_undefined(labels):
     assert np.isnan(resampled("auroc", table, draws)).all()
     # the precision of a fold that is all positive is 1
     assert value("average_precision", table) == 1 or not any(labels)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "average_precision", "ap_over_prevalence"])
+def test_a_table_of_metrics_ranks_images_within_their_fold(metric):
+    chance = np.random.default_rng(4)
+    labels, fold = (chance.random(90) < 0.2).astype(np.uint8), chance.integers(0, 3, 90)
+    scores = chance.normal(size=90) + fold
+    labels[fold == 2] = 0  # a fold without a positive counts for nothing
+    (found,) = per_finding(metric, predictions(scores, labels, fold))
+    expected = by_hand(
+        metric.replace("ap_over_prevalence", "average_precision"), scores, labels, fold
+    )
+    expected = expected / labels.mean() if metric == "ap_over_prevalence" else expected
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(per_finding(metric, predictions(scores, 0 * labels, fold))).all()
+
+
+def test_the_interval_of_one_fold_is_that_without_folds():
+    chance = np.random.default_rng(5)
+    labels, owners = (chance.random(200) < 0.3).astype(np.uint8), np.arange(200) // 2
+    scores = chance.normal(size=200) + labels
+    alone = auroc_interval(labels, scores, owners)
+    assert auroc_interval(labels, scores, owners, np.zeros(200, np.int64)) == alone
+    # a fold of one class has no pairs
+    more = np.concatenate([labels, np.zeros(50, np.uint8)]), np.append(scores, np.full(50, 9.0))
+    folds = np.repeat([0, 1], [200, 50])
+    others = np.append(owners, 1000 + np.arange(50))
+    assert auroc_interval(*more, others, folds) == pytest.approx(alone, abs=1e-12)
+    assert np.isnan(auroc_interval(labels, scores, owners, np.arange(200))).all()
+
+
+def test_intervals_within_folds_cover_though_folds_have_offsets():
+    chance, separation, covered, draws = np.random.default_rng(6), 1.0, 0, 300
+    truth = norm.cdf(separation / np.sqrt(2))
+    for _ in range(draws):
+        owners, fold = np.arange(240) // 2, np.arange(240) // 2 % 4
+        labels = np.repeat(chance.random(120) < 0.25, 2).astype(np.uint8)
+        noise = np.repeat(chance.normal(size=120), 2) * 0.6 + chance.normal(size=240) * 0.8
+        scores = noise + separation * labels + np.array([0, 3, -3, 6])[fold]
+        low, high = auroc_interval(labels, scores, owners, fold)
+        covered += low <= truth <= high
+    assert 0.92 <= covered / draws <= 0.985
+
+
+def test_replicates_keep_how_many_patients_each_fold_has():
+    fold = np.array([0, 0, 0, 0, 1, 1])
+    found = resample_patients(np.array([1, 1, 2, 3, 4, 5]), 50, 0, fold=fold)
+    assert (found.counts[:, :3].sum(axis=1) == 3).all()
+    assert (found.counts[:, 3:].sum(axis=1) == 2).all()
+    np.testing.assert_array_equal(found.patient_index(np.array([3, 4])).fold, [0, 1])

@@ -25,7 +25,7 @@ OLD_VERSION = "0.1."  # whose runs this version does not resume
 
 @dataclass(frozen=True)
 class RunCounts:
-    """How many runs of a comparison have ended, and how many it has in all."""
+    """How many runs of a comparison, or folds of a run, have ended, and how many there are."""
 
     finished: int
     failed: int  # or diverged
@@ -50,11 +50,12 @@ class Entry:
     epochs: int | None = None  # that have ended
     planned_epochs: int | None = None
     best_epoch: int | None = None  # counted from 1
-    # on the validation split: of the best epoch; of a comparison, its mean over the seeds
+    # on the validation split: of the best epoch; of a comparison, its mean over the seeds; of a run
+    # with folds that of the out-of-fold predictions
     macro_auroc: float | None = None
     is_latest: bool = False  # whether the link `latest` beside it names it
-    runs: RunCounts | None = None
-    own_runs: tuple["Entry", ...] = ()  # of a comparison, where they were asked for
+    runs: RunCounts | None = None  # of a comparison, or of a run with folds
+    own_runs: tuple["Entry", ...] = ()  # of such a one, where they were asked for
     resume: str | None = None  # the command that goes on
     model: Path | None = None  # the run with the best model
 

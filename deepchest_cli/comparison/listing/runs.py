@@ -14,7 +14,9 @@ from deepchest_cli.comparison.listing.entry import (
     begun,
     read_config,
     resume_of,
+    setting,
 )
+from deepchest_cli.comparison.listing.folded_runs import with_fold_states
 from deepchest_cli.comparison.listing.progress import RunProgress, read_progress
 from deepchest_cli.comparison.running.jobs import RUNS, SINGLE_TASK, parse_arms
 from deepchest_cli.comparison.running.records import RunRecord, read_record
@@ -38,6 +40,9 @@ def read_run(folder: Path, values: Mapping[str, Any], contents: Contents) -> Ent
         weighters=(label,),
         is_latest=_is_latest(folder),
     )
+    folds = setting(values, "folds", int)
+    if folds and "fold" not in values:
+        return with_fold_states(entry, folds, values, contents)
     try:
         progress = read_progress(folder)
         record = read_record(folder)
@@ -106,6 +111,8 @@ def _is_latest(folder: Path) -> bool:
 
 
 def _resume(folder: Path, values: Mapping[str, Any], version: str | None) -> str | None:
+    if "fold" in values:  # all folds go on together
+        return resume_of("train", folder.parent, values, version)
     comparison = _comparison_of(folder)
     if comparison is None:
         return resume_of("train", folder, values, version)

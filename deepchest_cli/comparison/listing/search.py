@@ -19,6 +19,7 @@ from deepchest_cli.comparison.running.jobs import COMPARISONS, RUNS, SINGLE_TASK
 from deepchest_cli.config.flags import RUN_CONFIG, RUN_ENVIRONMENT
 from deepchest_cli.errors import UsageError
 from deepchest_cli.model.checkpoint_format import BEST, LAST
+from deepchest_cli.model.fold_runs import fold_folders
 from deepchest_cli.training import run_files
 from deepchest_cli.training.run_files import METRICS
 
@@ -115,16 +116,18 @@ class _Search:
         entry = self._read(folder)
         if entry is None:
             return False
-        if self.own_runs and entry.kind == "comparison":
-            entry = replace(entry, own_runs=tuple(self._own_runs(folder)))
+        if self.own_runs and entry.runs is not None:
+            entry = replace(entry, own_runs=tuple(self._own_runs(folder, entry)))
         self.found.entries.append(entry)
         return True
 
-    def _own_runs(self, folder: Path) -> Iterator[Entry]:
-        below = _Search(own_runs=False)
-        for name in (RUNS, SINGLE_TASK):
-            if (folder / name).is_dir():
-                below.look_in(folder / name)
+    def _own_runs(self, folder: Path, entry: Entry) -> Iterator[Entry]:
+        below, places = _Search(own_runs=False), [folder / name for name in (RUNS, SINGLE_TASK)]
+        if entry.kind == "run" and entry.runs is not None:
+            places = fold_folders(folder, entry.runs.planned or 0)
+        for place in places:
+            if place.is_dir():
+                below.look_in(place)
         yield from sorted(below.found.entries, key=lambda entry: str(entry.path))
 
     def _read(self, folder: Path) -> Entry | None:

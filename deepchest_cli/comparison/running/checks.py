@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from deepchest_cli.comparison.running.devices import with_devices
@@ -22,7 +21,6 @@ from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.reader import bytes_of, resolve_place
 from deepchest_cli.data.splits import SPLITS
-from deepchest_cli.data.text import count_of
 from deepchest_cli.engines.dask_connection import local_processes, refuse_unreachable
 from deepchest_cli.errors import UsageError
 from deepchest_cli.training.checks import (
@@ -32,6 +30,11 @@ from deepchest_cli.training.checks import (
 )
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.device import free_memory
+from deepchest_cli.training.folds import (
+    fewer_patients_than_folds,
+    refuse_images_in_two_folds,
+    without_test_split,
+)
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
 from deepchest_cli.training.tasks import choose_tasks
 from deepchest_cli.weighting import Context, build_weighter
@@ -59,7 +62,7 @@ def check_comparison(
         refuse_other_data(config.data_sha256, dataset, f"{resumed} began")
     config, is_here = with_devices(config, resumed)
     if config.folds is not None:
-        _refuse_shared_images(dataset)
+        refuse_images_in_two_folds(dataset)
     jobs = arm_jobs(config, arms[:1], Path(), {})
     alone = single_task_jobs(config, dataset.findings, Path(), {}) if config.single_task else []
     for job in [*jobs, *alone]:  # each seed has other folds
@@ -132,40 +135,15 @@ def _check_splits(job: Job, dataset: RadiographDataset) -> None:
     seed = job.config.seed
     where = "" if job.fold is None else f"Seed {seed}, fold {job.fold_number} of {job.fold[1]}: "
     where = where if job.finding is None else f"{job.name}: "
-    tested = view.member[view.rows("test")]
-    for number, member in enumerate(view.members):
-        if number in tested or not member.findings:
-            continue
-        if job.fold is not None:
-            raise UsageError(
-                f"{where}{member.folder} has fewer patients than folds.", "Use fewer --folds."
-            )
+    untested = without_test_split(view)
+    if untested is not None and job.fold is not None:
+        raise fewer_patients_than_folds(untested, where)
+    if untested is not None:
         raise UsageError(
-            f"{member.folder} has no test split to compare on.",
+            f"{untested.folder} has no test split to compare on.",
             "Prepare the data with one, or use --folds.",
         )
     try:
         refuse_unfit_splits(view, {split: view.rows(split) for split in SPLITS}, job.config)
     except UsageError as error:
         raise UsageError(f"{where}{error.message}", error.hint) from error
-
-
-def _refuse_shared_images(dataset: RadiographDataset) -> None:
-    """Raise `UsageError` where images of several data sets would come into different folds."""
-    _, place = np.unique(dataset.pixel_hash, return_inverse=True)
-    order = np.lexsort((dataset.member, place))
-    order = order[dataset.columns["split"][order] != ""]
-    one, other = order[:-1], order[1:]
-    patients = dataset.columns["patient_id"]
-    shared = (place[one] == place[other]) & (dataset.member[one] != dataset.member[other])
-    shared &= patients[one] != patients[other]
-    if shared.any():
-        rows = one[shared][0], other[shared][0]
-        folders = " and ".join(str(dataset.members[dataset.member[row]].folder) for row in rows)
-        names = " and ".join(str(dataset.columns["image_index"][row]) for row in rows)
-        raise UsageError(
-            f"--folds would train on images that are tested in another data set: "
-            f"{count_of(int(shared.sum()), 'image is', 'images are')} (by pixel hash) in two of "
-            f"them, of different patients; the first in {folders} ({names}).",
-            "Take these images out of one of them, or compare without --folds.",
-        )

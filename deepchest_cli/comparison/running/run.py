@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from deepchest_cli.comparison.running.records import (
     read_record,
     retrain_hint,
 )
+from deepchest_cli.comparison.running.tracking import tracked
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.engines.driving import INTERRUPTED
@@ -36,8 +36,13 @@ from deepchest_cli.errors import (
     LostDeviceError,
     UsageError,
 )
+from deepchest_cli.evaluation.fold_predictions import (
+    load_probabilities,
+    predictions_of,
+    save_probabilities,
+)
 from deepchest_cli.evaluation.predictions import Predictions, predict_rows
-from deepchest_cli.files import atomic_write, write_json
+from deepchest_cli.files import write_json
 from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.model.checkpoint import load_model
 from deepchest_cli.model.checkpoint_format import LAST
@@ -128,8 +133,10 @@ def _train(
         resumed = (job.folder / LAST).is_file()
         components = build_components(job.config, resumed=resumed, dataset=job.view(dataset))
         record = replace(record, device=components.device.type, precision=components.precision)
-        trainer = _resume_or_begin(components, job.folder, observer)
-        summary = trainer.fit()
+        fill_run(job.folder, components.config)
+        with tracked(job, observer.on_warning) as trackers:
+            trainer = _resume_or_begin(components, job.folder, observer, *trackers)
+            summary = trainer.fit()
     except Exception as error:
         record, lost = _with_failure(record, error, job)
         return replace(record, **_progress_of(trainer)), lost
@@ -156,9 +163,8 @@ def _with_failure(
     return failed, failure.lost
 
 
-def _resume_or_begin(components: TrainingComponents, folder: Path, observer: Observer) -> Trainer:
-    fill_run(folder, components.config)
-    trainer = Trainer(components, folder, observer, is_locked=True)
+def _resume_or_begin(components: TrainingComponents, folder: Path, *observers: Observer) -> Trainer:
+    trainer = Trainer(components, folder, *observers, is_locked=True)
     try:
         trainer.resume()
     except DeepChestError as error:  # the last checkpoint is lost, damaged or of another run
@@ -208,8 +214,7 @@ def _predict_test_split(job: Job, dataset: RadiographDataset) -> None:
             if stop.exit_code is None:
                 raise
             raise InterruptedRunError(INTERRUPTED, "", stop.exit_code) from None
-    with atomic_write(job.folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
-        np.savez(file, rows=rows, probabilities=predictions.probabilities)
+    save_probabilities(job.folder / PREDICTIONS, view, {"test": predictions.probabilities})
 
 
 def tested_rows(dataset: RadiographDataset, folds: int | None) -> NDArray[np.int64]:
@@ -234,29 +239,13 @@ def merge_predictions(jobs: Sequence[Job], dataset: RadiographDataset) -> Predic
         columns = [i for i, name in enumerate(dataset.findings) if job.finding in (None, name)]
         table[np.ix_(places, np.array(columns))] = probabilities
         fold[places] = job.fold_number or 0
-    return Predictions(
-        findings=dataset.findings,
-        probabilities=table,
-        labels=dataset.labels[rows],
-        known=dataset.known[rows],
-        patient_id=dataset.columns["patient_id"][rows],
-        fold=fold if fold.any() else None,
-    )
+    found = predictions_of(dataset, rows, table)
+    return replace(found, fold=fold if fold.any() else None)
 
 
 def _load_predictions(
     job: Job, dataset: RadiographDataset
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    path, view = job.folder / PREDICTIONS, job.view(dataset)
-    try:
-        with path.open("rb") as file, np.load(file) as content:
-            rows, probabilities = content["rows"], content["probabilities"]
-        if not np.array_equal(rows, view.rows("test")):
-            raise ValueError("it holds other radiographs")
-        if probabilities.shape != (len(rows), len(view.findings)):
-            raise ValueError("it holds other findings")
-        return rows, probabilities.astype(np.float64)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise DeepChestError(
-            f"{path} is damaged: {error}.", "Remove the file and continue with --resume."
-        ) from error
+    view = job.view(dataset)
+    hint = "Remove the file and continue with --resume."
+    return view.rows("test"), load_probabilities(job.folder / PREDICTIONS, view, hint)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepchest_cli.evaluation.metrics import SMALLEST, Floats, Labels
 from deepchest_cli.evaluation.predictions import Predictions
@@ -56,17 +57,19 @@ Document = Mapping[str, Any]
 
 
 def roc_figure(document: Document, table: Predictions) -> "Figure":
-    """Return the ROC curves with the reference operating point."""
+    """Return the ROC curves, one for each fold, with the reference operating point."""
 
     def draw(axes: "Axes", column: int, side: float) -> str:
-        _, labels, scores = table.known_labels(column)
+        rows, labels, scores = table.known_labels(column)
         ticks = [0, 0.5, 1]
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=ticks, yticks=ticks)
         axes.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8, linestyle=":")
         if not 0 < labels.sum() < len(labels):
             say_undefined(axes)
             return ""
-        axes.plot(*roc_curve(labels, scores).T, color=BLUE, linewidth=1.3)
+        for own in _folds(table, rows):
+            if 0 < labels[own].sum() < own.sum():
+                axes.plot(*roc_curve(labels[own], scores[own]).T, color=BLUE, **_line(table))
         point = _reference_point(document, table.findings[column])
         if point:
             place = (1 - point["specificity"]["value"], point["sensitivity"]["value"])
@@ -76,33 +79,48 @@ def roc_figure(document: Document, table: Predictions) -> "Figure":
     return panel_figure(table.findings, draw, "1 − specificity", "sensitivity")
 
 
+def _folds(table: Predictions, rows: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+    """Return which of some images (n,) are of each fold; without folds all are of one."""
+    if table.fold is None:
+        return [np.ones(len(rows), dtype=bool)]
+    return [table.fold[rows] == fold for fold in np.unique(table.fold)]
+
+
+def _line(table: Predictions) -> dict[str, Any]:
+    """Return how a curve looks: those of folds are thin, as they lie over each other."""
+    return {"linewidth": 1.3} if table.fold is None else {"linewidth": 0.8, "alpha": 0.6}
+
+
 def _reference_point(document: Document, finding: str) -> Any:
     points = document["operating_points"]
     return points["findings"].get(finding, {}).get(points["reference_operating_point"])
 
 
 def precision_recall_figure(document: Document, table: Predictions) -> "Figure":
-    """Return precision against recall, with the prevalence, that of random scores.
+    """Return precision against recall of each fold, with the prevalence, that of random scores.
 
     Precision is on a logarithmic scale from below the prevalence to 1: equal heights above the
     line are equal multiples of the prevalence, of a finding of 0.2 % as of one of 60 %.
     """
 
     def draw(axes: "Axes", column: int, side: float) -> str:
-        _, labels, scores = table.known_labels(column)
+        rows, labels, scores = table.known_labels(column)
         axes.set(xlim=(-0.02, 1.02), xticks=[0, 0.5, 1])
         if not labels.any():
             axes.set_yticks([])
             say_undefined(axes)
             return ""
-        curve, prevalence = precision_recall_curve(labels, scores), float(labels.mean())
-        low = lowest_precision(prevalence, float(curve[:, 1].min()))
+        folds = [own for own in _folds(table, rows) if labels[own].any()]
+        curves = [precision_recall_curve(labels[own], scores[own]) for own in folds]
+        prevalence, lowest = float(labels.mean()), min(float(one[:, 1].min()) for one in curves)
+        low = lowest_precision(prevalence, lowest)
         axes.set_yscale("log")
         axes.set_ylim(low, low**-0.02)
         axes.minorticks_off()
         ticks = ticks_apart(PRECISIONS, math.log, (math.log(low), 0.0), side, lambda _: TYPE)
         axes.set_yticks(ticks, [plain(tick) for tick in ticks])
-        axes.plot(*curve.T, color=BLUE, linewidth=1.3)
+        for curve in curves:
+            axes.plot(*curve.T, color=BLUE, **_line(table))
         axes.axhline(prevalence, color="black", linewidth=1, linestyle=":")
         axes.annotate(
             f"prevalence {plain(float(significant(prevalence, 2)))}", (1, prevalence), ha="right",

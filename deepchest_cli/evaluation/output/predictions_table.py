@@ -15,6 +15,8 @@ FORMATS = (".csv", PARQUET)
 def predictions_table(material: EvaluationInput) -> pd.DataFrame:
     """Return a row for each image; columns are `Image Index`, `Patient ID`, `split` and others.
 
+    `fold`, from 1, is there for out-of-fold predictions.
+
     Also where studies or patients are scored, whose means, with any weights, can be made of it.
 
     A finding's column holds its probability, unrounded; `FINDING_label` is 1, 0 or, where it is not
@@ -27,6 +29,7 @@ def predictions_table(material: EvaluationInput) -> pd.DataFrame:
         "Patient ID": table.patient_id,
         "Study": scored.study,
         "split": material.splits,
+        "fold": material.folds_of(table),
         "Age": scored.age,
         "Sex": scored.sex,
         "View": scored.view,

@@ -59,7 +59,19 @@ def unit_rule(document: Document) -> str:
 
 def caution(document: Document) -> str:
     """Return what the results must not be taken for."""
-    return " ".join(filter(None, [overlap(document), scope(document), NOT_CLINICAL]))
+    said = overlap(document), out_of_fold(document), scope(document), NOT_CLINICAL
+    return " ".join(filter(None, said))
+
+
+def out_of_fold(document: Document) -> str:
+    """Return how out-of-fold predictions are scored; empty for others."""
+    if not document["folds"]:
+        return ""
+    return (
+        "Out-of-fold predictions: each image is scored by the model that has not seen its patient. "
+        "Metrics of rank compare images of the same fold; intervals are about other patients, "
+        "given these models."
+    )
 
 
 def scope(document: Document) -> str:
@@ -193,6 +205,8 @@ def images_of_fit(document: Document) -> str:
         return Site.from_plain(fit["site"]).images_named(findings)
     carried = [name for name in fit["carried_over"] if name in findings]
     chosen_on = "validation" if document["unit"] == IMAGE else f"validation {units(document)}"
+    if document["folds"]:
+        return f"{chosen_on} of each fold"
     return f"{chosen_on}{of_data_sets(fit['data_sets'], carried)}"
 
 
