@@ -60,7 +60,7 @@ def test_a_comparison(shards, tmp_path):
     for chart in ("differences", "findings", "cost"):
         assert is_figure(found.plot(chart))
     assert f"Comparison {found.folder}" in found._repr_html_()
-    assert deepchest_cli.load_comparison(found).document == found.document
+    assert deepchest_cli.load_comparison(found).folder == found.folder
     assert found.table("costs")["weighter"].tolist() == ["equal", "dwa"]
     with pytest.raises(UsageError, match="Unknown table 'cost'"):
         found.table("cost")
