@@ -27,14 +27,15 @@ class _Process(SpawnProcess):
         # it would import the main module, and a script without `if __name__ == "__main__"` would
         # begin anew; what our processes run is in modules of their own
         main = sys.modules["__main__"]
-        hidden = {
-            name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)
-        }
-        main.__spec__ = None
+        names = [name for name in ("__file__", "__spec__") if hasattr(main, name)]
+        values = [getattr(main, name) for name in names]
+        for name in names:
+            setattr(main, name, None)
         try:
             return SpawnProcess._Popen(process_obj)
         finally:
-            vars(main).update(hidden)
+            for name, value in zip(names, values, strict=True):
+                setattr(main, name, value)
 
 
 class _Context(SpawnContext):
