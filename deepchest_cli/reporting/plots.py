@@ -46,6 +46,7 @@ def new_figure(height: float, layout: Any = "constrained") -> "Figure":
 @cache
 def _shown_figure() -> type["Figure"]:
     """Return a figure's class that a notebook shows, without pyplot and its global state."""
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -60,8 +61,9 @@ def _shown_figure() -> type["Figure"]:
             return content.getvalue()
 
         def get_tightbbox(self, *_: Any, **__: Any) -> Any:
-            # Jupyter crops figures, once pyplot is imported, and labels beside a chart would be cut
-            return self.bbox_inches
+            # Jupyter crops figures once pyplot is imported, which would cut and shift the labels
+            # beside a chart: less the padding that is then added, this is the whole figure
+            return self.bbox_inches.padded(-rcParams["savefig.pad_inches"])
 
     return ShownFigure
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from site_data import prepare_site, write_site
 
 import deepchest_cli
@@ -18,11 +18,10 @@ SHORT = {"backbone": "small_cnn", "epochs": 1, "batch_size": 16, "precision": "f
 
 
 def is_figure(figure):
-    """Whether a figure has axes, and is a whole picture where a cell ends with it."""
-    cropped = io.BytesIO()
-    figure.savefig(cropped, format="png", bbox_inches="tight", pad_inches=0)  # as Jupyter does
-    whole = Image.open(io.BytesIO(figure._repr_png_()))
-    return bool(figure.axes) and whole.size == Image.open(cropped).size
+    """Whether a figure has axes, and is the same picture where Jupyter would crop it."""
+    whole, cropped = Image.open(io.BytesIO(figure._repr_png_())), io.BytesIO()
+    figure.savefig(cropped, format="png", bbox_inches="tight")
+    return bool(figure.axes) and ImageChops.difference(whole, Image.open(cropped)).getbbox() is None
 
 
 def test_a_run(trained):
