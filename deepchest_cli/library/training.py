@@ -53,7 +53,7 @@ def train(
     `InterruptedRunError`; `train(resume=FOLDER)` goes on. Raises `UsageError` for an option that
     does not hold, before anything is trained, and what `deepchest train` reports as an error.
 
-    >>> run = train("data/demo-shards", recipe="quick", epochs=1)
+    >>> run = train("data/demo-shards", backbone="small_cnn", epochs=1, max_steps=20)
     >>> run.history["validation_auroc"]
     """
     config = configuration(TrainConfig, "train", with_given(options, data=data))
