@@ -120,6 +120,9 @@ class Comparison:
             )
         return drawn(figures[chart])
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def _repr_html_(self) -> str:
         said = " ".join(self.document["summary"])
         return titled_table(f"Comparison {self.folder}. {said}", self.weighters, self.warnings)

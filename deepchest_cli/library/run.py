@@ -166,6 +166,9 @@ class Run:
     def __str__(self) -> str:
         return str(self.folder)
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def _repr_html_(self) -> str:
         if self.folds:
             done = f"{len(self.folds)} of {self.config['folds']} folds begun"

@@ -27,6 +27,7 @@ def test_a_run(trained):
     assert f"best epoch {run.best_epoch}, AUROC {run.auroc:.4f}" in html
     assert "validation_auroc" in html
     assert str(run) == str(trained)
+    assert deepchest_cli.load_run(run).folder == run.folder  # wherever a folder can be named
     with pytest.raises(UsageError, match="Unknown chart 'metric'. Did you mean 'metrics'"):
         run.plot("metric")
     with pytest.raises(UsageError, match="has no chart of sources"):
@@ -59,6 +60,7 @@ def test_a_comparison(shards, tmp_path):
     for chart in ("differences", "findings", "cost"):
         assert is_figure(found.plot(chart))
     assert f"Comparison {found.folder}" in found._repr_html_()
+    assert deepchest_cli.load_comparison(found).folder == found.folder
     assert found.table("costs")["weighter"].tolist() == ["equal", "dwa"]
     with pytest.raises(UsageError, match="Unknown table 'cost'"):
         found.table("cost")
