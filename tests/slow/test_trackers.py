@@ -228,7 +228,7 @@ from deepchest_cli.app import main
 sys.argv = ["deepchest", "compare-weighters", "--data", {str(shards)!r}, "--out", "c",
     "--weighters", "dwa", "--seeds", "1", "--backbone", "small_cnn", "--batch-size", "16",
     "--epochs", "2", "--precision", "fp32", "--threads", "1", "--bootstrap-replicates", "100",
-    "--cost-rounds", "2", "--dask", "local:2",
+    "--cost-rounds", "2", "--dask", "local:1",
     "--track", "mlflow", "--track", "wandb", "--track", "tensorboard"]
 if __name__ == "__main__":
     main()
