@@ -53,9 +53,14 @@ class Tracking(Observer):
 
     def open(self) -> None:
         """Open the records that are not complete; raise `DeepChestError` where one fails."""
-        for log in self.logs:
-            with explained(log.name):
-                log.open_unless_finished()
+        try:
+            for log in self.logs:
+                with explained(log.name):
+                    log.open_unless_finished()
+        except DeepChestError:
+            for log in self.logs:
+                log.release()
+            raise
 
     @property
     def failed(self) -> list[str]:
@@ -172,7 +177,7 @@ class _Log:
                 self._log(epoch, outcome)
             except Exception as error:
                 self.failure = self.failure or first_line(error) or type(error).__name__
-                self._release()
+                self.release()
 
     def _log(self, last: int, outcome: Outcome | None) -> None:
         for epoch, metrics in epochs(self.subject.folder):
@@ -206,7 +211,7 @@ class _Log:
             self.records.note(self.name, self.tracker)
         return self.tracker
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Give up a record that cannot be written; the next attempt opens it again."""
         tracker, self.tracker = self.tracker, None
         if tracker is not None:
