@@ -32,9 +32,17 @@ _MODULES = {
     "train": "training",
 }
 
-# onnxruntime collects usage data, and leaves a device's number in the home folder, as soon as it is
-# imported. Whoever wants that sets the variable to 0.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Packages that report on their use do so as soon as they are imported or called: onnxruntime (which
+# leaves a device's number in the home folder), mlflow, huggingface_hub (also for transformers and
+# timm) and wandb (its errors). Whoever wants that sets the variable to the opposite.
+_NO_TELEMETRY = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "WANDB_ERROR_REPORTING": "false",
+}
+for _name, _value in _NO_TELEMETRY.items():
+    os.environ.setdefault(_name, _value)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,10 +16,10 @@ from deepchest_cli.model.classifier import Architecture, Classifier
 from deepchest_cli.training.backward import StepResult
 from deepchest_cli.training.components import TrainingComponents, build_components
 from deepchest_cli.training.forward import DROPOUT, seed_of
-from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.step import choose_backward
 from deepchest_cli.training.tasks import Tasks
-from deepchest_cli.weighting import GradientWeighter, TaskLosses, Weighter, move_weighter
+from deepchest_cli.weighting import GradientWeighter, TaskLosses, Weighter
+from deepchest_cli.weighting.losses import task_losses
 
 # every family of the reference, and others whose last layers differ; the smallest members
 BACKBONES = {
@@ -100,7 +100,7 @@ def maker(data: Any) -> MakeComponents:
         classifier = Classifier(Architecture(backbone, head, findings, size, size)).train()
         # away from heads of hardly any weight
         torch.nn.init.normal_(classifier.task_layer.weight, std=0.1)
-        move_weighter(weighter, built.device)
+        weighter.to(built.device)
         changed = replace(built.config, **changes)
         precision = changed.precision
         return replace(

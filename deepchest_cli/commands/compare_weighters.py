@@ -27,6 +27,7 @@ from deepchest_cli.library.comparing import (
     run_comparison,
     with_found_data,
 )
+from deepchest_cli.library.tracking import check_tracking
 from deepchest_cli.reporting.numbers import distinguished
 from deepchest_cli.terminal import Terminal
 
@@ -76,7 +77,7 @@ def _report(config: CompareConfig, terminal: Terminal) -> None:
     """Evaluate what is there of a comparison, and check the gates."""
     from deepchest_cli.comparison.running.comparison import read_comparison, require_a_finished_arm
 
-    comparison = read_comparison(config)
+    comparison = read_comparison(config, check_tracking(config))
     if comparison.is_complete:
         require_a_finished_arm(comparison)
         _show(analyze(comparison, terminal), comparison.folder, config, terminal)
@@ -111,7 +112,9 @@ def _show_costs(config: CompareConfig, terminal: Terminal) -> None:
 
 def _check_cost_flags(config: CompareConfig) -> None:
     """Raise `UsageError` for flags that have no effect with, or without, --cost-only."""
-    training = ("fail_if_inferior", "folds", "single_task", "tune_learning_rate", "resume", "out")
+    training = (
+        "fail_if_inferior", "folds", "single_task", "tune_learning_rate", "resume", "out", "track",
+    )  # fmt: skip
     for name in training if config.cost_only else ("cost_tasks", "cost_backbones"):
         flag = flag_of(name)
         if config.cost_only and getattr(config, name):

@@ -10,6 +10,7 @@ from deepchest_cli.config import CompareConfig, flag_of
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.library.comparing import ending
+from deepchest_cli.library.tracking import check_tracking
 from deepchest_cli.terminal import INDENT, Terminal
 from deepchest_cli.user_cache import training_rates_file
 
@@ -44,7 +45,9 @@ def plan_jobs(config: CompareConfig, terminal: Terminal) -> None:
     from deepchest_cli.comparison.running.comparison import plan_comparison
     from deepchest_cli.training.run_directory import resume_command
 
-    jobs = plan_comparison(config, ComparisonDisplay(terminal), training_rates_file())
+    destinations = check_tracking(config)
+    display = ComparisonDisplay(terminal)
+    jobs = plan_comparison(config, display, training_rates_file(), destinations)
     count, tuning, config = len(jobs), len(jobs.tuning), jobs.config
     command = resume_command(jobs.folder, config)
     if terminal.json:
@@ -83,8 +86,11 @@ def complete_job(config: CompareConfig, number: int, terminal: Terminal) -> None
     from deepchest_cli.comparison.running.comparison import complete_numbered_job
     from deepchest_cli.training.run_directory import resume_command
 
+    destinations = check_tracking(config)
     with terminal.progress("Training") as move:
-        job, record = complete_numbered_job(config, number, _JobDisplay(terminal, move))
+        job, record = complete_numbered_job(
+            config, number, _JobDisplay(terminal, move), destinations
+        )
     if terminal.json:
         terminal.document(
             {

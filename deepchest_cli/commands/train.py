@@ -62,5 +62,5 @@ def _observers(
     """Yield the observers of the run: the terminal, and what the configuration asks for."""
     from deepchest_cli.commands.train_display import Display
 
-    with terminal.live() as show, logs(components, folder) as further:
+    with terminal.live() as show, logs(components, folder, terminal) as further:
         yield [Display(terminal, components.tasks.names, show), *further]

@@ -14,8 +14,12 @@ FLAGS = {
     "--positive-weight": "--pos-weight-power",
     "--relabels": "--expert-labels",
     "--replicates": "--bootstrap-replicates",
+    "--tensorboard": "--track",
 }
-NOTES = {"--not-worse": "It takes the weighter alone; --margin sets the margin."}
+NOTES = {
+    "--not-worse": "It takes the weighter alone; --margin sets the margin.",
+    "--tensorboard": "Write --track tensorboard.",
+}
 
 # options of weighters, their values, and metrics of --fail-under
 WORDS = {

@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from deepchest_cli.config.files import find_recipe, read_run_config, read_toml
-from deepchest_cli.config.flags import AUTO, RUN_CONFIG, code_in, flag_of, flags_of, range_of
+from deepchest_cli.config.flags import (
+    AUTO,
+    RUN_CONFIG,
+    choices_of,
+    code_in,
+    flag_of,
+    flags_of,
+    range_of,
+)
 from deepchest_cli.config.training import TrainConfig
-from deepchest_cli.errors import UsageError
+from deepchest_cli.errors import UsageError, unknown_name
 
 # whose values win when several are given, weakest first, and which file or folder has them
 SOURCES: dict[str, Callable[[Any], Path]] = {
@@ -57,9 +65,13 @@ def recorded_hashes(values: Mapping[str, Any], file: Mapping[str, Any]) -> dict[
 
 
 def refuse_out_of_range(values: Mapping[str, Any], config_type: type[Any]) -> None:
-    """Raise `UsageError` for a number that its flag does not take, in a file too."""
-    for field, _, flag in flags_of(config_type):
+    """Raise `UsageError` for a number or one of several words that its flag does not take."""
+    for field, kind, flag in flags_of(config_type):
         value = values[field.name]
+        if isinstance(value, tuple) and (choices := choices_of(kind)):
+            for unknown in (one for one in value if one not in choices):
+                error = unknown_name("value", unknown, choices)
+                raise UsageError(f"{flag_of(field.name)}: {error.message}", error.hint)
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{flag_of(field.name)} should be a finite number. Found {value}.")
         low, high = flag.minimum, flag.maximum

@@ -55,7 +55,10 @@ FLAGS: Mapping[str, str] = {
     "--deterministic": "reproducible cudnn-deterministic use-deterministic-algorithms",
     "--sync-batchnorm": "sync-bn",
     "--cache": "cache-images cache-data cache-dataset ram",
-    "--tensorboard": "tb logger log writer use-tensorboard",
+    "--track": "tracker trackers tracking logger loggers log writer report-to log-with",
+    "--track tensorboard": "tensorboard tb use-tensorboard tensorboard-dir tensorboard-log",
+    "--track mlflow": "mlflow use-mlflow mlflow-tracking",
+    "--track wandb": "wandb use-wandb weights-and-biases wandb-project",
     "--linear-probe": "probe linear-probing linear-eval linear-evaluation linear-classifier lp "
     "frozen-backbone feature-extraction",
     "--head": "classifier classifier-head head-type",

@@ -218,6 +218,15 @@ class RunConfig:
         False
     )
 
+    track: Annotated[
+        tuple[Literal["tensorboard", "mlflow", "wandb"], ...],
+        Flag(
+            "Also log settings, metrics, task weights, plots and checkpoint with this experiment "
+            "tracker; may be repeated.",
+            panel="Tracking",
+        ),
+    ] = ()
+
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
@@ -269,5 +278,4 @@ class TrainConfig(RunConfig):
     weighter_option: Annotated[
         tuple[str, ...], Flag("A parameter of the weighter; may be repeated.", metavar="KEY=VALUE")
     ] = ()
-    tensorboard: Annotated[bool, Flag("Also log for TensorBoard, in the run's folder.")] = False
     seed: Seed = 0

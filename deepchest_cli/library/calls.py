@@ -28,8 +28,10 @@ def alone(function: str) -> Iterator[None]:
 
 @contextmanager
 def kept_torch_state(deterministic: bool) -> Iterator[None]:
-    """Leave torch's random numbers, and whether kernels are deterministic, as they were."""
+    """Leave torch's random numbers, the choice of kernels and free memory as they were."""
     import torch
+
+    from deepchest_cli.training.device import free_memory
 
     if deterministic:  # cuBLAS reads this when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -40,6 +42,7 @@ def kept_torch_state(deterministic: bool) -> Iterator[None]:
             yield
         finally:
             torch.use_deterministic_algorithms(before, warn_only=only_warns)
+            free_memory()  # of a model that cycles of references hold
 
 
 def as_call(error: InterruptedRunError, function: str) -> InterruptedRunError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.config import CompareConfig, find_data, parse_assignment
 from deepchest_cli.data.text import count_of
+from deepchest_cli.library.tracking import check_tracking
 from deepchest_cli.reporter import Move, Reporter
 from deepchest_cli.reporting.numbers import number
 from deepchest_cli.user_cache import training_rates_file
@@ -27,10 +28,11 @@ def run_comparison(
     """
     from deepchest_cli.comparison.running.comparison import train_comparison
 
+    destinations = check_tracking(config)
     reporter.note(primary_test(config))
     with (
         reporter.progress("Training") as move,
-        train_comparison(config, observer(move), training_rates_file()) as comparison,
+        train_comparison(config, observer(move), training_rates_file(), destinations) as comparison,
     ):
         if not comparison.newly_trained:
             reporter.note(f"{comparison.folder} has finished: nothing is left to train.")
@@ -83,7 +85,16 @@ def analyze(comparison: "TrainedComparison", reporter: Reporter) -> dict[str, An
         reporter.warning(f"The cost of a step was not measured ({said}); --resume tries it again.")
         costs = {}
     reporter.detail("Computing intervals and tests")
-    return write_comparison(comparison, build_results(comparison, costs))
+    results = write_comparison(comparison, build_results(comparison, costs))
+    if comparison.tracking is not None:
+        from deepchest_cli.comparison.output.tracking import track_comparison
+        from deepchest_cli.training.tracking.registry import hints
+
+        track_comparison(comparison, results, reporter.warning)
+        tracking = comparison.tracking
+        for hint in hints(tracking.trackers, comparison.folder, tracking.destinations):
+            reporter.note(hint)
+    return results
 
 
 def ending(record: "RunRecord") -> str:

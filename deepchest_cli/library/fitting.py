@@ -53,7 +53,7 @@ def fit(
     from deepchest_cli.training.checks import refuse_unlike_states
     from deepchest_cli.training.loop import Trainer
     from deepchest_cli.training.probe import ProbeTrainer
-    from deepchest_cli.training.resume import record_data
+    from deepchest_cli.training.resume import record_changes
 
     distributed = components.distributed
     describe_run(components, folder, reporter)
@@ -67,7 +67,7 @@ def fit(
             trainer.resume()
             refuse_unlike_states(distributed, trainer.state.step, folder)
             if distributed.is_main:
-                record_data(components.config.data, folder)
+                record_changes(components.config, folder)
             reporter.note(_resumed_state(trainer))
         try:
             with ignore_launcher_signals(distributed):

@@ -58,7 +58,7 @@ def train_folds(
     """
     from deepchest_cli.interruption import stop_on_signal
     from deepchest_cli.training.folds import folds_of, predict_fold
-    from deepchest_cli.training.resume import folder_to_resume, open_folds_again, record_data
+    from deepchest_cli.training.resume import folder_to_resume, open_folds_again, record_changes
     from deepchest_cli.training.run_directory import create_run
 
     if distributed.world_size > 1:
@@ -74,7 +74,7 @@ def train_folds(
         if dataset is None:
             dataset = open_folds_again(config, folder)
             config = replace(config, data=tuple(str(one.folder) for one in dataset.members))
-            record_data(config.data, folder)
+            record_changes(config, folder)
         folds = folds_of(config, folder, dataset)
         if all(fold.is_done for fold in folds):
             reporter.note(FINISHED.format(folder))

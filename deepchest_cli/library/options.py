@@ -55,7 +55,7 @@ class TrainOptions(TypedDict, total=False):
     source_sampling: Several
     sync_batchnorm: bool
     tasks: Literal["finding", "finding-by-source"]
-    tensorboard: bool
+    track: Several
     unfreeze_epoch: int | None
     warmup_steps: int
     weight_decay: float
@@ -146,6 +146,7 @@ class CompareOptions(TypedDict, total=False):
     sync_batchnorm: bool
     tasks: Literal["finding", "finding-by-source"]
     threads: int | None
+    track: Several
     tune_learning_rate: bool
     unfreeze_epoch: int | None
     warmup_steps: int

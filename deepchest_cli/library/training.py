@@ -1,7 +1,7 @@
 """Training in a program: `from deepchest_cli import train; run = train(epochs=3)`."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_o
 from deepchest_cli.library.notebook import Receive, recorder
 from deepchest_cli.library.processes import distributed_processes
 from deepchest_cli.library.run import Run
+from deepchest_cli.library.tracking import check_tracking, tracking
 from deepchest_cli.reporter import Recorder, Reporter
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # results only by rounding and by the micro-batches of batch norm
 FREE_ON_RESUME = frozenset(
     {"resume", "recipe", "out", "device", "cache", "grad_accum_steps", "grad_checkpoint", "compile"}
-    | {"tensorboard"}
+    | {"track"}
 )
 
 
@@ -92,21 +93,18 @@ def _observers(
 
     fold, folds = components.config.fold, components.config.folds
     training = "Training" if fold is None else f"Training fold {fold} of {folds}"
-    with report.progress(training) as move, logs(components, folder) as further:
+    with report.progress(training) as move, logs(components, folder, report) as further:
         yield [Listener(), *others, *further]
 
 
 @contextmanager
-def logs(components: "TrainingComponents", folder: Path) -> Iterator[list["Observer"]]:
-    """Yield the observers that the configuration asks for: TensorBoard's log."""
-    from deepchest_cli.training.tensorboard import TensorBoardLog
-
-    if not (components.config.tensorboard and components.distributed.is_main):
-        yield []
-        return
-    names = components.dataset.findings, components.tasks.names
-    with closing(TensorBoardLog(folder, *names)) as log:
-        yield [log]
+def logs(
+    components: "TrainingComponents", folder: Path, reporter: Reporter
+) -> Iterator[list["Observer"]]:
+    """Yield the observers that the configuration asks for: that of the trackers."""
+    names = components.config.track if components.distributed.is_main else ()
+    with tracking(names, folder, reporter) as observers:
+        yield observers
 
 
 def refuse_unknown_weighter(config: TrainConfig) -> None:
@@ -131,12 +129,12 @@ def train_run(
     from deepchest_cli.model.checkpoint_format import LAST
     from deepchest_cli.training.resume import folder_to_resume, open_data_again
     from deepchest_cli.training.run_directory import create_run
-    from deepchest_cli.training.tensorboard import find_writer
 
     # by the main process alone: another could find the folder already begun
-    config = distributed.broadcast(_resolved(config, reporter) if distributed.is_main else config)
-    if config.tensorboard:
-        find_writer()  # refuses before there is a run
+    if distributed.is_main:
+        config = _resolved(config, reporter)
+        check_tracking(config)  # refuses before there is a run
+    config = distributed.broadcast(config)
     if config.folds is not None:
         return train_folds(config, distributed, reporter, observe)
     folder = folder_to_resume(config)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from deepchest_cli.data.batches import Batch
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.forward import Forward, Outputs
-from deepchest_cli.training.losses import LabelLoss, task_losses
 from deepchest_cli.weighting import GradientWeighter, LossWeighter, TaskLosses
 from deepchest_cli.weighting.base import to_like
+from deepchest_cli.weighting.losses import LabelLoss, task_losses
 
 
 @dataclass(frozen=True)

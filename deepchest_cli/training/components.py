@@ -29,7 +29,7 @@ from deepchest_cli.training import checks
 from deepchest_cli.training.device import reset_peak_memory, resolve_device
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.freezing import Frozen, frozen_part, refuse_unfit_freezing
-from deepchest_cli.training.losses import LabelLoss, build_loss
+from deepchest_cli.training.losses import build_loss
 from deepchest_cli.training.optimization import MovingAverage, build_optimizer
 from deepchest_cli.training.precision import Precision, PrecisionChoice, Rates, choose_precision
 from deepchest_cli.training.probe_heads import ProbeHeads
@@ -37,7 +37,7 @@ from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.training.training_data import choose_training_data
 from deepchest_cli.weighting import Weighter, build_weighter
-from deepchest_cli.weighting.base import move_weighter
+from deepchest_cli.weighting.losses import LabelLoss
 from deepchest_cli.weighting.own import code_of, full_name, own_weighter
 
 
@@ -156,7 +156,7 @@ def build_components(
     choice = _choose_precision(config, distributed, device, classifier, rates_file)
     # the choice is recorded, so that another machine computes the same
     config = replace(config, precision=choice.precision, augment=config.augment or "standard")
-    move_weighter(weighter, device)
+    weighter.to(device)
     ema_model = MovingAverage(classifier, config.ema) if config.ema else None
     recompute_blocks(classifier.trunk, config)  # not those of the copy, which is never trained
     return TrainingComponents(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deepchest_cli.training.components import TrainingComponents
+from deepchest_cli.weighting.loop import buffers_restored
 
 Outputs = tuple[Tensor, Tensor]  # features (b, D) and logits of tasks (b, K) of a micro-batch
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -64,7 +65,7 @@ class Forward:
     def all_logits(self, micro_batches: list[Tensor], step: int) -> Tensor:
         """Return a step's logits (B, T) of all processes; the model's buffers stay as they are."""
         network = self.components.network
-        with _buffers_restored(network):
+        with buffers_restored(network):
             local = [
                 self._compute(network, micro_batch, step, number)[1]
                 for number, micro_batch in enumerate(micro_batches)
@@ -117,14 +118,3 @@ def _batches_counted_at_once(layers: list[nn.BatchNorm2d]) -> Iterator[None]:
             layer.num_batches_tracked = batches
     if counting:
         torch._foreach_add_([batches for _, batches in counting], 1)
-
-
-@contextmanager
-def _buffers_restored(model: nn.Module) -> Iterator[None]:
-    """Restore batch norm's statistics afterwards."""
-    before = [buffer.clone() for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(model.buffers(), before, strict=True):
-            buffer.copy_(value)

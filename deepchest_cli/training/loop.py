@@ -22,7 +22,6 @@ from deepchest_cli.training.backward import StepResult
 from deepchest_cli.training.components import TrainingComponents
 from deepchest_cli.training.device import peak_memory
 from deepchest_cli.training.failures import FiniteLossCheck, explain
-from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.progress import Clock, EpochReport, Observer, StepReport
 from deepchest_cli.training.resume import load_state
 from deepchest_cli.training.run_directory import OWN, RunWriter, resume_command
@@ -31,6 +30,7 @@ from deepchest_cli.training.summary import TrainingSummary, summarize
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, restore
 from deepchest_cli.training.validation import Validation, validate
 from deepchest_cli.weighting import Performance
+from deepchest_cli.weighting.losses import cross_entropy
 
 
 class Trainer:

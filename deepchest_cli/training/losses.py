@@ -5,20 +5,12 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from deepchest_cli.config import TrainConfig, parse_assignments
 from deepchest_cli.errors import UsageError, unknown_name
-from deepchest_cli.weighting.base import TaskLosses
-
-LabelLoss = Callable[[Tensor, Tensor], Tensor]  # logits (B, T), labels (B, T) to losses (B, T)
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the binary cross-entropy of each label (B, T)."""
-    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+from deepchest_cli.weighting.losses import LabelLoss, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -81,26 +73,6 @@ class PriorAwareLoss:
         """Return the loss of each label (B, T)."""
         loss = self.base(logits + self.log_odds, labels)
         return loss * torch.where(labels > 0, self.pos_weight, 1.0)
-
-
-def task_losses(
-    logits: Tensor,
-    labels: Tensor,
-    known: Tensor,
-    label_loss: LabelLoss = cross_entropy,
-    known_counts: Tensor | None = None,
-) -> TaskLosses:
-    """Return the mean loss of each finding (T,) over its known labels.
-
-    logits, labels, known (the label mask): (B, T). An unknown label contributes neither value nor
-    gradient. For a micro-batch, `known_counts` (T,) are those of the whole batch: the losses of
-    micro-batches then add up to those of the batch.
-    """
-    # masked before the loss: zero times a gradient that is not finite would not be zero
-    each = label_loss(torch.where(known, logits.float(), 0.0), labels)
-    counts = known.sum(dim=0) if known_counts is None else known_counts
-    shares = known / counts.clamp(min=1)  # (B, T), mask and division of the mean in one
-    return TaskLosses((each * shares).sum(dim=0), counts)
 
 
 LOSSES: Mapping[str, Callable[..., LabelLoss]] = {"focal": FocalLoss, "asymmetric": AsymmetricLoss}

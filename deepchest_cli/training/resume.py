@@ -204,11 +204,12 @@ def _in_order(
     return merged.named([one["name"] for one in recorded])
 
 
-def record_data(data: tuple[str, ...], folder: Path) -> None:
-    """Write the place where a run's data were found this time into its configuration."""
+def record_changes(config: TrainConfig, folder: Path) -> None:
+    """Write where a run's data were found this time, and its trackers, into its configuration."""
     saved = saved_config(folder, TrainConfig)
-    if saved.data != data:
-        write_text(folder / RUN_CONFIG, to_toml(replace(saved, data=data)))
+    changed = replace(saved, data=config.data, track=config.track)
+    if changed != saved:
+        write_text(folder / RUN_CONFIG, to_toml(changed))
 
 
 def load_state(components: TrainingComponents, folder: Path) -> dict[str, Any] | None:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepchest_cli.training.components import TrainingComponents
-from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.progress import EpochReport, mean
 from deepchest_cli.training.run_files import ALL, EACH, SOURCE
 from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.weighting import TaskLosses
 from deepchest_cli.weighting.base import to_like
+from deepchest_cli.weighting.losses import task_losses
 
 
 @dataclass

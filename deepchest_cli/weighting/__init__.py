@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from deepchest_cli.weighting.base import TaskLosses as TaskLosses
     from deepchest_cli.weighting.base import WeightedSumWeighter as WeightedSumWeighter
     from deepchest_cli.weighting.base import Weighter as Weighter
-    from deepchest_cli.weighting.base import move_weighter as move_weighter
     from deepchest_cli.weighting.composite import CompositeWeighter as CompositeWeighter
+    from deepchest_cli.weighting.epoch_results import EpochResults as EpochResults
     from deepchest_cli.weighting.gradients.base import GradientWeighter as GradientWeighter
-    from deepchest_cli.weighting.gradients.base import backward as backward
+    from deepchest_cli.weighting.loop import objective as objective
+    from deepchest_cli.weighting.loop import undisturbed as undisturbed
+    from deepchest_cli.weighting.losses import across_processes as across_processes
+    from deepchest_cli.weighting.losses import task_losses as task_losses
     from deepchest_cli.weighting.signals import measure as measure
 
 # what this package offers beside the weighters themselves, by the module that defines it
@@ -30,9 +33,11 @@ _MODULES = {
     **dict.fromkeys(("Context", "Performance", "PrivateGenerator", "TaskLosses"), "base"),
     **dict.fromkeys(("LossWeighter", "PerStepWeighter", "WeightedSumWeighter", "Weighter"), "base"),
     "CompositeWeighter": "composite",
-    "move_weighter": "base",
-    **dict.fromkeys(("GradientWeighter", "backward"), "gradients.base"),
+    "GradientWeighter": "gradients.base",
+    "EpochResults": "epoch_results",
+    **dict.fromkeys(("objective", "undisturbed"), "loop"),
     "measure": "signals",
+    **dict.fromkeys(("across_processes", "task_losses"), "losses"),
 }
 _CLASSES = {info.factory_name: info.module for info in WEIGHTERS.values()}
 

@@ -22,6 +22,7 @@ class TaskLosses:
 
     values: Tensor  # (T,), mean over the known labels; zero without gradient where there are none
     known: Tensor  # (T,), how many labels are known
+    processes: int = 1  # whose batches these are the losses of
 
     @property
     def present(self) -> Tensor:
@@ -101,6 +102,21 @@ class Weighter(nn.Module, ABC):
 
     def after_step(self, recompute: Callable[[], TaskLosses]) -> None:
         """Run after the update; `recompute` gives the losses of the same batch."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Weighter":
+        """Move the state with a model that the weighter is a part of; keep double precision.
+
+        Only Metal has none: there it becomes single.
+        """
+
+        def moved(value: Tensor) -> Tensor:
+            if value.dtype != torch.float64:
+                return fn(value)
+            device = fn(value.new_empty(0, dtype=torch.float32)).device
+            return value.to(device, torch.float32 if device.type == "mps" else None)
+
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the values of `saved` for torch's `state_dict`."""
@@ -184,16 +200,6 @@ class PrivateGenerator(nn.Module):
 def safe_log(losses: TaskLosses) -> Tensor:
     """Return the logarithms (T,) of the losses, of `MIN_LOSS` where one is smaller or absent."""
     return losses.values.clamp(min=MIN_LOSS).log()
-
-
-def move_weighter(weighter: Weighter, device: torch.device) -> None:
-    """Move a weighter to a device, in single precision on Metal, which has no double.
-
-    A weighter's state can be loaded whatever device and precision it was saved from.
-    """
-    if device.type == "mps":
-        weighter.float()
-    weighter.to(device)
 
 
 def to_like(values: Tensor, other: Tensor) -> Tensor:

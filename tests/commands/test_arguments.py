@@ -125,6 +125,7 @@ COMMANDS_WITH = {
     "--positive-weight": ("train", "compare-weighters"),
     "--relabels": ("evaluate",),
     "--replicates": ("evaluate", "recalibrate", "compare-weighters"),
+    "--tensorboard": ("train", "compare-weighters"),
 }
 
 

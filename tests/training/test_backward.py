@@ -24,10 +24,11 @@ from deepchest_cli.data.findings import FINDINGS
 from deepchest_cli.errors import UsageError
 from deepchest_cli.training.backward import task_logit_gradients
 from deepchest_cli.training.components import build_components
-from deepchest_cli.training.losses import FocalLoss, cross_entropy, task_losses
+from deepchest_cli.training.losses import FocalLoss
 from deepchest_cli.training.optimization import build_optimizer
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.weighting import build_weighter
+from deepchest_cli.weighting.losses import cross_entropy, task_losses
 
 
 @pytest.fixture(scope="module")

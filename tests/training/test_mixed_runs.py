@@ -22,7 +22,7 @@ from deepchest_cli.training.components import build_components
 from deepchest_cli.training.distributed import DistributedContext
 from deepchest_cli.training.loop import Trainer
 from deepchest_cli.training.progress import Observer
-from deepchest_cli.training.resume import open_data_again, record_data
+from deepchest_cli.training.resume import open_data_again, record_changes
 from deepchest_cli.training.run_directory import create_run
 
 SMALL = {
@@ -65,7 +65,7 @@ def resume(config, *observers):
     config = replace(config, data=tuple(str(member.folder) for member in dataset.members))
     trainer = Trainer(build_components(config, dataset=dataset), config.out, *observers)
     trainer.resume()
-    record_data(config.data, config.out)
+    record_changes(config, config.out)
     return trainer.fit()
 
 

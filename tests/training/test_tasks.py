@@ -15,11 +15,11 @@ from deepchest_cli.evaluation.metrics import auroc
 from deepchest_cli.evaluation.predictions import predict_rows
 from deepchest_cli.training.components import build_components
 from deepchest_cli.training.loop import Trainer
-from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.run_directory import create_run
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.tasks import choose_tasks
 from deepchest_cli.training.validation import validate
+from deepchest_cli.weighting.losses import cross_entropy
 
 SHARED = ("Effusion", "Mass", "Nodule")  # labeled in both data sets
 CPU = torch.device("cpu")

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from deepchest_cli.training.losses import task_losses
 from deepchest_cli.training.train_state import EpochMetrics
+from deepchest_cli.weighting.losses import task_losses
 
 CPU = torch.device("cpu")
 

@@ -1,33 +1,33 @@
-"""The training loop in the documents, run as it stands there."""
+"""The plain training loop in the documents, with every kind of weighter."""
 
-import re
-from pathlib import Path
-
+import pytest
 import torch
-from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from documented_loops import run_loop
 
-PAGE = Path(__file__).parents[2] / "docs/library.md"
+# the published method, learned weights, a second look, gradients of tasks, previous weights,
+# a context, and DeepChest above another
+KINDS = ("deepchest", "uncertainty", "famo", "upgrad", "gradnorm", "rarity", "deepchest+pcgrad")
 
 
-def test_the_documented_loop_trains_and_moves_the_weights():
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    (code,) = [block for block in blocks if "weighter" in block]
+@pytest.fixture
+def demo(few_shards, tmp_path, monkeypatch):
+    """A working directory with a small data set where the program expects the demo's."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/demo-shards").symlink_to(few_shards)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_plain_loop_trains_with_a_weighter_of_any_kind(demo, name, capsys):
     torch.manual_seed(0)
-    radiographs = torch.randn(64, 4)
-    # one task follows the first number, the other nothing at all
-    labels = torch.stack([radiographs[:, 0] > 0, torch.rand(64) > 0.5], dim=1).float()
-    model = nn.Linear(4, 2)
-    names = {
-        "torch": torch,
-        "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
-        "model": model,
-        "optimizer": torch.optim.SGD(model.parameters(), lr=1.0),
-        "loader": [(radiographs[:32], labels[:32]), (radiographs[32:], labels[32:])],
-        "epochs": 5,
-    }
-    exec(code, names)
-    easy, hard = names["weighter"].weights.tolist()
-    assert easy < 1 < hard <= 1.5
-    right = ((model(radiographs) > 0) == (labels > 0)).float().mean(dim=0)
-    assert right[0] > 0.9
+    names = run_loop("Plain torch", name)
+    weighter = names["weighter"]
+    assert "Effusion" in capsys.readouterr().out
+    assert weighter.tasks == names["data"].findings
+    assert torch.isfinite(weighter.weights).all()
+    assert weighter.weights.unique().numel() > 1  # they have moved apart
+    learned = list(weighter.parameters())
+    assert (names["optimizer"].param_groups[1]["params"] == learned) and bool(learned) == (
+        name == "uncertainty"
+    )
+    assert names["results"].performance().training == {}  # the epoch has been handed over

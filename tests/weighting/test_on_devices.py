@@ -18,7 +18,6 @@ from deepchest_cli.weighting import (
     Performance,
     PerStepWeighter,
     TaskLosses,
-    move_weighter,
 )
 from deepchest_cli.weighting.catalog import INCOMPATIBLE
 from deepchest_cli.weighting.rarity import RARITY_SIGNALS
@@ -40,7 +39,7 @@ def gpu(request):
 
 def built(name, device=CPU, **options):
     weighter = Trial.of(name, {**weighter_options(name, TASKS), **options}).build()
-    move_weighter(weighter, device)
+    weighter.to(device)
     return weighter
 
 

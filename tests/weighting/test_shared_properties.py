@@ -1,9 +1,10 @@
 """What every weighter promises, by the very checks that users run on weighters of their own."""
 
 import pytest
+import torch
 from tests_support import weighter_options
 
-from deepchest_cli.weighting import WEIGHTERS
+from deepchest_cli.weighting import WEIGHTERS, build_weighter
 from deepchest_cli.weighting.catalog import INCOMPATIBLE, NO_EFFECT
 from deepchest_cli.weighting.properties import PROPERTIES, ignores_factors, properties_of
 from deepchest_cli.weighting.trial import TASKS, Trial
@@ -56,3 +57,10 @@ def test_what_deepchest_has_no_effect_on_is_refused_below_it(name):
 def test_names_of_properties_are_their_own():
     assert len({one.name for one in PROPERTIES}) == len(PROPERTIES)
     assert PROPERTIES[0].required
+
+
+def test_a_model_in_half_precision_leaves_its_weighter_in_double():
+    weighter = build_weighter("deepchest", TASKS)
+    model = torch.nn.ModuleDict({"net": torch.nn.Linear(2, 2), "weighter": weighter}).half()
+    assert model["net"].weight.dtype == torch.float16
+    assert weighter.weights.dtype == torch.float64

@@ -30,6 +30,11 @@ from deepchest_cli.comparison.running.runner import (
     train_all,
 )
 from deepchest_cli.comparison.running.shared_starts import SharedStart, verify_shared_starts
+from deepchest_cli.comparison.running.tracking import (
+    begin_tracking,
+    found_tracking,
+    left_unfinished,
+)
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.text import count_of, few
@@ -38,6 +43,9 @@ from deepchest_cli.engines.local import InProcess
 from deepchest_cli.errors import DeepChestError, UsageError
 from deepchest_cli.files import locked
 from deepchest_cli.training.resume import folder_to_resume, open_data_again
+from deepchest_cli.training.tracking.base import Destinations, GroupTracking
+
+HERE = Destinations()
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class TrainedComparison:
     missing: tuple[Job, ...] = ()
     numbers: Mapping[Path, int] = field(default_factory=dict)  # of jobs by their folders, from 1
     engine: Engine | None = None  # of a cluster that is still there
+    tracking: GroupTracking | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -91,19 +100,25 @@ def train_comparison(
     config: CompareConfig,
     observer: ComparisonObserver,
     rates_file: Path | None = None,
+    destinations: Destinations = HERE,
 ) -> Iterator[TrainedComparison]:
     """Train the missing runs, each of which predicts the test split once it has finished.
 
     config: of a comparison to resume, as `extended_config` returns it. rates_file: a file of
-    measured rates by which `auto` precision is chosen. The folder is locked until the context
-    ends. Raises `UsageError` before anything is trained, `InterruptedRunError` with all state
-    saved, and `DeepChestError` where no weighter has finished all its runs.
+    measured rates by which `auto` precision is chosen. destinations: of the records of trackers.
+    The folder is locked until the context ends. Raises `UsageError` before anything is trained,
+    `InterruptedRunError` with all state saved, and `DeepChestError` where no weighter has finished
+    all its runs.
     """
     config, dataset, arms = check_comparison(config, observer, rates_file)
     devices, device = config.device_list, config.device_list[0]
     with locked_folder(config) as folder:
-        jobs = JobList(config, arms, dataset.findings, folder)
-        with open_engine(config, devices, dataset, folder, observer) as engine:
+        tracking = begin_tracking(config, folder, destinations)
+        jobs = JobList(config, arms, dataset.findings, folder, tracking)
+        with (
+            left_unfinished(tracking, folder),
+            open_engine(config, devices, dataset, folder, observer) as engine,
+        ):
             newly_trained = sum(final_record(job, dataset) is None for job in jobs.tuning)
             tuning = train_all(jobs.tuning, dataset, device, engine, observer)
             rates = best_learning_rates(tuning)
@@ -125,7 +140,10 @@ def _on(config: CompareConfig, devices: list[str]) -> CompareConfig:
 
 
 def plan_comparison(
-    config: CompareConfig, observer: ComparisonObserver, rates_file: Path | None = None
+    config: CompareConfig,
+    observer: ComparisonObserver,
+    rates_file: Path | None = None,
+    destinations: Destinations = HERE,
 ) -> JobList:
     """Check a comparison and write its folder without a run; return its jobs.
 
@@ -134,15 +152,17 @@ def plan_comparison(
     config, dataset, arms = check_comparison(config, observer, rates_file)
     with locked_folder(config) as folder:
         write_configuration(config, folder)
-        return JobList(config, arms, dataset.findings, folder)
+        tracking = begin_tracking(config, folder, destinations)
+        return JobList(config, arms, dataset.findings, folder, tracking)
 
 
-def read_comparison(config: CompareConfig) -> TrainedComparison:
+def read_comparison(config: CompareConfig, destinations: Destinations = HERE) -> TrainedComparison:
     """Return what is there of a comparison that was begun, whoever trains it.
 
     config: as `extended_config` returns it.
     """
     jobs, dataset = begun_jobs(config)
+    jobs = replace(jobs, tracking=begin_tracking(config, jobs.folder, destinations))
     tuning, waiting = _tuned(jobs, dataset)
     runs: Runs = []
     if not waiting:
@@ -173,7 +193,10 @@ def _there(jobs: list[Job], dataset: RadiographDataset) -> tuple[Runs, list[Job]
 
 
 def complete_numbered_job(
-    config: CompareConfig, number: int, observer: ComparisonObserver
+    config: CompareConfig,
+    number: int,
+    observer: ComparisonObserver,
+    destinations: Destinations = HERE,
 ) -> tuple[Job, RunRecord]:
     """Complete job `number` of a comparison that was planned; return it with its record.
 
@@ -182,6 +205,7 @@ def complete_numbered_job(
     before others have finished; else what `complete_job` raises.
     """
     jobs, dataset = begun_jobs(config)
+    jobs = replace(jobs, tracking=found_tracking(config, jobs.folder, destinations))
     refuse_other_environment(jobs.folder)
     if config.threads is None:
         raise UsageError(
@@ -257,6 +281,7 @@ def _comparison(
         },
         shared_starts=verify_shared_starts(arm_runs),
         newly_trained=0,
+        tracking=jobs.tracking,
         numbers={job.folder: number for number, job in enumerate(everything, 1)},
     )
 

@@ -41,13 +41,12 @@ from deepchest_cli.training.device import (
     synchronize,
 )
 from deepchest_cli.training.freezing import frozen_part
-from deepchest_cli.training.losses import cross_entropy
 from deepchest_cli.training.optimization import MovingAverage, build_optimizer
 from deepchest_cli.training.recomputation import recompute_blocks
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.weighting import Context, Weighter, build_weighter
-from deepchest_cli.weighting.base import move_weighter
+from deepchest_cli.weighting.losses import cross_entropy
 from deepchest_cli.weighting.own import COMPOSITE
 from deepchest_cli.weighting.registry import find_weighter
 
@@ -114,7 +113,7 @@ def candidates(
     for name, config in configs.items():
         options = parse_assignments(config.weighter_option, f"--weighters {name}:")
         weighter = build_weighter(config.weighter, tasks, options, context, config.weighter_sha256)
-        move_weighter(weighter, components.device)
+        weighter.to(components.device)
         optimizer = build_optimizer(components.classifier, weighter, components.config)
         optimizer.state.update(moments)
         level = replace(components.config, gradient_level=config.gradient_level)

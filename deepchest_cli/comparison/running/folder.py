@@ -33,6 +33,7 @@ MAY_CHANGE = frozenset(
         "resume", "recipe", "out", "data", "weighters", "weighter_sha256", "seeds", "single_task",
         "bootstrap_replicates", "fail_if_inferior", "margin", "device", "devices", "cache",
         "cost_only", "cost_rounds", "cost_tasks", "cost_backbones", "plan", "job", "report", "dask",
+        "track",
     }
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from deepchest_cli.comparison.running.jobs import (
 )
 from deepchest_cli.comparison.running.records import RunRecord
 from deepchest_cli.config import CompareConfig
+from deepchest_cli.training.tracking.base import GroupTracking
 
 Runs = list[tuple[Job, RunRecord]]
 
@@ -29,26 +30,28 @@ class JobList:
     arms: tuple[Arm, ...]
     findings: tuple[str, ...]
     folder: Path
+    tracking: GroupTracking | None = None
 
     @cached_property
     def tuning(self) -> list[Job]:
         """The runs that choose each arm's learning rate; none without --tune-learning-rate."""
         if not self.config.tune_learning_rate:
             return []
-        return self._with_threads(tuning_jobs(self.config, self.arms, self.folder))
+        return self._completed(tuning_jobs(self.config, self.arms, self.folder))
 
     def compared(self, rates: Mapping[str, float]) -> list[Job]:
         """Return the runs of the arms and those of single findings; `rates` by the arm's label."""
         jobs = arm_jobs(self.config, self.arms, self.folder, rates)
         if self.config.single_task:
             jobs += single_task_jobs(self.config, self.findings, self.folder, rates)
-        return self._with_threads(jobs)
+        return self._completed(jobs)
 
     def __len__(self) -> int:
         return len(self.tuning) + len(self.compared({}))
 
-    def _with_threads(self, jobs: Sequence[Job]) -> list[Job]:
-        return [replace(job, threads=self.config.threads) for job in jobs]
+    def _completed(self, jobs: Sequence[Job]) -> list[Job]:
+        threads, tracking = self.config.threads, self.tracking
+        return [replace(job, threads=threads, tracking=tracking) for job in jobs]
 
 
 def best_learning_rates(runs: Runs) -> dict[str, float]:

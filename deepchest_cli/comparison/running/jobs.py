@@ -15,6 +15,7 @@ from deepchest_cli.weighting.registry import find_weighter
 
 if TYPE_CHECKING:  # imports h5py, which the command line does not need to read --weighters
     from deepchest_cli.data.dataset import RadiographDataset
+    from deepchest_cli.training.tracking.base import GroupTracking
 
 BASELINE = "equal"
 MAX_NAME_LENGTH = 100  # characters of a folder's name
@@ -23,7 +24,7 @@ COMPARISONS = Path("comparisons")
 RUNS, SINGLE_TASK, RESULTS = "runs", "single-task", "results.json"  # in a comparison's folder
 LEARNING_RATE_FACTORS = (1 / 3, 1.0, 3.0)  # the grid of --tune-learning-rate
 # settings that change where a run is computed, but not its result
-NOT_HASHED = frozenset({"data", "device", "cache", "out", "resume", "recipe"})
+NOT_HASHED = frozenset({"data", "device", "cache", "out", "resume", "recipe", "track"})
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ class Job:
     finding: str | None = None
     scored: bool = True  # whether it predicts the test split
     threads: int | None = None  # of the CPU; None: as many as torch takes
+    tracking: "GroupTracking | None" = None  # of all runs of the comparison
 
     def on(self, device: str | None) -> "Job":
         """Return the same run on a device; None: on the one that it is configured for."""

@@ -26,6 +26,7 @@ from deepchest_cli.comparison.running.records import (
     read_record,
     retrain_hint,
 )
+from deepchest_cli.comparison.running.tracking import tracked
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.engines.driving import INTERRUPTED
@@ -132,8 +133,10 @@ def _train(
         resumed = (job.folder / LAST).is_file()
         components = build_components(job.config, resumed=resumed, dataset=job.view(dataset))
         record = replace(record, device=components.device.type, precision=components.precision)
-        trainer = _resume_or_begin(components, job.folder, observer)
-        summary = trainer.fit()
+        fill_run(job.folder, components.config)
+        with tracked(job, observer.on_warning) as trackers:
+            trainer = _resume_or_begin(components, job.folder, observer, *trackers)
+            summary = trainer.fit()
     except Exception as error:
         record, lost = _with_failure(record, error, job)
         return replace(record, **_progress_of(trainer)), lost
@@ -160,9 +163,8 @@ def _with_failure(
     return failed, failure.lost
 
 
-def _resume_or_begin(components: TrainingComponents, folder: Path, observer: Observer) -> Trainer:
-    fill_run(folder, components.config)
-    trainer = Trainer(components, folder, observer, is_locked=True)
+def _resume_or_begin(components: TrainingComponents, folder: Path, *observers: Observer) -> Trainer:
+    trainer = Trainer(components, folder, *observers, is_locked=True)
     try:
         trainer.resume()
     except DeepChestError as error:  # the last checkpoint is lost, damaged or of another run

@@ -95,24 +95,3 @@ def active_tasks(present: Tensor, norms: Tensor) -> Tensor:
     A method that seeks a direction good for every task would stand still at one without gradient.
     """
     return present & (norms > norms.max() * MIN_RELATIVE_NORM)
-
-
-def backward(weighter: GradientWeighter, losses: TaskLosses, features: Tensor) -> None:
-    """Back-propagate the losses, the weighter deciding the gradient of the features.
-
-    One call in place of `loss.backward()` in any training loop. features: the last shared tensor,
-    of any shape and with its graph. Layers before it receive the weighter's direction as gradient,
-    layers after it (the heads) the gradient of their own losses. GradNorm then balances the
-    gradients of the features, as if these were the last shared layer.
-    """
-    head_weights = to_like(weighter.head_weights, losses.values)
-    rows = [
-        torch.autograd.grad(loss, features, retain_graph=True, materialize_grads=True)[0]
-        for loss in losses.values
-    ]
-    direction = weighter(losses, torch.stack(rows).flatten(1))
-    handle = features.register_hook(  # type: ignore[no-untyped-call]
-        lambda _: direction.view_as(features)
-    )
-    (head_weights * losses.values).sum().backward()  # type: ignore[no-untyped-call]
-    handle.remove()

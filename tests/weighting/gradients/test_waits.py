@@ -5,7 +5,7 @@ import torch
 from gradients_problems import LOSSES, NAMES, TASKS, build, conflicting, waits_of
 from simulated_device import simulated, values_of
 
-from deepchest_cli.weighting import TaskLosses, move_weighter
+from deepchest_cli.weighting import TaskLosses
 
 STEPS = 3
 
@@ -15,7 +15,7 @@ class Run:
 
     def __init__(self, name, device):
         self.weighter = build(name)
-        move_weighter(self.weighter, device)
+        self.weighter.to(device)
         self.logits = torch.linspace(-2, 2, 8 * len(TASKS)).view(8, -1).to(device)
         self.steps = []
         for step in range(STEPS):

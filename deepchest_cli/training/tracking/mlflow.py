@@ -1,0 +1,192 @@
+"""MLflow: runs on a tracking server, or in a local store, a database of SQLite."""
+
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deepchest_cli.device_errors import first_line
+from deepchest_cli.errors import UsageError
+from deepchest_cli.extras import install_hint
+from deepchest_cli.training.tracking.base import (
+    SECONDS,
+    Destinations,
+    Outcome,
+    Subject,
+    Tracker,
+)
+from deepchest_cli.training.tracking.records import Record
+
+LOCAL = "sqlite:///"
+DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in the folder of the local store
+STATUS: Mapping[Outcome, str] = {
+    "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED",
+}  # fmt: skip
+PARENT, NAME, GROUP = "mlflow.parentRunId", "mlflow.runName", "comparison"
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of a run that there is not
+BATCH = 500  # metrics in one request; servers take 1,000
+MAX_LENGTH = 6000  # of a parameter's text
+EPOCH = "epoch"
+
+
+class MLflow(Tracker):
+    """A run of MLflow; those of a comparison are children of a run for the comparison."""
+
+    title = "MLflow"
+    has_parents = True
+
+    def __init__(self, subject: Subject, destinations: Destinations, record: Record | None) -> None:
+        mlflow = _package()
+        self.place = self.store(destinations, record)
+        self.client = mlflow.MlflowClient(tracking_uri=self.place)
+        run = self._earlier(record)
+        if run is None:
+            run = self.client.create_run(
+                _experiment(self.client, self.place, destinations), run_name=subject.name
+            )
+            self._log_parameters(run.info.run_id, subject.config)
+        self.identifier: str = run.info.run_id
+        # what the store has: a process may have been killed before it could note that
+        self.step = int(run.data.metrics.get(EPOCH, 0))
+        self.client.update_run(self.identifier, status="RUNNING")
+        for name, value in _tags(subject).items():
+            self.client.set_tag(self.identifier, name, value)
+
+    @classmethod
+    def check(cls, destinations: Destinations) -> None:
+        """Raise `UsageError` where MLflow is not installed, or its store cannot be reached."""
+        client = _package().MlflowClient
+        uri = cls.store(destinations, None)
+        try:
+            if uri.startswith("http"):
+                import requests  # MLflow's own
+
+                requests.get(uri, timeout=SECONDS / 4)  # its client asks for a minute and more
+            _experiment(client(tracking_uri=uri), uri, destinations)
+        except Exception as error:
+            found = re.search(r"\[Errno -?\d+\] ([^\")]+)", str(error))  # within much else
+            said = found[1] if found else first_line(error) or type(error).__name__
+            raise UsageError(
+                f"MLflow's store {uri} cannot be reached: {said}.",
+                "Start the server, correct MLFLOW_TRACKING_URI, or unset it: a local store takes "
+                "its place.",
+            ) from error
+
+    @staticmethod
+    def store(destinations: Destinations, record: Record | None) -> str:
+        """Return what the user has set, or the local store of an earlier record, or a new one."""
+        if destinations.mlflow:
+            return destinations.mlflow
+        if record is not None and record.place.startswith(LOCAL):
+            database = Path(record.place.removeprefix(LOCAL))
+            if database.is_file():
+                return record.place
+        return f"{LOCAL}{(destinations.mlflow_folder / DATABASE).absolute()}"
+
+    @staticmethod
+    def hint(folder: Path, destinations: Destinations) -> str:
+        """Return the command that shows the local store, or the address of the server."""
+        uri = MLflow.store(destinations, None)
+        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
+    def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add metrics; the epoch's number, which comes last, marks it as complete."""
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        values = {_plain(name): value for name, value in metrics.items()} | {EPOCH: float(step)}
+        entries = [Metric(name, value, now, step) for name, value in values.items()]
+        for first in range(0, len(entries), BATCH):
+            self.client.log_batch(self.identifier, metrics=entries[first : first + BATCH])
+
+    def log_texts(self, texts: Mapping[str, str]) -> None:
+        """Set tags."""
+        for name, text in texts.items():
+            self.client.set_tag(self.identifier, _plain(name), text)
+
+    def log_files(self, step: int, files: Sequence[Path]) -> None:
+        """Add files as artifacts."""
+        for file in files:
+            self.client.log_artifact(self.identifier, str(file))
+
+    def close(self, outcome: Outcome) -> None:
+        """Set the status of the run."""
+        self.client.set_terminated(self.identifier, STATUS[outcome])
+
+    def _earlier(self, record: Record | None) -> Any:
+        """Return the run of an earlier record; None where this store has it no more."""
+        from mlflow.exceptions import MlflowException
+
+        if record is None or record.place != self.place:
+            return None
+        try:
+            run = self.client.get_run(record.identifier)
+        except MlflowException as error:
+            if error.error_code in GONE:
+                return None
+            raise
+        return run if run.info.lifecycle_stage == "active" else None
+
+    def _log_parameters(self, identifier: str, config: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        entries = [Param(name, str(value)[:MAX_LENGTH]) for name, value in config.items()]
+        self.client.log_batch(identifier, params=entries)
+
+
+def _package() -> Any:
+    """Return MLflow, which says nothing and gives up on a server early, unless it is told to."""
+    try:
+        import mlflow
+    except ImportError as error:
+        raise UsageError("MLflow is not installed.", install_hint("mlflow")) from error
+    from mlflow import environment_variables as variables
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for variable, value in (
+        (variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, True),
+        (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, SECONDS),
+        (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 1),
+    ):
+        if not variable.is_set():
+            variable.set(value)
+    return mlflow
+
+
+def _experiment(client: Any, uri: str, destinations: Destinations) -> str:
+    """Return the identifier of the experiment, which is made where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    if uri.startswith(LOCAL):
+        Path(uri.removeprefix(LOCAL)).parent.mkdir(parents=True, exist_ok=True)
+    name, location = destinations.mlflow_experiment, None
+    if destinations.mlflow is None:
+        location = (destinations.mlflow_folder / ARTIFACTS).absolute().as_uri()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            made: str = client.create_experiment(name, artifact_location=location)
+            return made
+        except MlflowException:  # another process was quicker
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    identifier: str = found.experiment_id
+    return identifier
+
+
+def _tags(subject: Subject) -> dict[str, str]:
+    tags = {NAME: subject.name, "folder": str(subject.folder.absolute()), "kind": subject.kind}
+    if subject.group is not None:
+        tags[GROUP] = subject.group.name
+        if "mlflow" in subject.group.parents:
+            tags[PARENT] = subject.group.parents["mlflow"]
+    return tags
+
+
+def _plain(name: str) -> str:
+    """Return a name without characters that MLflow refuses."""
+    return re.sub(r"[^\w./\- ]", "_", name)

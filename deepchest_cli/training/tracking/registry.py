@@ -1,0 +1,27 @@
+"""The trackers by the names that --track takes, which are those of their extras."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from deepchest_cli.training.tracking.base import Destinations, Tracker
+from deepchest_cli.training.tracking.mlflow import MLflow
+from deepchest_cli.training.tracking.tensorboard import TensorBoard
+from deepchest_cli.training.tracking.wandb import WandB
+
+TRACKERS: dict[str, type[Tracker]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "wandb": WandB,
+}
+
+
+def hints(names: Iterable[str], folder: Path, destinations: Destinations) -> list[str]:
+    """Return where the records of a run or a comparison are, and the commands that show them."""
+    found = [TRACKERS[name] for name in dict.fromkeys(names)]
+    return [f"{tracker.title}: {tracker.hint(folder, destinations)}" for tracker in found]
+
+
+def check_trackers(names: Iterable[str], destinations: Destinations) -> None:
+    """Raise `UsageError` where one cannot be used: not installed, or its server not there."""
+    for name in dict.fromkeys(names):
+        TRACKERS[name].check(destinations)
