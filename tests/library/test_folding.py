@@ -160,6 +160,14 @@ def test_two_runs_of_the_same_folds_are_compared_out_of_fold(run):
     assert found.document["compared_to"]["macro"]["auroc"]["difference"] == 0
 
 
+def test_a_file_of_out_of_fold_predictions_is_ranked_as_a_whole_and_says_so(run):
+    table = run.folder / "out-of-fold.csv"
+    found = deepchest_cli.evaluate(predictions=table, labels=table, bootstrap_replicates=0)
+    assert list(found.document["findings"]) == ["Effusion", "Mass", "Nodule"]
+    assert found.document["folds"] is None
+    assert any("images of different folds are ranked together" in one for one in found.warnings)
+
+
 def test_a_finished_run_trains_nothing(run):
     before = {path: path.stat().st_mtime_ns for path in run.folder.glob("fold-*/*")}
     again = deepchest_cli.train(resume=run.folder)
