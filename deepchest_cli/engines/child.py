@@ -5,20 +5,45 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from deepchest_cli.errors import DeepChestError
 from deepchest_cli.interruption import BATCH_SIGNALS, stop_on_signal
 
+
+class _Process(SpawnProcess):
+    """A process that does not run the program again which has started it."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802  # multiprocessing's name
+        # it would import the main module, and a script without `if __name__ == "__main__"` would
+        # begin anew; what our processes run is in modules of their own
+        main = sys.modules["__main__"]
+        names = [name for name in ("__file__", "__spec__") if hasattr(main, name)]
+        values = [getattr(main, name) for name in names]
+        for name in names:
+            setattr(main, name, None)
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            for name, value in zip(names, values, strict=True):
+                setattr(main, name, value)
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
 # a fresh interpreter: forking a process that has run threads can deadlock
-CONTEXT: SpawnContext = multiprocessing.get_context("spawn")
+CONTEXT: SpawnContext = _Context()
 # glibc's numbers of options; how much free memory is kept, and from what size on none is: the
 # largest that can be set
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
