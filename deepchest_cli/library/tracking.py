@@ -45,10 +45,15 @@ def tracking(names: Sequence[str], folder: Path, reporter: Reporter) -> Iterator
     if not names:
         yield []
         return
+    from deepchest_cli.model.fold_runs import folds_in
+    from deepchest_cli.training.tracking.base import Group
     from deepchest_cli.training.tracking.observer import Tracking, closing
     from deepchest_cli.training.tracking.registry import hints
 
-    log = Tracking(folder, names, find_destinations(), warn=reporter.warning)
+    whole, name, group = folder.absolute().parent, None, None
+    if folds_in(whole) is not None:  # the runs of its folds are one group
+        name, group = f"{whole.name}/{folder.name}", Group(whole.name)
+    log = Tracking(folder, names, find_destinations(), name, group, reporter.warning)
     log.open()
     for hint in hints(names, folder, log.destinations):
         reporter.note(hint)

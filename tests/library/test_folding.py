@@ -18,10 +18,15 @@ from deepchest_cli.evaluation.fold_predictions import load_probabilities, predic
 from deepchest_cli.evaluation.predictions import predict_rows
 from deepchest_cli.evaluation.validation_fit import fit_on_validation
 from deepchest_cli.files import locked, to_json
+from deepchest_cli.library.tracking import tracking
 from deepchest_cli.model.checkpoint import find_checkpoint, load_model, read_checkpoint
 from deepchest_cli.model.fold_runs import PREDICTIONS
+from deepchest_cli.reporter import Recorder
 from deepchest_cli.schemas import versioned
 from deepchest_cli.training.progress import Observer
+from deepchest_cli.training.tracking import observer
+from deepchest_cli.training.tracking.base import Group
+from deepchest_cli.training.tracking.observer import Tracking
 
 FOLDS = 3
 SHORT = {"backbone": "small_cnn", "epochs": 2, "batch_size": 16, "image_size": 28}
@@ -230,6 +235,24 @@ def test_an_interrupted_run_goes_on_in_its_fold(run, few_shards, tmp_path):
     again = deepchest_cli.train(resume=folder)
     assert "Resumed after step 1." in again.notes
     assert_equal_folds(folder, run.folder)
+
+
+def test_the_runs_of_folds_are_tracked_as_a_group(run, monkeypatch):
+    seen = []
+
+    class Seen(Tracking):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            seen.append((self.subject.name, self.subject.group))
+
+        def open(self):
+            """Open nothing."""
+
+    monkeypatch.setattr(observer, "Tracking", Seen)
+    for folder in (run.folder / "fold-2", run.folder):
+        with tracking(("tensorboard",), folder, Recorder()):
+            pass
+    assert seen == [("run/fold-2", Group("run")), ("run", None)]
 
 
 def test_a_run_that_trains_is_not_begun_twice(few_shards, tmp_path, run):
