@@ -1,6 +1,7 @@
 """A run with a model for each fold of the patients: its folder, its predictions, its resumption."""
 
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -235,6 +236,14 @@ def test_an_interrupted_run_goes_on_in_its_fold(run, few_shards, tmp_path):
     again = deepchest_cli.train(resume=folder)
     assert "Resumed after step 1." in again.notes
     assert_equal_folds(folder, run.folder)
+
+
+def test_a_run_of_a_version_with_other_flags_is_scored_too(run, tmp_path):
+    old = shutil.copytree(run.folder, tmp_path / "old")
+    with (old / "config.toml").open("a") as file:
+        file.write("tensorboard = false\n")
+    found = deepchest_cli.evaluate(old, bootstrap_replicates=0)
+    assert found.document["macro"]["auroc"] == run.auroc
 
 
 def test_the_runs_of_folds_are_tracked_as_a_group(run, monkeypatch):
