@@ -125,7 +125,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         said = " ".join(self.document["summary"])
-        return titled_table(f"Comparison {self.folder}. {said}", self.weighters, self.warnings)
+        return titled_table(f"Comparison {self.folder}", self.weighters, self.warnings, said)
 
 
 @takes_flags_of(CompareConfig)

@@ -11,19 +11,37 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.reporter import Move, Recorder
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 REFRESH = 0.25  # seconds between two updates of a bar
 Receive = Callable[[str, int, int], None]  # what is done, how much of it, and of how much
 
 
-def titled_table(title: str, table: "pd.DataFrame", warnings: Sequence[str] = ()) -> str:
-    """Return HTML of a title, warnings and a table with four digits behind the point."""
-    said = "".join(f"<p><em>Warning: {escape(text)}</em></p>" for text in warnings)
+def titled_table(
+    title: str, table: "pd.DataFrame", warnings: Sequence[str] = (), sentences: str = ""
+) -> str:
+    """Return HTML of a title, sentences, warnings and a table.
+
+    Numbers have four digits behind the point, but in columns of whole numbers.
+    """
+    said = f"<p>{escape(sentences)}</p>" if sentences else ""
+    said += "".join(f"<p><em>Warning: {escape(text)}</em></p>" for text in warnings)
+    counts = table.select_dtypes("float").columns[_are_whole(table.select_dtypes("float"))]
     shown = table.to_html(
-        float_format=lambda value: f"{value:.4f}", na_rep="–", border=0, max_rows=40
+        float_format=lambda value: f"{value:.4f}",
+        formatters={name: lambda value: f"{value:.0f}" for name in counts},
+        na_rep="–",
+        border=0,
+        max_rows=40,
     )
     return f"<div><p><strong>{escape(title)}</strong></p>{said}{shown}</div>"
+
+
+def _are_whole(numbers: "pd.DataFrame") -> "NDArray[np.bool_]":
+    """Return which columns of floating-point numbers count something; some may be missing."""
+    return ((numbers % 1 == 0) | numbers.isna()).all().to_numpy() & numbers.notna().any().to_numpy()
 
 
 def recorder(progress: bool | Receive) -> Recorder:

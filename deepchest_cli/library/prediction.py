@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from deepchest_cli.config import PredictConfig
+from deepchest_cli.data.text import count_of
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
 from deepchest_cli.library.notebook import Receive, recorder, titled_table
 from deepchest_cli.library.predicting import open_session
@@ -60,7 +61,12 @@ class Predictions(Sequence[ImagePrediction | StudyPrediction]):
 
     def _repr_html_(self) -> str:
         lost = [f"{name}: {why}" for name, why in self.problems.items()]
-        title = f"Predictions of {len(self)} radiographs; for research, not for clinical use"
+        kind = (
+            "study"
+            if any(isinstance(one, StudyPrediction) for one in self.answers)
+            else "radiograph"
+        )
+        title = f"Predictions of {count_of(len(self), kind)}; for research, not for clinical use"
         return titled_table(title, self.probabilities, [*self.warnings, *lost])
 
 

@@ -102,8 +102,10 @@ def logs(
     components: "TrainingComponents", folder: Path, reporter: Reporter
 ) -> Iterator[list["Observer"]]:
     """Yield the observers that the configuration asks for: that of the trackers."""
-    names = components.config.track if components.distributed.is_main else ()
-    with tracking(names, folder, reporter) as observers:
+    if not components.distributed.is_main:
+        yield []
+        return
+    with tracking(components.config, folder, reporter) as observers:
         yield observers
 
 

@@ -59,6 +59,10 @@ def _shown_figure() -> type["Figure"]:
             self.savefig(content, format="png")
             return content.getvalue()
 
+        def get_tightbbox(self, *_: Any, **__: Any) -> Any:
+            # Jupyter crops figures, once pyplot is imported, and labels beside a chart would be cut
+            return self.bbox_inches
+
     return ShownFigure
 
 

@@ -1,9 +1,13 @@
 """How results are drawn, and shown in a notebook."""
 
+import io
+import re
 import sys
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+from PIL import Image
 from site_data import prepare_site, write_site
 
 import deepchest_cli
@@ -15,8 +19,11 @@ SHORT = {"backbone": "small_cnn", "epochs": 1, "batch_size": 16, "precision": "f
 
 
 def is_figure(figure):
-    """Whether a figure has axes, and is a picture where a cell ends with it."""
-    return bool(figure.axes) and figure._repr_png_().startswith(b"\x89PNG")
+    """Whether a figure has axes, and is a whole picture where a cell ends with it."""
+    cropped = io.BytesIO()
+    figure.savefig(cropped, format="png", bbox_inches="tight", pad_inches=0)  # as Jupyter does
+    whole = Image.open(io.BytesIO(figure._repr_png_()))
+    return bool(figure.axes) and whole.size == Image.open(cropped).size
 
 
 def test_a_run(trained):
@@ -75,8 +82,6 @@ def test_a_data_set(shards):
 
 
 def test_names_are_no_markup():
-    import pandas as pd
-
     html = titled_table("<b>", pd.DataFrame({"<i>": [1.0]}), ["<script>"])
     assert "<b>" not in html
     assert "<i>" not in html
@@ -99,3 +104,9 @@ def test_a_bar_in_a_notebook_moves_and_goes(monkeypatch):
     assert shown[0] == "Training &lt;a&gt;"
     assert '<progress value="3" max="12">' in shown[1]
     assert shown[-1] == ""
+
+
+def test_whole_numbers_have_no_digits_behind_the_point():
+    table = pd.DataFrame({"positives": [12.0, float("nan")], "auroc": [0.5, 1.0]})
+    cells = re.findall("<td>(.*?)</td>", titled_table("", table))
+    assert cells == ["12", "0.5000", "–", "1.0000"]

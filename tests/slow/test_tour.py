@@ -45,7 +45,7 @@ def test_tables_and_figures_are_there(executed):
     notebook, folder = executed
     shown = {source: [dict(one.data) for one in all_of] for source, all_of in outputs(notebook)}
     for source, data in shown.items():
-        kind = "image/png" if ".plot(" in source or "plt.show()" in source else "text/html"
+        kind = "image/png" if re.search(r"\.plot\(|plt.show|Image\(", source) else "text/html"
         if "differences.loc" not in source:
             assert any(kind in one for one in data), source
     html = "".join(one.get("text/html", "") for data in shown.values() for one in data)

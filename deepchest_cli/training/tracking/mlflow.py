@@ -24,7 +24,7 @@ DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in the folder of the local sto
 STATUS: Mapping[Outcome, str] = {
     "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED",
 }  # fmt: skip
-PARENT, NAME, GROUP = "mlflow.parentRunId", "mlflow.runName", "comparison"
+PARENT, NAME, GROUP = "mlflow.parentRunId", "mlflow.runName", "group"
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of a run that there is not
 BATCH = 500  # metrics in one request; servers take 1,000
 MAX_LENGTH = 6000  # of a parameter's text
