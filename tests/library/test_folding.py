@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from tests_support import untimed, valid
 
 import deepchest_cli
+from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import InterruptedRunError, UsageError
@@ -258,10 +260,12 @@ def test_the_runs_of_folds_are_tracked_as_a_group(run, monkeypatch):
             """Open nothing."""
 
     monkeypatch.setattr(observer, "Tracking", Seen)
-    for folder in (run.folder / "fold-2", run.folder):
-        with tracking(("tensorboard",), folder, Recorder()):
-            pass
-    assert seen == [("run/fold-2", Group("run")), ("run", None)]
+    config = TrainConfig(track=("tensorboard",))
+    with tracking(replace(config, folds=3, fold=2), run.folder / "fold-2", Recorder()):
+        pass
+    with tracking(config, run.folder, Recorder()):
+        pass
+    assert seen == [("run, fold 2", Group("run")), ("run", None)]
 
 
 def test_a_run_that_trains_is_not_begun_twice(few_shards, tmp_path, run):
