@@ -24,8 +24,11 @@ DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in the folder of the local sto
 STATUS: Mapping[Outcome, str] = {
     "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED",
 }  # fmt: skip
+DESCRIPTION = "mlflow.note.content"
 PARENT, NAME, GROUP = "mlflow.parentRunId", "mlflow.runName", "group"
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of a run that there is not
+# or MLflow's pages begin with what language models need
+KIND = {"mlflow.experimentKind": "custom_model_development"}
 BATCH = 500  # metrics in one request; servers take 1,000
 MAX_LENGTH = 6000  # of a parameter's text
 EPOCH = "epoch"
@@ -102,9 +105,10 @@ class MLflow(Tracker):
             self.client.log_batch(self.identifier, metrics=entries[first : first + BATCH])
 
     def log_texts(self, texts: Mapping[str, str]) -> None:
-        """Set tags."""
+        """Set tags; a summary is the description."""
         for name, text in texts.items():
-            self.client.set_tag(self.identifier, _plain(name), text)
+            tag = DESCRIPTION if name == "summary" else _plain(name)
+            self.client.set_tag(self.identifier, tag, text)
 
     def log_files(self, step: int, files: Sequence[Path]) -> None:
         """Add files as artifacts."""
@@ -168,7 +172,7 @@ def _experiment(client: Any, uri: str, destinations: Destinations) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            made: str = client.create_experiment(name, artifact_location=location)
+            made: str = client.create_experiment(name, artifact_location=location, tags=KIND)
             return made
         except MlflowException:  # another process was quicker
             found = client.get_experiment_by_name(name)
