@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.device_errors import first_line
 from deepchest_cli.errors import UsageError
 from deepchest_cli.extras import install_hint
 from deepchest_cli.training.tracking.base import (
@@ -17,7 +16,7 @@ from deepchest_cli.training.tracking.base import (
     Subject,
     Tracker,
 )
-from deepchest_cli.training.tracking.records import Record
+from deepchest_cli.training.tracking.records import Record, reason_of
 
 LOCAL = "sqlite:///"
 DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in the folder of the local store
@@ -69,10 +68,8 @@ class MLflow(Tracker):
                 requests.get(uri, timeout=SECONDS / 4)  # its client asks for a minute and more
             _experiment(client(tracking_uri=uri), uri, destinations)
         except Exception as error:
-            found = re.search(r"\[Errno -?\d+\] ([^\")]+)", str(error))  # within much else
-            said = found[1] if found else first_line(error) or type(error).__name__
             raise UsageError(
-                f"MLflow's store {uri} cannot be reached: {said}.",
+                f"MLflow's store {uri} cannot be reached: {reason_of(error)}.",
                 "Start the server, correct MLFLOW_TRACKING_URI, or unset it: a local store takes "
                 "its place.",
             ) from error
