@@ -25,7 +25,7 @@ class Memory(Tracker):
         self.place = self.place_now
         known = self.stores[self.place]
         self.identifier = record.identifier if record else f"{subject.kind}-{len(known) + 1}"
-        self.step = record.step if record else 0
+        self.step = record.step if record and record.identifier in known else 0
         self.opened.append(subject.name)
         self.logged = known.setdefault(
             self.identifier,

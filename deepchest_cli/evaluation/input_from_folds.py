@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepchest_cli.config import EvaluateConfig, TrainConfig
-from deepchest_cli.config.files import read_run_config
+from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.data.merging import open_datasets
 from deepchest_cli.data.text import few
@@ -28,7 +27,7 @@ from deepchest_cli.evaluation.units import Grouping, Units
 from deepchest_cli.evaluation.validation_fit import ValidationFit, fit_of_folds
 from deepchest_cli.model.backbones.own_function import run_named
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
-from deepchest_cli.model.fold_runs import PREDICTIONS, finished_folds
+from deepchest_cli.model.fold_runs import PREDICTIONS, config_of, finished_folds
 
 CHOICE = (
     "The best epoch of each fold's model was chosen on validation patients of that fold, never on "
@@ -46,7 +45,7 @@ def input_from_folds(
     ended, and where its data are not there or are others.
     """
     run_named(config.backbone)
-    saved = read_run_config(folder, TrainConfig)
+    saved = config_of(folder)
     folds, seed = int(saved["folds"]), int(saved["seed"])
     folders = finished_folds(folder, folds)
     models = [load_model(path, torch.device("cpu")) for path in folders]

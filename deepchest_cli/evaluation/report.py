@@ -90,6 +90,8 @@ def _intervals(
     everyone = effective_patients(np.ones(len(predictions.patient_id)), predictions.patient_id)
     for metric in WEIGHTED:
         drawn = resampled(metric, predictions, resampling)
+        if metric == "average_precision" and predictions.fold is not None:
+            drawn = _centered(drawn, table[metric])
         if metric in CLOSED_FORM:
             found = [
                 CLOSED_FORM[metric](*predictions.known_labels(column), resampling)
@@ -107,6 +109,18 @@ def _intervals(
         by_finding[metric] = [_ends(one, drawn[:, i]) for i, one in enumerate(found)]
         of_macro[metric] = _ends(mean, mean_of_defined(drawn))
     return by_finding, of_macro
+
+
+def _centered(replicates: Floats, values: Floats) -> Floats:
+    """Return replicates (B, T) moved so that their mean is the metric (T,).
+
+    A positive that is drawn twice ranks beside itself, which raises an average precision of few
+    positives, as those of a fold are: its interval could lie above the metric.
+    """
+    known = np.isfinite(replicates)
+    count = np.maximum(known.sum(axis=0), 1)
+    means = np.where(known, replicates, 0).sum(axis=0) / count
+    return np.asarray(np.clip(replicates - means + values, 0, 1))
 
 
 def _auroc(

@@ -143,7 +143,7 @@ def compare(
     form of keywords. An interrupt saves all state; `compare(resume=FOLDER)` goes on. Raises
     `UsageError` before anything is trained, and what the command reports as an error.
 
-    >>> comparison = compare(["equal", "deepchest"], recipe="quick", epochs=1, seeds=3)
+    >>> comparison = compare(["equal", "dwa"], backbone="small_cnn", epochs=1, max_steps=20)
     >>> comparison.differences
     """
     from deepchest_cli.comparison.running.folder import extended_config

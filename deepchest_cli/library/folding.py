@@ -8,6 +8,7 @@ from deepchest_cli.config import EvaluateConfig, TrainConfig
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import locked, write_json
 from deepchest_cli.library.fitting import Observe, build, fit
+from deepchest_cli.library.tracking import tracking
 from deepchest_cli.model.fold_runs import OUT_OF_FOLD, RESULTS
 from deepchest_cli.reporter import Reporter
 from deepchest_cli.schemas import versioned
@@ -79,7 +80,10 @@ def train_folds(
         if all(fold.is_done for fold in folds):
             reporter.note(FINISHED.format(folder))
         for fold in folds:
-            if not fold.is_done:
+            if fold.is_done:  # a tracker may lack it
+                with tracking(fold.config, fold.folder, reporter):
+                    pass
+            else:
                 reporter.note(f"Fold {fold.number} of {len(folds)}")
                 _train(fold, distributed, reporter, observe)
                 with reporter.progress(f"Predicting fold {fold.number}") as progress:

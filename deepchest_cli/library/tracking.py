@@ -1,7 +1,7 @@
 """The trackers that a configuration asks for, and where the user's environment puts records."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,17 +40,27 @@ def check_tracking(config: TrainConfig | CompareConfig) -> "Destinations":
 
 
 @contextmanager
-def tracking(names: Sequence[str], folder: Path, reporter: Reporter) -> Iterator[list["Observer"]]:
-    """Yield the observer that logs a run with trackers; none without a name."""
-    if not names:
+def tracking(config: TrainConfig, folder: Path, reporter: Reporter) -> Iterator[list["Observer"]]:
+    """Yield the observer that logs a run with its trackers; none where it has none.
+
+    The runs of folds are a group. A run that has ended is logged where the block does nothing.
+    """
+    if not config.track:
         yield []
         return
+    from deepchest_cli.training.tracking.base import Group
     from deepchest_cli.training.tracking.observer import Tracking, closing
     from deepchest_cli.training.tracking.registry import hints
 
-    log = Tracking(folder, names, find_destinations(), warn=reporter.warning)
+    whole, name, group = folder, folder.absolute().name, None
+    if config.fold is not None:
+        whole = folder.parent
+        group = Group(whole.absolute().name)
+        name = f"{group.name}, fold {config.fold}"
+    log = Tracking(folder, config.track, find_destinations(), name, group, reporter.warning)
     log.open()
-    for hint in hints(names, folder, log.destinations):
-        reporter.note(hint)
+    if config.fold in (None, 1):
+        for hint in hints(config.track, whole, log.destinations):
+            reporter.note(hint)
     with closing(log):
         yield [log]

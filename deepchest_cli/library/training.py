@@ -53,7 +53,7 @@ def train(
     `InterruptedRunError`; `train(resume=FOLDER)` goes on. Raises `UsageError` for an option that
     does not hold, before anything is trained, and what `deepchest train` reports as an error.
 
-    >>> run = train("data/demo-shards", recipe="quick", epochs=1)
+    >>> run = train("data/demo-shards", backbone="small_cnn", epochs=1, max_steps=20)
     >>> run.history["validation_auroc"]
     """
     config = configuration(TrainConfig, "train", with_given(options, data=data))
@@ -102,8 +102,10 @@ def logs(
     components: "TrainingComponents", folder: Path, reporter: Reporter
 ) -> Iterator[list["Observer"]]:
     """Yield the observers that the configuration asks for: that of the trackers."""
-    names = components.config.track if components.distributed.is_main else ()
-    with tracking(names, folder, reporter) as observers:
+    if not components.distributed.is_main:
+        yield []
+        return
+    with tracking(components.config, folder, reporter) as observers:
         yield observers
 
 

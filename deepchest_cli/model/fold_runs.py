@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
-from deepchest_cli.config.files import read_run_config
 from deepchest_cli.config.flags import RUN_CONFIG
-from deepchest_cli.config.training import TrainConfig
 from deepchest_cli.errors import DeepChestError, UsageError
+from deepchest_cli.files import read_toml_file
 from deepchest_cli.model.checkpoint_format import BEST
 
 OUT_OF_FOLD, RESULTS = "out-of-fold.csv", "results.json"  # in the folder of the whole run
@@ -20,11 +20,17 @@ def folds_in(folder: Path) -> int | None:
     if not (folder / RUN_CONFIG).is_file() or (folder / BEST).is_file():
         return None
     try:
-        values = read_run_config(folder, TrainConfig)
-    except DeepChestError:  # of a comparison, or damaged
+        values = config_of(folder)
+    except DeepChestError:
         return None
-    folds = values.get("folds")
-    return folds if folds and values.get("fold") is None else None
+    folds = values.get("folds")  # which a comparison of weighters has as well
+    is_whole = "weighter" in values and "fold" not in values
+    return folds if isinstance(folds, int) and is_whole else None
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """Return the values in the configuration of a run, as it is: flags may have changed since."""
+    return read_toml_file(folder / RUN_CONFIG, "configuration file")
 
 
 def fold_folders(folder: Path, folds: int) -> list[Path]:

@@ -9,6 +9,7 @@ from deepchest_cli.evaluation.bootstrap import resample_patients, resampled
 from deepchest_cli.evaluation.intervals import auroc_interval
 from deepchest_cli.evaluation.metrics import METRICS, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.evaluation.report import build_report
 from deepchest_cli.evaluation.weighted import WEIGHTED
 
 
@@ -148,3 +149,14 @@ def test_replicates_keep_how_many_patients_each_fold_has():
     assert (found.counts[:, :3].sum(axis=1) == 3).all()
     assert (found.counts[:, 3:].sum(axis=1) == 2).all()
     np.testing.assert_array_equal(found.patient_index(np.array([3, 4])).fold, [0, 1])
+
+
+def test_the_interval_of_the_average_precision_holds_it():
+    chance = np.random.default_rng(7)
+    fold, labels = np.arange(300) % 5, (chance.random((300, 6)) < 0.05).astype(np.uint8)
+    scores = 1 / (1 + np.exp(-chance.normal(size=(300, 6)) - labels))
+    table = Predictions(tuple("abcdef"), scores, labels, 0 * labels + 1, np.arange(300), fold)
+    found = build_report(table, resample_patients(table.patient_id, 200, 0, fold=fold))
+    for entry in [found["macro"], *found["findings"].values()]:
+        ends = entry["intervals"]["average_precision"]
+        assert ends["low"] < entry["average_precision"] < ends["high"]

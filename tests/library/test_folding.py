@@ -1,7 +1,9 @@
 """A run with a model for each fold of the patients: its folder, its predictions, its resumption."""
 
 import json
+import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from tests_support import untimed, valid
 
 import deepchest_cli
+from deepchest_cli.config import TrainConfig
 from deepchest_cli.data.dataset import open_dataset
 from deepchest_cli.data.reader import ImageReader
 from deepchest_cli.errors import InterruptedRunError, UsageError
@@ -18,10 +21,15 @@ from deepchest_cli.evaluation.fold_predictions import load_probabilities, predic
 from deepchest_cli.evaluation.predictions import predict_rows
 from deepchest_cli.evaluation.validation_fit import fit_on_validation
 from deepchest_cli.files import locked, to_json
+from deepchest_cli.library.tracking import tracking
 from deepchest_cli.model.checkpoint import find_checkpoint, load_model, read_checkpoint
 from deepchest_cli.model.fold_runs import PREDICTIONS
+from deepchest_cli.reporter import Recorder
 from deepchest_cli.schemas import versioned
 from deepchest_cli.training.progress import Observer
+from deepchest_cli.training.tracking import observer
+from deepchest_cli.training.tracking.base import Group
+from deepchest_cli.training.tracking.observer import Tracking
 
 FOLDS = 3
 SHORT = {"backbone": "small_cnn", "epochs": 2, "batch_size": 16, "image_size": 28}
@@ -160,6 +168,14 @@ def test_two_runs_of_the_same_folds_are_compared_out_of_fold(run):
     assert found.document["compared_to"]["macro"]["auroc"]["difference"] == 0
 
 
+def test_a_file_of_out_of_fold_predictions_is_ranked_as_a_whole_and_says_so(run):
+    table = run.folder / "out-of-fold.csv"
+    found = deepchest_cli.evaluate(predictions=table, labels=table, bootstrap_replicates=0)
+    assert list(found.document["findings"]) == ["Effusion", "Mass", "Nodule"]
+    assert found.document["folds"] is None
+    assert any("images of different folds are ranked together" in one for one in found.warnings)
+
+
 def test_a_finished_run_trains_nothing(run):
     before = {path: path.stat().st_mtime_ns for path in run.folder.glob("fold-*/*")}
     again = deepchest_cli.train(resume=run.folder)
@@ -222,6 +238,34 @@ def test_an_interrupted_run_goes_on_in_its_fold(run, few_shards, tmp_path):
     again = deepchest_cli.train(resume=folder)
     assert "Resumed after step 1." in again.notes
     assert_equal_folds(folder, run.folder)
+
+
+def test_a_run_of_a_version_with_other_flags_is_scored_too(run, tmp_path):
+    old = shutil.copytree(run.folder, tmp_path / "old")
+    with (old / "config.toml").open("a") as file:
+        file.write("tensorboard = false\n")
+    found = deepchest_cli.evaluate(old, bootstrap_replicates=0)
+    assert found.document["macro"]["auroc"] == run.auroc
+
+
+def test_the_runs_of_folds_are_tracked_as_a_group(run, monkeypatch):
+    seen = []
+
+    class Seen(Tracking):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            seen.append((self.subject.name, self.subject.group))
+
+        def open(self):
+            """Open nothing."""
+
+    monkeypatch.setattr(observer, "Tracking", Seen)
+    config = TrainConfig(track=("tensorboard",))
+    with tracking(replace(config, folds=3, fold=2), run.folder / "fold-2", Recorder()):
+        pass
+    with tracking(config, run.folder, Recorder()):
+        pass
+    assert seen == [("run, fold 2", Group("run")), ("run", None)]
 
 
 def test_a_run_that_trains_is_not_begun_twice(few_shards, tmp_path, run):

@@ -14,6 +14,7 @@ import deepchest_cli
 from deepchest_cli.errors import UsageError
 from deepchest_cli.library.notebook import recorder, titled_table
 
+QUICK = {"bootstrap_replicates": 20, "store": False}  # the run is shared by all tests
 SHORT = {"backbone": "small_cnn", "epochs": 1, "batch_size": 16, "precision": "fp32"}
 
 
@@ -41,7 +42,7 @@ def test_a_run(trained):
 
 
 def test_an_evaluation(trained, shards, tmp_path):
-    found = deepchest_cli.load_run(trained).evaluate(data=shards, bootstrap_replicates=20)
+    found = deepchest_cli.load_run(trained).evaluate(data=shards, **QUICK)
     for chart in ("roc", "precision-recall", "reliability"):
         assert is_figure(found.plot(chart))
     with pytest.raises(UsageError, match="Unknown table 'subgroup'. Did you mean 'subgroups'"):
@@ -49,7 +50,7 @@ def test_an_evaluation(trained, shards, tmp_path):
     assert found.table("calibration")["finding"].iloc[0] == "Atelectasis"
     assert "Evaluation on the test split" in found._repr_html_()
     site = prepare_site(write_site(tmp_path / "hospital"), tmp_path / "site", size=32)
-    both = deepchest_cli.evaluate(trained, [shards, site], bootstrap_replicates=20)
+    both = deepchest_cli.evaluate(trained, [shards, site], **QUICK)
     assert [len(one.findings) for one in both.data_sets] == [14, 3]
     assert both.macro.index.get_level_values("finding").tolist() == ["macro", "macro"]
     assert both.findings.index.names == ["data_set", "finding"]

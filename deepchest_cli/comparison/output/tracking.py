@@ -10,11 +10,11 @@ from deepchest_cli.comparison.running.comparison import TrainedComparison
 from deepchest_cli.comparison.running.jobs import RESULTS
 from deepchest_cli.comparison.running.tracking import log_missing, subject_of
 from deepchest_cli.config import RUN_CONFIG
-from deepchest_cli.device_errors import first_line
 from deepchest_cli.files import sha256_of
 from deepchest_cli.training.run_files import ENVIRONMENT, WEIGHTS
 from deepchest_cli.training.tracking.base import GroupTracking
 from deepchest_cli.training.tracking.observer import Records
+from deepchest_cli.training.tracking.records import reason_of
 from deepchest_cli.training.tracking.registry import TRACKERS
 
 METRIC = "macro_auroc"
@@ -39,8 +39,8 @@ def track_comparison(
         try:
             _log_results(name, comparison.folder, results, tracking, len(comparison.runs))
         except Exception as error:
-            said = first_line(error) or type(error).__name__
-            warn(f"{TRACKERS[name].title} does not have the results ({said}); --resume tries it.")
+            title, reason = TRACKERS[name].title, reason_of(error)
+            warn(f"{title} does not have the results ({reason}); --resume tries it again.")
 
 
 def _log_results(

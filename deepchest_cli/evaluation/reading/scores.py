@@ -27,6 +27,7 @@ from deepchest_cli.evaluation.reading.medmnist import is_medmnist, read_medmnist
 
 ROUNDING = 1e-6  # of single precision: 1.0000001 is 1
 MODEL = "model_sha256"  # a column of `deepchest predict`
+FOLD = "fold"  # a column of out-of-fold predictions
 PERCENT = 0.5  # of percentages most are above 1
 
 
@@ -103,10 +104,20 @@ def read_scores(path: Path, logits: bool = False, labeled: Iterable[str] = ()) -
         probabilities=_probabilities(cells, path, logits),
         splits=_splits(table, path),
         notes=(*found.notes, *blank_rows(table, path)),
-        warnings=_doubtful(cells.to_numpy(), path) if logits else (),
+        warnings=(*(_doubtful(cells.to_numpy(), path) if logits else ()), *_of_folds(table, path)),
         input_warnings=table["warnings"].to_numpy(dtype=str) if by_predict else None,
         models=frozenset(table[MODEL]) if by_predict and MODEL in table else frozenset(),
         study=read_studies(table, column),
+    )
+
+
+def _of_folds(table: pd.DataFrame, path: Path) -> tuple[str, ...]:
+    """Out-of-fold predictions are those of several models, whose scores are not on one scale."""
+    if FOLD not in table or len(set(table[FOLD])) < 2:
+        return ()
+    return (
+        f"The column {FOLD!r} of {path} is not used: images of different folds are ranked "
+        "together. Name the run with folds by --model to rank them within each.",
     )
 
 

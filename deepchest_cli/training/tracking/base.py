@@ -26,7 +26,7 @@ class Destinations:
 
 @dataclass(frozen=True)
 class Group:
-    """The comparison that a run is of."""
+    """The comparison, or the run with folds, that a run is of."""
 
     name: str
     parents: Mapping[str, str] = field(default_factory=dict)  # identifiers of its own records

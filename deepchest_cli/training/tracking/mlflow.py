@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.device_errors import first_line
 from deepchest_cli.errors import UsageError
 from deepchest_cli.extras import install_hint
 from deepchest_cli.training.tracking.base import (
@@ -17,15 +16,18 @@ from deepchest_cli.training.tracking.base import (
     Subject,
     Tracker,
 )
-from deepchest_cli.training.tracking.records import Record
+from deepchest_cli.training.tracking.records import Record, reason_of
 
 LOCAL = "sqlite:///"
 DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in the folder of the local store
 STATUS: Mapping[Outcome, str] = {
     "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED",
 }  # fmt: skip
-PARENT, NAME, GROUP = "mlflow.parentRunId", "mlflow.runName", "comparison"
+DESCRIPTION = "mlflow.note.content"
+PARENT, NAME, GROUP = "mlflow.parentRunId", "mlflow.runName", "group"
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of a run that there is not
+# or MLflow's pages begin with what language models need
+KIND = {"mlflow.experimentKind": "custom_model_development"}
 BATCH = 500  # metrics in one request; servers take 1,000
 MAX_LENGTH = 6000  # of a parameter's text
 EPOCH = "epoch"
@@ -66,10 +68,8 @@ class MLflow(Tracker):
                 requests.get(uri, timeout=SECONDS / 4)  # its client asks for a minute and more
             _experiment(client(tracking_uri=uri), uri, destinations)
         except Exception as error:
-            found = re.search(r"\[Errno -?\d+\] ([^\")]+)", str(error))  # within much else
-            said = found[1] if found else first_line(error) or type(error).__name__
             raise UsageError(
-                f"MLflow's store {uri} cannot be reached: {said}.",
+                f"MLflow's store {uri} cannot be reached: {reason_of(error)}.",
                 "Start the server, correct MLFLOW_TRACKING_URI, or unset it: a local store takes "
                 "its place.",
             ) from error
@@ -102,9 +102,10 @@ class MLflow(Tracker):
             self.client.log_batch(self.identifier, metrics=entries[first : first + BATCH])
 
     def log_texts(self, texts: Mapping[str, str]) -> None:
-        """Set tags."""
+        """Set tags; a summary is the description."""
         for name, text in texts.items():
-            self.client.set_tag(self.identifier, _plain(name), text)
+            tag = DESCRIPTION if name == "summary" else _plain(name)
+            self.client.set_tag(self.identifier, tag, text)
 
     def log_files(self, step: int, files: Sequence[Path]) -> None:
         """Add files as artifacts."""
@@ -168,7 +169,7 @@ def _experiment(client: Any, uri: str, destinations: Destinations) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            made: str = client.create_experiment(name, artifact_location=location)
+            made: str = client.create_experiment(name, artifact_location=location, tags=KIND)
             return made
         except MlflowException:  # another process was quicker
             found = client.get_experiment_by_name(name)

@@ -7,7 +7,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from deepchest_cli.device_errors import first_line
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.training.progress import EpochReport, Observer
 from deepchest_cli.training.tracking.base import (
@@ -18,7 +17,7 @@ from deepchest_cli.training.tracking.base import (
     Tracker,
 )
 from deepchest_cli.training.tracking.content import configuration, epochs, files
-from deepchest_cli.training.tracking.records import Record, read_records, write_records
+from deepchest_cli.training.tracking.records import Record, read_records, reason_of, write_records
 from deepchest_cli.training.tracking.registry import TRACKERS
 
 WAIT: Mapping[Outcome, float] = {"finished": 360, "interrupted": 10, "failed": 60}  # seconds
@@ -53,9 +52,14 @@ class Tracking(Observer):
 
     def open(self) -> None:
         """Open the records that are not complete; raise `DeepChestError` where one fails."""
-        for log in self.logs:
-            with explained(log.name):
-                log.open_unless_finished()
+        try:
+            for log in self.logs:
+                with explained(log.name):
+                    log.open_unless_finished()
+        except DeepChestError:
+            for log in self.logs:
+                log.release()
+            raise
 
     @property
     def failed(self) -> list[str]:
@@ -92,9 +96,8 @@ def explained(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = first_line(error) or type(error).__name__
         raise DeepChestError(
-            f"{TRACKERS[name].title} cannot begin a record: {said}.",
+            f"{TRACKERS[name].title} cannot begin a record: {reason_of(error)}.",
             f"Mend that, or go on without --track {name}.",
         ) from error
 
@@ -171,10 +174,15 @@ class _Log:
             try:
                 self._log(epoch, outcome)
             except Exception as error:
-                self.failure = self.failure or first_line(error) or type(error).__name__
-                self._release()
+                self.failure = self.failure or reason_of(error)
+                self.release()
 
     def _log(self, last: int, outcome: Outcome | None) -> None:
+        before = self.record
+        ends = outcome is not None and outcome != "interrupted"
+        lacks_files = ends and (before is None or before.content != outcome)
+        if lacks_files:
+            self._open()  # which tells how many epochs it has, if it is still there
         for epoch, metrics in epochs(self.subject.folder):
             if self._step < epoch <= last:
                 tracker = self._open()
@@ -184,8 +192,7 @@ class _Log:
                 self.records.note(self.name, tracker)
         if outcome is None:
             return
-        before = self.record
-        if outcome != "interrupted" and (before is None or before.content != outcome):
+        if lacks_files:
             tracker = self._open()
             tracker.log_files(tracker.step, files(self.subject.folder))
             self.records.note(self.name, tracker, outcome)
@@ -206,7 +213,7 @@ class _Log:
             self.records.note(self.name, self.tracker)
         return self.tracker
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Give up a record that cannot be written; the next attempt opens it again."""
         tracker, self.tracker = self.tracker, None
         if tracker is not None:

@@ -1,13 +1,21 @@
 """Which record of each tracker a run has, and how far it reaches: a small file in its folder."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deepchest_cli.device_errors import first_line
 from deepchest_cli.files import write_json
 
 TRACKING = "tracking.json"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in a few words why a tracker has failed: the system's, where they are among others."""
+    found = re.search(r"\[Errno -?\d+\] ([^\")]+)", str(error))
+    return found[1] if found else first_line(error) or type(error).__name__
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepchest_cli.device_errors import first_line
 from deepchest_cli.errors import UsageError
 from deepchest_cli.extras import install_hint
 from deepchest_cli.training.tracking.base import (
@@ -16,7 +15,7 @@ from deepchest_cli.training.tracking.base import (
     Subject,
     Tracker,
 )
-from deepchest_cli.training.tracking.records import Record
+from deepchest_cli.training.tracking.records import Record, reason_of
 
 ONLINE = ("online", "run", "shared")
 EPOCH = "epoch"
@@ -63,9 +62,8 @@ class WandB(Tracker):
                 raise UsageError("no key of an account was found")
             _ = wandb.Api(timeout=SECONDS // 4).viewer
         except Exception as error:
-            said = first_line(error) or type(error).__name__
             raise UsageError(
-                f"The server of Weights & Biases cannot be used: {said}.",
+                f"The server of Weights & Biases cannot be used: {reason_of(error)}.",
                 "Log in with wandb login, or leave WANDB_MODE out: runs stay on this machine then, "
                 "and wandb sync sends them later.",
             ) from error

@@ -96,6 +96,13 @@ def test_a_record_in_another_store_is_begun_from_the_start(run, memory, warnings
     assert json.loads((run / "tracking.json").read_text())["memory"]["place"] == "elsewhere"
 
 
+def test_a_record_that_was_removed_is_begun_from_the_start(run, memory, warnings):
+    finish(warnings.tracking(run), "interrupted")
+    memory.stores["here"].clear()
+    finish(warnings.tracking(run))
+    assert epochs_of(memory.only()) == [1, 2]
+
+
 def test_a_damaged_file_of_records_is_no_obstacle(run, memory, warnings):
     (run / "tracking.json").write_text("{")
     finish(warnings.tracking(run))
@@ -124,7 +131,7 @@ def test_a_full_disk_is_said_once_and_what_is_missing_comes_later(run, memory, w
     wait_for(lambda: len(tried) == 2)
     finish(tracking)
     assert len(warnings) == 1
-    assert "Memory has failed: [Errno 28] No space left on device." in warnings[0]
+    assert "Memory has failed: No space left on device." in warnings[0]
     assert epochs_of(memory.only()) == [1, 2]
 
 
