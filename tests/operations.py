@@ -25,6 +25,7 @@ from deepchest_cli.training.progress import Clock, Observer, StepReport
 PLACES = {
     "deepchest_cli/data/": "input",
     "deepchest_cli/training/losses.py": "loss",
+    "deepchest_cli/weighting/losses.py": "loss",
     "deepchest_cli/training/backward.py:_objective": "loss",
     "deepchest_cli/training/backward.py:task_logit_gradients": "loss",
     "tests/operations.py:bare_loss": "loss",

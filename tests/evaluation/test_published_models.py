@@ -1,5 +1,6 @@
 """What is said of models that others trained on the source that is scored."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,7 +47,7 @@ def model_of(origin, config):
         data_sets=origin["data_sets"],
         classifier=classifier,
         training_images=None,
-        path="xrv/x",
+        path=Path("xrv/x"),
     )
 
 
