@@ -12,6 +12,14 @@ PAGE = Path(__file__).parents[2] / "docs/library.md"
 FUNCTIONS = ("prepare", "train", "evaluate", "compare", "predict")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_costs():
+    """Leave out what takes most of the time of a comparison, and no example shows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepchest_cli.comparison.running.costs.load_or_measure_costs", lambda _: {})
+        yield
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """The folder in which all examples were run, in the order of the page."""
