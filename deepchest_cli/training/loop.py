@@ -28,7 +28,7 @@ from deepchest_cli.training.run_directory import OWN, RunWriter, resume_command
 from deepchest_cli.training.step import TrainingStep
 from deepchest_cli.training.summary import TrainingSummary, summarize
 from deepchest_cli.training.train_state import EpochMetrics, TrainState, restore
-from deepchest_cli.training.validation import Validation, validate
+from deepchest_cli.training.validation import Validation, count_patients, validate
 from deepchest_cli.weighting import Performance
 from deepchest_cli.weighting.losses import cross_entropy
 
@@ -52,6 +52,7 @@ class Trainer:
         self.folder = folder
         self.observers = observers
         self.state = TrainState()
+        self.patients = count_patients(components.dataset, components.tasks)
         self._reset_epoch()
         self.writer = RunWriter(components, folder)
         self.training_step = TrainingStep(components)
@@ -277,7 +278,7 @@ class Trainer:
 
     def _performance(self, validations: list[Validation]) -> Performance:
         """Return what the weighter receives."""
-        return validations[0].performance(self.epoch_metrics.performance())
+        return validations[0].performance(self.epoch_metrics.performance(), self.patients)
 
     def _best_head(self, validations: list[Validation]) -> tuple[int, float | None]:
         """Return which head stands for the epoch, and of a linear probe its learning rate."""

@@ -200,7 +200,9 @@ class ProbeTrainer(Trainer):
         training = self.epoch_metrics.performance()
         return ProbePerformance(
             heads=tuple(
-                own.performance({name: values[number] for name, values in training.items()})
+                own.performance(
+                    {name: values[number] for name, values in training.items()}, self.patients
+                )
                 for number, own in enumerate(validations)
             )
         )

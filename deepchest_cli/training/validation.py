@@ -14,6 +14,7 @@ from deepchest_cli.evaluation.metrics import macro, per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 from deepchest_cli.training.tasks import Tasks
 from deepchest_cli.weighting import Performance
+from deepchest_cli.weighting.certainty import PatientCounts
 
 VALIDATION_METRICS = (
     "loss", "normalized_cross_entropy", "accuracy", "balanced_accuracy", "f1", "auroc",
@@ -30,11 +31,10 @@ class Validation:
     pooled: Metrics  # (T,), of all images
     sources: Mapping[str, Metrics]  # (T,) of each data set, by name; of a single one `pooled`
     tasks: Metrics  # (K,)
-    task_counts: Tensor  # (2, K), positives and negatives
 
-    def performance(self, training: Metrics) -> Performance:
+    def performance(self, training: Metrics, patients: Mapping[str, PatientCounts]) -> Performance:
         """Return what a weighter receives, with the training metrics of tasks (K,)."""
-        return Performance(training, self.tasks, self.task_counts)
+        return Performance(training, self.tasks, patients)
 
     @property
     def score(self) -> float:
@@ -80,11 +80,20 @@ def validate(dataset: RadiographDataset, tasks: Tasks, predictions: Predictions)
             labels=predictions.labels[:, tasks.finding],
             known=known,
         )
-    known = by_task.known.sum(axis=0, dtype=np.int64)
-    positives = (by_task.labels * by_task.known).sum(axis=0, dtype=np.int64)
-    counts = torch.from_numpy(np.stack([positives, known - positives]))
     metrics = pooled if by_task is predictions else LazyMetrics(by_task)
-    return Validation(pooled, sources, metrics, counts)
+    return Validation(pooled, sources, metrics)
+
+
+def count_patients(dataset: RadiographDataset, tasks: Tasks) -> dict[str, PatientCounts]:
+    """Return how many patients of train and validation have labels of each task (K,)."""
+    labels, known = (torch.from_numpy(table) for table in tasks.labels(dataset))
+    numbers = np.unique(dataset.columns["patient_id"], return_inverse=True)[1]
+    patients = torch.from_numpy(numbers)
+    rows = {split: torch.from_numpy(dataset.rows(split)) for split in ("train", "validation")}
+    return {
+        split: PatientCounts.of(labels[own], known[own], patients[own])
+        for split, own in rows.items()
+    }
 
 
 class LazyMetrics(Mapping[str, Tensor]):

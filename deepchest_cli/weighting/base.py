@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deepchest_cli.data.transfer import to_device
 from deepchest_cli.errors import UsageError
+from deepchest_cli.weighting.certainty import PatientCounts
 
 Tasks = Sequence[str]  # their names
 MIN_LOSS = 1e-8  # a smaller loss counts as this one in divisions and logarithms
@@ -50,7 +51,7 @@ class Performance:
 
     training: Mapping[str, Tensor] = field(default_factory=dict)
     validation: Mapping[str, Tensor] = field(default_factory=dict)
-    validation_counts: Tensor | None = None  # (2, T): positives, negatives; None: not known
+    patients: Mapping[str, PatientCounts] = field(default_factory=dict)  # of train, validation
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,16 @@ def to_like(values: Tensor, other: Tensor) -> Tensor:
     if other.device.type == "mps" and from_cpu and values.ndim == 1:
         return torch.stack([other.new_full((), value) for value in values.tolist()])
     return to_device(values, other.device)
+
+
+def patients_of(performance: Performance, split: str, weighter: str) -> PatientCounts:
+    """Return how many patients of a split have labels; raise `UsageError` where that is unknown."""
+    if split not in performance.patients:
+        raise UsageError(
+            f"The certainty of {weighter} needs to know how many patients are in {split}.",
+            f"Give Performance its patients[{split!r}], or set certainty to 0.",
+        )
+    return performance.patients[split]
 
 
 def check_option(

@@ -85,7 +85,7 @@ ONE_EACH = "one number per task"
 DEEPCHEST = {
     "raise_factor": 1.1, "cap": 1.5, "decay": 1.05, "initial": "ones", "signal": "accuracy",
     "split": "train", "threshold": "mean", "dead_band": 0.0, "floor": 0.0, "renormalize": False,
-    "every": 0, "trend_epochs": 1,
+    "every": 0, "trend_epochs": 1, "certainty": 0.0,
 }
 RARE = {"signal": "normalized-cross-entropy", "floor": 0.5, "renormalize": True}
 RARITY = {

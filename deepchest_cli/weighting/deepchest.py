@@ -5,6 +5,11 @@ Once an epoch, with a_i the task's training accuracy and theta the mean of all a
     otherwise:     w_i <- w_i / decay
 The objective is the sum of w_i L_i. The constants are those of the authors' code; further options
 change the signal a, the threshold theta, and the bounds of the weights.
+
+With certainty=k (our own; the paper names it as a next step) only what is probably no chance moves
+a weight, with s_i the standard error of a_i by the number of patients (`certainty.py`):
+    a_i < theta - k s_i:    w_i <- min(raise_factor * w_i, cap)
+    a_i >= theta + k s_i:   w_i <- w_i / decay
 """
 
 import math
@@ -23,8 +28,10 @@ from deepchest_cli.weighting.base import (
     Tasks,
     WeightedSumWeighter,
     check_option,
+    patients_of,
     to_like,
 )
+from deepchest_cli.weighting.certainty import STANDARD_ERRORS
 from deepchest_cli.weighting.initial_weights import initial_weights
 from deepchest_cli.weighting.signals import SignalSource
 
@@ -54,13 +61,19 @@ class Rule:
             value = getattr(self, name)
             check_option("deepchest", name, value, 0 <= value < end, f"from 0 to below {end:g}")
 
-    def directions(self, signal: Tensor, more_is_worse: bool = False) -> Tensor:
+    def directions(
+        self, signal: Tensor, more_is_worse: bool = False, margin: Tensor | float = 0.0
+    ) -> Tensor:
         """Return 1 for the tasks (T,) to be raised, -1 for those to be lowered, else 0.
 
         signal: (T,) in double precision on the CPU. A task whose signal is NaN does not count in
         the threshold; its direction is NaN.
+        margin: how far from the threshold the direction is 0, (T,) or the same for all.
         """
-        worse, better = self._compare(signal, signal[~signal.isnan()].tolist(), more_is_worse)
+        defined = signal[~signal.isnan()].tolist()
+        worse, better = self._compare(
+            signal, defined, more_is_worse, torch.as_tensor(margin, dtype=torch.float64)
+        )
         return (worse.double() - better.double()).masked_fill(signal.isnan(), math.nan)
 
     def updated(self, weights: Tensor, directions: Tensor) -> Tensor:
@@ -74,15 +87,16 @@ class Rule:
         return updated
 
     def _compare(
-        self, signal: Tensor, defined: list[float], more_is_worse: bool
+        self, signal: Tensor, defined: list[float], more_is_worse: bool, margin: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return which tasks (T,) are worse than the threshold and which better; NaN is neither."""
         if self.threshold == "mean":
             # compared as T a_i < sum a_j, correctly rounded: equal accuracies are never below
-            scaled, theta = signal * len(defined), math.fsum(defined)
+            scaled, theta, margin = signal * len(defined), math.fsum(defined), margin * len(defined)
         else:
             scaled, theta = signal, median(defined) if defined else math.nan
-        low, high = theta * (1 - self.dead_band), theta * (1 + self.dead_band)
+        low = (theta - margin).clamp(max=theta * (1 - self.dead_band))
+        high = (theta + margin).clamp(min=theta * (1 + self.dead_band))
         if more_is_worse:
             return scaled > high, scaled <= low
         return scaled < low, scaled >= high
@@ -112,6 +126,9 @@ class DeepChestWeighter(WeightedSumWeighter):
     every: 0, once an epoch, or a number of steps: the update then follows from the logits observed
         in these steps, also across an epoch's end, where no other update happens.
     trend_epochs: at least 1; of loss-trend alone.
+    certainty: 0, or by how many of its standard errors the signal differs from theta before a
+        weight moves; of accuracy and auroc, without `every`. An accuracy or AUROC of exactly 0 or
+        1 has no standard error.
 
     The metrics of the training loop are used where it gives them (`performance.training["auroc"]`);
     any other training signal is measured on the logits that `observe` received. With `every` the
@@ -139,11 +156,14 @@ class DeepChestWeighter(WeightedSumWeighter):
         renormalize: bool = False,
         every: int = 0,
         trend_epochs: int = 1,
+        certainty: float = 0.0,
         context: Context = Context(),
     ) -> None:
         super().__init__(tasks, initial_weights(initial, tuple(tasks), context))
         self.rule = Rule(raise_factor, cap, decay, threshold, dead_band, floor, renormalize)
         self.source = SignalSource(signal, split, every, trend_epochs)
+        _check_certainty(certainty, signal, every)
+        self.certainty = certainty
         none = torch.zeros(len(self.tasks), dtype=torch.bool)
         self.register_buffer("undefined", none)  # tasks that lacked a signal so far
         self.register_buffer("notified", none.clone())  # those that the user has been told of
@@ -159,19 +179,37 @@ class DeepChestWeighter(WeightedSumWeighter):
     def end_epoch(self, performance: Performance) -> list[str]:
         """Update the weights; note once for each task that its signal is undefined.
 
-        Raises `UsageError` when the signal is neither among the metrics nor to be measured.
+        Raises `UsageError` when the signal is neither among the metrics nor to be measured, and
+        when `certainty` lacks the number of patients.
         """
-        self._update(self.source.end_epoch(performance))
-        signal = f"{self.source.split} {self.source.signal}"
+        values, source = self.source.end_epoch(performance), self.source
+        margin: Tensor | float = 0.0
+        if self.certainty and values is not None:
+            patients = patients_of(performance, source.split, "deepchest")
+            margin = self.certainty * STANDARD_ERRORS[source.signal](values.cpu(), patients)
+        self._update(values, margin)
+        signal = f"{source.split} {source.signal}"
         new = self.named(self.undefined & ~self.notified)
         self.notified |= self.undefined
         return [f"The {signal} of {task} is undefined: its weight stays." for task in new]
 
-    def _update(self, signal: Tensor | None) -> None:
+    def _update(self, signal: Tensor | None, margin: Tensor | float = 0.0) -> None:
         if signal is None:
             return
         # a signal that was measured on a GPU is waited for here
-        directions = self.rule.directions(signal.cpu(), self.source.more_is_worse)
+        directions = self.rule.directions(signal.cpu(), self.source.more_is_worse, margin)
         directions = to_like(directions, self.task_weights)
         self.task_weights.copy_(self.rule.updated(self.task_weights, directions))
         self.undefined |= directions.isnan()
+
+
+def _check_certainty(certainty: float, signal: str, every: int) -> None:
+    check_option("deepchest", "certainty", certainty, 0 <= certainty < math.inf, "0 or above")
+    known = ", ".join(STANDARD_ERRORS)
+    for is_valid, case, hint in (
+        (signal in STANDARD_ERRORS, f"signal={signal}", f"Standard errors are known of: {known}."),
+        (not every, f"every={every}", "The patients of a whole epoch are known, not of its steps."),
+    ):
+        check_option(
+            "deepchest", "certainty", certainty, is_valid or not certainty, f"0 with {case}", hint
+        )

@@ -6,10 +6,12 @@ from torch import Tensor
 
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.weighting.base import Performance
+from deepchest_cli.weighting.certainty import PatientCounts
 from deepchest_cli.weighting.losses import split_mask
 from deepchest_cli.weighting.signals import SIGNALS, SPLITS, measure
 
-Tables = tuple[Tensor, Tensor, Tensor]  # logits, labels and label mask, (N, T) each
+# logits, labels and label mask, (N, T) each; and the patients (N,), where they are given
+Tables = tuple[Tensor, ...]
 
 
 class EpochResults:
@@ -24,12 +26,21 @@ class EpochResults:
         self.steps: dict[str, list[Tables]] = {split: [] for split in SPLITS}
 
     def add(
-        self, logits: Tensor, labels: Tensor, known: Tensor | None = None, split: str = "train"
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        known: Tensor | None = None,
+        split: str = "train",
+        patients: Tensor | None = None,
     ) -> None:
         """Add a batch (B, T) of the split train or validation.
 
-        known: the label mask; without one, a label that is NaN is unknown. Raises `UsageError` for
-        another split, and where the shapes differ.
+        known: the label mask; without one, a label that is NaN is unknown.
+        patients: (B,), a whole number for each, for weighters that count every patient once;
+            without it, each radiograph is of another one.
+
+        Raises `UsageError` for another split, where the shapes differ, and where patients are
+        given of some batches only.
         """
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
@@ -40,7 +51,19 @@ class EpochResults:
             raise UsageError(
                 f"Logits, labels and label mask should be (B, T) each. Found {shapes}."
             )
-        self.steps[split].append((logits.detach().float().clone(), labels > 0, known.bool()))
+        step: Tables = (logits.detach().float().clone(), labels > 0, known.bool())
+        if patients is not None:
+            if patients.shape != logits.shape[:1]:
+                found = tuple(patients.shape)
+                raise UsageError(f"Patients should be ({len(logits)},), one a row. Found {found}.")
+            step = (*step, patients.to(logits.device, copy=True))
+        steps = self.steps[split]
+        if steps and len(steps[0]) != len(step):
+            raise UsageError(
+                f"Only some batches of the split {split} have patients.",
+                "Give them with every one.",
+            )
+        steps.append(step)
 
     def performance(self) -> Performance:
         """Return the metrics of both splits, and begin the next epoch.
@@ -53,11 +76,8 @@ class EpochResults:
         tables = {split: self._joined(split) for split in SPLITS}
         self.steps = {split: [] for split in SPLITS}
         metrics = {split: _metrics(table) for split, table in tables.items()}
-        counts = None
-        if tables["validation"] is not None:
-            _, labels, known = tables["validation"]
-            counts = torch.stack([(known & labels).sum(dim=0), (known & ~labels).sum(dim=0)])
-        return Performance(metrics["train"], metrics["validation"], counts)
+        patients = {split: PatientCounts.of(*table[1:]) for split, table in tables.items() if table}
+        return Performance(metrics["train"], metrics["validation"], patients)
 
     def _joined(self, split: str) -> Tables | None:
         """Return the tables of all steps and processes; None where there are none."""
@@ -67,10 +87,10 @@ class EpochResults:
             gathered: list[list[Tensor]] = [[]] * dist.get_world_size()
             dist.all_gather_object(gathered, [table.cpu() for table in joined])
             joined = [torch.cat(column) for column in zip(*filter(None, gathered), strict=True)]
-        return (joined[0], joined[1], joined[2]) if joined else None
+        return tuple(joined) or None
 
 
 def _metrics(tables: Tables | None) -> dict[str, Tensor]:
     if tables is None:
         return {}
-    return {name.replace("-", "_"): measure(name, *tables).cpu() for name in SIGNALS}
+    return {name.replace("-", "_"): measure(name, *tables[:3]).cpu() for name in SIGNALS}

@@ -26,8 +26,10 @@ from deepchest_cli.weighting.base import (
     Tasks,
     WeightedSumWeighter,
     check_option,
+    patients_of,
     to_like,
 )
+from deepchest_cli.weighting.certainty import auroc_error
 
 RAMPS = ("always", "late", "early")
 MAX_STEP = 2.0  # standard deviations
@@ -168,22 +170,11 @@ RARITY_SIGNALS: Mapping[str, Signal] = {
 def standard_errors(signal: str, values: Tensor, now: Performance) -> Tensor:
     """Return the sampling error (T,) of each value, given the patients in validation.
 
-    Of an AUROC by Hanley and McNeil 1982. The others follow from losses, to which positives
+    The others than that of an AUROC follow from losses, to which positives
     contribute most: the relative error of a sum of n similar terms is one over the root of n.
     """
-    if now.validation_counts is None:
-        raise UsageError(
-            "The certainty of rarity needs the counts of positives in validation.",
-            "Give Performance its validation_counts, or set certainty to 0.",
-        )
-    positives: Tensor
-    negatives: Tensor
-    positives, negatives = now.validation_counts.cpu().double().clamp(min=1)
-    if signal != "auroc":
-        scale = values.abs() if signal == "normalized-cross-entropy" else torch.ones_like(values)
-        return scale * positives.rsqrt()
-    area = 1 - values
-    both_above, both_below = area / (2 - area), 2 * area.square() / (1 + area)
-    variance = area * (1 - area) + (positives - 1) * (both_above - area.square())
-    variance = variance + (negatives - 1) * (both_below - area.square())
-    return torch.sqrt(variance.clamp(min=0) / (positives * negatives))
+    patients = patients_of(now, "validation", "rarity")
+    if signal == "auroc":
+        return auroc_error(1 - values, patients)
+    scale = values.abs() if signal == "normalized-cross-entropy" else torch.ones_like(values)
+    return scale * patients.positive.to(values).clamp(min=1).rsqrt()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deepchest_cli.weighting.base import Context, Performance, TaskLosses, Weighter
+from deepchest_cli.weighting.certainty import PatientCounts
 from deepchest_cli.weighting.gradients.base import GradientWeighter
 from deepchest_cli.weighting.registry import build_weighter
 
@@ -47,7 +48,9 @@ def performance_of(scores: Sequence[float], losses: Sequence[float]) -> Performa
     """Return an epoch in which every metric has these values."""
     values = {metric: torch.tensor(scores, dtype=torch.float64) for metric in METRICS}
     values["loss"] = torch.tensor(losses, dtype=torch.float64)
-    return Performance(values, dict(values))
+    labels = torch.arange(2 * IMAGES)[:, None] < torch.tensor([IMAGES] * len(scores))
+    patients = PatientCounts.of(labels, torch.ones_like(labels))
+    return Performance(values, dict(values), {"train": patients, "validation": patients})
 
 
 def cycled(values: Iterable[float], count: int) -> list[float]:

@@ -62,7 +62,7 @@ def test_lightning(name, epochs):
     assert_trained(module.weighter)
     for performance in epochs:
         assert (performance.validation["auroc"] > 0.5).all()
-        assert performance.validation_counts.sum() == len(names["inputs"]) * 3
+        assert performance.patients["validation"].known.sum() == len(names["inputs"]) * 3
     state = states_of(module.weighter)
     checkpoint = trainer.checkpoint_callback.best_model_path
     again = names["Classifier"](list(module.weighter.tasks))
@@ -84,7 +84,7 @@ def test_hugging_face(name, epochs):
     assert_trained(weighter)
     assert len(trainer.state.log_history) > 3
     for performance in epochs:
-        assert performance.validation_counts.sum() == len(names["images"]) * 3
+        assert performance.patients["validation"].known.sum() == len(names["images"]) * 3
     state = states_of(weighter)
     with torch.no_grad():
         for value in weighter.state_dict().values():

@@ -200,8 +200,11 @@ def test_signals_are_those_of_a_finding_in_a_source(by_source):
         assert float(performance.training["accuracy"][number]) == pytest.approx(right.mean())
         there = (dataset.known[held_out, column] > 0) & (dataset.member[held_out] == member)
         labels = dataset.labels[held_out, column][there]
-        counts = [int(labels.sum()), len(labels) - int(labels.sum())]
-        assert performance.validation_counts[:, number].tolist() == counts
+        patients = dataset.columns["patient_id"][held_out][there]
+        counts = [len(set(patients[labels == kind])) for kind in (1, 0)]
+        found = performance.patients["validation"]
+        assert [found.positive[number], found.negative[number]] == counts
+        assert found.known[number] == len(set(patients))
         if min(counts):
             expected = auroc(labels, predictions.probabilities[there, column])
             assert float(performance.validation["auroc"][number]) == pytest.approx(expected)

@@ -31,8 +31,9 @@ def test_the_metrics_are_those_of_the_whole_epoch():
         assert torch.equal(found.training[key], measure(name, *whole))
         assert torch.equal(found.validation[key], measure(name, *validation))
     _, labels, known = validation
-    assert found.validation_counts[0].tolist() == (labels * known).sum(dim=0).tolist()
-    assert torch.equal(found.validation_counts.sum(dim=0), known.sum(dim=0))
+    counts = found.patients["validation"]  # each radiograph is of another patient
+    assert counts.positive.tolist() == (labels * known).sum(dim=0).tolist()
+    assert torch.equal(counts.positive + counts.negative, known.sum(dim=0))
 
 
 def test_an_epoch_begins_empty():
@@ -40,9 +41,21 @@ def test_an_epoch_begins_empty():
     results.add(*tables(0))
     assert results.performance().training
     after = results.performance()
-    assert (after.training, after.validation, after.validation_counts) == ({}, {}, None)
+    assert (after.training, after.validation, after.patients) == ({}, {}, {})
     with pytest.raises(UsageError, match="Given: nothing"):
         build_weighter("dtp", TASKS).end_epoch(after)
+
+
+def test_a_patient_counts_once_also_over_batches():
+    results, (logits, labels, known) = EpochResults(), tables(0)
+    patients = torch.arange(20) % 7
+    for half in (slice(0, 10), slice(10, 20)):
+        results.add(logits[half], labels[half], known[half], patients=patients[half])
+    counts = results.performance().patients["train"]
+    for task in range(2):
+        assert counts.known[task] == len(set(patients[known[:, task]].tolist()))
+        ill = known[:, task] & (labels[:, task] > 0)
+        assert counts.positive[task] == len(set(patients[ill].tolist()))
 
 
 def test_without_a_mask_a_label_that_is_nan_is_unknown():
@@ -71,3 +84,9 @@ def test_bad_input_is_refused():
         EpochResults().add(logits, labels, known, split="val")
     with pytest.raises(UsageError, match=r"should be \(B, T\) each. Found \(20, 2\), \(20, 1\)"):
         EpochResults().add(logits, labels[:, :1], known[:, :1])
+    with pytest.raises(UsageError, match=r"should be \(20,\), one a row. Found \(3,\)"):
+        EpochResults().add(logits, labels, known, patients=torch.arange(3))
+    results = EpochResults()
+    results.add(logits, labels, known)
+    with pytest.raises(UsageError, match="Only some batches of the split train have patients"):
+        results.add(logits, labels, known, patients=torch.arange(20))

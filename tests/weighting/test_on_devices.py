@@ -20,6 +20,7 @@ from deepchest_cli.weighting import (
     TaskLosses,
 )
 from deepchest_cli.weighting.catalog import INCOMPATIBLE
+from deepchest_cli.weighting.certainty import STANDARD_ERRORS
 from deepchest_cli.weighting.rarity import RARITY_SIGNALS
 from deepchest_cli.weighting.signals import SIGNALS, measure
 from deepchest_cli.weighting.trial import TASKS, Trial, performance_of
@@ -78,9 +79,7 @@ def take_step(weighter, step, device, counting=nullcontext):
 
 def end_epoch(weighter, epoch):
     scores = [0.1 + epoch / 10, 0.5, 0.9, float("nan")]
-    performance = performance_of(scores, [1.0, 0.5, 0.3, 0.2 * (epoch + 1)])
-    counts = torch.tensor([[5] * len(TASKS), [50] * len(TASKS)])
-    weighter.end_epoch(Performance(performance.training, performance.validation, counts))
+    weighter.end_epoch(performance_of(scores, [1.0, 0.5, 0.3, 0.2 * (epoch + 1)]))
 
 
 def live(weighter, device, first=0, last=2 * STEPS, counting=nullcontext):
@@ -174,6 +173,15 @@ def test_a_signal_is_measured_where_it_lies_or_on_the_cpu(signal, gpu):
 @pytest.mark.parametrize("signal", [s for s in RARITY_SIGNALS if s != "none"])
 def test_rarity_with_feedback(signal, gpu):
     weighter, on_cpu = (built("rarity", d, signal=signal, certainty="1") for d in (gpu.device, CPU))
+    found = live(weighter, gpu.device, counting=gpu.counting)
+    assert gpu.waits == {}
+    assert_same(found, live(on_cpu, CPU), gpu.kind)
+
+
+@pytest.mark.parametrize("signal", STANDARD_ERRORS)
+def test_an_update_by_what_is_certain(signal, gpu):
+    options = {"signal": signal, "certainty": "1"}
+    weighter, on_cpu = (built("deepchest", d, **options) for d in (gpu.device, CPU))
     found = live(weighter, gpu.device, counting=gpu.counting)
     assert gpu.waits == {}
     assert_same(found, live(on_cpu, CPU), gpu.kind)

@@ -8,6 +8,7 @@ import torch
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.weighting.base import Context, Performance
+from deepchest_cli.weighting.certainty import PatientCounts
 from deepchest_cli.weighting.rarity import RarityWeighter, standard_errors
 
 TASKS = ["common", "middling", "rare"]
@@ -32,7 +33,11 @@ def epoch(validation=(0.3, 0.3, 0.3), training=(0.3, 0.3, 0.3), auroc=(0.7, 0.8,
             "normalized_cross_entropy": tensor(validation),
             "auroc": tensor(auroc),
         },
-        tensor([[40, 10, 2], [160, 190, 198]]),
+        {
+            "validation": PatientCounts(
+                torch.tensor([200] * 3), torch.tensor([40, 10, 2]), torch.tensor([160, 190, 198])
+            )
+        },
     )
 
 
@@ -180,4 +185,4 @@ def test_bad_options_are_refused(options, said):
 def test_certainty_needs_the_counts():
     one = weighter(signal="auroc", certainty=1.0)
     with pytest.raises(UsageError, match="validation"):
-        one.end_epoch(replace(epoch(), validation_counts=None))
+        one.end_epoch(replace(epoch(), patients={}))
