@@ -37,7 +37,10 @@ def kept_torch_state(deterministic: bool) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng():
+    accelerator = torch.accelerator.current_accelerator()
+    # named, because torch warns of several GPUs that are not
+    devices = range(torch.accelerator.device_count())
+    with torch.random.fork_rng(devices, device_type=accelerator.type if accelerator else "cuda"):
         try:
             yield
         finally:

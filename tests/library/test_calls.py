@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from tests_support import untimed
 
 import deepchest_cli
 from deepchest_cli.errors import InterruptedRunError, UsageError
+from deepchest_cli.library.calls import kept_torch_state
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_files import METRICS
 
@@ -72,6 +74,21 @@ def test_deterministic_kernels_are_not_left_on(shards, tmp_path):
         assert torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_the_random_numbers_of_several_gpus_are_kept_without_a_word(monkeypatch):
+    states = {0: "first", 1: "second"}
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    for module in (torch.accelerator, torch.cuda):
+        monkeypatch.setattr(module, "device_count", lambda: len(states))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", states.__getitem__)
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: states.update({device: state})
+    )
+    monkeypatch.setattr(torch.random, "_fork_rng_warned_already", False)
+    with warnings.catch_warnings(action="error"), kept_torch_state(deterministic=False):
+        states.update({0: "drawn", 1: "drawn"})
+    assert states == {0: "first", 1: "second"}
 
 
 def test_an_interrupted_call_goes_on_exactly(shards, whole, tmp_path):
