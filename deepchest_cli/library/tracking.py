@@ -50,6 +50,7 @@ def tracking(config: TrainConfig, folder: Path, reporter: Reporter) -> Iterator[
         return
     from deepchest_cli.training.tracking.base import Group
     from deepchest_cli.training.tracking.observer import Tracking, closing
+    from deepchest_cli.training.tracking.records import read_records
     from deepchest_cli.training.tracking.registry import hints
 
     whole, name, group = folder, folder.absolute().name, None
@@ -60,7 +61,7 @@ def tracking(config: TrainConfig, folder: Path, reporter: Reporter) -> Iterator[
     log = Tracking(folder, config.track, find_destinations(), name, group, reporter.warning)
     log.open()
     if config.fold in (None, 1):
-        for hint in hints(config.track, whole, log.destinations):
+        for hint in hints(config.track, whole, log.destinations, read_records(folder)):
             reporter.note(hint)
     with closing(log):
         yield [log]

@@ -80,7 +80,7 @@ class Tracker(ABC):
 
     @staticmethod
     @abstractmethod
-    def hint(folder: Path, destinations: Destinations) -> str:
+    def hint(folder: Path, destinations: Destinations, record: Record | None) -> str:
         """Return where the record of a folder is, and the command that shows it."""
 
     @abstractmethod

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from deepchest_cli.errors import UsageError
@@ -86,10 +87,10 @@ class MLflow(Tracker):
         return f"{LOCAL}{(destinations.mlflow_folder / DATABASE).absolute()}"
 
     @staticmethod
-    def hint(folder: Path, destinations: Destinations) -> str:
+    def hint(folder: Path, destinations: Destinations, record: Record | None) -> str:
         """Return the command that shows the local store, or the address of the server."""
-        uri = MLflow.store(destinations, None)
-        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        uri = MLflow.store(destinations, record)
+        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {quote(uri)}"
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add metrics; the epoch's number, which comes last, marks it as complete."""

@@ -38,7 +38,7 @@ class TensorBoard(Tracker):
         _writer()
 
     @staticmethod
-    def hint(folder: Path, destinations: Destinations) -> str:
+    def hint(folder: Path, destinations: Destinations, record: Record | None) -> str:
         """Return the command that shows the events, of a comparison those of all its runs."""
         return f"tensorboard --logdir {quote(str(folder))}"
 

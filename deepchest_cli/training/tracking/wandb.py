@@ -4,6 +4,7 @@ import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from deepchest_cli.errors import UsageError
@@ -74,12 +75,13 @@ class WandB(Tracker):
         return destinations.wandb_project
 
     @staticmethod
-    def hint(folder: Path, destinations: Destinations) -> str:
+    def hint(folder: Path, destinations: Destinations, record: Record | None) -> str:
         """Return where runs lie that have not been sent, and the command that sends them."""
         if destinations.wandb_mode in ONLINE:
             return f"the project {destinations.wandb_project} on the server"
-        kept = (destinations.wandb_folder or Path("$WANDB_DIR")) / "wandb"
-        return f"on this machine until it is sent: wandb sync {kept}/offline-run-*"
+        given = destinations.wandb_folder
+        kept = '"$WANDB_DIR"' if given is None else quote(str(given))
+        return f"on this machine until it is sent: wandb sync {kept}/wandb/offline-run-*"
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add metrics."""
