@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import nan
 from os import PathLike, fspath
@@ -46,7 +46,7 @@ class Comparison:
     """
 
     folder: Path
-    document: dict[str, Any]
+    document: dict[str, Any] = field(repr=False)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -31,7 +31,7 @@ class Evaluation:
     document: what `deepchest evaluate --json` prints, of which all tables are made.
     """
 
-    document: dict[str, Any]
+    document: dict[str, Any] = field(repr=False)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     data_sets: tuple["Evaluation", ...] = ()  # of several data sets, each one's own

@@ -1,6 +1,6 @@
 """Training with `--folds`: a run for each fold of the patients, scored out of fold at the end."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class FoldsSummary:
 
     run: Path
     folds: tuple[FoldSummary, ...]
-    evaluation: dict[str, Any]
+    evaluation: dict[str, Any] = field(repr=False)
 
     def to_plain(self) -> dict[str, Any]:
         """Return what `train --json` prints."""

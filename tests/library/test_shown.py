@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -12,6 +13,8 @@ from site_data import prepare_site, write_site
 
 import deepchest_cli
 from deepchest_cli.errors import UsageError
+from deepchest_cli.library.comparison import Comparison
+from deepchest_cli.library.evaluation import Evaluation
 from deepchest_cli.library.notebook import recorder, titled_table
 
 QUICK = {"bootstrap_replicates": 20, "store": False}  # the run is shared by all tests
@@ -109,3 +112,26 @@ def test_whole_numbers_have_no_digits_behind_the_point():
     table = pd.DataFrame({"positives": [12.0, float("nan")], "auroc": [0.5, 1.0]})
     cells = re.findall("<td>(.*?)</td>", titled_table("", table))
     assert cells == ["12", "0.5000", "–", "1.0000"]
+
+
+def test_a_run_is_read_as_it_is_now_and_by_data_set(tmp_path):
+    (tmp_path / "config.toml").write_text("epochs = 2\n")
+    run = deepchest_cli.load_run(tmp_path)
+    assert (len(run.history), len(run.sources), run.best_epoch) == (0, 0, None)
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,source,step,best,validation_auroc\n"
+        "1,all,4,1,0.1\n1,north,4,1,0.3\n1,south,4,1,\n"
+        "2,all,8,0,0.7\n2,north,8,0,0.5\n2,south,8,0,0.9\n"
+    )
+    assert run.history["validation_auroc"].tolist() == [0.1, 0.7]
+    assert (run.best_epoch, run.auroc) == (1, 0.1)
+    assert run.sources.index.names == ["source", "epoch"]
+    assert run.sources.loc["north", "validation_auroc"].tolist() == [0.3, 0.5]
+    assert run.sources.loc["south", "validation_auroc"].isna().tolist() == [True, False]
+    assert run.sources.loc[("all", 2), "step"] == 8
+
+
+def test_in_a_console_results_do_not_print_their_documents():
+    document = {"weighters": ["deepchest"] * 1000}
+    for result in (Comparison(Path("c"), document), Evaluation(document)):
+        assert len(repr(result)) < 200
