@@ -72,10 +72,10 @@ def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "Sto
             render_estimate(estimate(plan, config, folder), command, terminal)
             return
         if config.plan:
-            planned = plan_numbered_jobs(plan, config, folder, terminal, stop)
+            planned = plan_numbered_jobs(plan, site, terminal, stop)
             render_planned(planned, _publishing(config), terminal)
             return
-        results.append(convert(plan, site, folder, terminal, stop))
+        results.append(convert(plan, site, terminal, stop))
     render_prepared(results, terminal)
 
 

@@ -124,12 +124,12 @@ def prepare(
     named = with_given(options, source=source, data=data)
     config = configuration(PrepareConfig, "prepare", named)
     refuse_contradictions(config)
-    folder, report = data_folder(config), recorder(progress)
+    report = recorder(progress)
     made: list[Preparation] = []
     with interruptible() as stop:
-        for site in sites_of(config, folder):
+        for site in sites_of(config, data_folder(config)):
             draw(site, report, stop)
-            made += convert(plan_site(site, report), site, folder, report, stop)
+            made += convert(plan_site(site, report), site, report, stop)
     said = tuple(report.notes), tuple(report.warnings)
     found = [Dataset(one.folder, *said) for one in made]
     return found[0] if len(found) == 1 else found

@@ -251,7 +251,7 @@ def _localize(
 
 
 def _write(
-    config: EvaluateConfig, document: dict[str, Any], inputs: "EvaluationInput", reporter: Reporter
+    config: EvaluateConfig, document: Document, inputs: "EvaluationInput", reporter: Reporter
 ) -> None:
     if config.save_predictions is not None:
         from deepchest_cli.evaluation.output.predictions_table import write_predictions
@@ -273,9 +273,9 @@ def _write(
 def _write_several(
     config: EvaluateConfig,
     inputs: list["EvaluationInput"],
-    documents: list[dict[str, Any]],
+    documents: list[Document],
     reporter: Reporter,
-) -> dict[str, Any]:
+) -> Document:
     """Return the document of several data sets; writes its report, and their outputs."""
     from deepchest_cli.evaluation.external_validation import external_validation
     from deepchest_cli.evaluation.output.external import write_external_report
