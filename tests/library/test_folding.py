@@ -259,6 +259,9 @@ def test_the_runs_of_folds_are_tracked_as_a_group(run, monkeypatch):
         def open(self):
             """Open nothing."""
 
+        def close(self, outcome):
+            """Log nothing: the run is that of all tests."""
+
     monkeypatch.setattr(observer, "Tracking", Seen)
     config = TrainConfig(track=("tensorboard",))
     with tracking(replace(config, folds=3, fold=2), run.folder / "fold-2", Recorder()):
