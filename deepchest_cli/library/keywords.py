@@ -82,10 +82,10 @@ def configuration(kind: type[Config], function: str, keywords: Mapping[str, Any]
         if name != FILE
     }
     file = keywords.get(FILE)
-    values = _of_files(kind, given, None if file is None else Path(file))
-    read = values.pop(FILE, {})
+    files = _files_of(kind, given, None if file is None else Path(file))
+    values = {name: value for one in files.values() for name, value in one.items()}
     values = {n: _typed(value, types[n], n) for n, value in values.items() if n in types} | given
-    made = kind(**values, **recorded_hashes(values, read))
+    made = kind(**values, **recorded_hashes(values, files.get(FILE, {})))
     refuse_out_of_range(vars(made), kind)
     return made
 
@@ -95,20 +95,20 @@ def with_given(options: Mapping[str, Any], **named: Any) -> dict[str, Any]:
     return {**options, **{name: value for name, value in named.items() if value is not None}}
 
 
-def _of_files(kind: type[Any], given: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
-    """Return the values of a run that is resumed, of a recipe and of a file, and the file's own."""
+def _files_of(
+    kind: type[Any], given: Mapping[str, Any], file: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Return the values of a run that is resumed, of a recipe and of a file, the weakest first."""
     named = {
         "run": run_to_resume(given.get("resume"), given.get("out")),
         "recipe": given.get("recipe"),
         FILE: file,
     }
-    found = {
-        source: read_source(source, SOURCES[source](named[source]), kind)
-        for source in SOURCES
+    return {
+        source: read_source(source, find(named[source]), kind)
+        for source, find in SOURCES.items()
         if named[source] is not None
     }
-    values = {n: v for source in SOURCES for n, v in found.get(source, {}).items()}
-    return values | {FILE: found[FILE]} if FILE in found else values
 
 
 def _typed(value: Any, kind: Any, where: str) -> Any:

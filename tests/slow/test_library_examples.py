@@ -40,14 +40,13 @@ def test_examples_of_the_page(ran):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_examples_of_the_docstrings(name, ran, tmp_path, monkeypatch):
+def test_examples_of_the_docstrings(name, ran, monkeypatch):
     monkeypatch.chdir(ran)
     text = inspect.getdoc(getattr(deepchest_cli, name))
     lines = re.findall(r"^>>> (.*)$", text, re.MULTILINE)
     assert len(lines) >= 2
     names = {name: getattr(deepchest_cli, name)}
     if name == "predict":
-        monkeypatch.chdir(ran)
         (ran / "image.png").write_bytes(next((ran / "data/demo/images").iterdir()).read_bytes())
     for line in lines:
         exec(line, names)
