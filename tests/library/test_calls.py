@@ -64,20 +64,26 @@ def test_nothing_is_printed_and_progress_is_received(shards, tmp_path, capfd):
     assert run.notes[0].startswith(f"{run.folder}: small_cnn with deepchest on")
 
 
-def test_deterministic_kernels_are_not_left_on(shards, tmp_path):
+def test_the_choice_of_kernels_is_not_left_changed(shards, tmp_path):
+    benchmark = torch.backends.cudnn.benchmark
     deepchest_cli.train(shards, out=tmp_path / "run", deterministic=True, max_steps=1, **SHORT)
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark == benchmark
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         deepchest_cli.train(shards, out=tmp_path / "other", max_steps=1, **SHORT)
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.backends.cudnn.benchmark == benchmark
     finally:
         torch.use_deterministic_algorithms(False)
 
 
-def test_the_random_numbers_of_several_gpus_are_kept_without_a_word(monkeypatch):
-    states = {0: "first", 1: "second"}
+def test_the_state_of_several_gpus_is_kept_without_a_word(monkeypatch):
+    states, chosen = {0: "first", 1: "second"}, []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
     for module in (torch.accelerator, torch.cuda):
         monkeypatch.setattr(module, "device_count", lambda: len(states))
@@ -89,6 +95,7 @@ def test_the_random_numbers_of_several_gpus_are_kept_without_a_word(monkeypatch)
     with warnings.catch_warnings(action="error"), kept_torch_state(deterministic=False):
         states.update({0: "drawn", 1: "drawn"})
     assert states == {0: "first", 1: "second"}
+    assert chosen == [1]
 
 
 def test_an_interrupted_call_goes_on_exactly(shards, whole, tmp_path):
