@@ -21,7 +21,7 @@ from deepchest_cli.model.fold_runs import (
     folds_in,
 )
 from deepchest_cli.reporting.plots import drawn
-from deepchest_cli.training.run_files import METRICS, SOURCE, WEIGHTS
+from deepchest_cli.training.run_files import CHARTS, METRICS, SOURCE, WEIGHTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from deepchest_cli.training.plots import Columns
     from deepchest_cli.training.summary import TrainingSummary
 
-CHARTS = ("metrics", "weights", "sources")
 TEXTS = ("Image Index", "Study", "split", "Sex", "View")  # columns of out-of-fold.csv
 KINDS = {"epoch": int, "step": int, "best": bool}  # of columns; others are floating-point
 HEADLINE = ("training_loss", "validation_loss", "validation_auroc", "best")  # of `history`
@@ -162,10 +161,10 @@ class Run:
         if self.folds:
             raise UsageError("Each fold has charts of its own.", "Plot one of `folds`.")
         figures = run_figures(self.folder)
-        if f"{chart}.png" not in figures:
-            there = ", ".join(name.removesuffix(".png") for name in figures) or "none yet"
+        if chart not in figures:
+            there = ", ".join(figures) or "none yet"
             raise UsageError(f"{self.folder} has no chart of {chart}.", f"It has: {there}.")
-        return drawn(figures[f"{chart}.png"])
+        return drawn(figures[chart])
 
     def __str__(self) -> str:
         return str(self.folder)
