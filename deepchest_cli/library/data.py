@@ -83,10 +83,13 @@ class Dataset:
         return pd.DataFrame(counted).astype(int).rename_axis("finding")
 
     def images(self, rows: Iterable[int]) -> "NDArray[np.uint8]":
-        """Return the images (N, S, S) of some rows of `table`, grayscale."""
+        """Return the images (N, S, S) of some rows of `table`, grayscale.
+
+        rows: their numbers, or a mask of all rows. Raises `IndexError` for a row that is not there.
+        """
         import numpy as np
 
-        return self.opened.gather(np.asarray(list(rows), dtype=np.int64))
+        return self.opened.gather(np.arange(len(self))[list(rows)])
 
     def __len__(self) -> int:
         return len(self.opened.labels)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageChops
@@ -81,6 +82,13 @@ def test_a_data_set(shards):
     assert "80 radiographs of 32 px" in found._repr_html_()
     assert found.counts.loc["Effusion"].sum() == (found.table["Effusion"] == 1).sum()
     assert deepchest_cli.load_dataset(found).folder == shards
+    mask = found.table["split"] == "test"
+    tested = found.images(mask)
+    assert np.array_equal(tested, found.images(np.flatnonzero(mask)))
+    assert (len(tested), len(found.images([]))) == (mask.sum(), 0)
+    for wrong in ([80], [True], [0.5]):
+        with pytest.raises(IndexError):
+            found.images(wrong)
 
 
 def test_names_are_no_markup():
