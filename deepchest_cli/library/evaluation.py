@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deepchest_cli.evaluation.evaluation_input import EvaluationInput
     from deepchest_cli.library.options import EvaluateOptions
 
+TITLES = {"all": "all splits", "out-of-fold": "out-of-fold predictions"}
 HEADLINE = ("positives", "auroc", "auroc_low", "auroc_high", "average_precision")  # of `findings`
 
 
@@ -115,11 +116,14 @@ class Evaluation:
         return self
 
     def _repr_html_(self) -> str:
-        document = self.document
         table = self._rows
         shown = table[[name for name in HEADLINE if name in table]]
-        split = document.get("split", "")
-        return titled_table(f"Evaluation on the {split} split", shown, self.warnings)
+        if self.data_sets:
+            where = f"{len(self.data_sets)} data sets"
+        else:
+            split = self.document["split"]
+            where = TITLES.get(split, f"the {split} split")
+        return titled_table(f"Evaluation on {where}", shown, self.warnings)
 
 
 @takes_flags_of(EvaluateConfig)

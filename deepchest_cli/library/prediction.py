@@ -1,7 +1,7 @@
 """Prediction in a program: `predict(["image.png"]).probabilities` is a table of pandas."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ class Predictions(Sequence[ImagePrediction | StudyPrediction]):
     problems: why there is none, by the path of a file that could not be read, or a study's name.
     """
 
-    answers: tuple[ImagePrediction | StudyPrediction, ...]
+    answers: tuple[ImagePrediction | StudyPrediction, ...] = field(repr=False)
     findings: tuple[str, ...]
     problems: dict[str, str]
     notes: tuple[str, ...] = ()

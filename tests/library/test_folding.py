@@ -185,6 +185,7 @@ def test_a_finished_run_trains_nothing(run):
 
 
 def test_a_run_shows_its_folds(run):
+    assert "Evaluation on out-of-fold predictions<" in run.evaluate()._repr_html_()
     html = run._repr_html_()
     assert f"3 of 3 folds begun, out-of-fold AUROC {run.auroc:.4f}" in html
 

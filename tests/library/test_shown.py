@@ -17,6 +17,8 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.library.comparison import Comparison
 from deepchest_cli.library.evaluation import Evaluation
 from deepchest_cli.library.notebook import recorder, titled_table
+from deepchest_cli.library.prediction import Predictions
+from deepchest_cli.prediction.image_prediction import ImagePrediction
 
 QUICK = {"bootstrap_replicates": 20, "store": False}  # the run is shared by all tests
 SHORT = {"backbone": "small_cnn", "epochs": 1, "batch_size": 16, "precision": "fp32"}
@@ -58,7 +60,7 @@ def test_an_evaluation(trained, shards, tmp_path):
     assert [len(one.findings) for one in both.data_sets] == [14, 3]
     assert both.macro.index.get_level_values("finding").tolist() == ["macro", "macro"]
     assert both.findings.index.names == ["data_set", "finding"]
-    assert both._repr_html_()
+    assert "Evaluation on 2 data sets<" in both._repr_html_()
     with pytest.raises(UsageError, match="Several data sets were evaluated"):
         both.plot()
 
@@ -141,5 +143,8 @@ def test_a_run_is_read_as_it_is_now_and_by_data_set(tmp_path):
 
 def test_in_a_console_results_do_not_print_their_documents():
     document = {"weighters": ["deepchest"] * 1000}
-    for result in (Comparison(Path("c"), document), Evaluation(document)):
+    answers = (ImagePrediction(path="image.png"),) * 1000
+    for result in (
+        Comparison(Path("c"), document), Evaluation(document), Predictions(answers, ("Mass",), {})
+    ):  # fmt: skip
         assert len(repr(result)) < 200
