@@ -247,6 +247,8 @@ if __name__ == "__main__":
     for label, entry in results["weighters"].items():
         logged = found["c"].data.metrics[f"macro_auroc/{label}"]
         assert logged == entry["metrics"]["macro_auroc"]["mean"]
+    assert found["c"].data.metrics["runs"] == 2
+    assert "epoch" not in found["c"].data.metrics
     started = [r.run for r in wandb_records(tmp_path) if r.WhichOneof("record_type") == "run"]
     assert {one.display_name for one in started} == {"c", *names}
     assert {one.run_group for one in started if one.job_type == "run"} == {"c"}

@@ -51,6 +51,11 @@ class Subject:
     group: Group | None = None
     kind: Literal["run", "comparison"] = "run"
 
+    @property
+    def counted(self) -> str:
+        """What the steps of its record count, the name of a metric."""
+        return "epoch" if self.kind == "run" else "runs"
+
 
 class Tracker(ABC):
     """A record of a tracker, open for writing; any method may raise whatever its package raises."""
@@ -85,7 +90,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add finite values by name to a step, which counts epochs from 1."""
+        """Add finite values by name to a step, which counts from 1 what `Subject.counted` says."""
 
     @abstractmethod
     def log_texts(self, texts: Mapping[str, str]) -> None:

@@ -31,7 +31,6 @@ GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of a run that t
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 BATCH = 500  # metrics in one request; servers take 1,000
 MAX_LENGTH = 6000  # of a parameter's text
-EPOCH = "epoch"
 
 
 class MLflow(Tracker):
@@ -42,7 +41,7 @@ class MLflow(Tracker):
 
     def __init__(self, subject: Subject, destinations: Destinations, record: Record | None) -> None:
         mlflow = _package()
-        self.place = self.store(destinations, record)
+        self.place, self.counted = self.store(destinations, record), subject.counted
         self.client = mlflow.MlflowClient(tracking_uri=self.place)
         run = self._earlier(record)
         if run is None:
@@ -52,7 +51,7 @@ class MLflow(Tracker):
             self._log_parameters(run.info.run_id, subject.config)
         self.identifier: str = run.info.run_id
         # what the store has: a process may have been killed before it could note that
-        self.step = int(run.data.metrics.get(EPOCH, 0))
+        self.step = int(run.data.metrics.get(self.counted, 0))
         self.client.update_run(self.identifier, status="RUNNING")
         for name, value in _tags(subject).items():
             self.client.set_tag(self.identifier, name, value)
@@ -93,11 +92,12 @@ class MLflow(Tracker):
         return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {quote(uri)}"
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add metrics; the epoch's number, which comes last, marks it as complete."""
+        """Add metrics; the step's number, which comes last, marks it as complete."""
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        values = {_plain(name): value for name, value in metrics.items()} | {EPOCH: float(step)}
+        values = {_plain(name): value for name, value in metrics.items()}
+        values[self.counted] = float(step)
         entries = [Metric(name, value, now, step) for name, value in values.items()]
         for first in range(0, len(entries), BATCH):
             self.client.log_batch(self.identifier, metrics=entries[first : first + BATCH])

@@ -19,7 +19,6 @@ from deepchest_cli.training.tracking.base import (
 from deepchest_cli.training.tracking.records import Record, reason_of
 
 ONLINE = ("online", "run", "shared")
-EPOCH = "epoch"
 FINISH_SECONDS = 300  # to wait for files to be sent
 
 
@@ -33,7 +32,7 @@ class WandB(Tracker):
 
     def __init__(self, subject: Subject, destinations: Destinations, record: Record | None) -> None:
         wandb = _package()
-        self.place = destinations.wandb_project
+        self.place, self.counted = destinations.wandb_project, subject.counted
         self.identifier = record.identifier if record is not None else secrets.token_hex(4)
         self.step = record.step if record is not None else 0
         self.run = wandb.init(
@@ -49,7 +48,7 @@ class WandB(Tracker):
             reinit="create_new",
             settings=_settings(wandb),
         )
-        self.run.define_metric("*", step_metric=EPOCH)
+        self.run.define_metric("*", step_metric=self.counted)
 
     @classmethod
     def check(cls, destinations: Destinations) -> None:
@@ -85,7 +84,7 @@ class WandB(Tracker):
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add metrics."""
-        self.run.log({EPOCH: step, **metrics}, step=step, commit=True)
+        self.run.log({self.counted: step, **metrics}, step=step, commit=True)
 
     def log_texts(self, texts: Mapping[str, str]) -> None:
         """Add texts to the summary."""
