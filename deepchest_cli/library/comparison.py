@@ -170,6 +170,9 @@ def load_comparison(folder: str | PathLike[str]) -> Comparison:
     """Return the finished comparison in a folder.
 
     Raises `UsageError` where there is none, or has no results yet.
+
+    >>> comparison = load_comparison("comparisons/first")
+    >>> comparison.weighters
     """
     from deepchest_cli.comparison.running.jobs import RESULTS
 

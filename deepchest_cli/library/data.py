@@ -142,6 +142,9 @@ def load_dataset(folder: str | PathLike[str] = DEFAULT_DATA) -> Dataset:
     """Return a prepared data set; of the default folder, the demo's where that alone is there.
 
     Raises `UsageError` where there is none, and `DeepChestError` where a shard is damaged.
+
+    >>> dataset = load_dataset("data/demo-shards")
+    >>> dataset.images(dataset.table["split"] == "test")
     """
     (found,), _ = find_data((fspath(folder),))
     dataset = Dataset(Path(found))

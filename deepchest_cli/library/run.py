@@ -194,6 +194,9 @@ def load_run(folder: str | PathLike[str] = DEFAULT_MODEL) -> Run:
     """Return the run in a folder, by default the newest below the working directory.
 
     Raises `UsageError` where none was begun.
+
+    >>> run = load_run("runs/latest")
+    >>> run.plot("metrics").savefig("metrics.png")
     """
     path = Path(fspath(folder))
     if not (path / RUN_CONFIG).is_file():
