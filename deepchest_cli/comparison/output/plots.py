@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.summary import shortened
+from deepchest_cli.comparison.analysis.summary import NOT_TESTED, shortened, shown_verdict
 from deepchest_cli.evaluation.metrics import Floats
 from deepchest_cli.evaluation.statistics import BETTER, EQUIVALENT, LEVEL, WORSE
 from deepchest_cli.reporting.labels import label_width, place_labels
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # color and marker
-VERDICTS = {BETTER: ("#1a7f37", "^"), WORSE: ("#b3261e", "v"), EQUIVALENT: ("#1f5fa8", "s")}
+VERDICTS = {
+    BETTER: ("#1a7f37", "^"),
+    WORSE: ("#b3261e", "v"),
+    EQUIVALENT: ("#1f5fa8", "s"),
+    NOT_TESTED: (GRAY, "X"),
+}
 OTHER_VERDICT = (GRAY, "o")
 # in points
 ROW, CELL, CELL_WIDTH = 30, 20, 46  # a weighter's line; a finding's row, and at least a column
@@ -68,7 +73,7 @@ def forest_figure(results: Results) -> "Figure":
     for place, (_, entry, other) in enumerate(lines):
         row = _difference(entry)
         is_single = other is not baseline
-        color, marker = VERDICTS.get(row["verdict"], OTHER_VERDICT)
+        color, marker = VERDICTS.get(shown_verdict(row), OTHER_VERDICT)
         if row["low"] is not None:
             width = 1 if is_single else 2
             axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=width)
@@ -77,11 +82,11 @@ def forest_figure(results: Results) -> "Figure":
         seeds = np.array(ours) - np.array(theirs)
         axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=color, markersize=6)
     axes.set_yticks(range(len(lines)), [fitted(name, PAGE / 3) for name, *_ in lines])
-    axes.invert_yaxis()
+    axes.set_ylim(len(lines) - 0.5, -0.5)  # the best above; room for markers, also of one line
     axes.tick_params(labelsize=TYPE)
     axes.set_xlabel("difference in macro AUROC to equal weighting", fontsize=TITLE)
     hide_frame(axes)
-    _explain_verdicts(figure, [_difference(entry)["verdict"] for _, entry, _ in lines])
+    _explain_verdicts(figure, [shown_verdict(_difference(entry)) for _, entry, _ in lines])
     return figure
 
 
@@ -158,7 +163,7 @@ def cost_figure(results: Results) -> "Figure":
     samples = []
     for _, row, cost in found:
         error = None if row["low"] is None else [[row["estimate"] - row["low"]]] * 2
-        color, marker = VERDICTS.get(row["verdict"], OTHER_VERDICT)
+        color, marker = VERDICTS.get(shown_verdict(row), OTHER_VERDICT)
         axes.errorbar(
             cost["ratio"],
             row["estimate"],
@@ -173,7 +178,7 @@ def cost_figure(results: Results) -> "Figure":
     axes.set_ylabel("difference in macro AUROC to equal", fontsize=TITLE)
     axes.tick_params(labelsize=TYPE)
     hide_frame(axes)
-    _explain_verdicts(figure, [row["verdict"] for _, row, _ in found])
+    _explain_verdicts(figure, [shown_verdict(row) for _, row, _ in found])
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # so that points have their places
     ends = [(cost["ratio"], row["estimate"]) for _, row, cost in found]
     place_labels(axes, ends, [[name] for name, *_ in found], samples)

@@ -79,7 +79,7 @@ class WandB(Tracker):
         if destinations.wandb_mode in ONLINE:
             return f"the project {destinations.wandb_project} on the server"
         kept = (destinations.wandb_folder or Path("$WANDB_DIR")) / "wandb"
-        return f"on this machine until it is sent: wandb sync {kept}/offline-run-*"
+        return f"offline; to send it: wandb sync {kept}/offline-run-*"
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add metrics."""
