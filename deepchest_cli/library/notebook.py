@@ -2,6 +2,7 @@
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,22 @@ def titled_table(
         max_rows=40,
     )
     return f"<div><p><strong>{escape(title)}</strong></p>{said}{shown}</div>"
+
+
+class Shown(ABC):
+    """Shows itself as a title, sentences, warnings and a table: HTML in a notebook, else text."""
+
+    @abstractmethod
+    def _shown(self) -> "tuple[str, pd.DataFrame, Sequence[str], str]":
+        """Return title, table, warnings and sentences."""
+
+    def _repr_html_(self) -> str:
+        return titled_table(*self._shown())
+
+    def __repr__(self) -> str:
+        title, table, warnings, sentences = self._shown()
+        said = [title, sentences, *(f"Warning: {text}" for text in warnings), repr(table)]
+        return "\n".join(filter(None, said))
 
 
 def _are_whole(numbers: "pd.DataFrame") -> "NDArray[np.bool_]":

@@ -148,7 +148,7 @@ def test_what_is_about_one_model_names_one(run, few_shards, tmp_path):
         with pytest.raises(UsageError, match="has 3 models, one for each fold") as error:
             refused()
         assert str(run.folder / "fold-1") in error.value.hint
-    with pytest.raises(UsageError, match="Each fold has charts of its own"):
+    with pytest.raises(UsageError, match="Each fold has plots of its own"):
         run.plot()
     with pytest.raises(UsageError, match="is fold 2 of a run whose folds go on together") as error:
         deepchest_cli.train(resume=run.folder / "fold-2")

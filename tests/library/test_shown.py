@@ -35,9 +35,9 @@ def test_a_run(trained):
     assert "validation_auroc" in html
     assert str(run) == str(trained)
     assert deepchest_cli.load_run(run).folder == run.folder  # wherever a folder can be named
-    with pytest.raises(UsageError, match="Unknown chart 'metric'. Did you mean 'metrics'"):
+    with pytest.raises(UsageError, match="Unknown plot 'metric'. Did you mean 'metrics'"):
         run.plot("metric")
-    with pytest.raises(UsageError, match="has no chart of sources"):
+    with pytest.raises(UsageError, match="has no plot of sources"):
         run.plot("sources")
 
 
@@ -49,6 +49,9 @@ def test_an_evaluation(trained, shards, tmp_path):
         found.table("subgroup")
     assert found.table("calibration")["finding"].iloc[0] == "Atelectasis"
     assert "Evaluation on the test split" in found._repr_html_()
+    assert "20 radiographs were scored" in repr(found)
+    assert "Atelectasis" in repr(found)
+    assert "sha256" not in repr(found)  # of the document, which is long
     site = prepare_site(write_site(tmp_path / "hospital"), tmp_path / "site", size=32)
     both = deepchest_cli.evaluate(trained, [shards, site], **QUICK)
     assert [len(one.findings) for one in both.data_sets] == [14, 3]
@@ -67,10 +70,22 @@ def test_a_comparison(shards, tmp_path):
     for chart in ("differences", "findings", "cost"):
         assert is_figure(found.plot(chart))
     assert f"Comparison {found.folder}" in found._repr_html_()
+    assert repr(found).startswith(f"Comparison {found.folder}\nOn ")
     assert deepchest_cli.load_comparison(found).folder == found.folder
     assert found.table("costs")["weighter"].tolist() == ["equal", "dwa"]
     with pytest.raises(UsageError, match="Unknown table 'cost'"):
         found.table("cost")
+
+
+def test_predictions(trained, nih_folder):
+    """Without operating points, flags are missing: no finding was found to be absent."""
+    image = next((nih_folder / "images").glob("*.png"))
+    found = deepchest_cli.predict([image], trained)
+    assert found.thresholds.isna().all(axis=None)
+    assert found.flagged.isna().all(axis=None)
+    assert any("never flagged" in text or "nothing is flagged" in text for text in found.warnings)
+    assert not any("--verbose" in text for text in found.warnings)
+    assert repr(found).startswith("Predictions of 1 radiograph; for research")
 
 
 def test_a_data_set(shards):
