@@ -52,8 +52,19 @@ class Shown(ABC):
 
     def __repr__(self) -> str:
         title, table, warnings, sentences = self._shown()
-        said = [title, sentences, *(f"Warning: {text}" for text in warnings), repr(table)]
+        said = [title, sentences, *(f"Warning: {text}" for text in warnings), table_text(table)]
         return "\n".join(filter(None, said))
+
+
+def table_text(table: "pd.DataFrame") -> str:
+    """Return a table as text with all of its columns, in blocks where a terminal is narrower."""
+    import pandas as pd
+
+    numbers = table.select_dtypes("float")
+    counts = dict.fromkeys(numbers.columns[_are_whole(numbers)], "Int64")
+    every = ("display.max_columns", None, "display.max_rows", 40)
+    with pd.option_context(*every, "display.float_format", "{:.4f}".format):
+        return repr(table.astype(counts))
 
 
 def _are_whole(numbers: "pd.DataFrame") -> "NDArray[np.bool_]":

@@ -12,7 +12,7 @@ from site_data import prepare_site, write_site
 
 import deepchest_cli
 from deepchest_cli.errors import UsageError
-from deepchest_cli.library.notebook import recorder, titled_table
+from deepchest_cli.library.notebook import recorder, table_text, titled_table
 
 QUICK = {"bootstrap_replicates": 20, "store": False}  # the run is shared by all tests
 SHORT = {"backbone": "small_cnn", "epochs": 1, "batch_size": 16, "precision": "fp32"}
@@ -124,3 +124,11 @@ def test_whole_numbers_have_no_digits_behind_the_point():
     table = pd.DataFrame({"positives": [12.0, float("nan")], "auroc": [0.5, 1.0]})
     cells = re.findall("<td>(.*?)</td>", titled_table("", table))
     assert cells == ["12", "0.5000", "–", "1.0000"]
+
+
+def test_a_table_as_text_has_all_columns():
+    table = pd.DataFrame({f"column {number}": [number + 0.12341] for number in range(30)})
+    text = table_text(table.assign(positives=12.0))
+    assert all(f"column {number}" in text for number in range(30))
+    assert "29.1234" in text
+    assert text.split()[-1] == "12"
