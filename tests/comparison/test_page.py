@@ -144,6 +144,7 @@ def test_the_plot_of_differences_tells_untested_from_inconclusive(results):
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "not tested" in said
     assert "inconclusive" not in said
+    assert said[-2:] == ["single seeds", "margin of 0.005"]
 
 
 def test_a_single_difference_has_room_for_its_marker(results):

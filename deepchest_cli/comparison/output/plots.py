@@ -23,6 +23,7 @@ from deepchest_cli.reporting.plots import (
 from deepchest_cli.reporting.weight_chart import draw_weights, weight_charts
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
 # color and marker
@@ -57,6 +58,9 @@ def forest_figure(results: Results) -> "Figure":
 
     Of several data sets, the mean over them is followed by each.
     """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     baseline = results["weighters"][results["design"]["baseline"]]
     lines = []
     for label, entry in compared(results).items():
@@ -86,19 +90,26 @@ def forest_figure(results: Results) -> "Figure":
     axes.tick_params(labelsize=TYPE)
     axes.set_xlabel("difference in macro AUROC to equal weighting", fontsize=TITLE)
     hide_frame(axes)
-    _explain_verdicts(figure, [shown_verdict(_difference(entry)) for _, entry, _ in lines])
+    others = [
+        Line2D([], [], color=GRAY, linestyle="", marker="|", markersize=6, label="single seeds"),
+        Patch(color="0.92", label=f"margin of {margin:g}"),
+    ]
+    _explain_verdicts(figure, [shown_verdict(_difference(entry)) for _, entry, _ in lines], others)
     return figure
 
 
-def _explain_verdicts(figure: "Figure", verdicts: Sequence[str]) -> None:
-    """Say above the plot which marker each verdict has."""
+def _explain_verdicts(
+    figure: "Figure", verdicts: Sequence[str], others: Sequence["Artist"] = ()
+) -> None:
+    """Say above the plot which marker each verdict has, and what else is drawn."""
     from matplotlib.lines import Line2D
 
     looks = {verdict: VERDICTS.get(verdict, OTHER_VERDICT) for verdict in verdicts}
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=color, linestyle="", markersize=7, marker=marker, label=verdict)
         for verdict, (color, marker) in looks.items()
     ]
+    handles += others
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=TYPE
     )
