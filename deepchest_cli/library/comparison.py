@@ -1,7 +1,7 @@
 """A comparison in a program: `compare(["equal", "deepchest"]).differences` is a table of pandas."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import nan
@@ -19,7 +19,7 @@ from deepchest_cli.library.comparing import (
     with_found_data,
 )
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
-from deepchest_cli.library.notebook import Receive, recorder, titled_table
+from deepchest_cli.library.notebook import Receive, Shown, recorder
 from deepchest_cli.library.run import Run, load_run
 from deepchest_cli.reporter import Move, Reporter
 from deepchest_cli.reporting.plots import drawn
@@ -38,8 +38,8 @@ BASELINE = "baseline"  # in place of a verdict
 STEPS = 100  # of progress, for each run
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """A finished comparison in its folder.
 
     document: its results.json, of which all tables are made.
@@ -100,7 +100,7 @@ class Comparison:
             for label, entry in self.document["weighters"].items()
         }
 
-    def plot(self, chart: str = "differences") -> "Figure":
+    def plot(self, name: str = "differences") -> "Figure":
         """Return a figure of the report: differences, findings, cost or weights.
 
         Raises `UsageError` for another name, and where there is nothing to draw.
@@ -111,21 +111,21 @@ class Comparison:
             read_traces,
         )
 
-        if chart not in FIGURES:
-            raise unknown_name("chart", chart, FIGURES)
+        if name not in FIGURES:
+            raise unknown_name("plot", name, FIGURES)
         figures = comparison_figures(self.document, read_traces(self.folder))
-        if chart not in figures:
+        if name not in figures:
             raise UsageError(
-                f"There is nothing to draw in a chart of {chart}.", f"Draw {', '.join(figures)}."
+                f"There is nothing to draw in the plot {name!r}.", f"Draw {', '.join(figures)}."
             )
-        return drawn(figures[chart])
+        return drawn(figures[name])
 
     def __fspath__(self) -> str:
         return str(self.folder)
 
-    def _repr_html_(self) -> str:
+    def _shown(self) -> "tuple[str, pd.DataFrame, Sequence[str], str]":
         said = " ".join(self.document["summary"])
-        return titled_table(f"Comparison {self.folder}", self.weighters, self.warnings, said)
+        return f"Comparison {self.folder}", self.weighters, self.warnings, said
 
 
 @takes_flags_of(CompareConfig)

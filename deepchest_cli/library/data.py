@@ -121,7 +121,7 @@ def prepare(
     the finished shards, and the same call goes on. Raises `UsageError` for what cannot be prepared,
     and what the command reports as an error.
 
-    >>> dataset = prepare(demo=True, images=400, size=64)
+    >>> dataset = prepare(demo=True, images=1200, size=64, validation_fraction=0.25)
     >>> dataset.counts
     """
     named = with_given(options, source=source, data=data)

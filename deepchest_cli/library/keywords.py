@@ -2,8 +2,10 @@
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from textwrap import fill
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -57,9 +59,28 @@ def takes_flags_of(kind: type[Any]) -> Callable[[Function], Function]:
         flags.append(inspect.Parameter(FILE, inspect.Parameter.KEYWORD_ONLY, default=None))
         signature = signature.replace(parameters=[*own, *flags])
         function.__signature__ = signature  # type: ignore[attr-defined]
+        if function.__doc__:
+            helps = {f.name: flag.help for f, _, flag in flags_of(kind) if f.name not in left_out}
+            function.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\n{_described(helps)}"
         return function
 
     return named
+
+
+def _described(helps: Mapping[str, str]) -> str:
+    """Return the options as a list for a docstring, in which flags have the form of keywords."""
+    texts = {name: re.sub("--[a-z-]+", _as_keyword, text) for name, text in helps.items()}
+    texts = {name: text.replace("may be repeated", "or a list") for name, text in texts.items()}
+    texts[FILE] = "TOML file with values for these options."
+    lines = [
+        fill(f"{name}: {text}", 96, initial_indent="    ", subsequent_indent="        ")
+        for name, text in texts.items()
+    ]
+    return "\n".join(["Options:", *lines])
+
+
+def _as_keyword(flag: re.Match[str]) -> str:
+    return flag[0].removeprefix("--").replace("-", "_")
 
 
 def configuration(kind: type[Config], function: str, keywords: Mapping[str, Any]) -> Config:

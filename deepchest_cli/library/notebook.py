@@ -2,6 +2,7 @@
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,33 @@ def titled_table(
         max_rows=40,
     )
     return f"<div><p><strong>{escape(title)}</strong></p>{said}{shown}</div>"
+
+
+class Shown(ABC):
+    """Shows itself as a title, sentences, warnings and a table: HTML in a notebook, else text."""
+
+    @abstractmethod
+    def _shown(self) -> "tuple[str, pd.DataFrame, Sequence[str], str]":
+        """Return title, table, warnings and sentences."""
+
+    def _repr_html_(self) -> str:
+        return titled_table(*self._shown())
+
+    def __repr__(self) -> str:
+        title, table, warnings, sentences = self._shown()
+        said = [title, sentences, *(f"Warning: {text}" for text in warnings), table_text(table)]
+        return "\n".join(filter(None, said))
+
+
+def table_text(table: "pd.DataFrame") -> str:
+    """Return a table as text with all of its columns, in blocks where a terminal is narrower."""
+    import pandas as pd
+
+    numbers = table.select_dtypes("float")
+    counts = dict.fromkeys(numbers.columns[_are_whole(numbers)], "Int64")
+    every = ("display.max_columns", None, "display.max_rows", 40)
+    with pd.option_context(*every, "display.float_format", "{:.4f}".format):
+        return repr(table.astype(counts))
 
 
 def _are_whole(numbers: "pd.DataFrame") -> "NDArray[np.bool_]":

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -48,7 +48,7 @@ class Run:
     folder: Path
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    summary: "TrainingSummary | FoldsSummary | None" = None  # of `train` alone
+    summary: "TrainingSummary | FoldsSummary | None" = field(default=None, repr=False)  # of `train`
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -149,22 +149,24 @@ class Run:
 
         return evaluate(self.folder, **options)
 
-    def plot(self, chart: str = "metrics") -> "Figure":
-        """Return the chart of metrics, weights or, of several data sets, sources over the epochs.
+    def plot(self, name: str = "metrics") -> "Figure":
+        """Return the plot of metrics, weights or, of several data sets, sources over the epochs.
 
         Raises `UsageError` for another name, and where there is nothing to draw.
         """
         from deepchest_cli.training.plots import run_figures
 
-        if chart not in CHARTS:
-            raise unknown_name("chart", chart, CHARTS)
+        if name not in CHARTS:
+            raise unknown_name("plot", name, CHARTS)
         if self.folds:
-            raise UsageError("Each fold has charts of its own.", "Plot one of `folds`.")
+            raise UsageError(
+                "Each fold has plots of its own.", "Plot one of `folds`: run.folds[0].plot()"
+            )
         figures = run_figures(self.folder)
-        if chart not in figures:
+        if name not in figures:
             there = ", ".join(figures) or "none yet"
-            raise UsageError(f"{self.folder} has no chart of {chart}.", f"It has: {there}.")
-        return drawn(figures[chart])
+            raise UsageError(f"{self.folder} has no plot of {name}.", f"It has: {there}.")
+        return drawn(figures[name])
 
     def __str__(self) -> str:
         return str(self.folder)

@@ -139,7 +139,7 @@ def _data_of_training(model: Path) -> tuple[tuple[str, ...], str]:
         return default, note
     named = ", ".join(folders)
     if all((Path(folder) / MANIFEST).is_file() for folder in folders):
-        return folders, f"The data that {model} was trained on are scored: {named}."
+        return folders, f"No data set was named; using the data of {model}: {named}."
     instead = f"{default[0]} is scored instead of what {model} was trained on, not found: {named}."
     return default, instead if (Path(default[0]) / MANIFEST).is_file() else note
 

@@ -106,7 +106,7 @@ def test_an_interrupted_call_goes_on_exactly(shards, whole, tmp_path):
     half = deepchest_cli.load_run(tmp_path / "run")
     assert (half.best_epoch, len(half.history), half.weights.empty) == (None, 0, True)
     assert half._repr_html_().count("no epoch has ended") == 1
-    with pytest.raises(UsageError, match="has no chart of metrics"):
+    with pytest.raises(UsageError, match="has no plot of metrics"):
         half.plot()
     run = deepchest_cli.train(resume=tmp_path / "run")
     assert untimed(run.folder / METRICS) == untimed(whole.folder / METRICS)

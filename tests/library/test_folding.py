@@ -148,7 +148,7 @@ def test_what_is_about_one_model_names_one(run, few_shards, tmp_path):
         with pytest.raises(UsageError, match="has 3 models, one for each fold") as error:
             refused()
         assert str(run.folder / "fold-1") in error.value.hint
-    with pytest.raises(UsageError, match="Each fold has charts of its own"):
+    with pytest.raises(UsageError, match="Each fold has plots of its own"):
         run.plot()
     with pytest.raises(UsageError, match="is fold 2 of a run whose folds go on together") as error:
         deepchest_cli.train(resume=run.folder / "fold-2")
@@ -185,7 +185,7 @@ def test_a_finished_run_trains_nothing(run):
 
 
 def test_a_run_shows_its_folds(run):
-    assert "Evaluation on out-of-fold predictions<" in run.evaluate()._repr_html_()
+    assert "Evaluation on out-of-fold predictions:" in run.evaluate()._repr_html_()
     html = run._repr_html_()
     assert f"3 of 3 folds begun, out-of-fold AUROC {run.auroc:.4f}" in html
 

@@ -1,6 +1,7 @@
 """Keywords are the flags of the commands, with their checks."""
 
 import inspect
+import re
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,16 @@ def test_a_recipe_and_a_file_give_defaults(tmp_path):
 def test_a_run_that_is_resumed_gives_defaults(trained):
     assert given(resume=trained).epochs == 2
     assert given(resume="auto", out=trained).batch_size == 16
+
+
+def test_the_help_of_a_function_describes_each_keyword():
+    for function in (deepchest_cli.train, deepchest_cli.prepare, deepchest_cli.evaluate,
+                     deepchest_cli.compare, deepchest_cli.predict):  # fmt: skip
+        text = inspect.getdoc(function)
+        described = set(re.findall(r"^    (\w+): ", text.partition("\nOptions:\n")[2], re.M))
+        named = set(inspect.signature(function).parameters)
+        assert described <= named
+        assert len(named - described) <= 4  # data, progress and the like, which the text describes
+    words = " ".join(inspect.getdoc(deepchest_cli.train).split())
+    assert "the run in out, or begin it there" in words
+    assert "weighter; or a list." in words

@@ -3,7 +3,6 @@
 import io
 import re
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,9 +13,7 @@ from site_data import prepare_site, write_site
 
 import deepchest_cli
 from deepchest_cli.errors import UsageError
-from deepchest_cli.library.comparison import Comparison
-from deepchest_cli.library.evaluation import Evaluation
-from deepchest_cli.library.notebook import recorder, titled_table
+from deepchest_cli.library.notebook import recorder, table_text, titled_table
 from deepchest_cli.library.prediction import Predictions
 from deepchest_cli.prediction.image_prediction import ImagePrediction
 
@@ -41,9 +38,9 @@ def test_a_run(trained):
     assert "validation_auroc" in html
     assert str(run) == str(trained)
     assert deepchest_cli.load_run(run).folder == run.folder  # wherever a folder can be named
-    with pytest.raises(UsageError, match="Unknown chart 'metric'. Did you mean 'metrics'"):
+    with pytest.raises(UsageError, match="Unknown plot 'metric'. Did you mean 'metrics'"):
         run.plot("metric")
-    with pytest.raises(UsageError, match="has no chart of sources"):
+    with pytest.raises(UsageError, match="has no plot of sources"):
         run.plot("sources")
 
 
@@ -55,6 +52,9 @@ def test_an_evaluation(trained, shards, tmp_path):
         found.table("subgroup")
     assert found.table("calibration")["finding"].iloc[0] == "Atelectasis"
     assert "Evaluation on the test split" in found._repr_html_()
+    assert "20 radiographs were scored" in repr(found)
+    assert "Atelectasis" in repr(found)
+    assert "sha256" not in repr(found)  # of the document, which is long
     site = prepare_site(write_site(tmp_path / "hospital"), tmp_path / "site", size=32)
     both = deepchest_cli.evaluate(trained, [shards, site], **QUICK)
     assert [len(one.findings) for one in both.data_sets] == [14, 3]
@@ -73,10 +73,22 @@ def test_a_comparison(shards, tmp_path):
     for chart in ("differences", "findings", "cost"):
         assert is_figure(found.plot(chart))
     assert f"Comparison {found.folder}" in found._repr_html_()
+    assert repr(found).startswith(f"Comparison {found.folder}\nOn ")
     assert deepchest_cli.load_comparison(found).folder == found.folder
     assert found.table("costs")["weighter"].tolist() == ["equal", "dwa"]
     with pytest.raises(UsageError, match="Unknown table 'cost'"):
         found.table("cost")
+
+
+def test_predictions(trained, nih_folder):
+    """Without operating points, flags are missing: no finding was found to be absent."""
+    image = next((nih_folder / "images").glob("*.png"))
+    found = deepchest_cli.predict([image], trained)
+    assert found.thresholds.isna().all(axis=None)
+    assert found.flagged.isna().all(axis=None)
+    assert any("never flagged" in text or "nothing is flagged" in text for text in found.warnings)
+    assert not any("--verbose" in text for text in found.warnings)
+    assert repr(found).startswith("Predictions of 1 radiograph; for research")
 
 
 def test_a_data_set(shards):
@@ -141,10 +153,14 @@ def test_a_run_is_read_as_it_is_now_and_by_data_set(tmp_path):
     assert run.sources.loc[("all", 2), "step"] == 8
 
 
-def test_in_a_console_results_do_not_print_their_documents():
-    document = {"weighters": ["deepchest"] * 1000}
+def test_in_a_console_many_predictions_are_a_few_lines():
     answers = (ImagePrediction(path="image.png"),) * 1000
-    for result in (
-        Comparison(Path("c"), document), Evaluation(document), Predictions(answers, ("Mass",), {})
-    ):  # fmt: skip
-        assert len(repr(result)) < 200
+    assert len(repr(Predictions(answers, ("Mass",), {}))) < 5000
+
+
+def test_a_table_as_text_has_all_columns():
+    table = pd.DataFrame({f"column {number}": [number + 0.12341] for number in range(30)})
+    text = table_text(table.assign(positives=12.0))
+    assert all(f"column {number}" in text for number in range(30))
+    assert "29.1234" in text
+    assert text.split()[-1] == "12"

@@ -35,7 +35,7 @@ def ran(tmp_path_factory):
 
 
 def test_examples_of_the_page(ran):
-    for name in ("roc.png", "differences.png", "runs/latest/best.pt", "comparisons/first"):
+    for name in ("roc.png", "differences.png", "runs/latest/out-of-fold.csv", "comparisons/first"):
         assert (ran / name).exists(), name
 
 

@@ -80,7 +80,7 @@ class WandB(Tracker):
             return f"the project {destinations.wandb_project} on the server"
         given = destinations.wandb_folder
         kept = '"$WANDB_DIR"' if given is None else quote(str(given))
-        return f"on this machine until it is sent: wandb sync {kept}/wandb/offline-run-*"
+        return f"offline; to send it: wandb sync {kept}/wandb/offline-run-*"
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add metrics."""
