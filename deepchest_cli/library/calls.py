@@ -37,11 +37,13 @@ def kept_torch_state(deterministic: bool) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
     with torch.random.fork_rng():
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before, warn_only=only_warns)
+            torch.backends.cudnn.benchmark = benchmark
             free_memory()  # of a model that cycles of references hold
 
 
