@@ -70,6 +70,11 @@ class Run:
         if folds is None:
             raise UsageError(f"{self.folder} has no folds.", "Train it with folds=5.")
         finished_folds(self.folder, folds)
+        if not (self.folder / OUT_OF_FOLD).is_file():
+            raise UsageError(
+                f"{self.folder / OUT_OF_FOLD} is missing.",
+                f"Write it again with: train(resume={str(self.folder)!r})",
+            )
         return _read(self.folder / OUT_OF_FOLD, whole=("Patient ID", "fold"), text=TEXTS)
 
     @cached_property
@@ -103,8 +108,8 @@ class Run:
 
         if self.folds:
             return _by_fold([run.weights for run in self.folds])
-        path = self.folder / WEIGHTS
-        return _read(path).set_index("epoch") if path.is_file() else pd.DataFrame()
+        table = _read(self.folder / WEIGHTS)
+        return table.set_index("epoch") if len(table) else pd.DataFrame()
 
     @property
     def best_epoch(self) -> int | None:
@@ -214,10 +219,11 @@ def _by_number(aurocs: dict[int, float]) -> "pd.DataFrame":
 
 
 def _macro_auroc(results: Path) -> float:
-    """Return the macro AUROC in a file of results; NaN where it is not there yet."""
-    if not results.is_file():
+    """Return the macro AUROC in a file of results; NaN where it is not there yet, or is damaged."""
+    try:
+        value = json.loads(results.read_text(encoding="utf-8"))["macro"]["auroc"]
+    except (OSError, ValueError, KeyError, TypeError):
         return float("nan")
-    value = json.loads(results.read_text(encoding="utf-8"))["macro"]["auroc"]
     return float("nan") if value is None else float(value)
 
 
@@ -227,7 +233,12 @@ def _read(
     """Return a table of numbers, of which some columns are whole, and others are text."""
     import pandas as pd
 
-    if not path.is_file():  # no epoch has ended
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"There is no folder {path.parent} any more, seen from {Path.cwd()}.",
+            "Bring it back, or change to the working directory that it was trained in.",
+        )
+    if not path.is_file() or not path.stat().st_size:  # no epoch has ended
         return pd.DataFrame({"epoch": [], "best": []})
     with path.open(newline="", encoding="utf-8") as file:
         table = pd.DataFrame(csv.DictReader(file))

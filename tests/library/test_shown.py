@@ -1,10 +1,12 @@
 """How results are drawn, and shown in a notebook."""
 
 import io
+import pickle
 import re
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageChops
@@ -109,3 +111,26 @@ def test_whole_numbers_have_no_digits_behind_the_point():
     table = pd.DataFrame({"positives": [12.0, float("nan")], "auroc": [0.5, 1.0]})
     cells = re.findall("<td>(.*?)</td>", titled_table("", table))
     assert cells == ["12", "0.5000", "–", "1.0000"]
+
+
+def test_results_go_to_another_process(trained, shards, tmp_path, monkeypatch):
+    found = deepchest_cli.load_run(trained).evaluate(data=shards, **QUICK)
+    dataset = deepchest_cli.load_dataset(shards)
+    sent = pickle.dumps((found, dataset))
+    monkeypatch.chdir(tmp_path)
+    other, data = pickle.loads(sent)
+    assert other.findings.equals(found.findings)
+    assert other.predictions.equals(found.predictions)
+    assert np.array_equal(data.images([3, 1]), dataset.images([3, 1]))
+
+
+def test_images_are_chosen_by_number_or_by_a_condition(shards):
+    dataset = deepchest_cli.load_dataset(shards)
+    condition = dataset.table["split"] == "validation"
+    rows = np.flatnonzero(condition)
+    assert 1 < len(rows) < len(dataset)
+    assert np.array_equal(dataset.images(condition), dataset.images(iter(rows)))
+    assert dataset.images([]).shape == (0, dataset.opened.size, dataset.opened.size)
+    for wrong in ([len(dataset)], [-len(dataset) - 1], [0.5], ["0"], [True], [[1]]):
+        with pytest.raises(UsageError, match="80 rows, and rows should be their numbers"):
+            dataset.images(wrong)
