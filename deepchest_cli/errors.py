@@ -83,7 +83,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     from deepchest_cli.config.renamed import SINCE, renamed
     from deepchest_cli.config.synonyms import most_alike, nearest, synonym
 
-    names = list(known)
+    names, name = list(known), str(name)  # of a program it may be anything
     if new := renamed(name, names):
         suggestion = f" It is called {new!r} {SINCE}."
     else:

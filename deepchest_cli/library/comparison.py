@@ -149,8 +149,6 @@ def compare(
     from deepchest_cli.comparison.running.folder import extended_config
     from deepchest_cli.training.resume import folder_to_resume, resolve_auto
 
-    if weighters is not None and not isinstance(weighters, str):
-        weighters = ",".join(weighters)
     named = with_given(options, weighters=weighters, data=data)
     config = configuration(CompareConfig, "compare", named)
     refuse_unknown_weighters(config)
@@ -179,11 +177,18 @@ def load_comparison(folder: str | PathLike[str]) -> Comparison:
     path = Path(fspath(folder))
     try:
         document = json.loads((path / RESULTS).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(
             f"{path} is no folder of a finished comparison: {RESULTS} is missing.",
             "Check the path; compare(resume=FOLDER) finishes one that was begun.",
         ) from error
+    except ValueError:  # cut short
+        document = None
+    if not isinstance(document, dict) or "weighters" not in document:
+        raise UsageError(
+            f"{path / RESULTS} is not of a comparison, or is damaged.",
+            "Check the path; compare(resume=FOLDER) writes the results of a comparison again.",
+        )
     return Comparison(path, document)
 
 

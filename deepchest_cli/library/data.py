@@ -1,6 +1,6 @@
 """Prepared data in a program: `prepare(demo=True)`, or what was prepared, by `load_dataset`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.config import DEFAULT_DATA, PrepareConfig, find_data
+from deepchest_cli.data.text import count_of
+from deepchest_cli.errors import UsageError
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
 from deepchest_cli.library.notebook import Receive, recorder, titled_table
 from deepchest_cli.library.preparing import (
@@ -85,11 +87,23 @@ class Dataset:
     def images(self, rows: Iterable[int]) -> "NDArray[np.uint8]":
         """Return the images (N, S, S) of some rows of `table`, grayscale.
 
-        rows: their numbers, or a mask of all rows. Raises `IndexError` for a row that is not there.
+        rows: their numbers, or for each row of `table` whether it is meant. Raises `UsageError`
+        for others.
         """
         import numpy as np
 
-        return self.opened.gather(np.arange(len(self))[list(rows)])
+        chosen = np.asarray(rows if isinstance(rows, Sized) else list(rows))
+        if chosen.dtype == bool and chosen.shape == (len(self),):
+            chosen = np.flatnonzero(chosen)
+        count = len(self)
+        whole = chosen.ndim == 1 and (chosen.dtype.kind in "iu" or not len(chosen))
+        if not whole or np.any((chosen < -count) | (chosen >= count)):
+            raise UsageError(
+                f"{self.folder} has {count_of(count, 'row')}, and rows should be their numbers or "
+                f"{count} booleans. Found {rows!r:.100}.",
+                "For instance: images(range(8)) or images(dataset.table['split'] == 'test')",
+            )
+        return self.opened.gather(chosen.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.opened.labels)

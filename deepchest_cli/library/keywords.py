@@ -3,7 +3,8 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from textwrap import fill
 from types import UnionType
@@ -102,8 +103,11 @@ def configuration(kind: type[Config], function: str, keywords: Mapping[str, Any]
         for name, value in keywords.items()
         if name != FILE
     }
-    file = keywords.get(FILE)
-    files = _files_of(kind, given, None if file is None else Path(file))
+    for name in ARGUMENTS[function]:  # no default in place of a search that has found nothing
+        if name in ("data", "model") and given.get(name) == ():
+            raise UsageError(f"{function}: {name} is empty.", "Name a folder, or leave it out.")
+    file = _typed(keywords.get(FILE), Path | None, f"{function}: {FILE}")
+    files = _files_of(kind, given, file)
     values = {name: value for one in files.values() for name, value in one.items()}
     values = {n: _typed(value, types[n], n) for n, value in values.items() if n in types} | given
     made = kind(**values, **recorded_hashes(values, files.get(FILE, {})))
@@ -137,16 +141,22 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
     if get_origin(kind) is tuple:
         return _several(value, where)
     if choices := choices_of(kind):
-        if value in choices or (value is None and type(None) in get_args(kind)):
-            return value
+        if isinstance(value, str) and value in choices:
+            return choices[choices.index(value)]  # the text alone, of an enumeration's member too
+        if value is None and type(None) in get_args(kind):
+            return None
         unknown = unknown_name("value", str(value), choices)
         raise UsageError(f"{where}: {unknown.message}", unknown.hint)
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     for one in kinds:
         if _is_a(one, value):
-            return None if value is None else os.fspath(value) if one is str else one(value)
-    if str in kinds and not isinstance(value, bool):  # what a command takes as text
-        several = list(value) if isinstance(value, Iterable) else [value]
+            with suppress(TypeError, ValueError, OverflowError):  # an array of several, for one
+                return None if value is None else _text(value) if one is str else one(value)
+    if str in kinds and not isinstance(value, bytes) and not _is_a(bool, value):
+        try:  # what a command takes as text
+            several = list(value)
+        except TypeError:
+            several = [value]
         if all(isinstance(one, str) or _is_a(float, one) for one in several):
             return ",".join(map(str, several))
     wanted = " or ".join(one.__name__ for one in kinds if one is not type(None))
@@ -157,11 +167,20 @@ def _is_a(kind: type, value: Any) -> bool:
     """Whether a value stands for one of a kind; NumPy's numbers are numbers too."""
     if kind in (str, Path):
         return isinstance(value, str | os.PathLike)
-    if kind in (bool, type(None)):
-        return isinstance(value, kind)
-    return not isinstance(value, bool | str) and hasattr(
+    if kind is bool:
+        return isinstance(value, bool) or (
+            type(value).__name__ in ("bool", "bool_") and hasattr(value, "dtype")
+        )
+    if kind is type(None):
+        return value is None
+    return not (_is_a(bool, value) or isinstance(value, str)) and hasattr(
         value, "__index__" if kind is int else "__float__"
     )
+
+
+def _text(value: str | os.PathLike[str]) -> str:
+    """Return text as Python's own type: a checkpoint keeps no other, such as NumPy's."""
+    return str.__str__(os.fspath(value))
 
 
 def _several(value: Any, where: str) -> tuple[str, ...]:
@@ -169,7 +188,7 @@ def _several(value: Any, where: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str | os.PathLike):
-        return (os.fspath(value),)
+        return (_text(value),)
     if isinstance(value, Mapping):
         return tuple(f"{name}={entry}" for name, entry in value.items())
     try:
@@ -178,4 +197,4 @@ def _several(value: Any, where: str) -> tuple[str, ...]:
         entries = [value]
     if not all(isinstance(one, str | os.PathLike) for one in entries):
         raise UsageError(f"{where} should be text or a list of texts. Found {value!r}.")
-    return tuple(os.fspath(one) for one in entries)
+    return tuple(map(_text, entries))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.errors import UsageError
 from deepchest_cli.reporter import Move, Recorder
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ def recorder(progress: bool | Receive) -> Recorder:
     """
     if callable(progress):
         return Recorder(progress)
+    if not isinstance(progress, bool | None):
+        raise UsageError(
+            f"progress should be True, False or what receives it. Found {progress!r}.",
+            "For instance: progress=True, or progress=lambda what, done, total: ...",
+        )
     if not progress:
         return Recorder()
     display = _notebook_display()

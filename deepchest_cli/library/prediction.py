@@ -108,9 +108,8 @@ def predict(
     >>> predictions = predict("image.png", model="runs/latest")
     >>> predictions.probabilities
     """
-    config = configuration(
-        PredictConfig, "predict", with_given(options, images=images, model=model)
-    )
+    named = with_given(options, model=model) | {"images": images}
+    config = configuration(PredictConfig, "predict", named)
     report = recorder(progress)
     with open_session(config, report) as session:
         warn_of_models(session.predictor, report)

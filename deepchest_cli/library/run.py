@@ -71,7 +71,13 @@ class Run:
         if folds is None:
             raise UsageError(f"{self.folder} has no folds.", "Train it with folds=5.")
         finished_folds(self.folder, folds)
-        return _read_out_of_fold(self.folder / OUT_OF_FOLD)
+        path = self.folder / OUT_OF_FOLD
+        if not path.is_file():
+            raise UsageError(
+                f"{path} is missing.",
+                f"Write it again with: train(resume={str(self.folder)!r})",
+            )
+        return _read_out_of_fold(path)
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -83,7 +89,7 @@ class Run:
 
         if folds := self.folds:
             return _by_fold([run.history for run in folds])
-        return _by_epoch(read_columns(self.folder / METRICS))
+        return _by_epoch(read_columns(self._there / METRICS))
 
     @property
     def sources(self) -> "pd.DataFrame":
@@ -96,7 +102,7 @@ class Run:
             return _by_fold([run.sources for run in folds])
         tables = {
             name: _by_epoch(columns)
-            for name, columns in read_sources(self.folder / METRICS).items()
+            for name, columns in read_sources(self._there / METRICS).items()
         }
         return pd.concat(tables, names=[SOURCE]) if len(tables) > 1 else self.history
 
@@ -107,7 +113,17 @@ class Run:
 
         if folds := self.folds:
             return _by_fold([run.weights for run in folds])
-        return _by_epoch(read_columns(self.folder / WEIGHTS))
+        return _by_epoch(read_columns(self._there / WEIGHTS))
+
+    @property
+    def _there(self) -> Path:
+        """The folder; raises `UsageError` where it is gone, which would read as no epoch yet."""
+        if not self.folder.is_dir():
+            raise UsageError(
+                f"There is no folder {self.folder} any more, seen from {Path.cwd()}.",
+                "Bring it back, or change to the working directory that it was trained in.",
+            )
+        return self.folder
 
     @property
     def best_epoch(self) -> int | None:
@@ -222,10 +238,11 @@ def _by_number(aurocs: dict[int, float]) -> "pd.DataFrame":
 
 
 def _macro_auroc(results: Path) -> float:
-    """Return the macro AUROC in a file of results; NaN where it is not there yet."""
-    if not results.is_file():
+    """Return the macro AUROC in a file of results; NaN where it is not there yet, or is damaged."""
+    try:
+        value = json.loads(results.read_text(encoding="utf-8"))["macro"]["auroc"]
+    except (OSError, ValueError, KeyError, TypeError):
         return float("nan")
-    value = json.loads(results.read_text(encoding="utf-8"))["macro"]["auroc"]
     return float("nan") if value is None else float(value)
 
 

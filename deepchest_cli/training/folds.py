@@ -47,6 +47,8 @@ def folds_of(config: TrainConfig, folder: Path, dataset: RadiographDataset) -> l
     Raises `UsageError` for folds that cannot all be trained and tested.
     """
     assert config.folds is not None
+    if config.folds > len(dataset.labels):
+        raise fewer_patients_than_folds(dataset.members[0], "")
     refuse_images_in_two_folds(dataset)
     folds = []
     for number, place in enumerate(fold_folders(folder, config.folds), start=1):

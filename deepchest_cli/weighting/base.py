@@ -52,6 +52,15 @@ class Performance:
     validation: Mapping[str, Tensor] = field(default_factory=dict)
     validation_counts: Tensor | None = None  # (2, T): positives, negatives; None: not known
 
+    def training_losses(self, weighter: str) -> Tensor:
+        """Return the mean training losses (T,); raises `UsageError` where nothing was trained."""
+        if "loss" not in self.training:
+            raise UsageError(
+                f"The weighter {weighter!r} needs the 'loss' of each epoch.",
+                f"Given: {', '.join(self.training) or 'nothing'}.",
+            )
+        return self.training["loss"]
+
 
 @dataclass(frozen=True)
 class Context:

@@ -98,6 +98,15 @@ def test_the_state_of_several_gpus_is_kept_without_a_word(monkeypatch):
     assert chosen == [1]
 
 
+@pytest.mark.parametrize("benchmark", [True, False])
+def test_the_choice_of_kernels_is_left_as_it_was(shards, tmp_path, monkeypatch, benchmark):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", benchmark)
+    for number, deterministic in enumerate((True, False)):
+        out = tmp_path / f"run-{number}"
+        deepchest_cli.train(shards, out=out, deterministic=deterministic, max_steps=1, **SHORT)
+        assert torch.backends.cudnn.benchmark is benchmark
+
+
 def test_an_interrupted_call_goes_on_exactly(shards, whole, tmp_path):
     with pytest.raises(InterruptedRunError) as raised:
         deepchest_cli.train(shards, out=tmp_path / "run", observers=[Interrupts()], **SHORT)
@@ -164,3 +173,23 @@ def test_what_is_not_there(tmp_path, monkeypatch):
         with pytest.raises(UsageError, match=said) as raised:
             call()
         assert raised.value.hint
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_results_of_a_comparison_that_are_damaged(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(UsageError, match="is not of a comparison, or is damaged"):
+        deepchest_cli.load_comparison(tmp_path)
+    with pytest.raises(UsageError, match="no folder of a finished comparison"):
+        deepchest_cli.load_comparison(tmp_path / "results.json")
+
+
+def test_a_run_whose_folder_has_gone_or_is_not_below_the_working_directory(
+    whole, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(whole.folder.parent)
+    run = deepchest_cli.load_run(whole.folder.name)
+    monkeypatch.chdir(tmp_path)
+    for read in (lambda: run.history, lambda: run.weights, lambda: run.auroc):
+        with pytest.raises(UsageError, match=f"no folder {run} any more, seen from {tmp_path}"):
+            read()

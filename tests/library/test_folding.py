@@ -275,3 +275,22 @@ def test_the_runs_of_folds_are_tracked_as_a_group(run, monkeypatch):
 def test_a_run_that_trains_is_not_begun_twice(few_shards, tmp_path, run):
     with locked(run.folder), pytest.raises(UsageError, match="is working in"):
         deepchest_cli.train(resume=run.folder)
+
+
+def test_files_of_the_whole_run_that_are_gone_or_damaged_are_written_again(run, tmp_path):
+    copy = deepchest_cli.load_run(shutil.copytree(run.folder, tmp_path / "copy"))
+    (copy.folder / "out-of-fold.csv").unlink()
+    (copy.folder / "results.json").write_text("{")
+    assert np.isnan(copy.auroc)
+    with pytest.raises(UsageError, match="out-of-fold.csv is missing") as raised:
+        _ = copy.out_of_fold
+    assert f"train(resume='{copy}')" in raised.value.hint
+    again = deepchest_cli.train(resume=copy)
+    assert again.auroc == run.auroc
+    assert again.out_of_fold.equals(run.out_of_fold)
+
+
+@pytest.mark.parametrize("folds", [10**9, 10**30])
+def test_more_folds_than_images(few_shards, folds):
+    with pytest.raises(UsageError, match="has fewer patients than folds"):
+        deepchest_cli.train(few_shards, **SHORT | {"folds": folds})

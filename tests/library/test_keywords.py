@@ -130,3 +130,47 @@ def test_the_help_of_a_function_describes_each_keyword():
     words = " ".join(inspect.getdoc(deepchest_cli.train).split())
     assert "the run in out, or begin it there" in words
     assert "weighter; or a list." in words
+
+
+def test_texts_of_numpy_become_those_of_python():
+    class Named(str):
+        def __str__(self):
+            return "another"
+
+    made = given(backbone=np.str_("small_cnn"), data=[np.str_("a")], augment=Named("none"))
+    assert [type(made.backbone), type(made.data[0]), type(made.augment)] == [str, str, str]
+    assert made.augment == "none"
+    assert given(deterministic=np.bool_(True)).deterministic is True
+
+
+@pytest.mark.parametrize(
+    "keyword", ["epochs", "learning_rate", "augment", "backbone", "data", "config", "out"]
+)
+@pytest.mark.parametrize(
+    "value",
+    [b"x", np.bool_(True), np.array([1, 2.5]), [None], object()],
+    ids=["bytes", "bool", "array", "list", "object"],
+)
+def test_values_of_other_types_are_told(keyword, value):
+    if keyword == "backbone" and isinstance(value, np.ndarray):
+        return  # several numbers are text there
+    with pytest.raises(UsageError, match=keyword):
+        given(**{keyword: value})
+
+
+@pytest.mark.parametrize("function", ["evaluate", "train"])
+def test_a_search_that_found_nothing_is_no_default(function):
+    with pytest.raises(UsageError, match=f"{function}: data is empty"):
+        configuration(CONFIGS[function], function, {"data": (one for one in [])})
+
+
+def test_predict_without_images_and_compare_with_other_types_tell_what_is_missing():
+    with pytest.raises(UsageError, match="There is no image to predict"):
+        deepchest_cli.predict(None)
+    with pytest.raises(UsageError, match="compare: weighters should be"):
+        deepchest_cli.compare([None])
+
+
+def test_progress_is_a_callback_or_whether():
+    with pytest.raises(UsageError, match="progress should be True, False or"):
+        deepchest_cli.train(progress="yes")

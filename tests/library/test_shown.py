@@ -1,6 +1,7 @@
 """How results are drawn, and shown in a notebook."""
 
 import io
+import pickle
 import re
 import sys
 from types import SimpleNamespace
@@ -96,13 +97,6 @@ def test_a_data_set(shards):
     assert "80 radiographs of 32 px" in found._repr_html_()
     assert found.counts.loc["Effusion"].sum() == (found.table["Effusion"] == 1).sum()
     assert deepchest_cli.load_dataset(found).folder == shards
-    mask = found.table["split"] == "test"
-    tested = found.images(mask)
-    assert np.array_equal(tested, found.images(np.flatnonzero(mask)))
-    assert (len(tested), len(found.images([]))) == (mask.sum(), 0)
-    for wrong in ([80], [True], [0.5]):
-        with pytest.raises(IndexError):
-            found.images(wrong)
 
 
 def test_names_are_no_markup():
@@ -164,3 +158,26 @@ def test_a_table_as_text_has_all_columns():
     assert all(f"column {number}" in text for number in range(30))
     assert "29.1234" in text
     assert text.split()[-1] == "12"
+
+
+def test_results_go_to_another_process(trained, shards, tmp_path, monkeypatch):
+    found = deepchest_cli.load_run(trained).evaluate(data=shards, **QUICK)
+    dataset = deepchest_cli.load_dataset(shards)
+    sent = pickle.dumps((found, dataset))
+    monkeypatch.chdir(tmp_path)
+    other, data = pickle.loads(sent)
+    assert other.findings.equals(found.findings)
+    assert other.predictions.equals(found.predictions)
+    assert np.array_equal(data.images([3, 1]), dataset.images([3, 1]))
+
+
+def test_images_are_chosen_by_number_or_by_a_condition(shards):
+    dataset = deepchest_cli.load_dataset(shards)
+    condition = dataset.table["split"] == "validation"
+    rows = np.flatnonzero(condition)
+    assert 1 < len(rows) < len(dataset)
+    assert np.array_equal(dataset.images(condition), dataset.images(iter(rows)))
+    assert dataset.images([]).shape == (0, dataset.opened.size, dataset.opened.size)
+    for wrong in ([len(dataset)], [-len(dataset) - 1], [0.5], ["0"], [True], [[1]]):
+        with pytest.raises(UsageError, match="80 rows, and rows should be their numbers"):
+            dataset.images(wrong)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -132,6 +133,12 @@ def test_mlflow_knows_what_was_logged_before_a_process_was_killed(run, here):
 def test_a_server_that_does_not_answer_is_an_error_in_time():
     with pytest.raises(UsageError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         MLflow.check(Destinations(mlflow="http://127.0.0.1:9"))
+
+
+def test_what_a_user_logs_in_with_is_not_said():
+    with pytest.raises(UsageError, match=re.escape("http://***@127.0.0.1:9 cannot be")) as raised:
+        MLflow.check(Destinations(mlflow="http://me:secret@127.0.0.1:9"))
+    assert "secret" not in str(raised.value)
 
 
 def test_names_that_mlflow_refuses_are_changed(run, here):

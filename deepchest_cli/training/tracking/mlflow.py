@@ -17,7 +17,11 @@ from deepchest_cli.training.tracking.base import (
     Subject,
     Tracker,
 )
-from deepchest_cli.training.tracking.records import Record, reason_of
+from deepchest_cli.training.tracking.records import (
+    Record,
+    reason_of,
+    without_credentials,
+)
 
 LOCAL = "sqlite:///"
 DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in the folder of the local store
@@ -41,12 +45,13 @@ class MLflow(Tracker):
 
     def __init__(self, subject: Subject, destinations: Destinations, record: Record | None) -> None:
         mlflow = _package()
-        self.place, self.counted = self.store(destinations, record), subject.counted
-        self.client = mlflow.MlflowClient(tracking_uri=self.place)
+        uri = _uri(destinations, record)
+        self.place = without_credentials(uri)  # it stands in a file of the run
+        self.client, self.counted = mlflow.MlflowClient(tracking_uri=uri), subject.counted
         run = self._earlier(record)
         if run is None:
             run = self.client.create_run(
-                _experiment(self.client, self.place, destinations), run_name=subject.name
+                _experiment(self.client, uri, destinations), run_name=subject.name
             )
             self._log_parameters(run.info.run_id, subject.config)
         self.identifier: str = run.info.run_id
@@ -60,7 +65,7 @@ class MLflow(Tracker):
     def check(cls, destinations: Destinations) -> None:
         """Raise `UsageError` where MLflow is not installed, or its store cannot be reached."""
         client = _package().MlflowClient
-        uri = cls.store(destinations, None)
+        uri = _uri(destinations, None)
         try:
             if uri.startswith("http"):
                 import requests  # MLflow's own
@@ -69,7 +74,7 @@ class MLflow(Tracker):
             _experiment(client(tracking_uri=uri), uri, destinations)
         except Exception as error:
             raise UsageError(
-                f"MLflow's store {uri} cannot be reached: {reason_of(error)}.",
+                f"MLflow's store {without_credentials(uri)} cannot be reached: {reason_of(error)}.",
                 "Start the server, correct MLFLOW_TRACKING_URI, or unset it: a local store takes "
                 "its place.",
             ) from error
@@ -77,13 +82,7 @@ class MLflow(Tracker):
     @staticmethod
     def store(destinations: Destinations, record: Record | None) -> str:
         """Return what the user has set, or the local store of an earlier record, or a new one."""
-        if destinations.mlflow:
-            return destinations.mlflow
-        if record is not None and record.place.startswith(LOCAL):
-            database = Path(record.place.removeprefix(LOCAL))
-            if database.is_file():
-                return record.place
-        return f"{LOCAL}{(destinations.mlflow_folder / DATABASE).absolute()}"
+        return without_credentials(_uri(destinations, record))
 
     @staticmethod
     def hint(folder: Path, destinations: Destinations, record: Record | None) -> str:
@@ -136,6 +135,17 @@ class MLflow(Tracker):
 
         entries = [Param(name, str(value)[:MAX_LENGTH]) for name, value in config.items()]
         self.client.log_batch(identifier, params=entries)
+
+
+def _uri(destinations: Destinations, record: Record | None) -> str:
+    """Return the address of the store, with what a user logs in with."""
+    if destinations.mlflow:
+        return destinations.mlflow
+    if record is not None and record.place.startswith(LOCAL):
+        database = Path(record.place.removeprefix(LOCAL))
+        if database.is_file():
+            return record.place
+    return f"{LOCAL}{(destinations.mlflow_folder / DATABASE).absolute()}"
 
 
 def _package() -> Any:
