@@ -30,6 +30,11 @@ class DeepChestError(Exception):
         if hint:  # shown below a traceback, in a notebook too
             self.add_note(hint)
 
+    def reword(self, message: str, hint: str) -> None:
+        """Say the same in other words."""
+        self.args, self.message, self.hint = (message,), message, hint
+        self.__notes__ = [hint] if hint else []
+
 
 class UnreadableRadiographError(DeepChestError):
     """An image file that yields no radiograph; the message says why."""

@@ -3,12 +3,13 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from textwrap import fill
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from deepchest_cli.config.files import unknown_key
 from deepchest_cli.config.flags import choices_of, flag_of, flags_of
@@ -19,7 +20,7 @@ from deepchest_cli.config.sources import (
     refuse_out_of_range,
     run_to_resume,
 )
-from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.errors import DeepChestError, UsageError, unknown_name
 
 Config = TypeVar("Config")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -46,7 +47,7 @@ FILE = "config"  # the keyword of --config, which every command has
 
 
 def takes_flags_of(kind: type[Any]) -> Callable[[Function], Function]:
-    """Let a function's signature name the flags of a command, for help and completion."""
+    """Let a function take the flags of a command, which its signature and its errors name."""
 
     def named(function: Function) -> Function:
         signature = inspect.signature(function)
@@ -59,13 +60,36 @@ def takes_flags_of(kind: type[Any]) -> Callable[[Function], Function]:
         ]
         flags.append(inspect.Parameter(FILE, inspect.Parameter.KEYWORD_ONLY, default=None))
         signature = signature.replace(parameters=[*own, *flags])
-        function.__signature__ = signature  # type: ignore[attr-defined]
+        switches = {f.name for f, _, _ in flags_of(kind) if isinstance(f.default, bool)}
+
+        @wraps(function)
+        def called(*given: Any, **keywords: Any) -> Any:
+            try:
+                return function(*given, **keywords)
+            except DeepChestError as error:
+                texts = (error.message, error.hint)
+                error.reword(*(_in_keywords(t, signature.parameters, switches) for t in texts))
+                raise
+
+        called.__signature__ = signature  # type: ignore[attr-defined]
         if function.__doc__:
             helps = {f.name: flag.help for f, _, flag in flags_of(kind) if f.name not in left_out}
-            function.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\n{_described(helps)}"
-        return function
+            called.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\n{_described(helps)}"
+        return cast(Function, called)
 
     return named
+
+
+def _in_keywords(text: str, names: Container[str], switches: Container[str]) -> str:
+    """Return what a command says with keywords for its flags; commands to paste stay."""
+
+    def keyword(found: re.Match[str]) -> str:
+        name = (found[2] or "").replace("-", "_")
+        if name not in names:
+            return found[0]
+        return f"{name}=True" if name in switches else name
+
+    return re.sub(r"(deepchest [a-z](?:[^(),;.]|[,.](?=\S))*)|--([a-z][a-z-]*)", keyword, text)
 
 
 def _described(helps: Mapping[str, str]) -> str:
@@ -140,6 +164,8 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
     """Return a value in the form that a configuration has; `UsageError` for another type."""
     if get_origin(kind) is tuple:
         return _several(value, where)
+    if type(value).__module__ == "torch" and type(value).__name__ == "device":
+        value = str(value)
     if choices := choices_of(kind):
         if isinstance(value, str) and value in choices:
             return choices[choices.index(value)]  # the text alone, of an enumeration's member too

@@ -33,9 +33,13 @@ def check_tracking(config: TrainConfig | CompareConfig) -> "Destinations":
     """Return where records go; `UsageError`: a tracker is not installed, its server not there."""
     destinations = find_destinations()
     if config.track:
+        from deepchest_cli.config.flags import AUTO
+        from deepchest_cli.training.tracking.records import read_records
         from deepchest_cli.training.tracking.registry import check_trackers
 
-        check_trackers(config.track, destinations)
+        folder = None if config.resume == AUTO else config.resume
+        records = {} if folder is None else read_records(folder)
+        check_trackers(config.track, destinations, records)
     return destinations
 
 

@@ -134,7 +134,7 @@ def test_the_folders_name_is_an_ensemble_for_other_images(run, site_shards, few_
     assert run.model().predict(image)[0].probabilities == whole[0].probabilities
     with pytest.raises(UsageError, match="were trained on patients of") as refused:
         run.evaluate(data=few_shards)
-    assert "Leave --data out to score each image" in refused.value.hint
+    assert "Leave data out to score each image" in refused.value.hint
     assert f"deepchest evaluate --model {run.folder}." in refused.value.hint
     seen = run.evaluate(data=few_shards, allow_overlap=True, bootstrap_replicates=0)
     assert seen.document["overlap"]["training_images"] > 0
@@ -153,9 +153,9 @@ def test_what_is_about_one_model_names_one(run, few_shards, tmp_path):
     with pytest.raises(UsageError, match="is fold 2 of a run whose folds go on together") as error:
         deepchest_cli.train(resume=run.folder / "fold-2")
     assert error.value.hint == f"Resume with: deepchest train --resume {run.folder}"
-    with pytest.raises(UsageError, match="--folds is 4, but"):
+    with pytest.raises(UsageError, match="^folds is 4, but"):
         deepchest_cli.train(resume=run.folder, folds=4)
-    with pytest.raises(UsageError, match="--split train: of"):
+    with pytest.raises(UsageError, match="^split train: of"):
         run.evaluate(split="train")
     with pytest.raises(UsageError, match="are scored by themselves"):
         deepchest_cli.evaluate([run.folder, run.folder / "fold-1"])
@@ -238,6 +238,19 @@ def test_an_interrupted_run_goes_on_in_its_fold(run, few_shards, tmp_path):
         there.evaluate()
     again = deepchest_cli.train(resume=folder)
     assert "Resumed after step 1." in again.notes
+    assert_equal_folds(folder, run.folder)
+
+
+def test_a_fold_that_has_lost_its_model_is_trained_again_as_the_error_says(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "fold-2" / "best.pt").unlink()
+    for function, given in (("evaluate", {"model": folder}), ("train", {"resume": folder})):
+        with pytest.raises(UsageError, match=r"fold-2/best.pt is missing") as lost:
+            getattr(deepchest_cli, function)(**given)
+        assert f"Remove the folder {folder / 'fold-2'}, and train" in lost.value.hint
+    shutil.rmtree(folder / "fold-2")
+    deepchest_cli.train(resume=folder)
     assert_equal_folds(folder, run.folder)
 
 

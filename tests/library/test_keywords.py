@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import deepchest_cli
 from deepchest_cli.config import (
@@ -17,7 +18,7 @@ from deepchest_cli.config import (
     flags_of,
 )
 from deepchest_cli.errors import UsageError
-from deepchest_cli.library.keywords import COMMAND_ONLY, configuration
+from deepchest_cli.library.keywords import COMMAND_ONLY, _in_keywords, configuration
 
 CONFIGS = {
     "train": TrainConfig,
@@ -130,6 +131,30 @@ def test_the_help_of_a_function_describes_each_keyword():
     words = " ".join(inspect.getdoc(deepchest_cli.train).split())
     assert "the run in out, or begin it there" in words
     assert "weighter; or a list." in words
+
+
+def test_errors_name_keywords_and_keep_commands():
+    with pytest.raises(UsageError, match="^folds should be at least 2. Found 1"):
+        deepchest_cli.train(folds=1)
+    with pytest.raises(UsageError) as raised:
+        deepchest_cli.predict("image.png", model="nowhere")
+    assert raised.value.hint == (
+        "Train one (deepchest train), or name a run folder or checkpoint with model."
+    )
+    assert raised.value.__notes__ == [raised.value.hint]
+    switches = {"force"}
+    for text, said in (
+        ("Add --force, or --out FOLDER.", "Add force=True, or out FOLDER."),
+        ("Run: deepchest train --force", "Run: deepchest train --force"),
+        ("Use a/b.c,d with deepchest train --out a,b.c. Or --out.", None),
+        ("--another stays", "--another stays"),
+    ):
+        found = _in_keywords(text, {"force", "out"}, switches)
+        assert found == (said or "Use a/b.c,d with deepchest train --out a,b.c. Or out.")
+
+
+def test_a_device_of_torch_is_one():
+    assert given(device=torch.device("cuda", 1)).device == "cuda:1"
 
 
 def test_texts_of_numpy_become_those_of_python():

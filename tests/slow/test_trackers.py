@@ -1,6 +1,7 @@
 """MLflow's local store and W&B offline, as they are; no test needs a network."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.training.tracking.base import Destinations
 from deepchest_cli.training.tracking.mlflow import MLflow
 from deepchest_cli.training.tracking.observer import Tracking
+from deepchest_cli.training.tracking.wandb import WandB
 
 pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
 pytest.importorskip("wandb", reason="the extra wandb is not installed")
@@ -133,6 +135,32 @@ def test_mlflow_knows_what_was_logged_before_a_process_was_killed(run, here):
 def test_a_server_that_does_not_answer_is_an_error_in_time():
     with pytest.raises(UsageError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         MLflow.check(Destinations(mlflow="http://127.0.0.1:9"))
+
+
+def test_a_local_store_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match="taken/mlflow.db cannot be used") as raised:
+        MLflow.check(Destinations(mlflow_folder=tmp_path / "taken"))
+    assert "Make room or give the rights there" in raised.value.hint
+
+
+def test_mlflow_is_left_as_it_was(run, here):
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES as RETRIES
+
+    logger, seen = logging.getLogger("mlflow"), []
+    logger.setLevel(logging.DEBUG)
+    tracking = Tracking(run, ["mlflow"], here)
+    tracking.open()
+    seen.append((RETRIES.get(), logger.level))
+    tracking.close("finished")
+    assert seen == [(1, logging.ERROR)]
+    assert (RETRIES.is_set(), logger.level) == (False, logging.DEBUG)
+
+
+@pytest.mark.parametrize("name", ["mode", "project"])
+def test_a_value_that_wandb_refuses_is_an_error_at_the_start(name):
+    with pytest.raises(UsageError, match=f"WANDB_{name.upper()} has a value that"):
+        WandB.check(Destinations(**{f"wandb_{name}": "a/b:c"}))
 
 
 def test_what_a_user_logs_in_with_is_not_said():

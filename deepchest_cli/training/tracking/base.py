@@ -75,8 +75,11 @@ class Tracker(ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls, destinations: Destinations) -> None:
-        """Raise `UsageError` where the package is missing, or a server does not answer in time."""
+    def check(cls, destinations: Destinations, record: Record | None = None) -> None:
+        """Raise `UsageError` where the package is missing, or a server does not answer in time.
+
+        record: an earlier one of a run that is resumed.
+        """
 
     @staticmethod
     def store(destinations: Destinations, record: Record | None) -> str:

@@ -3,9 +3,11 @@
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shlex import quote
+from threading import Lock
 from typing import Any
 
 from deepchest_cli.errors import UsageError
@@ -44,6 +46,12 @@ class MLflow(Tracker):
     has_parents = True
 
     def __init__(self, subject: Subject, destinations: Destinations, record: Record | None) -> None:
+        with ExitStack() as held:
+            held.enter_context(_patience.held())
+            self._begin(subject, destinations, record)
+            self.held = held.pop_all()
+
+    def _begin(self, subject: Subject, destinations: Destinations, record: Record | None) -> None:
         mlflow = _package()
         uri = _uri(destinations, record)
         self.place = without_credentials(uri)  # it stands in a file of the run
@@ -62,21 +70,28 @@ class MLflow(Tracker):
             self.client.set_tag(self.identifier, name, value)
 
     @classmethod
-    def check(cls, destinations: Destinations) -> None:
+    def check(cls, destinations: Destinations, record: Record | None = None) -> None:
         """Raise `UsageError` where MLflow is not installed, or its store cannot be reached."""
         client = _package().MlflowClient
-        uri = _uri(destinations, None)
+        uri = _uri(destinations, record)
+        verb, hint = "reached", "Start the server, correct MLFLOW_TRACKING_URI, or unset it: "
+        hint += "a local store takes its place."
+        if destinations.mlflow is None:
+            verb, hint = (
+                "used",
+                "Make room or give the rights there, or set MLFLOW_TRACKING_URI to a server.",
+            )
         try:
-            if uri.startswith("http"):
-                import requests  # MLflow's own
+            with _patience.held():
+                if uri.startswith("http"):
+                    import requests  # MLflow's own
 
-                requests.get(uri, timeout=SECONDS / 4)  # its client asks for a minute and more
-            _experiment(client(tracking_uri=uri), uri, destinations)
+                    requests.get(uri, timeout=SECONDS / 4)  # its client asks for a minute and more
+                _experiment(client(tracking_uri=uri), uri, destinations)
         except Exception as error:
             raise UsageError(
-                f"MLflow's store {without_credentials(uri)} cannot be reached: {reason_of(error)}.",
-                "Start the server, correct MLFLOW_TRACKING_URI, or unset it: a local store takes "
-                "its place.",
+                f"MLflow's store {without_credentials(uri)} cannot be {verb}: {reason_of(error)}.",
+                hint,
             ) from error
 
     @staticmethod
@@ -114,7 +129,8 @@ class MLflow(Tracker):
 
     def close(self, outcome: Outcome) -> None:
         """Set the status of the run."""
-        self.client.set_terminated(self.identifier, STATUS[outcome])
+        with self.held:
+            self.client.set_terminated(self.identifier, STATUS[outcome])
 
     def _earlier(self, record: Record | None) -> Any:
         """Return the run of an earlier record; None where this store has it no more."""
@@ -149,23 +165,56 @@ def _uri(destinations: Destinations, record: Record | None) -> str:
 
 
 def _package() -> Any:
-    """Return MLflow, which says nothing and gives up on a server early, unless it is told to."""
+    """Return MLflow; raise `UsageError` where it is not installed."""
     try:
         import mlflow
     except ImportError as error:
         raise UsageError("MLflow is not installed.", install_hint("mlflow")) from error
-    from mlflow import environment_variables as variables
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for variable, value in (
-        (variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, True),
-        (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, SECONDS),
-        (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 1),
-    ):
-        if not variable.is_set():
-            variable.set(value)
     return mlflow
+
+
+class _Patience:
+    """Lets MLflow say nothing, and give up on a server early, while a record of ours is open.
+
+    What the user has set stays, and after the last record all is as it was.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.records, self.before = Lock(), 0, ExitStack()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self.lock:
+            if not self.records:
+                self._set()
+            self.records += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.records -= 1
+                if not self.records:
+                    self.before.close()
+
+    def _set(self) -> None:
+        _package()
+        from mlflow import environment_variables as variables
+
+        for name in ("mlflow", "alembic"):
+            logger = logging.getLogger(name)
+            self.before.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
+        for variable, value in (
+            (variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, True),
+            (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, SECONDS),
+            (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 1),
+        ):
+            if not variable.is_set():
+                self.before.callback(variable.unset)
+                variable.set(value)
+
+
+_patience = _Patience()
 
 
 def _experiment(client: Any, uri: str, destinations: Destinations) -> str:

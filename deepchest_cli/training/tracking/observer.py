@@ -175,7 +175,7 @@ class _Log:
                 epoch, outcome = self.requests.get()
             try:
                 self._log(epoch, outcome)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # what its package ends is not the run
                 self.failure = self.failure or reason_of(error)
                 self.release()
 

@@ -26,7 +26,12 @@ def hints(
     ]
 
 
-def check_trackers(names: Iterable[str], destinations: Destinations) -> None:
-    """Raise `UsageError` where one cannot be used: not installed, or its server not there."""
+def check_trackers(
+    names: Iterable[str], destinations: Destinations, records: Mapping[str, Record]
+) -> None:
+    """Raise `UsageError` where one cannot be used: not installed, or its server not there.
+
+    records: those of a run or a comparison that is resumed.
+    """
     for name in dict.fromkeys(names):
-        TRACKERS[name].check(destinations)
+        TRACKERS[name].check(destinations, records.get(name))

@@ -33,7 +33,7 @@ class TensorBoard(Tracker):
             self.writer.add_text("configuration", "\n".join(["| | |", "|---|---|", *rows]))
 
     @classmethod
-    def check(cls, destinations: Destinations) -> None:
+    def check(cls, destinations: Destinations, record: Record | None = None) -> None:
         """Raise `UsageError` where TensorBoard is not installed."""
         _writer()
 

@@ -51,9 +51,22 @@ class WandB(Tracker):
         self.run.define_metric("*", step_metric=self.counted)
 
     @classmethod
-    def check(cls, destinations: Destinations) -> None:
-        """Raise `UsageError` where W&B is not installed, or a server is asked for and not there."""
+    def check(cls, destinations: Destinations, record: Record | None = None) -> None:
+        """Raise `UsageError` where W&B is not installed, or a server is asked for and not there.
+
+        Likewise for a value of its variables that it refuses.
+        """
         wandb = _package()
+        for name, value in (
+            ("mode", destinations.wandb_mode), ("project", destinations.wandb_project),
+        ):  # fmt: skip
+            try:
+                wandb.Settings(**{name: value})
+            except (ValueError, wandb.errors.UsageError) as error:
+                raise UsageError(
+                    f"WANDB_{name.upper()} has a value that Weights & Biases refuses: {value!r}.",
+                    "Correct it, or unset it.",
+                ) from error
         if destinations.wandb_mode not in ONLINE:
             return
         try:
