@@ -11,8 +11,8 @@ from deepchest_cli.commands.predict_display import Writer
 from deepchest_cli.config import PredictConfig
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.library.predict_warnings import warn_of_models
-from deepchest_cli.library.predicting import open_session
+from deepchest_cli.library.operations.predict import open_session
+from deepchest_cli.library.operations.predict_warnings import warn_of_models
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from deepchest_cli.commands.prepare_display import (
     render_prepared,
 )
 from deepchest_cli.config import PrepareConfig, command_line
-from deepchest_cli.library.preparing import (
+from deepchest_cli.library.operations.prepare import (
     convert,
     data_folder,
     draw,

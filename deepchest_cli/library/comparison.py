@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.errors import InterruptedRunError, UsageError, unknown_name
 from deepchest_cli.library.calls import alone, as_call, kept_torch_state
-from deepchest_cli.library.comparing import (
+from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
+from deepchest_cli.library.notebook import Receive, Shown, recorder
+from deepchest_cli.library.operations.compare import (
     ending,
     refuse_unknown_weighters,
     run_comparison,
     with_found_data,
 )
-from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
-from deepchest_cli.library.notebook import Receive, Shown, recorder
 from deepchest_cli.library.run import Run, load_run
 from deepchest_cli.reporter import Move, Reporter
 from deepchest_cli.reporting.plots import drawn

@@ -12,7 +12,7 @@ from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import UsageError
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
 from deepchest_cli.library.notebook import Receive, recorder, titled_table
-from deepchest_cli.library.preparing import (
+from deepchest_cli.library.operations.prepare import (
     convert,
     data_folder,
     draw,

@@ -9,7 +9,7 @@ from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
 from deepchest_cli.library.notebook import Receive, Shown, recorder
-from deepchest_cli.library.scoring import run_evaluation
+from deepchest_cli.library.operations.evaluate import run_evaluation
 from deepchest_cli.reporting.plots import drawn
 
 if TYPE_CHECKING:

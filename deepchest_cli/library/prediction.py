@@ -9,8 +9,8 @@ from deepchest_cli.config import PredictConfig
 from deepchest_cli.data.text import count_of
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
 from deepchest_cli.library.notebook import Receive, Shown, recorder
-from deepchest_cli.library.predict_warnings import warn_of_models
-from deepchest_cli.library.predicting import open_session
+from deepchest_cli.library.operations.predict import open_session
+from deepchest_cli.library.operations.predict_warnings import warn_of_models
 from deepchest_cli.prediction.image_prediction import ImagePrediction
 from deepchest_cli.prediction.inputs import find_inputs
 from deepchest_cli.prediction.studies import StudyPrediction

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from deepchest_cli.library.evaluation import Evaluation
-    from deepchest_cli.library.folding import FoldsSummary
     from deepchest_cli.library.model import Model
+    from deepchest_cli.library.operations.folds import FoldsSummary
     from deepchest_cli.training.plots import Columns
     from deepchest_cli.training.summary import TrainingSummary
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.config import DEFAULT_DATA, DEFAULT_MODEL, EvaluateConfig, find_data
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json
-from deepchest_cli.library.evaluate_checks import each_data_set, is_model, refuse_clashes
+from deepchest_cli.library.operations.evaluate_checks import each_data_set, is_model, refuse_clashes
 from deepchest_cli.reporter import Reporter
 from deepchest_cli.schemas import versioned
 

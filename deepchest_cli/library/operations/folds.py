@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.config import EvaluateConfig, TrainConfig
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import locked, write_json
-from deepchest_cli.library.fitting import Observe, build, fit
+from deepchest_cli.library.operations.fit import Observe, build, fit
 from deepchest_cli.library.tracking import tracking
 from deepchest_cli.model.fold_runs import OUT_OF_FOLD, RESULTS
 from deepchest_cli.reporter import Reporter
