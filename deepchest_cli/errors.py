@@ -30,6 +30,11 @@ class DeepChestError(Exception):
         if hint:  # shown below a traceback, in a notebook too
             self.add_note(hint)
 
+    def reword(self, message: str, hint: str) -> None:
+        """Say the same in other words."""
+        self.args, self.message, self.hint = (message,), message, hint
+        self.__notes__ = [hint] if hint else []
+
 
 class UnreadableRadiographError(DeepChestError):
     """An image file that yields no radiograph; the message says why."""
@@ -83,7 +88,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     from deepchest_cli.config.renamed import SINCE, renamed
     from deepchest_cli.config.synonyms import most_alike, nearest, synonym
 
-    names = list(known)
+    names, name = list(known), str(name)  # of a program it may be anything
     if new := renamed(name, names):
         suggestion = f" It is called {new!r} {SINCE}."
     else:

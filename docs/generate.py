@@ -35,6 +35,8 @@ from deepchest_cli.weighting.documentation import blocks_of
 
 FOLDER = Path(__file__).parent
 WIDE = 75  # characters of a type in a line
+# keywords that a command reads as text, and that may be a number or several values
+TEXTS = ("devices", "findings", "freeze", "label_columns", "size", "threshold")
 FUNCTIONS = {
     "TrainOptions": ("train", TrainConfig),
     "EvaluateOptions": ("evaluate", EvaluateConfig),
@@ -174,7 +176,7 @@ Several = AnyPath | Iterable[AnyPath] | Mapping[str, object]
     parts[0] += f"\n\n# {NOTICE.removeprefix('<!-- ').removesuffix(' -->')}\n\n{imports.rstrip()}"
     for name, (function, config) in FUNCTIONS.items():
         lines = [
-            f"    {field.name}: {_type(kind, flag)}"
+            f"    {field.name}: {_type(field.name, kind, flag)}"
             for field, kind, flag in sorted(flags_of(config), key=lambda one: one[0].name)
             if field.name not in (*ARGUMENTS[function], *COMMAND_ONLY[function])
         ]
@@ -183,7 +185,7 @@ Several = AnyPath | Iterable[AnyPath] | Mapping[str, object]
     return "\n\n\n".join(parts) + "\n"
 
 
-def _type(kind: Any, flag: Flag) -> str:
+def _type(name: str, kind: Any, flag: Flag) -> str:
     """Return the type of a keyword: paths may be text, and one may stand for several."""
     if get_origin(kind) is tuple:
         return "Several"
@@ -195,9 +197,7 @@ def _type(kind: Any, flag: Flag) -> str:
         return text + (" | None" if type(None) in get_args(kind) else "")
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     takes_path = Path in kinds or "PATH" in (flag.metavar or "")
-    if str in kinds and any(
-        word in flag.help for word in (",224", "commas", "first N", "probability,")
-    ):
+    if name in TEXTS:
         return "Text | None" if type(None) in kinds else "Text"
     names = ["AnyPath" if takes_path and one in (Path, str) else one.__name__ for one in kinds]
     return " | ".join("None" if name == "NoneType" else name for name in dict.fromkeys(names))
@@ -236,16 +236,16 @@ def _page(title: str, *blocks: str) -> str:
 
 def main() -> None:
     """Write the pages, or with --check exit with 1 where one is not current."""
-    stale = [
-        path
+    stale = {
+        path: text
         for path, text in pages().items()
         if not path.exists() or path.read_text("utf-8") != text
-    ]
+    }
     if "--check" in sys.argv[1:]:
         names = ", ".join(path.relative_to(FOLDER.parent).as_posix() for path in stale)
         sys.exit(f"Not current: {names}. Run: python docs/generate.py" if stale else 0)
-    for path in stale:
-        path.write_text(pages()[path], "utf-8")
+    for path, text in stale.items():
+        path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from deepchest_cli.commands.next_steps import after_comparison, after_costs
 from deepchest_cli.config import CompareConfig, flag_of
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import GateError, UsageError
-from deepchest_cli.library.comparing import (
+from deepchest_cli.library.operations.compare import (
     analyze,
     primary_test,
     refuse_unknown_weighters,

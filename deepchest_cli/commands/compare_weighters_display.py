@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.data.text import count_of, few, ranges
-from deepchest_cli.library.comparing import ending
+from deepchest_cli.library.operations.compare import ending
 from deepchest_cli.reporting.numbers import (
     UNDEFINED,
     gigabytes,

@@ -9,7 +9,7 @@ from deepchest_cli.commands.compare_weighters_display import (
 from deepchest_cli.config import CompareConfig, flag_of
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError, UsageError
-from deepchest_cli.library.comparing import ending
+from deepchest_cli.library.operations.compare import ending
 from deepchest_cli.library.tracking import check_tracking
 from deepchest_cli.terminal import INDENT, Terminal
 from deepchest_cli.user_cache import training_rates_file

@@ -3,7 +3,7 @@
 from deepchest_cli.commands.evaluate_display import render
 from deepchest_cli.commands.next_steps import after_evaluate
 from deepchest_cli.config import EvaluateConfig
-from deepchest_cli.library.scoring import run_evaluation
+from deepchest_cli.library.operations.evaluate import run_evaluation
 from deepchest_cli.terminal import Terminal
 
 

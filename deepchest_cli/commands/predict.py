@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from deepchest_cli.commands.next_steps import STDIN, after_predict
-from deepchest_cli.commands.predict_display import Writer, explain
+from deepchest_cli.commands.predict_display import Writer
 from deepchest_cli.config import PredictConfig
 from deepchest_cli.data.text import count_of
 from deepchest_cli.errors import DeepChestError
-from deepchest_cli.library.predicting import open_session
+from deepchest_cli.library.operations.predict import open_session
+from deepchest_cli.library.operations.predict_warnings import warn_of_models
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def predict(config: PredictConfig, terminal: Terminal) -> None:
     """
     form = "json" if terminal.json else config.format
     with open_session(config, terminal) as session:
-        explain(session.predictor, terminal)
+        warn_of_models(session.predictor, terminal, terminal.verbose, "; --verbose names them")
         writer = Writer(session.predictor, form, config.top, config.unit, terminal)
         for one in session.answers(*_files(config)):
             if not writer.add(one) and config.embeddings is None and config.unit == "image":

@@ -5,17 +5,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.commands.named_lists import named_lists, titles_of
-from deepchest_cli.data.text import by_reason, count_of, counts_by_reason, few, printable
+from deepchest_cli.data.text import count_of, printable
 from deepchest_cli.files import to_csv, to_json
 from deepchest_cli.reporting.numbers import number
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from deepchest_cli.prediction.image_prediction import (
-        Calibration,
-        ImagePrediction,
-        Prediction,
-    )
+    from deepchest_cli.prediction.image_prediction import ImagePrediction, Prediction
     from deepchest_cli.prediction.predictor import Predictor
     from deepchest_cli.prediction.studies import StudyPrediction
 
@@ -25,53 +21,6 @@ ACROSS = 4  # images that stand beside each other in a table
 FLAG = " *"
 NAMED = 10  # studies whose images are listed below a table
 MOST_PROBABLE = 3  # findings of each of many images, where none can be flagged
-
-SYNTHETIC = "trained on synthetic radiographs, so that predictions say nothing about patients"
-RAW = (
-    "no calibration and no operating points: probabilities are raw (deepchest evaluate chooses "
-    "them on validation and stores them)"
-)
-RAW_UNFLAGGED = RAW.replace("raw (", "raw, and nothing is flagged (")
-WITHOUT_REFERENCE = (
-    "no reference of the training images, so that whether an image is unlike them is not tested"
-)
-
-
-def explain(predictor: "Predictor", terminal: Terminal) -> None:
-    """Warn of what the probabilities and the flags of these models do not rest on.
-
-    Models with the same to say share a warning.
-    """
-    said: dict[str, list[str]] = {}
-    for network, calibration in zip(predictor.networks, predictor.calibrations, strict=True):
-        metadata = network.metadata
-        path = metadata.identity["path"]
-        kinds = []
-        if metadata.identity["synthetic"]:
-            kinds.append(SYNTHETIC)
-        if metadata.validation_fit is None:
-            kinds.append(RAW_UNFLAGGED if predictor.flags_nothing else RAW)
-        elif site := metadata.validation_fit.get("site"):
-            whose = "a site" if site["images"] else "its authors"
-            terminal.note(f"{path} has the thresholds of {whose}: {calibration.source}.")
-        if calibration.no_threshold:
-            kinds.append(_without_threshold(calibration, terminal.verbose))
-        if metadata.reference is None:
-            kinds.append(WITHOUT_REFERENCE)
-        for kind in kinds:
-            said.setdefault(kind, []).append(path)
-    for kind, paths in said.items():
-        terminal.warning(f"{few(paths)}: {kind}.")
-
-
-def _without_threshold(calibration: "Calibration", verbose: bool) -> str:
-    """Return how many findings are never flagged, and why; with `verbose` which."""
-    reasons = calibration.no_threshold
-    total = count_of(len(calibration.findings), "finding")
-    said = f"no operating point for {len(reasons)} of {total}, which are never flagged"
-    if verbose:
-        return f"{said}: {by_reason(reasons.items())}"
-    return f"{said} ({counts_by_reason(reasons.items())}; --verbose names them)"
 
 
 class Writer:

@@ -12,7 +12,7 @@ from deepchest_cli.commands.prepare_display import (
     render_prepared,
 )
 from deepchest_cli.config import PrepareConfig, command_line
-from deepchest_cli.library.preparing import (
+from deepchest_cli.library.operations.prepare import (
     convert,
     data_folder,
     draw,
@@ -72,10 +72,10 @@ def _prepare(config: PrepareConfig, folder: Path, terminal: Terminal, stop: "Sto
             render_estimate(estimate(plan, config, folder), command, terminal)
             return
         if config.plan:
-            planned = plan_numbered_jobs(plan, config, folder, terminal, stop)
+            planned = plan_numbered_jobs(plan, site, terminal, stop)
             render_planned(planned, _publishing(config), terminal)
             return
-        results.append(convert(plan, site, folder, terminal, stop))
+        results.append(convert(plan, site, terminal, stop))
     render_prepared(results, terminal)
 
 

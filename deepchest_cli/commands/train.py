@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from deepchest_cli.commands.next_steps import data_flags, evaluation_command
 from deepchest_cli.commands.train_summary import render_folds, render_summary
 from deepchest_cli.config import TrainConfig
-from deepchest_cli.library.folding import FoldsSummary
+from deepchest_cli.library.operations.folds import FoldsSummary
+from deepchest_cli.library.operations.train import logs, refuse_unknown_weighter, train_run
 from deepchest_cli.library.processes import distributed_processes
-from deepchest_cli.library.training import logs, refuse_unknown_weighter, train_run
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from deepchest_cli.reporting.numbers import integer, number
 from deepchest_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from deepchest_cli.library.folding import FoldsSummary
+    from deepchest_cli.library.operations.folds import FoldsSummary
     from deepchest_cli.training.summary import DataSetSummary, TrainingSummary
 
 

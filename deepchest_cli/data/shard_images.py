@@ -10,6 +10,7 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,12 @@ class Shard:
     bytes: int  # of the file
     mapping: mmap.mmap | None = None  # of the whole file; None: nothing is prefetched
     start: int = 0  # of the first image in the file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a copy, or another process, map the file for itself."""
+        if self.mapping is None:
+            return Shard, (self.path, self.images, self.bytes)
+        return map_shard, (self.path.absolute(), self.bytes, self.start, self.images.shape)
 
     def refuse_cut(self) -> None:
         """Raise `UnreadableShardError` unless the file is still there, as long as it was.

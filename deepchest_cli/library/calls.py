@@ -28,20 +28,28 @@ def alone(function: str) -> Iterator[None]:
 
 @contextmanager
 def kept_torch_state(deterministic: bool) -> Iterator[None]:
-    """Leave torch's random numbers, the choice of kernels and free memory as they were."""
+    """Leave torch's random numbers, its GPU, the choice of kernels and free memory as they were."""
     import torch
 
     from deepchest_cli.training.device import free_memory
 
     if deterministic:  # cuBLAS reads this when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    gpu = torch.cuda.current_device() if torch.cuda.is_available() else None
+    benchmark = torch.backends.cudnn.benchmark
     before = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng():
+    accelerator = torch.accelerator.current_accelerator()
+    # named, because torch warns of several GPUs that are not
+    devices = range(torch.accelerator.device_count())
+    with torch.random.fork_rng(devices, device_type=accelerator.type if accelerator else "cuda"):
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before, warn_only=only_warns)
+            torch.backends.cudnn.benchmark = benchmark
+            if gpu is not None:
+                torch.cuda.set_device(gpu)
             free_memory()  # of a model that cycles of references hold
 
 

@@ -1,8 +1,8 @@
 """A comparison in a program: `compare(["equal", "deepchest"]).differences` is a table of pandas."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import nan
 from os import PathLike, fspath
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.config import CompareConfig
 from deepchest_cli.errors import InterruptedRunError, UsageError, unknown_name
 from deepchest_cli.library.calls import alone, as_call, kept_torch_state
-from deepchest_cli.library.comparing import (
+from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
+from deepchest_cli.library.notebook import Receive, Shown, recorder
+from deepchest_cli.library.operations.compare import (
     ending,
     refuse_unknown_weighters,
     run_comparison,
     with_found_data,
 )
-from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
-from deepchest_cli.library.notebook import Receive, recorder, titled_table
 from deepchest_cli.library.run import Run, load_run
 from deepchest_cli.reporter import Move, Reporter
 from deepchest_cli.reporting.plots import drawn
@@ -38,15 +38,15 @@ BASELINE = "baseline"  # in place of a verdict
 STEPS = 100  # of progress, for each run
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """A finished comparison in its folder.
 
     document: its results.json, of which all tables are made.
     """
 
     folder: Path
-    document: dict[str, Any]
+    document: dict[str, Any] = field(repr=False)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -100,7 +100,7 @@ class Comparison:
             for label, entry in self.document["weighters"].items()
         }
 
-    def plot(self, chart: str = "differences") -> "Figure":
+    def plot(self, name: str = "differences") -> "Figure":
         """Return a figure of the report: differences, findings, cost or weights.
 
         Raises `UsageError` for another name, and where there is nothing to draw.
@@ -111,21 +111,21 @@ class Comparison:
             read_traces,
         )
 
-        if chart not in FIGURES:
-            raise unknown_name("chart", chart, FIGURES)
+        if name not in FIGURES:
+            raise unknown_name("plot", name, FIGURES)
         figures = comparison_figures(self.document, read_traces(self.folder))
-        if chart not in figures:
+        if name not in figures:
             raise UsageError(
-                f"There is nothing to draw in a chart of {chart}.", f"Draw {', '.join(figures)}."
+                f"There is nothing to draw in the plot {name!r}.", f"Draw {', '.join(figures)}."
             )
-        return drawn(figures[chart])
+        return drawn(figures[name])
 
     def __fspath__(self) -> str:
         return str(self.folder)
 
-    def _repr_html_(self) -> str:
+    def _shown(self) -> "tuple[str, pd.DataFrame, Sequence[str], str]":
         said = " ".join(self.document["summary"])
-        return titled_table(f"Comparison {self.folder}", self.weighters, self.warnings, said)
+        return f"Comparison {self.folder}", self.weighters, self.warnings, said
 
 
 @takes_flags_of(CompareConfig)
@@ -149,8 +149,6 @@ def compare(
     from deepchest_cli.comparison.running.folder import extended_config
     from deepchest_cli.training.resume import folder_to_resume, resolve_auto
 
-    if weighters is not None and not isinstance(weighters, str):
-        weighters = ",".join(weighters)
     named = with_given(options, weighters=weighters, data=data)
     config = configuration(CompareConfig, "compare", named)
     refuse_unknown_weighters(config)
@@ -170,17 +168,27 @@ def load_comparison(folder: str | PathLike[str]) -> Comparison:
     """Return the finished comparison in a folder.
 
     Raises `UsageError` where there is none, or has no results yet.
+
+    >>> comparison = load_comparison("comparisons/first")
+    >>> comparison.weighters
     """
     from deepchest_cli.comparison.running.jobs import RESULTS
 
     path = Path(fspath(folder))
     try:
         document = json.loads((path / RESULTS).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(
             f"{path} is no folder of a finished comparison: {RESULTS} is missing.",
             "Check the path; compare(resume=FOLDER) finishes one that was begun.",
         ) from error
+    except ValueError:  # cut short
+        document = None
+    if not isinstance(document, dict) or "weighters" not in document:
+        raise UsageError(
+            f"{path / RESULTS} is not of a comparison, or is damaged.",
+            "Check the path; compare(resume=FOLDER) writes the results of a comparison again.",
+        )
     return Comparison(path, document)
 
 

@@ -1,6 +1,6 @@
 """Prepared data in a program: `prepare(demo=True)`, or what was prepared, by `load_dataset`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.config import DEFAULT_DATA, PrepareConfig, find_data
+from deepchest_cli.data.text import count_of
+from deepchest_cli.errors import UsageError
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
 from deepchest_cli.library.notebook import Receive, recorder, titled_table
-from deepchest_cli.library.preparing import (
+from deepchest_cli.library.operations.prepare import (
     convert,
     data_folder,
     draw,
@@ -83,10 +85,25 @@ class Dataset:
         return pd.DataFrame(counted).astype(int).rename_axis("finding")
 
     def images(self, rows: Iterable[int]) -> "NDArray[np.uint8]":
-        """Return the images (N, S, S) of some rows of `table`, grayscale."""
+        """Return the images (N, S, S) of some rows of `table`, grayscale.
+
+        rows: their numbers, or for each row of `table` whether it is meant. Raises `UsageError`
+        for others.
+        """
         import numpy as np
 
-        return self.opened.gather(np.asarray(list(rows), dtype=np.int64))
+        chosen = np.asarray(rows if isinstance(rows, Sized) else list(rows))
+        if chosen.dtype == bool and chosen.shape == (len(self),):
+            chosen = np.flatnonzero(chosen)
+        count = len(self)
+        whole = chosen.ndim == 1 and (chosen.dtype.kind in "iu" or not len(chosen))
+        if not whole or np.any((chosen < -count) | (chosen >= count)):
+            raise UsageError(
+                f"{self.folder} has {count_of(count, 'row')}, and rows should be their numbers or "
+                f"{count} booleans. Found {rows!r:.100}.",
+                "For instance: images(range(8)) or images(dataset.table['split'] == 'test')",
+            )
+        return self.opened.gather(chosen.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.opened.labels)
@@ -118,18 +135,18 @@ def prepare(
     the finished shards, and the same call goes on. Raises `UsageError` for what cannot be prepared,
     and what the command reports as an error.
 
-    >>> dataset = prepare(demo=True, images=400, size=64)
+    >>> dataset = prepare(demo=True, images=1200, size=64, validation_fraction=0.25)
     >>> dataset.counts
     """
     named = with_given(options, source=source, data=data)
     config = configuration(PrepareConfig, "prepare", named)
     refuse_contradictions(config)
-    folder, report = data_folder(config), recorder(progress)
+    report = recorder(progress)
     made: list[Preparation] = []
     with interruptible() as stop:
-        for site in sites_of(config, folder):
+        for site in sites_of(config, data_folder(config)):
             draw(site, report, stop)
-            made += convert(plan_site(site, report), site, folder, report, stop)
+            made += convert(plan_site(site, report), site, report, stop)
     said = tuple(report.notes), tuple(report.warnings)
     found = [Dataset(one.folder, *said) for one in made]
     return found[0] if len(found) == 1 else found
@@ -139,6 +156,9 @@ def load_dataset(folder: str | PathLike[str] = DEFAULT_DATA) -> Dataset:
     """Return a prepared data set; of the default folder, the demo's where that alone is there.
 
     Raises `UsageError` where there is none, and `DeepChestError` where a shard is damaged.
+
+    >>> dataset = load_dataset("data/demo-shards")
+    >>> dataset.images(dataset.table["split"] == "test")
     """
     (found,), _ = find_data((fspath(folder),))
     dataset = Dataset(Path(found))

@@ -1,6 +1,6 @@
 """Evaluation in a program: `evaluate("runs/latest").findings` is a table of pandas."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.config import EvaluateConfig
 from deepchest_cli.errors import UsageError, unknown_name
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
-from deepchest_cli.library.notebook import Receive, recorder, titled_table
-from deepchest_cli.library.scoring import run_evaluation
+from deepchest_cli.library.notebook import Receive, Shown, recorder
+from deepchest_cli.library.operations.evaluate import run_evaluation
 from deepchest_cli.reporting.plots import drawn
 
 if TYPE_CHECKING:
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from deepchest_cli.evaluation.evaluation_input import EvaluationInput
     from deepchest_cli.library.options import EvaluateOptions
 
+TITLES = {"all": "all splits", "out-of-fold": "out-of-fold predictions"}
 HEADLINE = ("positives", "auroc", "auroc_low", "auroc_high", "average_precision")  # of `findings`
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
     """The metrics of models, or of anybody's predictions, on one data set.
 
     document: what `deepchest evaluate --json` prints, of which all tables are made.
     """
 
-    document: dict[str, Any]
+    document: dict[str, Any] = field(repr=False)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     data_sets: tuple["Evaluation", ...] = ()  # of several data sets, each one's own
@@ -88,22 +89,22 @@ class Evaluation:
         assert self._only._inputs is not None
         return predictions_table(self._only._inputs)
 
-    def plot(self, chart: str = "roc") -> "Figure":
+    def plot(self, name: str = "roc") -> "Figure":
         """Return a figure of the report: roc, precision-recall, reliability and others.
 
         Raises `UsageError` for another name, and where there is nothing to draw.
         """
         from deepchest_cli.evaluation.output.folder import FIGURES, report_figures
 
-        if chart not in FIGURES:
-            raise unknown_name("chart", chart, FIGURES)
+        if name not in FIGURES:
+            raise unknown_name("plot", name, FIGURES)
         assert self._only._inputs is not None
         figures = report_figures(self.document, self._only._inputs)
-        if chart not in figures:
+        if name not in figures:
             raise UsageError(
-                f"There is nothing to draw in a chart of {chart}.", f"Draw {', '.join(figures)}."
+                f"There is nothing to draw in the plot {name!r}.", f"Draw {', '.join(figures)}."
             )
-        return drawn(figures[chart])
+        return drawn(figures[name])
 
     @property
     def _only(self) -> "Evaluation":
@@ -114,12 +115,21 @@ class Evaluation:
             )
         return self
 
-    def _repr_html_(self) -> str:
-        document = self.document
+    def _shown(self) -> "tuple[str, pd.DataFrame, Sequence[str], str]":
+        from deepchest_cli.evaluation.output import statements
+
         table = self._rows
-        shown = table[[name for name in HEADLINE if name in table]]
-        split = document.get("split", "")
-        return titled_table(f"Evaluation on the {split} split", shown, self.warnings)
+        table = table[[name for name in HEADLINE if name in table]]
+        if self.data_sets:
+            title = f"Evaluation on {len(self.data_sets)} data sets"
+            return title, table, self.warnings, ""
+        document = self.document
+        split = document["split"]
+        title = f"Evaluation on {TITLES.get(split, f'the {split} split')}"
+        said = [statements.unit_rule(document), statements.overlap(document)]
+        said += [statements.out_of_fold(document), statements.scope(document)]
+        sentences = " ".join(filter(None, said))
+        return f"{title}: {statements.counted(document)}", table, self.warnings, sentences
 
 
 @takes_flags_of(EvaluateConfig)

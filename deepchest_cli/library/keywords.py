@@ -2,10 +2,14 @@
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
+from functools import wraps
 from pathlib import Path
+from textwrap import fill
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from deepchest_cli.config.files import unknown_key
 from deepchest_cli.config.flags import choices_of, flag_of, flags_of
@@ -16,7 +20,7 @@ from deepchest_cli.config.sources import (
     refuse_out_of_range,
     run_to_resume,
 )
-from deepchest_cli.errors import UsageError, unknown_name
+from deepchest_cli.errors import DeepChestError, UsageError, unknown_name
 
 Config = TypeVar("Config")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -43,7 +47,7 @@ FILE = "config"  # the keyword of --config, which every command has
 
 
 def takes_flags_of(kind: type[Any]) -> Callable[[Function], Function]:
-    """Let a function's signature name the flags of a command, for help and completion."""
+    """Let a function take the flags of a command, which its signature and its errors name."""
 
     def named(function: Function) -> Function:
         signature = inspect.signature(function)
@@ -56,10 +60,52 @@ def takes_flags_of(kind: type[Any]) -> Callable[[Function], Function]:
         ]
         flags.append(inspect.Parameter(FILE, inspect.Parameter.KEYWORD_ONLY, default=None))
         signature = signature.replace(parameters=[*own, *flags])
-        function.__signature__ = signature  # type: ignore[attr-defined]
-        return function
+        switches = {f.name for f, _, _ in flags_of(kind) if isinstance(f.default, bool)}
+
+        @wraps(function)
+        def called(*given: Any, **keywords: Any) -> Any:
+            try:
+                return function(*given, **keywords)
+            except DeepChestError as error:
+                texts = (error.message, error.hint)
+                error.reword(*(_in_keywords(t, signature.parameters, switches) for t in texts))
+                raise
+
+        called.__signature__ = signature  # type: ignore[attr-defined]
+        if function.__doc__:
+            helps = {f.name: flag.help for f, _, flag in flags_of(kind) if f.name not in left_out}
+            called.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\n{_described(helps)}"
+        return cast(Function, called)
 
     return named
+
+
+def _in_keywords(text: str, names: Container[str], switches: Container[str]) -> str:
+    """Return what a command says with keywords for its flags; commands to paste stay."""
+
+    def keyword(found: re.Match[str]) -> str:
+        name = (found[2] or "").replace("-", "_")
+        if name not in names:
+            return found[0]
+        return f"{name}=True" if name in switches else name
+
+    return re.sub(r"(deepchest [a-z](?:[^(),;.]|[,.](?=\S))*)|--([a-z][a-z-]*)", keyword, text)
+
+
+def _described(helps: Mapping[str, str]) -> str:
+    """Return the options as a list for a docstring, in which flags have the form of keywords."""
+    texts = {name: re.sub("--[a-z-]+", _as_keyword, text) for name, text in helps.items()}
+    texts = {name: text.replace("may be repeated", "or a list") for name, text in texts.items()}
+    texts[FILE] = "TOML file with values for these options."
+    lines = [
+        fill(f"{name}: {text}", 96, initial_indent="    ", subsequent_indent="        ")
+        for name, text in texts.items()
+    ]
+    return "\n".join(["Options:", *lines])
+
+
+def _as_keyword(flag: re.Match[str]) -> str:
+    return flag[0].removeprefix("--").replace("-", "_")
 
 
 def configuration(kind: type[Config], function: str, keywords: Mapping[str, Any]) -> Config:
@@ -81,11 +127,14 @@ def configuration(kind: type[Config], function: str, keywords: Mapping[str, Any]
         for name, value in keywords.items()
         if name != FILE
     }
-    file = keywords.get(FILE)
-    values = _of_files(kind, given, None if file is None else Path(file))
-    read = values.pop(FILE, {})
+    for name in ARGUMENTS[function]:  # no default in place of a search that has found nothing
+        if name in ("data", "model") and given.get(name) == ():
+            raise UsageError(f"{function}: {name} is empty.", "Name a folder, or leave it out.")
+    file = _typed(keywords.get(FILE), Path | None, f"{function}: {FILE}")
+    files = _files_of(kind, given, file)
+    values = {name: value for one in files.values() for name, value in one.items()}
     values = {n: _typed(value, types[n], n) for n, value in values.items() if n in types} | given
-    made = kind(**values, **recorded_hashes(values, read))
+    made = kind(**values, **recorded_hashes(values, files.get(FILE, {})))
     refuse_out_of_range(vars(made), kind)
     return made
 
@@ -95,37 +144,45 @@ def with_given(options: Mapping[str, Any], **named: Any) -> dict[str, Any]:
     return {**options, **{name: value for name, value in named.items() if value is not None}}
 
 
-def _of_files(kind: type[Any], given: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
-    """Return the values of a run that is resumed, of a recipe and of a file, and the file's own."""
+def _files_of(
+    kind: type[Any], given: Mapping[str, Any], file: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Return the values of a run that is resumed, of a recipe and of a file, the weakest first."""
     named = {
         "run": run_to_resume(given.get("resume"), given.get("out")),
         "recipe": given.get("recipe"),
         FILE: file,
     }
-    found = {
-        source: read_source(source, SOURCES[source](named[source]), kind)
-        for source in SOURCES
+    return {
+        source: read_source(source, find(named[source]), kind)
+        for source, find in SOURCES.items()
         if named[source] is not None
     }
-    values = {n: v for source in SOURCES for n, v in found.get(source, {}).items()}
-    return values | {FILE: found[FILE]} if FILE in found else values
 
 
 def _typed(value: Any, kind: Any, where: str) -> Any:
     """Return a value in the form that a configuration has; `UsageError` for another type."""
     if get_origin(kind) is tuple:
         return _several(value, where)
+    if type(value).__module__ == "torch" and type(value).__name__ == "device":
+        value = str(value)
     if choices := choices_of(kind):
-        if value in choices or (value is None and type(None) in get_args(kind)):
-            return value
+        if isinstance(value, str) and value in choices:
+            return choices[choices.index(value)]  # the text alone, of an enumeration's member too
+        if value is None and type(None) in get_args(kind):
+            return None
         unknown = unknown_name("value", str(value), choices)
         raise UsageError(f"{where}: {unknown.message}", unknown.hint)
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     for one in kinds:
         if _is_a(one, value):
-            return None if value is None else os.fspath(value) if one is str else one(value)
-    if str in kinds and not isinstance(value, bool):  # what a command takes as text
-        several = list(value) if isinstance(value, Iterable) else [value]
+            with suppress(TypeError, ValueError, OverflowError):  # an array of several, for one
+                return None if value is None else _text(value) if one is str else one(value)
+    if str in kinds and not isinstance(value, bytes) and not _is_a(bool, value):
+        try:  # what a command takes as text
+            several = list(value)
+        except TypeError:
+            several = [value]
         if all(isinstance(one, str) or _is_a(float, one) for one in several):
             return ",".join(map(str, several))
     wanted = " or ".join(one.__name__ for one in kinds if one is not type(None))
@@ -136,11 +193,20 @@ def _is_a(kind: type, value: Any) -> bool:
     """Whether a value stands for one of a kind; NumPy's numbers are numbers too."""
     if kind in (str, Path):
         return isinstance(value, str | os.PathLike)
-    if kind in (bool, type(None)):
-        return isinstance(value, kind)
-    return not isinstance(value, bool | str) and hasattr(
+    if kind is bool:
+        return isinstance(value, bool) or (
+            type(value).__name__ in ("bool", "bool_") and hasattr(value, "dtype")
+        )
+    if kind is type(None):
+        return value is None
+    return not (_is_a(bool, value) or isinstance(value, str)) and hasattr(
         value, "__index__" if kind is int else "__float__"
     )
+
+
+def _text(value: str | os.PathLike[str]) -> str:
+    """Return text as Python's own type: a checkpoint keeps no other, such as NumPy's."""
+    return str.__str__(os.fspath(value))
 
 
 def _several(value: Any, where: str) -> tuple[str, ...]:
@@ -148,7 +214,7 @@ def _several(value: Any, where: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str | os.PathLike):
-        return (os.fspath(value),)
+        return (_text(value),)
     if isinstance(value, Mapping):
         return tuple(f"{name}={entry}" for name, entry in value.items())
     try:
@@ -157,4 +223,4 @@ def _several(value: Any, where: str) -> tuple[str, ...]:
         entries = [value]
     if not all(isinstance(one, str | os.PathLike) for one in entries):
         raise UsageError(f"{where} should be text or a list of texts. Found {value!r}.")
-    return tuple(os.fspath(one) for one in entries)
+    return tuple(map(_text, entries))

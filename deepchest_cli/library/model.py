@@ -74,6 +74,9 @@ def load_model(
     data set of training whose operating points and calibration are used, of several. Raises
     `UsageError` for a model, device, code or source that is not there and `DeepChestError` for a
     damaged file.
+
+    >>> model = load_model("runs/latest")
+    >>> model.predict("image.png")[0].probabilities
     """
     names = [fspath(model) for model in models]
     name_backbones([backbone] if isinstance(backbone, str) else backbone)

@@ -2,12 +2,14 @@
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from deepchest_cli.errors import UsageError
 from deepchest_cli.reporter import Move, Recorder
 
 if TYPE_CHECKING:
@@ -39,6 +41,33 @@ def titled_table(
     return f"<div><p><strong>{escape(title)}</strong></p>{said}{shown}</div>"
 
 
+class Shown(ABC):
+    """Shows itself as a title, sentences, warnings and a table: HTML in a notebook, else text."""
+
+    @abstractmethod
+    def _shown(self) -> "tuple[str, pd.DataFrame, Sequence[str], str]":
+        """Return title, table, warnings and sentences."""
+
+    def _repr_html_(self) -> str:
+        return titled_table(*self._shown())
+
+    def __repr__(self) -> str:
+        title, table, warnings, sentences = self._shown()
+        said = [title, sentences, *(f"Warning: {text}" for text in warnings), table_text(table)]
+        return "\n".join(filter(None, said))
+
+
+def table_text(table: "pd.DataFrame") -> str:
+    """Return a table as text with all of its columns, in blocks where a terminal is narrower."""
+    import pandas as pd
+
+    numbers = table.select_dtypes("float")
+    counts = dict.fromkeys(numbers.columns[_are_whole(numbers)], "Int64")
+    every = ("display.max_columns", None, "display.max_rows", 40)
+    with pd.option_context(*every, "display.float_format", "{:.4f}".format):
+        return repr(table.astype(counts))
+
+
 def _are_whole(numbers: "pd.DataFrame") -> "NDArray[np.bool_]":
     """Return which columns of floating-point numbers count something; some may be missing."""
     return ((numbers % 1 == 0) | numbers.isna()).all().to_numpy() & numbers.notna().any().to_numpy()
@@ -51,6 +80,11 @@ def recorder(progress: bool | Receive) -> Recorder:
     """
     if callable(progress):
         return Recorder(progress)
+    if not isinstance(progress, bool | None):
+        raise UsageError(
+            f"progress should be True, False or what receives it. Found {progress!r}.",
+            "For instance: progress=True, or progress=lambda what, done, total: ...",
+        )
     if not progress:
         return Recorder()
     display = _notebook_display()

@@ -1,15 +1,16 @@
 """Prediction in a program: `predict(["image.png"]).probabilities` is a table of pandas."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from deepchest_cli.config import PredictConfig
 from deepchest_cli.data.text import count_of
 from deepchest_cli.library.keywords import AnyPath, configuration, takes_flags_of, with_given
-from deepchest_cli.library.notebook import Receive, recorder, titled_table
-from deepchest_cli.library.predicting import open_session
+from deepchest_cli.library.notebook import Receive, Shown, recorder
+from deepchest_cli.library.operations.predict import open_session
+from deepchest_cli.library.operations.predict_warnings import warn_of_models
 from deepchest_cli.prediction.image_prediction import ImagePrediction
 from deepchest_cli.prediction.inputs import find_inputs
 from deepchest_cli.prediction.studies import StudyPrediction
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
 
     from deepchest_cli.library.options import PredictOptions
 
+SHOWN = 4  # images whose warnings are shown in a notebook
 
-@dataclass(frozen=True)
-class Predictions(Sequence[ImagePrediction | StudyPrediction]):
+
+@dataclass(frozen=True, repr=False)
+class Predictions(Shown, Sequence[ImagePrediction | StudyPrediction]):
     """The answers for images, or for studies, in order; a sequence of them.
 
     problems: why there is none, by the path of a file that could not be read, or a study's name.
     """
 
-    answers: tuple[ImagePrediction | StudyPrediction, ...]
+    answers: tuple[ImagePrediction | StudyPrediction, ...] = field(repr=False)
     findings: tuple[str, ...]
     problems: dict[str, str]
     notes: tuple[str, ...] = ()
@@ -42,10 +45,19 @@ class Predictions(Sequence[ImagePrediction | StudyPrediction]):
 
     @cached_property
     def flagged(self) -> "pd.DataFrame":
-        """Whether the probability of each finding is at or above its threshold, in such rows."""
-        return self._table(
+        """Whether the probability of each finding is at or above its threshold, in such rows.
+
+        Missing where the model has no threshold for the finding; `warnings` say why.
+        """
+        flags = self._table(
             [{name: name in one.flagged for name in self.findings} for one in self.answers]
         )
+        return flags.astype("boolean").mask(self.thresholds.isna())
+
+    @cached_property
+    def thresholds(self) -> "pd.DataFrame":
+        """The threshold of each finding, in such rows; missing where the model has none."""
+        return self._table([one.thresholds for one in self.answers])
 
     def _table(self, rows: "list[dict[str, float]] | list[dict[str, bool]]") -> "pd.DataFrame":
         import pandas as pd
@@ -59,7 +71,7 @@ class Predictions(Sequence[ImagePrediction | StudyPrediction]):
     def __len__(self) -> int:
         return len(self.answers)
 
-    def _repr_html_(self) -> str:
+    def _shown(self) -> "tuple[str, pd.DataFrame, Sequence[str], str]":
         lost = [f"{name}: {why}" for name, why in self.problems.items()]
         kind = (
             "study"
@@ -67,7 +79,15 @@ class Predictions(Sequence[ImagePrediction | StudyPrediction]):
             else "radiograph"
         )
         title = f"Predictions of {count_of(len(self), kind)}; for research, not for clinical use"
-        return titled_table(title, self.probabilities, [*self.warnings, *lost])
+        return title, self.probabilities, [*self.warnings, *self._of_images(), *lost], ""
+
+    def _of_images(self) -> list[str]:
+        """Return the warnings of the first images, and how many more images have some."""
+        warned = [one for one in self.answers if one.warnings]
+        said = [f"{one.title}: {each.message}." for one in warned[:SHOWN] for each in one.warnings]
+        if len(warned) > SHOWN:
+            said.append(f"{len(warned) - SHOWN:,} more have warnings.")
+        return said
 
 
 @takes_flags_of(PredictConfig)
@@ -88,11 +108,11 @@ def predict(
     >>> predictions = predict("image.png", model="runs/latest")
     >>> predictions.probabilities
     """
-    config = configuration(
-        PredictConfig, "predict", with_given(options, images=images, model=model)
-    )
+    named = with_given(options, model=model) | {"images": images}
+    config = configuration(PredictConfig, "predict", named)
     report = recorder(progress)
     with open_session(config, report) as session:
+        warn_of_models(session.predictor, report)
         files = list(find_inputs(config.images))
         answers = tuple(session.answers(files, len(files)))
     return Predictions(

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -21,19 +21,20 @@ from deepchest_cli.model.fold_runs import (
     folds_in,
 )
 from deepchest_cli.reporting.plots import drawn
-from deepchest_cli.training.run_files import ALL, METRICS, SOURCE, WEIGHTS
+from deepchest_cli.training.run_files import CHARTS, METRICS, SOURCE, WEIGHTS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
     from deepchest_cli.library.evaluation import Evaluation
-    from deepchest_cli.library.folding import FoldsSummary
     from deepchest_cli.library.model import Model
+    from deepchest_cli.library.operations.folds import FoldsSummary
+    from deepchest_cli.training.plots import Columns
     from deepchest_cli.training.summary import TrainingSummary
 
-CHARTS = ("metrics", "weights", "sources")
 TEXTS = ("Image Index", "Study", "split", "Sex", "View")  # columns of out-of-fold.csv
+KINDS = {"epoch": int, "step": int, "best": bool}  # of columns; others are floating-point
 HEADLINE = ("training_loss", "validation_loss", "validation_auroc", "best")  # of `history`
 
 
@@ -47,14 +48,14 @@ class Run:
     folder: Path
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    summary: "TrainingSummary | FoldsSummary | None" = None  # of `train` alone
+    summary: "TrainingSummary | FoldsSummary | None" = field(default=None, repr=False)  # of `train`
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The settings that the run began with, by the keywords of `train`."""
         return read_source("config", self.folder / RUN_CONFIG, TrainConfig)
 
-    @cached_property
+    @property
     def folds(self) -> "tuple[Run, ...]":
         """The runs of the folds that have begun, in order; empty without `folds`."""
         folders = fold_folders(self.folder, folds_in(self.folder) or 0)
@@ -70,41 +71,59 @@ class Run:
         if folds is None:
             raise UsageError(f"{self.folder} has no folds.", "Train it with folds=5.")
         finished_folds(self.folder, folds)
-        return _read(self.folder / OUT_OF_FOLD, whole=("Patient ID", "fold"), text=TEXTS)
+        path = self.folder / OUT_OF_FOLD
+        if not path.is_file():
+            raise UsageError(
+                f"{path} is missing.",
+                f"Write it again with: train(resume={str(self.folder)!r})",
+            )
+        return _read_out_of_fold(path)
 
-    @cached_property
+    @property
     def history(self) -> "pd.DataFrame":
         """A row for each epoch, with the metrics of metrics.csv; of several data sets, together.
 
         With folds, the rows of each, by fold and epoch.
         """
-        if self.folds:
-            return _by_fold([run.history for run in self.folds])
-        table = self.sources
-        if table.index.nlevels == 1:
-            return table
-        return table[table.index.get_level_values(SOURCE) == ALL].droplevel(SOURCE)
+        from deepchest_cli.training.plots import read_columns
 
-    @cached_property
+        if folds := self.folds:
+            return _by_fold([run.history for run in folds])
+        return _by_epoch(read_columns(self._there / METRICS))
+
+    @property
     def sources(self) -> "pd.DataFrame":
         """The rows of `history`, and of several data sets those of each, by data set and epoch."""
-        if self.folds:
-            return _by_fold([run.sources for run in self.folds])
-        table = _read(self.folder / METRICS)
-        keys = [SOURCE, "epoch"] if SOURCE in table and table[SOURCE].nunique() > 1 else ["epoch"]
-        table = table.drop(columns=SOURCE) if SOURCE in table and len(keys) == 1 else table
-        table["best"] = table["best"].astype(bool)
-        return table.set_index(keys)
-
-    @cached_property
-    def weights(self) -> "pd.DataFrame":
-        """The mean weight of each task in each epoch; empty where the weighter has none."""
         import pandas as pd
 
-        if self.folds:
-            return _by_fold([run.weights for run in self.folds])
-        path = self.folder / WEIGHTS
-        return _read(path).set_index("epoch") if path.is_file() else pd.DataFrame()
+        from deepchest_cli.training.plots import read_sources
+
+        if folds := self.folds:
+            return _by_fold([run.sources for run in folds])
+        tables = {
+            name: _by_epoch(columns)
+            for name, columns in read_sources(self._there / METRICS).items()
+        }
+        return pd.concat(tables, names=[SOURCE]) if len(tables) > 1 else self.history
+
+    @property
+    def weights(self) -> "pd.DataFrame":
+        """The mean weight of each task in each epoch; empty where the weighter has none."""
+        from deepchest_cli.training.plots import read_columns
+
+        if folds := self.folds:
+            return _by_fold([run.weights for run in folds])
+        return _by_epoch(read_columns(self._there / WEIGHTS))
+
+    @property
+    def _there(self) -> Path:
+        """The folder; raises `UsageError` where it is gone, which would read as no epoch yet."""
+        if not self.folder.is_dir():
+            raise UsageError(
+                f"There is no folder {self.folder} any more, seen from {Path.cwd()}.",
+                "Bring it back, or change to the working directory that it was trained in.",
+            )
+        return self.folder
 
     @property
     def best_epoch(self) -> int | None:
@@ -146,22 +165,24 @@ class Run:
 
         return evaluate(self.folder, **options)
 
-    def plot(self, chart: str = "metrics") -> "Figure":
-        """Return the chart of metrics, weights or, of several data sets, sources over the epochs.
+    def plot(self, name: str = "metrics") -> "Figure":
+        """Return the plot of metrics, weights or, of several data sets, sources over the epochs.
 
         Raises `UsageError` for another name, and where there is nothing to draw.
         """
         from deepchest_cli.training.plots import run_figures
 
-        if chart not in CHARTS:
-            raise unknown_name("chart", chart, CHARTS)
+        if name not in CHARTS:
+            raise unknown_name("plot", name, CHARTS)
         if self.folds:
-            raise UsageError("Each fold has charts of its own.", "Plot one of `folds`.")
+            raise UsageError(
+                "Each fold has plots of its own.", "Plot one of `folds`: run.folds[0].plot()"
+            )
         figures = run_figures(self.folder)
-        if f"{chart}.png" not in figures:
-            there = ", ".join(name.removesuffix(".png") for name in figures) or "none yet"
-            raise UsageError(f"{self.folder} has no chart of {chart}.", f"It has: {there}.")
-        return drawn(figures[f"{chart}.png"])
+        if name not in figures:
+            there = ", ".join(figures) or "none yet"
+            raise UsageError(f"{self.folder} has no plot of {name}.", f"It has: {there}.")
+        return drawn(figures[name])
 
     def __str__(self) -> str:
         return str(self.folder)
@@ -191,6 +212,9 @@ def load_run(folder: str | PathLike[str] = DEFAULT_MODEL) -> Run:
     """Return the run in a folder, by default the newest below the working directory.
 
     Raises `UsageError` where none was begun.
+
+    >>> run = load_run("runs/latest")
+    >>> run.plot("metrics").savefig("metrics.png")
     """
     path = Path(fspath(folder))
     if not (path / RUN_CONFIG).is_file():
@@ -214,23 +238,31 @@ def _by_number(aurocs: dict[int, float]) -> "pd.DataFrame":
 
 
 def _macro_auroc(results: Path) -> float:
-    """Return the macro AUROC in a file of results; NaN where it is not there yet."""
-    if not results.is_file():
+    """Return the macro AUROC in a file of results; NaN where it is not there yet, or is damaged."""
+    try:
+        value = json.loads(results.read_text(encoding="utf-8"))["macro"]["auroc"]
+    except (OSError, ValueError, KeyError, TypeError):
         return float("nan")
-    value = json.loads(results.read_text(encoding="utf-8"))["macro"]["auroc"]
     return float("nan") if value is None else float(value)
 
 
-def _read(
-    path: Path, whole: Sequence[str] = ("epoch", "step", "best"), text: Sequence[str] = (SOURCE,)
-) -> "pd.DataFrame":
-    """Return a table of numbers, of which some columns are whole, and others are text."""
+def _by_epoch(columns: "Columns") -> "pd.DataFrame":
+    """Return the columns of a table of a run, a row for each epoch; none before one has ended."""
     import pandas as pd
 
-    if not path.is_file():  # no epoch has ended
-        return pd.DataFrame({"epoch": [], "best": []})
+    if not columns:
+        return pd.DataFrame(index=pd.Index([], dtype=int, name="epoch"))
+    kinds = {name: kind for name, kind in KINDS.items() if name in columns}
+    return pd.DataFrame(columns).astype(kinds).set_index("epoch")
+
+
+def _read_out_of_fold(path: Path) -> "pd.DataFrame":
+    """Return the table of out-of-fold predictions, with its numbers to the last bit."""
+    import pandas as pd
+
     with path.open(newline="", encoding="utf-8") as file:
         table = pd.DataFrame(csv.DictReader(file))
     # not by pandas' reader, of which older versions round
-    kinds = {name: int if name in whole else float for name in table if name not in text}
+    whole = ("Patient ID", "fold")
+    kinds = {name: int if name in whole else float for name in table if name not in TEXTS}
     return table.replace(dict.fromkeys(kinds, ""), "nan").astype(kinds)

@@ -33,9 +33,13 @@ def check_tracking(config: TrainConfig | CompareConfig) -> "Destinations":
     """Return where records go; `UsageError`: a tracker is not installed, its server not there."""
     destinations = find_destinations()
     if config.track:
+        from deepchest_cli.config.flags import AUTO
+        from deepchest_cli.training.tracking.records import read_records
         from deepchest_cli.training.tracking.registry import check_trackers
 
-        check_trackers(config.track, destinations)
+        folder = None if config.resume == AUTO else config.resume
+        records = {} if folder is None else read_records(folder)
+        check_trackers(config.track, destinations, records)
     return destinations
 
 
@@ -50,6 +54,7 @@ def tracking(config: TrainConfig, folder: Path, reporter: Reporter) -> Iterator[
         return
     from deepchest_cli.training.tracking.base import Group
     from deepchest_cli.training.tracking.observer import Tracking, closing
+    from deepchest_cli.training.tracking.records import read_records
     from deepchest_cli.training.tracking.registry import hints
 
     whole, name, group = folder, folder.absolute().name, None
@@ -60,7 +65,7 @@ def tracking(config: TrainConfig, folder: Path, reporter: Reporter) -> Iterator[
     log = Tracking(folder, config.track, find_destinations(), name, group, reporter.warning)
     log.open()
     if config.fold in (None, 1):
-        for hint in hints(config.track, whole, log.destinations):
+        for hint in hints(config.track, whole, log.destinations, read_records(folder)):
             reporter.note(hint)
     with closing(log):
         yield [log]

@@ -59,6 +59,13 @@ def finished_folds(folder: Path, folds: int) -> list[Path]:
             f"{folder} has not ended: {len(done)} of its {folds} folds are done.",
             f"Go on with: deepchest train --resume {quote(str(folder))}",
         )
+    lost = [path for path in folders if not (path / BEST).is_file()]
+    if lost:
+        raise UsageError(
+            f"{lost[0] / BEST} is missing.",
+            f"Remove the folder {lost[0]}, and train this fold again: "
+            f"deepchest train --resume {quote(str(folder))}",
+        )
     return folders
 
 

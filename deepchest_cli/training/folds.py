@@ -17,7 +17,7 @@ from deepchest_cli.evaluation.predictions import predict_rows
 from deepchest_cli.evaluation.validation_fit import fit_by_data_set
 from deepchest_cli.interruption import stop_on_signal
 from deepchest_cli.model.checkpoint import load_model, store_validation_fit
-from deepchest_cli.model.fold_runs import PREDICTIONS
+from deepchest_cli.model.fold_runs import PREDICTIONS, fold_folders
 from deepchest_cli.training.checks import refuse_unfit_splits
 from deepchest_cli.training.device import free_memory, resolve_device
 from deepchest_cli.training.run_directory import resume_command
@@ -47,13 +47,15 @@ def folds_of(config: TrainConfig, folder: Path, dataset: RadiographDataset) -> l
     Raises `UsageError` for folds that cannot all be trained and tested.
     """
     assert config.folds is not None
+    if config.folds > len(dataset.labels):
+        raise fewer_patients_than_folds(dataset.members[0], "")
     refuse_images_in_two_folds(dataset)
     folds = []
-    for number in range(1, config.folds + 1):
+    for number, place in enumerate(fold_folders(folder, config.folds), start=1):
         view = dataset.folded(number - 1, config.folds, config.seed)
         _refuse_unfit(view, config, f"Fold {number} of {config.folds}: ")
         own = replace(config, fold=number, out=None, resume=None)
-        folds.append(Fold(number, folder / f"fold-{number}", own, view))
+        folds.append(Fold(number, place, own, view))
     return folds
 
 

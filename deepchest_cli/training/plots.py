@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS_PLOT, SOURCES_PLOT, WEIGHTS_PLOT = "metrics.png", "sources.png", "weights.png"
 LOSS, AUROC = "validation_loss", "validation_auroc"
 
 Columns = dict[str, Floats]
@@ -34,25 +33,25 @@ def draw_run(folder: Path) -> list[Path]:
     """Draw the tables of a run into its folder; return the paths of the plots."""
     figures = run_figures(folder)
     for name, draw in figures.items():
-        with atomic_write(folder / name) as temporary:
+        with atomic_write(folder / f"{name}.png") as temporary:
             draw().savefig(temporary, format="png", dpi="figure")
-    return [folder / name for name in figures]
+    return [folder / f"{name}.png" for name in figures]
 
 
 def run_figures(folder: Path) -> dict[str, Draw]:
-    """Return what draws the plots of a run, by the names of their files.
+    """Return what draws the charts of a run, by their names, which are among `CHARTS`.
 
-    These are metrics.png, sources.png where there are several data sets, and weights.png where the
-    weighter has weights; none before the first epoch has ended.
+    There are sources where there are several data sets, and weights where the weighter has some;
+    none before the first epoch has ended.
     """
     sources, weights = read_sources(folder / METRICS), read_columns(folder / WEIGHTS)
     figures: dict[str, Draw] = {}
     if sources:
-        figures[METRICS_PLOT] = lambda: metrics_figure(sources[ALL], len(sources) > 1)
+        figures["metrics"] = lambda: metrics_figure(sources[ALL], len(sources) > 1)
     if len(sources) > 1:
-        figures[SOURCES_PLOT] = lambda: sources_figure(sources)
+        figures["sources"] = lambda: sources_figure(sources)
     if weights:
-        figures[WEIGHTS_PLOT] = lambda: weights_figure(
+        figures["weights"] = lambda: weights_figure(
             weights, [name for name in sources if name != ALL]
         )
     return figures

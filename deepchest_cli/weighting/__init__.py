@@ -47,3 +47,7 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({"WEIGHTERS", "WeighterInfo", "build_weighter", *_MODULES, *_CLASSES})

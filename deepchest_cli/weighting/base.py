@@ -53,6 +53,15 @@ class Performance:
     validation: Mapping[str, Tensor] = field(default_factory=dict)
     patients: Mapping[str, PatientCounts] = field(default_factory=dict)  # of train, validation
 
+    def training_losses(self, weighter: str) -> Tensor:
+        """Return the mean training losses (T,); raises `UsageError` where nothing was trained."""
+        if "loss" not in self.training:
+            raise UsageError(
+                f"The weighter {weighter!r} needs the 'loss' of each epoch.",
+                f"Given: {', '.join(self.training) or 'nothing'}.",
+            )
+        return self.training["loss"]
+
 
 @dataclass(frozen=True)
 class Context:

@@ -39,7 +39,7 @@ class DynamicWeightAverage(WeightedSumWeighter):
 
     def end_epoch(self, performance: Performance) -> list[str]:
         """Update the weights from the mean training losses; an undefined ratio is 1."""
-        means = performance.training["loss"]
+        means = performance.training_losses("dwa")
         current = to_like(means, self.latest)
         ratios = current / self.latest
         ratios = torch.where(ratios.isfinite(), ratios, 1.0)

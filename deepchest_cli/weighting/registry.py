@@ -18,11 +18,14 @@ DEEPCHEST_OPTION = "deepchest."  # begins DeepChest's own options in a composite
 def build_weighter(
     name: str,
     tasks: Sequence[str],
-    options: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    options: Mapping[str, object] | Iterable[tuple[str, object]] = (),
     context: "Context | None" = None,
     expected_sha256: str | None = None,
 ) -> "Weighter":
-    """Return a weighter for `tasks`, its options given as text.
+    """Return a weighter for `tasks`; its options are values, or text as on the command line.
+
+    `deepchest weighters NAME` lists the options of each. context: prevalence, planned epochs and
+    seed, which some weighters need.
 
     `deepchest+NAME` is DeepChest above another method; options that begin with `deepchest.` are
     then DeepChest's. A name FILE.py:CLASS or PACKAGE.MODULE:CLASS runs that code, which should
@@ -34,9 +37,11 @@ def build_weighter(
     from deepchest_cli.weighting.deepchest import DeepChestWeighter
 
     context = context or Context()
+    pairs = options.items() if isinstance(options, Mapping) else options
+    texts = [(key, _as_text(value)) for key, value in pairs]
     built = {
         each: find_weighter(each).build(tasks, context, values)
-        for each, values in read_weighter(name, options, expected_sha256).items()
+        for each, values in read_weighter(name, texts, expected_sha256).items()
     }
     other = name.removeprefix(COMPOSITE)
     if other == name:
@@ -44,6 +49,13 @@ def build_weighter(
     deepchest = built["deepchest"]
     assert isinstance(deepchest, DeepChestWeighter)
     return build_composite(deepchest, other, built[other])
+
+
+def _as_text(value: object) -> str:
+    """Return the value of an option as on the command line; a dictionary as `KEY:VALUE,...`."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{entry}" for key, entry in value.items())
+    return str(value)
 
 
 def find_weighter(name: str) -> WeighterInfo:

@@ -33,4 +33,4 @@ def derivatives_of_logs(losses: TaskLosses) -> Tensor:
 
 
 def _counts(losses: TaskLosses) -> Tensor:
-    return losses.present & (losses.values >= MIN_LOSS)
+    return losses.present & ~(losses.values < MIN_LOSS)  # a loss that is NaN is not hidden

@@ -67,7 +67,7 @@ class SmoothTchebycheff(PerStepWeighter):
         self.epoch += 1
         if self.epoch != self.warmup_epochs:
             return []
-        means = performance.training["loss"]
+        means = performance.training_losses("stch")
         self.nadir.copy_(to_like(means.clamp(min=MIN_LOSS).nan_to_num(nan=1.0), self.nadir))
         return [
             f"No known label of {task} in the last warm-up epoch: its nadir stays 1."

@@ -701,7 +701,7 @@ def test_without_data_those_of_training_are_scored(
     monkeypatch.chdir(tmp_path)
     outcome = deepchest("evaluate", "--model", trained, "--no-store", *QUICK, MAPLESS, "--json")
     assert outcome.code == 0, outcome.err
-    assert f"The data that {trained} was trained on are scored: {shards}." in outcome.err
+    assert f"No data set was named; using the data of {trained}: {shards}." in outcome.err
     assert json.loads(outcome.out)["data"] == str(shards)
 
 

@@ -222,3 +222,16 @@ def test_a_comparison_that_fails_says_so(shards, tmp_path, memory, monkeypatch):
     with pytest.raises(RuntimeError, match="no more"):
         compare(config_of(shards, tmp_path / "c"))
     assert record_of(memory, "c")["outcomes"] == ["interrupted"]
+
+
+def test_results_that_a_tracker_refuses_leave_no_record_open(shards, tmp_path, memory):
+    def fail(what):
+        if what == "texts":
+            raise RuntimeError("too long")
+
+    memory.fail = staticmethod(fail)
+    compare(config_of(shards, tmp_path / "c"))
+    assert record_of(memory, "c")["outcomes"] == ["failed"]
+    memory.fail = staticmethod(lambda what: None)
+    compare(replace(config_of(shards, None), resume=tmp_path / "c"))
+    assert record_of(memory, "c")["outcomes"] == ["failed", "finished"]

@@ -139,6 +139,20 @@ def test_the_differences_on_several_data_sets_stand_below_their_mean(results):
     assert len(labels) == 9
 
 
+def test_the_plot_of_differences_tells_untested_from_inconclusive(results):
+    figure = forest_figure(results)
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "not tested" in said
+    assert "inconclusive" not in said
+    assert said[-2:] == ["single seeds", "margin of 0.005"]
+
+
+def test_a_single_difference_has_room_for_its_marker(results):
+    results["weighters"].pop("worst")
+    results["weighters"].pop("untested")
+    assert forest_figure(results).axes[0].get_ylim() == (0.5, -0.5)
+
+
 def test_without_differences_costs_and_weights_every_section_stands(results):
     results |= {
         "weighters": {"diverging": DIVERGED},
@@ -165,7 +179,7 @@ def test_all_plots_are_drawn_and_carried_by_the_page(results):
     assert page.count("<img") == page.count('src="data:image/svg+xml;base64,') == 4
     differences, findings, cost, weights = (image["alt"] for image in checked(page).images)
     assert differences.endswith(
-        "best +0.1250 (+0.0625 to +0.1875), better; untested -0.1250, inconclusive; worst -0.2500 "
+        "best +0.1250 (+0.0625 to +0.1875), better; untested -0.1250, not tested; worst -0.2500 "
         "(-0.3125 to -0.1875), worse."
     )
     assert "of 2 findings and 3 weighters: from -0.250 (Mass, worst) to +0.125" in findings

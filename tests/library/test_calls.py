@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from tests_support import untimed
 
 import deepchest_cli
 from deepchest_cli.errors import InterruptedRunError, UsageError
+from deepchest_cli.library.calls import kept_torch_state
 from deepchest_cli.training.progress import Observer
 from deepchest_cli.training.run_files import METRICS
 
@@ -62,16 +64,47 @@ def test_nothing_is_printed_and_progress_is_received(shards, tmp_path, capfd):
     assert run.notes[0].startswith(f"{run.folder}: small_cnn with deepchest on")
 
 
-def test_deterministic_kernels_are_not_left_on(shards, tmp_path):
+def test_the_choice_of_kernels_is_not_left_changed(shards, tmp_path):
+    benchmark = torch.backends.cudnn.benchmark
     deepchest_cli.train(shards, out=tmp_path / "run", deterministic=True, max_steps=1, **SHORT)
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark == benchmark
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         deepchest_cli.train(shards, out=tmp_path / "other", max_steps=1, **SHORT)
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.backends.cudnn.benchmark == benchmark
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_the_state_of_several_gpus_is_kept_without_a_word(monkeypatch):
+    states, chosen = {0: "first", 1: "second"}, []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    for module in (torch.accelerator, torch.cuda):
+        monkeypatch.setattr(module, "device_count", lambda: len(states))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", states.__getitem__)
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: states.update({device: state})
+    )
+    monkeypatch.setattr(torch.random, "_fork_rng_warned_already", False)
+    with warnings.catch_warnings(action="error"), kept_torch_state(deterministic=False):
+        states.update({0: "drawn", 1: "drawn"})
+    assert states == {0: "first", 1: "second"}
+    assert chosen == [1]
+
+
+@pytest.mark.parametrize("benchmark", [True, False])
+def test_the_choice_of_kernels_is_left_as_it_was(shards, tmp_path, monkeypatch, benchmark):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", benchmark)
+    for number, deterministic in enumerate((True, False)):
+        out = tmp_path / f"run-{number}"
+        deepchest_cli.train(shards, out=out, deterministic=deterministic, max_steps=1, **SHORT)
+        assert torch.backends.cudnn.benchmark is benchmark
 
 
 def test_an_interrupted_call_goes_on_exactly(shards, whole, tmp_path):
@@ -82,7 +115,7 @@ def test_an_interrupted_call_goes_on_exactly(shards, whole, tmp_path):
     half = deepchest_cli.load_run(tmp_path / "run")
     assert (half.best_epoch, len(half.history), half.weights.empty) == (None, 0, True)
     assert half._repr_html_().count("no epoch has ended") == 1
-    with pytest.raises(UsageError, match="has no chart of metrics"):
+    with pytest.raises(UsageError, match="has no plot of metrics"):
         half.plot()
     run = deepchest_cli.train(resume=tmp_path / "run")
     assert untimed(run.folder / METRICS) == untimed(whole.folder / METRICS)
@@ -140,3 +173,23 @@ def test_what_is_not_there(tmp_path, monkeypatch):
         with pytest.raises(UsageError, match=said) as raised:
             call()
         assert raised.value.hint
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_results_of_a_comparison_that_are_damaged(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(UsageError, match="is not of a comparison, or is damaged"):
+        deepchest_cli.load_comparison(tmp_path)
+    with pytest.raises(UsageError, match="no folder of a finished comparison"):
+        deepchest_cli.load_comparison(tmp_path / "results.json")
+
+
+def test_a_run_whose_folder_has_gone_or_is_not_below_the_working_directory(
+    whole, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(whole.folder.parent)
+    run = deepchest_cli.load_run(whole.folder.name)
+    monkeypatch.chdir(tmp_path)
+    for read in (lambda: run.history, lambda: run.weights, lambda: run.auroc):
+        with pytest.raises(UsageError, match=f"no folder {run} any more, seen from {tmp_path}"):
+            read()

@@ -134,7 +134,7 @@ def test_the_folders_name_is_an_ensemble_for_other_images(run, site_shards, few_
     assert run.model().predict(image)[0].probabilities == whole[0].probabilities
     with pytest.raises(UsageError, match="were trained on patients of") as refused:
         run.evaluate(data=few_shards)
-    assert "Leave --data out to score each image" in refused.value.hint
+    assert "Leave data out to score each image" in refused.value.hint
     assert f"deepchest evaluate --model {run.folder}." in refused.value.hint
     seen = run.evaluate(data=few_shards, allow_overlap=True, bootstrap_replicates=0)
     assert seen.document["overlap"]["training_images"] > 0
@@ -148,14 +148,14 @@ def test_what_is_about_one_model_names_one(run, few_shards, tmp_path):
         with pytest.raises(UsageError, match="has 3 models, one for each fold") as error:
             refused()
         assert str(run.folder / "fold-1") in error.value.hint
-    with pytest.raises(UsageError, match="Each fold has charts of its own"):
+    with pytest.raises(UsageError, match="Each fold has plots of its own"):
         run.plot()
     with pytest.raises(UsageError, match="is fold 2 of a run whose folds go on together") as error:
         deepchest_cli.train(resume=run.folder / "fold-2")
     assert error.value.hint == f"Resume with: deepchest train --resume {run.folder}"
-    with pytest.raises(UsageError, match="--folds is 4, but"):
+    with pytest.raises(UsageError, match="^folds is 4, but"):
         deepchest_cli.train(resume=run.folder, folds=4)
-    with pytest.raises(UsageError, match="--split train: of"):
+    with pytest.raises(UsageError, match="^split train: of"):
         run.evaluate(split="train")
     with pytest.raises(UsageError, match="are scored by themselves"):
         deepchest_cli.evaluate([run.folder, run.folder / "fold-1"])
@@ -185,6 +185,7 @@ def test_a_finished_run_trains_nothing(run):
 
 
 def test_a_run_shows_its_folds(run):
+    assert "Evaluation on out-of-fold predictions:" in run.evaluate()._repr_html_()
     html = run._repr_html_()
     assert f"3 of 3 folds begun, out-of-fold AUROC {run.auroc:.4f}" in html
 
@@ -240,6 +241,19 @@ def test_an_interrupted_run_goes_on_in_its_fold(run, few_shards, tmp_path):
     assert_equal_folds(folder, run.folder)
 
 
+def test_a_fold_that_has_lost_its_model_is_trained_again_as_the_error_says(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "fold-2" / "best.pt").unlink()
+    for function, given in (("evaluate", {"model": folder}), ("train", {"resume": folder})):
+        with pytest.raises(UsageError, match=r"fold-2/best.pt is missing") as lost:
+            getattr(deepchest_cli, function)(**given)
+        assert f"Remove the folder {folder / 'fold-2'}, and train" in lost.value.hint
+    shutil.rmtree(folder / "fold-2")
+    deepchest_cli.train(resume=folder)
+    assert_equal_folds(folder, run.folder)
+
+
 def test_a_run_of_a_version_with_other_flags_is_scored_too(run, tmp_path):
     old = shutil.copytree(run.folder, tmp_path / "old")
     with (old / "config.toml").open("a") as file:
@@ -259,6 +273,9 @@ def test_the_runs_of_folds_are_tracked_as_a_group(run, monkeypatch):
         def open(self):
             """Open nothing."""
 
+        def close(self, outcome):
+            """Log nothing: the run is that of all tests."""
+
     monkeypatch.setattr(observer, "Tracking", Seen)
     config = TrainConfig(track=("tensorboard",))
     with tracking(replace(config, folds=3, fold=2), run.folder / "fold-2", Recorder()):
@@ -271,3 +288,22 @@ def test_the_runs_of_folds_are_tracked_as_a_group(run, monkeypatch):
 def test_a_run_that_trains_is_not_begun_twice(few_shards, tmp_path, run):
     with locked(run.folder), pytest.raises(UsageError, match="is working in"):
         deepchest_cli.train(resume=run.folder)
+
+
+def test_files_of_the_whole_run_that_are_gone_or_damaged_are_written_again(run, tmp_path):
+    copy = deepchest_cli.load_run(shutil.copytree(run.folder, tmp_path / "copy"))
+    (copy.folder / "out-of-fold.csv").unlink()
+    (copy.folder / "results.json").write_text("{")
+    assert np.isnan(copy.auroc)
+    with pytest.raises(UsageError, match="out-of-fold.csv is missing") as raised:
+        _ = copy.out_of_fold
+    assert f"train(resume='{copy}')" in raised.value.hint
+    again = deepchest_cli.train(resume=copy)
+    assert again.auroc == run.auroc
+    assert again.out_of_fold.equals(run.out_of_fold)
+
+
+@pytest.mark.parametrize("folds", [10**9, 10**30])
+def test_more_folds_than_images(few_shards, folds):
+    with pytest.raises(UsageError, match="has fewer patients than folds"):
+        deepchest_cli.train(few_shards, **SHORT | {"folds": folds})

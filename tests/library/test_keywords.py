@@ -1,10 +1,12 @@
 """Keywords are the flags of the commands, with their checks."""
 
 import inspect
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import deepchest_cli
 from deepchest_cli.config import (
@@ -16,7 +18,7 @@ from deepchest_cli.config import (
     flags_of,
 )
 from deepchest_cli.errors import UsageError
-from deepchest_cli.library.keywords import COMMAND_ONLY, configuration
+from deepchest_cli.library.keywords import COMMAND_ONLY, _in_keywords, configuration
 
 CONFIGS = {
     "train": TrainConfig,
@@ -116,3 +118,84 @@ def test_a_recipe_and_a_file_give_defaults(tmp_path):
 def test_a_run_that_is_resumed_gives_defaults(trained):
     assert given(resume=trained).epochs == 2
     assert given(resume="auto", out=trained).batch_size == 16
+
+
+def test_the_help_of_a_function_describes_each_keyword():
+    for function in (deepchest_cli.train, deepchest_cli.prepare, deepchest_cli.evaluate,
+                     deepchest_cli.compare, deepchest_cli.predict):  # fmt: skip
+        text = inspect.getdoc(function)
+        described = set(re.findall(r"^    (\w+): ", text.partition("\nOptions:\n")[2], re.M))
+        named = set(inspect.signature(function).parameters)
+        assert described <= named
+        assert len(named - described) <= 4  # data, progress and the like, which the text describes
+    words = " ".join(inspect.getdoc(deepchest_cli.train).split())
+    assert "the run in out, or begin it there" in words
+    assert "weighter; or a list." in words
+
+
+def test_errors_name_keywords_and_keep_commands():
+    with pytest.raises(UsageError, match="^folds should be at least 2. Found 1"):
+        deepchest_cli.train(folds=1)
+    with pytest.raises(UsageError) as raised:
+        deepchest_cli.predict("image.png", model="nowhere")
+    assert raised.value.hint == (
+        "Train one (deepchest train), or name a run folder or checkpoint with model."
+    )
+    assert raised.value.__notes__ == [raised.value.hint]
+    switches = {"force"}
+    for text, said in (
+        ("Add --force, or --out FOLDER.", "Add force=True, or out FOLDER."),
+        ("Run: deepchest train --force", "Run: deepchest train --force"),
+        ("Use a/b.c,d with deepchest train --out a,b.c. Or --out.", None),
+        ("--another stays", "--another stays"),
+    ):
+        found = _in_keywords(text, {"force", "out"}, switches)
+        assert found == (said or "Use a/b.c,d with deepchest train --out a,b.c. Or out.")
+
+
+def test_a_device_of_torch_is_one():
+    assert given(device=torch.device("cuda", 1)).device == "cuda:1"
+
+
+def test_texts_of_numpy_become_those_of_python():
+    class Named(str):
+        def __str__(self):
+            return "another"
+
+    made = given(backbone=np.str_("small_cnn"), data=[np.str_("a")], augment=Named("none"))
+    assert [type(made.backbone), type(made.data[0]), type(made.augment)] == [str, str, str]
+    assert made.augment == "none"
+    assert given(deterministic=np.bool_(True)).deterministic is True
+
+
+@pytest.mark.parametrize(
+    "keyword", ["epochs", "learning_rate", "augment", "backbone", "data", "config", "out"]
+)
+@pytest.mark.parametrize(
+    "value",
+    [b"x", np.bool_(True), np.array([1, 2.5]), [None], object()],
+    ids=["bytes", "bool", "array", "list", "object"],
+)
+def test_values_of_other_types_are_told(keyword, value):
+    if keyword == "backbone" and isinstance(value, np.ndarray):
+        return  # several numbers are text there
+    with pytest.raises(UsageError, match=keyword):
+        given(**{keyword: value})
+
+
+@pytest.mark.parametrize("function", ["evaluate", "train"])
+def test_a_search_that_found_nothing_is_no_default(function):
+    with pytest.raises(UsageError, match=f"{function}: data is empty"):
+        configuration(CONFIGS[function], function, {"data": (one for one in [])})
+
+
+def test_predict_without_images_and_compare_with_other_types_tell_what_is_missing():
+    with pytest.raises(UsageError, match="There is no image to predict"):
+        deepchest_cli.predict(None)
+    with pytest.raises(UsageError, match="compare: weighters should be"):
+        deepchest_cli.compare([None])
+
+
+def test_progress_is_a_callback_or_whether():
+    with pytest.raises(UsageError, match="progress should be True, False or"):
+        deepchest_cli.train(progress="yes")

@@ -1,7 +1,9 @@
 """MLflow's local store and W&B offline, as they are; no test needs a network."""
 
 import json
+import logging
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -14,6 +16,7 @@ from deepchest_cli.errors import UsageError
 from deepchest_cli.training.tracking.base import Destinations
 from deepchest_cli.training.tracking.mlflow import MLflow
 from deepchest_cli.training.tracking.observer import Tracking
+from deepchest_cli.training.tracking.wandb import WandB
 
 pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
 pytest.importorskip("wandb", reason="the extra wandb is not installed")
@@ -134,6 +137,38 @@ def test_a_server_that_does_not_answer_is_an_error_in_time():
         MLflow.check(Destinations(mlflow="http://127.0.0.1:9"))
 
 
+def test_a_local_store_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match="taken/mlflow.db cannot be used") as raised:
+        MLflow.check(Destinations(mlflow_folder=tmp_path / "taken"))
+    assert "Make room or give the rights there" in raised.value.hint
+
+
+def test_mlflow_is_left_as_it_was(run, here):
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES as RETRIES
+
+    logger, seen = logging.getLogger("mlflow"), []
+    logger.setLevel(logging.DEBUG)
+    tracking = Tracking(run, ["mlflow"], here)
+    tracking.open()
+    seen.append((RETRIES.get(), logger.level))
+    tracking.close("finished")
+    assert seen == [(1, logging.ERROR)]
+    assert (RETRIES.is_set(), logger.level) == (False, logging.DEBUG)
+
+
+@pytest.mark.parametrize("name", ["mode", "project"])
+def test_a_value_that_wandb_refuses_is_an_error_at_the_start(name):
+    with pytest.raises(UsageError, match=f"WANDB_{name.upper()} has a value that"):
+        WandB.check(Destinations(**{f"wandb_{name}": "a/b:c"}))
+
+
+def test_what_a_user_logs_in_with_is_not_said():
+    with pytest.raises(UsageError, match=re.escape("http://***@127.0.0.1:9 cannot be")) as raised:
+        MLflow.check(Destinations(mlflow="http://me:secret@127.0.0.1:9"))
+    assert "secret" not in str(raised.value)
+
+
 def test_names_that_mlflow_refuses_are_changed(run, here):
     text = (run / "weights.csv").read_text().replace("Mass", "Mass (a)=[b]", 1)
     (run / "weights.csv").write_text(text)
@@ -247,6 +282,8 @@ if __name__ == "__main__":
     for label, entry in results["weighters"].items():
         logged = found["c"].data.metrics[f"macro_auroc/{label}"]
         assert logged == entry["metrics"]["macro_auroc"]["mean"]
+    assert found["c"].data.metrics["runs"] == 2
+    assert "epoch" not in found["c"].data.metrics
     started = [r.run for r in wandb_records(tmp_path) if r.WhichOneof("record_type") == "run"]
     assert {one.display_name for one in started} == {"c", *names}
     assert {one.run_group for one in started if one.job_type == "run"} == {"c"}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deepchest_cli.errors import UsageError
-from deepchest_cli.weighting import Performance, TaskLosses
+from deepchest_cli.weighting import EpochResults, Performance, TaskLosses, build_weighter
 from deepchest_cli.weighting.dwa import DynamicWeightAverage
 
 EPOCHS = [
@@ -42,6 +42,12 @@ def test_the_rule_reproduces_the_trace(temperature):
     assert trace[:2] == [[1.0] * 3] * 2
     for weights, expected in zip(trace, by_hand(EPOCHS, temperature), strict=True):
         assert weights == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "options"), [("dwa", {}), ("stch", {"warmup_epochs": "1"})])
+def test_an_epoch_without_results_is_an_error(name, options):
+    with pytest.raises(UsageError, match=f"'{name}' needs the 'loss' of each epoch"):
+        build_weighter(name, "ab", options).end_epoch(EpochResults().performance())
 
 
 def test_figures():

@@ -114,3 +114,23 @@ def test_options_of_a_composition_go_to_the_method_that_they_name():
 def test_compositions_without_effect_are_refused_with_the_reason(name):
     with pytest.raises(UsageError, match=f"'deepchest\\+{name}' makes no sense: "):
         build_weighter(f"deepchest+{name}", ["a", "b"])
+
+
+def test_options_may_be_values(monkeypatch):
+    class Switched(EqualWeighter):
+        def __init__(self, tasks, loud=True, share=0.5):
+            super().__init__(tasks)
+            self.given = loud, share
+
+    monkeypatch.setattr("deepchest_cli.weighting.equal.EqualWeighter", Switched)
+    info = dataclasses.replace(WEIGHTERS["equal"], options={"loud": True, "share": 0.5})
+    monkeypatch.setitem(WEIGHTERS, "equal", info)
+    assert build_weighter("equal", ["a"], {"loud": False, "share": 2}).given == (False, 2.0)
+    fixed = build_weighter("fixed", ["a", "b"], {"weights": {"a": 1, "b": 3}})
+    assert fixed.weights.tolist() == [1.0, 3.0]
+
+
+def test_completion_offers_what_loops_import():
+    offered = dir(weighting)
+    assert {"build_weighter", "objective", "task_losses", "EpochResults", "Context"} <= {*offered}
+    assert all(hasattr(weighting, name) for name in offered)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from deepchest_cli.weighting import TaskLosses
+from deepchest_cli.weighting import TaskLosses, build_weighter
 from deepchest_cli.weighting.scale_invariant import ScaleInvariantWeighter
 
 
@@ -60,3 +60,8 @@ def test_a_step_without_any_known_label_is_zero():
     objective.backward()
     assert objective.item() == 0
     assert losses.values.grad.tolist() == weighter.weights.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["scale-invariant", "gls", "imtl-l"])
+def test_a_loss_that_is_nan_is_not_hidden(name):
+    assert build_weighter(name, "ab")(losses_of([math.nan, 0.5])).isnan()

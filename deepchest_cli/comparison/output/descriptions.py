@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.summary import shortened
+from deepchest_cli.comparison.analysis.summary import shortened, shown_verdict
 from deepchest_cli.comparison.output.plots import Results, Traces, compared
 from deepchest_cli.data.text import count_of
 from deepchest_cli.evaluation.statistics import LEVEL
@@ -28,7 +28,7 @@ def _differences(results: Results) -> str:
     for label, entry in compared(results).items():
         row = entry["differences"]["macro_auroc"]
         ends = "" if row["low"] is None else f" ({interval(row, 4, sign=True)})"
-        rows.append(f"{shortened(label)} {signed(row['estimate'], 4)}{ends}, {row['verdict']}")
+        rows.append(f"{shortened(label)} {signed(row['estimate'], 4)}{ends}, {shown_verdict(row)}")
     margin = results["design"]["margin"]
     return (
         f"Forest plot of differences in macro AUROC to equal weighting, with the margin of "

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepchest_cli.comparison.analysis.summary import shortened
+from deepchest_cli.comparison.analysis.summary import NOT_TESTED, shortened, shown_verdict
 from deepchest_cli.evaluation.metrics import Floats
 from deepchest_cli.evaluation.statistics import BETTER, EQUIVALENT, LEVEL, WORSE
 from deepchest_cli.reporting.labels import label_width, place_labels
@@ -23,10 +23,16 @@ from deepchest_cli.reporting.plots import (
 from deepchest_cli.reporting.weight_chart import draw_weights, weight_charts
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
 # color and marker
-VERDICTS = {BETTER: ("#1a7f37", "^"), WORSE: ("#b3261e", "v"), EQUIVALENT: ("#1f5fa8", "s")}
+VERDICTS = {
+    BETTER: ("#1a7f37", "^"),
+    WORSE: ("#b3261e", "v"),
+    EQUIVALENT: ("#1f5fa8", "s"),
+    NOT_TESTED: (GRAY, "X"),
+}
 OTHER_VERDICT = (GRAY, "o")
 # in points
 ROW, CELL, CELL_WIDTH = 30, 20, 46  # a weighter's line; a finding's row, and at least a column
@@ -52,6 +58,9 @@ def forest_figure(results: Results) -> "Figure":
 
     Of several data sets, the mean over them is followed by each.
     """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     baseline = results["weighters"][results["design"]["baseline"]]
     lines = []
     for label, entry in compared(results).items():
@@ -68,7 +77,7 @@ def forest_figure(results: Results) -> "Figure":
     for place, (_, entry, other) in enumerate(lines):
         row = _difference(entry)
         is_single = other is not baseline
-        color, marker = VERDICTS.get(row["verdict"], OTHER_VERDICT)
+        color, marker = VERDICTS.get(shown_verdict(row), OTHER_VERDICT)
         if row["low"] is not None:
             width = 1 if is_single else 2
             axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=width)
@@ -77,23 +86,30 @@ def forest_figure(results: Results) -> "Figure":
         seeds = np.array(ours) - np.array(theirs)
         axes.plot(seeds, np.full(len(seeds), place + 0.22), "|", color=color, markersize=6)
     axes.set_yticks(range(len(lines)), [fitted(name, PAGE / 3) for name, *_ in lines])
-    axes.invert_yaxis()
+    axes.set_ylim(len(lines) - 0.5, -0.5)  # the best above; room for markers, also of one line
     axes.tick_params(labelsize=TYPE)
     axes.set_xlabel("difference in macro AUROC to equal weighting", fontsize=TITLE)
     hide_frame(axes)
-    _explain_verdicts(figure, [_difference(entry)["verdict"] for _, entry, _ in lines])
+    others = [
+        Line2D([], [], color=GRAY, linestyle="", marker="|", markersize=6, label="single seeds"),
+        Patch(color="0.92", label=f"margin of {margin:g}"),
+    ]
+    _explain_verdicts(figure, [shown_verdict(_difference(entry)) for _, entry, _ in lines], others)
     return figure
 
 
-def _explain_verdicts(figure: "Figure", verdicts: Sequence[str]) -> None:
-    """Say above the plot which marker each verdict has."""
+def _explain_verdicts(
+    figure: "Figure", verdicts: Sequence[str], others: Sequence["Artist"] = ()
+) -> None:
+    """Say above the plot which marker each verdict has, and what else is drawn."""
     from matplotlib.lines import Line2D
 
     looks = {verdict: VERDICTS.get(verdict, OTHER_VERDICT) for verdict in verdicts}
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=color, linestyle="", markersize=7, marker=marker, label=verdict)
         for verdict, (color, marker) in looks.items()
     ]
+    handles += others
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=TYPE
     )
@@ -158,7 +174,7 @@ def cost_figure(results: Results) -> "Figure":
     samples = []
     for _, row, cost in found:
         error = None if row["low"] is None else [[row["estimate"] - row["low"]]] * 2
-        color, marker = VERDICTS.get(row["verdict"], OTHER_VERDICT)
+        color, marker = VERDICTS.get(shown_verdict(row), OTHER_VERDICT)
         axes.errorbar(
             cost["ratio"],
             row["estimate"],
@@ -173,7 +189,7 @@ def cost_figure(results: Results) -> "Figure":
     axes.set_ylabel("difference in macro AUROC to equal", fontsize=TITLE)
     axes.tick_params(labelsize=TYPE)
     hide_frame(axes)
-    _explain_verdicts(figure, [row["verdict"] for _, row, _ in found])
+    _explain_verdicts(figure, [shown_verdict(row) for _, row, _ in found])
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # so that points have their places
     ends = [(cost["ratio"], row["estimate"]) for _, row, cost in found]
     place_labels(axes, ends, [[name] for name, *_ in found], samples)

@@ -13,7 +13,7 @@ from deepchest_cli.config import RUN_CONFIG
 from deepchest_cli.files import sha256_of
 from deepchest_cli.training.run_files import ENVIRONMENT, WEIGHTS
 from deepchest_cli.training.tracking.base import GroupTracking
-from deepchest_cli.training.tracking.observer import Records
+from deepchest_cli.training.tracking.observer import Records, closing
 from deepchest_cli.training.tracking.records import reason_of
 from deepchest_cli.training.tracking.registry import TRACKERS
 
@@ -52,11 +52,11 @@ def _log_results(
         return
     metrics, texts = values_of(results)
     tracker = TRACKERS[name](subject_of(folder), tracking.destinations, record)
-    tracker.step = runs  # of several seeds, later ones are added
-    tracker.log_metrics(runs, metrics)
-    tracker.log_texts(texts)
-    tracker.log_files(runs, [folder / one for one in FILES if (folder / one).is_file()])
-    tracker.close("finished")
+    with closing(tracker):
+        tracker.step = runs  # of several seeds, later ones are added
+        tracker.log_metrics(runs, metrics)
+        tracker.log_texts(texts)
+        tracker.log_files(runs, [folder / one for one in FILES if (folder / one).is_file()])
     records.note(name, tracker, content)
 
 

@@ -51,6 +51,11 @@ class Subject:
     group: Group | None = None
     kind: Literal["run", "comparison"] = "run"
 
+    @property
+    def counted(self) -> str:
+        """What the steps of its record count, the name of a metric."""
+        return "epoch" if self.kind == "run" else "runs"
+
 
 class Tracker(ABC):
     """A record of a tracker, open for writing; any method may raise whatever its package raises."""
@@ -70,8 +75,11 @@ class Tracker(ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls, destinations: Destinations) -> None:
-        """Raise `UsageError` where the package is missing, or a server does not answer in time."""
+    def check(cls, destinations: Destinations, record: Record | None = None) -> None:
+        """Raise `UsageError` where the package is missing, or a server does not answer in time.
+
+        record: an earlier one of a run that is resumed.
+        """
 
     @staticmethod
     def store(destinations: Destinations, record: Record | None) -> str:
@@ -80,12 +88,12 @@ class Tracker(ABC):
 
     @staticmethod
     @abstractmethod
-    def hint(folder: Path, destinations: Destinations) -> str:
+    def hint(folder: Path, destinations: Destinations, record: Record | None) -> str:
         """Return where the record of a folder is, and the command that shows it."""
 
     @abstractmethod
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add finite values by name to a step, which counts epochs from 1."""
+        """Add finite values by name to a step, which counts from 1 what `Subject.counted` says."""
 
     @abstractmethod
     def log_texts(self, texts: Mapping[str, str]) -> None:

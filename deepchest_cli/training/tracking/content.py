@@ -14,6 +14,7 @@ from deepchest_cli.config import RUN_CONFIG
 from deepchest_cli.model.checkpoint_format import BEST
 from deepchest_cli.training.run_files import (
     ALL,
+    CHARTS,
     EACH,
     ENVIRONMENT,
     LEARNING_RATES,
@@ -25,8 +26,10 @@ from deepchest_cli.training.run_files import (
 EPOCH, WEIGHT = "epoch", "weight"
 NOT_LOGGED = (EPOCH, SOURCE)  # of the columns of metrics.csv
 SPLITS = ("training", "validation")
-PLOTS = ("metrics.png", "weights.png", "sources.png")
-FILES = (BEST, RUN_CONFIG, ENVIRONMENT, METRICS, WEIGHTS, LEARNING_RATES, *PLOTS)
+FILES = (
+    BEST, RUN_CONFIG, ENVIRONMENT, METRICS, WEIGHTS, LEARNING_RATES,
+    *(f"{chart}.png" for chart in CHARTS),
+)  # fmt: skip
 
 
 def configuration(folder: Path) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from shlex import quote
+from threading import Lock
 from typing import Any
 
 from deepchest_cli.errors import UsageError
@@ -16,7 +19,11 @@ from deepchest_cli.training.tracking.base import (
     Subject,
     Tracker,
 )
-from deepchest_cli.training.tracking.records import Record, reason_of
+from deepchest_cli.training.tracking.records import (
+    Record,
+    reason_of,
+    without_credentials,
+)
 
 LOCAL = "sqlite:///"
 DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in the folder of the local store
@@ -30,7 +37,6 @@ GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of a run that t
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 BATCH = 500  # metrics in one request; servers take 1,000
 MAX_LENGTH = 6000  # of a parameter's text
-EPOCH = "epoch"
 
 
 class MLflow(Tracker):
@@ -40,63 +46,72 @@ class MLflow(Tracker):
     has_parents = True
 
     def __init__(self, subject: Subject, destinations: Destinations, record: Record | None) -> None:
+        with ExitStack() as held:
+            held.enter_context(_patience.held())
+            self._begin(subject, destinations, record)
+            self.held = held.pop_all()
+
+    def _begin(self, subject: Subject, destinations: Destinations, record: Record | None) -> None:
         mlflow = _package()
-        self.place = self.store(destinations, record)
-        self.client = mlflow.MlflowClient(tracking_uri=self.place)
+        uri = _uri(destinations, record)
+        self.place = without_credentials(uri)  # it stands in a file of the run
+        self.client, self.counted = mlflow.MlflowClient(tracking_uri=uri), subject.counted
         run = self._earlier(record)
         if run is None:
             run = self.client.create_run(
-                _experiment(self.client, self.place, destinations), run_name=subject.name
+                _experiment(self.client, uri, destinations), run_name=subject.name
             )
             self._log_parameters(run.info.run_id, subject.config)
         self.identifier: str = run.info.run_id
         # what the store has: a process may have been killed before it could note that
-        self.step = int(run.data.metrics.get(EPOCH, 0))
+        self.step = int(run.data.metrics.get(self.counted, 0))
         self.client.update_run(self.identifier, status="RUNNING")
         for name, value in _tags(subject).items():
             self.client.set_tag(self.identifier, name, value)
 
     @classmethod
-    def check(cls, destinations: Destinations) -> None:
+    def check(cls, destinations: Destinations, record: Record | None = None) -> None:
         """Raise `UsageError` where MLflow is not installed, or its store cannot be reached."""
         client = _package().MlflowClient
-        uri = cls.store(destinations, None)
+        uri = _uri(destinations, record)
+        verb, hint = "reached", "Start the server, correct MLFLOW_TRACKING_URI, or unset it: "
+        hint += "a local store takes its place."
+        if destinations.mlflow is None:
+            verb, hint = (
+                "used",
+                "Make room or give the rights there, or set MLFLOW_TRACKING_URI to a server.",
+            )
         try:
-            if uri.startswith("http"):
-                import requests  # MLflow's own
+            with _patience.held():
+                if uri.startswith("http"):
+                    import requests  # MLflow's own
 
-                requests.get(uri, timeout=SECONDS / 4)  # its client asks for a minute and more
-            _experiment(client(tracking_uri=uri), uri, destinations)
+                    requests.get(uri, timeout=SECONDS / 4)  # its client asks for a minute and more
+                _experiment(client(tracking_uri=uri), uri, destinations)
         except Exception as error:
             raise UsageError(
-                f"MLflow's store {uri} cannot be reached: {reason_of(error)}.",
-                "Start the server, correct MLFLOW_TRACKING_URI, or unset it: a local store takes "
-                "its place.",
+                f"MLflow's store {without_credentials(uri)} cannot be {verb}: {reason_of(error)}.",
+                hint,
             ) from error
 
     @staticmethod
     def store(destinations: Destinations, record: Record | None) -> str:
         """Return what the user has set, or the local store of an earlier record, or a new one."""
-        if destinations.mlflow:
-            return destinations.mlflow
-        if record is not None and record.place.startswith(LOCAL):
-            database = Path(record.place.removeprefix(LOCAL))
-            if database.is_file():
-                return record.place
-        return f"{LOCAL}{(destinations.mlflow_folder / DATABASE).absolute()}"
+        return without_credentials(_uri(destinations, record))
 
     @staticmethod
-    def hint(folder: Path, destinations: Destinations) -> str:
+    def hint(folder: Path, destinations: Destinations, record: Record | None) -> str:
         """Return the command that shows the local store, or the address of the server."""
-        uri = MLflow.store(destinations, None)
-        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        uri = MLflow.store(destinations, record)
+        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {quote(uri)}"
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add metrics; the epoch's number, which comes last, marks it as complete."""
+        """Add metrics; the step's number, which comes last, marks it as complete."""
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        values = {_plain(name): value for name, value in metrics.items()} | {EPOCH: float(step)}
+        values = {_plain(name): value for name, value in metrics.items()}
+        values[self.counted] = float(step)
         entries = [Metric(name, value, now, step) for name, value in values.items()]
         for first in range(0, len(entries), BATCH):
             self.client.log_batch(self.identifier, metrics=entries[first : first + BATCH])
@@ -114,7 +129,8 @@ class MLflow(Tracker):
 
     def close(self, outcome: Outcome) -> None:
         """Set the status of the run."""
-        self.client.set_terminated(self.identifier, STATUS[outcome])
+        with self.held:
+            self.client.set_terminated(self.identifier, STATUS[outcome])
 
     def _earlier(self, record: Record | None) -> Any:
         """Return the run of an earlier record; None where this store has it no more."""
@@ -137,24 +153,68 @@ class MLflow(Tracker):
         self.client.log_batch(identifier, params=entries)
 
 
+def _uri(destinations: Destinations, record: Record | None) -> str:
+    """Return the address of the store, with what a user logs in with."""
+    if destinations.mlflow:
+        return destinations.mlflow
+    if record is not None and record.place.startswith(LOCAL):
+        database = Path(record.place.removeprefix(LOCAL))
+        if database.is_file():
+            return record.place
+    return f"{LOCAL}{(destinations.mlflow_folder / DATABASE).absolute()}"
+
+
 def _package() -> Any:
-    """Return MLflow, which says nothing and gives up on a server early, unless it is told to."""
+    """Return MLflow; raise `UsageError` where it is not installed."""
     try:
         import mlflow
     except ImportError as error:
         raise UsageError("MLflow is not installed.", install_hint("mlflow")) from error
-    from mlflow import environment_variables as variables
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for variable, value in (
-        (variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, True),
-        (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, SECONDS),
-        (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 1),
-    ):
-        if not variable.is_set():
-            variable.set(value)
     return mlflow
+
+
+class _Patience:
+    """Lets MLflow say nothing, and give up on a server early, while a record of ours is open.
+
+    What the user has set stays, and after the last record all is as it was.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.records, self.before = Lock(), 0, ExitStack()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self.lock:
+            if not self.records:
+                self._set()
+            self.records += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.records -= 1
+                if not self.records:
+                    self.before.close()
+
+    def _set(self) -> None:
+        _package()
+        from mlflow import environment_variables as variables
+
+        for name in ("mlflow", "alembic"):
+            logger = logging.getLogger(name)
+            self.before.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
+        for variable, value in (
+            (variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, True),
+            (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, SECONDS),
+            (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 1),
+        ):
+            if not variable.is_set():
+                self.before.callback(variable.unset)
+                variable.set(value)
+
+
+_patience = _Patience()
 
 
 def _experiment(client: Any, uri: str, destinations: Destinations) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
+from typing import TypeVar
 
 from deepchest_cli.errors import DeepChestError, InterruptedRunError
 from deepchest_cli.training.progress import EpochReport, Observer
@@ -24,6 +25,7 @@ WAIT: Mapping[Outcome, float] = {"finished": 360, "interrupted": 10, "failed": 6
 END = 2**31  # of a run: all its epochs
 
 Warn = Callable[[str], None]
+Log = TypeVar("Log", "Tracking", Tracker)
 
 
 class Tracking(Observer):
@@ -173,7 +175,7 @@ class _Log:
                 epoch, outcome = self.requests.get()
             try:
                 self._log(epoch, outcome)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # what its package ends is not the run
                 self.failure = self.failure or reason_of(error)
                 self.release()
 
@@ -222,8 +224,8 @@ class _Log:
 
 
 @contextmanager
-def closing(tracking: Tracking) -> Iterator[Tracking]:
-    """Close the records when the block has ended, and say how it has."""
+def closing(tracking: Log) -> Iterator[Log]:
+    """Close a record, or those of a run, when the block has ended, and say how it has."""
     outcome: Outcome = "failed"
     try:
         yield tracking

@@ -15,7 +15,16 @@ TRACKING = "tracking.json"
 def reason_of(error: BaseException) -> str:
     """Return in a few words why a tracker has failed: the system's, where they are among others."""
     found = re.search(r"\[Errno -?\d+\] ([^\")]+)", str(error))
-    return found[1] if found else first_line(error) or type(error).__name__
+    return without_credentials(found[1] if found else first_line(error) or type(error).__name__)
+
+
+def without_credentials(text: str) -> str:
+    """Return text whose addresses have neither a user's name and password nor a query.
+
+    Of a password all is left out, also where it has characters that should have been escaped.
+    """
+    text = re.sub(r"://[^:/@\s]*(:[^@\s]*)?@", "://***@", text)
+    return re.sub(r"(://[^\s?]*)\?[^\s'\"]*", r"\1", text)
 
 
 @dataclass(frozen=True)

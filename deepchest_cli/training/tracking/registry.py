@@ -1,10 +1,11 @@
 """The trackers by the names that --track takes, which are those of their extras."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deepchest_cli.training.tracking.base import Destinations, Tracker
 from deepchest_cli.training.tracking.mlflow import MLflow
+from deepchest_cli.training.tracking.records import Record
 from deepchest_cli.training.tracking.tensorboard import TensorBoard
 from deepchest_cli.training.tracking.wandb import WandB
 
@@ -15,13 +16,22 @@ TRACKERS: dict[str, type[Tracker]] = {
 }
 
 
-def hints(names: Iterable[str], folder: Path, destinations: Destinations) -> list[str]:
+def hints(
+    names: Iterable[str], folder: Path, destinations: Destinations, records: Mapping[str, Record]
+) -> list[str]:
     """Return where the records of a run or a comparison are, and the commands that show them."""
-    found = [TRACKERS[name] for name in dict.fromkeys(names)]
-    return [f"{tracker.title}: {tracker.hint(folder, destinations)}" for tracker in found]
+    return [
+        f"{TRACKERS[name].title}: {TRACKERS[name].hint(folder, destinations, records.get(name))}"
+        for name in dict.fromkeys(names)
+    ]
 
 
-def check_trackers(names: Iterable[str], destinations: Destinations) -> None:
-    """Raise `UsageError` where one cannot be used: not installed, or its server not there."""
+def check_trackers(
+    names: Iterable[str], destinations: Destinations, records: Mapping[str, Record]
+) -> None:
+    """Raise `UsageError` where one cannot be used: not installed, or its server not there.
+
+    records: those of a run or a comparison that is resumed.
+    """
     for name in dict.fromkeys(names):
-        TRACKERS[name].check(destinations)
+        TRACKERS[name].check(destinations, records.get(name))

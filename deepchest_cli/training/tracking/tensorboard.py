@@ -33,12 +33,12 @@ class TensorBoard(Tracker):
             self.writer.add_text("configuration", "\n".join(["| | |", "|---|---|", *rows]))
 
     @classmethod
-    def check(cls, destinations: Destinations) -> None:
+    def check(cls, destinations: Destinations, record: Record | None = None) -> None:
         """Raise `UsageError` where TensorBoard is not installed."""
         _writer()
 
     @staticmethod
-    def hint(folder: Path, destinations: Destinations) -> str:
+    def hint(folder: Path, destinations: Destinations, record: Record | None) -> str:
         """Return the command that shows the events, of a comparison those of all its runs."""
         return f"tensorboard --logdir {quote(str(folder))}"
 

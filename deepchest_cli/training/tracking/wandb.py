@@ -4,6 +4,7 @@ import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from deepchest_cli.errors import UsageError
@@ -18,7 +19,6 @@ from deepchest_cli.training.tracking.base import (
 from deepchest_cli.training.tracking.records import Record, reason_of
 
 ONLINE = ("online", "run", "shared")
-EPOCH = "epoch"
 FINISH_SECONDS = 300  # to wait for files to be sent
 
 
@@ -32,7 +32,7 @@ class WandB(Tracker):
 
     def __init__(self, subject: Subject, destinations: Destinations, record: Record | None) -> None:
         wandb = _package()
-        self.place = destinations.wandb_project
+        self.place, self.counted = destinations.wandb_project, subject.counted
         self.identifier = record.identifier if record is not None else secrets.token_hex(4)
         self.step = record.step if record is not None else 0
         self.run = wandb.init(
@@ -48,12 +48,25 @@ class WandB(Tracker):
             reinit="create_new",
             settings=_settings(wandb),
         )
-        self.run.define_metric("*", step_metric=EPOCH)
+        self.run.define_metric("*", step_metric=self.counted)
 
     @classmethod
-    def check(cls, destinations: Destinations) -> None:
-        """Raise `UsageError` where W&B is not installed, or a server is asked for and not there."""
+    def check(cls, destinations: Destinations, record: Record | None = None) -> None:
+        """Raise `UsageError` where W&B is not installed, or a server is asked for and not there.
+
+        Likewise for a value of its variables that it refuses.
+        """
         wandb = _package()
+        for name, value in (
+            ("mode", destinations.wandb_mode), ("project", destinations.wandb_project),
+        ):  # fmt: skip
+            try:
+                wandb.Settings(**{name: value})
+            except (ValueError, wandb.errors.UsageError) as error:
+                raise UsageError(
+                    f"WANDB_{name.upper()} has a value that Weights & Biases refuses: {value!r}.",
+                    "Correct it, or unset it.",
+                ) from error
         if destinations.wandb_mode not in ONLINE:
             return
         try:
@@ -74,16 +87,17 @@ class WandB(Tracker):
         return destinations.wandb_project
 
     @staticmethod
-    def hint(folder: Path, destinations: Destinations) -> str:
+    def hint(folder: Path, destinations: Destinations, record: Record | None) -> str:
         """Return where runs lie that have not been sent, and the command that sends them."""
         if destinations.wandb_mode in ONLINE:
             return f"the project {destinations.wandb_project} on the server"
-        kept = (destinations.wandb_folder or Path("$WANDB_DIR")) / "wandb"
-        return f"on this machine until it is sent: wandb sync {kept}/offline-run-*"
+        given = destinations.wandb_folder
+        kept = '"$WANDB_DIR"' if given is None else quote(str(given))
+        return f"offline; to send it: wandb sync {kept}/wandb/offline-run-*"
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add metrics."""
-        self.run.log({EPOCH: step, **metrics}, step=step, commit=True)
+        self.run.log({self.counted: step, **metrics}, step=step, commit=True)
 
     def log_texts(self, texts: Mapping[str, str]) -> None:
         """Add texts to the summary."""

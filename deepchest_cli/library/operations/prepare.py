@@ -51,13 +51,13 @@ def plan_site(site: "Site", reporter: Reporter) -> "Plan":
 
 
 def convert(
-    plan: "Plan", site: "Site", data: Path, reporter: Reporter, stop: "StopRequest"
+    plan: "Plan", site: "Site", reporter: Reporter, stop: "StopRequest"
 ) -> "tuple[Preparation, ...]":
     """Convert a site, on a Dask cluster where one is named, and publish its data sets."""
     from deepchest_cli.data.preparation import run_preparation
 
     if site.config.dask is not None:
-        _distribute(plan, site.config, site.source, data, reporter, stop)
+        _distribute(plan, site, reporter, stop)
     with reporter.progress("Converting") as progress:
         return run_preparation(
             plan, site.config, site.data, stop.heeded(progress), reporter.warning
@@ -65,34 +65,28 @@ def convert(
 
 
 def plan_numbered_jobs(
-    plan: "Plan", config: PrepareConfig, data: Path, reporter: Reporter, stop: "StopRequest"
+    plan: "Plan", site: "Site", reporter: Reporter, stop: "StopRequest"
 ) -> "PlannedJobs":
+    """Write the numbered jobs of a site; archives are read where their images are not known."""
     from deepchest_cli.data.preparation import plan_jobs
 
     reads = not plan.streamed.is_certain
     if reads:
         reporter.note("Planning reads the archives once, to learn which images they hold.")
     with reporter.progress("Reading archives" if reads else "Planning") as progress:
-        return plan_jobs(plan, config, data, stop.heeded(progress), reporter.warning)
+        return plan_jobs(plan, site.config, site.data, stop.heeded(progress), reporter.warning)
 
 
-def _distribute(
-    plan: "Plan",
-    config: PrepareConfig,
-    source: Path,
-    data: Path,
-    reporter: Reporter,
-    stop: "StopRequest",
-) -> None:
+def _distribute(plan: "Plan", site: "Site", reporter: Reporter, stop: "StopRequest") -> None:
     """Plan jobs and complete them on a Dask cluster."""
     from deepchest_cli.data.preparation.distributing import distribute_jobs
     from deepchest_cli.engines.dask_connection import refuse_unreachable
 
-    refuse_unreachable(str(config.dask))  # before archives are read for an hour
-    plan_numbered_jobs(plan, config, data, reporter, stop)
+    refuse_unreachable(str(site.config.dask))  # before archives are read for an hour
+    plan_numbered_jobs(plan, site, reporter, stop)
     with reporter.progress("Converting") as progress:
         say = reporter.warning, reporter.note
-        distribute_jobs(plan, config, source, data, stop.heeded(progress), *say)
+        distribute_jobs(plan, site.config, site.source, site.data, stop.heeded(progress), *say)
 
 
 @dataclass(frozen=True)

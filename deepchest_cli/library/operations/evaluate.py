@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from deepchest_cli.config import DEFAULT_DATA, DEFAULT_MODEL, EvaluateConfig, find_data
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import write_json
-from deepchest_cli.library.evaluate_checks import each_data_set, is_model, refuse_clashes
+from deepchest_cli.library.operations.evaluate_checks import each_data_set, is_model, refuse_clashes
 from deepchest_cli.reporter import Reporter
 from deepchest_cli.schemas import versioned
 
@@ -139,7 +139,7 @@ def _data_of_training(model: Path) -> tuple[tuple[str, ...], str]:
         return default, note
     named = ", ".join(folders)
     if all((Path(folder) / MANIFEST).is_file() for folder in folders):
-        return folders, f"The data that {model} was trained on are scored: {named}."
+        return folders, f"No data set was named; using the data of {model}: {named}."
     instead = f"{default[0]} is scored instead of what {model} was trained on, not found: {named}."
     return default, instead if (Path(default[0]) / MANIFEST).is_file() else note
 
@@ -251,7 +251,7 @@ def _localize(
 
 
 def _write(
-    config: EvaluateConfig, document: dict[str, Any], inputs: "EvaluationInput", reporter: Reporter
+    config: EvaluateConfig, document: Document, inputs: "EvaluationInput", reporter: Reporter
 ) -> None:
     if config.save_predictions is not None:
         from deepchest_cli.evaluation.output.predictions_table import write_predictions
@@ -273,9 +273,9 @@ def _write(
 def _write_several(
     config: EvaluateConfig,
     inputs: list["EvaluationInput"],
-    documents: list[dict[str, Any]],
+    documents: list[Document],
     reporter: Reporter,
-) -> dict[str, Any]:
+) -> Document:
     """Return the document of several data sets; writes its report, and their outputs."""
     from deepchest_cli.evaluation.external_validation import external_validation
     from deepchest_cli.evaluation.output.external import write_external_report

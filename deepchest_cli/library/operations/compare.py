@@ -88,11 +88,13 @@ def analyze(comparison: "TrainedComparison", reporter: Reporter) -> dict[str, An
     results = write_comparison(comparison, build_results(comparison, costs))
     if comparison.tracking is not None:
         from deepchest_cli.comparison.output.tracking import track_comparison
+        from deepchest_cli.training.tracking.records import read_records
         from deepchest_cli.training.tracking.registry import hints
 
         track_comparison(comparison, results, reporter.warning)
-        tracking = comparison.tracking
-        for hint in hints(tracking.trackers, comparison.folder, tracking.destinations):
+        tracking, folder = comparison.tracking, comparison.folder
+        records = read_records(folder)
+        for hint in hints(tracking.trackers, folder, tracking.destinations, records):
             reporter.note(hint)
     return results
 

@@ -1,13 +1,13 @@
 """Training with `--folds`: a run for each fold of the patients, scored out of fold at the end."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepchest_cli.config import EvaluateConfig, TrainConfig
 from deepchest_cli.errors import UsageError
 from deepchest_cli.files import locked, write_json
-from deepchest_cli.library.fitting import Observe, build, fit
+from deepchest_cli.library.operations.fit import Observe, build, fit
 from deepchest_cli.library.tracking import tracking
 from deepchest_cli.model.fold_runs import OUT_OF_FOLD, RESULTS
 from deepchest_cli.reporter import Reporter
@@ -38,7 +38,7 @@ class FoldsSummary:
 
     run: Path
     folds: tuple[FoldSummary, ...]
-    evaluation: dict[str, Any]
+    evaluation: dict[str, Any] = field(repr=False)
 
     def to_plain(self) -> dict[str, Any]:
         """Return what `train --json` prints."""
