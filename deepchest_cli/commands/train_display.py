@@ -137,7 +137,7 @@ def _lines(report: EpochReport, width: int | None) -> list[str]:
         f"epoch {report.epoch}/{report.epochs}  "
         f"loss {number(report.macro('training', 'loss'), 4)}  "
         f"validation loss {number(report.macro('validation', 'loss'), 4)}  "
-        f"{_auroc(report)}{' (best)' if report.best else ''}"
+        f"{_auroc(report)}{' (best)' if report.best and report.keep == 'best' else ''}"
     )
     if report.sources:
         return [line, *_by_data_set(report), f"  {'  '.join(_speed(report))}"]

@@ -19,9 +19,10 @@ def render_summary(summary: "TrainingSummary", terminal: Terminal) -> None:
         return
     terminal.line(str(summary.run))
     early = " (stopped early)" if summary.stopped_early else ""
+    kept = "best epoch" if summary.keep == "best" else "kept epoch"
     terminal.paragraph(
         f"{count_of(summary.epochs, 'epoch')}{early}, "
-        f"best epoch {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
+        f"{kept} {summary.best_epoch}, {summary.criterion} {number(summary.best_score, 4)}"
         f"{'' if summary.learning_rate is None else f', learning rate {summary.learning_rate:g}'}"
     )
     if len(summary.data_sets) > 1:
@@ -42,7 +43,7 @@ def render_folds(summary: "FoldsSummary", terminal: Terminal) -> None:
     terminal.line("")
     terminal.table(*fold_table(summary.evaluation))
     epochs = ", ".join(f"{one.best_epoch} of {one.epochs}" for one in summary.folds)
-    terminal.paragraph(f"Best epoch of each fold: {epochs}.")
+    terminal.paragraph(f"Kept epoch of each fold: {epochs}.")
 
 
 def _render_data_sets(data_sets: tuple["DataSetSummary", ...], terminal: Terminal) -> None:

@@ -53,6 +53,13 @@ class RunConfig:
         int,
         Flag("Stop after this many epochs without a better validation AUROC; 0: never.", minimum=0),
     ] = 5
+    keep: Annotated[
+        Literal["best", "last"],
+        Flag(
+            "Which epoch's model is kept: the best by validation, or the last, which is trained to "
+            "the end whatever --patience says."
+        ),
+    ] = "best"
     device: Device = "auto"
 
     backbone: Annotated[

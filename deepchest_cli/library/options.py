@@ -34,6 +34,7 @@ class TrainOptions(TypedDict, total=False):
     gradient_level: Literal["features", "parameters"]
     head: Literal["linear", "mlp", "cross-stitch"]
     image_size: int | None
+    keep: Literal["best", "last"]
     layer_decay: float
     learning_rate: float
     linear_probe: bool
@@ -123,6 +124,7 @@ class CompareOptions(TypedDict, total=False):
     gradient_level: Literal["features", "parameters"]
     head: Literal["linear", "mlp", "cross-stitch"]
     image_size: int | None
+    keep: Literal["best", "last"]
     layer_decay: float
     learning_rate: float
     logit_adjustment: float

@@ -196,10 +196,12 @@ class Run:
             title = f"Run {self.folder}: {done}, out-of-fold AUROC {self.auroc:.4f}"
             rows = {number: run.auroc for number, run in enumerate(self.folds, 1)}
             return titled_table(title, _by_number(rows), self.warnings)
-        best = self.best_epoch
-        said = (
-            "no epoch has ended" if best is None else f"best epoch {best}, AUROC {self.auroc:.4f}"
-        )
+        best, which = self.best_epoch, "best"
+        if self.config.get("keep", which) != which:
+            which = "kept"
+        said = "no epoch has ended"
+        if best is not None:
+            said = f"{which} epoch {best}, AUROC {self.auroc:.4f}"
         table = self.history
         return titled_table(
             f"Run {self.folder}: {said}",

@@ -236,7 +236,8 @@ class Trainer:
             training = {name: values[head] for name, values in training.items()}
             task_loss = task_loss[head]
             weights = None if weights is None else weights[head]
-        state.end_epoch(validation.score, validation.criterion, learning_rate)
+        keep = components.config.keep
+        state.end_epoch(validation.score, validation.criterion, learning_rate, keep)
         report = EpochReport(
             epoch=state.epoch,
             epochs=components.config.epochs,
@@ -255,6 +256,7 @@ class Trainer:
             data_wait_fraction=waited / seconds,
             peak_memory=peak_memory(components.device),
             peak_learning_rate=learning_rate,
+            keep=keep,
         )
         self._reset_epoch()
         warning = self.writer.write_epoch(report, state, self.epoch_metrics)

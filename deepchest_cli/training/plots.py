@@ -80,7 +80,7 @@ def read_sources(path: Path) -> dict[str, Columns]:
 
 
 def metrics_figure(columns: Columns, several: bool = False) -> "Figure":
-    """Return the macro loss above the AUROC of every finding, with the best epoch marked.
+    """Return the macro loss above the AUROC of every finding, with the kept epoch marked.
 
     several: data sets, whose images are together here, while the best epoch is that of their mean.
     """
@@ -136,7 +136,7 @@ def _mark_best(charts: Sequence["Axes"], columns: Columns) -> None:
 def _mark(axes: "Axes", best: float) -> None:
     axes.axvline(best, color="0.35", linewidth=1.2, linestyle=(0, (5, 4)), zorder=2)
     axes.annotate(
-        f"best: epoch {best:.0f}",
+        f"kept: epoch {best:.0f}",
         (best, 1),
         xycoords=axes.get_xaxis_transform(),
         xytext=(0, 3),

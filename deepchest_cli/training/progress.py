@@ -42,7 +42,7 @@ class EpochReport:
     task_auroc: Tensor  # (K,), in validation
     weights: Tensor | None  # (K,), the mean of those used in this epoch's steps
     score: float  # what the best epoch is chosen by
-    best: bool
+    best: bool  # whether its model is kept, so far
     seconds: float
     images_per_second: float
     data_wait_fraction: float  # of the time, spent waiting for batches
@@ -50,6 +50,7 @@ class EpochReport:
     # validation metrics (T,) of each data set by name, where there are several
     sources: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     peak_learning_rate: float | None = None  # of the head that is reported, in a linear probe
+    keep: str = "best"  # which epoch's model the run keeps
 
     def macro(self, split: str, metric: str) -> float:
         """Return the mean of a metric over the findings where it is defined."""

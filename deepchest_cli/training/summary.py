@@ -29,9 +29,10 @@ class TrainingSummary:
     run: Path
     epochs: int
     steps: int
-    best_epoch: int
+    keep: str  # which epoch's model: the best, or the last
+    best_epoch: int  # the one that is kept
     best_score: float
-    criterion: str  # what the best epoch was chosen by
+    criterion: str  # what `best_score` is
     stopped_early: bool
     initial_weights_sha256: str  # SHA-256 of the model's weights before the first step
     batches_sha256: tuple[str, ...]  # SHA-256 of the rows of all batches until each epoch's end
@@ -46,6 +47,7 @@ def summarize(components: TrainingComponents, state: TrainState, folder: Path) -
         run=folder,
         epochs=state.epoch,
         steps=state.step,
+        keep=components.config.keep,
         best_epoch=state.best_epoch,
         best_score=state.best_score,
         criterion=state.criterion,

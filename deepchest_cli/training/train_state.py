@@ -26,7 +26,7 @@ class TrainState:
     epoch: int = 0  # finished epochs
     step: int = 0  # finished steps of the run
     epoch_step: int = 0  # finished steps of the current epoch
-    best_epoch: int = 0  # counted from 1; 0: none yet
+    best_epoch: int = 0  # whose model is kept, counted from 1; 0: none yet
     best_score: float = float("-inf")
     criterion: str = ""  # what the best epoch is chosen by
     initial_weights: str = ""  # SHA-256 of the model's weights before the first step
@@ -45,13 +45,22 @@ class TrainState:
         self.epoch_step += 1
         self.batches = sha256(self.batches.encode() + rows.astype("<i8").tobytes()).hexdigest()
 
-    def end_epoch(self, score: float, criterion: str, learning_rate: float | None = None) -> None:
-        """Count a finished epoch and remember whether it is the best, and whose rate was."""
+    def end_epoch(
+        self,
+        score: float,
+        criterion: str,
+        learning_rate: float | None = None,
+        keep: str = "best",
+    ) -> None:
+        """Count a finished epoch and remember whether it is the best, and whose rate was.
+
+        keep: best, or last, by which every epoch counts as better than those before it.
+        """
         self.criterion = criterion
         self.epoch += 1
         self.epoch_step = 0
         self.epoch_batches.append(self.batches)
-        if score > self.best_score:
+        if keep == "last" or score > self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
             self.learning_rate = learning_rate
 

@@ -170,6 +170,16 @@ def test_the_best_epoch_is_kept(small, recorder):
     assert summary.best_epoch == scores.index(max(scores)) + 1
 
 
+def test_the_last_epoch_is_kept_where_it_is_asked_for(small, recorder, monkeypatch):
+    monkeypatch.setattr(Validation, "score", property(lambda _: 1.0 - len(recorder.epochs) / 10))
+    summary = fit(replace(small, epochs=4, patience=1, keep="last"), recorder)
+    assert (summary.epochs, summary.best_epoch, summary.best_score) == (4, 4, 0.7)
+    kept, last = (read_checkpoint(small.out / name) for name in (BEST, LAST))
+    assert kept["origin"]["epoch"] == 4
+    assert all(torch.equal(kept["tensors"][name], value) for name, value in last["tensors"].items())
+    assert [row["best"] for row in rows_of(small.out / "metrics.csv")] == ["1"] * 4
+
+
 def test_a_checkpoint_says_what_was_run_and_not_what_was_planned(small, recorder):
     fit(replace(small, epochs=15, max_steps=7, patience=0), recorder)
     for name in (BEST, LAST):

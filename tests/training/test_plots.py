@@ -157,7 +157,7 @@ def test_each_data_set_stands_beside_their_mean_and_all_images(tmp_path):
     assert labels[:4] == ["a 0.200", "b 1.20", "all images 0.233", "mean of data sets 0.700"]
     assert labels[4:] == ["a 0.600", "b 0.700", "all images 0.665", "mean of data sets 0.600"]
     for axes in figure.axes:
-        assert [text.get_text() for text in axes.texts] == ["best: epoch 2"]
+        assert [text.get_text() for text in axes.texts] == ["kept: epoch 2"]
 
 
 @pytest.mark.parametrize("sites", [("a", "site-2"), tuple(f"site {i} (b)" for i in range(5))])
@@ -234,7 +234,7 @@ def test_long_names_are_shortened_and_signs_are_taken_as_they_are():
 def test_the_last_of_the_best_epochs_is_marked():
     figure = metrics_figure(columns_of(metrics_of(9, best=6)))
     for axes in figure.axes:
-        assert [text.get_text() for text in axes.texts] == ["best: epoch 6"]
+        assert [text.get_text() for text in axes.texts] == ["kept: epoch 6"]
         assert [6, 6] in [list(line.get_xdata()) for line in axes.lines]
 
 

@@ -1,0 +1,120 @@
+"""The radiographs of the study: a sample of NIH ChestX-ray14, drawn to the prevalences of NIH.
+
+`draw` chooses the largest such sample among the radiographs at hand, and writes their names to
+study/sample.txt; `lay-out` makes a folder in NIH's own layout of them, which `deepchest prepare`
+reads. docs/study.md says what the sample leaves.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+RECORDS = Path(__file__).parent / "study"
+SAMPLE = RECORDS / "sample.txt"
+TABLE, NO_FINDING = "Data_Entry_2017_v2020.csv", "No Finding"
+# of all 112,120 radiographs (Data_Entry_2017_v2020.csv)
+IMAGES, NORMAL = 112_120, 60_361
+POSITIVES = {
+    "Atelectasis": 11_559, "Cardiomegaly": 2_776, "Consolidation": 4_667, "Edema": 2_303,
+    "Effusion": 13_317, "Emphysema": 2_516, "Fibrosis": 1_686, "Hernia": 227,
+    "Infiltration": 19_894, "Mass": 5_782, "Nodule": 6_331, "Pleural_Thickening": 3_385,
+    "Pneumonia": 1_431, "Pneumothorax": 5_302,
+}  # fmt: skip
+LEAST = 20  # positives of a finding: fewer could not be ranked in every fold
+TOLERANCE = 0.02  # of a prevalence, up to whole radiographs
+
+
+def bounds(images: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the fewest and the most positives of each finding in a sample of a size."""
+    wanted = np.array(list(POSITIVES.values())) * images / IMAGES
+    fewest = np.where(wanted < LEAST, LEAST, np.floor(wanted * (1 - TOLERANCE)))
+    most = np.where(wanted < LEAST, LEAST, np.ceil(wanted * (1 + TOLERANCE)))
+    return fewest, most
+
+
+def choose_ill(
+    labels: NDArray[np.int64], images: int, normal: int, seed: int
+) -> NDArray[np.bool_] | None:
+    """Return which radiographs with a finding (n,) a sample takes, as many as it may.
+
+    labels: (n, T). normal: how many have none. None where no choice has the prevalences.
+    """
+    chance = np.random.default_rng(seed)
+    fewest, most = bounds(images)
+    ill = np.ceil(images * (1 - NORMAL / IMAGES))
+    found = milp(
+        -1 - 1e-3 * chance.random(len(labels)),
+        constraints=[
+            LinearConstraint(labels.T, fewest, most),
+            LinearConstraint(np.ones((1, len(labels))), images - normal, ill),
+        ],
+        integrality=np.ones(len(labels)),
+        bounds=Bounds(0, 1),
+    )
+    return None if found.x is None else found.x > 0.5
+
+
+def draw(table: pd.DataFrame, seed: int) -> list[str]:
+    """Return the names of the largest sample with the prevalences, sorted."""
+    findings = table["Finding Labels"].str.get_dummies("|")
+    is_normal = (findings[NO_FINDING] == 1).to_numpy()
+    labels = findings.loc[~is_normal, list(POSITIVES)].to_numpy()
+    for images in range(len(table) // 10 * 10, 0, -10):
+        chosen = choose_ill(labels, images, int(is_normal.sum()), seed)
+        if chosen is None:
+            continue
+        chance = np.random.default_rng(seed)
+        normal = chance.choice(np.flatnonzero(is_normal), images - int(chosen.sum()), replace=False)
+        rows = np.concatenate([np.flatnonzero(~is_normal)[chosen], normal])
+        return sorted(table["Image Index"].iloc[rows])
+    raise SystemExit("No sample of these radiographs has the prevalences.")
+
+
+def lay_out(source: Path, out: Path) -> None:
+    """Make a folder in NIH's layout of the radiographs of the sample; the images are links."""
+    names = SAMPLE.read_text().split()
+    (out / "images").mkdir(parents=True)
+    table = pd.read_csv(source / TABLE, dtype=str).set_index("Image Index", drop=False)
+    table.loc[names].to_csv(out / TABLE, index=False)
+    for name in names:
+        (out / "images" / name).symlink_to((source / "images" / name).absolute())
+
+
+def described(table: pd.DataFrame, names: list[str]) -> Iterator[str]:
+    """Yield the rows of a table of what a sample has, beside all of NIH."""
+    chosen = table[table["Image Index"].isin(names)]
+    findings = chosen["Finding Labels"].str.get_dummies("|")
+    patients = chosen["Patient ID"].nunique()
+    yield f"{len(chosen)} radiographs of {patients} patients"
+    yield "| finding | positives | prevalence | in NIH |"
+    yield "|---|---|---|---|"
+    wanted = {**POSITIVES, NO_FINDING: NORMAL}
+    for finding, count in sorted(wanted.items(), key=lambda pair: -pair[1]):
+        positives = int(findings[finding].sum())
+        yield f"| {finding} | {positives} | {positives / len(chosen):.1%} | {count / IMAGES:.1%} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=["draw", "describe", "lay-out"])
+    parser.add_argument("--source", type=Path, required=True, help="a folder in NIH's layout")
+    parser.add_argument("--out", type=Path, default=Path("data/study"), help="of lay-out")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    table = pd.read_csv(options.source / TABLE)
+    if options.action == "draw":
+        RECORDS.mkdir(exist_ok=True)
+        SAMPLE.write_text("\n".join(draw(table, options.seed)) + "\n")
+    if options.action == "lay-out":
+        lay_out(options.source, options.out)
+    else:
+        print("\n".join(described(table, SAMPLE.read_text().split())))
+
+
+if __name__ == "__main__":
+    main()
