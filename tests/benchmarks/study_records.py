@@ -1,0 +1,240 @@
+"""The records of the study: a compact file for each seed, in and out of a comparison's folder.
+
+`pack` writes a record for each seed of a comparison whose runs have all finished; records that are
+there stay. `restore` makes a comparison's folder of the records, which `compare-weighters --resume`
+takes as finished. `read` is for the report, which needs nothing but the records.
+
+A record has, of each arm: the rank of each radiograph among those of its fold (which gives the
+AUROC exactly), its probability in half precision, and the weights and training accuracies of each
+epoch; and once, labels and folds, and as JSON how each run ended and where it was computed.
+"""
+
+import argparse
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from study_sample import RECORDS
+
+from deepchest_cli.comparison.running.comparison import begun_jobs
+from deepchest_cli.comparison.running.folder import extended_config
+from deepchest_cli.comparison.running.jobs import Job
+from deepchest_cli.comparison.running.records import PREDICTIONS, RECORD, read_record
+from deepchest_cli.comparison.running.run import merge_predictions, tested_rows
+from deepchest_cli.config import CompareConfig
+from deepchest_cli.config.flags import RUN_CONFIG
+from deepchest_cli.data.dataset import RadiographDataset
+from deepchest_cli.evaluation.fold_predictions import save_probabilities
+from deepchest_cli.evaluation.predictions import Predictions
+from deepchest_cli.files import atomic_write, write_text
+from deepchest_cli.training.plots import read_columns
+from deepchest_cli.training.resume import saved_config
+from deepchest_cli.training.run_files import ENVIRONMENT, METRICS, WEIGHTS
+
+COSTS = "costs.json"  # of a comparison
+STEP = 1e-9  # between probabilities of one value in half precision and different ranks
+
+
+@dataclass(frozen=True)
+class SeedRecord:
+    """What one seed has found: N radiographs, T findings, A arms, K folds, E epochs."""
+
+    seed: int
+    findings: tuple[str, ...]
+    arms: tuple[str, ...]
+    labels: NDArray[np.uint8]  # (N, T)
+    patient: NDArray[np.int64]  # (N,), numbered
+    fold: NDArray[np.int64]  # (N,), from 1
+    ranks: NDArray[np.uint16]  # (A, N, T), within a fold, from 1; the same for equal probabilities
+    half: NDArray[np.float16]  # (A, N, T), probabilities
+    weights: NDArray[np.float32]  # (A, K, E, T)
+    accuracy: NDArray[np.float32]  # (A, K, E, T), in training
+    about: dict[str, Any]  # runs, environment and configuration
+
+    def probabilities(self, arm: str) -> NDArray[np.float64]:
+        """Return the probabilities (N, T) of an arm, in the exact order of each fold."""
+        number = self.arms.index(arm)
+        most = 1 - STEP * (self.ranks.max() + 1)
+        return np.minimum(self.half[number].astype(float), most) + STEP * self.ranks[number]
+
+    def predictions(self, arm: str) -> Predictions:
+        """Return the table of an arm, each fold ranked by itself."""
+        known = np.ones_like(self.labels)
+        return Predictions(
+            self.findings, self.probabilities(arm), self.labels, known, self.patient, self.fold
+        )
+
+
+def ranks_within(table: NDArray[np.float64], fold: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """Return the ranks (N, T) of probabilities among those of the same fold, from 1."""
+    ranks = np.zeros(table.shape, dtype=np.uint16)
+    for one in np.unique(fold):
+        ranks[fold == one] = rankdata(table[fold == one], method="dense", axis=0)
+    return ranks
+
+
+def write(record: SeedRecord, folder: Path = RECORDS) -> Path:
+    """Write a record, whole or not at all."""
+    path = folder / f"seed-{record.seed:03d}.npz"
+    arrays = {name: value for name, value in vars(record).items() if isinstance(value, np.ndarray)}
+    arrays["labels"] = np.packbits(record.labels, axis=1)
+    kept = {name: value for name, value in vars(record).items() if name not in arrays}
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays, rest=np.array(json.dumps(kept)))
+    return path
+
+
+def read(path: Path) -> SeedRecord:
+    """Return a record as it was written."""
+    with np.load(path) as content:
+        rest = json.loads(str(content["rest"]))
+        arrays = {name: content[name] for name in content.files if name != "rest"}
+    rest["findings"], rest["arms"] = tuple(rest["findings"]), tuple(rest["arms"])
+    arrays["labels"] = np.unpackbits(arrays["labels"], axis=1)[:, : len(rest["findings"])]
+    return SeedRecord(**arrays, **rest)
+
+
+def read_all(folder: Path = RECORDS) -> list[SeedRecord]:
+    """Return all records, by seed."""
+    return [read(path) for path in sorted(folder.glob("seed-*.npz"))]
+
+
+def begun(folder: Path) -> tuple[CompareConfig, list[Job], RadiographDataset]:
+    """Return a comparison that was begun: configuration, jobs and data."""
+    saved = saved_config(folder, CompareConfig)
+    config = extended_config(CompareConfig(**{**vars(saved), "resume": folder}))
+    jobs, dataset = begun_jobs(config)
+    return config, jobs.compared({}), dataset
+
+
+def pack(folder: Path, records: Path) -> Iterator[Path]:
+    """Write the records of the seeds that are complete and have none yet; yield their files."""
+    config, jobs, dataset = begun(folder)
+    for seed in config.seed_numbers:
+        own = [job for job in jobs if job.config.seed == seed]
+        done = [(job.folder / PREDICTIONS).is_file() for job in own]
+        if all(done) and not (records / f"seed-{seed:03d}.npz").exists():
+            yield write(_record(config, seed, own, dataset, folder), records)
+
+
+def _record(
+    config: CompareConfig, seed: int, jobs: list[Job], dataset: RadiographDataset, folder: Path
+) -> SeedRecord:
+    arms = {job.arm.label: [one for one in jobs if one.arm == job.arm] for job in jobs}
+    tables = [merge_predictions(own, dataset) for own in arms.values()]
+    fold, first = tables[0].fold, tables[0]
+    assert fold is not None
+    traces = [
+        [_traces(job, dataset.findings) for job in sorted(own, key=lambda one: one.fold or (0, 0))]
+        for own in arms.values()
+    ]
+    runs = {job.folder.relative_to(folder).as_posix(): _ended(job) for job in jobs}
+    probabilities = np.stack([table.probabilities for table in tables])
+    return SeedRecord(
+        seed=seed,
+        findings=dataset.findings,
+        arms=tuple(arms),
+        labels=first.labels.astype(np.uint8),
+        patient=np.unique(first.patient_id, return_inverse=True)[1].astype(np.uint16),
+        fold=fold.astype(np.uint8),
+        ranks=np.stack([ranks_within(table, fold) for table in probabilities]),
+        half=probabilities.astype(np.float16),
+        weights=np.array([[one[0] for one in own] for own in traces], dtype=np.float32),
+        accuracy=np.array([[one[1] for one in own] for own in traces], dtype=np.float32),
+        about={
+            "config": (folder / RUN_CONFIG).read_text(),
+            "environment": json.loads((folder / ENVIRONMENT).read_text()),
+            "processor": processor(),
+            "commit": commit(),
+            "data_sha256": config.data_sha256,
+            "runs": runs,
+        },
+    )
+
+
+def _ended(job: Job) -> dict[str, Any]:
+    record = read_record(job.folder)
+    assert record is not None
+    return asdict(record)
+
+
+def _traces(job: Job, findings: tuple[str, ...]) -> tuple[Any, Any]:
+    """Return weights and training accuracies (E, T) of a run."""
+    weights, metrics = read_columns(job.folder / WEIGHTS), read_columns(job.folder / METRICS)
+    accuracy = np.stack([metrics[f"training_accuracy/{name}"] for name in findings], axis=1)
+    if not weights:
+        return np.ones_like(accuracy), accuracy
+    return np.stack([weights[name] for name in findings], axis=1), accuracy
+
+
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((one.partition(": ")[2] for one in lines if one.startswith("model name")), "")
+
+
+def commit() -> str:
+    """Return the commit of the program."""
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def restore(folder: Path, records: list[SeedRecord]) -> None:
+    """Make the folder of a comparison whose runs have the results of the records.
+
+    It is begun by the command that began the study, with `--plan`, in the environment of the
+    records.
+    """
+    _, jobs, dataset = begun(folder)
+    by_seed = {record.seed: record for record in records}
+    rows = tested_rows(dataset, jobs[0].fold[1] if jobs[0].fold else None)
+    for job in jobs:
+        record = by_seed.get(job.config.seed)
+        if record is None or job.folder.exists():
+            continue
+        view = job.view(dataset)
+        own = np.searchsorted(rows, view.rows("test"))
+        job.folder.mkdir(parents=True)
+        table = record.probabilities(job.arm.label)[own]
+        save_probabilities(job.folder / PREDICTIONS, view, {"test": table})
+        write_text(job.folder / WEIGHTS, _weights_file(record, job))
+        ended = record.about["runs"][job.folder.relative_to(folder).as_posix()]
+        write_text(job.folder / RECORD, json.dumps(ended))
+    costs = RECORDS / COSTS
+    if costs.is_file():
+        shutil.copy(costs, folder / COSTS)
+
+
+def _weights_file(record: SeedRecord, job: Job) -> str:
+    table = record.weights[record.arms.index(job.arm.label), (job.fold or (0, 0))[0]]
+    lines = [",".join(("epoch", *record.findings))]
+    lines += [",".join(map(str, (epoch, *row))) for epoch, row in enumerate(table, 1)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=["pack", "restore"])
+    parser.add_argument("comparison", type=Path, help="its folder")
+    parser.add_argument("--records", type=Path, default=RECORDS)
+    options = parser.parse_args()
+    if options.action == "pack":
+        for path in pack(options.comparison, options.records):
+            print(path)
+    else:
+        restore(options.comparison, read_all(options.records))
+
+
+if __name__ == "__main__":
+    main()
