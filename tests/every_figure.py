@@ -127,7 +127,8 @@ def external_figure(names):
 
 def difference(estimate, verdict="inconclusive", p=0.5):
     return {
-        "estimate": estimate, "low": estimate - 0.01, "high": estimate + 0.01, "p_holm": p,
+        "estimate": estimate, "low": estimate - 0.01, "high": estimate + 0.01, "p": p,
+        "p_holm": p,
         "verdict": verdict,
     }  # fmt: skip
 

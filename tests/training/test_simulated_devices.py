@@ -245,7 +245,7 @@ def test_every_command_works_on_the_device(
     compared = deepchest(
         "compare-weighters", "--data", shards, "--weighters", "deepchest+uncertainty,mgda",
         "--seeds", 2, "--epochs", 1, "--backbone", "small_cnn", "--batch-size", 16,
-        "--out", tmp_path / "compared", *few, *on_device,
+        "--cost-rounds", 2, "--out", tmp_path / "compared", *few, *on_device,
     )  # fmt: skip
     assert compared.code == 0, compared.err
     weighters = json.loads(compared.out)["weighters"]
