@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepchest_cli.comparison.running.jobs import parse_arms
+from deepchest_cli.config import CompareConfig, read_toml
 from deepchest_cli.evaluation.metrics import per_finding
 from deepchest_cli.evaluation.predictions import Predictions
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import study
 from study import BASELINE, results, simulated, tables, variances
-from study_records import SeedRecord, ranks_within, read, read_all, write
+from study_records import SeedRecord, ranks_within, read, read_all, to_half, write
 from study_sample import IMAGES, NORMAL, POSITIVES, bounds, draw
 
 
@@ -39,7 +41,7 @@ def record(seed, images=400, shift=0.0):
     return probabilities, SeedRecord(
         seed, FINDINGS, ARMS, labels, np.arange(images, dtype=np.uint16) // 2, fold,
         np.stack([ranks_within(table, fold) for table in probabilities]),
-        probabilities.astype(np.float16), weights, weights, {"runs": {}},
+        to_half(probabilities), weights, weights, {"runs": {}},
     )  # fmt: skip
 
 
@@ -49,7 +51,7 @@ def test_a_record_keeps_the_order_of_each_fold_exactly(tmp_path, scale):
     probabilities = 1 - (1 - probabilities) ** scale
     made = SeedRecord(**vars(made) | {
         "ranks": np.stack([ranks_within(table, made.fold) for table in probabilities]),
-        "half": probabilities.astype(np.float16),
+        "half": to_half(probabilities),
     })  # fmt: skip
     found = read(write(made, tmp_path))
     assert found.about == made.about
@@ -57,7 +59,7 @@ def test_a_record_keeps_the_order_of_each_fold_exactly(tmp_path, scale):
         known = np.ones_like(made.labels)
         whole = Predictions(FINDINGS, table, made.labels, known, made.patient, made.fold)
         again = found.predictions(arm)
-        for metric in ("auroc", "average_precision"):
+        for metric in ("auroc", "average_precision", "accuracy"):
             assert per_finding(metric, again).tolist() == per_finding(metric, whole).tolist()
         assert ((again.probabilities >= 0) & (again.probabilities <= 1)).all()
         np.testing.assert_allclose(again.probabilities, table, atol=5e-4)
@@ -111,3 +113,15 @@ def test_the_rule_at_the_prevalences_of_nih():
         rises = POSITIVES[finding] > mean
         assert weights[0] == 1
         assert weights[-1] == pytest.approx(1.5 if rises else 1.05**-14)
+
+
+def test_the_study_on_nih_has_the_arms_of_the_pilot():
+    root = Path(__file__).parents[1]
+    whole = read_toml(root / "docs/study.toml", CompareConfig)
+    sample = read_toml(root / "tests/benchmarks/study/training.toml", CompareConfig)
+    shared = ("epochs", "keep", "margin")
+    assert [whole[name] for name in shared] == [sample[name] for name in shared]
+    arms = [arm.label for arm in parse_arms(whole["weighters"])]
+    table = (root / "docs/study.md").read_text()
+    assert len(arms) == 1 + study.ARMS
+    assert all(f"| `{arm}` |" in table for arm in arms)

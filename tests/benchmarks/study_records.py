@@ -34,13 +34,14 @@ from deepchest_cli.config.flags import RUN_CONFIG
 from deepchest_cli.data.dataset import RadiographDataset
 from deepchest_cli.evaluation.fold_predictions import save_probabilities
 from deepchest_cli.evaluation.predictions import Predictions
-from deepchest_cli.files import atomic_write, write_text
+from deepchest_cli.files import atomic_write, read_toml_file, write_text
 from deepchest_cli.training.plots import read_columns
 from deepchest_cli.training.resume import saved_config
 from deepchest_cli.training.run_files import ENVIRONMENT, METRICS, WEIGHTS
 
 COSTS = "costs.json"  # of a comparison
-STEP = 1e-9  # between probabilities of one value in half precision and different ranks
+PLACES = ("data", "weights", "out")  # where files were, which is of no interest
+STEP = 1e-12  # between probabilities of one value in half precision and different ranks
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,13 @@ def ranks_within(table: NDArray[np.float64], fold: NDArray[np.int64]) -> NDArray
     for one in np.unique(fold):
         ranks[fold == one] = rankdata(table[fold == one], method="dense", axis=0)
     return ranks
+
+
+def to_half(table: NDArray[np.float64]) -> NDArray[np.float16]:
+    """Return probabilities in half precision, each on its own side of 0.5: above it, or not."""
+    half = table.astype(np.float16)
+    below = np.nextafter(np.float16(0.5), np.float16(0))
+    return np.where((table <= 0.5) & (half >= 0.5), below, half)
 
 
 def write(record: SeedRecord, folder: Path = RECORDS) -> Path:
@@ -130,8 +138,8 @@ def _record(
 ) -> SeedRecord:
     arms = {job.arm.label: [one for one in jobs if one.arm == job.arm] for job in jobs}
     tables = [merge_predictions(own, dataset) for own in arms.values()]
-    fold, first = tables[0].fold, tables[0]
-    assert fold is not None
+    first = tables[0]
+    fold = np.ones(len(first.labels), dtype=np.int64) if first.fold is None else first.fold
     traces = [
         [_traces(job, dataset.findings) for job in sorted(own, key=lambda one: one.fold or (0, 0))]
         for own in arms.values()
@@ -146,11 +154,15 @@ def _record(
         patient=np.unique(first.patient_id, return_inverse=True)[1].astype(np.uint16),
         fold=fold.astype(np.uint8),
         ranks=np.stack([ranks_within(table, fold) for table in probabilities]),
-        half=probabilities.astype(np.float16),
+        half=to_half(probabilities),
         weights=np.array([[one[0] for one in own] for own in traces], dtype=np.float32),
         accuracy=np.array([[one[1] for one in own] for own in traces], dtype=np.float32),
         about={
-            "config": (folder / RUN_CONFIG).read_text(),
+            "config": {
+                name: value
+                for name, value in read_toml_file(folder / RUN_CONFIG, "configuration").items()
+                if name not in PLACES
+            },
             "environment": json.loads((folder / ENVIRONMENT).read_text()),
             "processor": processor(),
             "commit": commit(),

@@ -1,0 +1,45 @@
+"""The records of a comparison with folds make the same comparison again."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from study_records import pack, read_all, restore
+
+METRICS = ("macro_auroc", "macro_average_precision", "macro_accuracy", "rarest_tertile_auroc")
+ARMS = "deepchest,deepchest[signal=auroc,certainty=1]"
+
+
+@pytest.mark.parametrize("folds", [2, None])
+def test_a_restored_comparison_has_the_same_results(deepchest, few_shards, tmp_path, folds):
+    made, again, records = tmp_path / "made", tmp_path / "again", tmp_path / "records"
+    records.mkdir()
+    line = (
+        "compare-weighters", "--data", few_shards, "--weighters", ARMS, "--seeds", 3, "--epochs", 2,
+        "--backbone", "small_cnn", "--image-size", 28, "--batch-size", 16, "--keep", "last",
+        "--precision", "fp32", "--cost-rounds", 2, "--bootstrap-replicates", 100, "--first-seed", 5,
+        *(() if folds is None else ("--folds", folds)), "--out",
+    )  # fmt: skip
+    done = deepchest(*line, made)
+    assert done.code == 0, done.err
+    assert [path.name for path in pack(made, records)] == [f"seed-00{n}.npz" for n in (5, 6, 7)]
+    assert list(pack(made, records)) == []  # those that are there stay
+    planned = deepchest(*line, again, "--plan")
+    assert planned.code == 0, planned.err
+    restore(again, read_all(records))
+    resumed = deepchest("compare-weighters", "--resume", again)
+    assert resumed.code == 0, resumed.err
+    assert "run 1/" not in resumed.err  # nothing is trained
+    first, second = (json.loads((path / "results.json").read_text()) for path in (made, again))
+    for arm, found in first["weighters"].items():
+        other = second["weighters"][arm]
+        for metric in METRICS:
+            assert other["metrics"][metric] == found["metrics"][metric]
+            if found["differences"]:
+                assert other["differences"][metric] == found["differences"][metric]
+    assert (again / "weights.csv").read_text().count("\n") == (
+        (made / "weights.csv").read_text().count("\n")
+    )
