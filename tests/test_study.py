@@ -99,7 +99,7 @@ def test_the_sample_has_the_prevalences():
     chosen = draw(table, seed=0)
     assert chosen == sorted(set(chosen))
     assert chosen == draw(table, seed=0)
-    fewest, most = bounds(len(chosen))
+    fewest, most = bounds(len(chosen), ill.sum(axis=0))
     labels = table[table["Image Index"].isin(chosen)]["Finding Labels"].str.get_dummies("|")
     counts = labels[list(FINDINGS)].sum().to_numpy()
     assert ((counts >= fewest) & (counts <= most)).all()

@@ -25,15 +25,21 @@ POSITIVES = {
     "Infiltration": 19_894, "Mass": 5_782, "Nodule": 6_331, "Pleural_Thickening": 3_385,
     "Pneumonia": 1_431, "Pneumothorax": 5_302,
 }  # fmt: skip
-LEAST = 18  # positives of a finding: fewer could not be ranked in every fold
+LEAST = 40  # positives of a finding, or all there are: fewer cannot be told apart from chance
 TOLERANCE = 0.02  # of a prevalence, up to whole radiographs
 
 
-def bounds(images: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the fewest and the most positives of each finding in a sample of a size."""
+def bounds(
+    images: int, there: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the fewest and the most positives of each finding in a sample of a size.
+
+    there: how many positives there are to choose from, (T,).
+    """
     wanted = np.array(list(POSITIVES.values())) * images / IMAGES
-    fewest = np.where(wanted < LEAST, LEAST, np.floor(wanted * (1 - TOLERANCE)))
-    most = np.where(wanted < LEAST, LEAST, np.ceil(wanted * (1 + TOLERANCE)))
+    least = np.minimum(LEAST, there)
+    fewest = np.where(wanted < least, least, np.floor(wanted * (1 - TOLERANCE)))
+    most = np.where(wanted < least, least, np.ceil(wanted * (1 + TOLERANCE)))
     return fewest, most
 
 
@@ -45,7 +51,7 @@ def choose_ill(
     labels: (n, T). normal: how many have none. None where no choice has the prevalences.
     """
     chance = np.random.default_rng(seed)
-    fewest, most = bounds(images)
+    fewest, most = bounds(images, labels.sum(axis=0))
     ill = np.ceil(images * (1 - NORMAL / IMAGES))
     found = milp(
         -1 - 1e-3 * chance.random(len(labels)),
