@@ -75,7 +75,7 @@ def test_values_in_the_forms_of_python():
             "Keyword of train 'clip_norm' is called 'clip_grad_norm'",
             "Write",
         ),
-        ({"wieghter": "dwa"}, "Did you mean 'weighter'?", "Known"),
+        ({"wieghter": "dwa"}, "Did you mean 'weighter'?", "The nearest of"),
         ({"epochs": "3"}, "train: epochs should be of type int. Found '3'.", ""),
         ({"epochs": 2.5}, "train: epochs should be of type int. Found 2.5.", ""),
         ({"epochs": True}, "train: epochs should be of type int. Found True.", ""),
