@@ -123,6 +123,7 @@ def test_the_study_on_nih_has_the_arms_of_the_pilot():
     sample = read_toml(root / "tests/benchmarks/study/training.toml", CompareConfig)
     shared = ("epochs", "keep", "margin")
     assert [whole[name] for name in shared] == [sample[name] for name in shared]
+    assert whole["margin"] == study.MARGIN
     arms = [arm.label for arm in parse_arms(whole["weighters"])]
     table = (root / "docs/study.md").read_text()
     assert len(arms) == 1 + study.ARMS

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from math import nan
 from os import PathLike, fspath
@@ -46,7 +46,7 @@ class Comparison(Shown):
     """
 
     folder: Path
-    document: dict[str, Any] = field(repr=False)
+    document: dict[str, Any]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -1,7 +1,7 @@
 """Evaluation in a program: `evaluate("runs/latest").findings` is a table of pandas."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,11 @@ class Evaluation(Shown):
     document: what `deepchest evaluate --json` prints, of which all tables are made.
     """
 
-    document: dict[str, Any] = field(repr=False)
+    document: dict[str, Any]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     data_sets: tuple["Evaluation", ...] = ()  # of several data sets, each one's own
-    _inputs: "EvaluationInput | None" = field(default=None, repr=False)
+    _inputs: "EvaluationInput | None" = None
 
     @cached_property
     def findings(self) -> "pd.DataFrame":

@@ -74,7 +74,9 @@ def takes_flags_of(kind: type[Any]) -> Callable[[Function], Function]:
         called.__signature__ = signature  # type: ignore[attr-defined]
         if function.__doc__:
             helps = {f.name: flag.help for f, _, flag in flags_of(kind) if f.name not in left_out}
-            called.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\n{_described(helps)}"
+            called.__doc__ = (
+                f"{inspect.cleandoc(function.__doc__)}\n\n{_described(helps, switches)}"
+            )
         return cast(Function, called)
 
     return named
@@ -92,20 +94,18 @@ def _in_keywords(text: str, names: Container[str], switches: Container[str]) -> 
     return re.sub(r"(deepchest [a-z](?:[^(),;.]|[,.](?=\S))*)|--([a-z][a-z-]*)", keyword, text)
 
 
-def _described(helps: Mapping[str, str]) -> str:
+def _described(helps: Mapping[str, str], switches: Container[str]) -> str:
     """Return the options as a list for a docstring, in which flags have the form of keywords."""
-    texts = {name: re.sub("--[a-z-]+", _as_keyword, text) for name, text in helps.items()}
-    texts = {name: text.replace("may be repeated", "or a list") for name, text in texts.items()}
+    texts = {
+        name: _in_keywords(text, helps, switches).replace("may be repeated", "or a list")
+        for name, text in helps.items()
+    }
     texts[FILE] = "TOML file with values for these options."
     lines = [
         fill(f"{name}: {text}", 96, initial_indent="    ", subsequent_indent="        ")
         for name, text in texts.items()
     ]
     return "\n".join(["Options:", *lines])
-
-
-def _as_keyword(flag: re.Match[str]) -> str:
-    return flag[0].removeprefix("--").replace("-", "_")
 
 
 def configuration(kind: type[Config], function: str, keywords: Mapping[str, Any]) -> Config:

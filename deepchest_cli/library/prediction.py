@@ -1,7 +1,7 @@
 """Prediction in a program: `predict(["image.png"]).probabilities` is a table of pandas."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ class Predictions(Shown, Sequence[ImagePrediction | StudyPrediction]):
     problems: why there is none, by the path of a file that could not be read, or a study's name.
     """
 
-    answers: tuple[ImagePrediction | StudyPrediction, ...] = field(repr=False)
+    answers: tuple[ImagePrediction | StudyPrediction, ...]
     findings: tuple[str, ...]
     problems: dict[str, str]
     notes: tuple[str, ...] = ()

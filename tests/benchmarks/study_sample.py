@@ -25,7 +25,7 @@ POSITIVES = {
     "Infiltration": 19_894, "Mass": 5_782, "Nodule": 6_331, "Pleural_Thickening": 3_385,
     "Pneumonia": 1_431, "Pneumothorax": 5_302,
 }  # fmt: skip
-LEAST = 40  # positives of a finding, or all there are: fewer cannot be told apart from chance
+LEAST = 40  # positives of a finding, or all there are: fewer say little of an AUROC
 TOLERANCE = 0.02  # of a prevalence, up to whole radiographs
 
 

@@ -36,7 +36,7 @@ from deepchest_cli.comparison.running.costs import Costs
 from deepchest_cli.comparison.running.job_list import Runs
 from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.comparison.running.run import merge_predictions, tested_rows
-from deepchest_cli.evaluation.bootstrap import resample_patients
+from deepchest_cli.evaluation.bootstrap import Resampling, resample_patients
 from deepchest_cli.evaluation.predictions import Predictions
 
 RESAMPLING_SEED = 0  # fixed: every comparison of the same data resamples the same patients
@@ -55,10 +55,7 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         table.patient_id, config.bootstrap_replicates, RESAMPLING_SEED, member
     )
     scores = {label: score(seeds, resampling, member) for label, seeds in tables.items()}
-    runs, single_task = comparison.single_task, None
-    if all_finished(runs):
-        of_seeds = seed_predictions(comparison, runs, config.seed_numbers)
-        single_task = score(of_seeds, resampling, member)
+    single_task = _single_task(comparison, resampling)
     rarest = rarest_tertile(training_positives(comparison))
     metrics = summary_metrics(rarest)
     outliers = outlying_runs(scores, config.margin)
@@ -89,7 +86,7 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         },
         "outlying_runs": _describe_outlying(scores, outliers, config.seed_numbers),
         "single_task": None if single_task is None else _metrics(single_task, metrics),
-        "single_task_unfinished": unfinished(runs),
+        "single_task_unfinished": unfinished(comparison.single_task),
         "claims": claims(
             Evidence(
                 arms=comparison.arms,
@@ -106,6 +103,15 @@ def build_results(comparison: TrainedComparison, costs: Costs) -> dict[str, Any]
         ),
         "costs": costs,
     }
+
+
+def _single_task(comparison: TrainedComparison, resampling: Resampling) -> Scores | None:
+    """Return the scores of the models of one finding each; None unless all have finished."""
+    runs, config = comparison.single_task, comparison.config
+    if not all_finished(runs):
+        return None
+    member = comparison.dataset.member[tested_rows(comparison.dataset, config.folds)]
+    return score(seed_predictions(comparison, runs, config.seed_numbers), resampling, member)
 
 
 def _of_each(scores: Scores | None) -> Sequence[Scores]:
