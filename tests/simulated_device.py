@@ -53,6 +53,7 @@ class SimulatedDevice:
         self.waits: Counter[tuple[str, str]] = Counter()  # by kind and place
         self.launches: Counter[str] = Counter()  # by operation
         self.uploaded = 0  # bytes that went from the host to a device
+        self.is_initialized = False  # as torch.cuda is from the first tensor on
         self.is_counting, self._thread = False, 0
         self._failure: tuple[BaseException, int] | None = None
 
@@ -93,6 +94,11 @@ class SimulatedDevice:
             self._failure = error, left - 1
         if self.is_counting and not _is_free(operation):
             self.launches[operation._schema.name] += 1
+
+    def reset_peak(self, *args: Any) -> None:
+        """Do nothing, or fail as CUDA's allocator does that has allocated nothing yet."""
+        if not self.is_initialized:
+            raise RuntimeError("Invalid device argument")
 
     def upload(self, tensor: Tensor) -> None:
         """Note a copy from the host."""
@@ -143,6 +149,7 @@ class SimulatedTensor(Tensor):
             device="cpu",
         )
         made.inner, made.number = inner, number
+        _active[-1].is_initialized = True
         return made
 
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -500,6 +507,7 @@ def _patches(device: SimulatedDevice) -> Iterator[tuple[Any, str, Any]]:
     yield torch.accelerator, "is_available", lambda: False  # asked by optimizers about CUDA graphs
     for name, value in {
         "is_current_stream_capturing": lambda: False,
+        "is_initialized": lambda: device.is_initialized,
         "set_device": nothing,
         "current_device": lambda: 0,
         "mem_get_info": lambda *args: (free(), device.total_memory),
@@ -511,7 +519,7 @@ def _patches(device: SimulatedDevice) -> Iterator[tuple[Any, str, Any]]:
         "memory_allocated": used,
         "memory_reserved": used,
         "max_memory_reserved": used,
-        "reset_peak_memory_stats": nothing,
+        "reset_peak_memory_stats": device.reset_peak,
         "synchronize": lambda *args: device.wait("synchronize"),
         "empty_cache": nothing,
         "get_device_name": lambda *args: f"simulated {device.kind}",

@@ -85,7 +85,9 @@ def free_memory() -> None:
 def reset_peak_memory(device: torch.device) -> None:
     """Let `peak_memory` count from here on, as far as the system allows."""
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+        # torch refuses ("Invalid device argument") where nothing has been on a GPU, nor has a peak
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.reset_peak_memory_stats(device)
     elif device.type == "mps":
         torch.mps.empty_cache()
     elif (PROCESS / "clear_refs").exists():

@@ -4,6 +4,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from simulated_device import simulated
 
 from deepchest_cli.errors import UsageError
 from deepchest_cli.training.device import (
@@ -81,9 +82,16 @@ def test_the_peak_on_metal_is_what_its_driver_keeps(monkeypatch):
 
 def test_the_peak_on_cuda_is_that_of_its_tensors(monkeypatch):
     gpu, peaks = torch.device("cuda", 1), {}
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peaks.clear())
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks.get(device, 1))
     peaks[gpu] = 7
     assert peak_memory(gpu) == 7
     reset_peak_memory(gpu)
     assert peak_memory(gpu) == 1
+
+
+def test_a_run_on_cuda_starts_where_nothing_has_been_on_a_gpu_yet():
+    with simulated("cuda") as gpu:
+        reset_peak_memory(gpu.device)  # torch itself raises "Invalid device argument" here
+        assert not gpu.is_initialized
