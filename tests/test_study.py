@@ -15,9 +15,9 @@ from deepchest_cli.evaluation.predictions import Predictions
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import study
 import study_sample
-from study import BASELINE, results, simulated, tables, variances
-from study_records import SeedRecord, ranks_within, read, read_all, to_half, write
-from study_sample import IMAGES, NORMAL, POSITIVES, bounds, draw
+from study import BASELINE, RAREST, main, results, simulated, tables, variances
+from study_records import SeedRecord, missing_seeds, ranks_within, read, read_all, to_half, write
+from study_sample import IMAGES, NORMAL, POSITIVES, RECORDS, SAMPLE, bounds, draw, lay_out
 
 
 @pytest.fixture(autouse=True)
@@ -27,22 +27,24 @@ def few_replicates(monkeypatch):
 
 FINDINGS = tuple(POSITIVES)
 ARMS = (BASELINE, "deepchest", "other")
+ROOT = Path(__file__).parents[1]
 
 
-def record(seed, images=400, shift=0.0):
+def record(seed, images=400, shift=0.0, seeds=5, data="a"):
     """Return a record and the probabilities (A, N, T) that it is of; `other` is shifted."""
-    chance = np.random.default_rng([seed, images])
+    random = np.random.default_rng([seed, images])
+    about = {"runs": {}, "data_sha256": data, "config": {"first_seed": 0, "seeds": seeds}}
     labels = (np.random.default_rng(0).random((images, len(FINDINGS))) < 0.1).astype(np.uint8)
-    fold = (chance.permutation(images) % 3 + 1).astype(np.uint8)
-    logits = chance.normal(size=(images, len(FINDINGS))) + labels - 2
-    each = [logits, logits + chance.normal(size=logits.shape) / 50, logits + shift * labels]
+    fold = (random.permutation(images) % 3 + 1).astype(np.uint8)
+    logits = random.normal(size=(images, len(FINDINGS))) + labels - 2
+    each = [logits, logits + random.normal(size=logits.shape) / 50, logits + shift * labels]
     probabilities = 1 / (1 + np.exp(-np.stack(each).round(2)))  # some are the same
     weights = np.ones((3, 3, 15, len(FINDINGS)), dtype=np.float32)
     weights[1, :, -1, 0] = 3
     return probabilities, SeedRecord(
         seed, FINDINGS, ARMS, labels, np.arange(images, dtype=np.uint16) // 2, fold,
         np.stack([ranks_within(table, fold) for table in probabilities]),
-        to_half(probabilities), weights, weights, {"runs": {}},
+        to_half(probabilities), weights, weights, about,
     )  # fmt: skip
 
 
@@ -66,10 +68,29 @@ def test_a_record_keeps_the_order_of_each_fold_exactly(tmp_path, scale):
         np.testing.assert_allclose(again.probabilities, table, atol=5e-4)
 
 
+@pytest.mark.parametrize("edge", [0.0, 1e-9, 0.5, 1 - 1e-9, 1.0])
+def test_as_many_ranks_as_there_may_be_keep_their_order_at_the_edges(edge):
+    images = np.iinfo(np.uint16).max
+    half = to_half(np.full((1, images, 1), edge))
+    ranks = np.arange(1, images + 1, dtype=np.uint16).reshape(1, -1, 1)
+    made = SeedRecord(**vars(record(0)[1]) | {"half": half, "ranks": ranks})
+    found = made.probabilities(BASELINE)[:, 0]
+    assert (np.diff(found) > 0).all()
+    assert found[0] > 0
+    assert found[-1] < 1
+    assert found[0] > 0.5 or found[-1] < 0.5 or edge == 0.5
+    above = to_half(np.array([[[min(edge * 1.001 + 1e-7, 1)]]])).astype(float)
+    assert found[-1] < above or edge >= 1 - 1e-9
+
+
+def written(folder, shift, seeds=5):
+    for seed in range(seeds):
+        write(record(seed, shift=shift)[1], folder)
+    return read_all(folder)
+
+
 def test_the_report_finds_an_effect_and_harm_and_the_spread(tmp_path):
-    for seed in range(5):
-        write(record(seed, shift=-0.5)[1], tmp_path)
-    found = results(read_all(tmp_path))
+    found = results(written(tmp_path, shift=-0.5))
     verdicts = {arm: rows["macro_auroc"]["verdict"] for arm, rows in found["differences"].items()}
     assert verdicts["other"] == "worse"
     assert verdicts["deepchest"] != "worse"
@@ -79,32 +100,138 @@ def test_the_report_finds_an_effect_and_harm_and_the_spread(tmp_path):
     assert found["runs_spread_enough"] == {BASELINE: 0, "deepchest": 1, "other": 0}
     text = "\n".join(tables(found))
     assert "| `other` |" in text
-    assert "| worse |" in text
+    assert "| worse, not on weighting: the weights hardly spread |" in text
+    [own] = [line for line in text.splitlines() if line.startswith("| `deepchest` |")][:1]
+    assert "spread" not in own
 
 
-def test_the_blind_look_shows_no_difference(tmp_path):
-    made = [[record(seed, shift=shift)[1] for seed in range(4)] for shift in (-0.5, 0.5)]
-    seen = ["\n".join(variances(one)) for one in made]
-    for one in (results(records)["differences"]["other"]["macro_auroc"] for records in made):
-        assert f"{abs(one['estimate']):.4f}" not in "".join(seen)
-    assert "| `deepchest` |" in seen[0]
+def test_harm_is_a_significant_loss_however_small_corrected_over_all_pairs(tmp_path, monkeypatch):
+    """Within the margin too, where a verdict on the whole would be that it is equivalent."""
+    monkeypatch.setattr(study, "MARGIN", 0.5)
+    found = results(written(tmp_path, shift=-0.5))
+    assert found["differences"]["other"]["macro_auroc"]["verdict"] == "equivalent"
+    assert set(found["harmed"]["other"]) == set(FINDINGS)
+    rows = [row for table in found["finding_differences"].values() for row in table.values()]
+    assert len(rows) == 2 * len(FINDINGS)
+    smallest = min(row["p"] for row in rows)
+    assert min(row["p_holm"] for row in rows) == pytest.approx(min(smallest * len(rows), 1))
+
+
+def test_the_rarest_are_those_of_nih(tmp_path):
+    assert set(RAREST) == set(sorted(POSITIVES, key=POSITIVES.__getitem__)[: len(RAREST)])
+    records = written(tmp_path, shift=0)
+    found = results(records)
+    values = [per_finding("auroc", one.predictions("deepchest")) for one in records]
+    columns = [FINDINGS.index(name) for name in RAREST]
+    wanted = np.mean(values, axis=0)[columns].mean()
+    assert found["metrics"]["deepchest"]["rarest_auroc"]["mean"] == pytest.approx(wanted)
+    assert all(name in found["titles"]["rarest_auroc"] for name in RAREST)
+
+
+def test_the_blind_look_has_variances_and_seeds_and_nothing_else(tmp_path):
+    """Its numbers are the same whatever the differences are."""
+    folders = [tmp_path / "one", tmp_path / "other"]
+    seen = []
+    for folder, arm in zip(folders, ("deepchest", "other"), strict=True):
+        for seed in range(4):
+            made = record(seed, shift=-0.5)[1]
+            kept = made.arms.index(BASELINE), made.arms.index(arm)
+            parts = {name: getattr(made, name)[list(kept)] for name in ("ranks", "half", "weights")}
+            write(SeedRecord(**vars(made) | parts | {"arms": (BASELINE, "a")}), folder)
+        records = read_all(folder)
+        seen.append("\n".join(variances(records)))
+        row = results(records)["differences"]["a"]["macro_auroc"]
+        by_seed, by_patient = (row[f"{name}_variance"] ** 0.5 for name in ("seed", "patient"))
+        assert f"| `a` | {by_seed:.4f} | {by_patient:.4f} | " in seen[-1]
+        assert seen[-1].count("\n") == 4
+    assert seen[0] != seen[1]
+
+
+def test_the_number_of_seeds_is_the_most_of_any_arm_within_bounds(tmp_path):
+    text = "\n".join(variances(written(tmp_path, shift=-0.5)))
+    needed = [line.split("|")[4].strip() for line in text.splitlines() if line.startswith("| `")]
+    numbers = [int(one) if one.isdecimal() else study.MAX_SEEDS for one in needed]
+    chosen = min(max(study.MIN_SEEDS, *numbers), study.MAX_SEEDS)
+    assert text.endswith(f"from {study.MIN_SEEDS} to {study.MAX_SEEDS}: {chosen}")
+
+
+def test_there_is_no_report_before_all_seeds_are_there(tmp_path, capsys):
+    written(tmp_path, shift=-0.5, seeds=4)
+    assert missing_seeds(read_all(tmp_path)) == [4]
+    with pytest.raises(SystemExit, match="4 seeds of 5; missing: 4"):
+        main(["report", "--records", str(tmp_path)])
+    assert capsys.readouterr().out == ""
+    write(record(4, shift=-0.5)[1], tmp_path)
+    plot = tmp_path / "weights.png"
+    main(["report", "--records", str(tmp_path), "--plot", str(plot)])
+    assert "| worse" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    write(record(5, shift=-0.5, seeds=8)[1], tmp_path)  # the number was raised
+    assert missing_seeds(read_all(tmp_path)) == [6, 7]
+
+
+def test_records_of_several_studies_are_not_read_together(tmp_path):
+    with pytest.raises(SystemExit, match="There are no records"):
+        read_all(tmp_path)
+    written(tmp_path, shift=0, seeds=2)
+    write(record(2, data="b")[1], tmp_path)
+    with pytest.raises(SystemExit, match="seed 2 has other data or arms than seed 0"):
+        read_all(tmp_path)
+
+
+def test_the_page_says_what_the_sample_is(tmp_path):
+    page = (ROOT / "docs/study.md").read_text()
+    [made, *_] = read_all(RECORDS / "pilot")
+    counts = dict(zip(made.findings, made.labels.sum(axis=0), strict=True))
+    images = len(made.labels)
+    assert f"{images} of {len(np.unique(made.patient))} patients" in page
+    assert f"answering no to everything ({100 - 100 * made.labels.mean():.1f} %)" in page
+    assert len(SAMPLE.read_text().split()) == images
+    scaled = {name: POSITIVES[name] * images / IMAGES for name in counts}
+    more = [name for name, count in counts.items() if count > np.ceil(scaled[name] * 1.02)]
+    numbers = {7: "seven", 8: "eight", 9: "nine"}
+    assert f"{numbers[len(more)]} findings are more frequent than in NIH" in page
+    turned = [
+        name for name in counts
+        if (counts[name] > made.labels.sum() / len(counts))
+        != (POSITIVES[name] > sum(POSITIVES.values()) / len(POSITIVES))
+    ]  # fmt: skip
+    assert turned == ["Nodule"]
+    assert "so Nodule (" in page
+
+
+def test_a_sample_is_laid_out_once(tmp_path, monkeypatch):
+    source, out = tmp_path / "source", tmp_path / "out"
+    (source / "images").mkdir(parents=True)
+    names = ["b.png", "a.png"]
+    for name in [*names, "c.png"]:
+        (source / "images" / name).write_text(name)
+    rows = "".join(f"{name},No Finding\n" for name in ("a.png", "b.png", "c.png"))
+    (source / study_sample.TABLE).write_text(f"Image Index,Finding Labels\n{rows}")
+    monkeypatch.setattr(study_sample, "SAMPLE", tmp_path / "sample.txt")
+    study_sample.SAMPLE.write_text("\n".join(names))
+    lay_out(source, out)
+    assert sorted(path.read_text() for path in (out / "images").iterdir()) == ["a.png", "b.png"]
+    assert pd.read_csv(out / study_sample.TABLE)["Image Index"].tolist() == names
+    with pytest.raises(SystemExit, match="There is a data set in"):
+        lay_out(source, out)
 
 
 def test_the_sample_has_the_prevalences(monkeypatch):
-    monkeypatch.setattr(study_sample, "LEAST", 18)
-    chance = np.random.default_rng(0)
+    monkeypatch.setattr(study_sample, "MIN_POSITIVES", 18)
+    random = np.random.default_rng(0)
     often = np.maximum(np.array(list(POSITIVES.values())) / 50_000, 0.03)
-    ill = chance.random((1500, len(FINDINGS))) < often
-    names = ["|".join(np.array(FINDINGS)[row]) or "No Finding" for row in ill]
+    with_finding = random.random((1500, len(FINDINGS))) < often
+    names = ["|".join(np.array(FINDINGS)[row]) or "No Finding" for row in with_finding]
     index = [f"{number:08d}_000.png" for number in range(len(names))]
     table = pd.DataFrame({"Image Index": index, "Finding Labels": names})
     chosen = draw(table, seed=0)
     assert chosen == sorted(set(chosen))
     assert chosen == draw(table, seed=0)
-    fewest, most = bounds(len(chosen), ill.sum(axis=0))
+    low, high = bounds(len(chosen), with_finding.sum(axis=0))
     labels = table[table["Image Index"].isin(chosen)]["Finding Labels"].str.get_dummies("|")
     counts = labels[list(FINDINGS)].sum().to_numpy()
-    assert ((counts >= fewest) & (counts <= most)).all()
+    assert ((counts >= low) & (counts <= high)).all()
 
 
 def test_the_rule_at_the_prevalences_of_nih():
@@ -117,14 +244,13 @@ def test_the_rule_at_the_prevalences_of_nih():
         assert weights[-1] == pytest.approx(1.5 if rises else 1.05**-14)
 
 
-def test_the_study_on_nih_has_the_arms_of_the_pilot():
-    root = Path(__file__).parents[1]
-    whole = read_toml(root / "docs/study.toml", CompareConfig)
-    sample = read_toml(root / "tests/benchmarks/study/training.toml", CompareConfig)
-    shared = ("epochs", "keep", "margin")
+def test_the_study_on_nih_has_the_arms_of_the_sample():
+    whole = read_toml(ROOT / "docs/study.toml", CompareConfig)
+    sample = read_toml(ROOT / "tests/benchmarks/study/training.toml", CompareConfig)
+    shared = ("epochs", "keep", "margin", "weighters")
     assert [whole[name] for name in shared] == [sample[name] for name in shared]
     assert whole["margin"] == study.MARGIN
     arms = [arm.label for arm in parse_arms(whole["weighters"])]
-    table = (root / "docs/study.md").read_text()
+    table = (ROOT / "docs/study.md").read_text()
     assert len(arms) == 1 + study.ARMS
     assert all(f"| `{arm}` |" in table for arm in arms)

@@ -130,6 +130,21 @@ class Difference:
         index = bisect_left(counts, power, key=lambda n: self._power(margin, level, n))
         return counts[index] if index < len(counts) else None
 
+    def detectable(self, level: float = LEVEL, power: float = POWER) -> float | None:
+        """Return the true difference that these seeds find with the given power, and no smaller.
+
+        None without an estimate of the error.
+        """
+        error = self.standard_error
+        if not error:
+            return None
+        most = error
+        while self._power(most, level, self.seeds) < power:
+            most *= 2
+        return float(
+            optimize.brentq(lambda size: self._power(size, level, self.seeds) - power, 0.0, most)
+        )
+
     def power_of_any_seeds(self, margin: float, level: float = LEVEL) -> float | None:
         """Return the power that no number of seeds exceeds; None as for `seeds_needed`."""
         if self.standard_error is None or margin <= 0:

@@ -1,21 +1,25 @@
 """The study's numbers, table and plot, from its records alone; docs/study.md is the protocol.
 
-`power` says how many seeds the pilot of equal weighting and its twin calls for. `blind` estimates
-the variances anew from the records, and shows nothing else. `report` prints the results, and draws
-the weights.
+`seeds` estimates how many seeds are needed, from the pilot of equal weighting and its twin or,
+blind, from the first seeds of the study: it shows variances, and no difference. `report` prints
+the results once all seeds are there, and draws the weights.
 """
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from study_records import SeedRecord, read_all
+from study_records import SeedRecord, missing_seeds, read_all
 from study_sample import IMAGES, POSITIVES, RECORDS
 
+from deepchest_cli.comparison.analysis.document import RESAMPLING_SEED
+from deepchest_cli.comparison.analysis.evidence import DEEPCHEST
 from deepchest_cli.comparison.analysis.metrics import (
+    MACRO_ACCURACY,
     MACRO_AUROC,
     SummaryMetric,
     describe,
@@ -26,46 +30,51 @@ from deepchest_cli.comparison.analysis.metrics import (
     tested,
 )
 from deepchest_cli.comparison.analysis.scores import Scores, score
+from deepchest_cli.comparison.running.jobs import BASELINE
 from deepchest_cli.evaluation.bootstrap import resample_patients
-from deepchest_cli.evaluation.statistics import LEVEL, WORSE, Difference
+from deepchest_cli.evaluation.statistics import LEVEL, Difference
 from deepchest_cli.reporting.numbers import interval, number, p_value, signed
 from deepchest_cli.reporting.weight_chart import draw_weights, weight_charts
 from deepchest_cli.weighting import DeepChestWeighter, Performance
 
-BASELINE, AUTHORS = "equal", "deepchest"
-RAREST = ("Hernia", "Pneumonia", "Fibrosis", "Edema", "Emphysema")  # of NIH, and of the sample
+RAREST = ("Hernia", "Pneumonia", "Fibrosis", "Edema", "Emphysema")  # of all of NIH
 MARGIN = 0.005
 ARMS = 3  # that are compared with equal weighting
-LEAST_SEEDS = 20
-REPLICATES, RESAMPLING_SEED = 1000, 0
-LEAST_SPREAD = 2.0  # of the weights; with less a run says nothing of weighting
-METRICS = ("macro_auroc", "rarest_tertile_auroc", "macro_accuracy")
+MIN_SEEDS, MAX_SEEDS = 20, 60
+REPLICATES = 1000
+MIN_SPREAD = 2.0  # of the weights; with less a run says nothing of weighting
+METRICS = ("auroc", "accuracy")
 
 
 def scores_of(records: Sequence[SeedRecord]) -> dict[str, Scores]:
-    """Return the metrics of each arm, on the same resampled patients."""
+    """Return AUROC and accuracy of each arm, on the same resampled patients."""
     first = records[0]
     resampling = resample_patients(first.patient, REPLICATES, RESAMPLING_SEED)
     return {
-        arm: score([record.predictions(arm) for record in records], resampling)
+        arm: score([record.predictions(arm) for record in records], resampling, metrics=METRICS)
         for arm in first.arms
     }
 
 
 def chosen_metrics(findings: Sequence[str]) -> tuple[SummaryMetric, ...]:
     """Return what the arms are compared by, the primary metric first."""
-    rarest = np.array([findings.index(name) for name in RAREST if name in findings])
-    return tuple(one for one in summary_metrics(rarest) if one.name in METRICS)
+    columns = np.array([findings.index(name) for name in RAREST])
+    rarest = replace(
+        summary_metrics(columns)[-1],
+        name="rarest_auroc",
+        title=f"Mean AUROC of {', '.join(RAREST[:-1])} and {RAREST[-1]}",
+    )
+    return MACRO_AUROC, rarest, MACRO_ACCURACY
 
 
 def seeds_needed(found: Difference) -> int | None:
-    """Return how many seeds find a difference of the margin, corrected for all arms."""
+    """Return how many seeds find a difference of the margin, at the level of the arms together."""
     return found.seeds_needed(MARGIN, LEVEL / ARMS)
 
 
 def variances(records: Sequence[SeedRecord]) -> Iterator[str]:
-    """Yield what variances and seeds the differences of each arm have, and no difference."""
-    scores = scores_of(records)
+    """Yield variances of the differences in macro AUROC and the seeds needed; no difference."""
+    scores, needed = scores_of(records), []
     yield "| arm | SD by seed | SD by patient | seeds needed |"
     yield "|---|---|---|---|"
     for arm, one in scores.items():
@@ -73,46 +82,75 @@ def variances(records: Sequence[SeedRecord]) -> Iterator[str]:
             continue
         samples = MACRO_AUROC.of(one), MACRO_AUROC.of(scores[BASELINE])
         found = paired(*samples, MACRO_AUROC.carriers(scores[BASELINE]))
+        if found.untested:
+            yield f"| `{arm}` | | | unknown: {found.untested} |"
+            continue
         by_seed, by_patient = (
             number(None if value is None else value**0.5, 4)
             for value in (found.seed_variance, found.patient_variance)
         )
-        yield f"| `{arm}` | {by_seed} | {by_patient} | {seeds_needed(found) or 'more than 1,000'} |"
+        own = seeds_needed(found)
+        needed.append(own or MAX_SEEDS)
+        most = found.power_of_any_seeds(MARGIN, LEVEL / ARMS)
+        none = f"none suffices: the patients limit the power to {number(most, 2)}"
+        yield f"| `{arm}` | {by_seed} | {by_patient} | {own or none} |"
+    if needed:
+        chosen = min(max(MIN_SEEDS, *needed), MAX_SEEDS)
+        yield f"\nSeeds, the most of any arm from {MIN_SEEDS} to {MAX_SEEDS}: {chosen}"
 
 
 def spreads(records: Sequence[SeedRecord], arm: str) -> np.ndarray:
     """Return the largest over the smallest weight of each run and epoch, (R, E)."""
     weights = np.concatenate([record.weights[record.arms.index(arm)] for record in records])
-    return weights.max(axis=-1) / weights.min(axis=-1)
+    smallest = weights.min(axis=-1)
+    unbounded = np.full_like(smallest, np.inf)
+    return np.divide(weights.max(axis=-1), smallest, out=unbounded, where=smallest > 0)
+
+
+def is_harmed(row: Mapping[str, Any]) -> bool:
+    """Return whether a finding's AUROC is significantly lower, however little."""
+    return row["estimate"] < 0 and row["p_holm"] is not None and row["p_holm"] < LEVEL
 
 
 def results(records: Sequence[SeedRecord]) -> dict[str, Any]:
-    """Return all that the report says, in plain values."""
+    """Return all that the report says, in plain values.
+
+    By arm: `metrics` and `differences` by metric, `finding_differences` by finding (rows of
+    `tested`, and `detectable`, the AUROC that would be found), `harmed` findings, `spread` of the
+    weights by epoch, the share `runs_spread_enough` of runs.
+    """
     findings, scores = records[0].findings, scores_of(records)
     metrics, others = chosen_metrics(findings), [arm for arm in scores if arm != BASELINE]
     rows = differences({arm: scores[arm] for arm in others}, scores[BASELINE], metrics, MARGIN, {})
+    for one in metrics:
+        for arm in others:
+            samples = one.of(scores[arm]), one.of(scores[BASELINE])
+            found = paired(*samples, one.carriers(scores[BASELINE]))
+            rows[arm][one.name]["detectable"] = found.detectable(LEVEL / len(others))
     pairs = [(arm, column) for arm in others for column in range(len(findings))]
-    found = [finding_difference(scores[arm], scores[BASELINE], "auroc", i) for arm, i in pairs]
+    tests = [finding_difference(scores[arm], scores[BASELINE], "auroc", i) for arm, i in pairs]
     by_finding: dict[str, Any] = {arm: {} for arm in others}
-    for (arm, column), row in zip(pairs, tested(found, False, MARGIN), strict=True):
-        by_finding[arm][findings[column]] = row
+    for (arm, column), one, row in zip(pairs, tests, tested(tests, False, None), strict=True):
+        detectable = one.detectable(LEVEL / len(pairs))
+        by_finding[arm][findings[column]] = {**row, "detectable": detectable}
     return {
         "seeds": [record.seed for record in records],
         "radiographs": len(records[0].labels),
         "patients": len(np.unique(records[0].patient)),
         "all_negative_accuracy": float(1 - records[0].labels.mean()),
+        "titles": {one.name: one.title for one in metrics},
         "metrics": {
             arm: {one.name: describe(one.of(own)) for one in metrics} for arm, own in scores.items()
         },
         "differences": rows,
         "finding_differences": by_finding,
         "harmed": {
-            arm: [name for name, row in table.items() if row["verdict"] == WORSE]
+            arm: [name for name, row in table.items() if is_harmed(row)]
             for arm, table in by_finding.items()
         },
         "spread": {arm: spreads(records, arm).mean(axis=0).tolist() for arm in scores},
         "runs_spread_enough": {
-            arm: float((spreads(records, arm)[:, -1] >= LEAST_SPREAD).mean()) for arm in scores
+            arm: float((spreads(records, arm)[:, -1] >= MIN_SPREAD).mean()) for arm in scores
         },
     }
 
@@ -124,19 +162,10 @@ def tables(found: Mapping[str, Any]) -> Iterator[str]:
         f"{found['patients']} patients; accuracy of answering no to everything: "
         f"{number(found['all_negative_accuracy'], 4)}"
     )
-    for metric in METRICS:
-        yield f"\n| {metric} | mean | difference to equal | p (Holm) | verdict |"
-        yield "|---|---|---|---|---|"
-        for arm, values in found["metrics"].items():
-            mean = number(values[metric]["mean"], 4)
-            row = found["differences"].get(arm, {}).get(metric)
-            if row is None:
-                yield f"| `{arm}` | {mean} | | | |"
-                continue
-            verdict = row["verdict"] if metric != "macro_accuracy" else ""
-            ends = f"{signed(row['estimate'], 4)} ({interval(row, 4, sign=True)})"
-            yield f"| `{arm}` | {mean} | {ends} | {p_value(row['p_holm'])} | {verdict} |"
-    yield "\n| arm | spread of the weights after 15 epochs | runs of 2 to 1 or more | harmed |"
+    for metric, title in found["titles"].items():
+        yield from _table_of_metric(found, metric, title)
+    epochs = len(found["spread"][BASELINE])
+    yield f"\n| arm | largest over smallest weight in epoch {epochs} | runs of 2 or more | harmed |"
     yield "|---|---|---|---|"
     for arm, spread in found["spread"].items():
         share, harmed = found["runs_spread_enough"][arm], found["harmed"].get(arm, [])
@@ -145,8 +174,32 @@ def tables(found: Mapping[str, Any]) -> Iterator[str]:
     yield "|---" * (1 + len(found["finding_differences"])) + "|"
     for finding in POSITIVES:
         rows = [table[finding] for table in found["finding_differences"].values()]
-        cells = (f"{signed(row['estimate'], 4)} (p {p_value(row['p_holm'])})" for row in rows)
+        cells = (
+            f"{signed(row['estimate'], 4)} (p {p_value(row['p_holm'])}; "
+            f"detectable {number(row['detectable'], 3)})"
+            for row in rows
+        )
         yield f"| {finding} | " + " | ".join(cells) + " |"
+
+
+def _table_of_metric(found: Mapping[str, Any], metric: str, title: str) -> Iterator[str]:
+    """Yield a metric's table; an arm whose weights hardly spread has a verdict on itself alone."""
+    yield f"\n{title}:\n"
+    yield "| arm | mean | difference to equal (95 %, simultaneous) | detectable | p | verdict |"
+    yield "|---|---|---|---|---|---|"
+    for arm, values in found["metrics"].items():
+        mean = number(values[metric]["mean"], 4)
+        row = found["differences"].get(arm, {}).get(metric)
+        if row is None:
+            yield f"| `{arm}` | {mean} | | | | |"
+            continue
+        verdict = row["verdict"] if metric != MACRO_ACCURACY.name else ""
+        if verdict and found["spread"][arm][-1] < MIN_SPREAD:
+            verdict += ", not on weighting: the weights hardly spread"
+        ends = f"{signed(row['estimate'], 4)} ({interval(row, 4, sign=True)})"
+        detectable = number(row["detectable"], 4)
+        p = p_value(row["p_holm"])
+        yield f"| `{arm}` | {mean} | {ends} | {detectable} | {p} | {verdict} |"
 
 
 def simulated(epochs: int) -> dict[str, np.ndarray]:
@@ -166,23 +219,31 @@ def simulated(epochs: int) -> dict[str, np.ndarray]:
 
 def draw(records: Sequence[SeedRecord], path: Path) -> None:
     """Draw the weights of the authors' rule over the epochs, measured and simulated."""
-    weights = np.concatenate([one.weights[one.arms.index(AUTHORS)] for one in records])
+    if DEEPCHEST not in records[0].arms:
+        raise SystemExit(f"--plot: the records have no arm {DEEPCHEST}.")
+    weights = np.concatenate([one.weights[one.arms.index(DEEPCHEST)] for one in records])
     measured = dict(zip(records[0].findings, weights.mean(axis=0).T.astype(float), strict=True))
     charts = weight_charts([measured, simulated(weights.shape[1])], one_scale=True)
     titles = ("On the sample, mean of all runs", "Simulated at the prevalences of NIH")
     draw_weights(titles, charts).savefig(path, dpi="figure")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=["power", "blind", "report"])
+    parser.add_argument("action", choices=["seeds", "report"])
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--plot", type=Path, help="of the weights, in a report")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     records = read_all(options.records)
-    if options.action != "report":
+    if options.action == "seeds":
         print("\n".join(variances(records)))
         return
+    if missing := missing_seeds(records):
+        planned = len(records) + len(missing)
+        raise SystemExit(
+            f"{options.records} has {len(records)} seeds of {planned}; missing: "
+            f"{', '.join(map(str, missing))}. The results are looked at once, when all are there."
+        )
     print("\n".join(tables(results(records))))
     if options.plot:
         draw(records, options.plot)

@@ -1,8 +1,8 @@
 """The radiographs of the study: a sample of NIH ChestX-ray14, drawn to the prevalences of NIH.
 
-`draw` chooses the largest such sample among the radiographs at hand, and writes their names to
-study/sample.txt; `lay-out` makes a folder in NIH's own layout of them, which `deepchest prepare`
-reads. docs/study.md says what the sample leaves.
+`draw` chooses the largest such sample among the radiographs at hand, and prints their names, which
+are in study/sample.txt; `lay-out` makes a folder in NIH's own layout of them, which `deepchest
+prepare` reads. docs/study.md says what the sample leaves.
 """
 
 import argparse
@@ -25,39 +25,39 @@ POSITIVES = {
     "Infiltration": 19_894, "Mass": 5_782, "Nodule": 6_331, "Pleural_Thickening": 3_385,
     "Pneumonia": 1_431, "Pneumothorax": 5_302,
 }  # fmt: skip
-LEAST = 40  # positives of a finding, or all there are: fewer say little of an AUROC
+MIN_POSITIVES = 40  # of a finding, or all there are: fewer say little of an AUROC
 TOLERANCE = 0.02  # of a prevalence, up to whole radiographs
 
 
 def bounds(
     images: int, there: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the fewest and the most positives of each finding in a sample of a size.
+    """Return the least and the largest number of positives of each finding, (T,) each.
 
-    there: how many positives there are to choose from, (T,).
+    images: of the sample. there: how many positives there are to choose from, (T,).
     """
     wanted = np.array(list(POSITIVES.values())) * images / IMAGES
-    least = np.minimum(LEAST, there)
-    fewest = np.where(wanted < least, least, np.floor(wanted * (1 - TOLERANCE)))
-    most = np.where(wanted < least, least, np.ceil(wanted * (1 + TOLERANCE)))
-    return fewest, most
+    at_least = np.minimum(MIN_POSITIVES, there)
+    low = np.where(wanted < at_least, at_least, np.floor(wanted * (1 - TOLERANCE)))
+    high = np.where(wanted < at_least, at_least, np.ceil(wanted * (1 + TOLERANCE)))
+    return low, high
 
 
-def choose_ill(
+def choose_with_finding(
     labels: NDArray[np.int64], images: int, normal: int, seed: int
 ) -> NDArray[np.bool_] | None:
     """Return which radiographs with a finding (n,) a sample takes, as many as it may.
 
     labels: (n, T). normal: how many have none. None where no choice has the prevalences.
     """
-    chance = np.random.default_rng(seed)
-    fewest, most = bounds(images, labels.sum(axis=0))
-    ill = np.ceil(images * (1 - NORMAL / IMAGES))
+    random = np.random.default_rng(seed)
+    low, high = bounds(images, labels.sum(axis=0))
+    with_finding = np.ceil(images * (1 - NORMAL / IMAGES))
     found = milp(
-        -1 - 1e-3 * chance.random(len(labels)),
+        -1 - 1e-3 * random.random(len(labels)),
         constraints=[
-            LinearConstraint(labels.T, fewest, most),
-            LinearConstraint(np.ones((1, len(labels))), images - normal, ill),
+            LinearConstraint(labels.T, low, high),
+            LinearConstraint(np.ones((1, len(labels))), images - normal, with_finding),
         ],
         integrality=np.ones(len(labels)),
         bounds=Bounds(0, 1),
@@ -71,11 +71,11 @@ def draw(table: pd.DataFrame, seed: int) -> list[str]:
     is_normal = (findings[NO_FINDING] == 1).to_numpy()
     labels = findings.loc[~is_normal, list(POSITIVES)].to_numpy()
     for images in range(len(table) // 10 * 10, 0, -10):
-        chosen = choose_ill(labels, images, int(is_normal.sum()), seed)
+        chosen = choose_with_finding(labels, images, int(is_normal.sum()), seed)
         if chosen is None:
             continue
-        chance = np.random.default_rng(seed)
-        normal = chance.choice(np.flatnonzero(is_normal), images - int(chosen.sum()), replace=False)
+        random = np.random.default_rng(seed)
+        normal = random.choice(np.flatnonzero(is_normal), images - int(chosen.sum()), replace=False)
         rows = np.concatenate([np.flatnonzero(~is_normal)[chosen], normal])
         return sorted(table["Image Index"].iloc[rows])
     raise SystemExit("No sample of these radiographs has the prevalences.")
@@ -84,6 +84,8 @@ def draw(table: pd.DataFrame, seed: int) -> list[str]:
 def lay_out(source: Path, out: Path) -> None:
     """Make a folder in NIH's layout of the radiographs of the sample; the images are links."""
     names = SAMPLE.read_text().split()
+    if (out / "images").exists():
+        raise SystemExit(f"There is a data set in {out} already. Name another folder with --out.")
     (out / "images").mkdir(parents=True)
     table = pd.read_csv(source / TABLE, dtype=str).set_index("Image Index", drop=False)
     table.loc[names].to_csv(out / TABLE, index=False)
@@ -114,9 +116,8 @@ def main() -> None:
     options = parser.parse_args()
     table = pd.read_csv(options.source / TABLE)
     if options.action == "draw":
-        RECORDS.mkdir(exist_ok=True)
-        SAMPLE.write_text("\n".join(draw(table, options.seed)) + "\n")
-    if options.action == "lay-out":
+        print("\n".join(draw(table, options.seed)))
+    elif options.action == "lay-out":
         lay_out(options.source, options.out)
     else:
         print("\n".join(described(table, SAMPLE.read_text().split())))

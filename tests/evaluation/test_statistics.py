@@ -125,6 +125,16 @@ def test_seeds_needed_have_the_power_at_the_margin():
     assert Difference(0.01, 3, 1e-4, 0.02**2, patients=50).seeds_needed(0.01) is None
 
 
+@pytest.mark.parametrize("seeds", [3, 10, 25])
+def test_a_difference_that_is_detectable_needs_no_more_seeds(seeds):
+    one = Difference(0.3, seeds, 0.02**2, 1e-6, patients=100)
+    found = one.detectable(level=0.01)
+    assert one.seeds_needed(found * 1.001, level=0.01) == seeds
+    assert one.seeds_needed(found * 0.95, level=0.01) > seeds
+    assert one.detectable() < found
+    assert Difference(0.3, 1, untested="few").detectable() is None
+
+
 def test_more_test_patients_have_the_power_at_the_margin():
     """What patients cause shrinks with their number; what the seeds cause by themselves stays."""
     margin, seeds, patients = 0.02, 5, 60

@@ -4,10 +4,11 @@ import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from study_records import pack, read_all, restore
+from study_records import missing_seeds, pack, read_all, restore
 
 METRICS = ("macro_auroc", "macro_average_precision", "macro_accuracy", "rarest_tertile_auroc")
 ARMS = "deepchest,deepchest[signal=auroc,certainty=1]"
@@ -15,8 +16,7 @@ ARMS = "deepchest,deepchest[signal=auroc,certainty=1]"
 
 @pytest.mark.parametrize("folds", [2, None])
 def test_a_restored_comparison_has_the_same_results(deepchest, few_shards, tmp_path, folds):
-    made, again, records = tmp_path / "made", tmp_path / "again", tmp_path / "records"
-    records.mkdir()
+    made, again, records = tmp_path / "made", tmp_path / "again", tmp_path / "new" / "records"
     line = (
         "compare-weighters", "--data", few_shards, "--weighters", ARMS, "--seeds", 3, "--epochs", 2,
         "--backbone", "small_cnn", "--image-size", 28, "--batch-size", 16, "--keep", "last",
@@ -25,10 +25,15 @@ def test_a_restored_comparison_has_the_same_results(deepchest, few_shards, tmp_p
     )  # fmt: skip
     done = deepchest(*line, made)
     assert done.code == 0, done.err
-    assert [path.name for path in pack(made, records)] == [f"seed-00{n}.npz" for n in (5, 6, 7)]
+    assert list(pack(made, records)) == [str(records / f"seed-00{n}.npz") for n in (5, 6, 7)]
     assert list(pack(made, records)) == []  # those that are there stay
+    assert missing_seeds(read_all(records)) == []
     planned = deepchest(*line, again, "--plan")
     assert planned.code == 0, planned.err
+    restore(again, read_all(records))
+    cut = next(again.glob("runs/*/seed-5*/run.json"))
+    cut.unlink()  # as if it was interrupted there
+    assert "1 run has not ended" in next(pack(again, tmp_path / "others"))
     restore(again, read_all(records))
     resumed = deepchest("compare-weighters", "--resume", again)
     assert resumed.code == 0, resumed.err
@@ -40,6 +45,8 @@ def test_a_restored_comparison_has_the_same_results(deepchest, few_shards, tmp_p
             assert other["metrics"][metric] == found["metrics"][metric]
             if found["differences"]:
                 assert other["differences"][metric] == found["differences"][metric]
-    assert (again / "weights.csv").read_text().count("\n") == (
-        (made / "weights.csv").read_text().count("\n")
-    )
+    first, second = (pd.read_csv(path / "weights.csv") for path in (made, again))
+    pd.testing.assert_frame_equal(second, first, rtol=1e-6)
+    accuracy = read_all(records)[0].accuracy  # of all arms
+    assert ((accuracy > 0) & (accuracy <= 1)).all()
+    assert accuracy.shape == (3, folds or 1, 2, 3)

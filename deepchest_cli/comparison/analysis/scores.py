@@ -44,22 +44,26 @@ class Scores:
 
 
 def score(
-    seeds: Sequence[Predictions], resampling: Resampling, member: NDArray[np.int64] | None = None
+    seeds: Sequence[Predictions],
+    resampling: Resampling,
+    member: NDArray[np.int64] | None = None,
+    metrics: Sequence[str] = METRICS,
 ) -> Scores:
-    """Return the metrics of the predictions of each seed, all on the same images.
+    """Return metrics of the predictions of each seed, all on the same images.
 
     member: (N,), the data set of each image, counted from 0; None: there is one.
     """
     if member is None or not member.any():
-        return _score(seeds, resampling)
+        return _score(seeds, resampling, metrics)
     of_each = tuple(
         _score(
             [table.of_rows(member == number) for table in seeds],
             replace(resampling, rows=resampling.rows[member == number]),
+            metrics,
         )
         for number in range(int(member.max()) + 1)
     )
-    together = _score([_ranked_within(table, member) for table in seeds], resampling)
+    together = _score([_ranked_within(table, member) for table in seeds], resampling, metrics)
     patients = np.stack([one.patients for one in of_each])  # (M, 2, T)
     paired = (patients > 0).all(axis=1, keepdims=True)  # else there is no pair of images to rank
     return replace(
@@ -70,11 +74,11 @@ def score(
     )
 
 
-def _score(seeds: Sequence[Predictions], resampling: Resampling) -> Scores:
+def _score(seeds: Sequence[Predictions], resampling: Resampling, metrics: Sequence[str]) -> Scores:
     sample = resampling.sample
     return Scores(
-        {m: np.stack([resampled(m, table, sample)[0] for table in seeds]) for m in METRICS},
-        {m: np.stack([resampled(m, table, resampling) for table in seeds]) for m in METRICS},
+        {m: np.stack([resampled(m, table, sample)[0] for table in seeds]) for m in metrics},
+        {m: np.stack([resampled(m, table, resampling) for table in seeds]) for m in metrics},
         _patient_counts(seeds[0]),
         _effective_patients(seeds[0]),
     )
