@@ -29,10 +29,11 @@ from deepchest_cli.model.backbones.own_function import run_named
 from deepchest_cli.model.checkpoint import LoadedModel, load_model
 from deepchest_cli.model.fold_runs import PREDICTIONS, config_of, finished_folds
 
-CHOICE = (
-    "The best epoch of each fold's model was chosen on validation patients of that fold, never on "
-    "its test patients."
-)
+CHOICES = {  # by the flag --keep of the training
+    "best": "The best epoch of each fold's model was chosen on validation patients of that fold, "
+    "never on its test patients.",
+    "last": "The last epoch of each fold's model was kept; its test patients chose nothing.",
+}
 Rows = NDArray[np.int64]
 
 
@@ -64,7 +65,11 @@ def input_from_folds(
         validation_fit=fit,
         validation_fit_note=chosen,
         baseline_training=None,
-        notes=(CHOICE, *_in_some_folds(units.scored.predictions, numbers), *units.notes),
+        notes=(
+            CHOICES[saved.get("keep", "best")],
+            *_in_some_folds(units.scored.predictions, numbers),
+            *units.notes,
+        ),
         warnings=(*score_warnings(units.images.predictions), *units.warnings),
         dataset=_all_tested(dataset),
         rows=rows,

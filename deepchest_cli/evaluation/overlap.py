@@ -285,7 +285,8 @@ def overlap_warning(counts: Counts, images: int, split: str) -> str:
         ),
         (
             own and split == "validation",
-            "The model's best epoch was chosen on these images: the results are optimistic.",
+            "These are validation images of the model, by which its epoch, thresholds or "
+            "calibration were chosen: the results are optimistic.",
         ),
         (
             shared,

@@ -44,7 +44,7 @@ def refuse_unfit_splits(
             )
         if not dataset.known[own["validation"]].any():
             raise UsageError(
-                f"{member.folder} has no labeled validation split to choose the best epoch on.",
+                f"{member.folder} has no labeled validation split.",
                 "Prepare the data again with --validation-fraction 0.1 --force",
             )
     images = len(rows["train"])

@@ -11,7 +11,8 @@ from torch import Tensor
 class PatientCounts:
     """How many patients of a split have a label of a kind, (T,) each.
 
-    Radiographs of one patient resemble each other: a patient counts once, however many there are.
+    Radiographs of one patient resemble each other: a patient counts once, however many there are,
+    and among the positive and the negative ones where it has both.
     """
 
     known: Tensor

@@ -6,8 +6,9 @@ Once an epoch, with a_i the task's training accuracy and theta the mean of all a
 The objective is the sum of w_i L_i. The constants are those of the authors' code; further options
 change the signal a, the threshold theta, and the bounds of the weights.
 
-With certainty=k (our own; the paper names it as a next step) only what is probably no chance moves
-a weight, with s_i the standard error of a_i by the number of patients (`certainty.py`):
+With certainty=k (our own; the paper names it as a next step) a weight moves only where a_i is more
+than k standard errors s_i from theta, which counts as known; s_i is of the number of patients
+(`certainty.py`):
     a_i < theta - k s_i:    w_i <- min(raise_factor * w_i, cap)
     a_i >= theta + k s_i:   w_i <- w_i / decay
 """
@@ -127,8 +128,8 @@ class DeepChestWeighter(WeightedSumWeighter):
         in these steps, also across an epoch's end, where no other update happens.
     trend_epochs: at least 1; of loss-trend alone.
     certainty: 0, or by how many of its standard errors the signal differs from theta before a
-        weight moves; of accuracy and auroc, without `every`. An accuracy or AUROC of exactly 0 or
-        1 has no standard error.
+        weight moves; of accuracy and auroc, without `every`. Exactly 0 or 1 has the
+        standard error 0, and always moves its weight.
 
     The metrics of the training loop are used where it gives them (`performance.training["auroc"]`);
     any other training signal is measured on the logits that `observe` received. With `every` the

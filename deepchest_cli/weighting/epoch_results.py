@@ -51,7 +51,8 @@ class EpochResults:
             raise UsageError(
                 f"Logits, labels and label mask should be (B, T) each. Found {shapes}."
             )
-        step: Tables = (logits.detach().float().clone(), labels > 0, known.bool())
+        mask = known.to(torch.bool, copy=True)
+        step: Tables = (logits.detach().float().clone(), labels > 0, mask)
         if patients is not None:
             if patients.shape != logits.shape[:1]:
                 found = tuple(patients.shape)

@@ -127,7 +127,7 @@ def test_a_comparison_leaves_what_it_promises(folder):
     assert list(results["weighters"]) == ARMS.split(",")
     # its runs have one epoch, in which all weights are 1
     assert [claim["verdict"] for claim in results["claims"]] == ["not measured"] * 5
-    moved = "weights had not moved before the best epoch of any run of deepchest, so that it was"
+    moved = "weights had not moved before the kept epoch of any run of deepchest, so that it was"
     assert f"{moved} equal weighting." in results["claims"][0]["result"]
     rows = rows_of(folder / "claims.csv")
     assert {row["subject"] for row in rows if row["claim"] == "accuracy"} == {"uncertainty"}

@@ -66,9 +66,10 @@ def test_a_linear_probe_has_folds_too(deepchest, few_shards, tmp_path):
 
 def test_several_data_sets_are_folded_together(deepchest, few_shards, site_shards, tmp_path):
     run, data = tmp_path / "run", ("--data", few_shards, "--data", site_shards)
-    told = deepchest("train", *data, "--out", run, *SHORT)
+    told = deepchest("train", *data, "--out", run, *SHORT, "--keep", "last")
     assert told.code == 0, told.err
     assert "out-of-fold: 260 images" in told.out
+    assert "The last epoch of each fold's model was kept" in told.err
     found = json.loads(deepchest("evaluate", "--model", run, "--format", "json").out)
     assert found["folds"]["number"] == 2
     assert sum(found["folds"]["units"]) == 260

@@ -152,7 +152,7 @@ def test_weights_that_had_not_moved_measure_nothing(name):
     of = "deepchest+dwa, so that it was dwa."
     if name != "improvement":
         of = "deepchest, so that it was equal weighting."
-    assert f"had not moved before the best epoch of any run of {of}" in claim["result"]
+    assert f"had not moved before the kept epoch of any run of {of}" in claim["result"]
     for reading in claim["readings"]:
         assert {row["verdict"] for row in reading["rows"]} == {"not measured"}
 
@@ -161,7 +161,7 @@ def test_some_runs_without_moved_weights_are_mentioned():
     arms = {"deepchest": scores(accuracy=0.8), "dwa": scores(accuracy=0.7)}
     claim = judged("accuracy", arms, best_epochs={"deepchest": [1, 2, 1]})
     assert claim["verdict"] == "holds"
-    assert "In 2 of 3 runs the weights had not moved before the best epoch." in claim["result"]
+    assert "In 2 of 3 runs the weights had not moved before the kept epoch." in claim["result"]
 
 
 @pytest.mark.parametrize(("chance", "name"), [("deepchest", "losses"), ("dwa", "accuracy")])

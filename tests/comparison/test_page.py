@@ -1,6 +1,7 @@
 """The report of a comparison and its plots, of results made by hand."""
 
 import math
+import re
 from html import unescape
 
 import numpy as np
@@ -88,6 +89,15 @@ def test_claims_costs_runs_and_design_are_shown(results):
     assert page.rows("Controlled conditions")[1][3:] == ["a" * 12, "b" * 12]
     assert "equal 0.00025</dd>" in " ".join(text.split())
     assert "20 radiographs of 9 patients, predicted once by each run, after all training" in text
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"), [("best", "best validation AUROC"), ("last", "the last of each run")]
+)
+def test_the_page_says_which_epoch_is_kept(results, keep, said):
+    results["design"]["settings"]["keep"] = keep
+    text = report_page(results, {}, "", {})
+    assert re.search(rf"Kept epoch</dt>\s*<dd>[^<]*{said}", text)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 20])

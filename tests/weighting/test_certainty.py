@@ -80,6 +80,20 @@ def test_an_auroc_of_few_positives_moves_no_weight():
     assert trained([0.7, 0.8], patients, **options) == [1.0, 1 / 1.05]
 
 
+def test_chance_says_nothing_and_a_perfect_auroc_everything():
+    """A constant score of one positive has an error of 0.29, an AUROC of 1 none at all."""
+    patients = {"train": counts([50, 50, 50, 50], [1, 10, 0, 20], [49, 40, 50, 30])}
+    options = {"metric": "auroc", "signal": "auroc", "certainty": 1}
+    weighter = DeepChestWeighter([*TASKS, "d"], signal="auroc", certainty=1)
+    given = Performance(training={"auroc": tensor([0.5, 1.0, NAN, 0.5])}, patients=patients)
+    weighter.end_epoch(given)  # the mean is 0.67; of the last the error is 0.08
+    assert weighter.weights.tolist() == [1.0, 1 / 1.05, 1.0, 1.1]
+    assert trained([1.0, 0.5], {"train": counts([50] * 2, [1, 1], [49] * 2)}, **options) == [
+        1 / 1.05,
+        1.0,
+    ]
+
+
 def test_the_dead_band_and_the_certainty_both_have_to_be_left():
     patients = {"train": counts([100, 10_000], [0, 0], [0, 0])}
     values = [0.76, 0.84]  # 0.05 of the mean away; standard errors 0.043 and 0.004

@@ -88,7 +88,7 @@ class Evidence:
             return None
         other = "equal weighting" if label == DEEPCHEST else label.removeprefix(COMBINED)
         return (
-            f"DeepChest's weights had not moved before the best epoch of any run of {label}, so "
+            f"DeepChest's weights had not moved before the kept epoch of any run of {label}, so "
             f"that it was {other}"
         )
 
@@ -98,7 +98,7 @@ class Evidence:
         epochs = self.best_epochs[DEEPCHEST]
         unmoved = sum(epoch <= 1 for epoch in epochs)
         runs = f"{unmoved} of {count_of(len(epochs), 'run')}"
-        return f" In {runs} the weights had not moved before the best epoch." if unmoved else ""
+        return f" In {runs} the weights had not moved before the kept epoch." if unmoved else ""
 
     def _unlearned(self, label: str) -> str | None:
         """Return that an arm's models are no better than chance."""
