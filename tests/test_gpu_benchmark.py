@@ -219,7 +219,7 @@ def simulated_gpu(monkeypatch):
 @pytest.mark.usefixtures("no_rendering")
 def test_all_sections_on_a_simulated_gpu(gpu, simulated_gpu, tmp_path):
     options = [*SMALL, "--device", "cuda", "--out", str(tmp_path / "out")]
-    assert gpu.main(options) == 0
+    assert gpu.main([*options, "--weighters", "equal,upgrad"]) == 0
     document = json.loads((tmp_path / "out" / "gpu.json").read_text())
     assert document["machine"]["device"] == "cuda:0"
     assert document["machine"]["device_memory"] == simulated_gpu.total_memory
@@ -253,11 +253,11 @@ def test_a_gpu_that_breaks_loses_its_part_only(gpu, simulated_gpu, monkeypatch, 
 
     options = [*SMALL, "--device", "cuda", "--out", str(tmp_path / "out")]
     monkeypatch.setitem(gpu.SECTIONS, "validation", replace(section, measure=breaks))
-    assert gpu.main([*options, "--sections", "validation,weighters"]) == 0
+    assert gpu.main([*options, "--sections", "validation,steps"]) == 0
     document = json.loads((tmp_path / "out" / "gpu.json").read_text())
     part = parts_of(document, "validation")["batch 4"]
     assert part["status"] == "failed" and "illegal memory access" in part["reason"]
-    assert parts_of(document, "weighters")["by features"]["status"] == "measured"
+    assert parts_of(document, "steps")["batch 4"]["status"] == "measured"
 
 
 @pytest.mark.usefixtures("no_rendering")
