@@ -129,7 +129,7 @@ def test_the_rarest_are_those_of_nih(tmp_path):
 
 
 def test_the_blind_look_has_variances_and_seeds_and_nothing_else(tmp_path):
-    """Its numbers are the same whatever the differences are."""
+    """A row for each arm, two lines of heading, and the number; of an effect of 0.5 no word."""
     folders = [tmp_path / "one", tmp_path / "other"]
     seen = []
     for folder, arm in zip(folders, ("deepchest", "other"), strict=True):

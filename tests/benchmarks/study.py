@@ -59,8 +59,9 @@ def scores_of(records: Sequence[SeedRecord]) -> dict[str, Scores]:
 def chosen_metrics(findings: Sequence[str]) -> tuple[SummaryMetric, ...]:
     """Return what the arms are compared by, the primary metric first."""
     columns = np.array([findings.index(name) for name in RAREST])
+    tertile = next(one for one in summary_metrics(columns) if one.name == "rarest_tertile_auroc")
     rarest = replace(
-        summary_metrics(columns)[-1],
+        tertile,
         name="rarest_auroc",
         title=f"Mean AUROC of {', '.join(RAREST[:-1])} and {RAREST[-1]}",
     )
@@ -68,8 +69,23 @@ def chosen_metrics(findings: Sequence[str]) -> tuple[SummaryMetric, ...]:
 
 
 def seeds_needed(found: Difference) -> int | None:
-    """Return how many seeds find a difference of the margin, at the level of the arms together."""
+    """Return how many seeds find a difference of the margin, at the level of the arms together.
+
+    None: more than `seeds_needed` of a difference ever says, or the patients are too few.
+    """
     return found.seeds_needed(MARGIN, LEVEL / ARMS)
+
+
+def detectable(row: Mapping[str, Any], tests: int) -> float | None:
+    """Return the true difference that a row of `tested` finds, as one of so many tests."""
+    found = Difference(
+        row["estimate"],
+        row["seeds"],
+        row["seed_variance"],
+        row["patient_variance"],
+        patients=row["effective_patients"],
+    )
+    return found.detectable(LEVEL / tests)
 
 
 def variances(records: Sequence[SeedRecord]) -> Iterator[str]:
@@ -91,9 +107,7 @@ def variances(records: Sequence[SeedRecord]) -> Iterator[str]:
         )
         own = seeds_needed(found)
         needed.append(own or MAX_SEEDS)
-        most = found.power_of_any_seeds(MARGIN, LEVEL / ARMS)
-        none = f"none suffices: the patients limit the power to {number(most, 2)}"
-        yield f"| `{arm}` | {by_seed} | {by_patient} | {own or none} |"
+        yield f"| `{arm}` | {by_seed} | {by_patient} | {own or f'more than {MAX_SEEDS}'} |"
     if needed:
         chosen = min(max(MIN_SEEDS, *needed), MAX_SEEDS)
         yield f"\nSeeds, the most of any arm from {MIN_SEEDS} to {MAX_SEEDS}: {chosen}"
@@ -122,17 +136,13 @@ def results(records: Sequence[SeedRecord]) -> dict[str, Any]:
     findings, scores = records[0].findings, scores_of(records)
     metrics, others = chosen_metrics(findings), [arm for arm in scores if arm != BASELINE]
     rows = differences({arm: scores[arm] for arm in others}, scores[BASELINE], metrics, MARGIN, {})
-    for one in metrics:
-        for arm in others:
-            samples = one.of(scores[arm]), one.of(scores[BASELINE])
-            found = paired(*samples, one.carriers(scores[BASELINE]))
-            rows[arm][one.name]["detectable"] = found.detectable(LEVEL / len(others))
+    for row in (row for by_metric in rows.values() for row in by_metric.values()):
+        row["detectable"] = detectable(row, len(others))
     pairs = [(arm, column) for arm in others for column in range(len(findings))]
-    tests = [finding_difference(scores[arm], scores[BASELINE], "auroc", i) for arm, i in pairs]
+    found = [finding_difference(scores[arm], scores[BASELINE], "auroc", i) for arm, i in pairs]
     by_finding: dict[str, Any] = {arm: {} for arm in others}
-    for (arm, column), one, row in zip(pairs, tests, tested(tests, False, None), strict=True):
-        detectable = one.detectable(LEVEL / len(pairs))
-        by_finding[arm][findings[column]] = {**row, "detectable": detectable}
+    for (arm, column), row in zip(pairs, tested(found, False, None), strict=True):
+        by_finding[arm][findings[column]] = {**row, "detectable": detectable(row, len(pairs))}
     return {
         "seeds": [record.seed for record in records],
         "radiographs": len(records[0].labels),
