@@ -100,7 +100,7 @@ LOSS_WEIGHTERS = (
         "Mohamed et al. 2025, arXiv 2505.23595",
         "one number per task; a signal by ranking keeps the logits of an epoch", DEEPCHEST),
     WeighterInfo("deepchest-rare", "rare_deepchest",
-        "DeepChest by the loss over that of predicting the prevalence (unproven)", "ours",
+        "DeepChest by the loss over that of predicting the prevalence (no gain found)", "ours",
         "one number per task, and the logits of an epoch", {**DEEPCHEST, **RARE},
         preset_of="deepchest"),
     WeighterInfo("fixed", "FixedWeighter", "constant weights of your own", "baseline", ONE_EACH,

@@ -8,10 +8,18 @@ import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from study import results, tables
 from study_records import missing_seeds, pack, read_all, restore
 
 METRICS = ("macro_auroc", "macro_average_precision", "macro_accuracy", "rarest_tertile_auroc")
 ARMS = "deepchest,deepchest[signal=auroc,certainty=1]"
+PAGE = Path(__file__).parents[2] / "docs/study.md"
+
+
+def test_the_page_has_the_results_of_the_records():
+    text = PAGE.read_text()
+    assert missing_seeds(read_all()) == []
+    assert "\n".join(tables(results(read_all()))) in text
 
 
 @pytest.mark.parametrize("folds", [2, None])
