@@ -11,12 +11,13 @@ and then all w_i times T / (the sum of all w_j). The objective is the sum of w_i
 - The floor: no weight decays to nothing.
 - The sum T: the weights change relative to each other, not the learning rate.
 
-Evidence: no gain. It was made for rare findings, and in a preregistered pilot study on a small
-sample of real radiographs (docs/study.md, 42 seeds) the mean AUROC of the five rarest was
-equivalent to that of equal weighting (+0.0002, simultaneous 95 % interval -0.0041 to +0.0046,
-margin 0.005), as was macro AUROC. The weights of four of these five fell there, for they are
-learned well. Before, two runs of ten seeds on synthetic radiographs disagreed (+0.0065, p about
-0.05; -0.0062, p = 0.16).
+Evidence: no gain. It was made for rare findings, and in a preregistered pilot study of small
+models on a sample of real radiographs (docs/study.md, 42 seeds) the mean AUROC of the five rarest
+was equivalent to that of equal weighting (+0.0002, simultaneous 95 % interval -0.0041 to +0.0046,
+margin 0.005), as was macro AUROC. Four of these five had a low training loss there, so that their
+weights fell. Before, two runs of the same ten seeds on synthetic radiographs disagreed on the
+rarest (+0.0065, p about 0.05; -0.0062, p = 0.16), both lost on Effusion (-0.0146, -0.0175), and
+one lost macro AUROC (-0.0075, p = 0.011).
 tests/benchmarks/RARE-FINDINGS.md has all that was tried.
 """
 
