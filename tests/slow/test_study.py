@@ -1,4 +1,4 @@
-"""The records of a comparison with folds make the same comparison again."""
+"""The page of the study has what its records say, and records make the same comparison again."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from study import results, tables
 from study_records import missing_seeds, pack, read_all, restore
+from study_sample import RECORDS
 
 METRICS = ("macro_auroc", "macro_average_precision", "macro_accuracy", "rarest_tertile_auroc")
 ARMS = "deepchest,deepchest[signal=auroc,certainty=1]"
@@ -20,6 +21,22 @@ def test_the_page_has_the_results_of_the_records():
     text = PAGE.read_text()
     assert missing_seeds(read_all()) == []
     assert "\n".join(tables(results(read_all()))) in text
+
+
+def test_the_planted_effect_is_found_and_the_twin_is_not():
+    planted, pilot = (results(read_all(RECORDS / name)) for name in ("planted", "pilot"))
+    [row] = [rows["macro_auroc"] for rows in planted["differences"].values()]
+    assert row["verdict"] == "worse"
+    [harmed] = planted["harmed"].values()
+    assert harmed == ["Cardiomegaly", "Effusion", "Mass"]
+    assert (
+        f"{-row['estimate']:.4f} lower ({-row['high']:.4f} to {-row['low']:.4f}" in PAGE.read_text()
+    )
+    [row] = [rows["macro_auroc"] for rows in pilot["differences"].values()]
+    assert row["verdict"] == "inconclusive"
+    [harmed] = pilot["harmed"].values()
+    assert harmed == []
+    assert f"{row['estimate']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})" in PAGE.read_text()
 
 
 @pytest.mark.parametrize("folds", [2, None])
