@@ -30,6 +30,11 @@ WAITING = frozenset(
     )
 )  # fmt: skip
 INDEXING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
+# half precision in, single precision within, as on GPUs; in half precision CPUs are slow in these
+PRODUCTS = frozenset(
+    f"aten::{name}"
+    for name in ("addmm", "baddbmm", "bmm", "convolution", "convolution_backward", "mm")
+)
 # operations that launch nothing: they allocate, or give the same memory another form
 FREE = ("aten::_unsafe_view", "aten::_reshape_alias")
 NO_DOUBLE = (
@@ -182,7 +187,8 @@ class SimulatedTensor(Tensor):
             _note_indices(args[1], device)
         elif name == "aten::copy_":
             _note_copy(args, kwargs, device)
-        out = func(*tree_map(_inner, args), **tree_map(_inner, kwargs))
+        compute = _product if name in PRODUCTS else _call
+        out = compute(func, *tree_map(_inner, (args, kwargs)))
         if name == "aten::copy_" and not isinstance(args[0], SimulatedTensor):
             return args[0]
         out = tree_map_only(Tensor, lambda x: SimulatedTensor(x, number), out)
@@ -191,6 +197,20 @@ class SimulatedTensor(Tensor):
 
 def _inner(value: Any) -> Any:
     return value.inner if isinstance(value, SimulatedTensor) else value
+
+
+def _call(func: Any, args: Any, kwargs: Any) -> Any:
+    return func(*args, **kwargs)
+
+
+def _product(func: Any, args: Any, kwargs: Any) -> Any:
+    """Compute in single precision what is given in half precision."""
+    kinds = {x.dtype for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)}
+    if kinds not in ({torch.bfloat16}, {torch.float16}):
+        return func(*args, **kwargs)
+    [kind] = kinds
+    args, kwargs = tree_map_only(Tensor, lambda x: x.float(), (args, kwargs))
+    return tree_map_only(Tensor, lambda x: x.to(kind), func(*args, **kwargs))
 
 
 def _refuse_mixed(func: Any, args: Any, tensors: Sequence[Tensor], number: int) -> None:
