@@ -15,7 +15,16 @@ from deepchest_cli.evaluation.predictions import Predictions
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import study
 import study_sample
-from study import BASELINE, RAREST, main, results, simulated, tables, variances
+from study import (
+    BASELINE,
+    RAREST,
+    main,
+    results,
+    simulated,
+    step_sizes,
+    tables,
+    variances,
+)
 from study_records import SeedRecord, missing_seeds, ranks_within, read, read_all, to_half, write
 from study_sample import IMAGES, NORMAL, POSITIVES, RECORDS, SAMPLE, bounds, draw, lay_out
 
@@ -168,6 +177,46 @@ def test_there_is_no_report_before_all_seeds_are_there(tmp_path, capsys):
     assert plot.read_bytes().startswith(b"\x89PNG")
     write(record(5, shift=-0.5, seeds=8)[1], tmp_path)  # the number was raised
     assert missing_seeds(read_all(tmp_path)) == [6, 7]
+
+
+def with_weights(seed, weights, optimizer="adamw"):
+    """Return a record whose arm `deepchest` has some weights (E, T)."""
+    made = record(seed, shift=-0.5)[1]
+    config = {"learning_rate": 0.1, "schedule": "cosine", "warmup_steps": 3, "optimizer": optimizer}
+    made.about["config"].update(config)
+    made.about["runs"] = {"one": {"steps": 60}}
+    made.weights[1] = weights
+    return made
+
+
+def test_adamw_moves_heads_as_far_at_any_weight_that_stays():
+    weights = np.ones((15, len(FINDINGS)))
+    weights[:, :2] = 3, 0.1
+    weights[:, 2], weights[:, 3] = np.geomspace(1, 3, 15), np.geomspace(1, 0.3, 15)
+    sizes = step_sizes([with_weights(0, weights)], "deepchest")
+    assert sizes[[0, 1, 4]] == pytest.approx(1, abs=1e-4)
+    assert sizes[2] > 1.05
+    assert sizes[3] < 0.95
+
+
+def test_sgd_moves_heads_by_their_weights():
+    weights = np.linspace(0.5, 2, len(FINDINGS)) * np.ones((15, 1))
+    sizes = step_sizes([with_weights(0, weights, "sgd")], "deepchest")
+    assert sizes == pytest.approx(weights[0], abs=1e-4)
+
+
+def test_differences_that_follow_the_sizes_of_steps_are_told(tmp_path, capsys):
+    records = [with_weights(seed, np.ones((15, len(FINDINGS)))) for seed in range(5)]
+    found = results(records)["finding_differences"]["deepchest"]
+    signs = np.sign([found[name]["estimate"] for name in FINDINGS])
+    for seed in range(5):  # those that have gained rise
+        rising = np.linspace(1, 2, 15)[:, None] ** signs
+        write(with_weights(seed, rising), tmp_path)
+    main(["steps", "--records", str(tmp_path)])
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[2].startswith("| `deepchest` | 0.")
+    assert rows[2].endswith(f"| {len(FINDINGS)} of {len(FINDINGS)} |")
+    assert " | – | 0 of 14 |" in rows[3]  # an arm whose weights are constant
 
 
 def test_records_of_several_studies_are_not_read_together(tmp_path):

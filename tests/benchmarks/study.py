@@ -2,7 +2,8 @@
 
 `seeds` estimates how many seeds are needed, from the pilot of equal weighting and its twin or,
 blind, from the first seeds of the study: it shows variances, and no difference. `report` prints
-the results once all seeds are there, and draws the weights.
+the results once all seeds are there, and draws the weights. `steps` says whether the findings'
+differences are those of the sizes of steps.
 """
 
 import argparse
@@ -31,10 +32,12 @@ from deepchest_cli.comparison.analysis.metrics import (
 )
 from deepchest_cli.comparison.analysis.scores import Scores, score
 from deepchest_cli.comparison.running.jobs import BASELINE
+from deepchest_cli.config import TrainConfig
 from deepchest_cli.evaluation.bootstrap import resample_patients
 from deepchest_cli.evaluation.statistics import LEVEL, Difference
 from deepchest_cli.reporting.numbers import interval, number, p_value, signed
 from deepchest_cli.reporting.weight_chart import draw_weights, weight_charts
+from deepchest_cli.training.optimization import learning_rate, optimizer_of, set_learning_rate
 from deepchest_cli.weighting import DeepChestWeighter, Performance
 
 RAREST = ("Hernia", "Pneumonia", "Fibrosis", "Edema", "Emphysema")  # of all of NIH
@@ -227,6 +230,48 @@ def simulated(epochs: int) -> dict[str, np.ndarray]:
     return dict(zip(POSITIVES, np.array(trace).T, strict=True))
 
 
+def step_sizes(records: Sequence[SeedRecord], arm: str) -> np.ndarray:
+    """Return how far a run moves the head of each finding, relative to weights of 1, (T,).
+
+    The optimizer and the learning rates are those of the runs; gradients are taken to change by the
+    mean weights of the runs alone. With AdamW constant weights move a head as far as 1 does.
+    """
+    about = records[0].about
+    kept = ("optimizer", "learning_rate", "schedule", "warmup_steps")
+    config = TrainConfig(**{name: about["config"][name] for name in kept})
+    steps = max(run["steps"] for run in about["runs"].values())
+    weights = np.concatenate([record.weights[record.arms.index(arm)] for record in records])
+    mean = torch.from_numpy(weights.mean(axis=0))
+    gradients = torch.cat([mean, torch.ones(len(mean), 1)], dim=1)
+    moved = torch.nn.Parameter(torch.zeros(gradients.shape[1]))
+    optimizer = optimizer_of([{"params": [moved], "weight_decay": 0.0, "lr_scale": 1.0}], config)
+    for step in range(steps):
+        set_learning_rate(optimizer, learning_rate(config, step, steps))
+        moved.grad = gradients[step * len(mean) // steps]
+        optimizer.step()
+    return (moved[:-1] / moved[-1]).detach().numpy()
+
+
+def steps_and_differences(records: Sequence[SeedRecord]) -> Iterator[str]:
+    """Yield how the differences of single findings follow the sizes of their heads' steps."""
+    yield "| arm | path of a head, relative to weights of 1 | correlation with AUROC | same sign |"
+    yield "|---|---|---|---|"
+    all_sizes, all_found = [], []
+    for arm, table in results(records)["finding_differences"].items():
+        sizes = step_sizes(records, arm) - 1
+        found = np.array([table[name]["estimate"] for name in records[0].findings])
+        all_sizes.append(sizes)
+        all_found.append(found)
+        ends = f"{1 + sizes.min():.2f} to {1 + sizes.max():.2f}"
+        yield f"| `{arm}` | {ends} | {_agreement(sizes, found)} |"
+    yield f"| all | | {_agreement(np.concatenate(all_sizes), np.concatenate(all_found))} |"
+
+
+def _agreement(sizes: np.ndarray, found: np.ndarray) -> str:
+    correlation = number(float(np.corrcoef(sizes, found)[0, 1]), 2) if np.ptp(sizes) else "–"
+    return f"{correlation} | {int((sizes * found > 0).sum())} of {len(sizes)}"
+
+
 def draw(records: Sequence[SeedRecord], path: Path) -> None:
     """Draw the weights of the authors' rule over the epochs, measured and simulated."""
     if DEEPCHEST not in records[0].arms:
@@ -240,7 +285,7 @@ def draw(records: Sequence[SeedRecord], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=["seeds", "report"])
+    parser.add_argument("action", choices=["seeds", "report", "steps"])
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--plot", type=Path, help="of the weights, in a report")
     options = parser.parse_args(arguments)
@@ -254,7 +299,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{options.records} has {len(records)} seeds of {planned}; missing: "
             f"{', '.join(map(str, missing))}. The results are looked at once, when all are there."
         )
-    print("\n".join(tables(results(records))))
+    tell = steps_and_differences(records) if options.action == "steps" else tables(results(records))
+    print("\n".join(tell))
     if options.plot:
         draw(records, options.plot)
 
