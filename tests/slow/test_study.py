@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from study import results, tables
+from study import results, steps_and_differences, tables
 from study_records import missing_seeds, pack, read_all, restore
 from study_sample import RECORDS
 
@@ -37,6 +37,45 @@ def test_the_planted_effect_is_found_and_the_twin_is_not():
     [harmed] = pilot["harmed"].values()
     assert harmed == []
     assert f"{row['estimate']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})" in PAGE.read_text()
+
+
+def test_the_linear_probe_passes_where_heads_learn_and_not_where_they_hardly_do():
+    probe, learned = (results(read_all(RECORDS / name)) for name in ("probe", "probe-learned"))
+    page = PAGE.read_text()
+    rows = [rows["macro_auroc"] for rows in probe["differences"].values()]
+    assert all(row["p_holm"] < 0.05 and row["verdict"] == "equivalent" for row in rows)
+    for row in rows:
+        assert f"{row['estimate']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f}" in page
+    assert list(map(sorted, probe["harmed"].values())) == [
+        ["Emphysema", "Fibrosis", "Pneumonia"], ["Effusion", "Infiltration"], [],
+    ]  # fmt: skip
+    rows = [rows["macro_auroc"] for rows in learned["differences"].values()]
+    shown = "{:+.4f}, {:+.4f} and {:+.4f}".format(*(row["estimate"] for row in rows))
+    assert shown in page
+    assert_nothing_is_significant(learned)
+
+
+@pytest.mark.parametrize("name", ["probe-fixed", "probe-learned-fixed"])
+def test_weights_that_stay_change_nothing_in_a_linear_probe(name):
+    found = results(read_all(RECORDS / name))
+    assert_nothing_is_significant(found)
+    [row] = [rows["macro_auroc"] for rows in found["differences"].values()]
+    shown = f"{row['estimate']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f}"
+    assert shown in PAGE.read_text()
+
+
+def assert_nothing_is_significant(found):
+    rows = [rows["macro_auroc"] for rows in found["differences"].values()]
+    rows += [row for table in found["finding_differences"].values() for row in table.values()]
+    assert all(row["p_holm"] is None or row["p_holm"] > 0.05 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"), [("probe", "0.88 | 40 of 42"), ("probe-learned", "-0.72"), ("", "0.20 | 20")]
+)
+def test_in_the_probe_alone_differences_follow_the_sizes_of_steps(name, order):
+    *_, last = steps_and_differences(read_all(RECORDS / name))
+    assert last.startswith(f"| all | | {order}")
 
 
 @pytest.mark.parametrize("folds", [2, None])
