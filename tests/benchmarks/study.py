@@ -2,8 +2,8 @@
 
 `seeds` estimates how many seeds are needed, from the pilot of equal weighting and its twin or,
 blind, from the first seeds of the study: it shows variances, and no difference. `report` prints
-the results once all seeds are there, and draws the weights. `steps` says whether the findings'
-differences are those of the sizes of steps.
+the results once all seeds are there, and draws the weights. `steps` says whether differences of
+single findings go with how far their weights would move their heads.
 """
 
 import argparse
@@ -231,10 +231,10 @@ def simulated(epochs: int) -> dict[str, np.ndarray]:
 
 
 def step_sizes(records: Sequence[SeedRecord], arm: str) -> np.ndarray:
-    """Return how far a run moves the head of each finding, relative to weights of 1, (T,).
+    """Return how far a run would move the head of each finding, relative to weights of 1, (T,).
 
-    The optimizer and the learning rates are those of the runs; gradients are taken to change by the
-    mean weights of the runs alone. With AdamW constant weights move a head as far as 1 does.
+    Were gradients constant but for the mean weights of the runs; optimizer and learning rates are
+    theirs. AdamW moves a head as far by any constant weight as by 1.
     """
     about = records[0].about
     kept = ("optimizer", "learning_rate", "schedule", "warmup_steps")

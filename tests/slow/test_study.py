@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from study import results, steps_and_differences, tables
 from study_records import missing_seeds, pack, read_all, restore
 from study_sample import RECORDS
+
+from deepchest_cli.evaluation.metrics import per_finding
 
 METRICS = ("macro_auroc", "macro_average_precision", "macro_accuracy", "rarest_tertile_auroc")
 ARMS = "deepchest,deepchest[signal=auroc,certainty=1]"
@@ -46,6 +49,9 @@ def test_the_linear_probe_passes_where_heads_learn_and_not_where_they_hardly_do(
     assert all(row["p_holm"] < 0.05 and row["verdict"] == "equivalent" for row in rows)
     for row in rows:
         assert f"{row['estimate']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f}" in page
+    rarest = [rows["rarest_auroc"] for rows in probe["differences"].values()]
+    assert [row["verdict"] for row in rarest] == ["worse", "equivalent", "equivalent"]
+    assert f"{rarest[0]['estimate']:+.4f} ({rarest[0]['low']:+.4f} to" in page
     assert list(map(sorted, probe["harmed"].values())) == [
         ["Emphysema", "Fibrosis", "Pneumonia"], ["Effusion", "Infiltration"], [],
     ]  # fmt: skip
@@ -56,26 +62,38 @@ def test_the_linear_probe_passes_where_heads_learn_and_not_where_they_hardly_do(
 
 
 @pytest.mark.parametrize("name", ["probe-fixed", "probe-learned-fixed"])
-def test_weights_that_stay_change_nothing_in_a_linear_probe(name):
-    found = results(read_all(RECORDS / name))
-    assert_nothing_is_significant(found)
-    [row] = [rows["macro_auroc"] for rows in found["differences"].values()]
-    shown = f"{row['estimate']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f}"
-    assert shown in PAGE.read_text()
+def test_constant_weights_change_nothing_in_a_linear_probe(name):
+    records = read_all(RECORDS / name)
+    assert_nothing_is_significant(results(records))
+    values = [
+        [per_finding("auroc", record.predictions(arm)) for record in records]
+        for arm in records[0].arms
+    ]
+    difference = np.abs(np.subtract(*values))
+    assert difference.size == 140
+    assert (difference > 0).sum() == 1  # as the page says
+    assert difference.max() < 1e-4
 
 
 def assert_nothing_is_significant(found):
     rows = [rows["macro_auroc"] for rows in found["differences"].values()]
     rows += [row for table in found["finding_differences"].values() for row in table.values()]
+    rows += [rows["rarest_auroc"] for rows in found["differences"].values()]
     assert all(row["p_holm"] is None or row["p_holm"] > 0.05 for row in rows)
 
 
 @pytest.mark.parametrize(
-    ("name", "order"), [("probe", "0.88 | 40 of 42"), ("probe-learned", "-0.72"), ("", "0.20 | 20")]
+    ("name", "correlation", "same", "words"),
+    [
+        ("probe", "0.88", 40, "correlation 0.88, same sign in 40)"),
+        ("probe-learned", "-0.72", 7, "(-0.72, same sign in 7)"),
+        ("", "0.20", 20, "(0.20, same sign in 20)"),
+    ],
 )
-def test_in_the_probe_alone_differences_follow_the_sizes_of_steps(name, order):
+def test_how_differences_go_with_the_sizes_of_steps(name, correlation, same, words):
     *_, last = steps_and_differences(read_all(RECORDS / name))
-    assert last.startswith(f"| all | | {order}")
+    assert last == f"| all | | {correlation} | {same} of 42 |"
+    assert words in PAGE.read_text()
 
 
 @pytest.mark.parametrize("folds", [2, None])
