@@ -70,7 +70,8 @@ def table_text(table: "pd.DataFrame") -> str:
 
 def _are_whole(numbers: "pd.DataFrame") -> "NDArray[np.bool_]":
     """Return which columns of floating-point numbers count something; some may be missing."""
-    return ((numbers % 1 == 0) | numbers.isna()).all().to_numpy() & numbers.notna().any().to_numpy()
+    are_whole = ((numbers % 1 == 0) | numbers.isna()).all()
+    return (are_whole & (numbers.abs() >= 1).any()).to_numpy()  # zeros alone may be differences
 
 
 def recorder(progress: bool | Receive) -> Recorder:

@@ -128,6 +128,8 @@ def test_whole_numbers_have_no_digits_behind_the_point():
     table = pd.DataFrame({"positives": [12.0, float("nan")], "auroc": [0.5, 1.0]})
     cells = re.findall("<td>(.*?)</td>", titled_table("", table))
     assert cells == ["12", "0.5000", "–", "1.0000"]
+    nothing = pd.DataFrame({"estimate": [0.0, float("nan")]})
+    assert re.findall("<td>(.*?)</td>", titled_table("", nothing)) == ["0.0000", "–"]
 
 
 def test_a_run_is_read_as_it_is_now_and_by_data_set(tmp_path):
