@@ -125,9 +125,9 @@ def pages_of_steps(argument, device, report):
 
 
 def hangs(folder, device, report):
-    """Go on, whatever signals say, until there is a file `end`."""
+    """Go on, whatever signals say, until there is a file `end`, or no folder any more."""
     Path(folder, "begun").touch()
-    while not Path(folder, "end").exists():
+    while Path(folder).exists() and not Path(folder, "end").exists():
         time.sleep(0.05)
     return "ended"
 
