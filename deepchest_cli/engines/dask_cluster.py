@@ -216,11 +216,14 @@ class DaskCluster(Engine):
             if count < tasks and now >= self._steady_at and count != self._said:
                 self._said = count
                 self.note(f"{count} of {tasks} jobs run at a time: that many workers can be used.")
-        elif now >= max(self._fit_at + NO_WORKER_SECONDS, self._warn_at):
-            self._warn_at = now + REPEAT_SECONDS
-            self._report_none(tasks, round(now - self._fit_at))
+        elif now >= self._fit_at + NO_WORKER_SECONDS:
+            seconds = round(now - self._fit_at)
+            self._raise_if_none_will_fit(seconds)
+            if now >= self._warn_at:
+                self._warn_at = now + REPEAT_SECONDS
+                self._warn_of_none(tasks, seconds)
 
-    def _report_none(self, tasks: int, seconds: int) -> None:
+    def _raise_if_none_will_fit(self, seconds: int) -> None:
         fits = [worker.fits for worker in self._workers.values()]
         if fits and None not in fits:
             (problem, hint), *_ = self._problems.items()
@@ -234,12 +237,14 @@ class DaskCluster(Engine):
                 f"again for {seconds} s.",
                 "What has finished is kept: go on with --resume; prepare, with the same command.",
             )
+
+    def _warn_of_none(self, tasks: int, seconds: int) -> None:
         address = self.connection.client.scheduler.address
-        found = "has had no worker" if not fits else "has workers that have not answered"
+        found = "has workers that have not answered" if self._workers else "has had no worker"
         look = (
             f"See that its jobs run (squeue, kubectl get pods), that workers connect to {address}, "
             "and that no firewall is in between."
-            if not fits
+            if not self._workers
             else "See whether they are busy with other work."
         )
         self.warn(f"The Dask cluster {found} for {seconds} s; {tasks} jobs wait. {look}")

@@ -5,9 +5,11 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import engine_work as work
 import pytest
@@ -240,6 +242,29 @@ def test_processes_here_that_end_for_good_end_the_work(tmp_path):
         wait_for(lambda: not cluster.connection.workers())
         with pytest.raises(DeepChestError, match="The processes of --dask local:1 have ended"):
             list(drive_on([Task("a", "a", work.square, 2)], progress=lambda _: None))
+
+
+def test_workers_that_answer_late_and_do_not_fit_end_the_work_then(tmp_path, monkeypatch):
+    """And not when their silence is due to be said again."""
+    monkeypatch.setattr(dask_cluster, "NO_WORKER_SECONDS", 60.0)
+    said = []
+    with open_session(tmp_path) as session:
+        cluster = DaskCluster("10.0.0.1:8786", session, [], said.append, said.append)
+        address = SimpleNamespace(address="tcp://10.0.0.1:8786")
+        cluster.connection.client = SimpleNamespace(scheduler=address)
+        late = dask_cluster._ClusterWorker("tcp://10.0.0.2:1", "worker tcp://10.0.0.2:1", Future())
+        cluster._workers[late.address] = late
+        cluster._queue.append((Task("a", "a", work.square, 2), Future()))
+        cluster._report_workers(59.0)
+        assert said == []
+        cluster._report_workers(61.0)
+        cluster._report_workers(62.0)
+        assert len(said) == 1
+        assert "has workers that have not answered for 61 s; 1 jobs wait" in said[0]
+        late.check.set_result(("has no folder /data", "Mount it."))
+        late.fits = cluster._passed_check(late)
+        with pytest.raises(DeepChestError, match="None of the 1 workers .* has no folder /data"):
+            cluster._report_workers(63.0)
 
 
 @pytest.mark.usefixtures("impatient")
