@@ -134,8 +134,9 @@ def test_a_folder_that_may_not_be_read_is_a_warning(deepchest, folder, monkeypat
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    outcome = deepchest("runs", "--quiet")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        outcome = deepchest("runs", "--quiet")
     assert outcome.code == 0
     warning = "Warning: Not readable, and not listed in full: comparisons (Permission denied).\n"
     assert outcome.err == warning

@@ -229,8 +229,9 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    listing = list_runs([tmp_path])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        listing = list_runs([tmp_path])
     assert {entry.path.name for entry in listing.entries} == {"mine", "half"}
     denied = "Permission denied"
     paths = (tmp_path / "half" / "plots", tmp_path / "theirs")
