@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,14 @@ def test_constant_weights_change_nothing_in_a_linear_probe(name):
     assert difference.size == 140
     assert (difference > 0).sum() == 1  # as the page says
     assert difference.max() < 1e-4
+
+
+def test_the_constant_weights_are_those_at_the_end_of_the_study():
+    records = read_all()
+    ends = [record.weights[record.arms.index("deepchest"), :, -1] for record in records]
+    mean = dict(zip(records[0].findings, np.concatenate(ends).mean(axis=0).tolist(), strict=True))
+    text = (RECORDS / "end-weights.toml").read_text()
+    assert tomllib.loads(text) == pytest.approx(mean, abs=0.0051)  # two digits
 
 
 def assert_nothing_is_significant(found):
